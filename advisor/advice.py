@@ -1,0 +1,319 @@
+"""Question -> Recommendation: the decision of STUDY.md section 5, in plain numpy.
+
+Every number comes from the posterior draws of a curves file, so that the gain, its probabilities and the break-even
+belong to the same fits.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from studies.curves_file import FINE_TUNE, REACH, SCRATCH, CurvesFile, PairedCurve, Support
+
+Verdict = Literal["fine-tune", "scratch", "no-material-difference", "not-enough-evidence"]
+Floats = NDArray[np.float64]
+
+DECISIVE = 0.8  # the probability at which a verdict is given
+_BAND = (0.05, 0.95)
+_GRID_POINTS = 400
+
+
+class UnknownNameError(LookupError):
+    """The question names a network, an upstream or a metric that does not exist; the message names the nearest."""
+
+
+class NoEvidenceError(LookupError):
+    """The question is valid, but the evidence does not reach it; the message says how far it goes."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked: ``n_records`` labelled records for training and validation together, and a network or family.
+
+    ``margin`` is the smallest difference of the metric that matters to the asker.
+    """
+
+    n_records: int
+    arch: str
+    metric: str = "auroc_macro"
+    margin: float = 0.01
+    upstream: str | None = None
+
+
+@dataclass(frozen=True)
+class Score:
+    """An expected score: 90 % band of the mean over replicates, and of a single run."""
+
+    mean: float
+    mean_ci_lower: float
+    mean_ci_upper: float
+    obs_ci_lower: float
+    obs_ci_upper: float
+
+
+@dataclass(frozen=True)
+class Gain:
+    """Fine-tuned minus scratch, 90 % band, and where it lies against the margin."""
+
+    mean: float
+    mean_ci_lower: float
+    mean_ci_upper: float
+    p_above_margin: float
+    p_within_margin: float
+    p_below_margin: float
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A median and a 90 % interval of a number of records; None where no number of records will do."""
+
+    median: float | None
+    lower: float | None
+    upper: float | None
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one training costs on the measured device; None where it was not measured."""
+
+    device: str
+    records_seen: int
+    cpu_seconds: float | None
+    gpu_seconds: float | None
+    share_to_best: float | None = None
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """The answer, with everything it rests on."""
+
+    question: Question
+    curve: PairedCurve
+    curves: CurvesFile
+    verdict: Verdict
+    why: str
+    scratch: Score
+    fine_tune: Score
+    gain: Gain
+    worth_in_records: Interval
+    break_even: Interval
+    cost: Mapping[str, Cost]
+    support: Support
+    warnings: tuple[str, ...]
+
+
+def recommend(question: Question, curves: CurvesFile) -> Recommendation:
+    """Answer a question from a curves file.
+
+    Raises UnknownNameError for a name that does not exist, NoEvidenceError when nothing was measured near enough.
+    """
+    curve = _find_curve(question, curves)
+    support = curve.support(question.n_records)
+    if support == "beyond":
+        low, high = min(curve.sizes), max(curve.sizes)
+        raise NoEvidenceError(
+            f"{curve.arch} was measured from {low:,} to {high:,} records, and no answer is given beyond "
+            f"{REACH:g} times that range ({low / REACH:,.0f} to {high * REACH:,.0f}): {question.n_records:,} is outside"
+        )
+    scratch, fine_tuned = (curve.scores(arm, question.n_records)[:, 0] for arm in (SCRATCH, FINE_TUNE))
+    gain = _summarise_gain(fine_tuned - scratch, question.margin)
+    verdict = _decide(gain)
+    worth, break_even = _worth_in_records(curve, fine_tuned, question), _break_even(curve, question.margin)
+    cost = _cost(curve, question.n_records)
+    return Recommendation(
+        question=question,
+        curve=curve,
+        curves=curves,
+        verdict=verdict,
+        why=_explain(verdict, gain, question, curve),
+        scratch=summarise_score(curve, SCRATCH, question.n_records),
+        fine_tune=summarise_score(curve, FINE_TUNE, question.n_records),
+        gain=gain,
+        worth_in_records=worth,
+        break_even=break_even,
+        cost=cost,
+        support=support,
+        warnings=tuple(_warn(curve, curves, support, question, worth, break_even, cost)),
+    )
+
+
+def _find_curve(question: Question, curves: CurvesFile) -> PairedCurve:
+    arch = curves.family_default.get(question.arch, question.arch)
+    _check_arch(question.arch, arch, curves)
+    found = [curve for curve in curves.curves if curve.arch == arch]
+    metrics = sorted({curve.metric for curve in found})
+    if question.metric not in metrics:
+        raise UnknownNameError(f"the evidence has no metric {question.metric!r}; it has {', '.join(metrics)}")
+    found = [curve for curve in found if curve.metric == question.metric]
+    upstreams = sorted({curve.upstream for curve in found})
+    wanted = question.upstream
+    if wanted is not None:
+        found = [curve for curve in found if wanted in (curve.upstream, curve.upstream.split("/")[0])]
+    if not found:
+        raise UnknownNameError(f"no {arch} was pre-trained on {wanted!r}; the evidence has {', '.join(upstreams)}")
+    return found[0]
+
+
+def _check_arch(asked: str, arch: str, curves: CurvesFile) -> None:
+    if arch in curves.networks:
+        return
+    measured = ", ".join(f"{n.name} ({n.family})" for n in curves.networks.values())
+    if arch in {"cnn", "rnn"} or arch in curves.registered or _width_of(arch) in curves.registered:
+        raise NoEvidenceError(f"study {curves.study} did not measure {asked}; it measured {measured}")
+    near = get_close_matches(asked, ["cnn", "rnn", *curves.networks, *curves.registered], n=1, cutoff=0.0)[0]
+    raise UnknownNameError(f"no network is named {asked!r}; the nearest name is {near!r} (measured: {measured})")
+
+
+def _width_of(arch: str) -> str:
+    """Return the name without a ``-wN`` ending."""
+    base, _, width = arch.rpartition("-w")
+    return base if width.isdigit() else arch
+
+
+def summarise_score(curve: PairedCurve, strategy: str, n_records: int) -> Score:
+    """Return the expected score of an arm at ``n_records``, with the 90 % bands of the mean and of a single run."""
+    draws = curve.scores(strategy, n_records)[:, 0]
+    low, high = np.quantile(draws, _BAND)
+    # One standard normal quantile for each draw, in an order of its own: the spread of a single run, without dice.
+    noise = np.random.default_rng(0).permutation(_normal_quantiles(len(draws))) * curve.run_sd(n_records)
+    run_low, run_high = np.quantile(np.clip(draws + noise, 0, 1), _BAND)
+    return Score(float(draws.mean()), float(low), float(high), float(run_low), float(run_high))
+
+
+def _normal_quantiles(n: int) -> Floats:
+    from statistics import NormalDist
+
+    normal = NormalDist()
+    return np.array([normal.inv_cdf((i + 0.5) / n) for i in range(n)])
+
+
+def _summarise_gain(draws: Floats, margin: float) -> Gain:
+    low, high = np.quantile(draws, _BAND)
+    above, below = float((draws > margin).mean()), float((draws < -margin).mean())
+    within = float((np.abs(draws) <= margin).mean())
+    return Gain(float(draws.mean()), float(low), float(high), above, within, below)
+
+
+def _decide(gain: Gain) -> Verdict:
+    if gain.p_above_margin >= DECISIVE:
+        return "fine-tune"
+    if gain.p_below_margin >= DECISIVE:
+        return "scratch"
+    if gain.p_within_margin >= DECISIVE:
+        return "no-material-difference"
+    return "not-enough-evidence"
+
+
+def _explain(verdict: Verdict, gain: Gain, question: Question, curve: PairedCurve) -> str:
+    n, margin = f"{question.n_records:,} records", f"{question.margin:g}"
+    if verdict == "fine-tune":
+        return f"With {n} fine-tuning gains more than {margin} with probability {gain.p_above_margin:.2f}."
+    if verdict == "scratch":
+        return f"With {n} fine-tuning loses more than {margin} with probability {gain.p_below_margin:.2f}."
+    if verdict == "no-material-difference":
+        return f"With {n} the two differ by at most {margin} with probability {gain.p_within_margin:.2f}."
+    likeliest = max(
+        (gain.p_above_margin, f"gains more than {margin}"),
+        (gain.p_within_margin, f"differs by at most {margin}"),
+        (gain.p_below_margin, f"loses more than {margin}"),
+    )
+    nearest = min(max(question.n_records, min(curve.sizes)), max(curve.sizes))
+    todo = (
+        f"paired runs at {n} would decide" if nearest != question.n_records else "more paired replicates would decide"
+    )
+    return (
+        f"With {n} fine-tuning most likely {likeliest[1]}, but only with probability {likeliest[0]:.2f}, and a "
+        f"verdict takes {DECISIVE:g}; {todo}."
+    )
+
+
+def _worth_in_records(curve: PairedCurve, fine_tuned: Floats, question: Question) -> Interval:
+    """How many more records scratch needs to reach the fine-tuned score, for each draw; infinite where it never does.
+
+    Negative where fine-tuning is the worse.
+    """
+    p = curve.draws[SCRATCH]
+    headroom = p["a"] - fine_tuned
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        needed = np.where(headroom > 0, (p["b"] / headroom) ** (1 / p["c"]), np.inf)
+    return _interval(needed - question.n_records)
+
+
+def _break_even(curve: PairedCurve, margin: float) -> Interval:
+    """Find the smallest n beyond which the gain stays at or under the margin, for each draw.
+
+    Infinite where the gain is still above the margin at the end of the evidence's reach.
+    """
+    grid = np.geomspace(min(curve.sizes), max(curve.sizes) * REACH, _GRID_POINTS)
+    above = curve.scores(FINE_TUNE, grid) - curve.scores(SCRATCH, grid) > margin  # (draws, grid)
+    first_after = _GRID_POINTS - np.argmax(above[:, ::-1], axis=1)  # one past the last point above the margin
+    first_after = np.where(above.any(axis=1), first_after, 0)
+    return _interval(np.append(grid, np.inf)[first_after])
+
+
+def _interval(values: Floats) -> Interval:
+    """Summarise numbers of records, of which some may be infinite, by order statistics."""
+    lower, median, upper = np.quantile(values, (_BAND[0], 0.5, _BAND[1]), method="nearest")
+    return Interval(*(None if not np.isfinite(v) else float(round(v)) for v in (median, lower, upper)))
+
+
+def _cost(curve: PairedCurve, n_records: int) -> dict[str, Cost]:
+    cost = {}
+    for key, arm in (("scratch", SCRATCH), ("fine_tune", FINE_TUNE)):
+        fit = curve.cost[arm]
+        training = max(1, round(n_records * (1 - fit["validation_fraction"])))
+        epochs = min(max(fit["record_passes"] // training, fit["min_epochs"]), fit["max_epochs"])
+        seen = epochs * training
+        cost[key] = _charge(fit["device"], seen, seen * fit["seconds_per_record"], fit["share_to_best"])
+    if (upstream := curve.cost.get("pretraining")) is not None:
+        cost["pretraining"] = _charge(upstream["device"], upstream["records_seen"], upstream["seconds"])
+    return cost
+
+
+def _charge(device: str, records_seen: int, seconds: float, share_to_best: float | None = None) -> Cost:
+    on_cpu = device.startswith("CPU")
+    return Cost(device, records_seen, seconds if on_cpu else None, None if on_cpu else seconds, share_to_best)
+
+
+def _warn(
+    curve: PairedCurve, curves: CurvesFile, support: Support, question: Question, worth: Interval,
+    break_even: Interval, cost: Mapping[str, Cost],
+) -> list[str]:  # fmt: skip
+    low, high = min(curve.sizes), max(curve.sizes)
+    warnings = []
+    if support == "extrapolated":
+        warnings.append(
+            f"{question.n_records:,} records is an extrapolation: the runs behind it have {low:,} to {high:,} records."
+        )
+    n_tasks = len({c.task for c in curves.curves if c.arch == curve.arch})
+    if n_tasks == 1:
+        warnings.append(
+            f"All runs are of one task, {curve.task}: how much other datasets differ is not known, and the bands leave "
+            "it out."
+        )
+    if curve.arch != question.arch:
+        default = f"{question.arch} is answered for {curve.arch}"
+        warnings.append(f"{default}, the {curve.family} that was measured ({_parameters(curve, curves)}).")
+    warnings.append(
+        f"Pre-training and task come from the same hospitals ({curve.upstream} and {curve.task}, patients apart): "
+        "a network pre-trained elsewhere may transfer less."
+    )
+    warnings += [f"{message[0].upper()}{message[1:]}." for message in curve.warnings]
+    unreached = [name for name, i in (("worth_in_records", worth), ("break_even", break_even)) if None in _values(i)]
+    if unreached:
+        warnings.append(f"{' and '.join(unreached)}: null stands for more records than the evidence reaches.")
+    if all(c.gpu_seconds is None for c in cost.values()):
+        warnings.append("Costs were measured on a CPU; gpu_seconds is null because no GPU was measured.")
+    return warnings
+
+
+def _parameters(curve: PairedCurve, curves: CurvesFile) -> str:
+    return f"{curves.networks[curve.arch].parameters:,} parameters"
+
+
+def _values(interval: Interval) -> tuple[Any, ...]:
+    return interval.median, interval.lower, interval.upper

@@ -1,0 +1,62 @@
+"""The ``ecgadvise`` command: one file a verb in ``advisor/commands``, errors in one sentence, exit codes of DESIGN.
+
+Commands import what they need when they run, so that ``recommend`` answers without loading the training stack.
+"""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+from typer.exceptions import TyperException
+
+from advisor.commands import curves, data, recommend, study
+from advisor.failures import ExitCode
+
+app = typer.Typer(
+    name="ecgadvise",
+    help="Fine-tune a pre-trained ECG network or train from scratch? An answer from measured evidence.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("recommend", epilog=recommend.EXAMPLE)(recommend.recommend)
+app.add_typer(study.app, name="study")
+app.add_typer(curves.app, name="curves")
+app.add_typer(data.app, name="data")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"ecgadvise {version('ecgadvise')}")
+        raise typer.Exit
+
+
+@app.callback()
+def ecgadvise(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Fine-tune a pre-trained ECG network or train from scratch? An answer from measured evidence."""
+
+
+def main() -> None:
+    """Run the command line and exit with an ExitCode. An error of ours, a defect, ends in a traceback."""
+    try:
+        code = app(standalone_mode=False)
+    except TyperException as error:
+        if message := error.format_message():
+            typer.echo(f"error: {message}", err=True)
+        sys.exit(error.exit_code)
+    except (typer.Abort, KeyboardInterrupt):
+        typer.echo("interrupted", err=True)
+        sys.exit(ExitCode.INTERRUPTED)
+    except BrokenPipeError:
+        # The reader went away (`ecgadvise ... | head`): nothing is left to say, and nobody to say it to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(ExitCode.FAILURE)
+    sys.exit(code or ExitCode.OK)

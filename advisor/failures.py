@@ -1,0 +1,24 @@
+"""How a command ends: the exit codes, and the one-sentence error that carries one."""
+
+from enum import IntEnum
+
+from typer.exceptions import TyperException
+
+
+class ExitCode(IntEnum):
+    """What the exit status of ``ecgadvise`` means."""
+
+    OK = 0
+    FAILURE = 1
+    USAGE = 2
+    DATA = 3
+    NO_EVIDENCE = 4
+    INTERRUPTED = 130
+
+
+class Failure(TyperException):
+    """An error of the user's or of the machine's: one sentence that says what was wrong, where, and what to do."""
+
+    def __init__(self, message: str, exit_code: ExitCode) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code

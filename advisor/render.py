@@ -1,0 +1,140 @@
+"""A recommendation in words and numbers: a table for people, JSON for programs."""
+
+import json
+from dataclasses import asdict
+from io import StringIO
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from advisor.advice import Cost, Interval, Recommendation, Score
+
+SCHEMA_VERSION = 1
+_DIGITS = 4
+_WIDTH = 80
+_WORDS = {
+    "fine-tune": ("FINE-TUNE", "bold green"),
+    "scratch": ("TRAIN FROM SCRATCH", "bold green"),
+    "no-material-difference": ("NO MATERIAL DIFFERENCE", "bold cyan"),
+    "not-enough-evidence": ("NOT ENOUGH EVIDENCE", "bold yellow"),
+}
+_METRIC_WORDS = {"auroc_macro": "macro AUROC"}
+
+
+def to_json(answer: Recommendation) -> str:
+    """Return the answer as the JSON document of DESIGN.md, scores rounded to 4 decimals."""
+    question, curve = answer.question, answer.curve
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "question": {
+            "n_records": question.n_records,
+            "arch": curve.arch,
+            "family": curve.family,
+            "metric": question.metric,
+            "margin": question.margin,
+            "upstream": curve.upstream,
+        },
+        "verdict": answer.verdict,
+        "why": answer.why,
+        "scratch": rounded(asdict(answer.scratch)),
+        "fine_tune": rounded(asdict(answer.fine_tune)),
+        "gain": rounded(asdict(answer.gain)),
+        "worth_in_records": asdict(answer.worth_in_records),
+        "break_even": asdict(answer.break_even),
+        "cost": {name: rounded(asdict(cost), digits=2) for name, cost in answer.cost.items()},
+        "support": answer.support,
+        "evidence": {
+            "study": answer.curves.study,
+            "runs": curve.runs,
+            "tasks": [curve.task],
+            "replicates": curve.replicates,
+            "sizes": list(curve.sizes),
+            "test_records": answer.curves.provenance["test_records"],
+            "source": answer.curves.provenance["source"],
+            "created": answer.curves.created,
+            "version": answer.curves.version,
+        },
+        "warnings": list(answer.warnings),
+    }
+    return json.dumps(document, indent=2, allow_nan=False)
+
+
+def to_table(answer: Recommendation, *, color: bool = False) -> str:
+    """Return the answer for a reader: at most 80 columns, verdict first."""
+    out = Console(file=StringIO(), width=_WIDTH, force_terminal=color, no_color=not color, highlight=False)
+    question, curve = answer.question, answer.curve
+    words, style = _WORDS[answer.verdict]
+    network = curve.arch if curve.arch == question.arch else f"{question.arch} = {curve.arch}"
+    out.print(f"[{style}]{words}[/]  ({network}, {question.n_records:,} records: {answer.support})")
+    out.print(answer.why)
+    out.print(_score_table(answer))
+    out.print(_fact_table(answer))
+    for warning in answer.warnings:
+        out.print(f"! {warning}")
+    text: str = out.file.getvalue()  # type: ignore[attr-defined]  # the StringIO above
+    return text
+
+
+def _score_table(answer: Recommendation) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
+    metric = answer.question.metric
+    for name in (_METRIC_WORDS.get(metric, metric), "expected", "90 % band", "90 % of single runs"):
+        table.add_column(name)
+    for name, score in (("fine-tuned", answer.fine_tune), ("from scratch", answer.scratch)):
+        table.add_row(name, f"{score.mean:.3f}", *_bands(score))
+    gain = answer.gain
+    table.add_row("gain", f"{gain.mean:+.3f}", f"{gain.mean_ci_lower:+.3f} to {gain.mean_ci_upper:+.3f}")
+    return table
+
+
+def _bands(score: Score) -> tuple[str, str]:
+    return (
+        f"{score.mean_ci_lower:.3f} to {score.mean_ci_upper:.3f}",
+        f"{score.obs_ci_lower:.3f} to {score.obs_ci_upper:.3f}",
+    )
+
+
+def _fact_table(answer: Recommendation) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), show_header=False)
+    gain, margin, curve = answer.gain, answer.question.margin, answer.curve
+    table.add_row(
+        "probability",
+        f"gain > {margin:g}: {gain.p_above_margin:.2f}   within: {gain.p_within_margin:.2f}   "
+        f"loss > {margin:g}: {gain.p_below_margin:.2f}",
+    )
+    table.add_row("pre-training", f"is worth {_records(answer.worth_in_records)} more labelled records")
+    table.add_row("break-even", f"at {_records(answer.break_even)} records the gain ends")
+    table.add_row("one training", _cost_words(answer))
+    table.add_row(
+        "evidence",
+        f"{answer.curves.study}: {curve.runs} runs of {curve.task}, {curve.replicates} paired replicates, "
+        f"{answer.curves.created[:10]}",
+    )
+    return table
+
+
+def _records(interval: Interval) -> str:
+    def word(value: float | None) -> str:
+        return "beyond reach" if value is None else f"{value:,.0f}"
+
+    return f"{word(interval.median)} ({word(interval.lower)} to {word(interval.upper)})"
+
+
+def _cost_words(answer: Recommendation) -> str:
+    words = [
+        f"{_seconds(answer.cost[name])} {what}"
+        for name, what in (("fine_tune", "fine-tuned"), ("scratch", "from scratch"), ("pretraining", "pre-training"))
+        if name in answer.cost
+    ]
+    return f"{', '.join(words)} ({answer.cost['scratch'].device})"
+
+
+def _seconds(cost: Cost) -> str:
+    seconds = cost.gpu_seconds if cost.cpu_seconds is None else cost.cpu_seconds
+    return "unknown" if seconds is None else f"{seconds:,.0f} s"
+
+
+def rounded(values: dict[str, Any], digits: int = _DIGITS) -> dict[str, Any]:
+    """Return the values with their floats rounded."""
+    return {name: round(value, digits) if isinstance(value, float) else value for name, value in values.items()}

@@ -1,0 +1,1 @@
+"""The training engine: from records on disk to a trained, measured network."""

@@ -1,0 +1,57 @@
+"""Publishers' directory trees, one file a publisher, all behind the protocol below."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from engine.records import Record
+
+
+class SourceError(ValueError):
+    """A directory that is not what its publisher distributes; one sentence says what is missing or wrong."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One listed record: where it is, whose it is, its labels, and the publisher's fold where there is one."""
+
+    record_id: str
+    path: Path
+    patient: str
+    labels: frozenset[str]
+    fold: int | None = None
+
+
+@dataclass(frozen=True)
+class TaskDefinition:
+    """A task's classes, each the union of some of the source's labels, and in words what they are.
+
+    ``labelled_only`` leaves out the records that have none of the classes, for statements that are not exhaustive.
+    """
+
+    description: str
+    classes: Mapping[str, Sequence[str]]
+    labelled_only: bool = True
+
+
+class Source(Protocol):
+    """What a publisher's tree offers: records with patients, labels and folds, the tasks they define, the licence."""
+
+    name: str
+    version: str
+    licence: str
+    url: str
+    citation: str
+    fs: float
+    leads: tuple[str, ...]
+    labels: tuple[str, ...]
+    tasks: Mapping[str, TaskDefinition]
+
+    def entries(self) -> list[Entry]:
+        """List every record, in the publisher's order."""
+        ...
+
+    def read(self, entry: Entry) -> Record:
+        """Read one record. Raises RecordError."""
+        ...

@@ -1,0 +1,1 @@
+"""Networks for ECG records and the registry that makes them by name."""

@@ -1,0 +1,1 @@
+"""The evidence: designs, runs, and the curves fitted to them."""

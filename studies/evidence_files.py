@@ -1,0 +1,6 @@
+"""Where the evidence that ships lies."""
+
+from pathlib import Path
+
+EVIDENCE = Path(__file__).parent / "evidence"
+DEFAULT_CURVES = EVIDENCE / "ptbxl-cpu" / "curves.json"
