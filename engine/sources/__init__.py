@@ -14,13 +14,20 @@ class SourceError(ValueError):
 
 @dataclass(frozen=True)
 class Entry:
-    """One listed record: where it is, whose it is, its labels, and the publisher's fold where there is one."""
+    """One listed record: where it is, whose it is, its labels, and the publisher's fold where there is one.
+
+    ``age`` in years and ``sex`` ("female", "male") are None where the publisher does not say. ``problem`` says why a
+    listed record cannot be used, where that shows before its samples are read (a header that cannot be parsed).
+    """
 
     record_id: str
     path: Path
     patient: str
     labels: frozenset[str]
     fold: int | None = None
+    age: float | None = None
+    sex: str | None = None
+    problem: str | None = None
 
 
 @dataclass(frozen=True)
