@@ -159,12 +159,13 @@ def _find_curve(question: Question, curves: CurvesFile) -> PairedCurve:
 
 
 def _check_arch(asked: str, arch: str, curves: CurvesFile) -> None:
-    if arch in curves.networks:
+    families = {curve.arch: curve.family for curve in curves.curves}
+    if arch in families:
         return
-    measured = ", ".join(f"{n.name} ({n.family})" for n in curves.networks.values())
+    measured = ", ".join(f"{name} ({family})" for name, family in families.items())
     if arch in {"cnn", "rnn"} or arch in curves.registered or _width_of(arch) in curves.registered:
         raise NoEvidenceError(f"study {curves.study} did not measure {asked}; it measured {measured}")
-    near = get_close_matches(asked, ["cnn", "rnn", *curves.networks, *curves.registered], n=1, cutoff=0.0)[0]
+    near = get_close_matches(asked, ["cnn", "rnn", *families, *curves.registered], n=1, cutoff=0.0)[0]
     raise UnknownNameError(f"no network is named {asked!r}; the nearest name is {near!r} (measured: {measured})")
 
 

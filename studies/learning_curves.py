@@ -125,7 +125,8 @@ def _estimate_noise(sizes: Floats, scores: Mapping[str, Floats]) -> Noise:
     slope_precision = (precision * (x - centre) ** 2).sum() + prior_sd**-2
     gamma = (prior_mean * prior_sd**-2 - (precision * (x - centre) * log_sd).sum()) / slope_precision
     alpha = np.average(log_sd, weights=precision) + gamma * centre
-    return Noise(float(alpha), float(gamma), _pair_correlation(list(residuals.values())))
+    sd = np.exp(alpha - gamma * np.log(sizes))[:, None]
+    return Noise(float(alpha), float(gamma), _pair_correlation([values / sd for values in residuals.values()]))
 
 
 def _pair_correlation(residuals: Sequence[Floats]) -> float:

@@ -1,0 +1,132 @@
+"""Synthetic evidence with known truth, and a small PTB-XL tree with known labels."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.corpus import Corpus
+from studies.evidence import collect
+from studies.store import COLUMNS, RunRecord, Store
+
+SIZES = (100, 250, 500, 1000, 2000)
+ARCHS = {"resnet1d18-w16": "cnn", "gru-w32": "rnn"}
+UPSTREAM = "ptb-xl/non-diagnostic"
+
+
+def make_run(
+    arch: str, strategy: str, n_records: int, replicate: int, score: float, role: str = "downstream"
+) -> RunRecord:
+    """One run record whose every field is filled in."""
+    task = "ptb-xl/superclass" if role == "downstream" else UPSTREAM
+    upstream = UPSTREAM if strategy == "fine-tune" else None
+    resamples = np.random.default_rng(0).normal(0, 0.004, 100)
+    details = {
+        "spec": {"pool_folds": [5, 6, 7, 8, 9], "test_folds": [10]},
+        "recipe": {"name": "tuned", "learning_rate": 0.003, "weight_decay": 0.01, "batch_size": 32,
+                   "record_passes": 20000, "min_epochs": 12, "max_epochs": 60, "validations": 15,
+                   "validation_fraction": 0.2},
+        "versions": {"python": "3.11", "torch": "2.13.0", "numpy": "2.4", "ecgadvise": "0.1.0"},
+        "wall_seconds": 1.0,
+        "source": {"name": "ptb-xl", "version": "1.0.3", "licence": "CC BY 4.0", "url": "https://physionet.org"},
+        "task": "the five diagnostic superclasses",
+        "classes": ["NORM", "MI", "STTC", "CD", "HYP"],
+        "bootstrap": (score + resamples).round(5).tolist(),
+        "test_records": 2158,
+        "test_patients": 1877,
+    }  # fmt: skip
+    row = dict.fromkeys(COLUMNS, None) | {
+        "key": f"{role}-{arch}-{strategy}-{n_records}-{replicate}", "task": task, "arch": arch,
+        "family": ARCHS[arch], "strategy": strategy, "upstream": upstream, "n_records": n_records,
+        "replicate": replicate, "recipe": "tuned", "role": role, "auroc_macro": score, "seconds": n_records / 100,
+        "seconds_to_best": n_records / 200, "epochs": 20, "best_epoch": 10, "records_seen": 16 * n_records,
+        "records_to_best": 8 * n_records, "device": "CPU test, 1 thread of 2", "data_hash": "d" * 64,
+        "created": "2026-11-22T20:00:00+00:00",
+    }  # fmt: skip
+    return RunRecord(row, details)
+
+
+def fill_store(
+    path: Path, scratch: Callable[[float], float], fine_tuned: Callable[[float], float], replicates: int = 5
+) -> Store:
+    """Write paired runs of both networks about the given true curves, with noise that falls as n ** -0.55."""
+    store, rng = Store(path), np.random.default_rng(7)
+    for arch in ARCHS:
+        store.add(make_run(arch, "scratch", 8482, 0, 0.9, role="pretraining"), np.zeros((2, 5)))
+        for n in SIZES:
+            for replicate in range(replicates):
+                shared, own = rng.normal(0, 0.015 * (n / 100) ** -0.55, (2, 2))
+                for arm, truth, noise in (("scratch", scratch, own[0]), ("fine-tune", fine_tuned, own[1])):
+                    score = float(np.clip(truth(n) + 0.6 * shared[0] + 0.8 * noise, 0, 1))
+                    store.add(make_run(arch, arm, n, replicate, score), np.zeros((2, 5)))
+    return store
+
+
+@pytest.fixture(scope="session")
+def synthetic_store() -> Callable[..., Store]:
+    """The function that fills a store with runs about given true curves."""
+    return fill_store
+
+
+@pytest.fixture(scope="session")
+def synthetic_run() -> Callable[..., RunRecord]:
+    """The function that makes one run record."""
+    return make_run
+
+
+@pytest.fixture(scope="session")
+def curves_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A curves file whose truth is known: pre-training is worth 400 records, the arms meet at many records."""
+    folder = tmp_path_factory.mktemp("evidence")
+    store = fill_store(folder / "study.db", lambda n: 0.93 - 2.2 * n**-0.5, lambda n: 0.93 - 2.2 * (n + 400) ** -0.5)
+    curves = collect(store, "synthetic", folder)[1]
+    store.close()
+    return curves
+
+
+STATEMENTS = {  # code: (diagnostic, form, rhythm, superclass)
+    "NORM": ("1.0", "", "", "NORM"), "IMI": ("1.0", "", "", "MI"), "AMI": ("1.0", "", "", "MI"),
+    "NDT": ("1.0", "1.0", "", "STTC"), "CLBBB": ("1.0", "", "", "CD"), "LVH": ("1.0", "", "", "HYP"),
+    "ABQRS": ("", "1.0", "", ""), "PVC": ("", "1.0", "", ""), "SR": ("", "", "1.0", ""), "AFIB": ("", "", "1.0", ""),
+}  # fmt: skip
+DIAGNOSES = [code for code, facts in STATEMENTS.items() if facts[3]]
+
+
+def write_ptbxl_tree(root: Path, n_records: int) -> Path:
+    """Write a PTB-XL tree of noise whose diagnosis shows as the amplitude of one lead; two records a patient."""
+    import wfdb
+
+    rng = np.random.default_rng(3)
+    leads = ["I", "II", "III", "AVR", "AVL", "AVF", "V1", "V2", "V3", "V4", "V5", "V6"]
+    (root / "records100" / "00000").mkdir(parents=True)
+    rows = ["ecg_id,patient_id,age,sex,scp_codes,strat_fold,filename_lr"]
+    for k in range(n_records):
+        signal = rng.normal(0, 0.1, (1000, 12))
+        diagnosis = k // 20 % len(DIAGNOSES)
+        signal[:, 6 + diagnosis] *= 4
+        name = f"{k + 1:05d}_lr"
+        wfdb.wrsamp(name, fs=100, units=["mV"] * 12, sig_name=leads, p_signal=signal, fmt=["16"] * 12,
+                    write_dir=str(root / "records100" / "00000"))  # fmt: skip
+        codes = {DIAGNOSES[diagnosis]: 100.0, "AFIB" if k % 3 else "SR": 0.0} | ({"PVC": 0.0} if k % 5 == 0 else {})
+        rows.append(f'{k + 1},{k // 2}.0,60.0,0,"{codes}",{k // 2 % 10 + 1},records100/00000/{name}')
+    (root / "ptbxl_database.csv").write_text("\n".join(rows) + "\n")
+    header = ",description,diagnostic,form,rhythm,diagnostic_class,diagnostic_subclass"
+    lines = [f"{code},{code},{d},{f},{r},{parent},{parent and code}" for code, (d, f, r, parent) in STATEMENTS.items()]
+    (root / "scp_statements.csv").write_text("\n".join([header, *lines]) + "\n")
+    return root
+
+
+@pytest.fixture(scope="session")
+def ptbxl_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small PTB-XL tree of 240 synthetic records, 120 patients."""
+    return write_ptbxl_tree(tmp_path_factory.mktemp("trees") / "ptb-xl", 240)
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory, ptbxl_tree: Path) -> Corpus:
+    """The small tree, prepared."""
+    from engine.corpus import prepare
+    from engine.sources.ptbxl import PtbXl
+
+    return prepare(PtbXl(ptbxl_tree), tmp_path_factory.mktemp("corpora") / "ptb-xl")[0]

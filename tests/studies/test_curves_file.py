@@ -1,0 +1,91 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from studies.curves_file import CurvesFileError, read_curves
+from studies.evidence import EvidenceError, collect
+from studies.store import Store
+
+
+def altered(curves_path: Path, tmp_path: Path, change) -> Path:
+    document = json.loads(curves_path.read_text())
+    change(document)
+    (tmp_path / "curves.json").write_text(json.dumps(document))
+    return tmp_path / "curves.json"
+
+
+def test_collecting_twice_gives_the_same_bytes(tmp_path: Path, synthetic_store):
+    store = synthetic_store(tmp_path / "s.db", lambda n: 0.9 - 2 * n**-0.5, lambda n: 0.9 - 2 * (n + 300) ** -0.5)
+    one = [path.read_bytes() for path in collect(store, "s", tmp_path / "one")]
+    other = [path.read_bytes() for path in collect(store, "s", tmp_path / "other")]
+    assert one == other
+
+
+def test_curves_file_is_small_and_keeps_every_point(curves_path: Path):
+    assert curves_path.stat().st_size < 2_000_000
+    curves = read_curves(curves_path)
+    assert {curve.arch for curve in curves.curves} == {"resnet1d18-w16", "gru-w32"}
+    for curve in curves.curves:
+        assert curve.sizes == (100, 250, 500, 1000, 2000)
+        assert {len(values) for by_size in curve.points.values() for values in by_size.values()} == {5}
+        assert curve.runs == 50
+    assert curves.family_default == {"cnn": "resnet1d18-w16", "rnn": "gru-w32"}
+    assert "resnet1d18" in curves.registered
+
+
+def test_support_says_how_near_the_measured_sizes_are(curves_path: Path):
+    curve = read_curves(curves_path).curves[0]
+    expected = {109: "measured", 111: "interpolated", 2200: "measured", 2201: "extrapolated", 95: "measured",
+                80: "extrapolated", 8001: "beyond", 24: "beyond", 25: "extrapolated"}  # fmt: skip
+    assert {n: curve.support(n) for n in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda d: d.update(schema_version=2), "update ecgadvise"),
+        (lambda d: d.update(schema_version="1"), "no schema_version"),
+        (lambda d: d.pop("schema_version"), "no schema_version"),
+        (lambda d: d.pop("networks"), "lacks 'networks'"),
+        (lambda d: d["curves"][0].pop("noise"), "lacks 'noise'"),
+        (lambda d: d["curves"][0]["draws"].pop("scratch"), "strategies"),
+        (lambda d: d["curves"][0]["draws"]["scratch"]["a"].pop(), "number of draws"),
+        (lambda d: d["curves"][0]["draws"]["scratch"]["a"].__setitem__(0, None), "damaged"),
+        (lambda d: d["curves"][0].update(sizes=[]), "no positive sizes"),
+        (lambda d: d.update(curves={"a": 1}), "damaged"),
+    ],
+)
+def test_damage_is_named(curves_path: Path, tmp_path: Path, change, reason: str):
+    path = altered(curves_path, tmp_path, change)
+    with pytest.raises(CurvesFileError, match=reason) as error:
+        read_curves(path)
+    assert str(path) in str(error.value)
+
+
+def test_missing_truncated_and_foreign_files_are_named(curves_path: Path, tmp_path: Path):
+    cases = {
+        "truncated.json": curves_path.read_bytes()[:5000],
+        "binary.json": bytes(range(256)),
+        "list.json": b"[1, 2]",
+        "empty.json": b"",
+    }
+    for name, content in cases.items():
+        (tmp_path / name).write_bytes(content)
+    for name in [*cases, "missing.json", "."]:
+        with pytest.raises(CurvesFileError):
+            read_curves(tmp_path / name)
+
+
+def test_a_store_without_both_arms_gives_no_curve(tmp_path: Path, synthetic_run):
+    store = Store(tmp_path / "s.db")
+    with pytest.raises(EvidenceError, match="both arms"):
+        collect(store, "s", tmp_path)
+    for n in (100, 250, 500, 1000):
+        store.add(synthetic_run("gru-w32", "scratch", n, 0, 0.7), np.zeros((2, 5)))
+    with pytest.raises(EvidenceError, match="both arms"):
+        collect(store, "s", tmp_path)
+    store.add(synthetic_run("gru-w32", "fine-tune", 100, 0, 0.8), np.zeros((2, 5)))
+    with pytest.raises(EvidenceError, match="only one arm was run at the largest size, 1000"):
+        collect(store, "s", tmp_path)

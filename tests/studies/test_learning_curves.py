@@ -1,0 +1,129 @@
+import numpy as np
+import pytest
+
+from studies.learning_curves import N_DRAWS, CurveFit, FitError, PairedRuns, fit_paired_curves
+
+SIZES = np.array([100.0, 250, 500, 1000, 2000])
+TEST_COVARIANCE = np.array([[1.0, 0.9], [0.9, 1.0]]) * 0.004**2
+
+
+def simulate(rng: np.random.Generator, scratch, fine_tuned, sd: float = 0.02, replicates: int = 5) -> PairedRuns:
+    """Paired scores about two true curves: noise that falls as n ** -0.55, correlated within a pair, and a test set."""
+    spread = sd * (SIZES / 100) ** -0.55
+    one, other = rng.standard_normal((2, len(SIZES), replicates))
+    shift = rng.multivariate_normal([0, 0], TEST_COVARIANCE)
+    return PairedRuns(
+        SIZES,
+        {
+            "scratch": scratch(SIZES)[:, None] + spread[:, None] * one + shift[0],
+            "fine-tune": fine_tuned(SIZES)[:, None] + spread[:, None] * (0.5 * one + 0.75**0.5 * other) + shift[1],
+        },
+        TEST_COVARIANCE,
+    )
+
+
+def scores(fit: CurveFit, arm: str, n: float) -> np.ndarray:
+    p = fit.draws[arm]
+    return p["a"] - p["b"] * n ** -p["c"]
+
+
+def power_law(a: float, b: float, c: float, n0: float = 0.0):
+    return lambda n: a - b * (n + n0) ** -c
+
+
+def test_bands_hold_the_truth_about_nine_times_in_ten():
+    rng = np.random.default_rng(11)
+    inside: dict[str, list[bool]] = {"scratch 500": [], "scratch 5000": [], "gain 2000": [], "gain 5000": []}
+    for trial in range(60):
+        a, c = rng.uniform(0.87, 0.95), np.exp(rng.normal(np.log(0.5), 0.3))
+        b = (a - rng.uniform(0.7, 0.8)) * 100**c
+        n0, d = rng.choice([0.0, 100.0, 500.0]), rng.normal(0, 0.005)
+        truth = {"scratch": power_law(a, b, c), "fine-tune": power_law(a + d, b, c, n0)}
+        fit = fit_paired_curves(simulate(rng, *truth.values()), trial)
+        for name, hits in inside.items():
+            what, n = name.split()[0], float(name.split()[1])
+            if what == "gain":
+                drawn = scores(fit, "fine-tune", n) - scores(fit, "scratch", n)
+                value = truth["fine-tune"](n) - truth["scratch"](n)
+            else:
+                drawn, value = scores(fit, what, n), truth[what](n)
+            low, high = np.quantile(drawn, (0.05, 0.95))
+            hits.append(bool(low <= value <= high))
+    for name, hits in inside.items():
+        assert np.mean(hits) >= 0.8, f"{name}: {np.mean(hits):.2f}"
+    assert np.mean([hit for hits in inside.values() for hit in hits]) < 0.995, "bands that are never wrong say nothing"
+
+
+def test_every_draw_is_a_learning_curve_and_draws_are_paired():
+    fit = fit_paired_curves(
+        simulate(np.random.default_rng(1), power_law(0.92, 2, 0.5), power_law(0.92, 2, 0.5, 300)), 1
+    )
+    for arm in ("scratch", "fine-tune"):
+        p = fit.draws[arm]
+        assert {len(p[name]) for name in "abc"} == {N_DRAWS}
+        assert (p["a"] <= 1).all() and (p["a"] > 0.5).all() and (p["b"] >= 0).all() and (p["c"] > 0).all()
+    # The test set shifts both arms together: their draws at one size go up and down together.
+    assert np.corrcoef(scores(fit, "scratch", 700), scores(fit, "fine-tune", 700))[0, 1] > 0.2
+
+
+def test_same_seed_gives_the_same_fit():
+    runs = simulate(np.random.default_rng(2), power_law(0.92, 2, 0.5), power_law(0.92, 2, 0.5, 300))
+    one, other = fit_paired_curves(runs, 5), fit_paired_curves(runs, 5)
+    assert all((one.draws[arm][k] == other.draws[arm][k]).all() for arm in one.draws for k in "abc")
+
+
+def test_noise_is_recovered():
+    truth = power_law(0.92, 2, 0.5)
+    runs = simulate(np.random.default_rng(3), truth, truth, sd=0.02, replicates=40)
+    noise = fit_paired_curves(runs, 0).noise
+    assert noise.sd(np.array([100.0]))[0] == pytest.approx(0.02, rel=0.15)
+    assert noise.gamma == pytest.approx(0.55, abs=0.12)
+    assert noise.correlation == pytest.approx(0.5, abs=0.12)
+
+
+def test_more_noise_never_narrows_a_band():
+    truth = power_law(0.92, 2, 0.5)
+    widths = []
+    for sd in (0.005, 0.02, 0.05):
+        fit = fit_paired_curves(simulate(np.random.default_rng(4), truth, truth, sd=sd), 0)
+        widths.append(np.diff(np.quantile(scores(fit, "scratch", 4000), (0.05, 0.95)))[0])
+    assert widths == sorted(widths)
+
+
+def test_a_curve_that_falls_raises_the_warning():
+    falling = lambda n: np.where(n < 600, power_law(0.9, 2, 0.5)(n), 0.78)  # noqa: E731  a truth in one line
+    fit = fit_paired_curves(simulate(np.random.default_rng(5), falling, power_law(0.92, 2, 0.5), sd=0.005), 0)
+    assert any("not monotone" in warning and "scratch" in warning for warning in fit.warnings)
+
+
+def test_rising_curves_raise_no_warning():
+    truth = power_law(0.92, 2, 0.5)
+    assert fit_paired_curves(simulate(np.random.default_rng(6), truth, truth, sd=0.002), 0).warnings == ()
+
+
+def test_sizes_near_chance_are_left_out_and_named():
+    late = lambda n: np.where(n < 200, 0.52, power_law(0.92, 2, 0.5)(n))  # noqa: E731
+    fit = fit_paired_curves(simulate(np.random.default_rng(7), late, power_law(0.92, 2, 0.5, 300), sd=0.005), 0)
+    assert any("near chance at n = 100" in warning for warning in fit.warnings)
+    assert np.median(scores(fit, "scratch", 1000)) == pytest.approx(0.92 - 2 * 1000**-0.5, abs=0.012)
+
+
+def test_missing_runs_are_allowed():
+    runs = simulate(np.random.default_rng(8), power_law(0.92, 2, 0.5), power_law(0.92, 2, 0.5, 300))
+    runs.scores["scratch"][4, 2:] = np.nan
+    runs.scores["fine-tune"][0, 1] = np.nan
+    fit = fit_paired_curves(runs, 0)
+    assert np.median(scores(fit, "scratch", 1000)) == pytest.approx(0.92 - 2 * 1000**-0.5, abs=0.02)
+
+
+def test_what_cannot_be_fitted_is_refused_by_name():
+    runs = simulate(np.random.default_rng(9), power_law(0.92, 2, 0.5), power_law(0.92, 2, 0.5, 300))
+    two_sizes = PairedRuns(SIZES[:2], {arm: values[:2] for arm, values in runs.scores.items()}, TEST_COVARIANCE)
+    with pytest.raises(FitError, match="scratch was measured at 2 sizes"):
+        fit_paired_curves(two_sizes, 0)
+    one_replicate = PairedRuns(SIZES, {arm: values[:, :1] for arm, values in runs.scores.items()}, TEST_COVARIANCE)
+    with pytest.raises(FitError, match="two replicates"):
+        fit_paired_curves(one_replicate, 0)
+    upside_down = PairedRuns(SIZES, {arm: 1.6 - values for arm, values in runs.scores.items()}, TEST_COVARIANCE)
+    with pytest.raises(FitError, match="do not look like learning curves"):
+        fit_paired_curves(upside_down, 0)
