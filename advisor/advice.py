@@ -20,6 +20,7 @@ Floats = NDArray[np.float64]
 DECISIVE = 0.8  # the probability at which a verdict is given
 _BAND = (0.05, 0.95)
 _GRID_POINTS = 400
+_RUNS_PER_DRAW = 51
 
 
 class UnknownNameError(LookupError):
@@ -178,14 +179,20 @@ def _width_of(arch: str) -> str:
 def summarise_score(curve: PairedCurve, strategy: str, n_records: int) -> Score:
     """Return the expected score of an arm at ``n_records``, with the 90 % bands of the mean and of a single run."""
     draws = curve.scores(strategy, n_records)[:, 0]
-    low, high = np.quantile(draws, _BAND)
-    # One standard normal quantile for each draw, in an order of its own: the spread of a single run, without dice.
-    noise = np.random.default_rng(0).permutation(_normal_quantiles(len(draws))) * curve.run_sd(n_records)
-    run_low, run_high = np.quantile(np.clip(draws + noise, 0, 1), _BAND)
-    return Score(float(draws.mean()), float(low), float(high), float(run_low), float(run_high))
+    low, high = _quantiles(draws, _BAND)
+    single_runs = draws[:, None] + curve.run_sd(n_records) * _normal_quantiles(_RUNS_PER_DRAW)[None, :]
+    run_low, run_high = _quantiles(np.clip(single_runs, 0, 1), _BAND)
+    return Score(float(draws.mean()), low, high, run_low, run_high)
+
+
+def _quantiles(values: Floats, at: tuple[float, ...]) -> list[float]:
+    """Return order statistics, which also infinite values have (``np.quantile`` would load numpy.ma at every start)."""
+    ordered = np.sort(values, axis=None)
+    return [float(ordered[round(q * (ordered.size - 1))]) for q in at]
 
 
 def _normal_quantiles(n: int) -> Floats:
+    """Return n equally likely values of a standard normal variable: its spread, without dice."""
     from statistics import NormalDist
 
     normal = NormalDist()
@@ -193,10 +200,10 @@ def _normal_quantiles(n: int) -> Floats:
 
 
 def _summarise_gain(draws: Floats, margin: float) -> Gain:
-    low, high = np.quantile(draws, _BAND)
+    low, high = _quantiles(draws, _BAND)
     above, below = float((draws > margin).mean()), float((draws < -margin).mean())
     within = float((np.abs(draws) <= margin).mean())
-    return Gain(float(draws.mean()), float(low), float(high), above, within, below)
+    return Gain(float(draws.mean()), low, high, above, within, below)
 
 
 def _decide(gain: Gain) -> Verdict:
@@ -209,26 +216,28 @@ def _decide(gain: Gain) -> Verdict:
     return "not-enough-evidence"
 
 
+def probability(value: float) -> str:
+    """Return a probability in words: 1,000 draws never make certainty."""
+    return "over 0.99" if value > 0.99 else "under 0.01" if value < 0.01 else f"{value:.2f}"
+
+
 def _explain(verdict: Verdict, gain: Gain, question: Question, curve: PairedCurve) -> str:
-    n, margin = f"{question.n_records:,} records", f"{question.margin:g}"
-    if verdict == "fine-tune":
-        return f"With {n} fine-tuning gains more than {margin} with probability {gain.p_above_margin:.2f}."
-    if verdict == "scratch":
-        return f"With {n} fine-tuning loses more than {margin} with probability {gain.p_below_margin:.2f}."
-    if verdict == "no-material-difference":
-        return f"With {n} the two differ by at most {margin} with probability {gain.p_within_margin:.2f}."
-    likeliest = max(
-        (gain.p_above_margin, f"gains more than {margin}"),
-        (gain.p_within_margin, f"differs by at most {margin}"),
-        (gain.p_below_margin, f"loses more than {margin}"),
-    )
-    nearest = min(max(question.n_records, min(curve.sizes)), max(curve.sizes))
-    todo = (
-        f"paired runs at {n} would decide" if nearest != question.n_records else "more paired replicates would decide"
-    )
+    n, margin = f"With {question.n_records:,} records", f"{question.margin:g}"
+    outcomes = {
+        "fine-tune": (gain.p_above_margin, f"fine-tuning gains more than {margin}"),
+        "no-material-difference": (gain.p_within_margin, f"the two differ by at most {margin}"),
+        "scratch": (gain.p_below_margin, f"fine-tuning loses more than {margin}"),
+    }
+    if verdict != "not-enough-evidence":
+        chance, outcome = outcomes[verdict]
+        return f"{n} {outcome} (probability {probability(chance)})."
+    chance, outcome = max(outcomes.values())
+    low, high = min(curve.sizes), max(curve.sizes)
+    inside = low <= question.n_records <= high
+    todo = "more paired replicates" if inside else f"paired runs at {question.n_records:,} records"
     return (
-        f"With {n} fine-tuning most likely {likeliest[1]}, but only with probability {likeliest[0]:.2f}, and a "
-        f"verdict takes {DECISIVE:g}; {todo}."
+        f"{n} most likely {outcome}, but a verdict takes probability {DECISIVE:g} and this has "
+        f"{probability(chance)}; {todo} would decide."
     )
 
 
@@ -257,8 +266,8 @@ def _break_even(curve: PairedCurve, margin: float) -> Interval:
 
 
 def _interval(values: Floats) -> Interval:
-    """Summarise numbers of records, of which some may be infinite, by order statistics."""
-    lower, median, upper = np.quantile(values, (_BAND[0], 0.5, _BAND[1]), method="nearest")
+    """Summarise numbers of records, of which some may be infinite."""
+    lower, median, upper = _quantiles(values, (_BAND[0], 0.5, _BAND[1]))
     return Interval(*(None if not np.isfinite(v) else float(round(v)) for v in (median, lower, upper)))
 
 
@@ -287,33 +296,22 @@ def _warn(
     low, high = min(curve.sizes), max(curve.sizes)
     warnings = []
     if support == "extrapolated":
-        warnings.append(
-            f"{question.n_records:,} records is an extrapolation: the runs behind it have {low:,} to {high:,} records."
-        )
-    n_tasks = len({c.task for c in curves.curves if c.arch == curve.arch})
-    if n_tasks == 1:
-        warnings.append(
-            f"All runs are of one task, {curve.task}: how much other datasets differ is not known, and the bands leave "
-            "it out."
-        )
-    if curve.arch != question.arch:
-        default = f"{question.arch} is answered for {curve.arch}"
-        warnings.append(f"{default}, the {curve.family} that was measured ({_parameters(curve, curves)}).")
+        warnings.append(f"Extrapolated to {question.n_records:,} records from runs with {low:,} to {high:,}.")
+    if len({c.task for c in curves.curves if c.arch == curve.arch}) == 1:
+        warnings.append(f"One task only, {curve.task}: how far other datasets differ is unknown and not in the bands.")
     warnings.append(
-        f"Pre-training and task come from the same hospitals ({curve.upstream} and {curve.task}, patients apart): "
-        "a network pre-trained elsewhere may transfer less."
+        f"Pre-trained ({curve.upstream}) and tested on the same hospitals' records, patients apart: a network from "
+        "elsewhere may transfer less."
     )
+    if curve.arch != question.arch:
+        parameters = curves.networks[curve.arch].parameters
+        warnings.append(f"{question.arch} stands for {curve.arch} ({parameters:,} parameters); others may differ.")
     warnings += [f"{message[0].upper()}{message[1:]}." for message in curve.warnings]
-    unreached = [name for name, i in (("worth_in_records", worth), ("break_even", break_even)) if None in _values(i)]
-    if unreached:
-        warnings.append(f"{' and '.join(unreached)}: null stands for more records than the evidence reaches.")
+    if None in _values(worth) + _values(break_even):
+        warnings.append("Out of reach (null in JSON): more records than the evidence can speak of.")
     if all(c.gpu_seconds is None for c in cost.values()):
-        warnings.append("Costs were measured on a CPU; gpu_seconds is null because no GPU was measured.")
+        warnings.append("Times are of a CPU; no GPU was measured (gpu_seconds is null).")
     return warnings
-
-
-def _parameters(curve: PairedCurve, curves: CurvesFile) -> str:
-    return f"{curves.networks[curve.arch].parameters:,} parameters"
 
 
 def _values(interval: Interval) -> tuple[Any, ...]:

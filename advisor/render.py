@@ -8,11 +8,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from advisor.advice import Cost, Interval, Recommendation, Score
+from advisor.advice import Cost, Interval, Recommendation, Score, probability
 
 SCHEMA_VERSION = 1
 _DIGITS = 4
 _WIDTH = 80
+_LINES = 25
 _WORDS = {
     "fine-tune": ("FINE-TUNE", "bold green"),
     "scratch": ("TRAIN FROM SCRATCH", "bold green"),
@@ -61,7 +62,7 @@ def to_json(answer: Recommendation) -> str:
 
 
 def to_table(answer: Recommendation, *, color: bool = False) -> str:
-    """Return the answer for a reader: at most 80 columns, verdict first."""
+    """Return the answer for a reader: at most 25 lines of 80 columns, the verdict first."""
     out = Console(file=StringIO(), width=_WIDTH, force_terminal=color, no_color=not color, highlight=False)
     question, curve = answer.question, answer.curve
     words, style = _WORDS[answer.verdict]
@@ -70,10 +71,24 @@ def to_table(answer: Recommendation, *, color: bool = False) -> str:
     out.print(answer.why)
     out.print(_score_table(answer))
     out.print(_fact_table(answer))
-    for warning in answer.warnings:
+    lines = _lines(out)
+    for position, warning in enumerate(answer.warnings):
         out.print(f"! {warning}")
-    text: str = out.file.getvalue()  # type: ignore[attr-defined]  # the StringIO above
-    return text
+        if len(added := _lines(out)) + len(lines) >= _LINES:
+            left = len(answer.warnings) - position
+            return "\n".join([*lines, f"! {left} more warning{'s' * (left > 1)}: see --json", ""])
+        lines += added
+    return "\n".join([*lines, ""])
+
+
+def _lines(out: Console) -> list[str]:
+    """Take what was printed since the last call, without the spaces that tables end in."""
+    buffer = out.file
+    assert isinstance(buffer, StringIO)
+    text = buffer.getvalue()
+    buffer.seek(0)
+    buffer.truncate()
+    return [line.rstrip() for line in text.splitlines()]
 
 
 def _score_table(answer: Recommendation) -> Table:
@@ -100,11 +115,11 @@ def _fact_table(answer: Recommendation) -> Table:
     gain, margin, curve = answer.gain, answer.question.margin, answer.curve
     table.add_row(
         "probability",
-        f"gain > {margin:g}: {gain.p_above_margin:.2f}   within: {gain.p_within_margin:.2f}   "
-        f"loss > {margin:g}: {gain.p_below_margin:.2f}",
+        f"gain > {margin:g}: {probability(gain.p_above_margin)}   in between: {probability(gain.p_within_margin)}   "
+        f"loss > {margin:g}: {probability(gain.p_below_margin)}",
     )
-    table.add_row("pre-training", f"is worth {_records(answer.worth_in_records)} more labelled records")
-    table.add_row("break-even", f"at {_records(answer.break_even)} records the gain ends")
+    table.add_row("pre-training", f"is worth {_records(answer.worth_in_records)} labelled records")
+    table.add_row("break-even", f"beyond {_records(answer.break_even)} records the gain is under {margin:g}")
     table.add_row("one training", _cost_words(answer))
     table.add_row(
         "evidence",
@@ -116,9 +131,9 @@ def _fact_table(answer: Recommendation) -> Table:
 
 def _records(interval: Interval) -> str:
     def word(value: float | None) -> str:
-        return "beyond reach" if value is None else f"{value:,.0f}"
+        return "out of reach" if value is None else f"{value:,.0f}"
 
-    return f"{word(interval.median)} ({word(interval.lower)} to {word(interval.upper)})"
+    return f"{word(interval.median)} (90 %: {word(interval.lower)} to {word(interval.upper)})"
 
 
 def _cost_words(answer: Recommendation) -> str:

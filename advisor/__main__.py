@@ -1,0 +1,5 @@
+"""``python -m advisor`` is ``ecgadvise``."""
+
+from advisor.cli import main
+
+main()

@@ -1,0 +1,186 @@
+"""The command line as its users meet it: a real process, its output, its exit code."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+SCHEMA = json.loads((Path(__file__).parents[2] / "advisor" / "recommendation.schema.json").read_text())
+HEAVY = ("torch", "pandas", "sklearn", "statsmodels", "scipy", "wfdb", "safetensors")
+
+
+def ecgadvise(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "advisor", *arguments], capture_output=True, text=True, cwd=cwd, timeout=300
+    )
+
+
+def refused(result: subprocess.CompletedProcess[str], code: int) -> str:
+    """Assert that the command ended with one sentence on stderr, nothing on stdout, and this exit code."""
+    assert result.returncode == code, result
+    assert result.stdout == ""
+    assert re.fullmatch(r"error: [^\n]+\n", result.stderr), result.stderr
+    return result.stderr
+
+
+def test_recommend_answers_from_the_shipped_evidence():
+    result = ecgadvise("recommend", "--n-records", "5000", "--arch", "cnn")
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert len(lines) <= 25
+    assert max(map(len, lines)) <= 80
+    assert "\x1b" not in result.stdout
+    for word in ("fine-tuned", "from scratch", "gain", "90 % band", "extrapolat", "ptb-xl/superclass"):
+        assert word in result.stdout
+    assert result.stderr == ""
+
+
+@pytest.mark.parametrize("n_records", [25, 100, 300, 1000, 5000, 8000])
+@pytest.mark.parametrize("arch", ["cnn", "rnn"])
+def test_json_follows_the_schema_and_hangs_together(n_records: int, arch: str):
+    result = ecgadvise("recommend", "--n-records", str(n_records), "--arch", arch, "--json")
+    assert result.returncode == 0, result.stderr
+    answer = json.loads(result.stdout)
+    jsonschema.validate(answer, SCHEMA)
+    for arm in ("scratch", "fine_tune"):
+        assert answer[arm]["mean_ci_lower"] <= answer[arm]["mean"] <= answer[arm]["mean_ci_upper"]
+        assert answer[arm]["obs_ci_lower"] <= answer[arm]["mean_ci_lower"]
+        assert answer[arm]["mean_ci_upper"] <= answer[arm]["obs_ci_upper"]
+    gain = answer["gain"]
+    assert gain["mean"] == pytest.approx(answer["fine_tune"]["mean"] - answer["scratch"]["mean"], abs=2e-4)
+    assert sum(gain[f"p_{side}_margin"] for side in ("above", "within", "below")) == pytest.approx(1, abs=1e-3)
+    assert answer["evidence"]["tasks"] == ["ptb-xl/superclass"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        ("--n-records 0 --arch cnn", 2, "--n-records is 0"),
+        ("--n-records -5 --arch cnn", 2, "--n-records is -5"),
+        ("--n-records abc --arch cnn", 2, "'abc' is not a valid int"),
+        ("--n-records 1e400 --arch cnn", 2, "1e400"),
+        ("--arch cnn", 2, "--n-records"),
+        ("--n-records 500", 2, "--arch"),
+        ("--n-records 500 --arch transfomer", 2, "nearest name is"),
+        ("--n-records 500 --arch resnet1d81", 2, "nearest name is 'resnet1d18"),
+        ("--n-records 500 --arch", 2, "--arch"),
+        ("--n-records 500 --arch cnn --margin 0", 2, "--margin"),
+        ("--n-records 500 --arch cnn --margin nan", 2, "--margin"),
+        ("--n-records 500 --arch cnn --metric f2", 2, "no metric 'f2'"),
+        ("--n-records 500 --arch cnn --upstream mimic", 2, "'mimic'"),
+        ("--n-record 500 --arch cnn", 2, "--n-record"),
+        ("--n-records 500 --arch resnet1d18", 4, "did not measure resnet1d18"),
+        ("--n-records 8001 --arch cnn", 4, "8,001 is outside"),
+        ("--n-records 123456789012345678901234567890 --arch cnn", 4, "is outside"),
+        ("--n-records 3 --arch cnn", 4, "3 is outside"),
+        ("--n-records 500 --arch cnn --curves nowhere.json", 3, "nowhere.json"),
+    ],
+)
+def test_bad_input_ends_in_one_sentence(arguments: str, code: int, says: str):
+    assert says in refused(ecgadvise("recommend", *shlex.split(arguments)), code)
+
+
+def test_damaged_curves_files_end_in_one_sentence(curves_path: Path, tmp_path: Path):
+    whole = curves_path.read_text()
+    cases = {
+        "truncated": whole[: len(whole) // 2],
+        "newer": whole.replace('"schema_version":1', '"schema_version":2', 1),
+        "lacking": whole.replace('"draws"', '"daws"'),
+        "empty": "",
+    }
+    for name, text in cases.items():
+        (tmp_path / name).write_text(text)
+        message = refused(ecgadvise("recommend", "--n-records", "500", "--arch", "cnn", "--curves", str(tmp_path / name)), 3)
+        assert str(tmp_path / name) in message
+    refused(ecgadvise("recommend", "--n-records", "500", "--arch", "cnn", "--curves", str(tmp_path)), 3)
+
+
+def test_recommend_loads_nothing_of_the_training_stack():
+    script = (
+        "import sys; sys.argv = ['ecgadvise', 'recommend', '--n-records', '5000', '--arch', 'cnn', '--json']\n"
+        "from advisor.cli import main\n"
+        "try: main()\n"
+        f"finally: print([m for m in {HEAVY} if m in sys.modules], file=sys.stderr)"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0
+    assert result.stderr.strip() == "[]"
+
+
+def commands(app, prefix: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """Every command of a Typer application, as the words that call it."""
+    found = [(*prefix, c.name or c.callback.__name__) for c in app.registered_commands]
+    for group in app.registered_groups:
+        found += commands(group.typer_instance, (*prefix, group.name))
+    return found
+
+
+def all_commands() -> list[tuple[str, ...]]:
+    from advisor.cli import app
+
+    return commands(app)
+
+
+@pytest.mark.parametrize("words", all_commands(), ids=" ".join)
+def test_every_help_shows_an_example_whose_options_exist(words: tuple[str, ...]):
+    result = ecgadvise(*words, "--help")
+    assert result.returncode == 0
+    example = re.search(r"Example: (ecgadvise .*)", " ".join(result.stdout.split()))
+    assert example, result.stdout
+    said = shlex.split(example[1])
+    assert said[1 : 1 + len(words)] == list(words)
+    for option in (word for word in said if word.startswith("--")):
+        assert option in result.stdout
+
+
+def test_curves_show_gives_every_arm_at_any_size():
+    result = ecgadvise("curves", "show", "--at", "500,5000,90000", "--json")
+    document = json.loads(result.stdout)
+    assert document["schema_version"] == 1
+    support = {row["n_records"]: row["support"] for row in document["rows"]}
+    assert support == {500: "measured", 5000: "extrapolated", 90000: "beyond"}
+    assert {row["strategy"] for row in document["rows"]} == {"scratch", "fine-tune"}
+    assert all(row["mean_ci_lower"] <= row["mean"] <= row["mean_ci_upper"] for row in document["rows"])
+    refused(ecgadvise("curves", "show", "--at", "500,many"), 2)
+
+
+def test_a_reader_that_goes_away_is_no_traceback():
+    script = f"{shlex.quote(sys.executable)} -m advisor curves show --at {','.join(map(str, range(100, 5000)))} | head -1"
+    result = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60)
+    assert result.stderr == ""
+
+
+def test_from_a_tree_to_an_answer(ptbxl_tree: Path, tmp_path: Path):
+    """Prepare, plan, run, resume, collect and ask, on a small synthetic tree."""
+    environment = {**os.environ, "ECGADVISE_CORPORA": str(tmp_path / "corpora")}
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, "-m", "advisor", *arguments], capture_output=True, text=True,
+                              cwd=tmp_path, env=environment, timeout=300)  # fmt: skip
+
+    assert "no prepared corpus" in refused(run("study", "plan", str(DESIGN)), 3)
+    prepared = run("data", "prepare", str(ptbxl_tree))
+    assert "240 records, 0 with a problem" in prepared.stdout, prepared.stderr
+    assert "exists already" in refused(run("data", "prepare", str(ptbxl_tree)), 3)
+    (tmp_path / "tiny.toml").write_text(DESIGN.read_text())
+    assert "0 of 13 runs done" in run("study", "plan", "tiny.toml").stdout
+    ran = run("study", "run", "tiny.toml")
+    assert ran.returncode == 0, ran.stderr
+    assert "13 of 13 runs done, 0 failed" in ran.stdout
+    assert "13 of 13 runs done" in run("study", "plan", "tiny.toml").stdout
+    assert "13 runs, 0 failed" in run("study", "status", "--store", "tiny.db").stdout
+    collected = run("study", "collect", "--store", "tiny.db", "--out", "evidence")
+    if collected.returncode == 0:  # such small runs need not look like a learning curve; then that is said
+        answer = run("recommend", "--n-records", "40", "--arch", "cnn", "--curves", "evidence/curves.json", "--json")
+        jsonschema.validate(json.loads(answer.stdout), SCHEMA)
+    else:
+        assert "gives no curve" in refused(collected, 3)
+
+
+DESIGN = Path(__file__).with_name("tiny.toml")
