@@ -103,6 +103,8 @@ def write_ptbxl_tree(root: Path, n_records: int) -> Path:
     rows = ["ecg_id,patient_id,age,sex,scp_codes,strat_fold,filename_lr"]
     for k in range(n_records):
         signal = rng.normal(0, 0.1, (1000, 12))
+        one, two = signal[:, 0], signal[:, 1]  # the other limb leads follow from these
+        signal[:, 2:6] = np.stack([two - one, -(one + two) / 2, one - two / 2, two - one / 2], axis=1)
         diagnosis = k // 20 % len(DIAGNOSES)
         signal[:, 6 + diagnosis] *= 4
         name = f"{k + 1:05d}_lr"

@@ -6,8 +6,14 @@ from typing import Annotated
 
 import typer
 
+from advisor.commands import data_fetch
+
 app = typer.Typer(help="Read and prepare ECG records.", no_args_is_help=True, rich_markup_mode=None)
 _LISTED = 20
+
+
+app.command("list", epilog=data_fetch.LIST_EXAMPLE)(data_fetch.list_sets)
+app.command("fetch", epilog=data_fetch.FETCH_EXAMPLE)(data_fetch.fetch)
 
 
 @app.callback()

@@ -1,0 +1,160 @@
+"""The public sets that ``ecgadvise data list`` names and ``data fetch`` downloads: version, licence, citation, files.
+
+Slugs and versions are those of PhysioNet's project pages. PhysioNet serves each published version, unchanging, at
+``https://physionet.org/files/SLUG/VERSION/`` with a ``SHA256SUMS.txt``. ``size`` is worked out from the WFDB format
+(records x leads x samples x 2 bytes) where every record has the same form, else it is what a catalogue says.
+
+Patterns are those of ``fnmatch`` over the path inside the set, in which ``*`` also spans folders.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+_LICENCES = {
+    "CC BY 4.0": "https://creativecommons.org/licenses/by/4.0/",
+    "ODC-By 1.0": "https://opendatacommons.org/licenses/by/1-0/",
+}
+
+
+class SelectionError(ValueError):
+    """A set, or a part of one, that is not on offer; one sentence says what is."""
+
+
+@dataclass(frozen=True)
+class PublishedSet:
+    """One version of a public set, and which of its files the reader of that set needs.
+
+    ``slug`` is its name on PhysioNet, None for a set that lies elsewhere, at ``page``. ``include`` is always needed;
+    ``include_fs`` maps a sampling frequency (Hz) to what it adds, the first one being the default.
+    """
+
+    name: str
+    version: str
+    licence: str
+    citation: str
+    records: int
+    size: str
+    slug: str | None = None
+    page: str = ""
+    include: tuple[str, ...] = ("LICENSE*",)
+    include_fs: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        """Where the publisher presents the set."""
+        return f"https://physionet.org/content/{self.slug}/{self.version}/" if self.slug else self.page
+
+    @property
+    def files_url(self) -> str | None:
+        """Where its files and their SHA256SUMS.txt lie; None for a publisher that lists no checksums to verify."""
+        return f"https://physionet.org/files/{self.slug}/{self.version}" if self.slug else None
+
+    @property
+    def fetchable(self) -> bool:
+        """Whether ``data fetch`` can download it."""
+        return self.files_url is not None
+
+    @property
+    def licence_url(self) -> str:
+        """Where the licence's text is."""
+        return _LICENCES[self.licence]
+
+    def patterns(self, fs: int | None = None, everything: bool = False) -> tuple[str, ...]:
+        """Return the patterns of the files to fetch, at ``fs`` Hz (None: the default) or all of them.
+
+        Raises SelectionError when the set does not come at that sampling frequency.
+        """
+        if fs is not None and fs not in self.include_fs:
+            offered = " or ".join(str(one) for one in self.include_fs)
+            raise SelectionError(
+                f"{self.name} does not come at {fs} Hz: choose --fs {offered}"
+                if offered
+                else f"{self.name} comes at one sampling frequency only: leave out --fs"
+            )
+        if everything:
+            return ("*",)
+        default = next(iter(self.include_fs), None)
+        chosen = fs if fs is not None else default
+        return self.include + (self.include_fs[chosen] if chosen is not None else ())
+
+
+PUBLISHED: Mapping[str, PublishedSet] = {
+    one.name: one
+    for one in (
+        PublishedSet(
+            name="ptb-xl",
+            slug="ptb-xl",
+            version="1.0.3",
+            licence="CC BY 4.0",
+            citation="Wagner et al., PTB-XL, a large publicly available electrocardiography dataset,"
+            " Sci Data 7:154 (2020)",
+            records=21_799,
+            size="0.5 GB at 100 Hz, 2.6 GB at 500 Hz",
+            include=("LICENSE*", "RECORDS", "ptbxl_database.csv", "scp_statements.csv"),
+            include_fs={100: ("records100/*",), 500: ("records500/*",)},
+        ),
+        PublishedSet(
+            name="challenge-2017",
+            slug="challenge-2017",
+            version="1.0.0",
+            licence="ODC-By 1.0",
+            citation="Clifford et al., AF classification from a short single lead ECG recording,"
+            " Computing in Cardiology 44 (2017)",
+            records=8_528,
+            size="0.2 GB",
+            # The validation folder repeats 300 of the training records, and the zip files repeat both.
+            include=("LICENSE*", "REFERENCE-v3.csv", "training/*"),
+        ),
+        PublishedSet(
+            name="ludb",
+            slug="ludb",
+            version="1.0.1",
+            licence="ODC-By 1.0",
+            citation="Kalyakulina et al., LUDB: a new open-access validation tool for electrocardiogram delineation"
+            " algorithms, IEEE Access 8 (2020)",
+            records=200,
+            size="24 MB",
+            # Beside each record lie twelve files of wave annotations, which no task here uses.
+            include=("LICENSE*", "RECORDS", "ludb.csv", "data/*.hea", "data/*.dat"),
+        ),
+        PublishedSet(
+            name="challenge-2021",
+            slug="challenge-2021",
+            version="1.0.3",
+            licence="CC BY 4.0",
+            citation="Reyna et al., Will two do? Varying dimensions in electrocardiography,"
+            " Computing in Cardiology 48 (2021)",
+            records=88_253,
+            size="more than 9 GB",
+            include=("LICENSE*", "RECORDS", "dx_mapping*", "training/*"),
+        ),
+        PublishedSet(
+            name="ptbdb",
+            slug="ptbdb",
+            version="1.0.0",
+            licence="ODC-By 1.0",
+            citation="Bousseljot et al., Nutzung der EKG-Signaldatenbank CARDIODAT der PTB über das Internet,"
+            " Biomed Tech 40 (1995)",
+            records=549,
+            size="1.7 GB",
+            include=("LICENSE*", "RECORDS", "CONTROLS", "patient*"),
+        ),
+        PublishedSet(
+            name="code-test",
+            version="1.0.3",
+            licence="CC BY 4.0",
+            citation="Ribeiro et al., Automatic diagnosis of the 12-lead ECG using a deep neural network,"
+            " Nat Commun 11:1760 (2020)",
+            records=827,
+            page="https://doi.org/10.5281/zenodo.3765780",
+            size="not known",
+        ),
+    )
+}
+
+
+def find_published(name: str) -> PublishedSet:
+    """Return the set of that name. Raises SelectionError for one that is not in the table."""
+    if name not in PUBLISHED:
+        raise SelectionError(f"there is no set {name!r}: choose one of {', '.join(PUBLISHED)}")
+    return PUBLISHED[name]
