@@ -310,7 +310,7 @@ def _warn(
     if None in _values(worth) + _values(break_even):
         warnings.append("Out of reach (null in JSON): more records than the evidence can speak of.")
     if all(c.gpu_seconds is None for c in cost.values()):
-        warnings.append("Times are of a CPU; no GPU was measured (gpu_seconds is null).")
+        warnings.append(f"Times on {cost['scratch'].device}; no GPU was measured (gpu_seconds is null).")
     return warnings
 
 

@@ -11,7 +11,7 @@ import typer
 from typer.exceptions import TyperException
 
 from advisor.commands import curves, data, recommend, study
-from advisor.failures import ExitCode
+from advisor.failures import ExitCode, Interrupted
 
 app = typer.Typer(
     name="ecgadvise",
@@ -48,15 +48,19 @@ def main() -> None:
     """Run the command line and exit with an ExitCode. An error of ours, a defect, ends in a traceback."""
     try:
         code = app(standalone_mode=False)
+    except Interrupted as stop:
+        typer.echo(f"interrupted; {stop.message}", err=True)
+        sys.exit(ExitCode.INTERRUPTED)
     except TyperException as error:
         if message := error.format_message():
             typer.echo(f"error: {message}", err=True)
         sys.exit(error.exit_code)
-    except (typer.Abort, KeyboardInterrupt):
-        typer.echo("interrupted", err=True)
-        sys.exit(ExitCode.INTERRUPTED)
     except BrokenPipeError:
         # The reader went away (`ecgadvise ... | head`): nothing is left to say, and nobody to say it to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(ExitCode.FAILURE)
+    except typer.Abort:  # Ctrl-C or the end of input at a question
+        code = ExitCode.INTERRUPTED
+    if code == ExitCode.INTERRUPTED:  # typer turns a KeyboardInterrupt that no command caught into this code
+        typer.echo("interrupted", err=True)
     sys.exit(code or ExitCode.OK)

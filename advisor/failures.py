@@ -16,6 +16,12 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130
 
 
+class Interrupted(TyperException):
+    """The user stopped the command with Ctrl-C; the message says how to go on."""
+
+    exit_code = ExitCode.INTERRUPTED
+
+
 class Failure(TyperException):
     """An error of the user's or of the machine's: one sentence that says what was wrong, where, and what to do."""
 

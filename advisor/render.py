@@ -118,8 +118,8 @@ def _fact_table(answer: Recommendation) -> Table:
         f"gain > {margin:g}: {probability(gain.p_above_margin)}   in between: {probability(gain.p_within_margin)}   "
         f"loss > {margin:g}: {probability(gain.p_below_margin)}",
     )
-    table.add_row("pre-training", f"is worth {_records(answer.worth_in_records)} labelled records")
-    table.add_row("break-even", f"beyond {_records(answer.break_even)} records the gain is under {margin:g}")
+    table.add_row("pre-training", f"worth {_records(answer.worth_in_records, ' labelled records')}")
+    table.add_row("break-even", _records(answer.break_even, " records"))
     table.add_row("one training", _cost_words(answer))
     table.add_row(
         "evidence",
@@ -129,11 +129,11 @@ def _fact_table(answer: Recommendation) -> Table:
     return table
 
 
-def _records(interval: Interval) -> str:
+def _records(interval: Interval, unit: str) -> str:
     def word(value: float | None) -> str:
         return "out of reach" if value is None else f"{value:,.0f}"
 
-    return f"{word(interval.median)} (90 %: {word(interval.lower)} to {word(interval.upper)})"
+    return f"{word(interval.median)}{unit} (90 %: {word(interval.lower)} to {word(interval.upper)})"
 
 
 def _cost_words(answer: Recommendation) -> str:
@@ -142,7 +142,7 @@ def _cost_words(answer: Recommendation) -> str:
         for name, what in (("fine_tune", "fine-tuned"), ("scratch", "from scratch"), ("pretraining", "pre-training"))
         if name in answer.cost
     ]
-    return f"{', '.join(words)} ({answer.cost['scratch'].device})"
+    return ", ".join(words)
 
 
 def _seconds(cost: Cost) -> str:

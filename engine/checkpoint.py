@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from engine.directories import written_whole
 
 SCHEMA_VERSION = 1
 
@@ -60,22 +60,11 @@ def save_checkpoint(network: nn.Module, facts: CheckpointFacts, target: Path) ->
     """Write a checkpoint directory, complete or not at all; one that is there already is replaced."""
     from safetensors.torch import save_file
 
-    target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
-        save_file(
-            {name: value.contiguous() for name, value in network.state_dict().items()}, scratch / "weights.safetensors"
-        )
-        document = {
-            "schema_version": SCHEMA_VERSION,
-            "sha256": _sha256(scratch / "weights.safetensors"),
-            **asdict(facts),
-        }
-        (scratch / "checkpoint.json").write_text(json.dumps(document, indent=1))
-        shutil.rmtree(target, ignore_errors=True)
-        scratch.rename(target)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    with written_whole(target) as folder:
+        weights = folder / "weights.safetensors"
+        save_file({name: value.contiguous() for name, value in network.state_dict().items()}, weights)
+        document = {"schema_version": SCHEMA_VERSION, "sha256": _sha256(weights), **asdict(facts)}
+        (folder / "checkpoint.json").write_text(json.dumps(document, indent=1))
 
 
 def load_checkpoint(root: Path) -> tuple[dict[str, Tensor], CheckpointFacts]:
@@ -83,14 +72,22 @@ def load_checkpoint(root: Path) -> tuple[dict[str, Tensor], CheckpointFacts]:
     from safetensors.torch import load_file
 
     try:
-        document: dict[str, Any] = json.loads((root / "checkpoint.json").read_text(encoding="utf-8"))
+        document: Any = json.loads((root / "checkpoint.json").read_text(encoding="utf-8"))
         actual = _sha256(root / "weights.safetensors")
     except FileNotFoundError as error:
         raise CheckpointError(f"{root} is no checkpoint: it has no {Path(error.filename).name}") from None
+    except NotADirectoryError:
+        raise CheckpointError(f"{root} is a file: give the checkpoint's folder") from None
+    except OSError as error:
+        raise CheckpointError(f"cannot read {error.filename}: {error.strerror}") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{root / 'checkpoint.json'} is damaged: {error}") from None
-    if document.pop("schema_version", None) != SCHEMA_VERSION:
-        raise CheckpointError(f"{root} has another checkpoint schema than {SCHEMA_VERSION}")
+    if not isinstance(document, dict):
+        raise CheckpointError(f"{root / 'checkpoint.json'} is damaged: it is no JSON object")
+    if (version := document.pop("schema_version", None)) != SCHEMA_VERSION:
+        raise CheckpointError(
+            f"{root / 'checkpoint.json'} has schema {version}, and this ecgadvise reads {SCHEMA_VERSION}"
+        )
     if document.pop("sha256", None) != actual:
         raise CheckpointError(f"{root / 'weights.safetensors'} was altered after training: its SHA-256 differs")
     try:

@@ -1,16 +1,14 @@
 """A corpus: the records of one source, prepared once into a directory that opens in milliseconds.
 
 The directory holds ``signals.npy`` float32 (records, leads, samples) in millivolt, ``labels.npy`` uint8 (records,
-labels), ``records.npz`` (record_ids, patients, folds) and ``corpus.json``, which carries everything else and the
-SHA-256 of the other files. ``content_hash`` covers the data alone (signals, labels, patients, folds, record names,
-leads, sampling frequency): two corpora with the same hash hold the same data, however they are described.
+labels), ``records.npz`` (record_ids, patients, folds, ages, sexes) and ``corpus.json``, which carries everything else
+and the SHA-256 of the other files. ``content_hash`` covers the data alone (signals, labels, patients, folds, record
+names, leads, sampling frequency): two corpora with the same hash hold the same data, however they are described.
 """
 
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -20,7 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.records import Record, RecordError, flat_leads, order_leads
+from engine.directories import written_whole
+from engine.reading import read_all
 from engine.sources import Entry, Source, TaskDefinition
 
 SCHEMA_VERSION = 1
@@ -75,8 +74,6 @@ class Corpus:
         self.labels = np.load(root / "labels.npy")
         with np.load(root / "records.npz") as records:
             self.record_ids, self.patients, self.folds = (records[k] for k in ("record_ids", "patients", "folds"))
-        if self.content_hash != _content_hash(self.manifest, [self.record_ids, self.patients, self.folds]):
-            raise CorpusError(f"{root / 'corpus.json'} was altered after it was prepared; prepare it again")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -96,6 +93,8 @@ class Corpus:
         """Read every byte and compare with the manifest. Raises CorpusError naming the altered file."""
         for name in _FILES:
             self._check(name)
+        if self.content_hash != _content_hash(self.manifest, [self.record_ids, self.patients, self.folds]):
+            raise CorpusError(f"{self.root} does not hold the data that its content_hash names; prepare it again")
 
     def task(self, name: str) -> TaskData:
         """Return a task's records and labels. Raises CorpusError for a task that this corpus does not define."""
@@ -134,85 +133,71 @@ def default_corpora() -> Path:
 
 
 def prepare(
-    source: Source, target: Path, progress: Callable[[int, int], None] = lambda _done, _total: None
+    source: Source,
+    target: Path,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+    workers: int = 1,
 ) -> tuple[Corpus, list[Problem]]:
     """Read every record of a source into ``target`` and return the corpus and what was wrong with which record.
 
-    The directory appears under its name only when it is complete. Raises CorpusError when ``target`` exists or no
-    record is usable, SourceError when the source's tables are malformed.
+    The directory appears under its name only when it is complete, and is the same for any number of worker processes.
+    Raises CorpusError when ``target`` exists, cannot be written, or no record is usable; SourceError when the source's
+    tables are malformed.
     """
     if target.exists():
         raise CorpusError(f"{target} exists already; remove it to prepare it again")
     entries = source.entries()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    if not entries:
+        raise CorpusError(f"{source.name} lists no records")
     try:
-        kept, problems = _write_signals(source, entries, scratch, progress)
-        if not kept:
-            raise CorpusError(f"none of the {len(entries)} records of {source.name} is usable: {problems[0].problem}")
-        _write_tables(source, kept, scratch)
-        scratch.rename(target)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        with written_whole(target) as folder:
+            kept, problems = _write_signals(source, entries, folder, progress, workers)
+            _write_tables(source, kept, folder)
+    except OSError as error:
+        raise CorpusError(f"cannot write {target}: {error.strerror}") from error
     return Corpus(target), problems
 
 
 def _write_signals(
-    source: Source, entries: list[Entry], scratch: Path, progress: Callable[[int, int], None]
+    source: Source, entries: list[Entry], folder: Path, progress: Callable[[int, int], None], workers: int
 ) -> tuple[list[Entry], list[Problem]]:
-    n_samples = round(10 * source.fs)
-    shape = (len(entries), len(source.leads), n_samples)
-    signals = np.lib.format.open_memmap(scratch / "all.npy", mode="w+", dtype=np.float32, shape=shape)
-    kept: list[Entry] = []
-    problems: list[Problem] = []
-    for done, entry in enumerate(entries, start=1):
-        try:
-            record = _usable(source.read(entry), source)
-        except RecordError as error:
-            problems.append(Problem(entry.record_id, str(error), usable=False))
-        else:
-            if flat := flat_leads(record):
-                problems.append(Problem(entry.record_id, f"lead {', '.join(flat)} is flat", usable=True))
-            signals[len(kept)] = record.signals
-            kept.append(entry)
-        progress(done, len(entries))
-    _shorten(signals, len(kept), scratch)
-    return kept, problems
+    """Write ``signals.npy`` and return the usable entries, in its order, and the problems."""
+    shape = (len(source.leads), round(10 * source.fs))
+    raw = folder / "signals.raw"
+    raw.touch()
+    readings = read_all(source, entries, raw, workers, progress)
+    problems = [Problem(r.record, problem, r.usable) for r in readings for problem in r.problems]
+    rows = [row for row, reading in enumerate(readings) if reading.usable]
+    if not rows:
+        raise CorpusError(f"none of the {len(entries)} records of {source.name} is usable: {problems[0].problem}")
+    _gather(raw, folder / "signals.npy", shape, rows)
+    raw.unlink()
+    return [entries[row] for row in rows], problems
 
 
-def _usable(record: Record, source: Source) -> Record:
-    if record.fs != source.fs:
-        raise RecordError(f"sampled at {record.fs:g} Hz, not {source.fs:g}")
-    n_samples = round(10 * source.fs)
-    if record.signals.shape[1] != n_samples:
-        raise RecordError(f"{record.signals.shape[1] / record.fs:g} s long, not 10")
-    return order_leads(record, source.leads)
+def _gather(raw: Path, target: Path, shape: tuple[int, int], rows: list[int]) -> None:
+    """Copy the blocks ``rows`` of a file of float32 blocks of ``shape`` into an .npy file, little memory at a time."""
+    size = 4 * shape[0] * shape[1]
+    header = {"descr": "<f4", "fortran_order": False, "shape": (len(rows), *shape)}
+    with raw.open("rb") as source, target.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for row in rows:
+            source.seek(row * size)
+            file.write(source.read(size))
 
 
-def _shorten(signals: np.memmap[Any, Any], n_records: int, scratch: Path) -> None:
-    """Write the first n_records of the scratch array under the final name, without a copy where all are kept."""
-    signals.flush()
-    if n_records == len(signals):
-        (scratch / "all.npy").rename(scratch / "signals.npy")
-        return
-    shape = (n_records, *signals.shape[1:])
-    final = np.lib.format.open_memmap(scratch / "signals.npy", mode="w+", dtype=np.float32, shape=shape)
-    for start in range(0, n_records, 1024):
-        final[start : start + 1024] = signals[start : min(start + 1024, n_records)]
-    final.flush()
-    (scratch / "all.npy").unlink()
-
-
-def _write_tables(source: Source, entries: list[Entry], scratch: Path) -> None:
+def _write_tables(source: Source, entries: list[Entry], folder: Path) -> None:
     columns = {label: column for column, label in enumerate(source.labels)}
     labels = np.zeros((len(entries), len(columns)), np.uint8)
     for row, entry in enumerate(entries):
         labels[row, [columns[label] for label in entry.labels]] = 1
-    np.save(scratch / "labels.npy", labels)
+    np.save(folder / "labels.npy", labels)
     patients = np.unique([entry.patient for entry in entries], return_inverse=True)[1].astype(np.int64)
     record_ids = np.array([entry.record_id for entry in entries])
     folds = np.array([-1 if entry.fold is None else entry.fold for entry in entries], np.int64)
-    np.savez(scratch / "records.npz", record_ids=record_ids, patients=patients, folds=folds)
+    ages = np.array([np.nan if entry.age is None else entry.age for entry in entries], np.float32)
+    sexes = np.array([entry.sex or "" for entry in entries])
+    np.savez(folder / "records.npz", record_ids=record_ids, patients=patients, folds=folds, ages=ages, sexes=sexes)
     manifest: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "source": {key: getattr(source, key) for key in ("name", "version", "licence", "url", "citation")},
@@ -221,11 +206,12 @@ def _write_tables(source: Source, entries: list[Entry], scratch: Path) -> None:
         "labels": source.labels,
         "tasks": {name: _plain(task) for name, task in source.tasks.items()},
         "records": len(entries),
-        "sha256": {name: _sha256(scratch / name) for name in _FILES},
+        "sha256": {name: _sha256(folder / name) for name in _FILES},
     }
     manifest["content_hash"] = _content_hash(manifest, [record_ids, patients, folds])
-    (scratch / "corpus.json").write_text(json.dumps(manifest, indent=1))
-    for path in scratch.iterdir():
+    manifest["manifest_hash"] = _manifest_hash(manifest)
+    (folder / "corpus.json").write_text(json.dumps(manifest, indent=1))
+    for path in folder.iterdir():
         with path.open("rb") as file:
             os.fsync(file.fileno())
 
@@ -244,7 +230,15 @@ def _read_manifest(root: Path) -> dict[str, Any]:
     version = manifest.get("schema_version")
     if version != SCHEMA_VERSION:
         raise CorpusError(f"{root} has corpus schema {version}; this version reads {SCHEMA_VERSION}: prepare it again")
+    if manifest.get("manifest_hash") != _manifest_hash(manifest):
+        raise CorpusError(f"{root / 'corpus.json'} was altered after it was prepared; prepare it again")
     return manifest
+
+
+def _manifest_hash(manifest: dict[str, Any]) -> str:
+    """Return a hash of everything in the manifest but itself: an edited one is found without reading the data."""
+    rest = {key: value for key, value in manifest.items() if key != "manifest_hash"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def _content_hash(manifest: dict[str, Any], arrays: Sequence[NDArray[Any]]) -> str:

@@ -7,7 +7,7 @@ Floats = NDArray[np.float64]
 
 
 def auroc_per_class(labels: NDArray[np.uint8], scores: NDArray[np.floating], weights: Floats | None = None) -> Floats:
-    """Return the area under the ROC curve of each class, NaN where a class lacks one of the two outcomes.
+    """Return the area under the ROC curve of each class, NaN where it lacks one of the two outcomes or a score is NaN.
 
     ``labels`` 0/1 and ``scores`` are (records, classes); ``weights`` (records,) counts a record so many times, which
     is what a bootstrap needs. Ties count one half (Mann-Whitney U, as scikit-learn's ``roc_auc_score``).
@@ -45,7 +45,8 @@ def bootstrap_auroc_macro(
 ) -> Floats:
     """Return the macro AUROC of ``n_resamples`` resamples of the test set, whole patients drawn with replacement.
 
-    The resamples depend on ``patients`` and ``seed`` alone: two networks given the same ones are compared in pairs.
+    A resample in which no class has both outcomes gives NaN. Resamples depend on ``patients`` and ``seed`` alone: two
+    networks given the same ones are compared in pairs.
     """
     _, owner = np.unique(patients, return_inverse=True)
     n_patients = int(owner.max()) + 1
@@ -53,7 +54,10 @@ def bootstrap_auroc_macro(
     draws = rng.multinomial(n_patients, np.full(n_patients, 1 / n_patients), size=n_resamples)
     per_class = np.stack([_resampled_auroc(labels[:, k].astype(bool), scores[:, k], draws[:, owner])
                           for k in range(labels.shape[1])])  # fmt: skip
-    return np.asarray(np.nanmean(per_class, axis=0), np.float64)
+    known = np.isfinite(per_class)
+    means = np.full(n_resamples, np.nan)
+    np.divide(np.where(known, per_class, 0).sum(axis=0), known.sum(axis=0), out=means, where=known.any(axis=0))
+    return means
 
 
 def _auroc(positive: NDArray[np.bool_], scores: NDArray[np.floating], counts: Floats) -> float:
@@ -62,9 +66,12 @@ def _auroc(positive: NDArray[np.bool_], scores: NDArray[np.floating], counts: Fl
 
 def _resampled_auroc(positive: NDArray[np.bool_], scores: NDArray[np.floating], counts: NDArray[np.generic]) -> Floats:
     """AUROC for each row of ``counts`` (resamples, records): one sort serves all of them."""
+    if np.isnan(scores).any():
+        return np.full(len(counts), np.nan)
     order = np.argsort(scores, kind="stable")
     ordered = counts[:, order].astype(np.float64)
-    group_starts = np.flatnonzero(np.r_[True, np.diff(scores[order]) != 0])
+    ranked = scores[order]
+    group_starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])
     with_outcome = np.add.reduceat(ordered * positive[order], group_starts, axis=1)  # (resamples, distinct scores)
     without = np.add.reduceat(ordered * ~positive[order], group_starts, axis=1)
     below = np.cumsum(without, axis=1) - without

@@ -1,7 +1,7 @@
 """Who is in the training data: subsets of n records and validation shares, always whole patients apart.
 
-Every draw takes its own seed, made from what it is for, so that both arms and all networks of a comparison get the
-same records.
+Every draw takes a seed that depends on what is compared and not on who takes part, so that both arms and all networks
+of a comparison get the same records.
 """
 
 import hashlib
@@ -34,6 +34,8 @@ def split_validation(
 
     Raises ValueError when either side would be empty.
     """
+    if not 0 < fraction < 1:
+        raise ValueError(f"the validation share is {fraction:g}: it must lie between 0 and 1")
     order = _by_random_patient(patients, seed)
     wanted = max(1, round(fraction * len(order)))
     last = patients[order[wanted - 1]]

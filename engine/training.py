@@ -92,6 +92,7 @@ def train(
         if epoch not in looks:
             continue
         auroc, validation_loss = _validate(network, validation)
+        _check_finite(validation_loss, "validation")
         seconds = time.thread_time() - started
         now = Validation(epoch, auroc, validation_loss, loss, seconds, epoch * len(training))
         validations.append(now)
@@ -154,9 +155,13 @@ def _train_epoch(
         schedule.step()
         losses.append(loss.detach())
     mean = float(torch.stack(losses).mean())
-    if not np.isfinite(mean):
-        raise DivergedError(f"the training loss became {mean}; a lower learning rate may help")
+    _check_finite(mean, "training")
     return mean
+
+
+def _check_finite(loss: float, which: str) -> None:
+    if not np.isfinite(loss):
+        raise DivergedError(f"the {which} loss became {loss}; a lower learning rate may help")
 
 
 def _validate(network: nn.Module, validation: Examples) -> tuple[float, float]:

@@ -32,5 +32,8 @@ def from_checkpoint(
         )
     network = new_network(arch, n_leads, n_samples, n_classes, seed)
     head = {name: value for name, value in network.state_dict().items() if name.startswith("head.")}
-    network.load_state_dict({**weights, **head})
+    try:
+        network.load_state_dict({**weights, **head})
+    except RuntimeError:
+        raise CheckpointError(f"the weights of {checkpoint} do not fit {arch} as it is defined here") from None
     return network, facts.standardisation

@@ -18,6 +18,7 @@ from studies.learning_curves import FitError, PairedRuns, fit_paired_curves
 from studies.store import COLUMNS, RunRecord, Store
 
 METRIC = "auroc_macro"
+_FEWEST_RESAMPLES = 50
 _DIGITS = 6  # significant digits of a parameter draw: far below its uncertainty, and the file stays small
 
 
@@ -129,14 +130,16 @@ def _make_curve(arms: dict[str, list[RunRecord]], pretraining: Sequence[RunRecor
 
 def _test_covariance(arms: dict[str, list[RunRecord]], size: int) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Return the covariance (arms, arms) of the mean score at a size over resamples of the test patients."""
-    resamples = [
-        np.mean([run.details["bootstrap"] for run in runs if run.row["n_records"] == size], axis=0)
-        for runs in arms.values()
-        if any(run.row["n_records"] == size for run in runs)
-    ]
-    if len(resamples) != len(arms):
-        raise FitError(f"only one arm was run at the largest size, {size}")
-    return np.cov(resamples)
+    means = []
+    for runs in arms.values():
+        largest = [np.array(run.details["bootstrap"], float) for run in runs if run.row["n_records"] == size]
+        if not largest:
+            raise FitError(f"only one arm was run at the largest size, {size}")
+        means.append(np.mean(largest, axis=0))
+    scored = np.isfinite(means).all(axis=0)  # a resample may lack an outcome of every class
+    if scored.sum() < _FEWEST_RESAMPLES:
+        raise FitError("the test set is too small: its resamples have no AUROC")
+    return np.cov(np.array(means)[:, scored])
 
 
 def _points(runs: Sequence[RunRecord]) -> dict[str, list[float]]:

@@ -3,7 +3,9 @@
 import multiprocessing
 import os
 import signal
+import threading
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.connection import wait
 
 
 def local_executor(workers: int) -> ProcessPoolExecutor:
@@ -29,5 +31,14 @@ def default_workers() -> int:
 def _start_worker() -> None:
     import torch
 
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
+
+
+def _end_with_parent() -> None:
+    """End this worker when its parent is gone, killed too, instead of training on for nobody."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)

@@ -208,7 +208,7 @@ def _measure(task: TaskData, test: NDArray[np.int64], probabilities: NDArray[np.
         "auprc_macro": average_precision_macro(labels, probabilities),
         "brier": brier_score(labels, probabilities),
         "auroc": {name: None if np.isnan(v) else round(v, 6) for name, v in zip(task.classes, per_class, strict=True)},
-        "bootstrap": [round(value, 5) for value in resamples.tolist()],
+        "bootstrap": [_finite(round(value, 5)) for value in resamples.tolist()],
         "test_records": len(test),
         "test_patients": len(np.unique(patients)),
     }

@@ -1,51 +1,145 @@
-"""``ecgadvise data``: from a publisher's tree to a prepared corpus."""
+"""``ecgadvise data``: from a publisher's tree, or your own, to a prepared corpus."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from advisor.commands import data_fetch
 
-app = typer.Typer(help="Read and prepare ECG records.", no_args_is_help=True, rich_markup_mode=None)
-_LISTED = 20
+if TYPE_CHECKING:
+    from engine.corpus import Problem
+    from engine.sources import Source
+    from engine.survey import Survey
 
-
+app = typer.Typer(help="List, fetch, check and prepare ECG records.", no_args_is_help=True, rich_markup_mode=None)
 app.command("list", epilog=data_fetch.LIST_EXAMPLE)(data_fetch.list_sets)
 app.command("fetch", epilog=data_fetch.FETCH_EXAMPLE)(data_fetch.fetch)
 
+SCHEMA_VERSION = 1
+_LISTED, _NAMED = 20, 5  # kinds of problem, and records of each, that a person reads; --json has all
+_NONE = "none of these"
 
-@app.callback()
-def data() -> None:
-    """Read and prepare ECG records."""
+Tree = Annotated[Path, typer.Argument(metavar="DIR", help="A publisher's tree as it is distributed, or your own.")]
+SourceName = Annotated[str | None, typer.Option("--source", help="What the tree is, where its files do not tell.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes. [default: one a processor]")]
+
+
+@app.command(epilog="Example: ecgadvise data check ptb-xl --json")
+def check(
+    tree: Tree,
+    source: SourceName = None,
+    task: Annotated[str | None, typer.Option(help="The task whose classes are counted. [default: the first]")] = None,
+    max_bad: Annotated[int, typer.Option(min=0, help="Unusable records up to which the check passes.")] = 0,
+    workers: Workers = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the report as JSON, every problem of every record.")
+    ] = False,
+) -> None:
+    """Read every record and report what is wrong with which, what there is of each class, and duplicates."""
+    from advisor.failures import ExitCode, Failure
+    from engine.sources import SourceError
+    from engine.survey import survey
+    from studies.executors import default_workers
+
+    opened = _open(tree, source)
+    try:
+        found = survey(opened, task, workers or default_workers(), _report)
+    except SourceError as error:
+        raise Failure(str(error), ExitCode.DATA) from None
+    typer.echo(_survey_json(found) if json else _survey_table(found))
+    if found.unusable > max_bad:
+        raise Failure(
+            f"{found.unusable:,} of {found.records:,} records of {tree} cannot be used (--max-bad is {max_bad})",
+            ExitCode.DATA,
+        )
 
 
 @app.command(epilog="Example: ecgadvise data prepare ptb-xl --corpora corpora")
 def prepare(
-    tree: Annotated[Path, typer.Argument(metavar="DIR", help="A PTB-XL tree as PhysioNet distributes it.")],
+    tree: Tree,
+    source: SourceName = None,
     corpora: Annotated[Path | None, typer.Option("--corpora", help="Folder for prepared corpora.")] = None,
+    workers: Workers = None,
 ) -> None:
     """Check and read every record once, into a corpus that opens in milliseconds."""
     from advisor.failures import ExitCode, Failure
     from engine.corpus import CorpusError, default_corpora
     from engine.corpus import prepare as write
     from engine.sources import SourceError
-    from engine.sources.ptbxl import PtbXl
+    from studies.executors import default_workers
 
+    opened = _open(tree, source)
+    target = (corpora or default_corpora()) / opened.name
     try:
-        source = PtbXl(tree)
-        corpus, problems = write(source, (corpora or default_corpora()) / source.name, _report)
+        corpus, problems = write(opened, target, _report, workers or default_workers())
     except (SourceError, CorpusError) as error:
         raise Failure(str(error), ExitCode.DATA) from None
-    for problem in problems[:_LISTED]:
-        kept = "kept" if problem.usable else "left out"
-        typer.echo(f"record {problem.record}: {problem.problem} ({kept})", err=True)
-    if len(problems) > _LISTED:
-        typer.echo(f"... and {len(problems) - _LISTED} more", err=True)
-    typer.echo(f"{len(corpus):,} records, {len(problems)} with a problem: {corpus.root}")
+    for line in _problem_lines(problems):
+        typer.echo(line, err=True)
+    n_bad = len({problem.record for problem in problems if not problem.usable})
+    n_odd = len({problem.record for problem in problems if problem.usable})
+    typer.echo(f"{len(corpus):,} records, {n_bad} left out, {n_odd} kept with a remark: {corpus.root}")
+
+
+def _open(tree: Path, name: str | None) -> "Source":
+    from advisor.failures import ExitCode, Failure
+    from engine.sources import SourceError
+    from engine.sources.detect import open_source
+
+    try:
+        source = open_source(tree, name)
+    except SourceError as error:
+        raise Failure(str(error), ExitCode.DATA) from None
+    for sentence in getattr(source, "inferred", ()):
+        typer.echo(sentence, err=True)
+    return source
+
+
+def _survey_json(found: "Survey") -> str:
+    import json
+
+    return json.dumps(
+        {
+            "schema_version": SCHEMA_VERSION,
+            **{name: getattr(found, name) for name in ("source", "task", "records", "unusable", "patients", "classes")},
+            "unlabelled": found.unlabelled,
+            "problems": [{"record": p.record, "problem": p.problem, "usable": p.usable} for p in found.problems],
+            "duplicates": found.duplicates,
+        },
+        indent=1,
+    )
+
+
+def _survey_table(found: "Survey") -> str:
+    width = max(map(len, (*found.classes, _NONE)))
+    lines = [
+        f"{found.source}: {found.records:,} records of {found.patients:,} patients, {found.unusable:,} unusable",
+        *(f"  {name:{width}} {count:>8,}" for name, count in (*found.classes.items(), (_NONE, found.unlabelled))),
+        *_problem_lines(found.problems),
+        *(f"equal signals: {', '.join(group)}" for group in found.duplicates[:_LISTED]),
+    ]
+    if (more := len(found.duplicates) - _LISTED) > 0:
+        lines.append(f"... and {more:,} more groups of equal signals")
+    return "\n".join(lines)
+
+
+def _problem_lines(problems: "Sequence[Problem]") -> list[str]:
+    """List what makes records unusable first, then remarks; equal words stand once, with the records they are about."""
+    records: dict[tuple[bool, str], list[str]] = {}
+    for problem in sorted(problems, key=lambda problem: problem.usable):
+        records.setdefault((problem.usable, problem.problem), []).append(problem.record)
+    lines = []
+    for (usable, words), named in list(records.items())[:_LISTED]:
+        shown = ", ".join(named[:_NAMED]) + (f" and {len(named) - _NAMED:,} more" if len(named) > _NAMED else "")
+        lines.append(f"{'kept' if usable else 'unusable'}: {shown}: {words}")
+    if (more := len(records) - _LISTED) > 0:
+        lines.append(f"... and {more:,} more kinds of problem")
+    return lines
 
 
 def _report(done: int, total: int) -> None:
-    if sys.stderr.isatty() and (done % 100 == 0 or done == total):
+    if sys.stderr.isatty():
         typer.echo(f"\r{done:,} of {total:,} records", err=True, nl=done == total)

@@ -55,7 +55,7 @@ def fetch(
     jobs: Annotated[int | None, typer.Option(min=1, max=_MOST_JOBS, help="Connections at a time. [default: 8]")] = None,
 ) -> None:
     """Download a public set from PhysioNet and verify every file; stop it and run it again to go on."""
-    from advisor.failures import ExitCode
+    from advisor.failures import Interrupted
 
     published, source, patterns = _choose(name, base_url, fs, everything)
     target = out or Path(name)
@@ -64,8 +64,7 @@ def fetch(
         done = _download(source, target, patterns, jobs)
     except KeyboardInterrupt:
         command = _command(name, out, base_url, fs, everything, jobs)
-        typer.echo(f"interrupted; go on with: {command}", err=True)
-        raise typer.Exit(ExitCode.INTERRUPTED) from None
+        raise Interrupted(f"go on with: {command}") from None
     fetched = done.files_done - done.files_present
     typer.echo(
         f"{done.files_done:,} files in {target}, all verified: {fetched:,} fetched, {done.files_present:,} there"

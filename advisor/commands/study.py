@@ -45,7 +45,7 @@ def run(
     workers: Annotated[int | None, typer.Option(min=1, help="Runs at a time. [default: one a processor]")] = None,
 ) -> None:
     """Run what the store does not hold yet; stop it at any time and run the same command to go on."""
-    from advisor.failures import ExitCode, Failure
+    from advisor.failures import ExitCode, Failure, Interrupted
     from studies.executors import default_workers, local_executor, stop_workers
     from studies.runner import MissingCheckpointError, run_study
     from studies.store import Store, StoreError
@@ -64,8 +64,7 @@ def run(
         raise Failure(str(error), ExitCode.FAILURE) from None
     except KeyboardInterrupt:
         stop_workers()
-        typer.echo(f"interrupted; go on with: ecgadvise study run {design} --store {path}", err=True)
-        raise typer.Exit(ExitCode.INTERRUPTED) from None
+        raise Interrupted(f"go on with: ecgadvise study run {design} --store {path}") from None
     finally:
         executor.shutdown(cancel_futures=True)
     typer.echo(f"{progress.done} of {progress.total} runs done, {progress.failed} failed: {path}")

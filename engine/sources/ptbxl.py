@@ -1,42 +1,33 @@
-"""PTB-XL as PhysioNet distributes it: ``ptbxl_database.csv``, ``scp_statements.csv``, ``records100/``.
+"""PTB-XL as PhysioNet distributes it: ``ptbxl_database.csv``, ``scp_statements.csv``, ``records100/``, ``records500/``.
 
 Tasks follow Strodthoff et al., "Deep learning for ECG analysis: benchmarks and insights from PTB-XL", IEEE J. Biomed.
 Health Inform. 25(5) (2021): every statement of a record counts whatever its likelihood, and a task keeps the records
 that have at least one of its classes. ``non-diagnostic`` is ours: the form and rhythm statements that belong to no
 diagnostic superclass, so that a network can be pre-trained on labels which ``superclass`` does not use.
+
+The table writes sex as 0 for male and 1 for female, and an age above 89 as 300: such an age is None here, unknown.
 """
 
 import ast
-import csv
 from collections.abc import Mapping
 from pathlib import Path
 
 from engine.records import LEADS, Record, read_wfdb
 from engine.sources import Entry, SourceError, TaskDefinition
+from engine.sources.tables import parse_age, read_rows
 
 SUPERCLASSES = ("NORM", "MI", "STTC", "CD", "HYP")
-_TABLE_COLUMNS = {"ecg_id", "patient_id", "scp_codes", "strat_fold", "filename_lr"}
-
-
-def _read_rows(path: Path, columns: set[str]) -> list[dict[str, str]]:
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            rows = list(reader)
-    except FileNotFoundError:
-        raise SourceError(f"{path.parent} is no PTB-XL tree: it has no {path.name}") from None
-    except UnicodeDecodeError as error:
-        raise SourceError(f"{path} is not UTF-8 text: {error.reason} at byte {error.start}") from None
-    missing = columns - set(reader.fieldnames or ())
-    if missing:
-        raise SourceError(f"{path} lacks the column {', '.join(sorted(missing))}")
-    return rows
+_TABLE_COLUMNS = ("ecg_id", "patient_id", "scp_codes", "strat_fold")
+_FILE_COLUMNS = {100: "filename_lr", 500: "filename_hr"}
+_SEXES = {0.0: "male", 1.0: "female"}
 
 
 class PtbXl:
-    """The PTB-XL tree in a directory, at 100 Hz. Raises SourceError when the directory is not one."""
+    """The PTB-XL tree in a directory, read at 100 or 500 Hz. Raises SourceError when the directory is not one.
 
-    name = "ptb-xl"
+    Whatever is read, a corpus is at 100 Hz: reading at 500 Hz means that our filter resamples, not the publisher's.
+    """
+
     version = "1.0.3"
     licence = "CC BY 4.0"
     url = "https://physionet.org/content/ptb-xl/1.0.3/"
@@ -44,10 +35,15 @@ class PtbXl:
     fs = 100.0
     leads: tuple[str, ...] = LEADS
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, read_fs: int = 100) -> None:
+        if read_fs not in _FILE_COLUMNS:
+            raise SourceError(f"PTB-XL comes at 100 and 500 Hz, not {read_fs}")
+        self.name = "ptb-xl" if read_fs == 100 else f"ptb-xl-{read_fs}hz"
         self.root = root
-        self._rows = _read_rows(root / "ptbxl_database.csv", _TABLE_COLUMNS)
-        statements = _read_rows(root / "scp_statements.csv", {"", "form", "rhythm", "diagnostic_class"})
+        self._file_column = _FILE_COLUMNS[read_fs]
+        self._rows = read_rows(root / "ptbxl_database.csv", (*_TABLE_COLUMNS, self._file_column), "PTB-XL")
+        columns = ("", "form", "rhythm", "diagnostic_class", "diagnostic_subclass")
+        statements = read_rows(root / "scp_statements.csv", columns, "PTB-XL")
         self.labels = tuple(row[""] for row in statements)
         self.tasks: Mapping[str, TaskDefinition] = _define_tasks(statements)
 
@@ -56,7 +52,7 @@ class PtbXl:
         return [self._entry(row, line) for line, row in enumerate(self._rows, start=2)]
 
     def read(self, entry: Entry) -> Record:
-        """Read one 100 Hz record. Raises RecordError."""
+        """Read one record. Raises RecordError."""
         return read_wfdb(entry.path)
 
     def _entry(self, row: dict[str, str], line: int) -> Entry:
@@ -64,14 +60,23 @@ class PtbXl:
             statements = frozenset(ast.literal_eval(row["scp_codes"]))
             patient = str(int(float(row["patient_id"])))
             fold = int(row["strat_fold"])
-        except (ValueError, SyntaxError, TypeError) as error:
+        except (ValueError, SyntaxError, TypeError, OverflowError, MemoryError, RecursionError) as error:
             raise SourceError(f"{self.root / 'ptbxl_database.csv'}, line {line}: {error}") from None
         unknown = statements - set(self.labels)
         if unknown:
             raise SourceError(
-                f"ptbxl_database.csv, line {line}: {', '.join(sorted(unknown))} not in scp_statements.csv"
+                f"ptbxl_database.csv, line {line}: {', '.join(sorted(map(str, unknown)))} not in scp_statements.csv"
             )
-        return Entry(row["ecg_id"], self.root / row["filename_lr"], patient, statements, fold)
+        path = self.root / row[self._file_column]
+        age, sex = parse_age(row.get("age", "")), _parse_sex(row.get("sex", ""))
+        return Entry(row["ecg_id"], path, patient, statements, fold, age, sex)
+
+
+def _parse_sex(text: str) -> str | None:
+    try:
+        return _SEXES.get(float(text))
+    except ValueError:
+        return None
 
 
 def _define_tasks(statements: list[dict[str, str]]) -> dict[str, TaskDefinition]:
@@ -93,4 +98,14 @@ def _define_tasks(statements: list[dict[str, str]]) -> dict[str, TaskDefinition]
             "form and rhythm statements that belong to no diagnostic superclass",
             {code: [code] for code in dict.fromkeys(non_diagnostic)},
         ),
+        "subclass": TaskDefinition("the diagnostic subclasses", _subclasses(statements)),
     }
+
+
+def _subclasses(statements: list[dict[str, str]]) -> dict[str, list[str]]:
+    """Return the statements of each of the 23 diagnostic subclasses, by superclass, then by the subclass's name."""
+    rows = [row for row in statements if row["diagnostic_class"] and row["diagnostic_subclass"]]
+    parents = {row["diagnostic_subclass"]: row["diagnostic_class"] for row in rows}
+    ranks = {name: rank for rank, name in enumerate(SUPERCLASSES)}
+    names = sorted(parents, key=lambda name: (ranks.get(parents[name], len(ranks)), name))
+    return {name: [row[""] for row in rows if row["diagnostic_subclass"] == name] for name in names}

@@ -1,9 +1,10 @@
 """The command line as its users meet it: a real process, its output, its exit code."""
 
 import json
-import os
 import re
 import shlex
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -160,31 +161,58 @@ def test_a_reader_that_goes_away_is_no_traceback():
     assert result.stderr == ""
 
 
-def test_from_a_tree_to_an_answer(ptbxl_tree: Path, tmp_path: Path):
-    """Prepare, plan, run, resume, collect and ask, on a small synthetic tree."""
-    environment = {**os.environ, "ECGADVISE_CORPORA": str(tmp_path / "corpora")}
+@pytest.fixture(scope="session")
+def corpora(ptbxl_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("prepared")
+    prepared = ecgadvise("data", "prepare", str(ptbxl_tree), "--corpora", str(folder))
+    assert "240 records, 0 left out, 0 kept with a remark" in prepared.stdout, prepared.stderr
+    assert "exists already" in refused(ecgadvise("data", "prepare", str(ptbxl_tree), "--corpora", str(folder)), 3)
+    return folder
 
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([sys.executable, "-m", "advisor", *arguments], capture_output=True, text=True,
-                              cwd=tmp_path, env=environment, timeout=300)  # fmt: skip
 
-    assert "no prepared corpus" in refused(run("study", "plan", str(DESIGN)), 3)
-    prepared = run("data", "prepare", str(ptbxl_tree))
-    assert "240 records, 0 with a problem" in prepared.stdout, prepared.stderr
-    assert "exists already" in refused(run("data", "prepare", str(ptbxl_tree)), 3)
-    (tmp_path / "tiny.toml").write_text(DESIGN.read_text())
-    assert "0 of 13 runs done" in run("study", "plan", "tiny.toml").stdout
-    ran = run("study", "run", "tiny.toml")
+@pytest.fixture
+def place(tmp_path: Path, corpora: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a design that takes seconds, where the prepared corpora are known."""
+    monkeypatch.setenv("ECGADVISE_CORPORA", str(corpora))
+    shutil.copy(Path(__file__).with_name("tiny.toml"), tmp_path)
+    return tmp_path
+
+
+def test_from_a_design_to_an_answer(place: Path):
+    assert "0 of 13 runs done" in ecgadvise("study", "plan", "tiny.toml", cwd=place).stdout
+    ran = ecgadvise("study", "run", "tiny.toml", cwd=place)
     assert ran.returncode == 0, ran.stderr
     assert "13 of 13 runs done, 0 failed" in ran.stdout
-    assert "13 of 13 runs done" in run("study", "plan", "tiny.toml").stdout
-    assert "13 runs, 0 failed" in run("study", "status", "--store", "tiny.db").stdout
-    collected = run("study", "collect", "--store", "tiny.db", "--out", "evidence")
-    if collected.returncode == 0:  # such small runs need not look like a learning curve; then that is said
-        answer = run("recommend", "--n-records", "40", "--arch", "cnn", "--curves", "evidence/curves.json", "--json")
-        jsonschema.validate(json.loads(answer.stdout), SCHEMA)
-    else:
-        assert "gives no curve" in refused(collected, 3)
+    assert "13 of 13 runs done" in ecgadvise("study", "plan", "tiny.toml", cwd=place).stdout
+    assert "13 runs, 0 failed" in ecgadvise("study", "status", "--store", "tiny.db", cwd=place).stdout
+    collected = ecgadvise("study", "collect", "--store", "tiny.db", "--out", "evidence", cwd=place)
+    assert collected.returncode == 0, collected.stderr
+    answer = ecgadvise(
+        "recommend", "--n-records", "40", "--arch", "cnn", "--curves", "evidence/curves.json", "--json", cwd=place
+    )
+    jsonschema.validate(json.loads(answer.stdout), SCHEMA)
 
 
-DESIGN = Path(__file__).with_name("tiny.toml")
+def test_ctrl_c_ends_a_study_with_the_command_that_goes_on(place: Path):
+    started = subprocess.Popen([sys.executable, "-m", "advisor", "study", "run", "tiny.toml", "--workers", "1"],
+                               stderr=subprocess.PIPE, text=True, cwd=place)  # fmt: skip
+    assert started.stderr is not None
+    first = started.stderr.readline()
+    assert first.startswith("1 of 13"), first
+    started.send_signal(signal.SIGINT)
+    last = started.communicate(timeout=120)[1].splitlines()[-1]
+    assert started.returncode == 130
+    command = last.removeprefix("interrupted; go on with: ecgadvise ")
+    assert "13 of 13 runs done, 0 failed" in ecgadvise(*shlex.split(command), cwd=place).stdout
+
+
+def test_what_a_study_lacks_is_named(place: Path, monkeypatch: pytest.MonkeyPatch):
+    (place / "large.toml").write_text((place / "tiny.toml").read_text().replace("[20, 40, 60]", "[20, 100000]"))
+    assert "fewer than the size 100000" in refused(ecgadvise("study", "run", "large.toml", cwd=place), 2)
+    refused(ecgadvise("study", "run", "none.toml", cwd=place), 2)
+    refused(ecgadvise("study", "collect", "--store", "none.db", "--out", "x", cwd=place), 3)
+    refused(ecgadvise("study", "status", "--store", "none.db", cwd=place), 3)
+    (place / "text.db").write_text("no database " * 100)
+    refused(ecgadvise("study", "run", "tiny.toml", "--store", "text.db", cwd=place), 1)
+    monkeypatch.setenv("ECGADVISE_CORPORA", str(place / "empty"))
+    assert "no prepared corpus" in refused(ecgadvise("study", "plan", "tiny.toml", cwd=place), 3)

@@ -1,0 +1,28 @@
+"""Directories that appear complete or not at all."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+
+@contextmanager
+def written_whole(target: Path) -> Iterator[Path]:
+    """Give a new directory to write into, which takes the name ``target`` when the block ends without an error.
+
+    A directory that has the name already is replaced then, and kept otherwise. What an error or Ctrl-C leaves
+    unfinished is removed. Raises OSError where the directory cannot be made or renamed.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    scratch = target.parent / f".{target.name}.{uuid4().hex[:8]}"
+    replaced = scratch.with_name(f"{scratch.name}.old")
+    scratch.mkdir()
+    try:
+        yield scratch
+        if target.exists():
+            target.rename(replaced)
+        scratch.rename(target)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+        shutil.rmtree(replaced, ignore_errors=True)

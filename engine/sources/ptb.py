@@ -1,0 +1,65 @@
+"""The PTB Diagnostic ECG database in its own layout: ``patientNNN/sNNNN_re.hea``, 15 signals, 1000 Hz, 290 patients.
+
+A record's label is the header's ``Reason for admission``; 12 of the 15 signals are used (not the Frank leads vx, vy,
+vz). Task ``paper`` has the two classes of Nguyen and Do (2025) and, as they did, keeps patients admitted for another
+reason as negative examples of both; records whose reason is not given cannot be used. (549 records, 522 used by them.)
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from engine.records import LEADS, Record, RecordError, read_header, read_wfdb
+from engine.sources import Entry, SourceError, TaskDefinition
+from engine.sources.tables import comment_value, parse_age, parse_sex
+
+_PATIENT = re.compile(r"patient\d+")
+_PAPER = {"NORM": "Healthy control", "MI": "Myocardial infarction"}
+
+
+class Ptb:
+    """The PTB tree in a directory. Raises SourceError when the directory is not one."""
+
+    name = "ptb"
+    version = "1.0.0"
+    licence = "ODC-By 1.0"
+    url = "https://physionet.org/content/ptbdb/1.0.0/"
+    citation = "Bousseljot et al., Nutzung der EKG-Signaldatenbank CARDIODAT der PTB, Biomed Tech 40:S317 (1995)"
+    fs = 100.0
+    leads: tuple[str, ...] = LEADS
+
+    def __init__(self, root: Path) -> None:
+        headers = sorted(path for path in root.glob("patient*/*.hea") if _PATIENT.fullmatch(path.parent.name))
+        if not headers:
+            raise SourceError(f"{root} is no PTB tree: it has no patientNNN folder with headers")
+        self._entries = [_entry(path) for path in headers]
+        self.labels = tuple(sorted({*_PAPER.values(), *(label for entry in self._entries for label in entry.labels)}))
+        classes = {name: [reason] for name, reason in _PAPER.items()}
+        self.tasks: Mapping[str, TaskDefinition] = {
+            "paper": TaskDefinition(
+                "the reason for admission: healthy control, infarction", classes, labelled_only=False
+            )
+        }
+
+    def entries(self) -> list[Entry]:
+        """List every record, by patient."""
+        return list(self._entries)
+
+    def read(self, entry: Entry) -> Record:
+        """Read one record at 1000 Hz. Raises RecordError."""
+        return read_wfdb(entry.path)
+
+
+def _entry(header: Path) -> Entry:
+    record_id, path, patient = f"{header.parent.name}/{header.stem}", header.with_suffix(""), header.parent.name
+    try:
+        comments = read_header(path).comments
+    except RecordError as error:
+        return Entry(record_id, path, patient, frozenset(), problem=str(error))
+    age, sex = parse_age(comment_value(comments, "age") or ""), parse_sex(comment_value(comments, "sex") or "")
+    reason = comment_value(comments, "Reason for admission") or ""
+    if reason.lower() in {"", "n/a", "unknown"}:
+        problem = "the header gives no reason for admission"
+        return Entry(record_id, path, patient, frozenset(), age=age, sex=sex, problem=problem)
+    known = {name.lower(): name for name in _PAPER.values()}
+    return Entry(record_id, path, patient, frozenset([known.get(reason.lower(), reason)]), age=age, sex=sex)

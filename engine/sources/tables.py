@@ -1,0 +1,69 @@
+"""What publishers write into tables and header comments: rows, ages, sexes; and which labels are frequent enough."""
+
+import csv
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from engine.sources import Entry, SourceError
+
+_SEXES = {"f": "female", "female": "female", "m": "male", "male": "male"}
+_OLDEST = 120.0  # 300 stands for over 89, -1 and 999 for unknown
+
+
+def read_rows(path: Path, columns: Iterable[str], publisher: str) -> list[dict[str, str]]:
+    """Read a comma-separated table with a first line of names. Raises SourceError naming what is missing."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, restval="")
+            rows = list(reader)
+    except FileNotFoundError:
+        raise SourceError(f"{path.parent} is no {publisher} tree: it has no {path.name}") from None
+    except UnicodeDecodeError as error:
+        raise SourceError(f"{path} is not UTF-8 text: {error.reason} at byte {error.start}") from None
+    except csv.Error as error:
+        raise SourceError(f"{path} is no comma-separated table: {error}") from None
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror}") from None
+    missing = set(columns) - set(reader.fieldnames or ())
+    if missing:
+        raise SourceError(f"{path} lacks the column {', '.join(sorted(missing))}")
+    return rows
+
+
+def parse_age(text: str) -> float | None:
+    """Return an age in years, None for what is no age: NaN, Unknown, a negative one, 300 (PTB-XL: over 89)."""
+    try:
+        age = float(text)
+    except ValueError:
+        return None
+    return age if math.isfinite(age) and 0 <= age <= _OLDEST else None
+
+
+def parse_sex(text: str) -> str | None:
+    """Return "female" or "male" for F, M, Female, male, ...; None for anything else."""
+    return _SEXES.get(text.strip().lower())
+
+
+def comment_value(comments: Sequence[str], name: str) -> str | None:
+    """Return what follows ``name:`` in a header's comments, whatever its case, stripped; None where it is not there."""
+    for comment in comments:
+        key, colon, value = comment.partition(":")
+        if colon and key.strip().strip("<>").lower() == name.lower():
+            return value.strip()
+    return None
+
+
+def frequent_labels(entries: Iterable[Entry], at_least: int = 10) -> tuple[str, ...]:
+    """Return the labels that at least so many patients have, most patients first, ties by name.
+
+    Entries with a problem do not count.
+    """
+    patients: dict[str, set[str]] = defaultdict(set)
+    for entry in entries:
+        if entry.problem is None:
+            for label in entry.labels:
+                patients[label].add(entry.patient)
+    kept = [label for label, owners in patients.items() if len(owners) >= at_least]
+    return tuple(sorted(kept, key=lambda label: (-len(patients[label]), label)))
