@@ -19,10 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.directories import written_whole
-from engine.reading import read_all
+from engine.reading import Reading, read_all
+from engine.signal import CONTRACT, Preparation
 from engine.sources import Entry, Source, TaskDefinition
 
 SCHEMA_VERSION = 1
+_RAW = "signals.raw"
 _FILES = ("signals.npy", "labels.npy", "records.npz")
 
 
@@ -61,7 +63,7 @@ class Corpus:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.manifest = _read_manifest(root)
-        self.name: str = self.manifest["source"]["name"]
+        self.name: str = self.manifest["name"]
         self.leads = tuple(self.manifest["leads"])
         self.fs = float(self.manifest["fs"])
         self.label_names = tuple(self.manifest["labels"])
@@ -97,10 +99,12 @@ class Corpus:
             raise CorpusError(f"{self.root} does not hold the data that its content_hash names; prepare it again")
 
     def task(self, name: str) -> TaskData:
-        """Return a task's records and labels. Raises CorpusError for a task that this corpus does not define."""
-        if name not in self.manifest["tasks"]:
-            raise CorpusError(f"corpus {self.name} has no task {name!r}; it has {', '.join(self.tasks)}")
-        definition = self.manifest["tasks"][name]
+        """Return a task's records and labels; the empty name is the corpus's first task.
+
+        Raises CorpusError for a task that this corpus does not define.
+        """
+        name = name or self.tasks[0]
+        definition = self._definition(name)
         columns = {label: column for column, label in enumerate(self.label_names)}
         labels = np.stack(
             [self.labels[:, [columns[c] for c in union]].any(axis=1) for union in definition["classes"].values()],
@@ -112,12 +116,19 @@ class Corpus:
 
     def describe_task(self, name: str) -> str:
         """Say in words what the classes of a task are."""
-        return str(self.manifest["tasks"][name]["description"])
+        return str(self._definition(name)["description"])
 
     def task_hash(self, name: str) -> str:
         """Return the identity of a task's data: the content hash and which labels make up which class."""
-        definition = {key: self.manifest["tasks"][name][key] for key in ("classes", "labelled_only")}
+        definition = {key: self._definition(name)[key] for key in ("classes", "labelled_only")}
         return hashlib.sha256(json.dumps([self.content_hash, definition]).encode()).hexdigest()
+
+    def _definition(self, name: str) -> dict[str, Any]:
+        name = name or self.tasks[0]
+        if name not in self.manifest["tasks"]:
+            raise CorpusError(f"corpus {self.name} has no task {name!r}; it has {', '.join(self.tasks)}")
+        definition: dict[str, Any] = self.manifest["tasks"][name]
+        return definition
 
     def _check(self, name: str) -> None:
         if _sha256(self.root / name) != self.manifest["sha256"][name]:
@@ -137,9 +148,11 @@ def prepare(
     target: Path,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
     workers: int = 1,
+    preparation: Preparation = CONTRACT,
 ) -> tuple[Corpus, list[Problem]]:
     """Read every record of a source into ``target`` and return the corpus and what was wrong with which record.
 
+    The corpus has the name of its directory. The same records in another ``preparation`` are other data.
     The directory appears under its name only when it is complete, and is the same for any number of worker processes.
     Raises CorpusError when ``target`` exists, cannot be written, or no record is usable; SourceError when the source's
     tables are malformed.
@@ -151,28 +164,23 @@ def prepare(
         raise CorpusError(f"{source.name} lists no records")
     try:
         with written_whole(target) as folder:
-            kept, problems = _write_signals(source, entries, folder, progress, workers)
-            _write_tables(source, kept, folder)
+            readings = read_all(source, entries, folder / _RAW, workers, progress, preparation)
+            kept = _keep_usable(source, entries, readings, folder)
+            _write_tables(source, target.name, preparation, kept, folder)
     except OSError as error:
         raise CorpusError(f"cannot write {target}: {error.strerror}") from error
-    return Corpus(target), problems
+    return Corpus(target), [Problem(r.record, problem, r.usable) for r in readings for problem in r.problems]
 
 
-def _write_signals(
-    source: Source, entries: list[Entry], folder: Path, progress: Callable[[int, int], None], workers: int
-) -> tuple[list[Entry], list[Problem]]:
-    """Write ``signals.npy`` and return the usable entries, in its order, and the problems."""
-    shape = (len(source.leads), round(10 * source.fs))
-    raw = folder / "signals.raw"
-    raw.touch()
-    readings = read_all(source, entries, raw, workers, progress)
-    problems = [Problem(r.record, problem, r.usable) for r in readings for problem in r.problems]
+def _keep_usable(source: Source, entries: list[Entry], readings: list[Reading], folder: Path) -> list[Entry]:
+    """Turn the blocks that were read into ``signals.npy`` and return the usable entries, in its order."""
     rows = [row for row, reading in enumerate(readings) if reading.usable]
     if not rows:
-        raise CorpusError(f"none of the {len(entries)} records of {source.name} is usable: {problems[0].problem}")
-    _gather(raw, folder / "signals.npy", shape, rows)
-    raw.unlink()
-    return [entries[row] for row in rows], problems
+        reason = readings[0].problems[0]
+        raise CorpusError(f"none of the {len(entries)} records of {source.name} is usable: {reason}")
+    _gather(folder / _RAW, folder / "signals.npy", (len(source.leads), round(10 * source.fs)), rows)
+    (folder / _RAW).unlink()
+    return [entries[row] for row in rows]
 
 
 def _gather(raw: Path, target: Path, shape: tuple[int, int], rows: list[int]) -> None:
@@ -186,7 +194,7 @@ def _gather(raw: Path, target: Path, shape: tuple[int, int], rows: list[int]) ->
             file.write(source.read(size))
 
 
-def _write_tables(source: Source, entries: list[Entry], folder: Path) -> None:
+def _write_tables(source: Source, name: str, preparation: Preparation, entries: list[Entry], folder: Path) -> None:
     columns = {label: column for column, label in enumerate(source.labels)}
     labels = np.zeros((len(entries), len(columns)), np.uint8)
     for row, entry in enumerate(entries):
@@ -200,7 +208,9 @@ def _write_tables(source: Source, entries: list[Entry], folder: Path) -> None:
     np.savez(folder / "records.npz", record_ids=record_ids, patients=patients, folds=folds, ages=ages, sexes=sexes)
     manifest: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
+        "name": name,
         "source": {key: getattr(source, key) for key in ("name", "version", "licence", "url", "citation")},
+        "preparation": asdict(preparation),
         "fs": source.fs,
         "leads": source.leads,
         "labels": source.labels,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.records import RecordError
-from engine.signal import conform
+from engine.signal import CONTRACT, Preparation, conform
 from engine.sources import Entry, Source
 
 _CHUNK = 256  # records a worker takes at a time
@@ -34,16 +34,20 @@ def read_all(
     signals: Path | None = None,
     workers: int = 1,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
+    preparation: Preparation = CONTRACT,
 ) -> list[Reading]:
     """Read the entries and return what came of each, in their order.
 
     With ``signals``, the conformed float32 samples of entry k are written to that file as its k-th block; an entry
     that is not usable leaves its block as it was.
     """
+    if signals is not None:
+        signals.touch()
+    reader = _Reader(source, signals, preparation)
     chunks = [(start, entries[start : start + _CHUNK]) for start in range(0, len(entries), _CHUNK)]
     readings: dict[int, list[Reading]] = {}
     done = 0
-    for start, chunk in _read_chunks(source, chunks, signals, workers if len(entries) >= _WORTH_WORKERS else 1):
+    for start, chunk in _read_chunks(reader, chunks, workers if len(entries) >= _WORTH_WORKERS else 1):
         readings[start] = chunk
         done += len(chunk)
         progress(done, len(entries))
@@ -59,17 +63,47 @@ def duplicates(readings: Sequence[Reading]) -> list[tuple[str, ...]]:
     return [tuple(group) for group in groups.values() if len(group) > 1]
 
 
+@dataclass(frozen=True)
+class _Reader:
+    """What a worker process needs to know once."""
+
+    source: Source
+    signals: Path | None
+    preparation: Preparation
+
+    def read_chunk(self, start: int, chunk: Sequence[Entry]) -> list[Reading]:
+        file = os.open(self.signals, os.O_RDWR) if self.signals is not None else None
+        try:
+            return [self._read(entry, start + k, file) for k, entry in enumerate(chunk)]
+        finally:
+            if file is not None:
+                os.close(file)
+
+    def _read(self, entry: Entry, position: int, file: int | None) -> Reading:
+        try:
+            if entry.problem is not None:
+                raise RecordError(entry.problem)
+            recording = self.source.read(entry)
+            record = conform(recording, self.source.leads, self.source.fs, preparation=self.preparation)
+        except RecordError as error:
+            return Reading(entry.record_id, False, (str(error),), b"")
+        samples = record.signals.tobytes()
+        if file is not None:
+            os.pwrite(file, samples, position * len(samples))
+        return Reading(entry.record_id, True, record.notes, hashlib.blake2b(samples, digest_size=16).digest())
+
+
 def _read_chunks(
-    source: Source, chunks: Sequence[tuple[int, Sequence[Entry]]], signals: Path | None, workers: int
+    reader: _Reader, chunks: Sequence[tuple[int, Sequence[Entry]]], workers: int
 ) -> Iterator[tuple[int, list[Reading]]]:
     if workers == 1:
         for start, chunk in chunks:
-            yield start, _read_chunk(source, chunk, start, signals)
+            yield start, reader.read_chunk(start, chunk)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(source,)) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(reader,)) as pool:
         try:
-            futures = {pool.submit(_read_in_worker, chunk, start, signals): start for start, chunk in chunks}
+            futures = {pool.submit(_read_in_worker, start, chunk): start for start, chunk in chunks}
             for future in as_completed(futures):
                 yield futures[future], future.result()
         except BaseException:
@@ -79,36 +113,14 @@ def _read_chunks(
             raise
 
 
-_source_of_worker: Source
+_reader_of_worker: _Reader
 
 
-def _start_worker(source: Source) -> None:
-    global _source_of_worker
+def _start_worker(reader: _Reader) -> None:
+    global _reader_of_worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
-    _source_of_worker = source
+    _reader_of_worker = reader
 
 
-def _read_in_worker(chunk: Sequence[Entry], start: int, signals: Path | None) -> list[Reading]:
-    return _read_chunk(_source_of_worker, chunk, start, signals)
-
-
-def _read_chunk(source: Source, chunk: Sequence[Entry], start: int, signals: Path | None) -> list[Reading]:
-    file = os.open(signals, os.O_RDWR) if signals is not None else None
-    try:
-        return [_read_one(source, entry, start + k, file) for k, entry in enumerate(chunk)]
-    finally:
-        if file is not None:
-            os.close(file)
-
-
-def _read_one(source: Source, entry: Entry, position: int, file: int | None) -> Reading:
-    try:
-        if entry.problem is not None:
-            raise RecordError(entry.problem)
-        record = conform(source.read(entry), source.leads, source.fs)
-    except RecordError as error:
-        return Reading(entry.record_id, False, (str(error),), b"")
-    samples = record.signals.tobytes()
-    if file is not None:
-        os.pwrite(file, samples, position * len(samples))
-    return Reading(entry.record_id, True, record.notes, hashlib.blake2b(samples, digest_size=16).digest())
+def _read_in_worker(start: int, chunk: Sequence[Entry]) -> list[Reading]:
+    return _reader_of_worker.read_chunk(start, chunk)

@@ -45,6 +45,11 @@ PAPER = Preparation(anti_alias=False, min_max=True)
 PAPER_PTB = Preparation(anti_alias=False)  # the publication leaves the PTB set unscaled
 
 
+def paper_preparation(source: str) -> Preparation:
+    """Return how the publication prepared the named source's records."""
+    return PAPER_PTB if source == "ptb" else PAPER
+
+
 def conform(
     record: Record,
     leads: tuple[str, ...] = LEADS,

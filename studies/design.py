@@ -192,8 +192,8 @@ def expand(design: Design, corpora: Mapping[str, Corpus]) -> list[RunSpec]:
 
 def hash_tasks(specs: Sequence[RunSpec], corpora: Mapping[str, Corpus]) -> dict[str, str]:
     """Return the data hash of every task that the runs use, as ``RunSpec.key`` takes them."""
-    pairs = {spec.task: spec.task.split("/", 1) for spec in specs}
-    return {task: corpora[source].task_hash(name) for task, (source, name) in pairs.items()}
+    parts = {spec.task: spec.task.partition("/") for spec in specs}
+    return {task: corpora[source].task_hash(name) for task, (source, _, name) in parts.items()}
 
 
 def _type_problem(key: str, value: object) -> str | None:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 N_DRAWS = 1000
-_CANDIDATES = 40_000
+_CANDIDATES, _ROUNDS = 40_000, 10  # candidates are drawn until enough of them are learning curves
 _EXPONENTS = np.geomspace(0.08, 2.5, 36)
 _PARAMETERS_PER_ARM = 3
 _NEAR_CHANCE = 0.6  # mean AUROC under which a size says nothing about the shape of the curve
@@ -161,24 +161,36 @@ def _draw_parameters(
     centre = np.linalg.solve(gram, moments[:, :, None])[:, :, 0]
     residual = (targets**2).sum(axis=1) - (moments * centre).sum(axis=1)
     log_weight = _log_exponent_prior(exponents).sum(axis=1) - 0.5 * np.linalg.slogdet(gram)[1]
-    scale = np.sqrt(freedom / rng.chisquare(freedom, _CANDIDATES))
-    cell = _sample_cells(log_weight, residual, scale, rng)
     factor = np.linalg.cholesky(np.linalg.inv(gram))
-    normal = rng.standard_normal((_CANDIDATES, 2 * len(arms)))
-    linear = centre[cell] + scale[:, None] * np.einsum("kpq,kq->kp", factor[cell], normal)
-    linear[:, 0::2] += rng.multivariate_normal(np.zeros(len(arms)), runs.test_covariance, _CANDIDATES)
-    possible = ((linear[:, 0::2] > 0.5) & (linear[:, 0::2] <= 1) & (linear[:, 1::2] >= 0)).all(axis=1)
-    kept = np.flatnonzero(possible)[:N_DRAWS]
-    if len(kept) < N_DRAWS:
+
+    def candidates() -> tuple[Floats, Floats]:
+        """Draw exponents and linear parameters, and keep those that are learning curves."""
+        scale = np.sqrt(freedom / rng.chisquare(freedom, _CANDIDATES))
+        cell = _sample_cells(log_weight, residual, scale, rng)
+        normal = rng.standard_normal((_CANDIDATES, 2 * len(arms)))
+        linear = centre[cell] + scale[:, None] * np.einsum("kpq,kq->kp", factor[cell], normal)
+        linear[:, 0::2] += rng.multivariate_normal(np.zeros(len(arms)), runs.test_covariance, _CANDIDATES)
+        possible = ((linear[:, 0::2] > 0.5) & (linear[:, 0::2] <= 1) & (linear[:, 1::2] >= 0)).all(axis=1)
+        return exponents[cell[possible]], linear[possible]
+
+    c, linear = candidates()
+    for _ in range(_ROUNDS - 1):
+        if len(c) >= N_DRAWS:
+            break
+        c, linear = (np.concatenate(pair) for pair in zip((c, linear), candidates(), strict=True))
+    if len(c) < N_DRAWS:
         raise FitError(
-            f"the runs of {' and '.join(arms)} do not look like learning curves: {possible.mean():.1%} of the fits "
-            "rise with more records towards a score of at most 1"
+            f"the runs of {' and '.join(arms)} do not look like learning curves: under "
+            f"{N_DRAWS / _ROUNDS / _CANDIDATES:.2%} of the fits rise with more records towards a score of at most 1"
         )
-    result = {}
-    for k, arm in enumerate(arms):
-        c = exponents[cell[kept], k]
-        result[arm] = {"a": linear[kept, 2 * k], "b": linear[kept, 2 * k + 1] * reference**c, "c": c}
-    return result
+    return {
+        arm: {
+            "a": linear[:N_DRAWS, 2 * k],
+            "b": linear[:N_DRAWS, 2 * k + 1] * reference ** c[:N_DRAWS, k],
+            "c": c[:N_DRAWS, k],
+        }
+        for k, arm in enumerate(arms)
+    }
 
 
 def _whitened_grid(

@@ -235,7 +235,7 @@ def _record(
         "gflop": round(3 * gflop * result.records_seen, 1),  # a backward pass costs about two forward passes
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         "device": device_name(),
-        "data_hash": corpus.task_hash(task.name.split("/", 1)[1]),
+        "data_hash": corpus.task_hash(spec.task.partition("/")[2]),
         "created": _now(),
     }
     details = {
@@ -243,7 +243,7 @@ def _record(
         "recipe": asdict(recipe),
         "versions": _versions(),
         "source": corpus.manifest["source"],
-        "task": corpus.describe_task(task.name.split("/", 1)[1]),
+        "task": corpus.describe_task(spec.task.partition("/")[2]),
         "classes": task.classes,
         "wall_seconds": round(result.wall_seconds, 3),
         **metrics,

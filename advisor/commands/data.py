@@ -1,7 +1,7 @@
 """``ecgadvise data``: from a publisher's tree, or your own, to a prepared corpus."""
 
-import sys
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,6 +22,14 @@ SCHEMA_VERSION = 1
 _LISTED, _NAMED = 20, 5  # kinds of problem, and records of each, that a person reads; --json has all
 _NONE = "none of these"
 
+
+class Prepared(StrEnum):
+    """How the samples of a corpus are prepared."""
+
+    CONTRACT = "contract"
+    PAPER = "paper"
+
+
 Tree = Annotated[Path, typer.Argument(metavar="DIR", help="A publisher's tree as it is distributed, or your own.")]
 SourceName = Annotated[str | None, typer.Option("--source", help="What the tree is, where its files do not tell.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes. [default: one a processor]")]
@@ -40,13 +48,15 @@ def check(
 ) -> None:
     """Read every record and report what is wrong with which, what there is of each class, and duplicates."""
     from advisor.failures import ExitCode, Failure
+    from advisor.progress import drawn
     from engine.sources import SourceError
     from engine.survey import survey
     from studies.executors import default_workers
 
     opened = _open(tree, source)
     try:
-        found = survey(opened, task, workers or default_workers(), _report)
+        with drawn("records") as report:
+            found = survey(opened, task, workers or default_workers(), report)
     except SourceError as error:
         raise Failure(str(error), ExitCode.DATA) from None
     typer.echo(_survey_json(found) if json else _survey_table(found))
@@ -63,18 +73,25 @@ def prepare(
     source: SourceName = None,
     corpora: Annotated[Path | None, typer.Option("--corpora", help="Folder for prepared corpora.")] = None,
     workers: Workers = None,
+    preparation: Annotated[
+        Prepared, typer.Option(help="contract: resampled, in millivolt. paper: as Nguyen and Do published it.")
+    ] = Prepared.CONTRACT,
 ) -> None:
     """Check and read every record once, into a corpus that opens in milliseconds."""
     from advisor.failures import ExitCode, Failure
+    from advisor.progress import drawn
     from engine.corpus import CorpusError, default_corpora
     from engine.corpus import prepare as write
+    from engine.signal import CONTRACT, paper_preparation
     from engine.sources import SourceError
     from studies.executors import default_workers
 
     opened = _open(tree, source)
-    target = (corpora or default_corpora()) / opened.name
+    chosen, suffix = (CONTRACT, "") if preparation is Prepared.CONTRACT else (paper_preparation(opened.name), "-paper")
+    target = (corpora or default_corpora()) / f"{opened.name}{suffix}"
     try:
-        corpus, problems = write(opened, target, _report, workers or default_workers())
+        with drawn("records") as report:
+            corpus, problems = write(opened, target, report, workers or default_workers(), chosen)
     except (SourceError, CorpusError) as error:
         raise Failure(str(error), ExitCode.DATA) from None
     for line in _problem_lines(problems):
@@ -138,8 +155,3 @@ def _problem_lines(problems: "Sequence[Problem]") -> list[str]:
     if (more := len(records) - _LISTED) > 0:
         lines.append(f"... and {more:,} more kinds of problem")
     return lines
-
-
-def _report(done: int, total: int) -> None:
-    if sys.stderr.isatty():
-        typer.echo(f"\r{done:,} of {total:,} records", err=True, nl=done == total)

@@ -6,7 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from engine.corpus import Corpus
 
 
 def data(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -74,6 +77,17 @@ def test_prepare_leaves_bad_records_out_and_says_so(damaged_tree: Path, tmp_path
     assert result.returncode == 0, result.stderr
     assert "237 records, 3 left out" in result.stdout
     assert "unusable: 2: file missing" in result.stderr
+
+
+def test_prepare_as_published_makes_a_corpus_of_its_own(ptbxl_tree: Path, tmp_path: Path):
+    for preparation, name in (("contract", "ptb-xl"), ("paper", "ptb-xl-paper")):
+        result = data("prepare", str(ptbxl_tree), "--corpora", str(tmp_path), "--preparation", preparation)
+        assert result.returncode == 0, result.stderr
+        assert Corpus(tmp_path / name).task("superclass").name == f"{name}/superclass"
+    published, contract = Corpus(tmp_path / "ptb-xl-paper"), Corpus(tmp_path / "ptb-xl")
+    assert published.content_hash != contract.content_hash
+    np.testing.assert_array_equal(published.signals.max(axis=2), 1)
+    np.testing.assert_array_equal(published.signals.min(axis=2), -1)
 
 
 @pytest.mark.parametrize(

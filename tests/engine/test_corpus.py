@@ -114,6 +114,7 @@ def test_a_task_is_the_union_of_labels_over_the_records_that_have_one(tmp_path: 
     assert task.labels.tolist() == [[0, 1], [1, 0], [0, 1], [1, 0], [0, 1]]
     assert task.in_folds([1]).tolist() == [0, 3]
     assert len(corpus.task("everything").rows) == 6
+    assert corpus.task("").name == "shelf/letters"  # the first one
     with pytest.raises(CorpusError, match="it has letters, everything"):
         corpus.task("numbers")
 

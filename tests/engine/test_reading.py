@@ -60,9 +60,9 @@ def test_progress_ends_at_the_total():
 
 
 def test_worker_processes_prepare_the_same_corpus(ptbxl_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    alone = prepare(PtbXl(ptbxl_tree), tmp_path / "alone")[0]
+    alone = prepare(PtbXl(ptbxl_tree), tmp_path / "alone" / "set")[0]
     monkeypatch.setattr(reading, "_WORTH_WORKERS", 0)
     monkeypatch.setattr(reading, "_CHUNK", 50)
-    together = prepare(PtbXl(ptbxl_tree), tmp_path / "together", workers=2)[0]
+    together = prepare(PtbXl(ptbxl_tree), tmp_path / "together" / "set", workers=2)[0]
     assert together.content_hash == alone.content_hash
-    assert (tmp_path / "together/corpus.json").read_bytes() == (tmp_path / "alone/corpus.json").read_bytes()
+    assert (together.root / "corpus.json").read_bytes() == (alone.root / "corpus.json").read_bytes()
