@@ -42,9 +42,8 @@ def main() -> None:
     )
     write = sys.stdout.write
     write(f"wfdb.rdrecord alone, one process   {naive:8,.0f} records/s (first {_NAIVE_RECORDS:,})\n")
-    write(
-        f"prepare, {workers} workers                 {prepared:8,.0f} records/s ({len(corpus):,}), {prepared / naive:.1f} times\n"
-    )
+    write(f"prepare, {workers} workers                 {prepared:8,.0f} records/s ({len(corpus):,})\n")
+    write(f"ratio                              {prepared / naive:8.1f}\n")
     write(f"peak memory                        {parent:8,.0f} MB parent, {children:,.0f} MB the largest worker\n")
     write(f"opening                            {statistics.median(seconds) * 1000:8.1f} ms (median of {_OPENINGS})\n")
 
