@@ -70,7 +70,7 @@ class Gain:
 
 @dataclass(frozen=True)
 class Interval:
-    """A median and a 90 % interval of a number of records; None where no number of records will do."""
+    """A median and a 90 % interval of a number of records; None where it lies beyond the evidence's reach."""
 
     median: float | None
     lower: float | None
@@ -145,7 +145,7 @@ def recommend(question: Question, curves: CurvesFile) -> Recommendation:
 def _find_curve(question: Question, curves: CurvesFile) -> PairedCurve:
     arch = curves.family_default.get(question.arch, question.arch)
     _check_arch(question.arch, arch, curves)
-    found = [curve for curve in curves.curves if curve.arch == arch]
+    found = sorted((curve for curve in curves.curves if curve.arch == arch), key=lambda curve: -curve.runs)
     metrics = sorted({curve.metric for curve in found})
     if question.metric not in metrics:
         raise UnknownNameError(f"the evidence has no metric {question.metric!r}; it has {', '.join(metrics)}")
@@ -156,6 +156,9 @@ def _find_curve(question: Question, curves: CurvesFile) -> PairedCurve:
         found = [curve for curve in found if wanted in (curve.upstream, curve.upstream.split("/")[0])]
     if not found:
         raise UnknownNameError(f"no {arch} was pre-trained on {wanted!r}; the evidence has {', '.join(upstreams)}")
+    offered = sorted({curve.upstream for curve in found})
+    if len(offered) > 1:
+        raise UnknownNameError(f"{arch} was pre-trained on {' and on '.join(offered)}: choose one with --upstream")
     return found[0]
 
 
@@ -237,28 +240,29 @@ def _explain(verdict: Verdict, gain: Gain, question: Question, curve: PairedCurv
     todo = "more paired replicates" if inside else f"paired runs at {question.n_records:,} records"
     return (
         f"{n} most likely {outcome}, but a verdict takes probability {DECISIVE:g} and this has "
-        f"{probability(chance)}; {todo} would decide."
+        f"{probability(chance)}; {todo} would help to decide."
     )
 
 
 def _worth_in_records(curve: PairedCurve, fine_tuned: Floats, question: Question) -> Interval:
-    """How many more records scratch needs to reach the fine-tuned score, for each draw; infinite where it never does.
+    """How many more records scratch needs to reach the fine-tuned score, for each draw.
 
-    Negative where fine-tuning is the worse.
+    Infinite where that takes more records than the evidence reaches, negative where fine-tuning is the worse.
     """
     p = curve.draws[SCRATCH]
     headroom = p["a"] - fine_tuned
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         needed = np.where(headroom > 0, (p["b"] / headroom) ** (1 / p["c"]), np.inf)
+    needed[needed > max(curve.sizes) * REACH] = np.inf
     return _interval(needed - question.n_records)
 
 
 def _break_even(curve: PairedCurve, margin: float) -> Interval:
     """Find the smallest n beyond which the gain stays at or under the margin, for each draw.
 
-    Infinite where the gain is still above the margin at the end of the evidence's reach.
+    The smallest number within the evidence's reach where it never is above, infinite where it still is at the end.
     """
-    grid = np.geomspace(min(curve.sizes), max(curve.sizes) * REACH, _GRID_POINTS)
+    grid = np.geomspace(min(curve.sizes) / REACH, max(curve.sizes) * REACH, _GRID_POINTS)
     above = curve.scores(FINE_TUNE, grid) - curve.scores(SCRATCH, grid) > margin  # (draws, grid)
     first_after = _GRID_POINTS - np.argmax(above[:, ::-1], axis=1)  # one past the last point above the margin
     first_after = np.where(above.any(axis=1), first_after, 0)
@@ -275,12 +279,10 @@ def _cost(curve: PairedCurve, n_records: int) -> dict[str, Cost]:
     cost = {}
     for key, arm in (("scratch", SCRATCH), ("fine_tune", FINE_TUNE)):
         fit = curve.cost[arm]
-        training = max(1, round(n_records * (1 - fit["validation_fraction"])))
-        epochs = min(max(fit["record_passes"] // training, fit["min_epochs"]), fit["max_epochs"])
-        seen = epochs * training
-        cost[key] = _charge(fit["device"], seen, seen * fit["seconds_per_record"], fit["share_to_best"])
-    if (upstream := curve.cost.get("pretraining")) is not None:
-        cost["pretraining"] = _charge(upstream["device"], upstream["records_seen"], upstream["seconds"])
+        seen = fit.records_seen(n_records)
+        cost[key] = _charge(fit.device, seen, seen * fit.seconds_per_record, fit.share_to_best)
+    if (upstream := curve.pretraining) is not None:
+        cost["pretraining"] = _charge(upstream.device, upstream.records_seen, upstream.seconds)
     return cost
 
 
@@ -297,12 +299,12 @@ def _warn(
     warnings = []
     if support == "extrapolated":
         warnings.append(f"Extrapolated to {question.n_records:,} records from runs with {low:,} to {high:,}.")
-    if len({c.task for c in curves.curves if c.arch == curve.arch}) == 1:
-        warnings.append(f"One task only, {curve.task}: how far other datasets differ is unknown and not in the bands.")
-    warnings.append(
-        f"Pre-trained ({curve.upstream}) and tested on the same hospitals' records, patients apart: a network from "
-        "elsewhere may transfer less."
-    )
+    warnings.append(f"One task only, {curve.task}: how far other datasets differ is unknown and not in the bands.")
+    if curve.upstream.split("/")[0] == curve.task.split("/")[0]:
+        warnings.append(
+            f"One pre-trained network ({curve.upstream}), and the same hospitals' records upstream and in the task, "
+            "patients apart: another may transfer less."
+        )
     if curve.arch != question.arch:
         parameters = curves.networks[curve.arch].parameters
         warnings.append(f"{question.arch} stands for {curve.arch} ({parameters:,} parameters); others may differ.")

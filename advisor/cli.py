@@ -5,6 +5,7 @@ Commands import what they need when they run, so that ``recommend`` answers with
 
 import os
 import sys
+from errno import ENOSPC, EPIPE
 from typing import Annotated
 
 import typer
@@ -55,9 +56,13 @@ def main() -> None:
         if message := error.format_message():
             typer.echo(f"error: {message}", err=True)
         sys.exit(error.exit_code)
-    except BrokenPipeError:
-        # The reader went away (`ecgadvise ... | head`): nothing is left to say, and nobody to say it to.
+    except OSError as error:
+        if error.errno not in (EPIPE, ENOSPC):
+            raise
+        # The reader went away (`ecgadvise ... | head`), or the disk that stdout goes to is full.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if error.errno == ENOSPC:
+            typer.echo("error: the output could not be written: no space is left", err=True)
         sys.exit(ExitCode.FAILURE)
     except typer.Abort:  # Ctrl-C or the end of input at a question
         code = ExitCode.INTERRUPTED

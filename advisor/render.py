@@ -3,12 +3,15 @@
 import json
 from dataclasses import asdict
 from io import StringIO
+from math import inf
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from advisor.advice import Cost, Interval, Recommendation, Score, probability
+from studies.curves_file import REACH
 
 SCHEMA_VERSION = 1
 _DIGITS = 4
@@ -51,8 +54,8 @@ def to_json(answer: Recommendation) -> str:
             "tasks": [curve.task],
             "replicates": curve.replicates,
             "sizes": list(curve.sizes),
-            "test_records": answer.curves.provenance["test_records"],
-            "source": answer.curves.provenance["source"],
+            "test_records": curve.test_records,
+            "source": dict(curve.source),
             "created": answer.curves.created,
             "version": answer.curves.version,
         },
@@ -63,11 +66,13 @@ def to_json(answer: Recommendation) -> str:
 
 def to_table(answer: Recommendation, *, color: bool = False) -> str:
     """Return the answer for a reader: at most 25 lines of 80 columns, the verdict first."""
-    out = Console(file=StringIO(), width=_WIDTH, force_terminal=color, no_color=not color, highlight=False)
+    out = Console(
+        file=StringIO(), width=_WIDTH, force_terminal=color, no_color=not color, highlight=False, markup=False
+    )
     question, curve = answer.question, answer.curve
     words, style = _WORDS[answer.verdict]
     network = curve.arch if curve.arch == question.arch else f"{question.arch} = {curve.arch}"
-    out.print(f"[{style}]{words}[/]  ({network}, {question.n_records:,} records: {answer.support})")
+    out.print(Text.assemble((words, style), f"  ({network}, {question.n_records:,} records: {answer.support})"))
     out.print(answer.why)
     out.print(_score_table(answer))
     out.print(_fact_table(answer))
@@ -119,7 +124,7 @@ def _fact_table(answer: Recommendation) -> Table:
         f"loss > {margin:g}: {probability(gain.p_below_margin)}",
     )
     table.add_row("pre-training", f"worth {_records(answer.worth_in_records, ' labelled records')}")
-    table.add_row("break-even", _records(answer.break_even, " records"))
+    table.add_row("break-even", _records(answer.break_even, " records", least=min(curve.sizes) / REACH))
     table.add_row("one training", _cost_words(answer))
     table.add_row(
         "evidence",
@@ -129,9 +134,13 @@ def _fact_table(answer: Recommendation) -> Table:
     return table
 
 
-def _records(interval: Interval, unit: str) -> str:
+def _records(interval: Interval, unit: str, least: float = -inf) -> str:
+    """Write an interval; ``least`` is the smallest number of records that the evidence speaks of."""
+
     def word(value: float | None) -> str:
-        return "out of reach" if value is None else f"{value:,.0f}"
+        if value is None:
+            return "out of reach"
+        return f"under {least:,.0f}" if value <= least else f"{value:,.0f}"
 
     return f"{word(interval.median)}{unit} (90 %: {word(interval.lower)} to {word(interval.upper)})"
 

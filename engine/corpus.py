@@ -23,7 +23,7 @@ from engine.reading import Reading, read_all
 from engine.signal import CONTRACT, Preparation
 from engine.sources import Entry, Source, TaskDefinition
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _RAW = "signals.raw"
 _FILES = ("signals.npy", "labels.npy", "records.npz")
 
@@ -232,17 +232,20 @@ def _plain(task: TaskDefinition) -> dict[str, Any]:
 
 def _read_manifest(root: Path) -> dict[str, Any]:
     try:
-        manifest: dict[str, Any] = json.loads((root / "corpus.json").read_text(encoding="utf-8"))
+        manifest: Any = json.loads((root / "corpus.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CorpusError(f"{root} is no prepared corpus: it has no corpus.json; see ecgadvise data prepare") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise CorpusError(f"cannot read {root / 'corpus.json'}: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
         raise CorpusError(f"{root / 'corpus.json'} is damaged: {error}; prepare it again") from None
-    version = manifest.get("schema_version")
+    version = manifest.get("schema_version") if isinstance(manifest, dict) else None
     if version != SCHEMA_VERSION:
         raise CorpusError(f"{root} has corpus schema {version}; this version reads {SCHEMA_VERSION}: prepare it again")
     if manifest.get("manifest_hash") != _manifest_hash(manifest):
         raise CorpusError(f"{root / 'corpus.json'} was altered after it was prepared; prepare it again")
-    return manifest
+    checked: dict[str, Any] = manifest
+    return checked
 
 
 def _manifest_hash(manifest: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ import os
 import signal
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,10 @@ from engine.sources import Entry, Source
 
 _CHUNK = 256  # records a worker takes at a time
 _WORTH_WORKERS = 1024  # fewer records are read before a worker process has started
+
+
+class WorkerLostError(RuntimeError):
+    """A worker process was killed from outside."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,8 @@ def _read_chunks(
             futures = {pool.submit(_read_in_worker, start, chunk): start for start, chunk in chunks}
             for future in as_completed(futures):
                 yield futures[future], future.result()
+        except BrokenExecutor as error:
+            raise WorkerLostError("a worker process was ended from outside, for want of memory perhaps") from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             for worker in multiprocessing.active_children():

@@ -1,11 +1,12 @@
 """What a directory of records is worth: every record read, counted and checked, nothing written."""
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from engine.corpus import Problem
 from engine.reading import duplicates, read_all
-from engine.sources import Source, SourceError
+from engine.sources import Entry, Source, SourceError
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Survey:
     patients: int
     classes: dict[str, int]
     unlabelled: int
+    patients_in_several_folds: int
     problems: tuple[Problem, ...]
     duplicates: tuple[tuple[str, ...], ...]
 
@@ -50,6 +52,14 @@ def survey(
         patients=len({entry.patient for entry in entries}),
         classes={label: sum(bool(entry.labels & union) for entry in entries) for label, union in classes.items()},
         unlabelled=sum(not any(entry.labels & union for union in classes.values()) for entry in entries),
+        patients_in_several_folds=_patients_in_several_folds(entries),
         problems=tuple(Problem(r.record, problem, r.usable) for r in readings for problem in r.problems),
         duplicates=tuple(duplicates(readings)),
     )
+
+
+def _patients_in_several_folds(entries: Sequence[Entry]) -> int:
+    folds: dict[str, set[int | None]] = defaultdict(set)
+    for entry in entries:
+        folds[entry.patient].add(entry.fold)
+    return sum(len(of_patient) > 1 for of_patient in folds.values())

@@ -78,7 +78,7 @@ def find_network(name: str) -> NetworkEntry:
     """
     _load_all()
     base, width = name, None
-    if name not in _entries and (match := re.fullmatch(r"(.+)-w([1-9]\d*)", name)):
+    if name not in _entries and (match := re.fullmatch(r"(.+)-w([1-9]\d{0,3})", name)):
         base, width = match[1], int(match[2])
     if base not in _entries:
         near = difflib.get_close_matches(base, _entries, n=3, cutoff=0.5)

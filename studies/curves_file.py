@@ -16,6 +16,9 @@ SCHEMA_VERSION = 1
 FINE_TUNE, SCRATCH = "fine-tune", "scratch"
 REACH = 4.0  # beyond so many times the measured range no answer is given
 _MEASURED_WITHIN = 0.10
+_CHANCE = {"auroc_macro": 0.5}  # what a network that knows nothing scores
+_FAMILIES = {"cnn", "rnn"}
+_STEEPEST, _LARGEST = 10.0, 10**15  # exponents and numbers beyond these are damage
 
 Floats = NDArray[np.float64]
 Support = Literal["measured", "interpolated", "extrapolated", "beyond"]
@@ -35,11 +38,42 @@ class Network:
 
 
 @dataclass(frozen=True)
+class TrainingCost:
+    """What a training costs: records seen follow from the recipe, seconds from the speed of the measured device.
+
+    ``share_to_best`` is the median share of a training at which its best validation epoch was reached.
+    """
+
+    device: str
+    record_passes: int
+    min_epochs: int
+    max_epochs: int
+    validation_fraction: float
+    seconds_per_record: float
+    share_to_best: float
+
+    def records_seen(self, n_records: int) -> int:
+        """Return how many records pass through a training with ``n_records``, validation share included in them."""
+        training = max(1, round(n_records * (1 - self.validation_fraction)))
+        return min(max(self.record_passes // training, self.min_epochs), self.max_epochs) * training
+
+
+@dataclass(frozen=True)
+class PretrainingCost:
+    """What the one pre-training cost that all fine-tuned runs start from."""
+
+    device: str
+    records_seen: int
+    seconds: float
+
+
+@dataclass(frozen=True)
 class PairedCurve:
     """Both arms of one task, network and upstream: parameter draws, the measured points, and what a run costs.
 
     ``draws[strategy]`` has the arrays a, b, c of ``score(n) = a - b n ** -c``; draw i of one strategy belongs to draw
-    i of the other. ``points[strategy]`` maps a size to the scores of its replicates.
+    i of the other. ``points[strategy]`` maps a size to the scores of its replicates. ``source`` is the publisher of the
+    task's records, ``replicates`` the smallest number of pairs at a size.
     """
 
     task: str
@@ -53,14 +87,21 @@ class PairedCurve:
     draws: Mapping[str, Mapping[str, Floats]]
     noise: Mapping[str, float]
     points: Mapping[str, Mapping[int, tuple[float, ...]]]
-    cost: Mapping[str, Mapping[str, Any]]
+    cost: Mapping[str, TrainingCost]
+    pretraining: PretrainingCost | None
+    source: Mapping[str, str]
+    test_records: int
     warnings: tuple[str, ...]
 
     def scores(self, strategy: str, n_records: NDArray[Any] | float) -> Floats:
-        """Return the expected score of each draw, shape (draws, sizes), at the given numbers of records."""
+        """Return the expected score of each draw, shape (draws, sizes), at the given numbers of records.
+
+        Not under chance level: a power law falls without end towards few records, a network does not.
+        """
         p = self.draws[strategy]
         n = np.atleast_1d(np.asarray(n_records, np.float64))
-        return np.asarray(p["a"][:, None] - p["b"][:, None] * n[None, :] ** -p["c"][:, None], np.float64)
+        scores = p["a"][:, None] - p["b"][:, None] * n[None, :] ** -p["c"][:, None]
+        return np.asarray(np.clip(scores, _CHANCE.get(self.metric, 0.0), 1.0), np.float64)
 
     def run_sd(self, n_records: float) -> float:
         """Return the standard deviation of a single run's score about its expectation."""
@@ -87,22 +128,21 @@ class CurvesFile:
     registered: Mapping[str, str]
     family_default: Mapping[str, str]
     upstreams: Mapping[str, str]
-    provenance: Mapping[str, Any]
     curves: tuple[PairedCurve, ...]
 
 
 def read_curves(path: Path) -> CurvesFile:
     """Read a curves file. Raises CurvesFileError."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except FileNotFoundError:
         raise CurvesFileError(f"no curves file at {path}") from None
     except OSError as error:
         raise CurvesFileError(f"cannot read the curves file {path}: {error.strerror}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise CurvesFileError(f"{path} is damaged or no curves file: {error}") from None
     version = document.get("schema_version") if isinstance(document, dict) else None
-    if not isinstance(version, int) or isinstance(version, bool):
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise CurvesFileError(f"{path} is no curves file: it has no schema_version")
     if version > SCHEMA_VERSION:
         raise CurvesFileError(
@@ -110,58 +150,112 @@ def read_curves(path: Path) -> CurvesFile:
         )
     try:
         return _parse(document)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
         raise CurvesFileError(f"{path} is damaged: {reason}") from None
 
 
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is no JSON number")
+
+
 def _parse(document: Mapping[str, Any]) -> CurvesFile:
     networks = {
-        name: Network(name, str(facts["family"]), int(facts["parameters"]))
+        name: Network(name, _text(facts["family"]), _count(facts["parameters"]))
         for name, facts in document["networks"].items()
     }
-    text = {name: str(document[name]) for name in ("study", "version", "created")}
+    curves = tuple(_parse_curve(curve) for curve in document["curves"])
+    if not curves:
+        raise ValueError("it holds no curve")
+    for curve in curves:
+        if curve.arch not in networks:
+            raise ValueError(f"it does not describe the network {curve.arch}")
     return CurvesFile(
-        **text,
+        **{name: _text(document[name]) for name in ("study", "version", "created")},
         networks=networks,
-        registered=dict(document["registered"]),
-        family_default=dict(document["family_default"]),
-        upstreams=dict(document["upstreams"]),
-        provenance=dict(document["provenance"]),
-        curves=tuple(_parse_curve(curve) for curve in document["curves"]),
+        registered=_texts(document["registered"]),
+        family_default=_texts(document["family_default"]),
+        upstreams=_texts(document["upstreams"]),
+        curves=curves,
     )
 
 
 def _parse_curve(curve: Mapping[str, Any]) -> PairedCurve:
-    draws = {arm: {name: _numbers(values) for name, values in curve["draws"][arm].items()} for arm in curve["draws"]}
+    draws = {arm: {name: _numbers(curve["draws"][arm][name]) for name in "abc"} for arm in curve["draws"]}
     if set(draws) != {SCRATCH, FINE_TUNE}:
         raise ValueError(f"a curve has the strategies {sorted(draws)}")
-    lengths = {len(p[name]) for p in draws.values() for name in ("a", "b", "c")}
+    lengths = {len(values) for p in draws.values() for values in p.values()}
     if len(lengths) != 1 or lengths == {0}:
         raise ValueError("the parameters of a curve differ in their number of draws")
-    sizes = tuple(int(n) for n in curve["sizes"])
-    if not sizes or min(sizes) < 1:
-        raise ValueError("a curve has no positive sizes")
-    points = {
-        arm: {int(n): tuple(map(float, values)) for n, values in by_size.items()}
-        for arm, by_size in curve["points"].items()
-    }
-    text = {name: str(curve[name]) for name in ("task", "arch", "family", "upstream", "metric")}
+    for p in draws.values():
+        if not ((p["a"] > 0) & (p["a"] <= 1) & (p["b"] >= 0) & (p["c"] > 0) & (p["c"] < _STEEPEST)).all():
+            raise ValueError("a parameter draw is no learning curve")
+    sizes = tuple(_count(n) for n in curve["sizes"])
+    if not sizes:
+        raise ValueError("a curve has no sizes")
+    family = _text(curve["family"])
+    if family not in _FAMILIES:
+        raise ValueError(f"{family!r} is no family of networks")
     return PairedCurve(
-        **text,
+        **{name: _text(curve[name]) for name in ("task", "arch", "upstream", "metric")},
+        family=family,
         sizes=sizes,
-        replicates=int(curve["replicates"]),
-        runs=int(curve["runs"]),
+        replicates=_count(curve["replicates"]),
+        runs=_count(curve["runs"]),
         draws=draws,
-        noise={name: float(curve["noise"][name]) for name in ("alpha", "gamma", "correlation")},
-        points=points,
-        cost=dict(curve["cost"]),
-        warnings=tuple(map(str, curve["warnings"])),
+        noise={name: _number(curve["noise"][name], -100, 100) for name in ("alpha", "gamma", "correlation")},
+        points={
+            arm: {int(n): tuple(_number(v, 0, 1) for v in values) for n, values in by_size.items()}
+            for arm, by_size in curve["points"].items()
+        },
+        cost={arm: _parse_cost(curve["cost"][arm]) for arm in (SCRATCH, FINE_TUNE)},
+        pretraining=_parse_pretraining(curve["cost"]["pretraining"]) if "pretraining" in curve["cost"] else None,
+        source={name: _text(value) for name, value in curve["provenance"]["source"].items()},
+        test_records=_count(curve["provenance"]["test_records"]),
+        warnings=tuple(_text(warning) for warning in curve["warnings"]),
     )
+
+
+def _parse_cost(cost: Mapping[str, Any]) -> TrainingCost:
+    return TrainingCost(
+        device=_text(cost["device"]),
+        record_passes=_count(cost["record_passes"]),
+        min_epochs=_count(cost["min_epochs"]),
+        max_epochs=_count(cost["max_epochs"]),
+        validation_fraction=_number(cost["validation_fraction"], 0, 1),
+        seconds_per_record=_number(cost["seconds_per_record"], 0, 1e6),
+        share_to_best=_number(cost["share_to_best"], 0, 1),
+    )
+
+
+def _parse_pretraining(cost: Mapping[str, Any]) -> PretrainingCost:
+    return PretrainingCost(_text(cost["device"]), _count(cost["records_seen"]), _number(cost["seconds"], 0, 1e12))
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{value!r} stands where a text belongs")
+    return value
+
+
+def _texts(values: Mapping[str, object]) -> dict[str, str]:
+    return {name: _text(value) for name, value in values.items()}
+
+
+def _number(value: object, low: float, high: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise ValueError(f"{str(value)[:40]} stands where a number from {low:g} to {high:g} belongs")
+    return float(value)
+
+
+def _count(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _LARGEST:
+        raise ValueError(f"{str(value)[:40]} stands where a positive whole number belongs")
+    return value
 
 
 def _numbers(values: Sequence[float]) -> Floats:
     numbers = np.asarray(values, np.float64)
-    if numbers.ndim != 1 or not np.isfinite(numbers).all():
+    if numbers.ndim != 1 or not np.isfinite(numbers).all() or (np.abs(numbers) > _LARGEST).any():
         raise ValueError("a parameter draw is not a finite number")
     return numbers

@@ -22,7 +22,8 @@ import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields, replace
-from itertools import product
+from itertools import combinations, product
+from math import isfinite
 from pathlib import Path
 from typing import Any, get_args
 
@@ -137,7 +138,9 @@ def read_design(path: Path) -> Design:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DesignError(f"no design file at {path}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise DesignError(f"cannot read {path}: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:  # what is no TOML, no UTF-8, or nested without end
         raise DesignError(f"{path} is no TOML: {error}") from None
     problems = [f"unknown key {key!r}" for key in document if key not in _LISTS.keys() | _SCALARS.keys()]
     problems += [f"missing key {key!r}" for key in [*_SCALARS, *_LISTS] if key not in _OPTIONAL | document.keys()]
@@ -147,6 +150,8 @@ def read_design(path: Path) -> Design:
     if problems:
         raise DesignError(f"{path}: " + "; ".join(problems))
     fields_: dict[str, Any] = {key: tuple(value) if key in _LISTS else value for key, value in document.items()}
+    if "learning_rates" in fields_:
+        fields_["learning_rates"] = tuple(map(float, fields_["learning_rates"]))
     return Design(**fields_)
 
 
@@ -173,6 +178,9 @@ def expand(design: Design, corpora: Mapping[str, Corpus]) -> list[RunSpec]:
         for task, size in product(design.tasks, design.sizes)
         if isinstance(size, int) and 0 < pools[task] < size
     ]
+    for task in design.tasks:
+        _pool_size(task, design.test_folds, corpora, problems)
+    problems = list(dict.fromkeys(problems)) or _shared_patients(design, corpora)
     if problems:
         raise DesignError(f"design {design.name}: " + "; ".join(problems))
     cells = product(range(design.replicates), design.tasks, design.archs, design.sizes, design.strategies)
@@ -187,7 +195,7 @@ def expand(design: Design, corpora: Mapping[str, Corpus]) -> list[RunSpec]:
         for rate in design.learning_rates
     ]  # fmt: skip
     pretrainings = dict.fromkeys(spec for run in runs if (spec := run.pretraining()))
-    return [*pretrainings, *runs]
+    return list(dict.fromkeys([*pretrainings, *runs]))
 
 
 def hash_tasks(specs: Sequence[RunSpec], corpora: Mapping[str, Corpus]) -> dict[str, str]:
@@ -205,14 +213,16 @@ def _type_problem(key: str, value: object) -> str | None:
             return f"{key} must be a list with at least one entry"
         if any(not isinstance(item, kind) or isinstance(item, bool) for item in value):  # type: ignore[arg-type]
             return f"{key} holds an entry of the wrong kind: {value!r}"
+    if isinstance(value, str) and not value:
+        return f"{key} must not be empty"
     return None
 
 
 def _value_problems(document: dict[str, Any]) -> list[str]:
     problems = [f"unknown strategy {s!r}; there is: {', '.join(get_args(Strategy))}"
                 for s in document["strategies"] if s not in get_args(Strategy)]  # fmt: skip
-    problems += [f"size {s!r} must be a positive number of records or \"all\""
-                 for s in document["sizes"] if not (s == "all" or (isinstance(s, int) and s > 0))]  # fmt: skip
+    problems += [f"size {s!r} must be at least 2 records or \"all\""
+                 for s in document["sizes"] if not (s == "all" or (isinstance(s, int) and s >= 2))]  # fmt: skip
     if document["replicates"] < 1:
         problems.append("replicates must be at least 1")
     if "fine-tune" in document["strategies"] and not {"upstream", "upstream_folds"} <= document.keys():
@@ -225,8 +235,32 @@ def _value_problems(document: dict[str, Any]) -> list[str]:
     ):
         if shared := used[one] & used[other]:
             problems.append(f"{one} and {other} share fold {', '.join(map(str, sorted(shared)))}")
-    problems += [f"learning rate {rate} must be positive" for rate in document.get("learning_rates", ()) if rate <= 0]
+    problems += [
+        f"learning rate {rate} must be positive"
+        for rate in document.get("learning_rates", ())
+        if not (isfinite(rate) and rate > 0)
+    ]
     return problems
+
+
+def _shared_patients(design: Design, corpora: Mapping[str, Corpus]) -> list[str]:
+    """Name the sides of a split that share a patient, which no fold number shows."""
+    problems = []
+    for task in design.tasks:
+        sides = {"pool_folds": (task, design.pool_folds), "test_folds": (task, design.test_folds)}
+        if design.upstream and design.upstream.partition("/")[0] == task.partition("/")[0]:
+            sides["upstream_folds"] = (design.upstream, design.upstream_folds)
+        patients = {side: _patients(*where, corpora) for side, where in sides.items()}
+        for one, other in combinations(patients, 2):
+            if shared := patients[one] & patients[other]:
+                problems.append(f"{len(shared)} patients of {task} are in both {one} and {other}")
+    return problems
+
+
+def _patients(task: str, folds: tuple[int, ...], corpora: Mapping[str, Corpus]) -> set[int]:
+    source, _, name = task.partition("/")
+    data = corpora[source].task(name)
+    return set(data.patients[data.in_folds(folds)].tolist())
 
 
 def _pool_size(task: str, folds: tuple[int, ...], corpora: Mapping[str, Corpus], problems: list[str]) -> int:

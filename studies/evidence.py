@@ -3,7 +3,7 @@
 import csv
 import json
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,10 @@ class EvidenceError(ValueError):
     """A store from which no curve can be made; one sentence says why."""
 
 
-def collect(store: Store, study: str, out: Path) -> tuple[Path, Path]:
-    """Write ``runs.csv`` and ``curves.json`` into ``out`` and return their paths. Raises EvidenceError.
+def collect(store: Store, study: str, out: Path) -> tuple[Path, Path, list[str]]:
+    """Write ``runs.csv`` and ``curves.json`` into ``out``; return their paths and what could not be fitted.
+
+    Raises EvidenceError when nothing could.
 
     The same store gives the same bytes: the random draws are seeded by what is fitted, and ``created`` is the time of
     the store's last run.
@@ -41,7 +43,7 @@ def collect(store: Store, study: str, out: Path) -> tuple[Path, Path]:
         writer.writeheader()
         writer.writerows(run.row for run in runs)
     curves.write_text(json.dumps(document, separators=(",", ":")) + "\n", encoding="utf-8")
-    return table, curves
+    return table, curves, document["not_fitted"]
 
 
 def make_curves(runs: Sequence[RunRecord], study: str) -> dict[str, Any]:
@@ -79,7 +81,6 @@ def make_curves(runs: Sequence[RunRecord], study: str) -> dict[str, Any]:
         "registered": {name: find_network(name).family for name in list_networks()},
         "family_default": _family_defaults(curves),
         "upstreams": _describe_upstreams(runs),
-        "provenance": _provenance(downstream),
         "not_fitted": failures,
         "curves": curves,
     }
@@ -94,22 +95,23 @@ def _is_evidence(run: RunRecord) -> bool:
     return "learning_rate" not in run.details["spec"]
 
 
-def _make_curve(arms: dict[str, list[RunRecord]], pretraining: Sequence[RunRecord]) -> dict[str, Any]:
-    sizes = sorted({run.row["n_records"] for runs in arms.values() for run in runs})
-    replicates = sorted({run.row["replicate"] for runs in arms.values() for run in runs})
+def _make_curve(arms: Mapping[str, Sequence[RunRecord]], pretraining: Sequence[RunRecord]) -> dict[str, Any]:
+    arms, warnings = _complete_pairs(arms)
+    first = arms[FINE_TUNE][0]
+    sizes = sorted({run.row["n_records"] for run in arms[FINE_TUNE]})
+    replicates = sorted({run.row["replicate"] for run in arms[FINE_TUNE]})
     scores = {arm: np.full((len(sizes), len(replicates)), np.nan) for arm in arms}
     for arm, runs in arms.items():
         for run in runs:
-            cell = sizes.index(run.row["n_records"]), replicates.index(run.row["replicate"])
-            scores[arm][cell] = run.row[METRIC]
-    first = arms[FINE_TUNE][0].row
+            scores[arm][sizes.index(run.row["n_records"]), replicates.index(run.row["replicate"])] = run.row[METRIC]
     paired = PairedRuns(np.array(sizes, float), scores, _test_covariance(arms, sizes[-1]))
-    fit = fit_paired_curves(paired, stable_seed(first["task"], first["arch"], first["upstream"]))
+    cell = {name: first.row[name] for name in ("task", "arch", "family", "upstream")}
+    fit = fit_paired_curves(paired, stable_seed(cell["task"], cell["arch"], cell["upstream"]))
     return {
-        **{name: first[name] for name in ("task", "arch", "family", "upstream")},
+        **cell,
         "metric": METRIC,
         "sizes": sizes,
-        "replicates": len(replicates),
+        "replicates": int(np.isfinite(scores[FINE_TUNE]).sum(axis=1).min()),
         "runs": sum(len(runs) for runs in arms.values()),
         "draws": {
             arm: {name: [_round(v) for v in values] for name, values in draws.items()}
@@ -124,22 +126,48 @@ def _make_curve(arms: dict[str, list[RunRecord]], pretraining: Sequence[RunRecor
             **{arm: fit_cost(runs) for arm, runs in arms.items()},
             **({"pretraining": _pretraining_cost(pretraining)} if pretraining else {}),
         },
-        "warnings": list(fit.warnings),
+        "provenance": _provenance(first),
+        "warnings": [*warnings, *fit.warnings],
     }  # fmt: skip
 
 
-def _test_covariance(arms: dict[str, list[RunRecord]], size: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _complete_pairs(arms: Mapping[str, Sequence[RunRecord]]) -> tuple[dict[str, list[RunRecord]], list[str]]:
+    """Keep the pairs: runs of both arms at one size and replicate. Sizes with fewer than two pairs are left out.
+
+    Raises FitError when runs of an arm differ in recipe, data or folds: they belong to different studies.
+    """
+    by_cell: dict[str, dict[tuple[int, int], RunRecord]] = {}
+    for arm, runs in arms.items():
+        if len({_conditions(run) for run in runs}) > 1:
+            raise FitError(f"the runs of {arm} differ in recipe, data or folds; give each kind a store of its own")
+        by_cell[arm] = {(run.row["n_records"], run.row["replicate"]): run for run in runs}
+    paired = set.intersection(*(set(cells) for cells in by_cell.values()))
+    n_pairs = Counter(n for n, _ in paired)
+    used = sorted(cell for cell in paired if n_pairs[cell[0]] > 1)
+    if not used:
+        raise FitError("no size has two pairs of runs")
+    total = sum(len(cells) for cells in by_cell.values())
+    left = total - 2 * len(used)
+    warnings = [f"{left} of {total} runs have no pair yet and are left out"] if left else []
+    return {arm: [cells[cell] for cell in used] for arm, cells in by_cell.items()}, warnings
+
+
+def _conditions(run: RunRecord) -> str:
+    """Return what all runs of an arm must share, as text."""
+    spec = {name: value for name, value in run.details["spec"].items() if name.endswith(("_folds", "upstream_records"))}
+    return json.dumps([run.details["recipe"], run.row["data_hash"], spec], sort_keys=True)
+
+
+def _test_covariance(arms: Mapping[str, Sequence[RunRecord]], size: int) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Return the covariance (arms, arms) of the mean score at a size over resamples of the test patients."""
-    means = []
-    for runs in arms.values():
-        largest = [np.array(run.details["bootstrap"], float) for run in runs if run.row["n_records"] == size]
-        if not largest:
-            raise FitError(f"only one arm was run at the largest size, {size}")
-        means.append(np.mean(largest, axis=0))
+    means = np.array([
+        np.mean([np.array(run.details["bootstrap"], float) for run in runs if run.row["n_records"] == size], axis=0)
+        for runs in arms.values()
+    ])  # fmt: skip
     scored = np.isfinite(means).all(axis=0)  # a resample may lack an outcome of every class
     if scored.sum() < _FEWEST_RESAMPLES:
         raise FitError("the test set is too small: its resamples have no AUROC")
-    return np.cov(np.array(means)[:, scored])
+    return np.cov(means[:, scored])
 
 
 def _points(runs: Sequence[RunRecord]) -> dict[str, list[float]]:
@@ -179,18 +207,17 @@ def _describe_upstreams(runs: Sequence[RunRecord]) -> dict[str, str]:
     return described
 
 
-def _provenance(runs: Sequence[RunRecord]) -> dict[str, Any]:
-    first = runs[0].details
+def _provenance(run: RunRecord) -> dict[str, Any]:
+    """Say where the records of a run's task come from, and what it was tested on."""
     return {
-        "source": first["source"],
-        "task": first["task"],
-        "data_hashes": sorted({run.row["data_hash"] for run in runs}),
-        "devices": sorted({run.row["device"] for run in runs}),
-        "torch": sorted({run.details["versions"]["torch"] for run in runs}),
-        "pool_folds": first["spec"]["pool_folds"],
-        "test_folds": first["spec"]["test_folds"],
-        "test_records": first["test_records"],
-        "test_patients": first["test_patients"],
+        "source": run.details["source"],
+        "task": run.details["task"],
+        "data_hash": run.row["data_hash"],
+        "torch": run.details["versions"]["torch"],
+        "pool_folds": run.details["spec"]["pool_folds"],
+        "test_folds": run.details["spec"]["test_folds"],
+        "test_records": run.details["test_records"],
+        "test_patients": run.details["test_patients"],
     }
 
 

@@ -17,6 +17,7 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import digamma
 
 Floats = NDArray[np.float64]
 
@@ -117,7 +118,8 @@ def _estimate_noise(sizes: Floats, scores: Mapping[str, Floats]) -> Noise:
     known = (weights > 0) & (squares > 0)
     if not known.any():
         raise FitError("no size has two replicates that differ, so the spread of a run is unknown")
-    log_sd = 0.5 * np.log(squares[known] / weights[known])
+    half = weights[known] / 2
+    log_sd = 0.5 * (np.log(squares[known] / 2) - digamma(half))  # the log of a sample's sd alone is too small
     precision = 2.0 * weights[known]  # 1 / variance of the log of a standard deviation
     x = np.log(sizes[known])
     centre = np.average(x, weights=precision)

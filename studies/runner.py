@@ -6,7 +6,7 @@ import platform
 import resource
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -27,6 +27,7 @@ from engine.evaluation import (
     bootstrap_auroc_macro,
     brier_score,
 )
+from engine.reading import WorkerLostError
 from engine.recipes import Recipe
 from engine.splits import draw_records, split_validation, stable_seed
 from engine.training import Examples, Training, predict_probabilities, train
@@ -36,6 +37,7 @@ from studies.design import RunSpec
 from studies.store import RunRecord, Store
 
 BOOTSTRAP_RESAMPLES = 400
+_LOST = "a worker process was ended from outside, for want of memory perhaps; what had finished is in the store"
 
 
 class MissingCheckpointError(RuntimeError):
@@ -121,8 +123,8 @@ def run_study(
     """Run every spec that the store does not hold, a pre-training before what starts from it.
 
     A run that fails is written to the store with its error, together with what had to start from it, and never stops
-    the others. Raises StoreError when a result cannot be written and MissingCheckpointError when a
-    pre-trained network is gone.
+    the others. Raises StoreError when a result cannot be written, MissingCheckpointError when a pre-trained network is
+    gone, and WorkerLostError when a worker process was killed.
     """
     checkpoints = store.path.with_suffix(".checkpoints")
     waiting = _missing_jobs(specs, store, corpora, data_hashes, checkpoints)
@@ -137,11 +139,13 @@ def run_study(
                 _fail(store, job, f"its pre-training {job.start_from} failed", progress)
                 unfinished.discard(job.key)
             else:
-                running[executor.submit(execute, job)] = job
+                running[_submit(executor, job)] = job
         for future in wait(running, return_when=FIRST_COMPLETED).done if running else ():
             job = running.pop(future)
             unfinished.discard(job.key)
-            if (error := future.exception()) is not None:
+            if isinstance(error := future.exception(), BrokenExecutor):
+                raise WorkerLostError(_LOST) from error
+            if error is not None:
                 broken.add(job.key)
                 _fail(store, job, f"{type(error).__name__}: {error}", progress)
                 continue
@@ -149,6 +153,13 @@ def run_study(
             store.add(outcome.record, outcome.probabilities)
             progress.step(failed=False, last=describe(job.spec))
     return progress
+
+
+def _submit(executor: Executor, job: Job) -> "Future[Outcome]":
+    try:
+        return executor.submit(execute, job)
+    except BrokenExecutor as error:
+        raise WorkerLostError(_LOST) from error
 
 
 def describe(spec: RunSpec) -> str:

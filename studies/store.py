@@ -73,7 +73,9 @@ class Store:
             raise StoreError(f"no study store at {path}; ecgadvise study run makes one")
         with self._named_errors():
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(path if create else f"file:{path}?mode=ro", uri=not create, timeout=30)
+            self._connection = sqlite3.connect(
+                path if create else f"{path.resolve().as_uri()}?mode=ro", uri=not create, timeout=30
+            )
             version = self._connection.execute("PRAGMA user_version").fetchone()[0]
             if version > len(MIGRATIONS):
                 raise StoreError(f"{path} has store schema {version}, newer than {len(MIGRATIONS)}: update ecgadvise")

@@ -1,5 +1,6 @@
 """``ecgadvise curves``: the fitted curves themselves."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -45,7 +46,7 @@ def show(
         for n in sizes or curve.sizes
     ]
     if json:
-        typer.echo(json_.dumps({"schema_version": 1, "rows": rows}, indent=1))
+        typer.echo(json_.dumps({"schema_version": 1, "rows": rows}, indent=1, allow_nan=False))
         return
     for row in rows:
         band = f"{row['mean_ci_lower']:.3f} to {row['mean_ci_upper']:.3f}"
@@ -57,6 +58,6 @@ def _sizes(at: str | None) -> list[int]:
     from advisor.failures import ExitCode, Failure
 
     words = [word.strip() for word in at.split(",")] if at is not None else []
-    if any(not word.isdecimal() or int(word) < 1 for word in words):
+    if any(not re.fullmatch(r"0*[1-9]\d{0,11}", word, re.ASCII) for word in words):
         raise Failure(f"--at is {at!r}: give positive whole numbers with commas, as in 500,5000", ExitCode.USAGE)
     return [int(word) for word in words]

@@ -49,6 +49,7 @@ def check(
     """Read every record and report what is wrong with which, what there is of each class, and duplicates."""
     from advisor.failures import ExitCode, Failure
     from advisor.progress import drawn
+    from engine.reading import WorkerLostError
     from engine.sources import SourceError
     from engine.survey import survey
     from studies.executors import default_workers
@@ -59,6 +60,8 @@ def check(
             found = survey(opened, task, workers or default_workers(), report)
     except SourceError as error:
         raise Failure(str(error), ExitCode.DATA) from None
+    except WorkerLostError as error:
+        raise Failure(f"{error}; --workers 1 takes less", ExitCode.FAILURE) from None
     typer.echo(_survey_json(found) if json else _survey_table(found))
     if found.unusable > max_bad:
         raise Failure(
@@ -82,6 +85,7 @@ def prepare(
     from advisor.progress import drawn
     from engine.corpus import CorpusError, default_corpora
     from engine.corpus import prepare as write
+    from engine.reading import WorkerLostError
     from engine.signal import CONTRACT, paper_preparation
     from engine.sources import SourceError
     from studies.executors import default_workers
@@ -94,6 +98,8 @@ def prepare(
             corpus, problems = write(opened, target, report, workers or default_workers(), chosen)
     except (SourceError, CorpusError) as error:
         raise Failure(str(error), ExitCode.DATA) from None
+    except WorkerLostError as error:
+        raise Failure(f"{error}; --workers 1 takes less", ExitCode.FAILURE) from None
     for line in _problem_lines(problems):
         typer.echo(line, err=True)
     n_bad = len({problem.record for problem in problems if not problem.usable})
@@ -123,6 +129,7 @@ def _survey_json(found: "Survey") -> str:
             "schema_version": SCHEMA_VERSION,
             **{name: getattr(found, name) for name in ("source", "task", "records", "unusable", "patients", "classes")},
             "unlabelled": found.unlabelled,
+            "patients_in_several_folds": found.patients_in_several_folds,
             "problems": [{"record": p.record, "problem": p.problem, "usable": p.usable} for p in found.problems],
             "duplicates": found.duplicates,
         },
@@ -136,11 +143,17 @@ def _survey_table(found: "Survey") -> str:
         f"{found.source}: {found.records:,} records of {found.patients:,} patients, {found.unusable:,} unusable",
         *(f"  {name:{width}} {count:>8,}" for name, count in (*found.classes.items(), (_NONE, found.unlabelled))),
         *_problem_lines(found.problems),
+        *_fold_lines(found),
         *(f"equal signals: {', '.join(group)}" for group in found.duplicates[:_LISTED]),
     ]
     if (more := len(found.duplicates) - _LISTED) > 0:
         lines.append(f"... and {more:,} more groups of equal signals")
     return "\n".join(lines)
+
+
+def _fold_lines(found: "Survey") -> list[str]:
+    n = found.patients_in_several_folds
+    return [f"{n:,} patients have records in several folds: folds are no split by patient"] if n else []
 
 
 def _problem_lines(problems: "Sequence[Problem]") -> list[str]:

@@ -1,5 +1,7 @@
 """``ecgadvise recommend``: the question that the tool exists for."""
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -37,4 +39,5 @@ def recommend(
         raise Failure(str(error), ExitCode.DATA) from None
     except NoEvidenceError as error:
         raise Failure(str(error), ExitCode.NO_EVIDENCE) from None
-    typer.echo(to_json(found) if json else to_table(found), nl=json)
+    color = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    typer.echo(to_json(found) if json else to_table(found, color=color), nl=json, color=color)

@@ -152,9 +152,8 @@ def _row_entry(table: Table, row: dict[str, str], record_id: str, paths: Mapping
         problem = None if patient else f"no patient in column {table.patient}"
     fold = None
     if table.fold is not None:
-        try:
-            fold = int(row[table.fold])
-        except ValueError:
+        fold = int(row[table.fold]) if re.fullmatch(r"\s*-?\d{1,9}\s*", row[table.fold], re.ASCII) else None
+        if fold is None:
             problem = f"{table.fold} says {row[table.fold]!r}, which is no whole number"
     age = parse_age(row[table.age]) if table.age else None
     sex = parse_sex(row[table.sex]) if table.sex else None

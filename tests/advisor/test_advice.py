@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from advisor.advice import NoEvidenceError, Question, UnknownNameError, recommend
+from advisor.render import to_table
 from studies.curves_file import CurvesFile, PairedCurve, read_curves
 from studies.evidence import collect
 
@@ -132,6 +133,30 @@ def test_unknown_upstream_and_metric_are_named(curves: CurvesFile):
     with pytest.raises(UnknownNameError, match="auroc_macro"):
         recommend(Question(500, "cnn", metric="f1"), curves)
     assert recommend(Question(500, "cnn", upstream="ptb-xl"), curves).curve.upstream == "ptb-xl/non-diagnostic"
+
+
+def test_break_even_is_the_least_number_where_the_gain_never_is_above(curves: CurvesFile):
+    answer = ask(curves, certain(cnn(curves), (0.9, 1.0, 0.5), (0.9, 1.0, 0.5)))
+    assert answer.break_even.median == 25
+    assert "under 25 records" in to_table(answer)
+
+
+def test_several_upstreams_have_to_be_chosen_from(curves: CurvesFile):
+    both = replace(curves, curves=(cnn(curves), replace(cnn(curves), upstream="cpsc2018/paper")))
+    with pytest.raises(UnknownNameError, match="choose one with --upstream"):
+        recommend(Question(500, "cnn"), both)
+    assert recommend(Question(500, "cnn", upstream="cpsc2018"), both).curve.upstream == "cpsc2018/paper"
+    assert not any("same hospitals" in w for w in recommend(Question(500, "cnn", upstream="cpsc2018"), both).warnings)
+
+
+def test_scores_never_fall_under_chance(curves: CurvesFile):
+    answer = ask(curves, certain(cnn(curves), (0.9, 4.0, 0.5), (0.9, 3.0, 0.5)), n_records=25)
+    assert answer.scratch.mean_ci_lower == answer.scratch.mean == 0.5
+
+
+def test_text_from_a_curves_file_is_shown_as_it_is(curves: CurvesFile):
+    answer = ask(curves, replace(cnn(curves), warnings=("[/x] [bold]odd[/bold]",)))
+    assert "[/x] [bold]odd[/bold]" in to_table(answer)
 
 
 def test_cost_counts_the_records_that_the_recipe_trains_on(curves: CurvesFile):

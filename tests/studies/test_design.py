@@ -104,6 +104,9 @@ def test_everything_that_the_data_cannot_give_is_listed_at_once(design: Design, 
     ("line", "reason"),
     [
         ("replicates = 0", "at least 1"),
+        ("replicates = 99999999999999999999999999" + "9" * 5000, "no TOML"),
+        ("learning_rates = [nan]", "must be positive"),
+        ('upstream = ""', "must not be empty"),
         ("replicates = true", "whole number"),
         ('sizes = [0, "most"]', "size 0 must be .*size 'most' must be"),
         ('strategies = ["scratch", "tune"]', "unknown strategy 'tune'"),
@@ -120,6 +123,27 @@ def test_a_malformed_design_is_refused_with_the_reason(tmp_path: Path, line: str
     text = "\n".join([row for row in DESIGN.splitlines() if not row.startswith(f"{key} ")] + [line])
     with pytest.raises(DesignError, match=reason):
         read_design(write(tmp_path, text))
+
+
+def test_a_test_fold_without_records_is_named(design: Design, corpus: Corpus):
+    with pytest.raises(DesignError, match=r"no records in folds \[99\]"):
+        expand(replace(design, test_folds=(99,)), {"ptb-xl": corpus})
+
+
+def test_the_same_run_asked_for_twice_is_one(design: Design, corpus: Corpus):
+    pool = len(corpus.task("superclass").in_folds([5, 6, 7, 8, 9]))
+    once = expand(replace(design, sizes=("all",)), {"ptb-xl": corpus})
+    assert expand(replace(design, sizes=("all", pool)), {"ptb-xl": corpus}) == once
+
+
+@pytest.mark.parametrize("sides", [("pool_folds", "test_folds"), ("pool_folds", "upstream_folds")])
+def test_folds_that_share_a_patient_are_refused(design: Design, corpus: Corpus, monkeypatch, sides: tuple[str, str]):
+    first = [np.flatnonzero(np.isin(corpus.folds, getattr(design, side)))[0] for side in sides]
+    patients = corpus.patients.copy()
+    patients[first[1]] = patients[first[0]]  # one person, two folds
+    monkeypatch.setattr(corpus, "patients", patients)
+    with pytest.raises(DesignError, match=f"1 patients of ptb-xl/superclass are in both {sides[0]} and {sides[1]}"):
+        expand(design, {"ptb-xl": corpus})
 
 
 def test_a_missing_key_and_a_missing_file_are_named(tmp_path: Path):

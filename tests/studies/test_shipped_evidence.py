@@ -26,7 +26,8 @@ def test_the_default_evidence_ships():
 
 
 def test_collecting_the_store_gives_the_shipped_files(pack: Path, tmp_path: Path):
-    table, curves = collect(Store(pack / "study.db", create=False), pack.name, tmp_path)
+    table, curves, not_fitted = collect(Store(pack / "study.db", create=False), pack.name, tmp_path)
+    assert not_fitted == []
     assert table.read_bytes() == (pack / "runs.csv").read_bytes()
     made, shipped = json.loads(curves.read_text()), json.loads((pack / "curves.json").read_text())
     one, other = made.pop("curves"), shipped.pop("curves")
