@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from errno import ENOLCK, ENOSYS, EOPNOTSUPP
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote
@@ -154,8 +155,9 @@ def _lock(target: Path) -> int | None:
     except BlockingIOError:
         os.close(handle)
         raise TargetError(f"another fetch is at work in {target}: let it end, or choose another folder") from None
-    except OSError:
-        pass  # a file system without locks: the user sees to it
+    except OSError as error:
+        if error.errno not in (ENOLCK, EOPNOTSUPP, ENOSYS):  # on a file system without locks the user sees to it
+            raise
     return handle
 
 
