@@ -288,8 +288,11 @@ def _forward_gflop(network: nn.Module, n_leads: int, n_samples: int) -> float:
 
 
 def _versions() -> dict[str, str]:
-    names = ("torch", "numpy", "ecgadvise")
-    return {"python": sys.version.split()[0], **{name: importlib.metadata.version(name) for name in names}}
+    versions = {"python": sys.version.split()[0], "torch": str(torch.__version__), "numpy": np.__version__}
+    try:
+        return {**versions, "ecgadvise": importlib.metadata.version("ecgadvise")}
+    except importlib.metadata.PackageNotFoundError:  # run from a source tree, as on a lent machine
+        return {**versions, "ecgadvise": "source tree"}
 
 
 def _finite(value: float) -> float | None:

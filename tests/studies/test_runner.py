@@ -1,4 +1,6 @@
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from dataclasses import replace
@@ -126,6 +128,17 @@ def test_a_lost_checkpoint_is_named(specs, corpus: Corpus, tmp_path: Path):
     next((tmp_path / "s.checkpoints").iterdir()).rename(tmp_path / "gone")
     with pytest.raises(MissingCheckpointError, match=r"s\.checkpoints lacks"):
         run(specs, store, corpus)
+
+
+def test_the_runner_imports_from_a_source_tree_with_little_installed():
+    script = (
+        "import sys\n"
+        "absent = 'wfdb', 'typer', 'rich', 'pandas', 'h5py', 'requests', 'platformdirs'\n"
+        "sys.modules.update(dict.fromkeys(absent))\n"
+        "import engine.corpus, studies.design, studies.executors, studies.runner, studies.store"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
 
 
 def test_worker_processes_give_what_this_process_gives(specs, corpus: Corpus, tmp_path: Path, monkeypatch):
