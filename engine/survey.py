@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from engine.corpus import Problem
 from engine.reading import duplicates, read_all
-from engine.sources import Entry, Source, SourceError
+from engine.sources import Entry, Source, UnknownNameError
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,11 @@ def survey(
 ) -> Survey:
     """Read every record of a source and report. ``task`` is the source's first unless one is named.
 
-    Raises SourceError for an unknown task or malformed tables.
+    Raises UnknownNameError for an unknown task, SourceError for malformed tables.
     """
     name = task or next(iter(source.tasks))
     if name not in source.tasks:
-        raise SourceError(f"{source.name} has no task {name!r}; it has {', '.join(source.tasks)}")
+        raise UnknownNameError(f"{source.name} has no task {name!r}; it has {', '.join(source.tasks)}")
     entries = source.entries()
     readings = read_all(source, entries, workers=workers, progress=progress)
     classes = {label: set(union) for label, union in source.tasks[name].classes.items()}

@@ -10,6 +10,7 @@ import typer
 from advisor.commands import data_fetch
 
 if TYPE_CHECKING:
+    from advisor.failures import Failure
     from engine.corpus import Problem
     from engine.sources import Source
     from engine.survey import Survey
@@ -59,7 +60,7 @@ def check(
         with drawn("records") as report:
             found = survey(opened, task, workers or default_workers(), report)
     except SourceError as error:
-        raise Failure(str(error), ExitCode.DATA) from None
+        raise _failure(error) from None
     except WorkerLostError as error:
         raise Failure(f"{error}; --workers 1 takes less", ExitCode.FAILURE) from None
     typer.echo(_survey_json(found) if json else _survey_table(found))
@@ -97,7 +98,7 @@ def prepare(
         with drawn("records") as report:
             corpus, problems = write(opened, target, report, workers or default_workers(), chosen)
     except (SourceError, CorpusError) as error:
-        raise Failure(str(error), ExitCode.DATA) from None
+        raise _failure(error) from None
     except WorkerLostError as error:
         raise Failure(f"{error}; --workers 1 takes less", ExitCode.FAILURE) from None
     for line in _problem_lines(problems):
@@ -108,17 +109,23 @@ def prepare(
 
 
 def _open(tree: Path, name: str | None) -> "Source":
-    from advisor.failures import ExitCode, Failure
     from engine.sources import SourceError
     from engine.sources.detect import open_source
 
     try:
         source = open_source(tree, name)
     except SourceError as error:
-        raise Failure(str(error), ExitCode.DATA) from None
+        raise _failure(error) from None
     for sentence in getattr(source, "inferred", ()):
         typer.echo(sentence, err=True)
     return source
+
+
+def _failure(error: Exception) -> "Failure":
+    from advisor.failures import ExitCode, Failure
+    from engine.sources import UnknownNameError
+
+    return Failure(str(error), ExitCode.USAGE if isinstance(error, UnknownNameError) else ExitCode.DATA)
 
 
 def _survey_json(found: "Survey") -> str:

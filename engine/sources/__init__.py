@@ -12,6 +12,10 @@ class SourceError(ValueError):
     """A directory that is not what its publisher distributes; one sentence says what is missing or wrong."""
 
 
+class UnknownNameError(SourceError):
+    """No source or task has the name that was asked for; the message lists those that there are."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """One listed record: where it is, whose it is, its labels, and the publisher's fold where there is one.

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from engine.sources import Source, SourceError
+from engine.sources import Source, SourceError, UnknownNameError
 from engine.sources.challenge import SETS, Challenge, header_files, set_of
 from engine.sources.challenge2017 import Challenge2017
 from engine.sources.code_test import TRACING_FILES, CodeTest
@@ -58,7 +58,7 @@ def open_source(root: Path, name: str | None = None) -> Source:
         raise SourceError(f"{root} is no directory")
     if name is not None:
         if name not in _READERS:
-            raise SourceError(f"no set is named {name}; there are {', '.join(_READERS)}")
+            raise UnknownNameError(f"no set is named {name}; there are {', '.join(_READERS)}")
         return _READERS[name](root)
     return _READERS[_recognise(root)](root)
 
