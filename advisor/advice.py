@@ -6,7 +6,6 @@ belong to the same fits.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any, Literal
 
 import numpy as np
@@ -19,7 +18,7 @@ Floats = NDArray[np.float64]
 
 DECISIVE = 0.8  # the probability at which a verdict is given
 _BAND = (0.05, 0.95)
-_GRID_POINTS = 400
+_GRID_POINTS = 100
 _RUNS_PER_DRAW = 51
 
 
@@ -169,6 +168,8 @@ def _check_arch(asked: str, arch: str, curves: CurvesFile) -> None:
     measured = ", ".join(f"{name} ({family})" for name, family in families.items())
     if arch in {"cnn", "rnn"} or arch in curves.registered or _width_of(arch) in curves.registered:
         raise NoEvidenceError(f"study {curves.study} did not measure {asked}; it measured {measured}")
+    from difflib import get_close_matches
+
     near = get_close_matches(asked, ["cnn", "rnn", *families, *curves.registered], n=1, cutoff=0.0)[0]
     raise UnknownNameError(f"no network is named {asked!r}; the nearest name is {near!r} (measured: {measured})")
 
@@ -190,8 +191,9 @@ def summarise_score(curve: PairedCurve, strategy: str, n_records: int) -> Score:
 
 def _quantiles(values: Floats, at: tuple[float, ...]) -> list[float]:
     """Return order statistics, which also infinite values have (``np.quantile`` would load numpy.ma at every start)."""
-    ordered = np.sort(values, axis=None)
-    return [float(ordered[round(q * (ordered.size - 1))]) for q in at]
+    ranks = [round(q * (values.size - 1)) for q in at]
+    ordered = np.partition(values, ranks, axis=None)
+    return [float(ordered[rank]) for rank in ranks]
 
 
 def _normal_quantiles(n: int) -> Floats:
@@ -262,11 +264,16 @@ def _break_even(curve: PairedCurve, margin: float) -> Interval:
 
     The smallest number within the evidence's reach where it never is above, infinite where it still is at the end.
     """
-    grid = np.geomspace(min(curve.sizes) / REACH, max(curve.sizes) * REACH, _GRID_POINTS)
-    above = curve.scores(FINE_TUNE, grid) - curve.scores(SCRATCH, grid) > margin  # (draws, grid)
-    first_after = _GRID_POINTS - np.argmax(above[:, ::-1], axis=1)  # one past the last point above the margin
-    first_after = np.where(above.any(axis=1), first_after, 0)
-    return _interval(np.append(grid, np.inf)[first_after])
+    log_n = np.linspace(np.log(min(curve.sizes) / REACH), np.log(max(curve.sizes) * REACH), _GRID_POINTS)
+    excess = curve.scores(FINE_TUNE, np.exp(log_n)) - curve.scores(SCRATCH, np.exp(log_n)) - margin  # (draws, grid)
+    after = _GRID_POINTS - np.argmax(excess[:, ::-1] > 0, axis=1)  # one past the last grid point above the margin
+    after = np.where((excess > 0).any(axis=1), after, 0)
+    ends = np.where(after == 0, log_n[0], np.inf)
+    inside = np.flatnonzero((after > 0) & (after < _GRID_POINTS))  # the gain crosses the margin between two points
+    high, low = excess[inside, after[inside] - 1], excess[inside, after[inside]]
+    step = log_n[1] - log_n[0]
+    ends[inside] = log_n[after[inside] - 1] + step * high / (high - low)
+    return _interval(np.exp(ends))
 
 
 def _interval(values: Floats) -> Interval:

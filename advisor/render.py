@@ -67,7 +67,13 @@ def to_json(answer: Recommendation) -> str:
 def to_table(answer: Recommendation, *, color: bool = False) -> str:
     """Return the answer for a reader: at most 25 lines of 80 columns, the verdict first."""
     out = Console(
-        file=StringIO(), width=_WIDTH, force_terminal=color, no_color=not color, highlight=False, markup=False
+        file=StringIO(),
+        width=_WIDTH,
+        force_terminal=color,
+        no_color=not color,
+        highlight=False,
+        markup=False,
+        emoji=False,
     )
     question, curve = answer.question, answer.curve
     words, style = _WORDS[answer.verdict]
