@@ -211,7 +211,7 @@ def _type_problem(key: str, value: object) -> str | None:
         kind = _LISTS[key]
         if not isinstance(value, list) or not value:
             return f"{key} must be a list with at least one entry"
-        if any(not isinstance(item, kind) or isinstance(item, bool) for item in value):  # type: ignore[arg-type]
+        if any(not isinstance(item, kind) or isinstance(item, bool) for item in value):  # type: ignore[arg-type]  # a type or a tuple of types
             return f"{key} holds an entry of the wrong kind: {value!r}"
     if isinstance(value, str) and not value:
         return f"{key} must not be empty"

@@ -91,7 +91,9 @@ def test_more_noise_never_narrows_a_band():
 
 
 def test_a_curve_that_falls_raises_the_warning():
-    falling = lambda n: np.where(n < 600, power_law(0.9, 2, 0.5)(n), 0.78)  # noqa: E731  a truth in one line
+    def falling(n):
+        return np.where(n < 600, power_law(0.9, 2, 0.5)(n), 0.78)
+
     fit = fit_paired_curves(simulate(np.random.default_rng(5), falling, power_law(0.92, 2, 0.5), sd=0.005), 0)
     assert any("not monotone" in warning and "scratch" in warning for warning in fit.warnings)
 
@@ -102,7 +104,9 @@ def test_rising_curves_raise_no_warning():
 
 
 def test_sizes_near_chance_are_left_out_and_named():
-    late = lambda n: np.where(n < 200, 0.52, power_law(0.92, 2, 0.5)(n))  # noqa: E731
+    def late(n):
+        return np.where(n < 200, 0.52, power_law(0.92, 2, 0.5)(n))
+
     fit = fit_paired_curves(simulate(np.random.default_rng(7), late, power_law(0.92, 2, 0.5, 300), sd=0.005), 0)
     assert any("near chance at n = 100" in warning for warning in fit.warnings)
     assert np.median(scores(fit, "scratch", 1000)) == pytest.approx(0.92 - 2 * 1000**-0.5, abs=0.012)
