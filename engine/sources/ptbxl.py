@@ -2,8 +2,10 @@
 
 Tasks follow Strodthoff et al., "Deep learning for ECG analysis: benchmarks and insights from PTB-XL", IEEE J. Biomed.
 Health Inform. 25(5) (2021): every statement of a record counts whatever its likelihood, and a task keeps the records
-that have at least one of its classes. ``non-diagnostic`` is ours: the form and rhythm statements that belong to no
-diagnostic superclass, so that a network can be pre-trained on labels which ``superclass`` does not use.
+that have at least one of its classes. Ours are two tasks to pre-train on, whose labels a downstream task does not use,
+as between two hospitals: ``non-diagnostic``, the form and rhythm statements without a diagnostic superclass, and
+``diagnostic-only``, the diagnostic statements that are neither form nor rhythm; and single statements against all other
+records (``AFIB``, ``LVH``, ...), because every new dataset is a new task and the spread between tasks must be learnt.
 
 The table writes sex as 0 for male and 1 for female, and an age above 89 as 300: such an age is None here, unknown.
 """
@@ -17,6 +19,7 @@ from engine.sources import Entry, SourceError, TaskDefinition
 from engine.sources.tables import parse_age, read_rows
 
 SUPERCLASSES = ("NORM", "MI", "STTC", "CD", "HYP")
+SINGLE_STATEMENTS = ("AFIB", "LVH", "IMI", "ASMI", "CLBBB", "CRBBB", "1AVB", "ISC_")
 _TABLE_COLUMNS = ("ecg_id", "patient_id", "scp_codes", "strat_fold")
 _FILE_COLUMNS = {100: "filename_lr", 500: "filename_hr"}
 _SEXES = {0.0: "male", 1.0: "female"}
@@ -42,7 +45,7 @@ class PtbXl:
         self.root = root
         self._file_column = _FILE_COLUMNS[read_fs]
         self._rows = read_rows(root / "ptbxl_database.csv", (*_TABLE_COLUMNS, self._file_column), "PTB-XL")
-        columns = ("", "form", "rhythm", "diagnostic_class", "diagnostic_subclass")
+        columns = ("", "description", "form", "rhythm", "diagnostic_class", "diagnostic_subclass")
         statements = read_rows(root / "scp_statements.csv", columns, "PTB-XL")
         self.labels = tuple(row[""] for row in statements)
         self.tasks: Mapping[str, TaskDefinition] = _define_tasks(statements)
@@ -99,6 +102,15 @@ def _define_tasks(statements: list[dict[str, str]]) -> dict[str, TaskDefinition]
             {code: [code] for code in dict.fromkeys(non_diagnostic)},
         ),
         "subclass": TaskDefinition("the diagnostic subclasses", _subclasses(statements)),
+        "diagnostic-only": TaskDefinition(
+            "diagnostic statements that are neither form nor rhythm",
+            {code: [code] for code in superclass if code not in {*form, *rhythm}},
+        ),
+        **{
+            row[""]: TaskDefinition(f"{row['description']}, against all other records", {row[""]: [row[""]]}, False)
+            for row in statements
+            if row[""] in SINGLE_STATEMENTS
+        },
     }
 
 

@@ -14,7 +14,7 @@ from engine.sources.challenge import SETS, Challenge
 from engine.sources.challenge2017 import Challenge2017
 from engine.sources.detect import open_source
 from engine.sources.ludb import Ludb
-from engine.sources.ptbxl import PtbXl
+from engine.sources.ptbxl import SINGLE_STATEMENTS, PtbXl
 from engine.splits import split_validation
 
 ROOT = Path(os.environ.get("ECGADVISE_DATA") or Path(__file__).parents[2] / ".data" / "real")
@@ -56,7 +56,21 @@ def test_ptb_xl_has_its_records_patients_and_superclasses(ptbxl):
     diagnostic = {code for union in classes.values() for code in union}
     assert sum(not entry.labels & diagnostic for entry in entries) == 411
     sizes = {name: len(task.classes) for name, task in ptbxl.tasks.items()}
-    assert sizes == {"superclass": 5, "form": 19, "rhythm": 12, "all": 71, "non-diagnostic": 27, "subclass": 23}
+    several = {name: n for name, n in sizes.items() if n > 1}
+    assert several == {"superclass": 5, "form": 19, "rhythm": 12, "all": 71, "non-diagnostic": 27, "subclass": 23,
+                       "diagnostic-only": 40}  # fmt: skip
+    assert set(sizes) - set(several) == set(SINGLE_STATEMENTS)
+
+
+def test_a_disjoint_upstream_shares_no_statement_with_its_downstream_tasks(ptbxl):
+    used = {name: {code for union in task.classes.values() for code in union} for name, task in ptbxl.tasks.items()}
+    for upstream, downstream in (("non-diagnostic", ("superclass", "subclass", "LVH", "IMI", "CLBBB", "1AVB")),
+                                 ("diagnostic-only", ("form", "rhythm", "AFIB"))):  # fmt: skip
+        assert not any(used[upstream] & used[task] for task in downstream)
+
+
+def test_a_single_statement_is_asked_of_every_record(ptbxl):
+    assert not any(ptbxl.tasks[name].labelled_only for name in SINGLE_STATEMENTS)
 
 
 def test_ptb_xl_patients_stay_in_one_fold_and_on_one_side(ptbxl):
