@@ -56,7 +56,7 @@ def fit_censored(outcome: Floats, design: Floats, censored: NDArray[np.bool_]) -
     signed = np.column_stack([design, -outcome])  # the linear predictor of both kinds is signed @ parameters
     value, gradient, hessian = _likelihood(parameters, signed, censored)
     for _ in range(_STEPS):
-        direction = np.linalg.solve(hessian, -gradient)
+        direction = np.asarray(np.linalg.solve(hessian, -gradient), np.float64)
         parameters, value, gradient, hessian = _climb(parameters, direction, value, signed, censored)
         if float(gradient @ direction) < _TOLERANCE:
             break
