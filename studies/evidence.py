@@ -14,7 +14,7 @@ from engine.splits import stable_seed
 from models.registry import count_parameters, create_network, find_network, list_networks
 from studies.cost_curves import fit_cost
 from studies.curves_file import FINE_TUNE, SCHEMA_VERSION, SCRATCH
-from studies.learning_curves import FitError, PairedRuns, fit_paired_curves
+from studies.learning_curves import FitError, PairedRuns, fit_learning_curves
 from studies.store import COLUMNS, RunRecord, Store
 
 METRIC = "auroc_macro"
@@ -106,7 +106,7 @@ def _make_curve(arms: Mapping[str, Sequence[RunRecord]], pretraining: Sequence[R
             scores[arm][sizes.index(run.row["n_records"]), replicates.index(run.row["replicate"])] = run.row[METRIC]
     paired = PairedRuns(np.array(sizes, float), scores, _test_covariance(arms, sizes[-1]))
     cell = {name: first.row[name] for name in ("task", "arch", "family", "upstream")}
-    fit = fit_paired_curves(paired, stable_seed(cell["task"], cell["arch"], cell["upstream"]))
+    fit = fit_learning_curves(paired, stable_seed(cell["task"], cell["arch"], cell["upstream"]))
     return {
         **cell,
         "metric": METRIC,
