@@ -220,6 +220,11 @@ def _decide(gain: Gain) -> Verdict:
     return "not-enough-evidence"
 
 
+def judge(gain_draws: Floats, margin: float) -> Verdict:
+    """Return the verdict on draws of a gain, as ``recommend`` gives it."""
+    return _decide(_summarise_gain(gain_draws, margin))
+
+
 def probability(value: float) -> str:
     """Return a probability in words: 1,000 draws never make certainty."""
     return "over 0.99" if value > 0.99 else "under 0.01" if value < 0.01 else f"{value:.2f}"

@@ -5,7 +5,7 @@
     our-ward,resnet1d18,fine-tune,ptb-xl/all,500,0,0.872
 
 A scratch run's ``upstream`` stays empty, and the column may be missing where every run is from scratch. ``family`` is
-optional: without it the registry says it, and a network that it does not know is a family of its own. The columns of
+optional: without it the registry says it, and a network that it does not know is of family "other". The columns of
 what a run cost (``seconds``, ``records_seen``, ...) are used where they are there and make sense, ``role`` sets
 pre-trainings apart, and every other column is ignored.
 """
@@ -106,11 +106,11 @@ def read_runs(path: Path, metric: str = "auroc_macro") -> TidyRuns:
 
 
 def family_of(arch: str) -> str:
-    """Return the family of a registered network, and the name itself of one that is not."""
+    """Return the family of a registered network, "other" for one that is not."""
     try:
         return find_network(arch).family
     except UnknownNetworkError:
-        return arch
+        return "other"
 
 
 def _read_csv(path: Path, metric: str) -> TidyRuns:
