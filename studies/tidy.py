@@ -94,15 +94,19 @@ def read_runs(path: Path, metric: str = "auroc_macro") -> TidyRuns:
     if metric in LOWER_IS_BETTER:
         raise RunsFileError(f"{metric} falls with more records; give a score that rises, such as auroc_macro")
     try:
-        with path.open("rb") as file:
-            is_store = file.read(len(_SQLITE)) == _SQLITE
-        return _read_store(path, metric) if is_store else _read_csv(path, metric)
+        return _read_store(path, metric) if is_store(path) else _read_csv(path, metric)
     except FileNotFoundError:
         raise RunsFileError(f"no runs file at {path}") from None
     except OSError as error:
         raise RunsFileError(f"cannot read the runs file {path}: {error.strerror}") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise RunsFileError(f"{path} is neither a CSV file in UTF-8 nor a study store: {error}") from None
+
+
+def is_store(path: Path) -> bool:
+    """Say whether a file is a SQLite file, as study stores are. Raises OSError."""
+    with path.open("rb") as file:
+        return file.read(len(_SQLITE)) == _SQLITE
 
 
 def family_of(arch: str) -> str:
