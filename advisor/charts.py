@@ -30,6 +30,7 @@ _LOOKS = {SCRATCH: ("from scratch", "#0072B2", "o", 0.97), FINE_TUNE: ("fine-tun
 _INK, _FAINT = "#222222", "#777777"
 _METRICS = {"auroc_macro": "macro AUROC on the test set"}
 _COLUMNS, _WIDTH, _HEIGHT = 3, 4.6, 3.5  # of panels; inches
+_LEAST_WIDTH = 6.2  # for the legend
 _POINTS = 120
 _DPI = 150
 _STYLE: Any = {
@@ -61,10 +62,9 @@ def draw_curves(curves: Sequence[PairedCurve], margin: float) -> Figure:
     """Return a figure with one panel a curve, sizes on a log axis, the part beyond the measured sizes dashed."""
     columns = min(len(curves), _COLUMNS)
     rows = -(-len(curves) // columns)
+    size = max(_WIDTH * columns, _LEAST_WIDTH), _HEIGHT * rows + 0.8
     with mpl.rc_context(_STYLE):
-        figure = Figure(
-            figsize=(_WIDTH * columns, _HEIGHT * rows + 0.6), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08)
-        )
+        figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08))
         FigureCanvasAgg(figure)
         panels = list(figure.subplots(rows, columns, squeeze=False).flat)
         for panel, curve in zip(panels, curves, strict=False):
@@ -72,7 +72,9 @@ def draw_curves(curves: Sequence[PairedCurve], margin: float) -> Figure:
         for panel in panels[len(curves) :]:
             panel.set_visible(False)
         arms = [arm for arm in _LOOKS if any(arm in curve.draws for curve in curves)]
-        figure.legend(handles=_legend(arms, margin), loc="outside lower center", ncols=3, frameon=False)
+        figure.legend(
+            handles=_legend(arms, margin), loc="outside lower center", ncols=min(columns + 1, 3), frameon=False
+        )
         figure.draw_without_rendering()
     return figure
 
@@ -137,7 +139,7 @@ def _mark_break_even(panel: Axes, curve: PairedCurve, margin: float) -> None:
     words = [_records(value, low / REACH) for value in (even.median, even.lower, even.upper)]
     panel.text(0.98, 0.05, f"break-even {words[0]}\n90 %: {words[1]} to {words[2]}", transform=panel.transAxes,
                ha="right", va="bottom", fontsize=8, linespacing=1.3,
-               bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1.5})  # fmt: skip
+               bbox={"facecolor": "white", "alpha": 0.9, "edgecolor": "none", "pad": 1.5})  # fmt: skip
 
 
 def _records(value: float | None, least: float) -> str:

@@ -162,7 +162,8 @@ def combine(by_task: Mapping[str, Estimate]) -> Combined:
 
     least = max(one.variance for one in found) * 1e-6 or 1e-12  # a task whose pairs agree exactly is no oracle
     variances = np.array([max(one.variance, least) for one in found])
-    pooled = combine_effects(np.array([one.effect for one in found]), variances, method_re="iterated")
+    with np.errstate(divide="ignore"):  # tasks that agree exactly have no heterogeneity to divide by
+        pooled = combine_effects(np.array([one.effect for one in found]), variances, method_re="iterated")
     error = max(float(pooled.sd_eff_w_re), float(pooled.sd_eff_w_re_hksj))
     reach = float(student.ppf((1 + LEVEL) / 2, len(found) - 1)) * error
     effect = float(pooled.mean_effect_re)

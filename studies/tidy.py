@@ -89,7 +89,7 @@ class TidyRuns:
 def read_runs(path: Path, metric: str = "auroc_macro") -> TidyRuns:
     """Read the runs of a CSV file or of a study store, told apart by their content.
 
-    Raises RunsFileError with every problem by row, StoreError for a damaged store.
+    Raises RunsFileError with every problem by row.
     """
     if metric in LOWER_IS_BETTER:
         raise RunsFileError(f"{metric} falls with more records; give a score that rises, such as auroc_macro")
@@ -145,13 +145,12 @@ def _check_header(path: Path, header: Sequence[str], metric: str) -> None:
 
 
 def _read_store(path: Path, metric: str) -> TidyRuns:
-    store = Store(path, create=False)
     try:
+        store = Store(path, create=False)
         records = store.runs()
+        store.close()
     except StoreError as error:
         raise RunsFileError(f"{path} is a SQLite file, but no study store: {error}") from None
-    finally:
-        store.close()
     if records and metric not in records[0].row:
         scores = ("auroc_macro", "auprc_macro", "f1_macro", "f1_weighted")
         has = ", ".join(name for name in scores if name in records[0].row)

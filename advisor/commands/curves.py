@@ -40,12 +40,11 @@ def fit(
 
     from advisor.failures import ExitCode, Failure
     from studies.evidence import EvidenceError
-    from studies.store import StoreError
     from studies.tidy import RunsFileError
 
     try:
         document, warnings = _fit(runs, metric)
-    except (RunsFileError, StoreError, EvidenceError) as error:
+    except (RunsFileError, EvidenceError) as error:
         raise Failure(str(error), ExitCode.DATA) from None
     for warning in warnings:
         typer.echo(f"warning: {warning}", err=True)
