@@ -11,14 +11,24 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from studies.curves_file import FINE_TUNE, REACH, SCRATCH, CurvesFile, PairedCurve, Support
+from studies.curve_draws import (
+    BAND,
+    FINE_TUNE,
+    REACH,
+    SCRATCH,
+    Interval,
+    break_even,
+    chance_level,
+    interval,
+    quantiles,
+    worth_in_records,
+)
+from studies.curves_file import CurvesFile, PairedCurve, Support
 
 Verdict = Literal["fine-tune", "scratch", "no-material-difference", "not-enough-evidence"]
 Floats = NDArray[np.float64]
 
 DECISIVE = 0.8  # the probability at which a verdict is given
-_BAND = (0.05, 0.95)
-_GRID_POINTS = 100
 _RUNS_PER_DRAW = 51
 
 
@@ -68,20 +78,11 @@ class Gain:
 
 
 @dataclass(frozen=True)
-class Interval:
-    """A median and a 90 % interval of a number of records; None where it lies beyond the evidence's reach."""
-
-    median: float | None
-    lower: float | None
-    upper: float | None
-
-
-@dataclass(frozen=True)
 class Cost:
     """What one training costs on the measured device; None where it was not measured."""
 
-    device: str
-    records_seen: int
+    device: str | None
+    records_seen: int | None
     cpu_seconds: float | None
     gpu_seconds: float | None
     share_to_best: float | None = None
@@ -122,7 +123,9 @@ def recommend(question: Question, curves: CurvesFile) -> Recommendation:
     scratch, fine_tuned = (curve.scores(arm, question.n_records)[:, 0] for arm in (SCRATCH, FINE_TUNE))
     gain = _summarise_gain(fine_tuned - scratch, question.margin)
     verdict = _decide(gain)
-    worth, break_even = _worth_in_records(curve, fine_tuned, question), _break_even(curve, question.margin)
+    smallest, largest, chance = min(curve.sizes), max(curve.sizes), chance_level(curve.metric)
+    worth = interval(worth_in_records(curve.draws, question.n_records, largest, chance))
+    even = interval(break_even(curve.draws, question.margin, smallest, largest, chance))
     cost = _cost(curve, question.n_records)
     return Recommendation(
         question=question,
@@ -134,10 +137,10 @@ def recommend(question: Question, curves: CurvesFile) -> Recommendation:
         fine_tune=summarise_score(curve, FINE_TUNE, question.n_records),
         gain=gain,
         worth_in_records=worth,
-        break_even=break_even,
+        break_even=even,
         cost=cost,
         support=support,
-        warnings=tuple(_warn(curve, curves, support, question, worth, break_even, cost)),
+        warnings=tuple(_warn(curve, curves, support, question, worth, even, cost)),
     )
 
 
@@ -145,6 +148,9 @@ def _find_curve(question: Question, curves: CurvesFile) -> PairedCurve:
     arch = curves.family_default.get(question.arch, question.arch)
     _check_arch(question.arch, arch, curves)
     found = sorted((curve for curve in curves.curves if curve.arch == arch), key=lambda curve: -curve.runs)
+    if not any(FINE_TUNE in curve.draws for curve in found):
+        raise NoEvidenceError(f"study {curves.study} ran {arch} from scratch only; see ecgadvise curves show")
+    found = [curve for curve in found if FINE_TUNE in curve.draws]
     metrics = sorted({curve.metric for curve in found})
     if question.metric not in metrics:
         raise UnknownNameError(f"the evidence has no metric {question.metric!r}; it has {', '.join(metrics)}")
@@ -183,17 +189,10 @@ def _width_of(arch: str) -> str:
 def summarise_score(curve: PairedCurve, strategy: str, n_records: int) -> Score:
     """Return the expected score of an arm at ``n_records``, with the 90 % bands of the mean and of a single run."""
     draws = curve.scores(strategy, n_records)[:, 0]
-    low, high = _quantiles(draws, _BAND)
+    low, high = quantiles(draws, BAND)
     single_runs = draws[:, None] + curve.run_sd(n_records) * _normal_quantiles(_RUNS_PER_DRAW)[None, :]
-    run_low, run_high = _quantiles(np.clip(single_runs, 0, 1), _BAND)
+    run_low, run_high = quantiles(np.clip(single_runs, 0, 1), BAND)
     return Score(float(draws.mean()), low, high, run_low, run_high)
-
-
-def _quantiles(values: Floats, at: tuple[float, ...]) -> list[float]:
-    """Return order statistics, which also infinite values have (``np.quantile`` would load numpy.ma at every start)."""
-    ranks = [round(q * (values.size - 1)) for q in at]
-    ordered = np.partition(values, ranks, axis=None)
-    return [float(ordered[rank]) for rank in ranks]
 
 
 def _normal_quantiles(n: int) -> Floats:
@@ -205,7 +204,7 @@ def _normal_quantiles(n: int) -> Floats:
 
 
 def _summarise_gain(draws: Floats, margin: float) -> Gain:
-    low, high = _quantiles(draws, _BAND)
+    low, high = quantiles(draws, BAND)
     above, below = float((draws > margin).mean()), float((draws < -margin).mean())
     within = float((np.abs(draws) <= margin).mean())
     return Gain(float(draws.mean()), low, high, above, within, below)
@@ -219,6 +218,11 @@ def _decide(gain: Gain) -> Verdict:
     if gain.p_within_margin >= DECISIVE:
         return "no-material-difference"
     return "not-enough-evidence"
+
+
+def judge(gain_draws: Floats, margin: float) -> Verdict:
+    """Return the verdict on draws of a gain, as ``recommend`` gives it."""
+    return _decide(_summarise_gain(gain_draws, margin))
 
 
 def probability(value: float) -> str:
@@ -246,46 +250,12 @@ def _explain(verdict: Verdict, gain: Gain, question: Question, curve: PairedCurv
     )
 
 
-def _worth_in_records(curve: PairedCurve, fine_tuned: Floats, question: Question) -> Interval:
-    """How many more records scratch needs to reach the fine-tuned score, for each draw.
-
-    Infinite where that takes more records than the evidence reaches, negative where fine-tuning is the worse.
-    """
-    p = curve.draws[SCRATCH]
-    headroom = p["a"] - fine_tuned
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        needed = np.where(headroom > 0, (p["b"] / headroom) ** (1 / p["c"]), np.inf)
-    needed[needed > max(curve.sizes) * REACH] = np.inf
-    return _interval(needed - question.n_records)
-
-
-def _break_even(curve: PairedCurve, margin: float) -> Interval:
-    """Find the smallest n beyond which the gain stays at or under the margin, for each draw.
-
-    The smallest number within the evidence's reach where it never is above, infinite where it still is at the end.
-    """
-    log_n = np.linspace(np.log(min(curve.sizes) / REACH), np.log(max(curve.sizes) * REACH), _GRID_POINTS)
-    excess = curve.scores(FINE_TUNE, np.exp(log_n)) - curve.scores(SCRATCH, np.exp(log_n)) - margin  # (draws, grid)
-    after = _GRID_POINTS - np.argmax(excess[:, ::-1] > 0, axis=1)  # one past the last grid point above the margin
-    after = np.where((excess > 0).any(axis=1), after, 0)
-    ends = np.where(after == 0, log_n[0], np.inf)
-    inside = np.flatnonzero((after > 0) & (after < _GRID_POINTS))  # the gain crosses the margin between two points
-    high, low = excess[inside, after[inside] - 1], excess[inside, after[inside]]
-    step = log_n[1] - log_n[0]
-    ends[inside] = log_n[after[inside] - 1] + step * high / (high - low)
-    return _interval(np.exp(ends))
-
-
-def _interval(values: Floats) -> Interval:
-    """Summarise numbers of records, of which some may be infinite."""
-    lower, median, upper = _quantiles(values, (_BAND[0], 0.5, _BAND[1]))
-    return Interval(*(None if not np.isfinite(v) else float(round(v)) for v in (median, lower, upper)))
-
-
 def _cost(curve: PairedCurve, n_records: int) -> dict[str, Cost]:
     cost = {}
     for key, arm in (("scratch", SCRATCH), ("fine_tune", FINE_TUNE)):
-        fit = curve.cost[arm]
+        if (fit := curve.cost.get(arm)) is None:
+            cost[key] = Cost(None, None, None, None)
+            continue
         seen = fit.records_seen(n_records)
         cost[key] = _charge(fit.device, seen, seen * fit.seconds_per_record, fit.share_to_best)
     if (upstream := curve.pretraining) is not None:
@@ -314,11 +284,14 @@ def _warn(
         )
     if curve.arch != question.arch:
         parameters = curves.networks[curve.arch].parameters
-        warnings.append(f"{question.arch} stands for {curve.arch} ({parameters:,} parameters); others may differ.")
+        size = "" if parameters is None else f" ({parameters:,} parameters)"
+        warnings.append(f"{question.arch} stands for {curve.arch}{size}; others may differ.")
     warnings += [f"{message[0].upper()}{message[1:]}." for message in curve.warnings]
     if None in _values(worth) + _values(break_even):
         warnings.append("Out of reach (null in JSON): more records than the evidence can speak of.")
-    if all(c.gpu_seconds is None for c in cost.values()):
+    if not curve.cost:
+        warnings.append("The runs say nothing of what they cost (null in JSON).")
+    elif all(c.gpu_seconds is None for c in cost.values()):
         warnings.append(f"Times on {cost['scratch'].device}; no GPU was measured (gpu_seconds is null).")
     return warnings
 

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from advisor.advice import Cost, Interval, Recommendation, Score, probability
-from studies.curves_file import REACH
+from advisor.advice import Cost, Recommendation, Score, probability
+from studies.curve_draws import REACH, Interval
 
 SCHEMA_VERSION = 1
 _DIGITS = 4

@@ -12,15 +12,28 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-SCHEMA_VERSION = 1
-FINE_TUNE, SCRATCH = "fine-tune", "scratch"
-REACH = 4.0  # beyond so many times the measured range no answer is given
+from studies.curve_draws import FINE_TUNE, REACH, SCRATCH, Floats, chance_level, evaluate
+
+__all__ = [
+    "FINE_TUNE",
+    "REACH",
+    "SCHEMA_VERSION",
+    "SCRATCH",
+    "CurvesFile",
+    "CurvesFileError",
+    "Network",
+    "PairedCurve",
+    "PretrainingCost",
+    "Support",
+    "TrainingCost",
+    "read_curves",
+]
+
+SCHEMA_VERSION = 2  # 2: draws may have n0, a curve may be pooled, have one strategy, or lack cost and provenance
 _MEASURED_WITHIN = 0.10
-_CHANCE = {"auroc_macro": 0.5}  # what a network that knows nothing scores
-_FAMILIES = {"cnn", "rnn"}
+_FAMILIES = {"cnn", "rnn", "other"}
 _STEEPEST, _LARGEST = 10.0, 10**15  # exponents and numbers beyond these are damage
 
-Floats = NDArray[np.float64]
 Support = Literal["measured", "interpolated", "extrapolated", "beyond"]
 
 
@@ -30,11 +43,11 @@ class CurvesFileError(ValueError):
 
 @dataclass(frozen=True)
 class Network:
-    """A network that the evidence measured."""
+    """A network that the evidence measured; ``parameters`` is None where nobody said how many."""
 
     name: str
     family: str
-    parameters: int
+    parameters: int | None
 
 
 @dataclass(frozen=True)
@@ -69,11 +82,13 @@ class PretrainingCost:
 
 @dataclass(frozen=True)
 class PairedCurve:
-    """Both arms of one task, network and upstream: parameter draws, the measured points, and what a run costs.
+    """The arms of one task, network and upstream: parameter draws, the measured points, and what a run costs.
 
-    ``draws[strategy]`` has the arrays a, b, c of ``score(n) = a - b n ** -c``; draw i of one strategy belongs to draw
-    i of the other. ``points[strategy]`` maps a size to the scores of its replicates. ``source`` is the publisher of the
-    task's records, ``replicates`` the smallest number of pairs at a size.
+    ``draws[strategy]`` has the arrays a, b, c and n0 of ``score(n) = a - b (n + n0) ** -c``; draw i of one strategy
+    belongs to draw i of the other. A curve of anybody's runs may have ``scratch`` alone, no ``cost`` and no ``source``.
+    ``points[strategy]`` maps a size to the scores of its replicates. ``source`` is the publisher of the task's records,
+    ``replicates`` the smallest number of pairs at a size. A ``pooled`` curve predicts a task that nobody has measured
+    from the ``tasks`` that were: its draws carry the variance between tasks, and it has no points.
     """
 
     task: str
@@ -90,18 +105,17 @@ class PairedCurve:
     cost: Mapping[str, TrainingCost]
     pretraining: PretrainingCost | None
     source: Mapping[str, str]
-    test_records: int
+    test_records: int | None
     warnings: tuple[str, ...]
+    pooled: bool = False
+    tasks: tuple[str, ...] = ()
 
     def scores(self, strategy: str, n_records: NDArray[Any] | float) -> Floats:
         """Return the expected score of each draw, shape (draws, sizes), at the given numbers of records.
 
         Not under chance level: a power law falls without end towards few records, a network does not.
         """
-        p = self.draws[strategy]
-        n = np.atleast_1d(np.asarray(n_records, np.float64))
-        scores = p["a"][:, None] - p["b"][:, None] * n[None, :] ** -p["c"][:, None]
-        return np.asarray(np.clip(scores, _CHANCE.get(self.metric, 0.0), 1.0), np.float64)
+        return evaluate(self.draws[strategy], n_records, chance_level(self.metric))
 
     def run_sd(self, n_records: float) -> float:
         """Return the standard deviation of a single run's score about its expectation."""
@@ -161,7 +175,9 @@ def _refuse_constant(name: str) -> float:
 
 def _parse(document: Mapping[str, Any]) -> CurvesFile:
     networks = {
-        name: Network(name, _text(facts["family"]), _count(facts["parameters"]))
+        name: Network(
+            name, _text(facts["family"]), None if facts["parameters"] is None else _count(facts["parameters"])
+        )
         for name, facts in document["networks"].items()
     }
     curves = tuple(_parse_curve(curve) for curve in document["curves"])
@@ -181,15 +197,7 @@ def _parse(document: Mapping[str, Any]) -> CurvesFile:
 
 
 def _parse_curve(curve: Mapping[str, Any]) -> PairedCurve:
-    draws = {arm: {name: _numbers(curve["draws"][arm][name]) for name in "abc"} for arm in curve["draws"]}
-    if set(draws) != {SCRATCH, FINE_TUNE}:
-        raise ValueError(f"a curve has the strategies {sorted(draws)}")
-    lengths = {len(values) for p in draws.values() for values in p.values()}
-    if len(lengths) != 1 or lengths == {0}:
-        raise ValueError("the parameters of a curve differ in their number of draws")
-    for p in draws.values():
-        if not ((p["a"] > 0) & (p["a"] <= 1) & (p["b"] >= 0) & (p["c"] > 0) & (p["c"] < _STEEPEST)).all():
-            raise ValueError("a parameter draw is no learning curve")
+    draws = _parse_draws(curve["draws"])
     sizes = tuple(_count(n) for n in curve["sizes"])
     if not sizes:
         raise ValueError("a curve has no sizes")
@@ -208,12 +216,32 @@ def _parse_curve(curve: Mapping[str, Any]) -> PairedCurve:
             arm: {int(n): tuple(_number(v, 0, 1) for v in values) for n, values in by_size.items()}
             for arm, by_size in curve["points"].items()
         },
-        cost={arm: _parse_cost(curve["cost"][arm]) for arm in (SCRATCH, FINE_TUNE)},
-        pretraining=_parse_pretraining(curve["cost"]["pretraining"]) if "pretraining" in curve["cost"] else None,
-        source={name: _text(value) for name, value in curve["provenance"]["source"].items()},
-        test_records=_count(curve["provenance"]["test_records"]),
+        cost={arm: _parse_cost(curve["cost"][arm]) for arm in draws} if "cost" in curve else {},
+        pretraining=_parse_pretraining(curve["cost"]["pretraining"])
+        if "pretraining" in curve.get("cost", {})
+        else None,
+        source=_texts(curve["provenance"]["source"]) if "provenance" in curve else {},
+        test_records=_count(curve["provenance"]["test_records"]) if "provenance" in curve else None,
         warnings=tuple(_text(warning) for warning in curve["warnings"]),
+        pooled=_flag(curve.get("pooled", False)),
+        tasks=tuple(_text(task) for task in curve.get("tasks", [curve["task"]])),
     )
+
+
+def _parse_draws(arms: Mapping[str, Any]) -> dict[str, dict[str, Floats]]:
+    if SCRATCH not in arms or not set(arms) <= {SCRATCH, FINE_TUNE}:
+        raise ValueError(f"a curve has the strategies {sorted(arms)}")
+    draws = {arm: {name: _numbers(values[name]) for name in "abc"} for arm, values in arms.items()}
+    for arm, p in draws.items():
+        p["n0"] = _numbers(arms[arm].get("n0", [0.0] * len(p["a"])))
+    lengths = {len(values) for p in draws.values() for values in p.values()}
+    if len(lengths) != 1 or lengths == {0}:
+        raise ValueError("the parameters of a curve differ in their number of draws")
+    for p in draws.values():
+        rises = (p["a"] > 0) & (p["a"] <= 1) & (p["b"] >= 0) & (p["c"] > 0) & (p["c"] < _STEEPEST) & (p["n0"] >= 0)
+        if not rises.all():
+            raise ValueError("a parameter draw is no learning curve")
+    return draws
 
 
 def _parse_cost(cost: Mapping[str, Any]) -> TrainingCost:
@@ -242,6 +270,12 @@ def _texts(values: Mapping[str, object]) -> dict[str, str]:
     return {name: _text(value) for name, value in values.items()}
 
 
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{str(value)[:40]} stands where true or false belongs")
+    return value
+
+
 def _number(value: object, low: float, high: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
         raise ValueError(f"{str(value)[:40]} stands where a number from {low:g} to {high:g} belongs")
@@ -252,6 +286,10 @@ def _count(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _LARGEST:
         raise ValueError(f"{str(value)[:40]} stands where a positive whole number belongs")
     return value
+
+
+def _count_or_none(value: object) -> int | None:
+    return None if value is None else _count(value)
 
 
 def _numbers(values: Sequence[float]) -> Floats:

@@ -91,7 +91,7 @@ def test_damaged_curves_files_end_in_one_sentence(curves_path: Path, tmp_path: P
     whole = curves_path.read_text()
     cases = {
         "truncated": whole[: len(whole) // 2],
-        "newer": whole.replace('"schema_version":1', '"schema_version":2', 1),
+        "newer": whole.replace('"schema_version":2', '"schema_version":99', 1),
         "lacking": whole.replace('"draws"', '"daws"'),
         "empty": "",
     }

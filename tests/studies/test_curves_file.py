@@ -45,7 +45,7 @@ def test_support_says_how_near_the_measured_sizes_are(curves_path: Path):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda d: d.update(schema_version=2), "update ecgadvise"),
+        (lambda d: d.update(schema_version=3), "update ecgadvise"),
         (lambda d: d.update(schema_version="1"), "no schema_version"),
         (lambda d: d.pop("schema_version"), "no schema_version"),
         (lambda d: d.pop("networks"), "lacks 'networks'"),

@@ -1,0 +1,98 @@
+"""What follows from parameter draws of learning curves, in plain numpy: scores, gain, worth in records, break-even.
+
+A draw of one arm is ``score(n) = a - b * (n + n0) ** -c`` (STUDY.md section 4). Draw i of one arm belongs to draw i of
+the other, so that differences between arms are differences between draws. The fits and the adviser share this file.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FINE_TUNE, SCRATCH = "fine-tune", "scratch"
+REACH = 4.0  # beyond so many times the measured range nothing is claimed
+BAND = (0.05, 0.95)
+_GRID_POINTS = 100
+_CHANCE = {"auroc_macro": 0.5}
+
+Floats = NDArray[np.float64]
+Draws = Mapping[str, Floats]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A median and a 90 % interval of a number of records; None where it lies beyond the evidence's reach."""
+
+    median: float | None
+    lower: float | None
+    upper: float | None
+
+
+def chance_level(metric: str) -> float:
+    """Return what a network that knows nothing scores, 0 for a metric of which that is not known."""
+    return _CHANCE.get(metric, 0.0)
+
+
+def evaluate(draws: Draws, n_records: NDArray[Any] | float, chance: float = 0.0) -> Floats:
+    """Return the expected score of each draw, shape (draws, sizes), at the given numbers of records.
+
+    Not under ``chance``: a power law falls without end towards few records, a network does not.
+    """
+    n = np.atleast_1d(np.asarray(n_records, np.float64))[None, :]
+    if "n0" in draws:
+        n = n + draws["n0"][:, None]
+    scores = draws["a"][:, None] - draws["b"][:, None] * n ** -draws["c"][:, None]
+    return np.asarray(np.clip(scores, chance, 1.0), np.float64)
+
+
+def records_to_reach(draws: Draws, score: Floats | float) -> Floats:
+    """Return how many records each draw needs for ``score``: 0 where none, infinite where it never gets there."""
+    headroom = draws["a"] - score
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        needed = np.where(headroom > 0, (draws["b"] / headroom) ** (1 / draws["c"]), np.inf)
+    return np.asarray(np.maximum(needed - draws.get("n0", 0.0), 0.0), np.float64)
+
+
+def worth_in_records(arms: Mapping[str, Draws], n_records: float, largest: float, chance: float = 0.0) -> Floats:
+    """Return how many more records scratch needs to reach the fine-tuned score at ``n_records``, for each draw.
+
+    Infinite where that takes more records than REACH times ``largest``, negative where fine-tuning is the worse.
+    """
+    needed = records_to_reach(arms[SCRATCH], evaluate(arms[FINE_TUNE], n_records, chance)[:, 0])
+    needed[needed > largest * REACH] = np.inf
+    return needed - n_records
+
+
+def break_even(
+    arms: Mapping[str, Draws], margin: float, smallest: float, largest: float, chance: float = 0.0
+) -> Floats:
+    """Return the smallest n beyond which the gain stays at or under ``margin``, for each draw.
+
+    ``smallest`` / REACH where it never is above, infinite where it still is at REACH times ``largest``.
+    """
+    log_n = np.linspace(np.log(smallest / REACH), np.log(largest * REACH), _GRID_POINTS)
+    gain = evaluate(arms[FINE_TUNE], np.exp(log_n), chance) - evaluate(arms[SCRATCH], np.exp(log_n), chance)
+    excess = gain - margin  # (draws, grid)
+    after = _GRID_POINTS - np.argmax(excess[:, ::-1] > 0, axis=1)  # one past the last grid point above the margin
+    after = np.where((excess > 0).any(axis=1), after, 0)
+    ends = np.where(after == 0, log_n[0], np.inf)
+    inside = np.flatnonzero((after > 0) & (after < _GRID_POINTS))  # the gain crosses the margin between two points
+    high, low = excess[inside, after[inside] - 1], excess[inside, after[inside]]
+    step = log_n[1] - log_n[0]
+    ends[inside] = log_n[after[inside] - 1] + step * high / (high - low)
+    return np.asarray(np.exp(ends), np.float64)
+
+
+def quantiles(values: Floats, at: tuple[float, ...] = BAND) -> list[float]:
+    """Return order statistics, which also infinite values have (``np.quantile`` would load numpy.ma at every start)."""
+    ranks = [round(q * (values.size - 1)) for q in at]
+    ordered = np.partition(values, ranks, axis=None)
+    return [float(ordered[rank]) for rank in ranks]
+
+
+def interval(values: Floats) -> Interval:
+    """Summarise numbers of records, of which some may be infinite."""
+    lower, median, upper = quantiles(values, (BAND[0], 0.5, BAND[1]))
+    return Interval(*(None if not np.isfinite(v) else float(round(v)) for v in (median, lower, upper)))
