@@ -30,13 +30,14 @@ _FEWEST_TASKS = 3  # to pool two and hold one out
 class Forecast:
     """What was foretold of one held-out cell.
 
-    ``scores[arm]`` (draws,) are expected scores, ``run_sd`` the spread of a single run about its expectation, ``last``
-    the naive forecast of each arm.
+    ``scores[arm]`` (draws,) are expected scores, ``run_sd`` the spread of a single run about its expectation,
+    ``correlation`` that of the runs of a pair, ``last`` the naive forecast of each arm.
     """
 
     scores: Mapping[str, Floats]
     run_sd: float
     last: Mapping[str, float]
+    correlation: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def _hold_out_tasks(
 ) -> list[HeldOut]:
     tasks = {table.task for table, _ in of_arch.values()}
     if len(tasks) < _FEWEST_TASKS:
-        problems.append(f"{arch}: {len(tasks)} task, and holding one out takes {_FEWEST_TASKS}")
+        problems.append(f"{arch}: tasks cannot be held out of {len(tasks)}, it takes {_FEWEST_TASKS}")
         return []
     cells = []
     for table, _ in of_arch.values():
@@ -127,7 +128,8 @@ def _hold_out_tasks(
 
 def _forecast(fit: LearningCurveResults, n_records: float, last: Mapping[str, float]) -> Forecast:
     scores = {arm: fit.scores(arm, n_records)[:, 0] for arm in fit.arms}
-    return Forecast(scores, float(fit.noise.sd(np.array([n_records]))[0]), last)
+    sd = float(fit.noise.sd(np.array([n_records]))[0])
+    return Forecast(scores, sd, last, fit.noise.correlation)
 
 
 def _row(table: RunTable, n_records: float) -> dict[str, Floats]:
