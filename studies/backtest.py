@@ -64,37 +64,42 @@ def hold_out(
     problems: list[str] = []
     fits: dict[str, dict[str, tuple[RunTable, LearningCurveResults]]] = defaultdict(dict)
     for done, table in enumerate(tables, start=1):
-        for scheme, n_sizes in ((LARGEST, 1), (TWO_LARGEST, 2)):
-            cells += _hold_out_sizes(table, scheme, n_sizes, problems)
         try:
-            fits[table.arch][table.name] = table, _fit(table)
+            fits[table.arch][table.name] = table, fit_table(table)
         except FitError as error:
             problems.append(f"{table.name}: {error}")
+        else:
+            for scheme, n_sizes in ((LARGEST, 1), (TWO_LARGEST, 2)):
+                cells += _hold_out_sizes(table, scheme, n_sizes, problems)
         report(done, len(tables))
     for arch, of_arch in fits.items():
         cells += _hold_out_tasks(arch, of_arch, problems)
     return cells, problems
 
 
-def _fit(table: RunTable) -> LearningCurveResults:
+def fit_table(table: RunTable) -> LearningCurveResults:
+    """Fit a table, seeded by what it is. Raises FitError."""
     return fit_learning_curves(table.runs, stable_seed(table.name, len(table.runs.sizes)))
 
 
 def _hold_out_sizes(table: RunTable, scheme: str, n_sizes: int, problems: list[str]) -> list[HeldOut]:
     kept = table.without_largest(n_sizes)
-    if not len(kept.runs.sizes):
-        return []
     try:
-        fit = _fit(kept)
+        found = forecast_sizes(scheme, table, kept) if len(kept.runs.sizes) else []
     except FitError as error:
         problems.append(f"{table.name} without its {SCHEMES[scheme]}: {error}")
         return []
+    return [cell for cell in found if cell.n_records <= REACH * kept.runs.sizes[-1]]
+
+
+def forecast_sizes(scheme: str, table: RunTable, kept: RunTable) -> list[HeldOut]:
+    """Forecast from the sizes in ``kept`` the larger ones of ``table`` that were measured. Raises FitError."""
+    fit = fit_table(kept)
     last = {arm: _last_mean(values) for arm, values in kept.runs.scores.items()}
-    reach = REACH * kept.runs.sizes[-1]
     return [
         HeldOut(scheme, table, n, _row(table, n), _forecast(fit, n, last))
-        for n in table.runs.sizes[-n_sizes:]
-        if n <= reach and _is_measured(table, n)
+        for n in table.runs.sizes
+        if n > kept.runs.sizes[-1] and _is_measured(table, n)
     ]
 
 
