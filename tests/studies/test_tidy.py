@@ -3,6 +3,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from studies.run_tables import tabulate
 from studies.tidy import REQUIRED, RunsFileError, read_runs
@@ -170,3 +172,31 @@ def test_runs_of_other_recipes_are_left_out(tmp_path: Path):
     found = read_runs(write(tmp_path / "runs.csv", *rows))
     assert {run.recipe for run in found.runs} == {"tuned"}
     assert found.warnings == ("2 runs of other recipes than tuned are left out",)
+
+
+CELLS = st.one_of(
+    st.sampled_from(
+        ["", "scratch", "fine-tune", "frozen", "ward", "nan", "1", "0", "0.5", "-1", "1e9", "1e999", "\x00", '"']
+    ),
+    st.text(max_size=8),
+    st.floats().map(str),
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=st.lists(st.lists(CELLS, min_size=7, max_size=7), max_size=6))
+def test_no_file_ends_in_anything_but_runs_or_one_sentence(rows: list[list[str]], tmp_path: Path):
+    path = tmp_path / "runs.csv"
+    with path.open("w", newline="", encoding="utf-8", errors="surrogatepass") as file:
+        writer = csv.writer(file)
+        writer.writerows([HEADER, *rows])
+    try:
+        found = read_runs(path)
+    except RunsFileError as error:
+        assert str(error).startswith((str(path), "no runs file"))
+        assert "\n" not in str(error)
+        return
+    assert found.runs
+    for run in found.runs:
+        assert run.task and run.arch and run.n_records >= 1 and 0 < run.score <= 1
+    tabulate(found)
