@@ -2,7 +2,8 @@
 
 Two things are held out: the largest one and the largest two sizes of every curve, and every task (its forecast is then
 the pooled one of the other tasks). A held-out cell is one task, network, upstream and size with two replicates or more.
-How the forecasts did is for ``studies.scorecard``.
+The forecasts leave out the sampling noise of the test set, which a larger size shares with the smaller ones. How they
+did is for ``studies.scorecard``.
 """
 
 from collections import defaultdict
