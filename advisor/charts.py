@@ -31,6 +31,7 @@ _INK, _FAINT = "#222222", "#777777"
 _METRICS = {"auroc_macro": "macro AUROC on the test set"}
 _COLUMNS, _WIDTH, _HEIGHT = 3, 4.6, 3.5  # of panels; inches
 _LEAST_WIDTH = 6.2  # for the legend
+_TITLE, _SUBTITLE = 42, 58  # characters that fit over a panel
 _POINTS = 120
 _DPI = 150
 _STYLE: Any = {
@@ -107,9 +108,11 @@ def _draw_panel(panel: Axes, curve: PairedCurve, margin: float) -> None:
 
 def _label(panel: Axes, curve: PairedCurve, n: np.ndarray) -> None:
     name = f"a new task, from {len(curve.tasks)} measured" if curve.pooled else curve.task
-    panel.set_title(f"{name} · {curve.arch}", loc="left", fontweight="bold", pad=16)
+    panel.set_title(_shorten(f"{name} · {curve.arch}", _TITLE), loc="left", fontweight="bold", pad=16)
     source = f"pre-trained on {curve.upstream}, " if FINE_TUNE in curve.draws else ""
-    panel.text(0, 1.02, f"{source}{curve.runs} runs", transform=panel.transAxes, fontsize=8, color=_FAINT)
+    panel.text(
+        0, 1.02, _shorten(f"{source}{curve.runs} runs", _SUBTITLE), transform=panel.transAxes, fontsize=8, color=_FAINT
+    )
     panel.set_xscale("log")
     panel.set_xlim(n[0], n[-1])
     ticks = [k * 10**p for p in range(13) for k in (1, 3) if n[0] <= k * 10**p <= n[-1]]
@@ -123,6 +126,12 @@ def _label(panel: Axes, curve: PairedCurve, n: np.ndarray) -> None:
     panel.grid(axis="y", color="#e5e5e5", linewidth=0.6)
     panel.set_axisbelow(True)
     panel.axvspan(max(curve.sizes), n[-1], color="#000000", alpha=0.03, linewidth=0)
+
+
+def _shorten(text: str, longest: int) -> str:
+    """Take the middle out of a text that would run into the next panel."""
+    half = longest // 2
+    return text if len(text) <= longest else f"{text[:half].rstrip()} … {text[-half:].lstrip()}"
 
 
 def _mark_break_even(panel: Axes, curve: PairedCurve, margin: float) -> None:

@@ -2,7 +2,8 @@
 
 Two things are held out: the largest one and the largest two sizes of every curve, and every task (its forecast is then
 the pooled one of the other tasks). A held-out cell is one task, network, upstream and size with two replicates or more.
-How the forecasts did is for ``studies.scorecard``.
+The forecasts leave out the sampling noise of the test set, which a larger size shares with the smaller ones. How they
+did is for ``studies.scorecard``.
 """
 
 from collections import defaultdict
@@ -30,13 +31,14 @@ _FEWEST_TASKS = 3  # to pool two and hold one out
 class Forecast:
     """What was foretold of one held-out cell.
 
-    ``scores[arm]`` (draws,) are expected scores, ``run_sd`` the spread of a single run about its expectation, ``last``
-    the naive forecast of each arm.
+    ``scores[arm]`` (draws,) are expected scores, ``run_sd`` the spread of a single run about its expectation,
+    ``correlation`` that of the runs of a pair, ``last`` the naive forecast of each arm.
     """
 
     scores: Mapping[str, Floats]
     run_sd: float
     last: Mapping[str, float]
+    correlation: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -63,37 +65,42 @@ def hold_out(
     problems: list[str] = []
     fits: dict[str, dict[str, tuple[RunTable, LearningCurveResults]]] = defaultdict(dict)
     for done, table in enumerate(tables, start=1):
-        for scheme, n_sizes in ((LARGEST, 1), (TWO_LARGEST, 2)):
-            cells += _hold_out_sizes(table, scheme, n_sizes, problems)
         try:
-            fits[table.arch][table.name] = table, _fit(table)
+            fits[table.arch][table.name] = table, fit_table(table)
         except FitError as error:
             problems.append(f"{table.name}: {error}")
+        else:
+            for scheme, n_sizes in ((LARGEST, 1), (TWO_LARGEST, 2)):
+                cells += _hold_out_sizes(table, scheme, n_sizes, problems)
         report(done, len(tables))
     for arch, of_arch in fits.items():
         cells += _hold_out_tasks(arch, of_arch, problems)
     return cells, problems
 
 
-def _fit(table: RunTable) -> LearningCurveResults:
+def fit_table(table: RunTable) -> LearningCurveResults:
+    """Fit a table, seeded by what it is. Raises FitError."""
     return fit_learning_curves(table.runs, stable_seed(table.name, len(table.runs.sizes)))
 
 
 def _hold_out_sizes(table: RunTable, scheme: str, n_sizes: int, problems: list[str]) -> list[HeldOut]:
     kept = table.without_largest(n_sizes)
-    if not len(kept.runs.sizes):
-        return []
     try:
-        fit = _fit(kept)
+        found = forecast_sizes(scheme, table, kept) if len(kept.runs.sizes) else []
     except FitError as error:
         problems.append(f"{table.name} without its {SCHEMES[scheme]}: {error}")
         return []
+    return [cell for cell in found if cell.n_records <= REACH * kept.runs.sizes[-1]]
+
+
+def forecast_sizes(scheme: str, table: RunTable, kept: RunTable) -> list[HeldOut]:
+    """Forecast from the sizes in ``kept`` the larger ones of ``table`` that were measured. Raises FitError."""
+    fit = fit_table(kept)
     last = {arm: _last_mean(values) for arm, values in kept.runs.scores.items()}
-    reach = REACH * kept.runs.sizes[-1]
     return [
         HeldOut(scheme, table, n, _row(table, n), _forecast(fit, n, last))
-        for n in table.runs.sizes[-n_sizes:]
-        if n <= reach and _is_measured(table, n)
+        for n in table.runs.sizes
+        if n > kept.runs.sizes[-1] and _is_measured(table, n)
     ]
 
 
@@ -102,7 +109,7 @@ def _hold_out_tasks(
 ) -> list[HeldOut]:
     tasks = {table.task for table, _ in of_arch.values()}
     if len(tasks) < _FEWEST_TASKS:
-        problems.append(f"{arch}: {len(tasks)} task, and holding one out takes {_FEWEST_TASKS}")
+        problems.append(f"{arch}: tasks cannot be held out of {len(tasks)}, it takes {_FEWEST_TASKS}")
         return []
     cells = []
     for table, _ in of_arch.values():
@@ -127,7 +134,8 @@ def _hold_out_tasks(
 
 def _forecast(fit: LearningCurveResults, n_records: float, last: Mapping[str, float]) -> Forecast:
     scores = {arm: fit.scores(arm, n_records)[:, 0] for arm in fit.arms}
-    return Forecast(scores, float(fit.noise.sd(np.array([n_records]))[0]), last)
+    sd = float(fit.noise.sd(np.array([n_records]))[0])
+    return Forecast(scores, sd, last, fit.noise.correlation)
 
 
 def _row(table: RunTable, n_records: float) -> dict[str, Floats]:

@@ -22,8 +22,8 @@ from studies.censored import CensoredFitError, fit_censored
 from studies.cost_curves import log_time_ratios, uses_to_pay_off
 from studies.paired_differences import (
     Combined,
-    Estimate,
     Pair,
+    TaskEstimate,
     combine,
     estimate_by_task,
     mean_gain,
@@ -141,13 +141,13 @@ def _sooner(pairs: Sequence[Pair], family: str, runs: TidyRuns) -> ClaimResult:
     return _result("3", family, sooner, _verdict(sooner, -log(1 - SHORTER)), "log ratio of records seen", said)
 
 
-def _mean_log_ratio(pairs: Sequence[Pair]) -> Estimate | None:
+def _mean_log_ratio(pairs: Sequence[Pair]) -> TaskEstimate | None:
     ratios, censored = log_time_ratios([(pair.scratch, pair.fine_tuned) for pair in pairs])
     try:
         fit = fit_censored(ratios, np.ones((len(ratios), 1)), censored)
     except CensoredFitError:
         return None
-    return Estimate(float(fit.coefficients[0]), float(fit.covariance[0, 0]), fit.n_observed - 1, len(ratios))
+    return TaskEstimate(float(fit.coefficients[0]), float(fit.covariance[0, 0]), fit.n_observed - 1, len(ratios))
 
 
 def _pay_off(pairs: Sequence[Pair], runs: TidyRuns, ratio: float) -> str:
@@ -189,7 +189,7 @@ def _mean_gains(pairs: Sequence[Pair]) -> dict[tuple[str, int, int], float]:
     return {cell: float(np.mean(values)) for cell, values in gains.items()}
 
 
-def _over_tasks(pairs: Sequence[Pair], estimate: Callable[[Sequence[Pair]], Estimate | None]) -> Combined | None:
+def _over_tasks(pairs: Sequence[Pair], estimate: Callable[[Sequence[Pair]], TaskEstimate | None]) -> Combined | None:
     by_task = estimate_by_task(pairs, estimate)
     return combine(by_task) if by_task else None
 

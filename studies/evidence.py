@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.recipes import Recipe
 from models.registry import count_parameters, create_network
 from studies.cost_curves import fit_cost
 from studies.curve_documents import NO_TEST_NOISE, Header, Measured, make_document
@@ -144,9 +145,12 @@ def _complete_pairs(
 
 
 def _conditions(run: RunRecord) -> str:
-    """Return what all runs of an arm must share, as text."""
+    """Return what all runs of an arm must share, as text.
+
+    The recipe by its digest: runs stored before a field existed are the same as runs with its default.
+    """
     spec = {name: value for name, value in run.details["spec"].items() if name.endswith(("_folds", "upstream_records"))}
-    return json.dumps([run.details["recipe"], run.row["data_hash"], spec], sort_keys=True)
+    return json.dumps([Recipe(**run.details["recipe"]).digest(), run.row["data_hash"], spec], sort_keys=True)
 
 
 def _test_covariance(arms: Mapping[str, Sequence[RunRecord]]) -> NDArray[np.float64]:

@@ -36,7 +36,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class TaskEstimate:
     """An estimate with its variance and the degrees of freedom of that; ``n_pairs`` stand behind it."""
 
     effect: float
@@ -89,9 +89,9 @@ def gains_by_size(pairs: Sequence[Pair]) -> list[SizeGain]:
 
 
 def estimate_by_task(
-    pairs: Sequence[Pair], estimate: Callable[[Sequence[Pair]], Estimate | None]
-) -> dict[str, Estimate]:
-    """Estimate for every network and upstream of a task, and average over these.
+    pairs: Sequence[Pair], estimate: Callable[[Sequence[Pair]], TaskEstimate | None]
+) -> dict[str, TaskEstimate]:
+    """TaskEstimate for every network and upstream of a task, and average over these.
 
     The networks of a task share records, so that their errors are taken as fully correlated: the variance of the
     average is the average variance. Tasks for which ``estimate`` gives None are left out.
@@ -103,7 +103,7 @@ def estimate_by_task(
     for task, of_task in sorted(curves.items()):
         found = [made for curve in of_task.values() if (made := estimate(curve)) is not None]
         if found:
-            by_task[task] = Estimate(
+            by_task[task] = TaskEstimate(
                 effect=float(np.mean([one.effect for one in found])),
                 variance=float(np.mean([one.variance for one in found])),
                 freedom=min(one.freedom for one in found),
@@ -112,12 +112,12 @@ def estimate_by_task(
     return by_task
 
 
-def mean_gain(pairs: Sequence[Pair]) -> Estimate | None:
+def mean_gain(pairs: Sequence[Pair]) -> TaskEstimate | None:
     """Return the mean gain, every size with the same weight; None where no size has two pairs."""
     return mean_over_sizes([(pair.scratch.n_records, pair.gain) for pair in pairs])
 
 
-def mean_over_sizes(values: Iterable[tuple[int, float]]) -> Estimate | None:
+def mean_over_sizes(values: Iterable[tuple[int, float]]) -> TaskEstimate | None:
     """Return the mean over sizes of the means of ``(n_records, value)``; None where no size has two values.
 
     The variance of a size is that of its own values; with few replicates its degrees of freedom are added up.
@@ -130,12 +130,12 @@ def mean_over_sizes(values: Iterable[tuple[int, float]]) -> Estimate | None:
         return None
     variance = sum(cell.var(ddof=1) / len(cell) for cell in cells) / len(cells) ** 2
     freedom = sum(len(cell) - 1 for cell in cells)
-    return Estimate(
+    return TaskEstimate(
         float(np.mean([cell.mean() for cell in cells])), float(variance), freedom, sum(len(cell) for cell in cells)
     )
 
 
-def slope_per_doubling(pairs: Sequence[Pair]) -> Estimate | None:
+def slope_per_doubling(pairs: Sequence[Pair]) -> TaskEstimate | None:
     """Return by how much the gain changes when n doubles: least squares on log2 n with robust (HC3) errors.
 
     None where fewer than three sizes were run.
@@ -147,10 +147,10 @@ def slope_per_doubling(pairs: Sequence[Pair]) -> Estimate | None:
         return None
     design = np.column_stack([np.ones(len(n)), np.log2(n)])
     fit = OLS(np.array([pair.gain for pair in pairs]), design).fit(cov_type="HC3")
-    return Estimate(float(fit.params[1]), float(fit.cov_params()[1, 1]), len(n) - 2, len(n))
+    return TaskEstimate(float(fit.params[1]), float(fit.cov_params()[1, 1]), len(n) - 2, len(n))
 
 
-def combine(by_task: Mapping[str, Estimate]) -> Combined:
+def combine(by_task: Mapping[str, TaskEstimate]) -> Combined:
     """Combine the estimates of tasks, at least one."""
     tasks, found = tuple(by_task), list(by_task.values())
     n_pairs = sum(one.n_pairs for one in found)

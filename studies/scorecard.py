@@ -128,7 +128,9 @@ def _bands(cell: HeldOut) -> dict[str, _Band]:
         found[key] = _band(draws, draws + normal / len(runs) ** 0.5, [runs.mean()])
         found[f"{key}_run"] = _band(draws + normal, draws + normal, runs)
     if FINE_TUNE in cell.measured:
-        gain, error = gain_and_error(cell.measured)
+        gain, _ = gain_and_error(cell.measured)
+        n_pairs = min(int(np.isfinite(values).sum()) for values in cell.measured.values())
+        error = cell.forecast.run_sd * (2 * (1 - cell.forecast.correlation) / n_pairs) ** 0.5
         draws = cell.gain_draws
         found["gain"] = _band(draws, draws + error * rng.standard_normal(len(draws)), [gain])
     return found

@@ -156,9 +156,16 @@ def _read_store(path: Path, metric: str) -> TidyRuns:
         has = ", ".join(name for name in scores if name in records[0].row)
         raise RunsFileError(f"{path} has no metric {metric}; it has {has}")
     evidence = [run for run in records if "learning_rate" not in run.details["spec"]]  # others belong to a tuning
-    tidy = _tidy(path, metric, ((f"run {run.key}", dict(run.row)) for run in evidence))
-    trajectories = {f"run {run.key}": _trajectory(run) for run in evidence}
-    return replace(tidy, runs=tuple(replace(run, trajectory=trajectories[run.name]) for run in tidy.runs))
+    scored = [run for run in evidence if run.row[metric] is not None or run.row["role"] == "pretraining"]
+    tidy = _tidy(path, metric, ((f"run {run.key}", dict(run.row)) for run in scored))
+    trajectories = {f"run {run.key}": _trajectory(run) for run in scored}
+    without = len(evidence) - len(scored)
+    said = [f"{without} of {len(evidence)} runs have no {metric} and are left out"] if without else []
+    return replace(
+        tidy,
+        runs=tuple(replace(run, trajectory=trajectories[run.name]) for run in tidy.runs),
+        warnings=(*tidy.warnings, *said),
+    )
 
 
 def _trajectory(run: RunRecord) -> tuple[tuple[int, float], ...]:

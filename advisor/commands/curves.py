@@ -46,12 +46,12 @@ def fit(
         document, warnings = _fit(runs, metric)
     except (RunsFileError, EvidenceError) as error:
         raise Failure(str(error), ExitCode.DATA) from None
-    for warning in warnings:
-        typer.echo(f"warning: {warning}", err=True)
     try:
         out.write_text(json.dumps(document, separators=(",", ":")) + "\n", encoding="utf-8")
     except OSError as error:
         raise Failure(f"cannot write {out}: {error.strerror}", ExitCode.FAILURE) from None
+    for warning in warnings:
+        typer.echo(f"warning: {warning}", err=True)
     n = len(document["curves"])
     typer.echo(f"{n} curve{'s' * (n != 1)}: {out}")
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from studies.claims import STATEMENTS, ClaimResult, judge_claims, main
-from studies.paired_differences import Estimate, combine, gains_by_size, mean_over_sizes, pair_runs
+from studies.paired_differences import TaskEstimate, combine, gains_by_size, mean_over_sizes, pair_runs
 from studies.tidy import RunCost, TidyRun, TidyRuns
 
 SIZES = (100, 250, 500, 1000, 2000)
@@ -130,7 +130,7 @@ def test_more_different_tasks_never_narrow_the_interval():
     widths = []
     for spread in (0.0, 0.02, 0.05):
         effects = np.array([-1.5, -0.5, 0.0, 0.5, 1.5]) * spread
-        found = combine({f"t{k}": Estimate(effect, 1e-5, 4, 5) for k, effect in enumerate(effects)})
+        found = combine({f"t{k}": TaskEstimate(effect, 1e-5, 4, 5) for k, effect in enumerate(effects)})
         widths.append(found.ci_upper - found.ci_lower)
     assert widths == sorted(widths)
 

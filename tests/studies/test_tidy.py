@@ -1,8 +1,11 @@
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from studies.run_tables import tabulate
 from studies.tidy import REQUIRED, RunsFileError, read_runs
@@ -137,6 +140,17 @@ def test_a_store_gives_the_same_runs_as_its_table(tmp_path: Path, synthetic_stor
         read_runs(tmp_path / "s.db", "loudness")
 
 
+def test_runs_of_a_store_without_the_metric_are_left_out(tmp_path: Path, synthetic_store, synthetic_run):
+    store = synthetic_store(tmp_path / "s.db", lambda n: 0.9 - 2 * n**-0.5, lambda n: 0.9 - 2 * (n + 300) ** -0.5)
+    run = synthetic_run("gru-w32", "scratch", 4000, 0, 0.9)
+    store.add(replace(run, row={**run.row, "auroc_macro": None}), np.zeros((2, 5)))
+    store.close()
+    found = read_runs(tmp_path / "s.db")
+    assert (len(found.runs), found.warnings) == (100, ("1 of 103 runs have no auroc_macro and are left out",))
+    with pytest.raises(RunsFileError, match="holds no run"):
+        read_runs(tmp_path / "s.db", "auprc_macro")
+
+
 def test_runs_are_arranged_by_task_network_and_upstream(tmp_path: Path):
     rows = [
         ROW | {"task": task, "n_records": str(n), "replicate": str(r), "strategy": strategy, "upstream": upstream,
@@ -170,3 +184,31 @@ def test_runs_of_other_recipes_are_left_out(tmp_path: Path):
     found = read_runs(write(tmp_path / "runs.csv", *rows))
     assert {run.recipe for run in found.runs} == {"tuned"}
     assert found.warnings == ("2 runs of other recipes than tuned are left out",)
+
+
+CELLS = st.one_of(
+    st.sampled_from(
+        ["", "scratch", "fine-tune", "frozen", "ward", "nan", "1", "0", "0.5", "-1", "1e9", "1e999", "\x00", '"']
+    ),
+    st.text(max_size=8),
+    st.floats().map(str),
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=st.lists(st.lists(CELLS, min_size=7, max_size=7), max_size=6))
+def test_no_file_ends_in_anything_but_runs_or_one_sentence(rows: list[list[str]], tmp_path: Path):
+    path = tmp_path / "runs.csv"
+    with path.open("w", newline="", encoding="utf-8", errors="surrogatepass") as file:
+        writer = csv.writer(file)
+        writer.writerows([HEADER, *rows])
+    try:
+        found = read_runs(path)
+    except RunsFileError as error:
+        assert str(error).startswith((str(path), "no runs file"))
+        assert "\n" not in str(error)
+        return
+    assert found.runs
+    for run in found.runs:
+        assert run.task and run.arch and run.n_records >= 1 and 0 < run.score <= 1
+    tabulate(found)
