@@ -18,7 +18,7 @@ from advisor.curve_choice import choose_curve, choose_curves
 from advisor.decision import Gain, Verdict, decide, explain, judge, outcomes_at_hand, outcomes_to_pay, summarise_gain
 from advisor.question import NoEvidenceError, Question, UnknownNameError
 from advisor.scores import Score, summarise_score
-from advisor.targets import MoreRecords, Reach, add_records, reach_target
+from advisor.targets import ARMS, MoreRecords, Reach, add_records, reach_target
 from studies.curve_draws import (
     FINE_TUNE,
     REACH,
@@ -178,7 +178,7 @@ def _reason(case: _Case, gain: Gain, verdict: Verdict) -> str:
 
 def _row(question: Question, curve: PairedCurve, curves: CurvesFile) -> NetworkRow:
     n = question.n_records
-    scores = {arm: summarise_score(curve, arm, n) for arm in (SCRATCH, FINE_TUNE)}
+    scores = {arm: summarise_score(curve, strategy, n) for arm, strategy in ARMS.items()}
     arm = max(scores, key=lambda name: scores[name].mean)
-    cost = charge(cost_curve(curve, curves), n, question.device_speed)["scratch" if arm == SCRATCH else "fine_tune"]
-    return NetworkRow(curve.arch, curve.family, arm, scores[arm], cost.seconds, curve.support(n))
+    seconds = charge(cost_curve(curve, curves), n, question.device_speed)[arm].seconds
+    return NetworkRow(curve.arch, curve.family, arm, scores[arm], seconds, curve.support(n))

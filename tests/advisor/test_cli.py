@@ -125,9 +125,9 @@ def commands(app, prefix: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
 
 
 def all_commands() -> list[tuple[str, ...]]:
-    from advisor.cli import app
+    from advisor.cli import build_app
 
-    return commands(app)
+    return commands(build_app())
 
 
 @pytest.mark.parametrize("words", all_commands(), ids=" ".join)
