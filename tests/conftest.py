@@ -48,17 +48,21 @@ def make_run(
 
 
 def fill_store(
-    path: Path, scratch: Callable[[float], float], fine_tuned: Callable[[float], float], replicates: int = 5
-) -> Store:
-    """Write paired runs of both networks about the given true curves, with noise that falls as n ** -0.55."""
-    store, rng = Store(path), np.random.default_rng(7)
+    path: Path, scratch: Callable[[float], float], fine_tuned: Callable[[float], float], replicates: int = 5,
+    noise: float = 0.015, seed: int = 7,
+) -> Store:  # fmt: skip
+    """Write paired runs of both networks about the given true curves, with noise that falls as n ** -0.55.
+
+    ``noise`` is the spread of a run with 100 records.
+    """
+    store, rng = Store(path), np.random.default_rng(seed)
     for arch in ARCHS:
         store.add(make_run(arch, "scratch", 8482, 0, 0.9, role="pretraining"), np.zeros((2, 5)))
         for n in SIZES:
             for replicate in range(replicates):
-                shared, own = rng.normal(0, 0.015 * (n / 100) ** -0.55, (2, 2))
-                for arm, truth, noise in (("scratch", scratch, own[0]), ("fine-tune", fine_tuned, own[1])):
-                    score = float(np.clip(truth(n) + 0.6 * shared[0] + 0.8 * noise, 0, 1))
+                shared, own = rng.normal(0, noise * (n / 100) ** -0.55, (2, 2))
+                for arm, truth, alone in (("scratch", scratch, own[0]), ("fine-tune", fine_tuned, own[1])):
+                    score = float(np.clip(truth(n) + 0.6 * shared[0] + 0.8 * alone, 0, 1))
                     store.add(make_run(arch, arm, n, replicate, score), np.zeros((2, 5)))
     return store
 
