@@ -1,4 +1,4 @@
-"""The temperature, the thresholds and the calibration error are the optimum or the definition, checked by brute force."""
+"""Temperature and thresholds are the optimum, by brute force; the calibration error is its definition."""
 
 import numpy as np
 import pytest
