@@ -204,6 +204,10 @@ def test_the_calibration_error_by_hand():
     assert expected_calibration_error(labels, column(0.9, 0.9, 0.1, 0.1)) == pytest.approx((0.4 + 0.9) / 2)
 
 
+def test_certain_and_wrong_in_one_class_each_way_is_the_worst():
+    assert expected_calibration_error(np.array([[0, 1]], np.uint8), np.array([[1.0, 0.0]])) == 1
+
+
 def test_one_class_too_high_does_not_make_up_for_another_too_low():
     labels = np.array([[0, 1], [1, 0]], np.uint8)
     probabilities = np.array([[0.8, 0.2], [0.8, 0.2]])

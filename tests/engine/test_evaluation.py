@@ -1,6 +1,8 @@
 """Scores agree with scikit-learn and with pen and paper; an evaluation holds them all."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -280,3 +282,20 @@ def test_an_evaluation_of_a_single_outcome_leaves_every_class_out_without_a_warn
 def test_an_evaluation_of_what_does_not_go_together_is_refused(tested, change):
     with pytest.raises(ValueError, match=r"together|probabilities"):
         evaluate(**{**tested, **change(tested)})
+
+
+def test_an_evaluation_needs_nothing_but_numpy():
+    """A lent GPU machine may lack scikit-learn, and scores its runs all the same."""
+    code = """
+import sys
+sys.modules.update(dict.fromkeys(("sklearn", "scipy", "torch", "pandas", "wfdb", "typer")))  # importing one fails
+import numpy as np
+from engine.evaluation import evaluate
+from engine.subgroups import subgroups
+labels = np.arange(120).reshape(60, 2).astype(np.uint8) % 3 % 2
+scores, patients = np.linspace(0, 1, 120).reshape(60, 2), np.arange(60)
+assert 0 < evaluate(labels, scores, patients, "ab", [0.5, 0.5], 0, 10).auprc_macro < 1
+assert subgroups(labels, scores, patients, np.full(60, 50.0), np.full(60, "male"), 0, 10)["sex"]["male"]["n"] == 60
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
