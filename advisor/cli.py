@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from advisor.commands import curves, data, recommend, study
+from advisor.commands import curves, data, recommend, study, train
 from advisor.failures import ExitCode, Interrupted
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("recommend", epilog=recommend.EXAMPLE)(recommend.recommend)
+app.command("train", epilog=train.EXAMPLE)(train.train)
 app.add_typer(study.app, name="study")
 app.add_typer(curves.app, name="curves")
 app.add_typer(data.app, name="data")

@@ -88,7 +88,9 @@ def fit(
     warnings = (*lacking_classes(data, rows), *_may_have_seen_the_test(job))
     device = choose_device(job.device)
     n_leads, n_samples = job.corpus.signals.shape[1:]
-    start = starting_point(job.strategy, job.arch, Shape(n_leads, n_samples, len(data.classes)), rows.seed, job.upstream)
+    start = starting_point(
+        job.strategy, job.arch, Shape(n_leads, n_samples, len(data.classes)), rows.seed, job.upstream
+    )
     scaling = start.standardisation or Standardisation.of(job.corpus.signals[data.rows[rows.training]])
 
     def examples(positions: NDArray[np.int64]) -> Examples:
@@ -102,7 +104,9 @@ def fit(
     logits = predict_logits(start.network, validation.signals).cpu().numpy()
     temperature = fit_temperature(data.labels[rows.validation], logits)
     thresholds = choose_thresholds(data.labels[rows.validation], calibrated_probabilities(logits, temperature))
-    facts = replace(_facts(job, scaling, result, device), temperature=temperature, thresholds=tuple(thresholds.tolist()))
+    facts = replace(
+        _facts(job, scaling, result, device), temperature=temperature, thresholds=tuple(thresholds.tolist())
+    )
     evaluation = None
     if not result.stopped:
         scores = predict_logits(start.network, examples(rows.test).signals).cpu().numpy()

@@ -21,6 +21,10 @@ class PartitionError(ValueError):
     """Records that cannot be divided as asked; one sentence says what is missing."""
 
 
+class TooManyRecordsError(PartitionError):
+    """More records are asked for than there are besides the test records."""
+
+
 @dataclass(frozen=True)
 class Partition:
     """Positions into a task's view (``TaskData``) of the records to train on, to choose by and to test on.
@@ -70,7 +74,9 @@ def divide(corpus: Corpus, data: TaskData, n_records: int | None, seed: int, val
     pool, test, words = available(corpus, data)
     n = len(pool) if n_records is None else n_records
     if n > len(pool):
-        raise PartitionError(f"{data.name} has {len(pool):,} records besides those held out for the test, not {n:,}")
+        raise TooManyRecordsError(
+            f"{data.name} has {len(pool):,} records besides those held out for the test, not {n:,}"
+        )
     fixed = stable_seed(data.name, n, seed)
     drawn = pool[draw_records(data.patients[pool], n, fixed)]
     try:
