@@ -87,11 +87,9 @@ def fit(
     data, rows = job.data, job.partition
     warnings = (*lacking_classes(data, rows), *_may_have_seen_the_test(job))
     device = choose_device(job.device)
-    n_leads, n_samples = job.corpus.signals.shape[1:]
-    start = starting_point(
-        job.strategy, job.arch, Shape(n_leads, n_samples, len(data.classes)), rows.seed, job.upstream
-    )
-    scaling = start.standardisation or Standardisation.of(job.corpus.signals[data.rows[rows.training]])
+    shape = Shape(job.corpus.leads, job.corpus.fs, job.corpus.signals.shape[2], len(data.classes))
+    start = starting_point(job.strategy, job.arch, shape, rows.seed, job.upstream)
+    scaling = start.scaling(job.recipe, job.corpus.signals[data.rows[rows.training]])
 
     def examples(positions: NDArray[np.int64]) -> Examples:
         return Examples.of(scaling.apply(job.corpus.signals[data.rows[positions]]), data.labels[positions])
@@ -101,7 +99,7 @@ def fit(
         start.network, examples(rows.training), validation, job.recipe, rows.seed, report,
         device=device, should_stop=should_stop, resume=resume,
     )  # fmt: skip
-    logits = predict_logits(start.network, validation.signals).cpu().numpy()
+    logits = predict_logits(start.network, validation.signals).numpy()
     temperature = fit_temperature(data.labels[rows.validation], logits)
     thresholds = choose_thresholds(data.labels[rows.validation], calibrated_probabilities(logits, temperature))
     facts = replace(
@@ -109,7 +107,7 @@ def fit(
     )
     evaluation = None
     if not result.stopped:
-        scores = predict_logits(start.network, examples(rows.test).signals).cpu().numpy()
+        scores = predict_logits(start.network, examples(rows.test).signals).numpy()
         evaluation, facts = _tested(job, facts, calibrated_probabilities(scores, temperature))
     save_checkpoint(start.network, facts, out)
     if result.snapshot is not None:
