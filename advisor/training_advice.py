@@ -70,4 +70,4 @@ def _ask(arch: str, n_records: int, trained_on: str | None, curves: CurvesFile) 
             break
         except (UnknownNameError, NoEvidenceError) as error:
             reason = f"The adviser has no answer: {error}."
-    return (None, reason) if answer is None else (answer.verdict, answer.why)
+    return (None, reason) if answer is None else (answer.verdict, f"{answer.why} (Evidence: {curves.study}.)")

@@ -19,11 +19,11 @@ _STOPPING = "stopping after this epoch; Ctrl-C again stops at once and keeps not
 
 
 class Watch:
-    """Follows a training of ``epochs`` epochs, the first ``done`` of which are behind it."""
+    """Follows a training of ``epochs`` epochs, the first ``done`` of which are behind it, with ``best`` on validation."""
 
-    def __init__(self, epochs: int, done: int, bar: "Progress | None") -> None:
+    def __init__(self, epochs: int, done: int, best: float, bar: "Progress | None") -> None:
         self.epochs, self.first, self.done = epochs, done, done
-        self.best = float("nan")
+        self.best = best
         self.stopping = False
         self._started = time.monotonic()
         self._bar = bar
@@ -56,10 +56,10 @@ class Watch:
 
 
 @contextmanager
-def watched(epochs: int, done: int = 0) -> Iterator[Watch]:
+def watched(epochs: int, done: int = 0, best: float = float("nan")) -> Iterator[Watch]:
     """Give a Watch that draws on stderr; the first Ctrl-C inside sets ``stopping``, the second is KeyboardInterrupt."""
     bar = _bar() if sys.stderr.isatty() else None
-    watch = Watch(epochs, done, bar)
+    watch = Watch(epochs, done, best, bar)
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         if watch.stopping:

@@ -34,7 +34,7 @@ _SCP_SOURCES = ("ptb-xl",)
 
 @dataclass(frozen=True)
 class Fit:
-    """What is to be trained. ``upstream`` is the checkpoint to start from, None from scratch."""
+    """What is to be trained. ``upstream`` is the checkpoint to start from, if any; ``why`` is kept with it."""
 
     corpus: Corpus
     data: TaskData
@@ -44,6 +44,7 @@ class Fit:
     upstream: Path | None
     recipe: Recipe
     device: str = "auto"
+    why: str = ""
 
     def identity(self) -> dict[str, Any]:
         """Return what two trainings must share for one to be the other's continuation, as JSON values."""
@@ -55,7 +56,7 @@ class Fit:
             "strategy": self.strategy,
             "upstream": None if self.upstream is None else load_checkpoint(self.upstream)[1].task,
             "n_records": self.partition.n_records,
-            "seed": self.partition.seed,
+            "seed": self.partition.asked,
             "recipe": self.recipe.digest(),
         }
 
@@ -68,6 +69,21 @@ class Fitted:
     training: Training
     evaluation: Evaluation | None
     warnings: tuple[str, ...]
+
+
+def forewarn(job: Fit) -> tuple[str, ...]:
+    """Return sentences about what this training cannot learn or show. Raises PartitionError where that is everything.
+
+    An upstream of the same records may have seen the test records, unless it is known to have held out the same ones.
+    """
+    sentences = lacking_classes(job.data, job.partition)
+    if job.upstream is None:
+        return sentences
+    facts = load_checkpoint(job.upstream)[1]
+    if facts.data_hash != job.corpus.content_hash or facts.record.get("held_out") == job.partition.held_out:
+        return sentences
+    doubt = "records of the same corpus: whether the test records were among them is not known"
+    return (*sentences, f"{job.upstream} was pre-trained on {facts.task}, {doubt}")
 
 
 def fit(
@@ -85,7 +101,7 @@ def fit(
     checkpoint cannot be written.
     """
     data, rows = job.data, job.partition
-    warnings = (*lacking_classes(data, rows), *_may_have_seen_the_test(job))
+    warnings = forewarn(job)
     device = choose_device(job.device)
     shape = Shape(job.corpus.leads, job.corpus.fs, job.corpus.signals.shape[2], len(data.classes))
     start = starting_point(job.strategy, job.arch, shape, rows.seed, job.upstream)
@@ -163,7 +179,7 @@ def _facts(job: Fit, scaling: Standardisation, result: Training, device: torch.d
             "validation_patients": len(np.unique(patients[rows.validation])),
             "test_patients": len(np.unique(patients[rows.test])),
             "held_out": rows.held_out,
-            "seed": rows.seed,
+            "seed": rows.asked,
             "preparation": corpus.manifest["preparation"],
             "device": describe_device(device),
             "seconds": round(result.seconds, 3),
@@ -171,6 +187,7 @@ def _facts(job: Fit, scaling: Standardisation, result: Training, device: torch.d
             "epochs": result.epochs,
             "best_epoch": result.best.epoch,
             "interrupted": result.stopped,
+            "why": job.why,
         },
     )
 
@@ -182,19 +199,6 @@ def _codes(corpus: Corpus, data: TaskData) -> dict[str, str]:
     systems = {name: "SNOMED CT" if all(map(str.isdigit, union)) else "SCP-ECG" if is_scp else ""
                for name, union in unions.items()}  # fmt: skip
     return {name: f"{systems[name]} {', '.join(union)}" for name, union in unions.items() if systems[name]}
-
-
-def _may_have_seen_the_test(job: Fit) -> tuple[str, ...]:
-    """Warn of an upstream of the same records, unless it is known to have held out the same ones."""
-    if job.upstream is None:
-        return ()
-    facts = load_checkpoint(job.upstream)[1]
-    if facts.data_hash != job.corpus.content_hash or facts.record.get("held_out") == job.partition.held_out:
-        return ()
-    return (
-        f"{job.upstream} was pre-trained on {facts.task}, records of the same corpus: whether the test records were "
-        "among them is not known",
-    )
 
 
 def _versions() -> dict[str, str]:

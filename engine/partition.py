@@ -29,14 +29,15 @@ class TooManyRecordsError(PartitionError):
 class Partition:
     """Positions into a task's view (``TaskData``) of the records to train on, to choose by and to test on.
 
-    ``seed`` is that of everything random about the training: a study's run of the same task, size and replicate has it
-    too. ``held_out`` says in words which the test records are.
+    ``seed`` is that of everything random about the training, made of the one ``asked`` for: a study's run of the same
+    task and size has it too where ``asked`` is its replicate. ``held_out`` says in words which the test records are.
     """
 
     training: NDArray[np.int64]
     validation: NDArray[np.int64]
     test: NDArray[np.int64]
     held_out: str
+    asked: int
     seed: int
 
     @property
@@ -86,7 +87,7 @@ def divide(corpus: Corpus, data: TaskData, n_records: int | None, seed: int, val
             f"{n:,} records of {data.name} are too few: all are of one patient, or of so few that none are left to "
             "train on once some are kept for validation"
         ) from None
-    return Partition(drawn[training], drawn[validation], test, words, fixed)
+    return Partition(drawn[training], drawn[validation], test, words, seed, fixed)
 
 
 def lacking_classes(data: TaskData, partition: Partition) -> tuple[str, ...]:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 EXAMPLE = "Example: ecgadvise train --task synthetic --arch cnn --n-records 100 --out trained"
 
+_SMALL = 1_000_000  # parameters
+
 
 class Asked(StrEnum):
     """What ``--strategy`` takes."""
@@ -99,10 +101,14 @@ def _open(task: str, data: Path | None, corpora: Path | None) -> "tuple[Corpus, 
     from studies.executors import default_workers
 
     folder = corpora or default_corpora()
+
+    def say(sentence: str) -> None:
+        typer.echo(sentence, err=True)
+
     if data is None:
-        return open_named(task, folder)
+        return open_named(task, folder, say)
     with drawn("records") as progress:
-        return open_directory(data, task, folder, default_workers(), lambda said: typer.echo(said, err=True), progress)
+        return open_directory(data, task, folder, default_workers(), say, progress)
 
 
 def _plan(
@@ -134,24 +140,48 @@ def _plan(
     choice = choose_strategy(strategy, network.name, n, at_hand, trained_on, curves)
     chosen = find_recipe(recipe, network.family, choice.strategy)
     partition = divide(corpus, view, n, seed, chosen.validation_fraction)
-    return Fit(corpus, view, partition, network.name, choice.strategy, choice.upstream, chosen, device), choice
+    job = Fit(corpus, view, partition, network.name, choice.strategy, choice.upstream, chosen, device, choice.why)
+    return job, choice
 
 
 def _fit(job: "Fit", choice: "Choice", out: Path, resume: bool) -> "Fitted":
     from advisor.training_progress import watched
-    from engine.fitting import fit
+    from engine.fitting import fit, forewarn
     from engine.resuming import load_snapshot
 
     epochs = job.recipe.epochs(len(job.partition.training))
-    snapshot = load_snapshot(out, job.identity()) if resume else None
+    snapshot, behind = None, (0, float("nan"))
+    if resume:
+        snapshot = load_snapshot(out, job.identity())
+        looks = snapshot.numbers["validations"]
+        behind = snapshot.epoch, next(v["auroc"] for v in looks if v["epoch"] == snapshot.numbers["best_epoch"])
     typer.echo(choice.why, err=True)
     typer.echo(
         f"{job.arch} on {job.data.name}: {len(job.partition.training):,} records to train, "
         f"{len(job.partition.validation):,} to validate, {len(job.partition.test):,} to test; {epochs} epochs",
         err=True,
     )
-    with watched(epochs, 0 if snapshot is None else snapshot.epoch) as watch:
+    for warning in forewarn(job):
+        typer.echo(f"! {warning}", err=True)
+    with _few_threads(job), watched(epochs, *behind) as watch:
         return fit(job, out, watch.report, watch.should_stop, snapshot)
+
+
+@contextmanager
+def _few_threads(job: "Fit") -> Iterator[None]:
+    """Train a small network in one thread: it gains nothing from more, and loses much where others want them too."""
+    import torch
+
+    from models.registry import count_parameters, create_network
+
+    before = torch.get_num_threads()
+    network = create_network(job.arch, n_leads=len(job.corpus.leads), n_classes=len(job.data.classes))
+    if count_parameters(network) < _SMALL:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager
