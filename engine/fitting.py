@@ -27,7 +27,7 @@ from engine.resuming import Snapshot, save_snapshot
 from engine.splits import stable_seed
 from engine.subgroups import subgroups
 from engine.training import Examples, Training, Validation, predict_logits, train
-from engine.transfer import Shape, starting_point
+from engine.transfer import Shape, Start, starting_point
 
 _SCP_SOURCES = ("ptb-xl",)
 
@@ -72,11 +72,13 @@ class Fitted:
 
 
 def forewarn(job: Fit) -> tuple[str, ...]:
-    """Return sentences about what this training cannot learn or show. Raises PartitionError where that is everything.
+    """Return sentences about what this training cannot learn or show.
 
     An upstream of the same records may have seen the test records, unless it is known to have held out the same ones.
+    Raises PartitionError where nothing can be learnt or tested, CheckpointError for an upstream that does not fit.
     """
     sentences = lacking_classes(job.data, job.partition)
+    _start(job)
     if job.upstream is None:
         return sentences
     facts = load_checkpoint(job.upstream)[1]
@@ -103,8 +105,7 @@ def fit(
     data, rows = job.data, job.partition
     warnings = forewarn(job)
     device = choose_device(job.device)
-    shape = Shape(job.corpus.leads, job.corpus.fs, job.corpus.signals.shape[2], len(data.classes))
-    start = starting_point(job.strategy, job.arch, shape, rows.seed, job.upstream)
+    start = _start(job)
     scaling = start.scaling(job.recipe, job.corpus.signals[data.rows[rows.training]])
 
     def examples(positions: NDArray[np.int64]) -> Examples:
@@ -129,6 +130,11 @@ def fit(
     if result.snapshot is not None:
         save_snapshot(result.snapshot, job.identity(), out)
     return Fitted(facts, result, evaluation, warnings)
+
+
+def _start(job: Fit) -> Start:
+    shape = Shape(job.corpus.leads, job.corpus.fs, job.corpus.signals.shape[2], len(job.data.classes))
+    return starting_point(job.strategy, job.arch, shape, job.partition.seed, job.upstream)
 
 
 def _tested(

@@ -28,7 +28,7 @@ def open_named(name: str, corpora: Path, say: Say = lambda _sentence: None) -> t
         return _with_task(prepared_synthetic(corpora), task)
     prepared = sorted(path.parent.name for path in corpora.glob("*/corpus.json"))
     if which not in prepared:
-        listed = ", ".join([*prepared, NAME])
+        listed = ", ".join(dict.fromkeys([*prepared, NAME]))
         raise UnknownNameError(f"no prepared corpus is named {which!r} in {corpora}; there is {listed}")
     return _with_task(Corpus(corpora / which), task)
 

@@ -11,9 +11,9 @@ from engine.splits import draw_records, hold_out, split_validation, stable_seed
 
 _FEWEST_PATIENTS = 3
 _EFFECTS = {
-    "training": "the network cannot learn {}",
-    "validation": "the threshold of {} stays 0.5",
-    "test": "the average leaves {} out",
+    "training": "cannot be learnt",
+    "validation": "the threshold stays 0.5",
+    "test": "left out of the average",
 }
 
 
@@ -106,8 +106,5 @@ def lacking_classes(data: TaskData, partition: Partition) -> tuple[str, ...]:
                 f"among the {len(rows):,} {side} records; take more records, or other ones"
             )
         if lacking:
-            them = "it" if len(lacking) == 1 else "them"
-            sentences.append(
-                f"{', '.join(lacking)}: none, or all, of the {len(rows):,} {side} records: {effect.format(them)}"
-            )
+            sentences.append(f"{', '.join(lacking)}: in none, or in all, of the {len(rows):,} {side} records: {effect}")
     return tuple(sentences)

@@ -37,7 +37,9 @@ def train(
     data: Annotated[
         Path | None, typer.Option(metavar="DIR", help="A directory of records, or a prepared corpus.")
     ] = None,
-    arch: Annotated[str, typer.Option(help="cnn, rnn, or the name of a network.")] = "cnn",
+    arch: Annotated[
+        str | None, typer.Option(help="cnn, rnn, or the name of a network. [default: that of --from, else cnn]")
+    ] = None,
     strategy: Annotated[Asked, typer.Option(help="auto asks the adviser and says why.")] = Asked.AUTO,
     from_: Annotated[
         str | None, typer.Option("--from", metavar="NAME", help="Checkpoint folder, or a released network.")
@@ -112,7 +114,7 @@ def _open(task: str, data: Path | None, corpora: Path | None) -> "tuple[Corpus, 
 
 
 def _plan(
-    corpus: "Corpus", task: str, arch: str, strategy: Asked, from_: str | None, n_records: int | None, seed: int,
+    corpus: "Corpus", task: str, arch: str | None, strategy: Asked, from_: str | None, n_records: int | None, seed: int,
     recipe: str, device: str,
 ) -> "tuple[Fit, Choice]":  # fmt: skip
     """Decide everything that can be refused before a minute is spent on it."""
@@ -128,13 +130,11 @@ def _plan(
     from studies.evidence_files import DEFAULT_CURVES
 
     choose_device(device)
-    curves = read_curves(DEFAULT_CURVES)
-    network = find_network(curves.family_default.get(arch, arch))
-    view = corpus.task(task)
-    if from_ is not None:
-        at_hand = {from_: find_checkpoint(from_)}
-    else:
-        at_hand = suiting(network.name, corpus.leads, corpus.fs, corpus.signals.shape[2])
+    curves, view = read_curves(DEFAULT_CURVES), corpus.task(task)
+    given = {} if from_ is None else {from_: find_checkpoint(from_)}
+    asked = arch or next((load_checkpoint(path)[1].arch for path in given.values()), "cnn")
+    network = find_network(curves.family_default.get(asked, asked))
+    at_hand = given or suiting(network.name, corpus.leads, corpus.fs, corpus.signals.shape[2])
     trained_on = next((load_checkpoint(path)[1].task for path in at_hand.values()), None)
     n = n_records or len(available(corpus, view)[0])
     choice = choose_strategy(strategy, network.name, n, at_hand, trained_on, curves)
@@ -146,23 +146,26 @@ def _plan(
 
 def _fit(job: "Fit", choice: "Choice", out: Path, resume: bool) -> "Fitted":
     from advisor.training_progress import watched
+    from engine.directories import check_writable
     from engine.fitting import fit, forewarn
     from engine.resuming import load_snapshot
 
-    epochs = job.recipe.epochs(len(job.partition.training))
     snapshot, behind = None, (0, float("nan"))
     if resume:
         snapshot = load_snapshot(out, job.identity())
         looks = snapshot.numbers["validations"]
         behind = snapshot.epoch, next(v["auroc"] for v in looks if v["epoch"] == snapshot.numbers["best_epoch"])
-    typer.echo(choice.why, err=True)
-    typer.echo(
-        f"{job.arch} on {job.data.name}: {len(job.partition.training):,} records to train, "
-        f"{len(job.partition.validation):,} to validate, {len(job.partition.test):,} to test; {epochs} epochs",
-        err=True,
+    warnings, rows = forewarn(job), job.partition
+    epochs = job.recipe.epochs(len(rows.training))
+    check_writable(out)
+    said = (
+        choice.why,
+        f"{job.arch} on {job.data.name}: {len(rows.training):,} records to train, {len(rows.validation):,} to "
+        f"validate, {len(rows.test):,} to test; {epochs} epochs",
+        *(f"! {warning}" for warning in warnings),
     )
-    for warning in forewarn(job):
-        typer.echo(f"! {warning}", err=True)
+    for sentence in said:
+        typer.echo(sentence, err=True)
     with _few_threads(job), watched(epochs, *behind) as watch:
         return fit(job, out, watch.report, watch.should_stop, snapshot)
 
