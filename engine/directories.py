@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 
@@ -26,3 +27,9 @@ def written_whole(target: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
         shutil.rmtree(replaced, ignore_errors=True)
+
+
+def check_writable(target: Path) -> None:
+    """Find out early whether ``written_whole`` could write there. Raises OSError."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    TemporaryDirectory(dir=target.parent).cleanup()
