@@ -72,13 +72,12 @@ def _report(source: Source, problems: list[Problem], root: Path, say: Callable[[
 
 def _fingerprint(root: Path) -> str:
     """Return a hash of every file's name, size and time of change below a directory."""
-    try:
-        files = [
-            (entry.relative_to(root).as_posix(), status.st_size, status.st_mtime_ns)
-            for folder, _, names in os.walk(root)
-            for entry in (Path(folder, name) for name in names)
-            if (status := entry.stat()) is not None
-        ]
-    except OSError as error:
-        raise SourceError(f"cannot read {error.filename}: {error.strerror}") from None
+    files = []
+    for folder, _, names in os.walk(root):
+        for path in (Path(folder, name) for name in names):
+            try:
+                status = path.stat()
+            except OSError as error:
+                raise SourceError(f"cannot read {path}: {error.strerror}") from None
+            files.append((path.relative_to(root).as_posix(), status.st_size, status.st_mtime_ns))
     return hashlib.sha256(json.dumps([SCHEMA_VERSION, sorted(files)]).encode()).hexdigest()[:12]
