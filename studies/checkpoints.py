@@ -6,9 +6,8 @@ as bytes too. So nothing but the prepared corpora has to be on a worker's disk, 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from shutil import copytree
 
 from engine.directories import written_whole
 
@@ -62,15 +61,8 @@ def received(folder: Path, key: str, digest: str, sent: Mapping[str, bytes] | No
     return cached
 
 
-def copy_missing(source: Path, target: Path, keys: list[str]) -> list[str]:
-    """Copy checkpoints from one study's folder to another's; return the keys of those that the source lacks."""
-    lacking = []
+def copy_networks(source: Path, target: Path, keys: Iterable[str]) -> None:
+    """Copy those of the networks that one study's folder has and another's lacks."""
     for key in keys:
-        if (target / key).is_dir():
-            continue
-        if not (source / key).is_dir():
-            lacking.append(key)
-            continue
-        with written_whole(target / key) as folder:
-            copytree(source / key, folder, dirs_exist_ok=True)
-    return lacking
+        if (source / key).is_dir() and not (target / key).is_dir():
+            write_files(read_files(source / key), target / key)

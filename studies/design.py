@@ -53,6 +53,10 @@ class DesignError(ValueError):
     """A design that cannot be run; the message lists every problem."""
 
 
+class MissingDataError(DesignError):
+    """A design whose corpora are not all there; the message lists every one that is not."""
+
+
 @dataclass(frozen=True)
 class Grid:
     """Every combination of its tasks, networks, strategies, upstreams, sizes, replicates and learning rates."""

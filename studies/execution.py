@@ -58,6 +58,7 @@ class Job:
     keeps_network: bool = False
     start_from: str | None = None
     start_digest: str = ""
+    device: str = "cpu"
     sent: Mapping[str, bytes] | None = None
 
 

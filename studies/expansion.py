@@ -4,24 +4,33 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from itertools import combinations, product
+from types import MappingProxyType
 
 from engine.corpus import Corpus, CorpusError, TaskData
 from engine.recipes import UnknownRecipeError, find_recipe
 from engine.splits import make_folds
 from models.registry import UnknownNetworkError, find_network
-from studies.design import STARTING_FROM_UPSTREAM, Design, DesignError, Grid
+from studies.design import STARTING_FROM_UPSTREAM, Design, DesignError, Grid, MissingDataError
 from studies.spec import RunSpec
 
 
-def expand(design: Design, corpora: Mapping[str, Corpus]) -> list[RunSpec]:
+_NONE_MISSING: Mapping[str, str] = MappingProxyType({})
+
+
+def expand(
+    design: Design, corpora: Mapping[str, Corpus], missing: Mapping[str, str] = _NONE_MISSING
+) -> list[RunSpec]:
     """Return the design's runs: pre-trainings, tuning, then replicate by replicate, so that a stop leaves whole pairs.
 
-    Raises DesignError with everything that the data cannot give: an unknown task, a size beyond the pool, an unknown
-    network or recipe, a patient on two sides.
+    ``missing`` says for a corpus that is not there why. Raises DesignError with everything that the data cannot give:
+    an unknown task, a size beyond the pool, an unknown network or recipe, a patient on two sides; MissingDataError
+    where missing corpora are all that is wrong.
     """
-    view = _View(corpora)
+    view = _View(corpora, missing)
     problems = [problem for grid in design.all_grids for problem in _grid_problems(grid, view)]
     problems = list(dict.fromkeys(problems))
+    if problems and set(problems) <= set(missing.values()):
+        raise MissingDataError(f"design {design.name}: " + "; ".join(problems))
     if not problems:
         problems = list(dict.fromkeys(p for grid in design.all_grids for p in _shared_patients(grid, view)))
     if problems:
@@ -56,8 +65,8 @@ def pick_leads(corpus: Corpus, leads: Sequence[str]) -> list[int]:
 class _View:
     """The prepared corpora, each task opened once."""
 
-    def __init__(self, corpora: Mapping[str, Corpus]) -> None:
-        self.corpora = corpora
+    def __init__(self, corpora: Mapping[str, Corpus], missing: Mapping[str, str]) -> None:
+        self.corpora, self.missing = corpora, missing
         self.task: Callable[[str], TaskData] = cache(self._task)
         self.n_records: Callable[[str, tuple[int, ...]], int] = cache(self._n_records)
 
@@ -65,7 +74,7 @@ class _View:
         """Return the corpus of a task. Raises CorpusError when it is not prepared."""
         source = task.partition("/")[0]
         if source not in self.corpora:
-            raise CorpusError(f"task {task} needs the corpus {source}, which is not prepared")
+            raise CorpusError(self.missing.get(source, f"task {task} needs the corpus {source}, which is not prepared"))
         return self.corpora[source]
 
     def patients(self, task: str, folds: Sequence[int]) -> set[int]:

@@ -71,6 +71,7 @@ def run_study(
     fail_fast: bool = False,
     log_dir: Path | None = None,
     work: Callable[[RunSpec], float] = lambda _spec: 1.0,
+    device: str = "auto",
 ) -> Progress:
     """Run every spec that the store does not hold, a pre-training before what starts from it.
 
@@ -80,7 +81,8 @@ def run_study(
     cannot be written, MissingCheckpointError when a pre-trained network is gone, FailedFastError with ``fail_fast``,
     WorkersGoneError when the workplace is lost.
     """
-    study = _Study(specs, store, corpora, data_hashes, workplace, log_dir, fail_fast, work)
+    jobs = _make_jobs(specs, corpora, data_hashes, folder_of(store.path), device)
+    study = _Study(jobs, store, workplace, log_dir, fail_fast, work)
     study.progress.report = report
     try:
         with _interrupts_deferred() as interrupted:
@@ -110,10 +112,8 @@ class _Study:
 
     def __init__(
         self,
-        specs: Sequence[RunSpec],
+        jobs: Sequence[Job],
         store: Store,
-        corpora: Path,
-        data_hashes: Mapping[str, str],
         workplace: Workplace,
         log_dir: Path | None,
         fail_fast: bool,
@@ -122,7 +122,6 @@ class _Study:
         self.store, self.workplace, self.log_dir, self.fail_fast = store, workplace, log_dir, fail_fast
         self.owner, self.work = this_process(), work
         self.checkpoints = folder_of(store.path)
-        jobs = _make_jobs(specs, corpora, data_hashes, self.checkpoints)
         stored = store.keys()
         self.waiting = {job.key: job for job in jobs if job.key not in stored}
         self.running: dict[Future[Outcome | NetworkWanted], Job] = {}
@@ -307,7 +306,7 @@ def write_log(folder: Path, record: RunRecord) -> None:
 
 
 def _make_jobs(
-    specs: Sequence[RunSpec], corpora: Path, data_hashes: Mapping[str, str], checkpoints: Path
+    specs: Sequence[RunSpec], corpora: Path, data_hashes: Mapping[str, str], checkpoints: Path, device: str
 ) -> list[Job]:
     keys = find_keys(specs, data_hashes)
     starts = {spec: spec.pretraining() for spec in specs}
@@ -324,6 +323,7 @@ def _make_jobs(
             checkpoints,
             keeps_network=spec in pretrainings,
             start_from=keys[start] if start else None,
+            device=device,
         )
         for spec, start in starts.items()
     ]

@@ -239,6 +239,11 @@ class Store:
         """Return the keys of the runs that another store holds and this one does not, in order."""
         return sorted(other.keys() - self.keys())
 
+    def pretrainings(self) -> list[str]:
+        """Return the keys of the runs whose network others start from."""
+        with self._named_errors():
+            return [k for (k,) in self._connection.execute("SELECT key FROM runs WHERE role = 'pretraining' ORDER BY key")]
+
     def merge(self, other: "Store", keys: Sequence[str]) -> None:
         """Copy runs and their probabilities from another store, all of them in one transaction."""
         with self._transaction():
