@@ -87,9 +87,9 @@ def fit(
     data, rows = job.data, job.partition
     warnings = (*lacking_classes(data, rows), *_may_have_seen_the_test(job))
     device = choose_device(job.device)
-    n_leads, n_samples = job.corpus.signals.shape[1:]
-    start = starting_point(job.strategy, job.arch, Shape(n_leads, n_samples, len(data.classes)), rows.seed, job.upstream)
-    scaling = start.standardisation or Standardisation.of(job.corpus.signals[data.rows[rows.training]])
+    shape = Shape(job.corpus.leads, job.corpus.fs, job.corpus.signals.shape[2], len(data.classes))
+    start = starting_point(job.strategy, job.arch, shape, rows.seed, job.upstream)
+    scaling = start.scaling(job.recipe, job.corpus.signals[data.rows[rows.training]])
 
     def examples(positions: NDArray[np.int64]) -> Examples:
         return Examples.of(scaling.apply(job.corpus.signals[data.rows[positions]]), data.labels[positions])
@@ -102,7 +102,9 @@ def fit(
     logits = predict_logits(start.network, validation.signals).cpu().numpy()
     temperature = fit_temperature(data.labels[rows.validation], logits)
     thresholds = choose_thresholds(data.labels[rows.validation], calibrated_probabilities(logits, temperature))
-    facts = replace(_facts(job, scaling, result, device), temperature=temperature, thresholds=tuple(thresholds.tolist()))
+    facts = replace(
+        _facts(job, scaling, result, device), temperature=temperature, thresholds=tuple(thresholds.tolist())
+    )
     evaluation = None
     if not result.stopped:
         scores = predict_logits(start.network, examples(rows.test).signals).cpu().numpy()

@@ -12,10 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch import Tensor
 
 SCHEMA_VERSION = 1
 _TENSORS, _NUMBERS = "resume.safetensors", "resume.json"
@@ -27,70 +24,31 @@ class ResumeError(ValueError):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A training after ``epoch`` epochs.
+    """A training after ``epoch`` epochs, on the CPU.
 
-    ``numbers`` are JSON values: what the loop reported so far, and the optimizer's settings as the schedule left them.
+    ``tensors`` are grouped by what stands before the first dot of their names; ``numbers`` are JSON values: what the
+    loop reported so far.
     """
 
     epoch: int
     tensors: Mapping[str, Tensor]
     numbers: Mapping[str, Any]
 
+    @classmethod
+    def of(cls, epoch: int, groups: Mapping[str, Mapping[str, Tensor]], numbers: Mapping[str, Any]) -> "Snapshot":
+        """Copy the groups' tensors."""
+        tensors = {
+            f"{group}.{name}": value.detach().to("cpu", copy=True).contiguous()
+            for group, members in groups.items()
+            for name, value in members.items()
+        }
+        return cls(epoch, tensors, json.loads(json.dumps(numbers)))
 
-def take(
-    epoch: int,
-    network: nn.Module,
-    best_weights: Mapping[str, Tensor],
-    optimizer: Optimizer,
-    schedule: LRScheduler,
-    generator: torch.Generator,
-    progress: Mapping[str, Any],
-) -> Snapshot:
-    """Keep the state of a training; ``progress`` is whatever else the loop needs again, as JSON values."""
-    state = optimizer.state_dict()
-    tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
-    tensors |= {f"best.{name}": value for name, value in best_weights.items()}
-    for position, moments in state["state"].items():
-        tensors |= {f"optimizer.{position}.{name}": value for name, value in moments.items()}
-    tensors |= {"generator": generator.get_state(), "random": torch.get_rng_state()}
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        tensors["random_cuda"] = torch.cuda.get_rng_state()
-    groups = [
-        {name: value for name, value in group.items() if name != "params"} for group in state["param_groups"]
-    ]
-    numbers = {"groups": groups, "steps": schedule.last_epoch, "progress": progress}
-    copies = {name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()}
-    return Snapshot(epoch, copies, json.loads(json.dumps(numbers)))
-
-
-def restore(
-    snapshot: Snapshot, network: nn.Module, optimizer: Optimizer, schedule: LRScheduler, generator: torch.Generator
-) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
-    """Put everything back to where it was; return the best weights so far and the loop's own progress."""
-    parts: dict[str, dict[str, Tensor]] = {"network": {}, "best": {}, "optimizer": {}}
-    for name, value in snapshot.tensors.items():
-        part, _, rest = name.partition(".")
-        if rest:
-            parts[part][rest] = value
-    network.load_state_dict(parts["network"])
-    moments: dict[int, dict[str, Tensor]] = {}
-    for name, value in parts["optimizer"].items():
-        position, _, key = name.partition(".")
-        moments.setdefault(int(position), {})[key] = value
-    groups = [
-        {**stored, "params": present["params"]}
-        for stored, present in zip(snapshot.numbers["groups"], optimizer.state_dict()["param_groups"], strict=True)
-    ]
-    optimizer.load_state_dict({"state": moments, "param_groups": groups})
-    rates = [group["lr"] for group in groups]
-    schedule.load_state_dict(
-        {"last_epoch": snapshot.numbers["steps"], "_step_count": snapshot.numbers["steps"] + 1, "_last_lr": rates}
-    )
-    generator.set_state(snapshot.tensors["generator"])
-    torch.set_rng_state(snapshot.tensors["random"])
-    if "random_cuda" in snapshot.tensors and torch.cuda.is_available():
-        torch.cuda.set_rng_state(snapshot.tensors["random_cuda"])
-    return parts["best"], snapshot.numbers["progress"]
+    def group(self, name: str) -> dict[str, Tensor]:
+        """Return a group's tensors by their names in it."""
+        return {
+            key.removeprefix(f"{name}."): value for key, value in self.tensors.items() if key.startswith(f"{name}.")
+        }
 
 
 def save_snapshot(snapshot: Snapshot, what: Mapping[str, Any], folder: Path) -> None:
