@@ -1,4 +1,4 @@
-"""The corpora of a design: opened where they are prepared, prepared from the design's directories where they are not."""
+"""The corpora of a design: opened, and prepared first from the design's directories where they are not yet."""
 
 from collections.abc import Callable
 from pathlib import Path

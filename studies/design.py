@@ -13,8 +13,8 @@
     recipe = "tuned"
 
 Optional: ``upstream_test_folds`` (what a pre-training is tested on, where not ``test_folds``), ``validation_folds`` (a
-part of the pool that validates, instead of a share of every subset), ``leads`` (those that are used), ``learning_rates``
-(every run once with each), ``first_replicate``.
+part of the pool that validates, instead of a share of every subset), ``leads`` (those that are used),
+``learning_rates`` (every run once with each), ``first_replicate``.
 
 Folds are the publisher's. A corpus that has none gets ten, whole patients in each (``engine.splits.make_folds``).
 
@@ -29,7 +29,7 @@ Two tables and one list of tables extend it; all keys above but ``name`` may sta
     sizes = [500, 2000]
     replicates = 1
 
-    [data]                                   # corpora that are prepared when they are first needed: from which directory
+    [data]                                   # the directories of corpora that are prepared when they are first needed
     cpsc2018 = "downloads/cpsc2018"
 
 Both arms, all networks and all learning rates of one (task, size, replicate) share one subset and one seed: the pairing
@@ -44,8 +44,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from engine.recipes import Strategy
+from studies.spec import STARTING_FROM_UPSTREAM
 
-STARTING_FROM_UPSTREAM = ("fine-tune", "frozen")
 _FIRST_TUNING_REPLICATE = 100
 
 
@@ -149,8 +149,7 @@ def _document_problems(document: Mapping[str, Any]) -> list[str]:
     if not isinstance(grids, list) or not grids or not all(isinstance(grid, dict) for grid in grids):
         problems.append("grid must be a list of tables, [[grid]]")
     for key in ("tuning", "data"):
-        if not isinstance(document.get(key, {}), dict):
-            problems.append(f"{key} must be a table, [{key}]")
+        problems += [] if isinstance(document.get(key, {}), dict) else [f"{key} must be a table, [{key}]"]
     data = document.get("data")
     if isinstance(data, dict) and not all(isinstance(value, str) and value for value in data.values()):
         problems.append("data must name a directory for every corpus")

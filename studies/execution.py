@@ -5,8 +5,6 @@ job where the worker does not see the study's folder, and a network that was pre
 """
 
 import importlib.metadata
-import os
-import platform
 import resource
 import sys
 import tempfile
@@ -16,7 +14,6 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,21 +21,23 @@ from numpy.typing import NDArray
 from torch import nn
 
 from engine.calibration import calibrated_probabilities, choose_thresholds, fit_temperature
-from engine.checkpoint import CheckpointFacts, Standardisation, save_checkpoint
+from engine.checkpoint import CheckpointFacts, save_checkpoint
 from engine.corpus import Corpus, CorpusError, TaskData, default_corpora
+from engine.devices import choose_device, describe_device
 from engine.evaluation import Evaluation, evaluate
 from engine.recipes import Recipe
 from engine.splits import draw_records, split_validation, stable_seed
 from engine.training import Examples, Training, predict_logits, predict_probabilities, train
-from engine.transfer import from_checkpoint, new_network
+from engine.transfer import Shape, starting_point
 from models.registry import find_network, forward_gflop
 from studies.checkpoints import read_files, received
 from studies.expansion import open_task, pick_leads
-from studies.spec import RunSpec
+from studies.spec import FROZEN, RunSpec
 from studies.store import RunRecord
 
 BOOTSTRAP_RESAMPLES = 400
 _one_at_a_time = threading.Lock()
+ending = threading.Event()  # asks the runs in this process to end without a result
 
 
 @dataclass(frozen=True)
@@ -78,58 +77,74 @@ class NetworkWanted:
     key: str
 
 
+class EndedError(RuntimeError):
+    """The run was told to end before it had a result."""
+
+
 def execute(job: Job) -> Outcome | NetworkWanted:
     """Train and test one run. Raises CorpusError when this machine does not hold the records that the study means."""
-    with _one_at_a_time:  # torch's generator, which new weights are drawn from, is one for the whole process
+    device = choose_device(job.device)
+    if device.type == "cuda":  # "cuda" is the device that this thread works on, where there are several
+        return _run(job, torch.device("cuda", torch.cuda.current_device()) if ":" not in job.device else device)
+    with _one_at_a_time:  # torch's generator, its number of threads and the memory are one for the whole process
         torch.set_num_threads(1)  # the bits of a result depend on it
         _reset_peak_memory()
-        return _run(job)
+        return _run(job, device)
 
 
-def _run(job: Job) -> Outcome | NetworkWanted:
+def _run(job: Job, device: torch.device) -> Outcome | NetworkWanted:
     spec, recipe = job.spec, job.spec.resolve_recipe()
     corpus, task = _open(job)
     leads = pick_leads(corpus, spec.leads)
+    checkpoint = None
+    if job.start_from is not None:
+        checkpoint = received(job.checkpoints, job.start_from, job.start_digest, job.sent)
+        if checkpoint is None:
+            return NetworkWanted(job.start_from)
     training, validation = training_rows(task, spec, recipe)
+    test = task.in_folds(spec.test_folds)
 
     def signals(rows: NDArray[np.int64]) -> NDArray[np.float32]:
         drawn = corpus.signals[task.rows[rows]]
         return np.ascontiguousarray(drawn[:, leads]) if spec.leads else drawn
 
-    n_samples = corpus.signals.shape[2]
-    shape = (spec.arch, len(leads), n_samples, len(task.classes), spec.seed)
-    if job.start_from is None:
-        network, scaling = new_network(*shape), Standardisation.of(signals(training))
-    else:
-        start = received(job.checkpoints, job.start_from, job.start_digest, job.sent)
-        if start is None:
-            return NetworkWanted(job.start_from)
-        network, scaling = from_checkpoint(start, *shape)
+    shape = Shape(tuple(corpus.leads[k] for k in leads), corpus.fs, corpus.signals.shape[2], len(task.classes))
+    start = starting_point(spec.strategy, spec.arch, shape, spec.seed, checkpoint)
+    network, raw = start.network, signals(training)
+    scaling = start.scaling(recipe, raw)
 
     def examples(rows: NDArray[np.int64]) -> Examples:
-        return Examples.of(scaling.apply(signals(rows)), task.labels[rows])
+        return Examples.of(scaling.apply(raw if rows is training else signals(rows)), task.labels[rows])
 
-    validating = examples(validation)
-    result = train(network, examples(training), validating, recipe, spec.seed)
-    test = task.in_folds(spec.test_folds)
-    probabilities = predict_probabilities(network, examples(test).signals)
+    validating, testing = examples(validation), examples(test)
+    # The published recipe reports its best epoch on the test records: looked at here to say what that is worth, never
+    # to choose.
+    monitor = testing if recipe.name == "paper" else None
+    result = train(
+        network, examples(training), validating, recipe, spec.seed,
+        device=device, monitor=monitor, should_stop=ending.is_set,
+    )  # fmt: skip
+    if result.stopped:
+        raise EndedError(f"ended in epoch {result.epochs}")
+    probabilities = predict_probabilities(network, testing.signals)
     logits = predict_logits(network, validating.signals).numpy()
     thresholds = choose_thresholds(task.labels[validation], calibrated_probabilities(logits, 1.0))
     scores = evaluate(
         task.labels[test], probabilities, task.patients[test], task.classes, thresholds,
         seed=stable_seed(task.name), n_resamples=BOOTSTRAP_RESAMPLES,
     )  # fmt: skip
-    record = _record(job, recipe, corpus, task, result, scores, 3 * forward_gflop(network, len(leads), n_samples))
+    forward = forward_gflop(network, len(leads), shape.n_samples)
+    record = _record(job, recipe, corpus, task, result, scores, _gflop(spec, result, len(training), forward), device)
     if not job.keeps_network:
         return Outcome(record, probabilities)
     facts = CheckpointFacts(
-        spec.arch, spec.task, task.classes, tuple(corpus.leads[k] for k in leads), corpus.fs, n_samples, scaling,
-        asdict(recipe), corpus.content_hash, {name: record.row[name] for name in ("auroc_macro", "auprc_macro", "brier")},
+        spec.arch, spec.task, task.classes, shape.leads, corpus.fs, shape.n_samples, scaling, asdict(recipe),
+        corpus.content_hash, {name: getattr(scores, name) for name in ("auroc_macro", "auprc_macro", "brier")},
         thresholds=tuple(thresholds.tolist()), temperature=fit_temperature(task.labels[validation], logits),
         n_records=spec.n_records, source=corpus.manifest["source"], evaluation=scores.as_dict(bootstrap=False),
         versions=record.details["versions"], created=record.row["created"],
     )  # fmt: skip
-    return Outcome(record, probabilities, _files(network, facts))
+    return Outcome(record, probabilities, _files(network.to("cpu"), facts))
 
 
 def training_rows(task: TaskData, spec: RunSpec, recipe: Recipe) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -151,17 +166,6 @@ def training_rows(task: TaskData, spec: RunSpec, recipe: Recipe) -> tuple[NDArra
 def now() -> str:
     """Return the time, UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def device_name() -> str:
-    """Return what the run ran on, in words."""
-    threads = torch.get_num_threads()
-    processor = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
-        processor = names[0] if names else processor
-    return f"CPU {processor}, {threads} thread{'s' * (threads > 1)} of {os.cpu_count()}"
 
 
 def _open(job: Job) -> tuple[Corpus, TaskData]:
@@ -186,8 +190,9 @@ def _files(network: nn.Module, facts: CheckpointFacts) -> dict[str, bytes]:
 
 
 def _record(
-    job: Job, recipe: Recipe, corpus: Corpus, task: TaskData, result: Training, scores: Evaluation, gflop: float
-) -> RunRecord:
+    job: Job, recipe: Recipe, corpus: Corpus, task: TaskData, result: Training, scores: Evaluation, gflop: float,
+    device: torch.device,
+) -> RunRecord:  # fmt: skip
     spec, name = job.spec, job.spec.task.partition("/")[2]
     row = {
         "key": job.key,
@@ -204,9 +209,9 @@ def _record(
         "best_epoch": result.best.epoch,
         "records_seen": result.records_seen,
         "records_to_best": result.best.records_seen,
-        "gflop": round(gflop * result.records_seen, 1),
-        "peak_memory_mb": _peak_memory_mb(),
-        "device": device_name(),
+        "gflop": round(gflop, 1),
+        "peak_memory_mb": _peak_memory_mb(device),
+        "device": describe_device(device),
         "data_hash": job.data_hash,
         "created": now(),
     }
@@ -230,7 +235,14 @@ def _record(
             for v in result.validations
         ],
     }
+    if result.optimism is not None:
+        details["test_maximum"] = {name: _rounded(value) for name, value in asdict(result.optimism).items()}
     return RunRecord(row, details)
+
+
+def _gflop(spec: RunSpec, result: Training, n_training: int, forward: float) -> float:
+    """Return the arithmetic of learning: a backward pass costs about two forward passes, a frozen body one in all."""
+    return forward * (n_training if spec.strategy in FROZEN else 3 * result.records_seen)
 
 
 def _reset_peak_memory() -> None:
@@ -241,7 +253,10 @@ def _reset_peak_memory() -> None:
         return
 
 
-def _peak_memory_mb() -> float:
+def _peak_memory_mb(device: torch.device) -> float:
+    """Return the most memory held so far, on a GPU by all runs that share it."""
+    if device.type == "cuda":
+        return round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
     status = Path("/proc/self/status")
     if status.exists():
         peak = next((line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM")), None)

@@ -14,11 +14,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import wait
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+if TYPE_CHECKING:
+    import torch
+
+    from studies.spec import RunSpec
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
+_MOST_ON_A_GPU = 16
 _CONNECT_SECONDS = 10
 _COUNT_SECONDS = 5.0  # how often a cluster is asked for its workers
 
@@ -31,23 +37,25 @@ class SchedulerError(RuntimeError):
 class Workplace:
     """Where runs run: an executor, how many runs it takes at a time, and whether it is still there.
 
-    ``capacity`` may change while a study runs; ``lost`` returns why nothing can run any more, None while all is well.
+    ``capacity`` may change while a study runs; ``share`` is what a run takes of it. ``lost`` returns why nothing can
+    run any more, None while all is well.
     """
 
     executor: Executor
     capacity: Callable[[], int]
     lost: Callable[[], str | None] = lambda: None
+    share: Callable[["RunSpec"], float] = lambda _spec: 1.0
 
 
 class LocalExecutor(Executor):
     """Spawned worker processes, one thread each: small networks gain nothing from a second thread.
 
     A worker that is killed fails its own run alone, with BrokenProcessPool, and is replaced. Workers ignore Ctrl-C: the
-    parent decides what is still written. With ``gpus`` they share these devices in turn.
+    parent decides what is still written.
     """
 
-    def __init__(self, workers: int, gpus: Sequence[str] = ()) -> None:
-        self._slots = [_Slot(gpus[k % len(gpus)] if gpus else None) for k in range(workers)]
+    def __init__(self, workers: int) -> None:
+        self._slots = [_Slot() for _ in range(workers)]
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> "Future[_T]":
         """Give a call to the worker with the fewest calls before it."""
@@ -65,8 +73,7 @@ class LocalExecutor(Executor):
 class _Slot:
     """One worker process, in a pool of its own, so that its death breaks no other's run."""
 
-    def __init__(self, gpu: str | None) -> None:
-        self._gpu = gpu
+    def __init__(self) -> None:
         self.in_flight = 0
         self.pool = self._new_pool()
 
@@ -85,23 +92,67 @@ class _Slot:
         self.in_flight -= 1
 
     def _new_pool(self) -> ProcessPoolExecutor:
-        context = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(1, mp_context=context, initializer=_start_worker, initargs=(self._gpu,))
+        return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker)
 
 
-def local_executor(workers: int, gpus: Sequence[str] = ()) -> LocalExecutor:
+class _GpuExecutor(Executor):
+    """Threads of this process, each with a stream of its own on one of the devices (``engine.packing``)."""
+
+    def __init__(self, devices: "Sequence[torch.device]", at_a_time: int) -> None:
+        from engine.packing import stream_executor
+
+        self._streams = [stream_executor(device, at_a_time) for device in devices]
+        self._in_flight = [0] * len(devices)
+
+    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> "Future[_T]":
+        """Give a call to the device with the fewest calls."""
+        device = min(range(len(self._streams)), key=self._in_flight.__getitem__)
+        self._in_flight[device] += 1
+        future = self._streams[device].submit(fn, *args, **kwargs)
+        future.add_done_callback(partial(self._ended, device))
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End the threads, after what they were given."""
+        for stream in self._streams:
+            stream.shutdown(wait, cancel_futures=cancel_futures)
+
+    def _ended(self, device: int, _future: "Future[Any]") -> None:
+        self._in_flight[device] -= 1
+
+
+def local_executor(workers: int) -> LocalExecutor:
     """Return an executor of so many worker processes on this machine."""
-    return LocalExecutor(workers, gpus)
+    return LocalExecutor(workers)
 
 
 @contextmanager
-def local_workplace(workers: int, gpus: Sequence[str] = ()) -> Iterator[Workplace]:
-    """Give worker processes on this machine; when the block ends with an error, the runs in flight are ended with it."""
-    executor = local_executor(workers, gpus)
+def local_workplace(workers: int) -> Iterator[Workplace]:
+    """Give worker processes on this machine; when the block ends in an error, the runs in flight are ended too."""
+    executor = local_executor(workers)
     try:
         yield Workplace(executor, lambda: workers)
     except BaseException:
         stop_workers()
+        raise
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def gpu_workplace(devices: "Sequence[torch.device]", at_a_time: Callable[["RunSpec"], int]) -> Iterator[Workplace]:
+    """Give this machine's GPUs, several runs at once on each; ``at_a_time`` says of a run how many like it fit.
+
+    When the block ends in an error, the runs in flight end with their epoch.
+    """
+    from studies.execution import ending
+
+    executor = _GpuExecutor(devices, _MOST_ON_A_GPU)
+    ending.clear()
+    try:
+        yield Workplace(executor, lambda: len(devices), share=lambda spec: 1 / at_a_time(spec))
+    except BaseException:
+        ending.set()
         raise
     finally:
         executor.shutdown(cancel_futures=True)
@@ -120,7 +171,7 @@ def dask_workplace(address: str) -> Iterator[Workplace]:
     for name in ("distributed", "tornado"):  # what they log about a lost scheduler, we say in one sentence
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     try:
-        client = Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)
+        client: Any = Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise SchedulerError(f"no Dask scheduler answers at {address} ({reason}); start one: dask scheduler") from None
@@ -184,10 +235,7 @@ def default_workers() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _start_worker(gpu: str | None) -> None:
-    if gpu is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # before torch is loaded
-
+def _start_worker() -> None:
     import torch
 
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -10,16 +10,13 @@ from engine.corpus import Corpus, CorpusError, TaskData
 from engine.recipes import UnknownRecipeError, find_recipe
 from engine.splits import make_folds
 from models.registry import UnknownNetworkError, find_network
-from studies.design import STARTING_FROM_UPSTREAM, Design, DesignError, Grid, MissingDataError
-from studies.spec import RunSpec
-
+from studies.design import Design, DesignError, Grid, MissingDataError
+from studies.spec import STARTING_FROM_UPSTREAM, RunSpec
 
 _NONE_MISSING: Mapping[str, str] = MappingProxyType({})
 
 
-def expand(
-    design: Design, corpora: Mapping[str, Corpus], missing: Mapping[str, str] = _NONE_MISSING
-) -> list[RunSpec]:
+def expand(design: Design, corpora: Mapping[str, Corpus], missing: Mapping[str, str] = _NONE_MISSING) -> list[RunSpec]:
     """Return the design's runs: pre-trainings, tuning, then replicate by replicate, so that a stop leaves whole pairs.
 
     ``missing`` says for a corpus that is not there why. Raises DesignError with everything that the data cannot give:
@@ -56,7 +53,7 @@ def open_task(corpus: Corpus, name: str) -> TaskData:
 
 
 def pick_leads(corpus: Corpus, leads: Sequence[str]) -> list[int]:
-    """Return the positions of the named leads in a corpus, all of them for (). Raises CorpusError naming a missing one."""
+    """Return the positions of the named leads in a corpus, all for (). Raises CorpusError naming a missing one."""
     if missing := [lead for lead in leads if lead not in corpus.leads]:
         raise CorpusError(f"corpus {corpus.name} has no lead {missing[0]!r}; it has {', '.join(corpus.leads)}")
     return [corpus.leads.index(lead) for lead in leads or corpus.leads]

@@ -1,20 +1,20 @@
 """How long a study will take: the arithmetic of its runs, and ten timed steps of each of its networks."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
 
 from engine.corpus import Corpus
+from engine.devices import clock_of
 from engine.recipes import find_recipe
 from engine.training import Examples, predict_logits, train
 from models.registry import create_network, find_network, forward_gflop
 from studies.expansion import open_task
-from studies.spec import RunSpec
+from studies.spec import FROZEN, RunSpec
 
 _STEPS = 10
-_FROZEN = ("frozen", "random-frozen")
 _BACKWARD = 2  # a backward pass costs about two forward passes
 
 
@@ -50,7 +50,7 @@ def count_passes(spec: RunSpec, test_records: int) -> Passes:
     recipe = spec.resolve_recipe()
     n_validation = max(1, round(recipe.validation_fraction * spec.n_records))
     n_training = spec.n_records - n_validation
-    if spec.strategy in _FROZEN:
+    if spec.strategy in FROZEN:
         return Passes(0, spec.n_records + test_records)
     epochs = recipe.epochs(n_training)
     looks = 1 + min(epochs, recipe.validations)  # and one more to choose thresholds
@@ -82,8 +82,8 @@ class Workload:
         return len(spec.leads) or signals.shape[1], signals.shape[2]
 
 
-def measure_speed(arch: str, recipe: str, n_leads: int, n_samples: int) -> Speed:
-    """Time ten training steps and a prediction of a network, on one thread, on made-up signals."""
+def measure_speed(arch: str, recipe: str, n_leads: int, n_samples: int, device: torch.device) -> Speed:
+    """Time ten training steps and a prediction of a network on made-up signals, on one thread of a processor."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as a run has
     try:
@@ -97,19 +97,34 @@ def measure_speed(arch: str, recipe: str, n_leads: int, n_samples: int) -> Speed
             return Examples(signals, (torch.rand(n_records, 5, generator=generator) < 0.3).float())
 
         few, many = examples(2), examples(_STEPS * numbers.batch_size)
-        train(network, examples(2 * numbers.batch_size), few, numbers, seed=0)  # warms up
-        training = train(network, many, few, numbers, seed=0).seconds / len(many)
-        return Speed(training, _predict_seconds(network, many))
+        train(network, examples(2 * numbers.batch_size), few, numbers, seed=0, device=device)  # warms up
+        training = train(network, many, few, numbers, seed=0, device=device).seconds / len(many)
+        return Speed(training, _predict_seconds(network, many, device))
     finally:
         torch.set_num_threads(threads)
 
 
-def _predict_seconds(network: torch.nn.Module, examples: Examples) -> float:
-    import time
+def runs_at_once(
+    specs: Sequence[RunSpec], load: Workload, device: torch.device, workers: int | None
+) -> Callable[[RunSpec], int]:
+    """Return how many runs like a given one a GPU is good for at once: ``workers``, else what ten steps of it show."""
+    if workers is not None:
+        return lambda _spec: workers
+    from engine.packing import choose_runs_at_once
 
-    started = time.thread_time()
+    counts = {}
+    for arch, recipe, n_leads, n_samples in dict.fromkeys((s.arch, s.recipe, *load.signal(s)) for s in specs):
+        network = create_network(arch, n_leads=n_leads, n_classes=5, n_samples=n_samples).to(device)
+        numbers = find_recipe(recipe, find_network(arch).family, "scratch")
+        shape = (_STEPS * numbers.batch_size, n_leads, n_samples)
+        counts[arch, recipe, n_leads] = choose_runs_at_once(network, shape, 5, numbers, device).count
+    return lambda spec: counts[spec.arch, spec.recipe, load.signal(spec)[0]]
+
+
+def _predict_seconds(network: torch.nn.Module, examples: Examples, device: torch.device) -> float:
+    clock = clock_of(device)
     predict_logits(network, examples.signals)
-    return (time.thread_time() - started) / len(examples)
+    return clock.seconds() / len(examples)
 
 
 @lru_cache(maxsize=256)

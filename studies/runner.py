@@ -1,4 +1,4 @@
-"""Running a design: in which order its runs are given to workers, what is written down, and what happens on a failure."""
+"""Running a design: in which order its runs are given to workers, what is written down, and what a failure does."""
 
 import json
 import signal
@@ -190,14 +190,16 @@ class _Study:
 
     def _start_ready(self) -> None:
         """Start what waits for nothing, as far as there is room."""
-        room = max(1, self.workplace.capacity()) - len(self.running)
+        room = max(1, self.workplace.capacity()) - sum(self.workplace.share(job.spec) for job in self.running.values())
         for job in list(self.waiting.values()):
-            if room <= 0:
+            if room <= 1e-9:
                 return
             if job.start_from in self.unfinished or job.key in self.elsewhere:
                 continue
             if job.start_from in self.broken:
                 self._fail(job, f"its pre-training {job.start_from} failed")
+                continue
+            if self.running and self.workplace.share(job.spec) > room + 1e-9:
                 continue
             claim = self.store.claim(job.key, job.spec.canonical(), self.owner)
             if claim is Claim.DONE:
@@ -205,7 +207,7 @@ class _Study:
             elif claim is Claim.OURS:
                 del self.waiting[job.key]
                 self._submit(job)
-                room -= 1
+                room -= self.workplace.share(job.spec)
 
     def _submit(self, job: Job) -> None:
         if job.start_from is not None and not job.start_digest:
@@ -222,7 +224,7 @@ class _Study:
         self.progress.running = len(self.running)
         try:
             result = future.result()
-        except Exception as error:  # noqa: BLE001  whatever a run raises is written down and does not stop the others
+        except Exception as error:  # whatever a run raises is written down and does not stop the others
             if reason := self.workplace.lost():  # it is not the run's fault
                 raise WorkersGoneError(reason) from error
             self._failed_once(job, _KILLED if isinstance(error, BrokenExecutor) else f"{type(error).__name__}: {error}")
@@ -294,7 +296,7 @@ def _interrupts_deferred() -> Iterator[Callable[[], bool]]:
 
 
 def write_log(folder: Path, record: RunRecord) -> None:
-    """Write a run's trajectory on its validation records as JSON lines, one file a run, for any tool that plots them."""
+    """Write a run's trajectory on its validation records as JSON lines, a file a run, for any tool that plots them."""
     facts = {name: record.row[name] for name in ("task", "arch", "strategy", "upstream", "n_records", "replicate")}
     lines = [json.dumps({"run": record.key, **facts})]
     lines += [json.dumps({"run": record.key, **validation}) for validation in record.details["validations"]]

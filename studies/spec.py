@@ -11,6 +11,9 @@ from engine.recipes import Recipe, Strategy, find_recipe
 from engine.splits import stable_seed
 from models.registry import find_network
 
+STARTING_FROM_UPSTREAM = ("fine-tune", "frozen")
+FROZEN = ("frozen", "random-frozen")
+
 
 @dataclass(frozen=True)
 class RunSpec:

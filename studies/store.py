@@ -2,7 +2,7 @@
 
 A run is written in one transaction after it ends; a killed study loses the runs in flight and nothing else. Several
 runners on one machine may share a store: each run is claimed before it is started (``claim``). A store is for one
-machine, because its write-ahead log lies in shared memory; stores of several machines are brought together by ``merge``.
+machine, because its write-ahead log lies in shared memory; ``merge`` brings the stores of several machines together.
 """
 
 import json
@@ -201,7 +201,8 @@ class Store:
             running = counts.setdefault(where, {})
             running["running"] = running.get("running", 0) + 1
         ordered = sorted(counts.items(), key=lambda item: tuple(value or "" for value in item[0][:4]) + item[0][4:])
-        return [CellCount(*where, **{"done": 0, "running": 0, "failed": 0, **kinds}) for where, kinds in ordered]
+        kinds = ("done", "running", "failed")
+        return [CellCount(*where, *(count.get(kind, 0) for kind in kinds)) for where, count in ordered]
 
     def claim(self, key: str, spec: Mapping[str, Any], owner: Owner) -> Claim:
         """Say that ``owner`` starts this run now, unless it is finished or in the hands of a runner that is alive."""
@@ -242,7 +243,8 @@ class Store:
     def pretrainings(self) -> list[str]:
         """Return the keys of the runs whose network others start from."""
         with self._named_errors():
-            return [k for (k,) in self._connection.execute("SELECT key FROM runs WHERE role = 'pretraining' ORDER BY key")]
+            found = self._connection.execute("SELECT key FROM runs WHERE role = 'pretraining' ORDER BY key")
+            return [key for (key,) in found]
 
     def merge(self, other: "Store", keys: Sequence[str]) -> None:
         """Copy runs and their probabilities from another store, all of them in one transaction."""

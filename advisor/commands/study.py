@@ -11,7 +11,8 @@ import typer
 from advisor.commands import study_results
 
 if TYPE_CHECKING:
-    from advisor.failures import Failure
+    import torch
+
     from engine.corpus import Corpus
     from studies.design import Design
     from studies.executors import Workplace
@@ -37,7 +38,9 @@ DataOption = Annotated[
     list[str] | None,
     typer.Option("--data", metavar="CORPUS=DIR", help="Directory that a corpus is prepared from, if need be."),
 ]
-WorkersOption = Annotated[int | None, typer.Option(min=1, help="Runs at a time. [default: one a processor or GPU]")]
+WorkersOption = Annotated[
+    int | None, typer.Option(min=1, help="Runs at a time. [default: one a processor, on a GPU what a probe finds]")
+]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 
 
@@ -56,6 +59,7 @@ def plan(
     from collections import Counter
 
     from advisor.failures import ExitCode, Failure
+    from studies.probe import Workload
     from studies.runner import cell_of
     from studies.spec import find_keys
     from studies.store import Store, StoreError
@@ -78,7 +82,7 @@ def plan(
     typer.echo("\n".join(lines))
     typer.echo(f"{len(specs) - len(missing)} of {len(specs)} runs done")
     if missing:
-        typer.echo(_forecast(missing, opened, workers, device if probe else None, gpu_cost))
+        typer.echo(_forecast(missing, Workload(opened), workers, _choose(device) if probe else None, gpu_cost))
 
 
 @app.command(epilog="Example: ecgadvise study run studies/designs/smoke.toml --store smoke.db --workers 2")
@@ -89,7 +93,9 @@ def run(
     data: DataOption = None,
     workers: WorkersOption = None,
     device: DeviceOption = "auto",
-    executor: Annotated[Where, typer.Option(help="local: worker processes here. dask: a running cluster.")] = Where.LOCAL,
+    executor: Annotated[
+        Where, typer.Option(help="local: worker processes here. dask: a running cluster.")
+    ] = Where.LOCAL,
     scheduler: Annotated[str | None, typer.Option(help="The Dask scheduler, as tcp://host:8786.")] = None,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first run that fails.")] = False,
     log_dir: Annotated[
@@ -122,10 +128,11 @@ def run(
         results = Store(path)
         results.check()
         folder = next(iter(opened.values())).root.parent
-        with _workplace(scheduler, workers, device) as workplace, shown() as report:
+        load, place = Workload(opened), _choose(device)
+        with _workplace(scheduler, workers, place, specs, load) as workplace, shown() as report:
             progress = run_study(
                 specs, results, folder, data_hashes, workplace, report,
-                fail_fast=fail_fast, log_dir=log_dir, work=Workload(opened).gflop, device=device,
+                fail_fast=fail_fast, log_dir=log_dir, work=load.gflop, device=device if scheduler or ":" in device else place.type,
             )  # fmt: skip
         results.close()
     except (MissingCheckpointError, CorpusError) as error:
@@ -188,48 +195,54 @@ def _directories(pairs: list[str]) -> dict[str, Path]:
     return {corpus: Path(directory) for corpus, _, directory in (pair.partition("=") for pair in pairs)}
 
 
-def _workplace(scheduler: str | None, workers: int | None, device: str) -> "AbstractContextManager[Workplace]":
-    from studies.executors import dask_workplace, local_workplace
+def _workplace(
+    scheduler: str | None, workers: int | None, device: "torch.device", specs: "list[RunSpec]", load: "Workload"
+) -> "AbstractContextManager[Workplace]":
+    from studies.executors import dask_workplace, default_workers, gpu_workplace, local_workplace
+    from studies.probe import runs_at_once
 
     if scheduler is not None:
         return dask_workplace(scheduler)
-    gpus = _gpus(device)
-    return local_workplace(workers or _default_workers(gpus), gpus)
+    if device.type == "cpu":
+        return local_workplace(workers or default_workers())
+    return gpu_workplace(_gpus(device), runs_at_once(specs, load, device, workers))
 
 
-def _gpus(device: str) -> list[str]:
-    """Return the GPUs that worker processes share, [] for the processor."""
+def _choose(device: str) -> "torch.device":
+    from advisor.failures import ExitCode, Failure
+    from engine.devices import DeviceError, choose_device
+
+    try:
+        return choose_device(device)
+    except DeviceError as error:
+        raise Failure(str(error), ExitCode.USAGE) from None
+
+
+def _gpus(device: "torch.device") -> "list[torch.device]":
+    """Return the GPUs that are used: the one that was named, else all."""
     import torch
 
-    from advisor.failures import ExitCode, Failure
-
-    n_gpus = torch.cuda.device_count() if device != "cpu" else 0
-    if device.startswith("cuda") and not n_gpus:
-        raise Failure("there is no CUDA device here; --device cpu uses the processor", ExitCode.USAGE)
-    return [str(k) for k in range(n_gpus)]
-
-
-def _default_workers(gpus: list[str]) -> int:
-    from studies.executors import default_workers
-
-    return len(gpus) or default_workers()
+    if device.index:
+        return [device]
+    return [torch.device("cuda", k) for k in range(torch.cuda.device_count())]
 
 
 def _forecast(
-    specs: "list[RunSpec]", opened: "dict[str, Corpus]", workers: int | None, device: str | None, price: float | None
+    specs: "list[RunSpec]", load: "Workload", workers: int | None, device: "torch.device | None", price: float | None
 ) -> str:
     """Say what the runs cost: arithmetic, and with a device the time that a probe of each network predicts there."""
     from advisor.study_progress import in_words
-    from studies.probe import Workload, measure_speed
+    from studies.executors import default_workers
+    from studies.probe import measure_speed
 
-    load = Workload(opened)
     left = f"left: {len(specs):,} runs, {sum(map(load.gflop, specs)):,.0f} GFLOP"
     if device is None:
         return left
     kinds = dict.fromkeys((spec.arch, spec.recipe, *load.signal(spec)) for spec in specs)
     speeds = {kind: measure_speed(*kind, device=device) for kind in kinds}
     seconds = sum(speeds[spec.arch, spec.recipe, *load.signal(spec)].seconds(load.passes(spec)) for spec in specs)
-    at_a_time = workers or _default_workers(_gpus(device))
-    hours = seconds / 3600 / at_a_time
+    side_by_side = (workers or default_workers()) if device.type == "cpu" else len(_gpus(device))
+    hours = seconds / 3600 / side_by_side
     cost = "" if price is None else f", {price * hours:,.2f} at {price:g} an hour"
-    return f"{left}, about {in_words(3600 * hours)} on this machine, {at_a_time} at a time{cost}"
+    where = f"{side_by_side} at a time" if device.type == "cpu" else f"on {side_by_side} GPU, one run at a time on each"
+    return f"{left}, about {in_words(3600 * hours)} on this machine, {where}{cost}"

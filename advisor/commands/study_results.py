@@ -25,7 +25,9 @@ def status(store: StoreFile) -> None:
     for cell in cells:
         counts = f"{cell.done} done, {cell.running} running, {cell.failed} failed"
         start = f"from {cell.upstream}" if cell.upstream else ""
-        typer.echo(f"{cell.task:24} {cell.arch:16} {cell.strategy:13} n = {cell.n_records:<6} {counts} {start}".rstrip())
+        typer.echo(
+            f"{cell.task:24} {cell.arch:16} {cell.strategy:13} n = {cell.n_records:<6} {counts} {start}".rstrip()
+        )
     for key, error_text in failures:
         typer.echo(f"failed: {key}: {error_text}")
     done, running = sum(cell.done for cell in cells), sum(cell.running for cell in cells)
@@ -54,7 +56,9 @@ def tuning(store: StoreFile) -> None:
         raise Failure(f"{store} holds no tuning: no run has a learning rate of its own", ExitCode.DATA)
     for (task, arch, strategy, upstream, rate), values in scores.items():
         start = f"from {upstream}" if upstream else ""
-        words = f"{task:24} {arch:16} {strategy:13} rate {rate:<6} validation AUROC {mean(values):.4f}, {len(values)} runs"
+        words = (
+            f"{task:24} {arch:16} {strategy:13} rate {rate:<6} validation AUROC {mean(values):.4f}, {len(values)} runs"
+        )
         typer.echo(f"{words} {start}".rstrip())
 
 

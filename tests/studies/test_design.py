@@ -245,7 +245,9 @@ def test_grids_share_what_is_said_once_and_the_same_run_in_two_is_one(tmp_path: 
     assert design.data == {"ptb-xl": Path("downloads/ptb-xl")}
     assert design.tasks == ("ptb-xl/superclass", "ptb-xl/non-diagnostic", "ptb-xl/rhythm", "ptb-xl/all")
     specs = expand(design, {"ptb-xl": corpus})
-    assert len(specs) == len(set(specs)) == 2 + 4 + 2 * (4 + 2 + 1)  # pre-trainings, tuning, and two replicates of either grid
+    assert (
+        len(specs) == len(set(specs)) == 2 + 4 + 2 * (4 + 2 + 1)
+    )  # pre-trainings, tuning, and two replicates of either grid
     one = [s for s in specs if s.task == "ptb-xl/superclass" and s.n_records == 40 and s.replicate == 1]
     assert {(s.strategy, s.upstream) for s in one} == {
         ("scratch", None), ("fine-tune", "ptb-xl/non-diagnostic"), ("fine-tune", "ptb-xl/all")
@@ -257,7 +259,9 @@ def test_grids_share_what_is_said_once_and_the_same_run_in_two_is_one(tmp_path: 
 def test_tuning_draws_other_subsets_than_the_evidence_and_both_arms_get_the_same_budget(tmp_path: Path, corpus: Corpus):
     specs = expand(read_design(write(tmp_path, GRIDS)), {"ptb-xl": corpus})
     tuning = [spec for spec in specs if spec.learning_rate is not None]
-    assert {(s.strategy, s.learning_rate) for s in tuning} == {(a, r) for a in ("scratch", "fine-tune") for r in (0.01, 0.1)}
+    assert {(s.strategy, s.learning_rate) for s in tuning} == {
+        (a, r) for a in ("scratch", "fine-tune") for r in (0.01, 0.1)
+    }
     assert not {spec.seed for spec in tuning} & {spec.seed for spec in specs if spec.learning_rate is None}
 
 
@@ -275,7 +279,9 @@ def test_tuning_draws_other_subsets_than_the_evidence_and_both_arms_get_the_same
         (('archs = ["gru-w4"]', ""), "tuning: missing key 'archs'; grid 1: missing key 'archs'; grid 2"),
     ],
 )
-def test_a_malformed_grid_is_refused_with_its_number_and_the_reason(tmp_path: Path, change: tuple[str, str], reason: str):
+def test_a_malformed_grid_is_refused_with_its_number_and_the_reason(
+    tmp_path: Path, change: tuple[str, str], reason: str
+):
     assert change[0] in GRIDS
     with pytest.raises(DesignError, match=reason):
         read_design(write(tmp_path, GRIDS.replace(*change)))
@@ -301,7 +307,9 @@ def test_records_without_a_publishers_fold_get_ten_by_patient(corpus: Corpus, mo
         inside, outside = (set(task.patients[side].tolist()) for side in (task.folds == fold, task.folds != fold))
         assert not inside & outside
     by_row = dict(zip(task.rows.tolist(), task.folds.tolist(), strict=True))
-    assert all(by_row.get(row, fold) == fold for row, fold in zip(other.rows.tolist(), other.folds.tolist(), strict=True))
+    assert all(
+        by_row.get(row, fold) == fold for row, fold in zip(other.rows.tolist(), other.folds.tolist(), strict=True)
+    )
 
 
 def test_leads_that_do_not_match_are_named(design: Design, corpus: Corpus, monkeypatch):
@@ -309,7 +317,9 @@ def test_leads_that_do_not_match_are_named(design: Design, corpus: Corpus, monke
         expand(changed(design, leads=("VX",)), {"ptb-xl": corpus})
     other = copy(corpus)
     other.leads = ("I",)
-    with pytest.raises(DesignError, match="ptb-xl/superclass has leads I II .* upstream one-lead/all others: name those"):
+    with pytest.raises(
+        DesignError, match=r"ptb-xl/superclass has leads I II .* upstream one-lead/all others: name those"
+    ):
         expand(changed(design, upstreams=("one-lead/all",)), {"ptb-xl": corpus, "one-lead": other})
     assert expand(changed(design, upstreams=("one-lead/all",), leads=("I",)), {"ptb-xl": corpus, "one-lead": other})
 
@@ -319,7 +329,9 @@ def test_validation_folds_that_share_a_patient_with_training_are_refused(design:
     patients[np.flatnonzero(corpus.folds == 9)[0]] = patients[np.flatnonzero(corpus.folds == 5)[0]]
     monkeypatch.setattr(corpus, "patients", patients)
     assert expand(design, {"ptb-xl": corpus})
-    with pytest.raises(DesignError, match="1 patients of ptb-xl/superclass are in both pool_folds and validation_folds"):
+    with pytest.raises(
+        DesignError, match="1 patients of ptb-xl/superclass are in both pool_folds and validation_folds"
+    ):
         expand(changed(design, validation_folds=(9,)), {"ptb-xl": corpus})
 
 

@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from engine.corpus import Corpus
-from studies import execution, runner
+from studies import runner
 from studies.checkpoints import MissingCheckpointError
 from studies.design import Design, Grid
 from studies.execution import BOOTSTRAP_RESAMPLES, Job, Outcome, training_rows
 from studies.executors import Workplace, local_workplace
 from studies.expansion import expand, hash_tasks
-from studies.runner import FailedFastError, WorkersGoneError, run_study
+from studies.runner import run_study
 from studies.spec import RunSpec
 from studies.store import Store
 
