@@ -12,9 +12,13 @@ import torch
 
 from engine.corpus import Corpus
 from studies import runner
-from studies.design import Design, RunSpec, expand, hash_tasks
-from studies.executors import local_executor
-from studies.runner import MissingCheckpointError, run_study
+from studies.checkpoints import MissingCheckpointError
+from studies.design import Design, Grid
+from studies.execution import BOOTSTRAP_RESAMPLES, Job, Outcome, training_rows
+from studies.executors import Workplace, local_workplace
+from studies.expansion import expand, hash_tasks
+from studies.runner import run_study
+from studies.spec import RunSpec
 from studies.store import Store
 
 
@@ -32,11 +36,11 @@ class Inline(Executor):
 
 @pytest.fixture
 def specs(corpus: Corpus) -> list[RunSpec]:
-    design = Design(
-        "tiny", ("ptb-xl/superclass",), ("resnet1d18-w2",), ("scratch", "fine-tune"), (20, 30), 2, "tuned",
-        (5, 6, 7, 8, 9), (10,), "ptb-xl/non-diagnostic", (1, 2, 3, 4),
+    grid = Grid(
+        ("ptb-xl/superclass",), ("resnet1d18-w2",), ("scratch", "fine-tune"), (20, 30), 2, "tuned",
+        (5, 6, 7, 8, 9), (10,), ("ptb-xl/non-diagnostic",), (1, 2, 3, 4),
     )  # fmt: skip
-    return expand(design, {"ptb-xl": corpus})
+    return expand(Design("tiny", (grid,)), {"ptb-xl": corpus})
 
 
 @pytest.fixture(autouse=True)
@@ -46,9 +50,11 @@ def short_trainings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RunSpec, "resolve_recipe", lambda self: replace(resolve(self), max_epochs=2, min_epochs=1))
 
 
-def run(specs: list[RunSpec], store: Store, corpus: Corpus, executor: Executor | None = None) -> runner.Progress:
+def run(
+    specs: list[RunSpec], store: Store, corpus: Corpus, workplace: Workplace | None = None, **options
+) -> runner.Progress:
     hashes = hash_tasks(specs, {"ptb-xl": corpus})
-    return run_study(specs, store, corpus.root.parent, hashes, executor or Inline(), workers=2)
+    return run_study(specs, store, corpus.root.parent, hashes, workplace or Workplace(Inline(), lambda: 2), **options)
 
 
 def results(store: Store) -> dict[str, tuple]:
@@ -77,13 +83,13 @@ def test_a_stopped_study_goes_on_to_the_same_results(specs, corpus: Corpus, tmp_
 def test_arms_are_paired_and_test_records_are_never_trained_on(specs, corpus: Corpus):
     task = corpus.task("superclass")
     for spec in specs[1:]:
-        training, validation = runner._training_rows(task, spec, spec.resolve_recipe())
+        training, validation = training_rows(task, spec, spec.resolve_recipe())
         assert len(training) + len(validation) == spec.n_records
         assert not set(task.patients[training]) & set(task.patients[validation])
         assert set(task.folds[np.r_[training, validation]]) <= set(spec.pool_folds)
     scratch, tuned = specs[1], specs[2]
     assert {scratch.strategy, tuned.strategy} == {"scratch", "fine-tune"}
-    for one, other in zip(*(runner._training_rows(task, s, s.resolve_recipe()) for s in (scratch, tuned)), strict=True):
+    for one, other in zip(*(training_rows(task, s, s.resolve_recipe()) for s in (scratch, tuned)), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
@@ -95,7 +101,7 @@ def test_a_run_record_says_what_was_done(specs, corpus: Corpus, tmp_path: Path):
     assert record.row["records_seen"] == 2 * (30 - round(0.2 * 30)) or record.row["records_seen"] < 60
     assert record.details["test_records"] == n_test
     assert store.probabilities(record.key).shape == (n_test, 5)
-    assert len(record.details["bootstrap"]) == runner.BOOTSTRAP_RESAMPLES
+    assert len(record.details["bootstrap"]) == BOOTSTRAP_RESAMPLES
     assert record.row["gflop"] > 0
     assert record.details["source"]["licence"] == "CC BY 4.0"
     assert [v["epoch"] for v in record.details["validations"]] == [1, 2]
@@ -106,7 +112,7 @@ def test_a_failed_pretraining_fails_what_starts_from_it_and_nothing_else(
 ):
     execute = runner.execute
 
-    def fails(job: runner.Job) -> runner.Outcome:
+    def fails(job: Job) -> Outcome:
         if job.role == "pretraining":
             raise RuntimeError("out of luck")
         return execute(job)
@@ -147,7 +153,7 @@ def test_worker_processes_give_what_this_process_gives(specs, corpus: Corpus, tm
     few = [spec for spec in specs if spec.strategy == "scratch" and spec.n_records == 20 and spec.replicate == 0]
     few = [spec for spec in few if spec.task == "ptb-xl/superclass"]
     run(few, here, corpus)
-    with local_executor(1) as executor:
-        run(few, there, corpus, executor)
+    with local_workplace(1) as workplace:
+        run(few, there, corpus, workplace)
     assert results(here) == results(there)
     assert sqlite3.connect(tmp_path / "there.db").execute("PRAGMA integrity_check").fetchone() == ("ok",)
