@@ -16,7 +16,7 @@ from advisor.failures import ExitCode, Interrupted
 
 # In the order of ``ecgadvise --help``. Each is a module of advisor.commands with an ``app`` of its own commands or with
 # a function of its name and an EXAMPLE.
-COMMANDS = ("recommend", "train", "backtest", "study", "curves", "data")
+COMMANDS = ("recommend", "train", "backtest", "study", "curves", "data", "doctor")
 
 
 def build_app(only: str | None = None) -> typer.Typer:
@@ -59,7 +59,7 @@ def main() -> None:
     """Run the command line and exit with an ExitCode. An error of ours, a defect, ends in a traceback."""
     named = sys.argv[1] if sys.argv[1:] and sys.argv[1] in COMMANDS else None
     try:
-        code = build_app(named)(standalone_mode=False)
+        code = build_app(named)(prog_name="ecgadvise", standalone_mode=False)
     except Interrupted as stop:
         typer.echo(f"interrupted; {stop.message}", err=True)
         sys.exit(ExitCode.INTERRUPTED)
