@@ -146,11 +146,13 @@ def _figure(value: object) -> float | None:
 
 def _limits(answer: Recommendation) -> tuple[str, ...]:
     curve = answer.curve
-    n_tasks = len(curve.tasks or (curve.task,))
-    tasks = f"{n_tasks} tasks were" if n_tasks > 1 else "One task was"
+    tasks = curve.tasks or (curve.task,)
+    corpora = ", ".join(sorted({task.split("/")[0] for task in tasks}))
+    n_tasks = f"{len(tasks)} tasks of {corpora} were" if len(tasks) > 1 else f"One task of {corpora} was"
     low, high = min(curve.sizes), max(curve.sizes)
     return (
-        f"{tasks} measured, from {low:,} to {high:,} records; beyond {REACH:g} times that the answer is refused.",
+        f"{n_tasks} measured, from {low:,} to {high:,} records; beyond {REACH:g} times that the answer is refused.",
+        "Other hospitals, devices, patients and labels may differ from these by more than any band says.",
         "Scores, gain and target are of the expected score of a training; a single run scatters about it.",
         "Both arms follow one recipe; better tuning of either, another network or another pre-training may differ.",
         "The curves are power laws fitted to the runs above; real curves may have another form.",

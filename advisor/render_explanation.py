@@ -14,8 +14,8 @@ _POLICIES = {
     "advice": "this advice",
     "always_fine_tune": "always fine-tuning",
     "always_scratch": "always from scratch",
-    "below_5000": "fine-tuning below 5,000 records",
-    "last_value": "the arm that was ahead",
+    "below_5000": "fine-tuning below 5,000",
+    "last_value": "the arm last ahead",
 }
 _BANDS = {"scratch": "from scratch", "fine_tune": "fine-tuned", "gain": "gain"}
 
@@ -83,11 +83,12 @@ def _backtest(explanation: Explanation) -> Iterator[RenderableType]:
     if found is None:
         yield f"Not measured: {explanation.no_backtest}."
         return
-    yield f"Asked about {found.cells} held-out cells of {found.tasks} tasks (ecgadvise backtest):"
+    tasks = f"{found.tasks} task{'s' * (found.tasks != 1)}"
+    yield f"Asked about {found.cells} held-out cells of {tasks} (ecgadvise backtest):"
     table = plain_table()
     for policy, words in _POLICIES.items():
         if (regret := found.regret.get(policy)) is not None:
-            table.add_row(f"score lost by {words}", f"{regret:.4f}")
+            table.add_row(f"score lost to the better arm by {words}", f"{regret:.4f}")
     for name, words in _BANDS.items():
         if (coverage := found.coverage.get(name)) is not None:
             table.add_row(f"90 % bands that held: {words}", f"{coverage:.0%}")

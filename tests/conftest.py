@@ -1,11 +1,17 @@
-"""Synthetic evidence with known truth, and a small PTB-XL tree with known labels."""
+"""Synthetic evidence with known truth, a small PTB-XL tree with known labels, and the command line in this process."""
 
+import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
+from typing import NamedTuple
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 
+from advisor.cli import main
 from engine.corpus import Corpus
 from studies.evidence import collect
 from studies.store import COLUMNS, RunRecord, Store
@@ -136,3 +142,35 @@ def corpus(tmp_path_factory: pytest.TempPathFactory, ptbxl_tree: Path) -> Corpus
     from engine.sources.ptbxl import PtbXl
 
     return prepare(PtbXl(ptbxl_tree), tmp_path_factory.mktemp("corpora") / "ptb-xl")[0]
+
+
+class Ended(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Terminal(StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def call_command(*arguments: object, terminal: bool = False) -> Ended:
+    out, err = Terminal() if terminal else StringIO(), StringIO()
+    words = ["ecgadvise", *map(str, arguments)]
+    with patch.object(sys, "argv", words), redirect_stdout(out), redirect_stderr(err):
+        try:
+            main()
+        except SystemExit as ended:
+            return Ended(int(ended.code or 0), out.getvalue(), err.getvalue())
+    raise AssertionError("main() returned")
+
+
+@pytest.fixture(scope="session")
+def command() -> Callable[..., Ended]:
+    """Call ``ecgadvise`` with arguments; ``terminal=True`` makes stdout one."""
+    return call_command
