@@ -10,6 +10,7 @@ from engine.sources.detect import open_source, source_names
 from engine.sources.synthetic import NAME as SYNTHETIC
 from engine.sources.synthetic import prepared_synthetic
 from studies.design import Design
+from studies.tasks import parse_task
 
 PAPER_SUFFIX = "-paper"
 
@@ -27,7 +28,7 @@ def open_corpora(
     The made-up corpus ``synthetic`` is made. A corpus whose name ends in ``-paper`` is prepared as Nguyen and Do (2025)
     published it. Raises CorpusError for one that is damaged or cannot be prepared.
     """
-    names = dict.fromkeys(task.partition("/")[0] for task in design.tasks)
+    names = dict.fromkeys(parse_task(task).source for task in design.tasks)
     absent = {name: None for name in names if name != SYNTHETIC and not (folder / name).is_dir()}
     missing = {name: _missing(name, design, folder) for name in absent}
     if not any(name not in design.data or not design.data[name].is_dir() for name in absent):

@@ -13,8 +13,8 @@
     recipe = "tuned"
 
 Optional: ``upstream_test_folds`` (what a pre-training is tested on, where not ``test_folds``), ``validation_folds`` (a
-part of the pool that validates, instead of a share of every subset), ``leads`` (those that are used),
-``learning_rates`` (every run once with each), ``first_replicate``.
+part of the pool that validates, instead of a share of every subset), ``learning_rates`` (every run once with each),
+``first_replicate``. A task that ends in ``@I+II`` uses these leads alone.
 
 Folds are the publisher's. A corpus that has none gets ten, whole patients in each (``engine.splits.make_folds``).
 
@@ -45,6 +45,7 @@ from typing import Any, get_args
 
 from engine.recipes import Strategy
 from studies.spec import STARTING_FROM_UPSTREAM
+from studies.tasks import parse_task
 
 _FIRST_TUNING_REPLICATE = 100
 
@@ -74,7 +75,6 @@ class Grid:
     upstream_test_folds: tuple[int, ...] = ()
     validation_folds: tuple[int, ...] = ()
     learning_rates: tuple[float | None, ...] = (None,)
-    leads: tuple[str, ...] = ()
     first_replicate: int = 0
 
 
@@ -104,11 +104,11 @@ class Design:
 _LISTS: Mapping[str, type | tuple[type, ...]] = {
     "tasks": str, "archs": str, "strategies": str, "sizes": (int, str), "pool_folds": int, "test_folds": int,
     "upstreams": str, "upstream_folds": int, "upstream_test_folds": int, "validation_folds": int,
-    "learning_rates": (int, float), "leads": str,
+    "learning_rates": (int, float),
 }  # fmt: skip
 _SCALARS: Mapping[str, type] = {"replicates": int, "recipe": str, "upstream": str, "first_replicate": int}
 _OPTIONAL = {
-    "upstream", "upstreams", "upstream_folds", "upstream_test_folds", "validation_folds", "learning_rates", "leads",
+    "upstream", "upstreams", "upstream_folds", "upstream_test_folds", "validation_folds", "learning_rates",
     "first_replicate",
 }  # fmt: skip
 _TABLES = ("grid", "tuning", "data")
@@ -234,8 +234,10 @@ def _fold_problems(table: Mapping[str, Any]) -> list[str]:
         problems.append(f"validation_folds must lie in pool_folds, unlike fold {_listed(outside)}")
     elif "validation_folds" in folds and folds["validation_folds"] == folds["pool_folds"]:
         problems.append("validation_folds leaves no fold of pool_folds to train on")
-    upstream_sources = {name.partition("/")[0] for name in [*table.get("upstreams", ()), table.get("upstream", "")]}
-    if upstream_sources & {name.partition("/")[0] for name in table["tasks"]}:  # one corpus: its folds must be apart
+    upstreams = [*table.get("upstreams", ()), table.get("upstream", "")]
+    if {parse_task(name).source for name in upstreams} & {
+        parse_task(name).source for name in table["tasks"]
+    }:  # one corpus: its folds must be apart
         sides = [("pool_folds", "test_folds"), ("upstream_folds", "test_folds"), ("upstream_folds", "pool_folds")]
     else:
         sides = [("pool_folds", "test_folds")]

@@ -31,9 +31,9 @@ from engine.training import Examples, Training, predict_logits, predict_probabil
 from engine.transfer import Shape, starting_point
 from models.registry import find_network, forward_gflop
 from studies.checkpoints import read_files, received
-from studies.expansion import open_task, pick_leads
 from studies.spec import FROZEN, RunSpec
 from studies.store import RunRecord
+from studies.tasks import open_task, parse_task, pick_leads
 
 BOOTSTRAP_RESAMPLES = 400
 _one_at_a_time = threading.Lock()
@@ -95,7 +95,7 @@ def execute(job: Job) -> Outcome | NetworkWanted:
 def _run(job: Job, device: torch.device) -> Outcome | NetworkWanted:
     spec, recipe = job.spec, job.spec.resolve_recipe()
     corpus, task = _open(job)
-    leads = pick_leads(corpus, spec.leads)
+    leads = pick_leads(corpus, spec.task)
     checkpoint = None
     if job.start_from is not None:
         checkpoint = received(job.checkpoints, job.start_from, job.start_digest, job.sent)
@@ -106,7 +106,7 @@ def _run(job: Job, device: torch.device) -> Outcome | NetworkWanted:
 
     def signals(rows: NDArray[np.int64]) -> NDArray[np.float32]:
         drawn = corpus.signals[task.rows[rows]]
-        return np.ascontiguousarray(drawn[:, leads]) if spec.leads else drawn
+        return np.ascontiguousarray(drawn[:, leads]) if parse_task(spec.task).leads else drawn
 
     shape = Shape(tuple(corpus.leads[k] for k in leads), corpus.fs, corpus.signals.shape[2], len(task.classes))
     start = starting_point(spec.strategy, spec.arch, shape, spec.seed, checkpoint)
@@ -169,17 +169,17 @@ def now() -> str:
 
 
 def _open(job: Job) -> tuple[Corpus, TaskData]:
-    source, _, name = job.spec.task.partition("/")
+    source, name, _ = parse_task(job.spec.task)
     folder = job.corpora if (job.corpora / source).is_dir() else default_corpora()
-    corpus, task = _open_task(folder, source, name)
+    corpus, task = _open_task(folder / source, job.spec.task)
     if corpus.task_hash(name) != job.data_hash:
         raise CorpusError(f"{corpus.root} holds other records than the study's; prepare the same ones on every machine")
     return corpus, task
 
 
 @lru_cache(maxsize=4)
-def _open_task(corpora: Path, source: str, name: str) -> tuple[Corpus, TaskData]:
-    corpus = Corpus(corpora / source)
+def _open_task(root: Path, name: str) -> tuple[Corpus, TaskData]:
+    corpus = Corpus(root)
     return corpus, open_task(corpus, name)
 
 
@@ -193,7 +193,7 @@ def _record(
     job: Job, recipe: Recipe, corpus: Corpus, task: TaskData, result: Training, scores: Evaluation, gflop: float,
     device: torch.device,
 ) -> RunRecord:  # fmt: skip
-    spec, name = job.spec, job.spec.task.partition("/")[2]
+    spec, name = job.spec, parse_task(job.spec.task).task
     row = {
         "key": job.key,
         "family": find_network(spec.arch).family,

@@ -168,8 +168,10 @@ def dask_workplace(address: str) -> Iterator[Workplace]:
         from distributed import Client
     except ImportError:
         raise SchedulerError("Dask is not installed: pip install 'ecgadvise[cluster]'") from None
-    for name in ("distributed", "tornado"):  # what they log about a lost scheduler, we say in one sentence
-        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    # What Dask logs about a lost scheduler is said in one sentence. It gives each of its loggers a level of its own.
+    for name in ("tornado", *logging.root.manager.loggerDict):
+        if name.partition(".")[0] in ("distributed", "tornado"):
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     try:
         client: Any = Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:

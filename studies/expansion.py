@@ -8,10 +8,10 @@ from types import MappingProxyType
 
 from engine.corpus import Corpus, CorpusError, TaskData
 from engine.recipes import UnknownRecipeError, find_recipe
-from engine.splits import make_folds
 from models.registry import UnknownNetworkError, find_network
 from studies.design import Design, DesignError, Grid, MissingDataError
 from studies.spec import STARTING_FROM_UPSTREAM, RunSpec
+from studies.tasks import hash_task, open_task, parse_task, pick_leads
 
 _NONE_MISSING: Mapping[str, str] = MappingProxyType({})
 
@@ -40,23 +40,7 @@ def expand(design: Design, corpora: Mapping[str, Corpus], missing: Mapping[str, 
 
 def hash_tasks(specs: Iterable[RunSpec], corpora: Mapping[str, Corpus]) -> dict[str, str]:
     """Return the data hash of every task that the runs use, as ``RunSpec.key`` takes them."""
-    parts = {task: task.partition("/") for task in {spec.task for spec in specs}}
-    return {task: corpora[source].task_hash(name) for task, (source, _, name) in parts.items()}
-
-
-def open_task(corpus: Corpus, name: str) -> TaskData:
-    """Return a corpus's task, ten folds made where the publisher gave none. Raises CorpusError for an unknown task."""
-    task = corpus.task(name)
-    if (corpus.folds >= 0).any():
-        return task
-    return replace(task, folds=make_folds(corpus.patients)[task.rows])
-
-
-def pick_leads(corpus: Corpus, leads: Sequence[str]) -> list[int]:
-    """Return the positions of the named leads in a corpus, all for (). Raises CorpusError naming a missing one."""
-    if missing := [lead for lead in leads if lead not in corpus.leads]:
-        raise CorpusError(f"corpus {corpus.name} has no lead {missing[0]!r}; it has {', '.join(corpus.leads)}")
-    return [corpus.leads.index(lead) for lead in leads or corpus.leads]
+    return {task: hash_task(corpora, task) for task in {spec.task for spec in specs}}
 
 
 class _View:
@@ -69,10 +53,15 @@ class _View:
 
     def corpus(self, task: str) -> Corpus:
         """Return the corpus of a task. Raises CorpusError when it is not prepared."""
-        source = task.partition("/")[0]
+        source = parse_task(task).source
         if source not in self.corpora:
             raise CorpusError(self.missing.get(source, f"task {task} needs the corpus {source}, which is not prepared"))
         return self.corpora[source]
+
+    def leads(self, task: str) -> tuple[str, ...]:
+        """Return the leads that a task uses. Raises CorpusError for one that its corpus lacks."""
+        corpus = self.corpus(task)
+        return tuple(corpus.leads[k] for k in pick_leads(corpus, task))
 
     def patients(self, task: str, folds: Sequence[int]) -> set[int]:
         """Return the patients of a task in the folds."""
@@ -80,7 +69,7 @@ class _View:
         return set(data.patients[data.in_folds(folds)].tolist())
 
     def _task(self, task: str) -> TaskData:
-        return open_task(self.corpus(task), task.partition("/")[2])
+        return open_task(self.corpus(task), task)
 
     def _n_records(self, task: str, folds: tuple[int, ...]) -> int:
         """Return the number of records of a task in the folds. Raises CorpusError where there are none."""
@@ -98,7 +87,7 @@ def _runs(grid: Grid, view: _View) -> Iterator[RunSpec]:
         for upstream in grid.upstreams if strategy in STARTING_FROM_UPSTREAM else (None,):
             spec = RunSpec(
                 task, arch, strategy, upstream, n_records, replicate, grid.recipe, grid.pool_folds, grid.test_folds,
-                validation_folds=grid.validation_folds, leads=grid.leads,
+                validation_folds=grid.validation_folds,
             )  # fmt: skip
             if upstream is not None:
                 spec = replace(
@@ -130,7 +119,7 @@ def _grid_problems(grid: Grid, view: _View) -> Iterator[str]:
     for task, folds in used:
         try:
             view.n_records(task, folds)
-            pick_leads(view.corpus(task), grid.leads)
+            view.leads(task)
         except CorpusError as error:
             yield str(error)
     yield from _size_problems(grid, view)
@@ -151,11 +140,11 @@ def _signal_problems(grid: Grid, view: _View) -> Iterator[str]:
     """Name the tasks whose signals the networks of an upstream cannot take."""
     for task, upstream in product(grid.tasks, grid.upstreams):
         try:
-            one, other = view.corpus(task), view.corpus(upstream)
+            one, other = view.leads(task), view.leads(upstream)
         except CorpusError:
             continue  # named already
-        if not grid.leads and one.leads != other.leads:
-            yield f"{task} has leads {' '.join(one.leads)}, its upstream {upstream} others: name those to use in leads"
+        if one != other:
+            yield f"{task} has leads {' '.join(one)}, its upstream {upstream} has {' '.join(other)}: choose some with @"
 
 
 def _shared_patients(grid: Grid, view: _View) -> Iterator[str]:
@@ -167,7 +156,7 @@ def _shared_patients(grid: Grid, view: _View) -> Iterator[str]:
             own["validation_folds"] = (task, grid.validation_folds)
         yield from _overlaps(task, own, view)
         for upstream in grid.upstreams:
-            if upstream.partition("/")[0] == task.partition("/")[0]:
+            if parse_task(upstream).source == parse_task(task).source:
                 sides = {"upstream_folds": (upstream, grid.upstream_folds)}
                 yield from _overlaps(task, own | sides, view)
     for upstream in grid.upstreams:

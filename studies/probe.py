@@ -11,8 +11,8 @@ from engine.devices import clock_of
 from engine.recipes import find_recipe
 from engine.training import Examples, predict_logits, train
 from models.registry import create_network, find_network, forward_gflop
-from studies.expansion import open_task
 from studies.spec import FROZEN, RunSpec
+from studies.tasks import open_task, parse_task, pick_leads
 
 _STEPS = 10
 _BACKWARD = 2  # a backward pass costs about two forward passes
@@ -68,8 +68,8 @@ class Workload:
         """Return the record passes of a run."""
         test = (spec.task, spec.test_folds)
         if test not in self._test_records:
-            source, _, name = spec.task.partition("/")
-            self._test_records[test] = len(open_task(self._corpora[source], name).in_folds(spec.test_folds))
+            corpus = self._corpora[parse_task(spec.task).source]
+            self._test_records[test] = len(open_task(corpus, spec.task).in_folds(spec.test_folds))
         return count_passes(spec, self._test_records[test])
 
     def gflop(self, spec: RunSpec) -> float:
@@ -78,8 +78,8 @@ class Workload:
 
     def signal(self, spec: RunSpec) -> tuple[int, int]:
         """Return the number of leads and of samples that a run's network takes."""
-        signals = self._corpora[spec.task.partition("/")[0]].signals
-        return len(spec.leads) or signals.shape[1], signals.shape[2]
+        corpus = self._corpora[parse_task(spec.task).source]
+        return len(pick_leads(corpus, spec.task)), corpus.signals.shape[2]
 
 
 def measure_speed(arch: str, recipe: str, n_leads: int, n_samples: int, device: torch.device) -> Speed:

@@ -22,7 +22,6 @@ class RunSpec:
     ``upstream`` names the task on whose ``upstream_folds`` the network was pre-trained, None for a network that starts
     from random weights; that pre-training is tested on ``upstream_test_folds``, where they are not ``test_folds``.
     Validation records are a share of n, or those of its records that lie in ``validation_folds``, where such are set.
-    ``leads`` are the leads that are used, () for all.
     """
 
     task: str
@@ -39,7 +38,6 @@ class RunSpec:
     learning_rate: float | None = None
     validation_folds: tuple[int, ...] = ()
     upstream_test_folds: tuple[int, ...] = ()
-    leads: tuple[str, ...] = ()
 
     @property
     def seed(self) -> int:

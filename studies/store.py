@@ -132,7 +132,8 @@ class Store:
         with self._named_errors():
             found = self._connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if found != "ok":
-            raise StoreError(f"study store {self.path} is damaged ({found}): {_DAMAGED.format(self.path)}")
+            words = " ".join(found.split())
+            raise StoreError(f"study store {self.path} is damaged ({words}): {_DAMAGED.format(self.path)}")
 
     def keys(self) -> set[str]:
         """Return the keys of the finished runs."""

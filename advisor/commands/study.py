@@ -132,7 +132,8 @@ def run(
         with _workplace(scheduler, workers, place, specs, load) as workplace, shown() as report:
             progress = run_study(
                 specs, results, folder, data_hashes, workplace, report,
-                fail_fast=fail_fast, log_dir=log_dir, work=load.gflop, device=device if scheduler or ":" in device else place.type,
+                fail_fast=fail_fast, log_dir=log_dir, work=load.gflop,
+                device=device if scheduler or ":" in device else place.type,
             )  # fmt: skip
         results.close()
     except (MissingCheckpointError, CorpusError) as error:

@@ -11,8 +11,9 @@ from engine.corpus import Corpus
 from engine.recipes import find_recipe
 from models.registry import find_network
 from studies.design import Design, DesignError, read_design
-from studies.expansion import expand, hash_tasks, open_task
+from studies.expansion import expand, hash_tasks
 from studies.spec import RunSpec, find_keys
+from studies.tasks import open_task
 
 DESIGN = """
 name = "tiny"
@@ -290,17 +291,17 @@ def test_a_malformed_grid_is_refused_with_its_number_and_the_reason(
 def test_optional_fields_give_keys_of_their_own_and_reach_the_pretraining(design: Design, corpus: Corpus):
     specs = expand(changed(design, archs=("gru-w4",), sizes=(40,)), {"ptb-xl": corpus})
     spec = specs[-1]
-    hashes = hash_tasks(specs, {"ptb-xl": corpus})
-    changes: list[dict] = [{"validation_folds": (9,)}, {"upstream_test_folds": (9,)}, {"leads": ("I",)}]
+    hashes = {**(known := hash_tasks(specs, {"ptb-xl": corpus})), "ptb-xl/superclass@I": known["ptb-xl/superclass"]}
+    changes: list[dict] = [{"validation_folds": (9,)}, {"upstream_test_folds": (9,)}, {"task": "ptb-xl/superclass@I"}]
     assert len({spec.key(hashes), *(replace(spec, **change).key(hashes) for change in changes)}) == 4
-    pretraining = replace(spec, validation_folds=(9,), upstream_test_folds=(9,), leads=("I",)).pretraining()
+    pretraining = replace(spec, validation_folds=(9,), upstream_test_folds=(9,)).pretraining()
     assert pretraining is not None
-    assert (pretraining.validation_folds, pretraining.test_folds, pretraining.leads) == ((), (9,), ("I",))
+    assert (pretraining.validation_folds, pretraining.test_folds) == ((), (9,))
 
 
 def test_records_without_a_publishers_fold_get_ten_by_patient(corpus: Corpus, monkeypatch):
     monkeypatch.setattr(corpus, "folds", np.full(len(corpus), -1))
-    task, other = open_task(corpus, "superclass"), open_task(corpus, "rhythm")
+    task, other = open_task(corpus, "ptb-xl/superclass"), open_task(corpus, "ptb-xl/rhythm")
     assert set(task.folds) == set(range(1, 11))
     for fold in range(1, 11):
         assert 15 <= (task.folds == fold).sum() <= 33
@@ -314,14 +315,15 @@ def test_records_without_a_publishers_fold_get_ten_by_patient(corpus: Corpus, mo
 
 def test_leads_that_do_not_match_are_named(design: Design, corpus: Corpus, monkeypatch):
     with pytest.raises(DesignError, match="no lead 'VX'; it has I, II"):
-        expand(changed(design, leads=("VX",)), {"ptb-xl": corpus})
+        expand(changed(design, tasks=("ptb-xl/superclass@VX",)), {"ptb-xl": corpus})
     other = copy(corpus)
     other.leads = ("I",)
     with pytest.raises(
-        DesignError, match=r"ptb-xl/superclass has leads I II .* upstream one-lead/all others: name those"
+        DesignError, match=r"ptb-xl/superclass has leads I II .* upstream one-lead/all has I: choose some"
     ):
         expand(changed(design, upstreams=("one-lead/all",)), {"ptb-xl": corpus, "one-lead": other})
-    assert expand(changed(design, upstreams=("one-lead/all",), leads=("I",)), {"ptb-xl": corpus, "one-lead": other})
+    matched = changed(design, tasks=("ptb-xl/superclass@I",), upstreams=("one-lead/all",))
+    assert expand(matched, {"ptb-xl": corpus, "one-lead": other})
 
 
 def test_validation_folds_that_share_a_patient_with_training_are_refused(design: Design, corpus: Corpus, monkeypatch):
