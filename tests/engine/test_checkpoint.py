@@ -147,7 +147,7 @@ def test_a_damaged_json_file_is_refused_by_name(saved, content):
     assert str(saved / "checkpoint.json") in refusal(saved)
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None])
+@pytest.mark.parametrize("version", [0, 3, "1", None])
 def test_another_schema_is_refused(saved, version):
     edit(saved, lambda document: document.update(schema_version=version))
     assert str(saved) in refusal(saved)
