@@ -9,13 +9,12 @@ import logging
 import os
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 import numpy as np
 import torch
@@ -23,10 +22,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from engine.checkpoint import CheckpointFacts, load_network
+from engine.directories import write_files
 from engine.evaluation import without_nan
 from engine.inference import session_errors
-from engine.model_card import Exported, model_card, model_facts_label
+from engine.model_card import Exported, model_card
 from engine.model_facts import INTENDED_USE, SCHEMA_VERSION, UNITS, ModelFacts
+from engine.model_label import model_facts_label
 from engine.onnx_recurrent import UnsupportedLayerError, translations, with_onnx_recurrence
 from engine.parity import HALF_TOLERANCE, TOLERANCE, Agreement, compare, gate_batches
 from engine.signal import CONTRACT, Preparation, paper_preparation
@@ -87,8 +88,11 @@ def export_checkpoint(
     model = to_onnx(network, facts, deployed)
     agreement = _gate(model, network, facts, half, own_records)
     exported = Exported(target.name, len(model), agreement.sentence())
-    texts = [text.encode() for text in (model_card(facts, deployed, exported), model_facts_label(facts, exported))]
-    _write_together(dict(zip(files, (model, *texts), strict=True)))
+    texts = [text.encode() for text in (model_card(deployed, exported), model_facts_label(deployed, exported))]
+    try:
+        write_files(dict(zip(files, (model, *texts), strict=True)))  # the model last: where it is, its card is
+    except OSError as error:
+        raise ExportError(f"cannot write {target}: {error.strerror}") from None
     weight_bytes = sum(4 * parameter.numel() for parameter in network.parameters())
     return ExportReport(
         *files, opset, half, len(model), weight_bytes, agreement, time.perf_counter() - started
@@ -119,16 +123,22 @@ def to_onnx(network: nn.Module, facts: CheckpointFacts, deployed: ModelFacts) ->
     _tidy(model, deployed)
     if deployed.half:
         _store_in_16_bits(model)
-    return model.SerializeToString()
+    content: bytes = model.SerializeToString()
+    return content
 
 
 class _Deployed(nn.Module):
     """Millivolt in; logits, and the probabilities that are reported, out."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, network: nn.Module, facts: CheckpointFacts) -> None:
         super().__init__()
         self.network, self.temperature = network, facts.temperature
-        mean, std = (np.asarray(v, np.float32)[:, None] for v in (facts.standardisation.mean, facts.standardisation.std))
+        mean, std = (
+            np.asarray(v, np.float32)[:, None] for v in (facts.standardisation.mean, facts.standardisation.std)
+        )
         self.register_buffer("mean", torch.from_numpy(mean))
         self.register_buffer("std", torch.from_numpy(std))
 
@@ -210,7 +220,7 @@ def _one_line(error: Exception) -> str:
 
 def _model_facts(facts: CheckpointFacts, opset: int, half: bool, weights_sha256: str) -> ModelFacts:
     same = ("arch", "task", "classes", "temperature", "leads", "fs", "n_samples", "data_hash", "strategy", "upstream",
-            "codes", "source", "recipe", "subgroups", "versions", "created")  # fmt: skip
+            "codes", "source", "recipe", "subgroups", "versions", "created", "n_records", "record")  # fmt: skip
     return ModelFacts(
         **{name: getattr(facts, name) for name in same},
         schema_version=SCHEMA_VERSION,
@@ -253,20 +263,3 @@ def _check_target(files: tuple[Path, ...], force: bool) -> None:
     folder = next(parent for parent in target.absolute().parents if parent.exists())
     if not (folder.is_dir() and os.access(folder, os.W_OK)):
         raise ExportError(f"cannot write {target}: {folder} is no folder that you may write to")
-
-
-def _write_together(contents: Mapping[Path, bytes]) -> None:
-    """Write files under other names and rename them once all are whole. Raises ExportError."""
-    scratch = {path: path.with_name(f".{path.name}.{uuid4().hex[:8]}") for path in contents}
-    first = next(iter(contents))
-    try:
-        first.parent.mkdir(parents=True, exist_ok=True)
-        for path, content in contents.items():
-            scratch[path].write_bytes(content)
-        for path in reversed(contents):  # the model last: where it is, its card is
-            scratch[path].replace(path)
-    except OSError as error:
-        raise ExportError(f"cannot write {first}: {error.strerror}") from None
-    finally:
-        for path in scratch.values():
-            path.unlink(missing_ok=True)

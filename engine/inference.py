@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from engine.model_facts import ModelFacts, ModelFactsError, read_metadata
 from engine.records import LEADS, Record, RecordError, read_wfdb
-from engine.signal import Preparation, conform
+from engine.signal import CONTRACT, Preparation, conform
 
 BATCH_SIZE = 64
 _SUFFIXES = (".hea", ".dat", ".mat")
@@ -127,14 +127,15 @@ def _listed(path: Path) -> Listed:
 
 
 def _published_records(root: Path) -> list[Listed] | None:
-    """Return the records of a tree that a publisher's reader knows, else None. Labels are not asked for."""
+    """Return the records of a tree whose reader does more than read headers, else None. Labels are not asked for."""
     from engine.sources import Entry, SourceError
+    from engine.sources.challenge import Challenge
     from engine.sources.detect import open_source
     from engine.sources.directory import Directory
 
     try:
         source = open_source(root)
-        entries = [] if isinstance(source, Directory) else source.entries()
+        entries = [] if isinstance(source, Directory | Challenge) else source.entries()
     except SourceError:
         return None
 
@@ -144,10 +145,11 @@ def _published_records(root: Path) -> list[Listed] | None:
     return [listed(entry) for entry in entries] or None
 
 
-def prepare(record: Record, facts: ModelFacts) -> Record:
-    """Return a recording as the model takes it. Raises RecordError for one that cannot be brought to that."""
-    record = _only_lead(record, facts.leads)
-    return conform(record, facts.leads, facts.fs, facts.n_samples / facts.fs, Preparation(**facts.preparation))
+def prepare(
+    record: Record, leads: tuple[str, ...], fs: float, n_samples: int, preparation: Preparation = CONTRACT
+) -> Record:
+    """Return a recording as a network takes it. Raises RecordError for one that cannot be brought to that."""
+    return conform(_only_lead(record, leads), leads, fs, n_samples / fs, preparation)
 
 
 def _only_lead(record: Record, leads: tuple[str, ...]) -> Record:
@@ -174,7 +176,8 @@ def predict_records(model: Model, records: Sequence[Listed], batch_size: int = B
 def _read(listed: Listed, facts: ModelFacts) -> Record | str:
     """Return the prepared record, or why it cannot be used."""
     try:
-        return prepare(listed.read(), facts)
+        preparation = Preparation(**facts.preparation)
+        return prepare(listed.read(), facts.leads, facts.fs, facts.n_samples, preparation)
     except RecordError as error:
         return str(error)
 

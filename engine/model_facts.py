@@ -51,6 +51,7 @@ class ModelFacts:
     created: str
     strategy: str
     upstream: str | None
+    n_records: int | None
     codes: Mapping[str, Any] = field(default_factory=dict)
     source: Mapping[str, str] = field(default_factory=dict)
     recipe: Mapping[str, Any] = field(default_factory=dict)
@@ -58,6 +59,7 @@ class ModelFacts:
     evaluation: Mapping[str, Any] = field(default_factory=dict)
     subgroups: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+    record: Mapping[str, Any] = field(default_factory=dict)
     exported_with: Mapping[str, str] = field(default_factory=dict)
 
     def to_metadata(self) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Recurrent layers as ONNX's own LSTM and GRU nodes, their weights laid out as ONNX wants them.
 
-``torch.export`` unrolls a recurrent layer over its time steps: with 1000 of them that takes minutes and gives a graph of
-tens of thousands of nodes. So a copy of the network is exported in which every recurrent layer is one call of an
+``torch.export`` unrolls a recurrent layer over its time steps: with 1000 of them that takes minutes and gives tens of
+thousands of nodes. So a copy of the network is exported in which every recurrent layer is one call of an
 operator that exists for the export alone; the exporter writes one ONNX node for it and the rest of the network, pooling
 and head, as it stands. Which networks take this way is told by their layers, not by their names.
 
@@ -29,17 +29,19 @@ class UnsupportedLayerError(ValueError):
     """A recurrent layer that has no ONNX form here; one sentence says which."""
 
 
-@torch.library.register_fake("ecgadvise::lstm")
 def _lstm_shapes(x: Tensor, w: Tensor, r: Tensor, b: Tensor, hidden_size: int, direction: str) -> tuple[Tensor, ...]:
     sequence, state = _gru_shapes(x, w, r, b, hidden_size, direction)
     return sequence, state, torch.empty_like(state)
 
 
-@torch.library.register_fake("ecgadvise::gru")
 def _gru_shapes(x: Tensor, w: Tensor, r: Tensor, b: Tensor, hidden_size: int, direction: str) -> tuple[Tensor, Tensor]:  # noqa: ARG001 the operator's signature
     n_samples, batch, _ = x.shape
     directions = w.shape[0]
     return x.new_empty(n_samples, directions, batch, hidden_size), x.new_empty(directions, batch, hidden_size)
+
+
+torch.library.register_fake("ecgadvise::lstm", _lstm_shapes)
+torch.library.register_fake("ecgadvise::gru", _gru_shapes)
 
 
 def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
