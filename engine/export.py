@@ -106,7 +106,7 @@ def to_onnx(network: nn.Module, facts: CheckpointFacts, deployed: ModelFacts) ->
     except UnsupportedLayerError as error:
         raise ExportError(f"{facts.arch} cannot be exported: {error}") from None
     example = torch.zeros(2, len(facts.leads), facts.n_samples)
-    with _quiet():
+    with _quiet(), torch.no_grad():
         program = torch.onnx.export(
             module,
             (example,),

@@ -112,7 +112,7 @@ def list_records(path: Path) -> list[Listed]:
     """
     if not path.is_dir():
         bare = path.with_suffix("") if path.suffix in _SUFFIXES else path
-        return [Listed(path.as_posix(), lambda: read_wfdb(bare))]
+        return [_listed(bare)]
     published = _published_records(path)
     if published is not None:
         return published

@@ -20,9 +20,8 @@ from engine.checkpoint import CheckpointFacts
 from engine.inference import open_session
 from engine.training import predict_logits
 
-TOLERANCE = 1e-4  # of a probability
+TOLERANCE = 1e-4  # of a probability, and of the largest logit: a probability near 0 or 1 hides its logit
 HALF_TOLERANCE = 5e-3  # where weights are stored in 16 bits: their rounding is 5e-4 of their size
-LOGIT_TOLERANCE = 10  # times the tolerance, of the largest logit: a probability near 0 or 1 hides its logit
 BATCHES = (1, 2, 7, 256)
 
 
@@ -43,7 +42,7 @@ class Agreement:
         """Whether the model may be used in the network's place; a difference that is NaN may not."""
         return (
             self.probability_difference <= self.tolerance
-            and self.logit_difference <= LOGIT_TOLERANCE * self.tolerance
+            and self.logit_difference <= self.tolerance
             and self.different_decisions == 0
         )
 
@@ -51,10 +50,9 @@ class Agreement:
         """Say what was compared and found."""
         near = f" ({self.near_threshold:,} within {self.tolerance:g} of a threshold not compared)"
         return (
-            f"probabilities of {self.records:,} records differ by at most {self.probability_difference:.2g} (allowed "
-            f"{self.tolerance:g}), logits by {self.logit_difference:.2g} of the largest (allowed "
-            f"{LOGIT_TOLERANCE * self.tolerance:g}), and {self.different_decisions:,} of {self.decisions:,} decisions"
-            f"{near if self.near_threshold else ''}"
+            f"probabilities of {self.records:,} records differ by at most {self.probability_difference:.2g}, logits by "
+            f"{self.logit_difference:.2g} of the largest (allowed: {self.tolerance:g} each), and "
+            f"{self.different_decisions:,} of {self.decisions:,} decisions{near if self.near_threshold else ''}"
         )
 
 

@@ -51,16 +51,16 @@ def _predict(model: "Model", paths: "Sequence[Path]", batch_size: int) -> "list[
     from engine.inference import Prediction, list_records, predict_records
     from engine.records import RecordError
 
-    listed: list[Listed] = []
+    listed: dict[str, Listed] = {}  # by name: a shell's * gives a record's header and its samples
     unlisted = []
     for path in paths:
         try:
-            listed += list_records(path)
+            listed |= {one.record: one for one in list_records(path)}
         except RecordError as error:
             unlisted.append(Prediction(path.as_posix(), None, str(error)))
     predictions = []
     with drawn("records") as report:
-        for done, one in enumerate(predict_records(model, listed, batch_size), start=1):
+        for done, one in enumerate(predict_records(model, list(listed.values()), batch_size), start=1):
             predictions.append(one)
             report(done, len(listed))
     return predictions + unlisted
