@@ -13,6 +13,8 @@ from engine.model_facts import ModelFacts
 UNKNOWN = "not recorded"
 FEW_POSITIVES = 30  # test records with a class: fewer, and its figures are mostly chance
 NOTABLE_ECE = 0.05
+_PARTS, _COUNTED = ("training", "validation", "test"), ("records", "patients")
+_SPLIT_KEYS = {f"{part}_{kind}" for part in _PARTS for kind in _COUNTED}  # of the checkpoint's free facts
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ def model_card(facts: ModelFacts, exported: Exported) -> str:
         "Intended use": [facts.intended_use],
         "Warnings": _bullets(warnings(facts)),
         "Training data": _data(facts),
+        "Splits": _splits(facts),
         "Performance": _performance(facts),
         "Calibration": _calibration(facts),
         "Subgroups": _subgroups(facts),
@@ -47,9 +50,11 @@ def model_card(facts: ModelFacts, exported: Exported) -> str:
 def warnings(facts: ModelFacts) -> list[str]:
     """Return what a user has to know before the first prediction, as sentences, from the facts alone."""
     evaluation = facts.evaluation
+    found = ["Its training was interrupted: these are the best weights until then."] * bool(
+        facts.record.get("interrupted")
+    )
     if not evaluation:
-        return ["How well the model does was not recorded: measure it on your own records before you use it."]
-    found = []
+        return [*found, "How well the model does was not recorded: measure it on your own records before you use it."]
     if left_out := evaluation.get("left_out"):
         found.append(f"Not tested, since the test records have one outcome only: {', '.join(left_out)}.")
     scored = {name: one for name, one in evaluation.get("classes", {}).items() if name not in (left_out or ())}
@@ -112,7 +117,6 @@ def _model(facts: ModelFacts, exported: Exported) -> list[str]:
 
 def _data(facts: ModelFacts) -> list[str]:
     source = facts.source
-    evaluation = facts.evaluation
     rows: dict[str, Any] = {
         "source": " ".join(source[key] for key in ("name", "version") if source.get(key)) or None,
         "licence": facts.licence,
@@ -121,13 +125,17 @@ def _data(facts: ModelFacts) -> list[str]:
         "task": facts.task,
         "SHA-256 of the data": f"`{facts.data_hash}`" if facts.data_hash else None,
         "records for training and validation": count(facts.n_records),
-        "records in the test": count(evaluation.get("n_records")),
-        "patients in the test": count(evaluation.get("n_patients")),
-        **{key.replace("_", " "): plain(value) for key, value in facts.record.items()},
+        **{key.replace("_", " "): plain(value) for key, value in facts.record.items() if key not in _SPLIT_KEYS},
         "recipe": plain(facts.recipe),
     }
+    return table(("", ""), rows.items())
+
+
+def _splits(facts: ModelFacts) -> list[str]:
+    known = {f"test_{kind}": facts.evaluation.get(f"n_{kind}") for kind in _COUNTED} | dict(facts.record)
+    rows = [(part, *(count(known.get(f"{part}_{kind}")) for kind in _COUNTED)) for part in _PARTS]
     said = "Records are split by patient, where the source tells patients apart."
-    return [*table(("", ""), rows.items()), "", said]
+    return [*table(("", *_COUNTED), rows), "", said]
 
 
 def _performance(facts: ModelFacts) -> list[str]:

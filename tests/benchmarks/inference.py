@@ -4,8 +4,8 @@
 
 Networks of full size with random weights, 12 leads, 1000 samples, 5 classes. onnxruntime and torch (eager, inference
 mode) run on two threads each and in turn, a round of both within a second of each other, so that a busy moment of the
-machine meets both; before each, a pause in which the other's threads stop spinning, and a run that is not timed. The
-ratio is the median over rounds of torch's time by onnxruntime's: above 1, onnxruntime is faster. Times are medians.
+machine meets both; before each, a pause in which the other's threads stop spinning and, where a run takes less than a
+few tenths of a second, one that is not timed. The ratio is the median over rounds of torch's time by onnxruntime's: above 1, onnxruntime is faster. Times are medians.
 """
 
 import statistics
@@ -89,7 +89,7 @@ def _torch_predict(checkpoint: Path) -> Callable[[torch.Tensor], np.ndarray]:
 
 def _in_turn(runs: tuple[Callable[[], object], ...], rounds: int) -> list[list[float]]:
     """Return the seconds of one run for each way and round."""
-    repeats = [max(1, round(SECONDS_A_ROUND / _seconds(run, 1))) for run in runs]
+    repeats = [max(1, round(SECONDS_A_ROUND / _warm_seconds(run))) for run in runs]
     seconds: list[list[float]] = [[] for _ in runs]
     for _ in range(rounds):
         for run, n, values in zip(runs, repeats, seconds, strict=True):
@@ -98,8 +98,14 @@ def _in_turn(runs: tuple[Callable[[], object], ...], rounds: int) -> list[list[f
     return seconds
 
 
+def _warm_seconds(run: Callable[[], object]) -> float:
+    _seconds(run, 1)
+    return _seconds(run, 1)
+
+
 def _seconds(run: Callable[[], object], repeats: int) -> float:
-    run()
+    if repeats > 1:
+        run()
     started = time.perf_counter()
     for _ in range(repeats):
         run()

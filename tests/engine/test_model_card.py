@@ -71,12 +71,13 @@ def test_the_card_tells_data_calibration_groups_and_limits(known):
     rows = cells(card)
     expected = {
         "source": "mine 2", "licence": "CC BY 4.0", "records for training and validation": "1,234",
-        "records in the test": "600", "patients in the test": "300", "training patients": "400",
         "split": "test fold 10", "temperature": "1.25", "network": "gru, fine-tuned from ptb-xl/all",
         "compared with the trained network": "the same in every respect",
     }  # fmt: skip
     for name, value in expected.items():
         assert rows[name] == [value], name
+    assert rows["training"] == [UNKNOWN, "400"]
+    assert rows["test"] == ["600", "300"]
     assert "| sex | female | 300 |" in card
     assert "| age | 80 and over |" in card
     for title in ("Intended use", "Warnings", "Subgroups", "Limits", "Versions"):
@@ -93,6 +94,13 @@ def test_warnings_follow_from_the_figures(known):
     assert not any("by sex: male" in line for line in said)
     fair = replace(known, subgroups={}, evaluation=known.evaluation | {"left_out": [], "ece": 0.01, "classes": {}})
     assert warnings(fair) == ["None from the figures below; the limits hold all the same."]
+
+
+def test_an_interrupted_training_is_said(known):
+    for facts in (BARE, known):
+        stopped = replace(facts, record={"interrupted": True})
+        assert warnings(stopped)[0].startswith("Its training was interrupted")
+        assert warnings(facts)[0] != warnings(stopped)[0]
 
 
 @pytest.mark.parametrize("write", [model_card, model_facts_label])
