@@ -16,7 +16,7 @@ from advisor.failures import ExitCode, Interrupted
 
 # In the order of ``ecgadvise --help``. Each is a module of advisor.commands with an ``app`` of its own commands or with
 # a function of its name and an EXAMPLE.
-COMMANDS = ("recommend", "train", "backtest", "study", "curves", "data", "doctor")
+COMMANDS = ("recommend", "train", "export", "predict", "backtest", "study", "curves", "data", "doctor")
 
 
 def build_app(only: str | None = None) -> typer.Typer:

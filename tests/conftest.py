@@ -174,3 +174,52 @@ def call_command(*arguments: object, terminal: bool = False) -> Ended:
 def command() -> Callable[..., Ended]:
     """Call ``ecgadvise`` with arguments; ``terminal=True`` makes stdout one."""
     return call_command
+
+
+TWELVE = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
+
+
+def write_checkpoint(root: Path, arch: str = "resnet1d18-w4", **facts: object) -> Path:
+    """Write a checkpoint of a random network, every running statistic moved, with everything about it recorded."""
+    import torch
+
+    from engine.checkpoint import CheckpointFacts, Standardisation, save_checkpoint
+    from models.registry import create_network
+
+    means, stds = tuple(0.01 * k for k in range(12)), tuple(0.1 + 0.02 * k for k in range(12))
+    known: dict[str, object] = {
+        "task": "ptb-xl/superclass", "classes": ("NORM", "MI", "CD"), "leads": TWELVE, "fs": 100.0, "n_samples": 1000,
+        "standardisation": Standardisation(means, stds),
+        "recipe": {"name": "tuned", "learning_rate": 1e-2}, "data_hash": "d" * 64, "metrics": {"auroc_macro": 0.91},
+        "thresholds": (0.5, 0.35, 0.61), "temperature": 1.7, "n_records": 200,
+    }  # fmt: skip
+    known |= facts
+    shape = {"n_leads": len(known["leads"]), "n_classes": len(known["classes"]), "n_samples": known["n_samples"]}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        network = create_network(arch, **shape)
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm1d):
+                torch.nn.init.normal_(module.running_mean, 0, 0.1)
+                torch.nn.init.uniform_(module.running_var, 0.5, 1.5)
+                torch.nn.init.uniform_(module.weight, 0.4, 0.8)
+                torch.nn.init.normal_(module.bias, 0, 0.1)
+        torch.nn.init.normal_(network.head.weight, 0, 4 * network.head.in_features**-0.5)
+    save_checkpoint(network, CheckpointFacts(arch=arch, **known), root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def checkpoint_writer() -> Callable[..., Path]:
+    """The function that writes a checkpoint of a random network."""
+    return write_checkpoint
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a checkpoint and the model exported from it."""
+    from engine.export import export_checkpoint
+
+    folder = tmp_path_factory.mktemp("exported")
+    export_checkpoint(write_checkpoint(folder / "checkpoint"), folder / "model.onnx")
+    return folder
