@@ -127,7 +127,7 @@ def test_from_a_design_to_an_answer(place: Path):
     assert ran.returncode == 0, ran.stderr
     assert "13 of 13 runs done, 0 failed" in ran.stdout
     assert "13 of 13 runs done" in ecgadvise("study", "plan", "tiny.toml", cwd=place).stdout
-    assert "13 runs, 0 failed" in ecgadvise("study", "status", "--store", "tiny.db", cwd=place).stdout
+    assert "13 runs done, 0 running, 0 failed" in ecgadvise("study", "status", "--store", "tiny.db", cwd=place).stdout
     collected = ecgadvise("study", "collect", "--store", "tiny.db", "--out", "evidence", cwd=place)
     assert collected.returncode == 0, collected.stderr
     answer = ecgadvise(
