@@ -124,7 +124,7 @@ def recommend(question: Question, curves: CurvesFile) -> Recommendation:
     gain = _summarise_gain(fine_tuned - scratch, question.margin)
     verdict = _decide(gain)
     smallest, largest, chance = min(curve.sizes), max(curve.sizes), chance_level(curve.metric)
-    worth = interval(worth_in_records(curve.draws, question.n_records, largest, chance))
+    worth = interval(worth_in_records(curve.draws, question.n_records, smallest, largest, chance))
     even = interval(break_even(curve.draws, question.margin, smallest, largest, chance))
     cost = _cost(curve, question.n_records)
     return Recommendation(
