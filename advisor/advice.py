@@ -81,8 +81,8 @@ class Gain:
 class Cost:
     """What one training costs on the measured device; None where it was not measured."""
 
-    device: str
-    records_seen: int
+    device: str | None
+    records_seen: int | None
     cpu_seconds: float | None
     gpu_seconds: float | None
     share_to_best: float | None = None
@@ -192,7 +192,8 @@ def summarise_score(curve: PairedCurve, strategy: str, n_records: int) -> Score:
     low, high = quantiles(draws, BAND)
     single_runs = draws[:, None] + curve.run_sd(n_records) * _normal_quantiles(_RUNS_PER_DRAW)[None, :]
     run_low, run_high = quantiles(np.clip(single_runs, 0, 1), BAND)
-    return Score(float(draws.mean()), low, high, run_low, run_high)
+    # A run scatters at least as much as its expectation: order statistics of few draws may say otherwise.
+    return Score(float(draws.mean()), low, high, min(low, run_low), max(high, run_high))
 
 
 def _normal_quantiles(n: int) -> Floats:
@@ -218,6 +219,11 @@ def _decide(gain: Gain) -> Verdict:
     if gain.p_within_margin >= DECISIVE:
         return "no-material-difference"
     return "not-enough-evidence"
+
+
+def judge(gain_draws: Floats, margin: float) -> Verdict:
+    """Return the verdict on draws of a gain, as ``recommend`` gives it."""
+    return _decide(_summarise_gain(gain_draws, margin))
 
 
 def probability(value: float) -> str:
@@ -248,7 +254,9 @@ def _explain(verdict: Verdict, gain: Gain, question: Question, curve: PairedCurv
 def _cost(curve: PairedCurve, n_records: int) -> dict[str, Cost]:
     cost = {}
     for key, arm in (("scratch", SCRATCH), ("fine_tune", FINE_TUNE)):
-        fit = curve.cost[arm]
+        if (fit := curve.cost.get(arm)) is None:
+            cost[key] = Cost(None, None, None, None)
+            continue
         seen = fit.records_seen(n_records)
         cost[key] = _charge(fit.device, seen, seen * fit.seconds_per_record, fit.share_to_best)
     if (upstream := curve.pretraining) is not None:
@@ -277,11 +285,14 @@ def _warn(
         )
     if curve.arch != question.arch:
         parameters = curves.networks[curve.arch].parameters
-        warnings.append(f"{question.arch} stands for {curve.arch} ({parameters:,} parameters); others may differ.")
+        size = "" if parameters is None else f" ({parameters:,} parameters)"
+        warnings.append(f"{question.arch} stands for {curve.arch}{size}; others may differ.")
     warnings += [f"{message[0].upper()}{message[1:]}." for message in curve.warnings]
     if None in _values(worth) + _values(break_even):
         warnings.append("Out of reach (null in JSON): more records than the evidence can speak of.")
-    if all(c.gpu_seconds is None for c in cost.values()):
+    if not curve.cost:
+        warnings.append("The runs say nothing of what they cost (null in JSON).")
+    elif all(c.gpu_seconds is None for c in cost.values()):
         warnings.append(f"Times on {cost['scratch'].device}; no GPU was measured (gpu_seconds is null).")
     return warnings
 

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from advisor.commands import curves, data, recommend, study
+from advisor.commands import backtest, curves, data, recommend, study
 from advisor.failures import ExitCode, Interrupted
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app.command("recommend", epilog=recommend.EXAMPLE)(recommend.recommend)
 app.add_typer(study.app, name="study")
 app.add_typer(curves.app, name="curves")
 app.add_typer(data.app, name="data")
+app.command("backtest", epilog=backtest.EXAMPLE)(backtest.backtest)
 
 
 def _print_version(wanted: bool) -> None:

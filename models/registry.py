@@ -1,13 +1,20 @@
 """Networks by name.
 
-A network is added with one file in this folder and one ``@register`` line; the tests pick it up. Every builder takes
-``(n_leads, n_classes, n_samples, width)`` and returns a module that maps (batch, n_leads, n_samples) to logits
-(batch, n_classes) and whose last layer is ``head``, an ``nn.Linear``: transfer replaces that layer and nothing else.
+To add a network, write one file in this folder and one ``@register`` line; the parametrised tests pick it up::
+
+    @register("mine", family="cnn", width=32)
+    def mine(n_leads: int, n_classes: int, n_samples: int, width: int) -> nn.Module:
+        return Mine(n_leads, n_classes, width)
+
+and give it a row in README's table of networks (a test compares the two). The module maps float32
+(batch, n_leads, n_samples) to logits (batch, n_classes), and its last layer is ``head``, an ``nn.Linear``: transfer
+replaces that layer and nothing else. All weights come from torch's global generator. A batch of one record trains.
 
 A name may end in ``-wN``, which narrows or widens the network: N channels in the first stage of a convolutional
 network, N hidden units of a recurrent one. ``resnet1d18`` is ``resnet1d18-w64``.
 """
 
+import copy
 import difflib
 import importlib
 import pkgutil
@@ -15,9 +22,11 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 Family = Literal["cnn", "rnn"]
 
@@ -100,3 +109,48 @@ def create_network(name: str, *, n_leads: int = 12, n_classes: int, n_samples: i
 def count_parameters(network: nn.Module) -> int:
     """Return the number of trainable parameters."""
     return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+
+
+def forward_gflop(network: nn.Module, n_leads: int, n_samples: int) -> float:
+    """Count one record's forward pass, in 1e9 floating point operations; a multiply-add is two.
+
+    Counted are matrix products and convolutions, recurrent ones too; normalisation, activations and pooling are not.
+    The count runs on torch's ``meta`` device, which follows shapes and computes nothing: there a recurrent layer is
+    plain matrix products, while the processor's and cuDNN's fused LSTM is one operation that the counter takes for 0.
+    """
+    shapes = copy.deepcopy(network).to("meta").eval()
+    unseen = [_UnseenSteps(layer) for layer in shapes.modules() if isinstance(layer, nn.RNNBase)]
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        shapes(torch.empty(1, n_leads, n_samples, device="meta"))
+    return float(counter.get_total_flops() + sum(layer.flop for layer in unseen)) / 1e9
+
+
+def training_gflop(network: nn.Module, n_leads: int, n_samples: int) -> float:
+    """Count one record's training step as three forward passes: the backward pass costs two (Kaplan et al., 2020)."""
+    return 3 * forward_gflop(network, n_leads, n_samples)
+
+
+class _UnseenSteps:
+    """Cuts a recurrent layer's input to its first time step and counts the steps cut off: 1000 are slow to follow.
+
+    Every step multiplies each of the layer's weight matrices by one vector.
+    """
+
+    def __init__(self, layer: nn.RNNBase) -> None:
+        self.flop = 0
+        self._time = 1 if layer.batch_first else 0
+        self._weights = sum(value.numel() for name, value in layer.named_parameters() if name.startswith("weight"))
+        self._steps: list[int] = []
+        layer.register_forward_pre_hook(self._shorten)
+        layer.register_forward_hook(self._lengthen)
+
+    def _shorten(self, _layer: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        sequence, *state = inputs
+        first = sequence.narrow(self._time, 0, 1)
+        self._steps.append(sequence.shape[self._time])
+        self.flop += 2 * self._weights * (sequence.shape[:-1].numel() - first.shape[:-1].numel())
+        return first, *state
+
+    def _lengthen(self, _layer: nn.Module, _inputs: object, output: tuple[Tensor, Any]) -> tuple[Tensor, Any]:
+        first, state = output
+        return first.repeat_interleave(self._steps.pop(), dim=self._time), state

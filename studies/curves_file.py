@@ -44,11 +44,11 @@ class CurvesFileError(ValueError):
 
 @dataclass(frozen=True)
 class Network:
-    """A network that the evidence measured."""
+    """A network that the evidence measured; ``parameters`` is None where nobody said how many."""
 
     name: str
     family: str
-    parameters: int
+    parameters: int | None
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ def _refuse_constant(name: str) -> float:
 
 def _parse(document: Mapping[str, Any]) -> CurvesFile:
     networks = {
-        name: Network(name, _text(facts["family"]), _count(facts["parameters"]))
+        name: Network(name, _text(facts["family"]), _count_or_none(facts["parameters"]))
         for name, facts in document["networks"].items()
     }
     curves = tuple(_parse_curve(curve) for curve in document["curves"])
@@ -278,3 +278,7 @@ def _count(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _LARGEST:
         raise ValueError(f"{str(value)[:40]} stands where a positive whole number belongs")
     return value
+
+
+def _count_or_none(value: object) -> int | None:
+    return None if value is None else _count(value)

@@ -7,6 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+from models.registry import count_parameters, create_network, find_network, list_networks, training_gflop
+from studies.curves_file import read_curves
+from studies.evidence_files import DEFAULT_CURVES
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -39,16 +44,21 @@ def test_named_commands_and_their_options_exist(command: str):
 
 
 def test_the_table_of_networks_is_true():
-    from models.registry import count_parameters, create_network, find_network
-
-    rows = re.findall(
-        r"^\| `(\S+)` \| (cnn|rnn) \| ([\d,]+) \| `(\S+)`, ([\d,]+) parameters", README, flags=re.MULTILINE
-    )
-    assert rows
-    for name, family, parameters, narrow, narrow_parameters in rows:
+    rows = re.findall(r"^\| `(\S+)` \| (cnn|rnn) \| ([\d,]+) \| ([\d.]+) \| \S", README, flags=re.MULTILINE)
+    assert sorted(name for name, *_ in rows) == list_networks()
+    for name, family, parameters, gflop in rows:
+        with torch.device("meta"):
+            network = create_network(name, n_classes=5)
         assert find_network(name).family == family
-        assert count_parameters(create_network(name, n_classes=5)) == int(parameters.replace(",", ""))
-        assert count_parameters(create_network(narrow, n_classes=5)) == int(narrow_parameters.replace(",", ""))
+        assert f"{count_parameters(network):,}" == parameters, name
+        assert f"{training_gflop(network, 12, 1000):.2f}" == gflop, name
+
+
+def test_the_networks_said_to_be_measured_are_those_of_the_evidence():
+    said = re.findall(r"`(\S+)` \(([\d,]+) parameters\)\s+for (cnn|rnn)", README)
+    assert {family: name for name, _, family in said} == dict(read_curves(DEFAULT_CURVES).family_default)
+    for name, parameters, _ in said:
+        assert f"{count_parameters(create_network(name, n_classes=5)):,}" == parameters
 
 
 def test_every_file_that_readme_links_to_exists():

@@ -1,7 +1,11 @@
 """Every registered network keeps the promises that training and transfer rely on."""
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F
 
@@ -16,6 +20,34 @@ from models.registry import (
 )
 
 every_network = pytest.mark.parametrize("name", list_networks())
+any_length = pytest.mark.parametrize("name", [name for name in list_networks() if not name.endswith("-flatten")])
+SHIPPED = sorted((Path(__file__).parents[2] / "studies" / "evidence").glob("*/*.checkpoints/*"))
+
+PARAMETERS = {
+    "resnet1d18": 4_114_053,
+    "resnet1d50": 17_010_821,
+    "resnet1d101": 29_318_277,
+    "xresnet1d18": 364_933,
+    "xresnet1d50": 953_989,
+    "xresnet1d101": 1_872_261,
+    "gru": 3 * (100 * 112 + 200) + 200 * 5 + 5,
+    "lstm": 4 * (100 * 112 + 200) + 200 * 5 + 5,
+    "bilstm": 2 * 4 * (100 * 112 + 200) + 400 * 5 + 5,
+    "gru-flatten": 3 * (100 * 112 + 200) + 100_000 * 5 + 5,
+    "lstm-flatten": 4 * (100 * 112 + 200) + 100_000 * 5 + 5,
+    "bilstm-flatten": 2 * 4 * (100 * 112 + 200) + 200_000 * 5 + 5,
+}
+"""Of the published definitions, twelve leads, 1000 samples, five classes."""
+
+
+@pytest.fixture(autouse=True)
+def _the_same_weights_and_records_every_time():
+    torch.manual_seed(0)
+
+
+def without_weights(name: str, **sizes: int) -> nn.Module:
+    with torch.device("meta"):
+        return create_network(name, n_classes=sizes.pop("n_classes", 5), **sizes)
 
 
 def shapes(network: nn.Module) -> dict[str, torch.Size]:
@@ -37,15 +69,55 @@ def test_networks_are_listed_by_shell_pattern_in_alphabetical_order():
 @pytest.mark.parametrize("n_leads", [12, 1])
 @pytest.mark.parametrize("batch", [1, 3])
 def test_a_network_maps_records_to_one_logit_a_class(name, n_leads, batch):
-    network = create_network(f"{name}-w8", n_leads=n_leads, n_classes=5)
+    network = create_network(f"{name}-w4", n_leads=n_leads, n_classes=5, n_samples=250)
     with torch.no_grad():
-        assert network(torch.randn(batch, n_leads, 1000)).shape == (batch, 5)
-        assert network.eval()(torch.randn(batch, n_leads, 1000)).shape == (batch, 5)
+        assert network(torch.randn(batch, n_leads, 250)).shape == (batch, 5)
+        assert network.eval()(torch.randn(batch, n_leads, 250)).shape == (batch, 5)
+
+
+@every_network
+@pytest.mark.parametrize("n_samples", [333, 64])
+def test_a_network_is_made_for_records_of_any_length(name, n_samples):
+    network = create_network(f"{name}-w4", n_classes=3, n_samples=n_samples)
+    assert network(torch.randn(2, 12, n_samples)).shape == (2, 3)
+
+
+@any_length
+def test_a_network_without_flattening_takes_records_of_another_length(name):
+    network = create_network(f"{name}-w4", n_classes=3, n_samples=1000).eval()
+    assert network(torch.randn(2, 12, 250)).shape == (2, 3)
+
+
+@every_network
+def test_in_evaluation_a_network_gives_the_same_bits_twice_and_changes_nothing(name):
+    network = create_network(f"{name}-w4", n_classes=3, n_samples=250).eval()
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    records = torch.randn(3, 12, 250)
+    assert torch.equal(network(records), network(records))
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+
+
+@every_network
+def test_weights_put_into_another_network_of_the_name_give_the_same_logits(name):
+    first, second = (create_network(f"{name}-w4", n_classes=3, n_samples=250).eval() for _ in range(2))
+    records = torch.randn(3, 12, 250)
+    assert not torch.equal(first(records), second(records))
+    second.load_state_dict(first.state_dict())
+    assert torch.equal(first(records), second(records))
+
+
+@every_network
+def test_a_batch_of_one_record_trains(name):
+    network = create_network(f"{name}-w8", n_classes=3, n_samples=250).train()
+    logits = network(torch.randn(1, 12, 250))
+    logits.sum().backward()
+    assert logits.isfinite().all()
+    assert network.head.weight.grad.any()
 
 
 @every_network
 def test_a_record_scores_the_same_alone_and_in_a_batch(name):
-    network = create_network(f"{name}-w8", n_classes=5).eval()
+    network = create_network(f"{name}-w8", n_classes=5, n_samples=250).eval()
     records = torch.randn(3, 12, 250)
     with torch.no_grad():
         alone = torch.cat([network(record[None]) for record in records])
@@ -54,30 +126,32 @@ def test_a_record_scores_the_same_alone_and_in_a_batch(name):
 
 @every_network
 def test_the_last_layer_is_a_linear_head_with_one_output_a_class(name):
-    network = create_network(f"{name}-w8", n_classes=7).eval()
+    network = create_network(f"{name}-w4", n_classes=7, n_samples=250).eval()
     assert isinstance(network.head, nn.Linear)
     assert network.head.out_features == 7
     outputs = []
     network.head.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
     with torch.no_grad():
-        logits = network(torch.randn(2, 12, 1000))
+        logits = network(torch.randn(2, 12, 250))
     assert len(outputs) == 1
     assert logits is outputs[0]
 
 
 @every_network
 def test_only_the_head_depends_on_the_number_of_classes(name):
-    few, many = (shapes(create_network(f"{name}-w8", n_classes=n)) for n in (2, 9))
+    few, many = (shapes(without_weights(f"{name}-w8", n_classes=n)) for n in (2, 9))
     assert {key for key in few if few[key] != many[key]} == {"head.weight", "head.bias"}
     assert few.keys() == many.keys()
 
 
 @every_network
-def test_gradients_reach_every_parameter(name):
-    torch.manual_seed(0)
-    network = create_network(name, n_classes=5)
-    loss = F.binary_cross_entropy_with_logits(network(torch.randn(3, 12, 250)), torch.eye(5)[:3])
-    loss.backward()
+def test_gradients_reach_every_parameter_from_the_second_step_on(name):
+    network = create_network(f"{name}-w8", n_classes=5, n_samples=128)
+    records, labels = torch.randn(3, 12, 128), torch.eye(5)[:3]
+    for _ in range(2):  # the first step moves the scales that start at 0, behind which no gradient passes
+        network.zero_grad()
+        F.binary_cross_entropy_with_logits(network(records), labels).backward()
+        torch.optim.SGD(network.parameters(), lr=0.01).step()
     unreached = [key for key, p in network.named_parameters() if p.grad is None or not p.grad.any()]
     assert unreached == []
 
@@ -85,11 +159,11 @@ def test_gradients_reach_every_parameter(name):
 @every_network
 def test_a_width_ending_narrows_the_network_and_the_plain_name_is_the_published_width(name):
     published = find_network(name).width
-    plain = create_network(name, n_classes=5)
-    sizes = [count_parameters(create_network(f"{name}-w{width}", n_classes=5)) for width in (4, 8, published)]
+    plain = without_weights(name)
+    sizes = [count_parameters(without_weights(f"{name}-w{width}")) for width in (1, 4, 8, published)]
     assert sizes == sorted(set(sizes)), "each wider network has more parameters"
     assert sizes[-1] == count_parameters(plain)
-    assert shapes(plain) == shapes(create_network(f"{name}-w{published}", n_classes=5))
+    assert shapes(plain) == shapes(without_weights(f"{name}-w{published}"))
 
 
 @every_network
@@ -102,14 +176,41 @@ def test_an_entry_knows_its_full_name_and_its_width(name):
 def test_the_same_torch_seed_gives_the_same_weights_and_another_seed_others(name):
     def weights(seed: int) -> torch.Tensor:
         torch.manual_seed(seed)
-        return nn.utils.parameters_to_vector(create_network(f"{name}-w8", n_classes=5).parameters())
+        return nn.utils.parameters_to_vector(create_network(f"{name}-w4", n_classes=5).parameters())
 
     assert torch.equal(weights(1), weights(1))
     assert not torch.equal(weights(1), weights(2))
 
 
-def test_resnet1d18_has_about_4_1_million_parameters():
-    assert 4.0e6 <= count_parameters(create_network("resnet1d18", n_classes=5)) <= 4.2e6
+@every_network
+def test_a_network_has_the_parameters_of_its_published_definition(name):
+    assert count_parameters(without_weights(name)) == PARAMETERS[name]
+
+
+@pytest.mark.parametrize("name", ["xresnet1d18", "xresnet1d50"])
+def test_blocks_of_an_xresnet_start_as_their_shortcut(name):
+    network = create_network(f"{name}-w4", n_classes=5).eval()
+    x = torch.randn(2, network.stages[0].convolutions[0].in_channels, 31)
+    for block in network.stages:
+        torch.testing.assert_close(block(x), F.relu(block.shortcut(x)))
+        x = block(x)
+
+
+@pytest.mark.parametrize("name", ["resnet1d50", "resnet1d101"])
+def test_deep_residual_networks_draw_their_convolutions_by_fan_out(name):
+    convolution = create_network(f"{name}-w16", n_classes=5).stages[-1].conv2
+    assert convolution.weight.std().item() == pytest.approx((2 / (3 * convolution.out_channels)) ** 0.5, rel=0.02)
+
+
+@pytest.mark.parametrize("folder", SHIPPED, ids=[folder.name for folder in SHIPPED])
+def test_a_shipped_checkpoint_still_fits_its_network(folder):
+    facts = json.loads((folder / "checkpoint.json").read_text())
+    shape = {"n_leads": len(facts["leads"]), "n_samples": facts["n_samples"], "n_classes": len(facts["classes"])}
+    create_network(facts["arch"], **shape).load_state_dict(load_file(folder / "weights.safetensors"))
+
+
+def test_checkpoints_ship():
+    assert SHIPPED
 
 
 def test_parameters_that_are_not_trained_are_not_counted():

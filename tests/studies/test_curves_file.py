@@ -134,3 +134,17 @@ def test_runs_of_different_studies_are_not_mixed(difference: str, tmp_path: Path
     not_fitted = collect(store, "s", tmp_path)[2]
     assert len(not_fitted) == 1
     assert "gru-w32: the runs of scratch differ in recipe, data or folds" in not_fitted[0]
+
+
+def test_runs_stored_before_a_field_of_the_recipe_existed_are_not_different(
+    tmp_path: Path, synthetic_store, synthetic_run
+):
+    store = synthetic_store(tmp_path / "s.db", lambda n: 0.9 - 2 * n**-0.5, lambda n: 0.9 - 2 * (n + 300) ** -0.5)
+    for arm in ("scratch", "fine-tune"):
+        run = synthetic_run("gru-w32", arm, 100, 7, 0.7)
+        details = json.loads(json.dumps(run.details))
+        del details["recipe"]["validation_fraction"]  # the default is what the others spell out
+        store.add(RunRecord(run.row, details), np.zeros((2, 5)))
+    _, curves, not_fitted = collect(store, "s", tmp_path)
+    assert not_fitted == []
+    assert {curve.arch: curve.runs for curve in read_curves(curves).curves} == {"gru-w32": 52, "resnet1d18-w16": 50}
