@@ -101,7 +101,8 @@ class _Case:
     def worth(self, n_records: int) -> Floats:
         """Return draws of what pre-training is worth in records."""
         curve = self.curve
-        return worth_in_records(curve.draws, n_records, max(curve.sizes), chance_level(curve.metric))
+        smallest, largest = min(curve.sizes), max(curve.sizes)
+        return worth_in_records(curve.draws, n_records, smallest, largest, chance_level(curve.metric))
 
     def cost(self, n_records: int) -> dict[str, Cost]:
         """Return what a training of each arm and the pre-training cost."""

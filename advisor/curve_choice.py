@@ -12,6 +12,7 @@ from advisor.question import NOTHING_PRETRAINED, NoEvidenceError, Question, Unkn
 from studies.curve_draws import FINE_TUNE, REACH
 from studies.curves_file import CurvesFile, PairedCurve
 
+MAIN_KIND = "disjoint"  # of a pool's upstreams: the task's labels are not among the upstream's (STUDY.md section 3)
 FEWEST_POOLED = 3  # tasks; from two nobody can tell how far a third differs
 
 
@@ -61,9 +62,10 @@ def _find(question: Question, asked: str, curves: CurvesFile) -> PairedCurve:
     found = _with_upstream(found, question.upstream)
     found = _with_task(found, question.task)
     offered = sorted({curve.upstream for curve in found})
-    if len(offered) > 1 and question.upstream != NOTHING_PRETRAINED:
+    main = [curve for curve in found if curve.upstream.endswith(f"/{MAIN_KIND}")]
+    if len(offered) > 1 and len(main) != 1 and question.upstream != NOTHING_PRETRAINED:
         raise UnknownNameError(f"{arch} was pre-trained on {' and on '.join(offered)}: choose one with --upstream")
-    return found[0]
+    return (main or found)[0]
 
 
 def _with_metric(found: Sequence[PairedCurve], metric: str) -> list[PairedCurve]:

@@ -50,8 +50,8 @@ class Backtest:
 class Explanation:
     """Everything behind an answer.
 
-    ``parameters[arm][name]`` are those of ``score(n) = a - b (n + n0) ** -c``, ``run_sd`` is the spread of one run at
-    the asker's number of records. ``backtest`` is None where it was not measured, and ``no_backtest`` says why.
+    ``parameters[arm][name]`` are those of the law in ``score(n) = a - b (n + n0) ** -c + bend(n)``, none of a pooled
+    curve; ``run_sd`` is the spread of one run at the asker's number of records. ``backtest`` is None where it was not measured, and ``no_backtest`` says why.
     """
 
     upstream: str | None
@@ -78,7 +78,9 @@ def explain(answer: Recommendation, curves_path: Path) -> Explanation:
         upstream=answer.curves.upstreams.get(curve.upstream),
         source=curve.source,
         points=_points(answer),
-        parameters={
+        parameters={}
+        if curve.pooled  # its draws are scores at many sizes, and the law beneath them says nothing
+        else {
             arm: {name: _estimate(draws[name]) for name in PARAMETERS if name in draws}
             for arm, draws in curve.draws.items()
         },

@@ -47,7 +47,7 @@ def _evidence(answer: Recommendation, explanation: Explanation) -> Iterator[Rend
     yield f"{curve.runs:,} runs of {tasks}; {curve.replicates} pairs or more at each size."
     if {"name", "version", "licence", "url"} <= set(source):
         yield f"Records: {source['name']} {source['version']} ({source['licence']}), {source['url']}"
-    if curve.test_records is not None:
+    if curve.test_records is not None and not curve.pooled:
         yield f"Every run was tested on {curve.test_records:,} records of other patients."
     if explanation.upstream is not None:
         yield f"Pre-trained on {curve.upstream}: {explanation.upstream}."
@@ -66,16 +66,21 @@ def _score(value: float | None) -> str:
 
 
 def _fit(answer: Recommendation, explanation: Explanation) -> Iterator[RenderableType]:
-    yield f"score(n) = a - b (n + n0) ^ -c, {explanation.draws:,} draws; median (90 % interval):"
+    scatter = (
+        f"A single run at {answer.question.n_records:,} records scatters with standard deviation "
+        f"{explanation.run_sd:.4f}; the arms of a pair correlate with {explanation.pair_correlation:.2f}."
+    )
+    if answer.curve.pooled:
+        yield f"{explanation.draws:,} draws of a task that nobody has measured, by random effects over the measured ones."
+        yield scatter
+        return
+    yield f"score(n) = a - b (n + n0) ^ -c + bend(n), {explanation.draws:,} draws; median (90 % interval):"
     table = plain_table("", *(ARMS[arm] for arm in explanation.parameters))
     for name, words in _SYMBOLS.items():
         estimates = [parameters.get(name) for parameters in explanation.parameters.values()]
         table.add_row(words, *("-" if e is None else f"{e.median:g} ({e.lower:g} to {e.upper:g})" for e in estimates))
     yield table
-    yield (
-        f"A single run at {answer.question.n_records:,} records scatters with standard deviation "
-        f"{explanation.run_sd:.4f}; the arms of a pair correlate with {explanation.pair_correlation:.2f}."
-    )
+    yield scatter
 
 
 def _backtest(explanation: Explanation) -> Iterator[RenderableType]:

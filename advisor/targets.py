@@ -9,7 +9,7 @@ import numpy as np
 from advisor.costs import bill, charge
 from advisor.decision import DECISIVE
 from advisor.question import Question
-from studies.curve_draws import BAND, FINE_TUNE, REACH, SCRATCH, quantiles, records_to_reach
+from studies.curve_draws import BAND, FINE_TUNE, REACH, SCRATCH, chance_level, quantiles, records_to_reach
 from studies.curves_file import PairedCurve
 
 ARMS = {"scratch": SCRATCH, "fine_tune": FINE_TUNE}
@@ -46,12 +46,12 @@ def reach_target(question: Question, target: float, curve: PairedCurve, priced_b
 
 
 def _reach(key: str, question: Question, target: float, curve: PairedCurve, priced_by: PairedCurve) -> Reach:
-    needed = records_to_reach(curve.draws[ARMS[key]], target)
-    largest = max(curve.sizes) * REACH
+    draws, chance = curve.draws[ARMS[key]], chance_level(curve.metric)
+    needed = records_to_reach(draws, np.full(len(draws["a"]), target), min(curve.sizes), max(curve.sizes), chance)
     rank = ceil(DECISIVE * needed.size) - 1
     enough = float(np.partition(needed, rank)[rank])
-    p_unreachable = float((needed > largest).mean())
-    if enough > largest:
+    p_unreachable = float(np.isinf(needed).mean())
+    if np.isinf(enough):
         return Reach(None, p_unreachable, None)
     n_records = max(ceil(enough), ceil(min(curve.sizes) / REACH))
     then = charge(priced_by, n_records, question.device_speed)

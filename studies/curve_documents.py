@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
@@ -12,27 +12,42 @@ from typing import Any
 from engine.splits import stable_seed
 from models.registry import find_network, list_networks
 from studies.curves_file import SCHEMA_VERSION
+from studies.draws_document import affordable_draws, write_draws
 from studies.learning_curves import FitError, LearningCurveResults, fit_learning_curves
+from studies.pooling import FEWEST_TASKS, pool_tasks
 from studies.run_tables import RunTable, tabulate
 from studies.tidy import TidyRuns
 
 NO_UPSTREAM = "none"  # what the curve of a network that was only trained from scratch has for an upstream
 NO_TEST_NOISE = "the test set's own sampling noise is unknown and not in these bands"
 _FAMILIES = ("cnn", "rnn")
-_DIGITS = 6  # significant digits of a parameter draw: far below its uncertainty, and the file stays small
+_DIGITS = 6  # significant digits of what is measured
+NEW_TASK = "a new task"
 
 Report = Callable[[int, int], None]  # (done, total)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A table of runs, and what is known of it beyond the scores: warnings, ``cost`` and ``provenance`` if any."""
+    """A table of runs, and what is known of it beyond the scores: warnings, ``cost`` and ``provenance`` if any.
+
+    Tasks of one network are pooled with those of the same ``kind`` of upstream: without one, of the same upstream.
+    """
 
     table: RunTable
     metric: str
     warnings: tuple[str, ...] = ()
     cost: Mapping[str, Any] | None = None
     provenance: Mapping[str, Any] | None = None
+    kind: str | None = None
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What was measured, and the curves fitted to it."""
+
+    measured: Measured
+    fit: LearningCurveResults
 
 
 @dataclass(frozen=True)
@@ -70,24 +85,29 @@ def make_document(
     header: Header, measured: Sequence[Measured], report: Report = lambda _done, _total: None
 ) -> dict[str, Any]:
     """Fit every table and return the document of a curves file; what could not be fitted is in ``not_fitted``."""
-    curves, failures = [], []
+    fitted: list[Fitted] = []
+    failures = []
     for done, one in enumerate(measured, start=1):
         try:
-            fit = fit_learning_curves(one.table.runs, _seed(one.table))
-            curves.append(_describe(one, fit))
+            fitted.append(Fitted(one, fit_learning_curves(one.table.runs, _seed(one.table))))
         except FitError as error:
             failures.append(f"{one.table.name}: {error}")
         report(done, len(measured))
+    groups = _group(fitted)
+    kept = affordable_draws(len(fitted) + len(groups))
+    single = [_describe(one.measured, one.fit, kept) for one in fitted]
+    pooled = [_pool(arch, kind, group, kept, failures) for (arch, kind), group in groups.items()]
+    curves = [*single, *filter(None, pooled)]
     families = {one.table.arch: _family(one.table.family) for one in measured}
-    fitted = sorted({curve["arch"] for curve in curves})
+    archs = sorted({curve["arch"] for curve in curves})
     return {
         "schema_version": SCHEMA_VERSION,
         "study": header.study,
         "version": header.version,
         "created": header.created,
-        "networks": {arch: {"family": families[arch], "parameters": header.parameters[arch]} for arch in fitted},
+        "networks": {arch: {"family": families[arch], "parameters": header.parameters[arch]} for arch in archs},
         "registered": {name: find_network(name).family for name in list_networks()},
-        "family_default": _family_defaults(curves),
+        "family_default": _family_defaults(single),
         "upstreams": dict(header.upstreams),
         "not_fitted": failures,
         "curves": curves,
@@ -98,7 +118,40 @@ def _seed(table: RunTable) -> int:
     return stable_seed(table.task, table.arch, *filter(None, [table.upstream]))
 
 
-def _describe(one: Measured, fit: LearningCurveResults) -> dict[str, Any]:
+def _group(fitted: Sequence[Fitted]) -> dict[tuple[str, str], dict[str, Fitted]]:
+    """Return what can be pooled: of each network and kind of upstream the tasks, of each the fit with the most runs."""
+    groups: dict[tuple[str, str], dict[str, Fitted]] = defaultdict(dict)
+    for one in sorted(fitted, key=lambda one: one.measured.table.n_runs):
+        table = one.measured.table
+        if table.upstream is not None:
+            groups[table.arch, one.measured.kind or table.upstream][table.task] = one
+    return {key: dict(sorted(group.items())) for key, group in sorted(groups.items()) if len(group) >= FEWEST_TASKS}
+
+
+def _pool(arch: str, kind: str, group: Mapping[str, Fitted], kept: int, failures: list[str]) -> dict[str, Any] | None:
+    """Describe what a task that nobody has measured may look like, with the costs of the task with the most runs."""
+    try:
+        fit = pool_tasks({task: one.fit for task, one in group.items()}, stable_seed(arch, kind, *group))
+    except FitError as error:
+        failures.append(f"{NEW_TASK} {arch} from {kind}: {error}")
+        return None
+    most = max(group.values(), key=lambda one: one.measured.table.n_runs).measured
+    tables = [one.measured.table for one in group.values()]
+    described = {
+        **_describe(replace(most, warnings=()), fit, kept),
+        "task": NEW_TASK,
+        "upstream": kind,
+        "sizes": [int(n) for n in fit.sizes],
+        "replicates": max(min(table.replicates for table in tables), 1),
+        "runs": sum(table.n_runs for table in tables),
+        "points": {arm: {} for arm in fit.arms},
+        "pooled": True,
+        "tasks": list(group),
+    }
+    return described
+
+
+def _describe(one: Measured, fit: LearningCurveResults, kept: int) -> dict[str, Any]:
     table = one.table
     return {
         "task": table.task,
@@ -109,10 +162,7 @@ def _describe(one: Measured, fit: LearningCurveResults) -> dict[str, Any]:
         "sizes": [int(n) for n in table.runs.sizes],
         "replicates": max(table.replicates, 1),
         "runs": table.n_runs,
-        "draws": {
-            arm: {name: [_round(v) for v in values] for name, values in draws.items()}
-            for arm, draws in fit.draws.items()
-        },
+        "draws": write_draws(fit.draws, kept),
         "noise": {
             "alpha": _round(fit.noise.alpha), "gamma": _round(fit.noise.gamma),
             "correlation": _round(fit.noise.correlation), "degrees_of_freedom": fit.degrees_of_freedom,

@@ -1,7 +1,10 @@
 """What follows from parameter draws of learning curves, in plain numpy: scores, gain, worth in records, break-even.
 
-A draw of one arm is ``score(n) = a - b * (n + n0) ** -c`` (STUDY.md section 4). Draw i of one arm belongs to draw i of
-the other, so that differences between arms are differences between draws. The fits and the adviser share this file.
+A draw of one arm is a law and a bend, ``score(n) = a - b * (n + n0) ** -c + bend(n)`` (STUDY.md section 4). The bend is
+what measured sizes say beyond the law, and how far the curve may drift from it beyond them: ``bend`` (draws, nodes) at
+the numbers of records ``nodes``, in between linear in log n, outside as at the ends. Without it a draw is the law.
+Draw i of one arm belongs to draw i of the other, so that differences between arms are differences between draws. The
+fits and the adviser share this file.
 """
 
 from collections.abc import Mapping
@@ -14,7 +17,7 @@ from numpy.typing import NDArray
 FINE_TUNE, SCRATCH = "fine-tune", "scratch"
 REACH = 4.0  # beyond so many times the measured range nothing is claimed
 BAND = (0.05, 0.95)
-_GRID_POINTS = 100
+_GRID_POINTS = 200
 _CHANCE = {"auroc_macro": 0.5}
 
 Floats = NDArray[np.float64]
@@ -38,31 +41,50 @@ def chance_level(metric: str) -> float:
 def evaluate(draws: Draws, n_records: NDArray[Any] | float, chance: float = 0.0) -> Floats:
     """Return the expected score of each draw, shape (draws, sizes), at the given numbers of records.
 
-    Not under ``chance``: a power law falls without end towards few records, a network does not.
+    A law stays at ``chance`` (or at its own a, if that is less) where it would fall below: a power law falls without
+    end towards few records, a network does not.
     """
-    n = np.atleast_1d(np.asarray(n_records, np.float64))[None, :]
-    if "n0" in draws:
-        n = n + draws["n0"][:, None]
-    scores = draws["a"][:, None] - draws["b"][:, None] * n ** -draws["c"][:, None]
-    return np.asarray(np.clip(scores, chance, 1.0), np.float64)
+    n = np.atleast_1d(np.asarray(n_records, np.float64))
+    effective = n + draws["n0"][:, None] if "n0" in draws else n[None, :]
+    scores = draws["a"][:, None] - draws["b"][:, None] * effective ** -draws["c"][:, None]
+    scores = np.maximum(scores, np.minimum(chance, draws["a"])[:, None])
+    if "bend" in draws:
+        scores += _interpolate(np.log(draws["nodes"]), draws["bend"], np.log(n))
+    return np.asarray(np.clip(scores, 0.0, 1.0), np.float64)
 
 
-def records_to_reach(draws: Draws, score: Floats | float) -> Floats:
-    """Return how many records each draw needs for ``score``: 0 where none, infinite where it never gets there."""
-    headroom = draws["a"] - score
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        needed = np.where(headroom > 0, (draws["b"] / headroom) ** (1 / draws["c"]), np.inf)
-    return np.asarray(np.maximum(needed - draws.get("n0", 0.0), 0.0), np.float64)
+def _interpolate(nodes: Floats, values: Floats, at: Floats) -> Floats:
+    """Interpolate each row of ``values`` (draws, nodes) linearly; outside the nodes it stays as at the ends."""
+    at = np.clip(at, nodes[0], nodes[-1])
+    left = np.clip(np.searchsorted(nodes, at, side="right") - 1, 0, len(nodes) - 2)
+    share = (at - nodes[left]) / (nodes[left + 1] - nodes[left])
+    return np.asarray(values[:, left] * (1 - share) + values[:, left + 1] * share, np.float64)
 
 
-def worth_in_records(arms: Mapping[str, Draws], n_records: float, largest: float, chance: float = 0.0) -> Floats:
+def records_to_reach(draws: Draws, scores: Floats, smallest: float, largest: float, chance: float = 0.0) -> Floats:
+    """Return the smallest n at which each draw reaches its score of ``scores`` (draws,).
+
+    ``smallest`` / REACH where it does so there already, infinite where it does not within REACH times ``largest``.
+    """
+    log_n = np.linspace(np.log(smallest / REACH), np.log(largest * REACH), _GRID_POINTS)
+    short = scores[:, None] - evaluate(draws, np.exp(log_n), chance)  # (draws, grid)
+    first = np.argmax(short <= 0, axis=1)
+    reached = np.where((short <= 0).any(axis=1), log_n[0], np.inf)
+    inside = np.flatnonzero(first > 0)  # the score is reached between two grid points
+    before, after = short[inside, first[inside] - 1], short[inside, first[inside]]
+    reached[inside] = log_n[first[inside] - 1] + (log_n[1] - log_n[0]) * before / (before - after)
+    return np.asarray(np.exp(reached), np.float64)
+
+
+def worth_in_records(
+    arms: Mapping[str, Draws], n_records: float, smallest: float, largest: float, chance: float = 0.0
+) -> Floats:
     """Return how many more records scratch needs to reach the fine-tuned score at ``n_records``, for each draw.
 
     Infinite where that takes more records than REACH times ``largest``, negative where fine-tuning is the worse.
     """
-    needed = records_to_reach(arms[SCRATCH], evaluate(arms[FINE_TUNE], n_records, chance)[:, 0])
-    needed[needed > largest * REACH] = np.inf
-    return needed - n_records
+    fine_tuned = evaluate(arms[FINE_TUNE], n_records, chance)[:, 0]
+    return records_to_reach(arms[SCRATCH], fine_tuned, smallest, largest, chance) - n_records
 
 
 def break_even(

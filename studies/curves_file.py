@@ -4,7 +4,7 @@ Written by ``studies.evidence``, read here. ``schema_version`` counts changes th
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from studies.curve_draws import FINE_TUNE, REACH, SCRATCH, Floats, chance_level, evaluate
+from studies.draws_document import read_draws
 
 __all__ = [
     "FINE_TUNE",
@@ -29,10 +30,10 @@ __all__ = [
     "read_curves",
 ]
 
-SCHEMA_VERSION = 2  # 2: draws may have n0, a curve may be pooled, have one strategy, or lack cost and provenance
+SCHEMA_VERSION = 2  # 2: draws may have n0 and a bend, a curve may be pooled, have one strategy, lack cost
 _MEASURED_WITHIN = 0.10
 _FAMILIES = {"cnn", "rnn", "other"}
-_STEEPEST, _LARGEST = 10.0, 10**15  # exponents and numbers beyond these are damage
+_LARGEST = 10**15  # numbers beyond this are damage
 
 Support = Literal["measured", "interpolated", "extrapolated", "beyond"]
 
@@ -84,8 +85,8 @@ class PretrainingCost:
 class PairedCurve:
     """The arms of one task, network and upstream: parameter draws, the measured points, and what a run costs.
 
-    ``draws[strategy]`` has the arrays a, b, c and n0 of ``score(n) = a - b (n + n0) ** -c``; draw i of one strategy
-    belongs to draw i of the other. A curve of anybody's runs may have ``scratch`` alone, no ``cost`` and no ``source``.
+    ``draws[strategy]`` is what ``studies.curve_draws`` evaluates; draw i of one strategy belongs to draw i of the
+    other. A curve of anybody's runs may have ``scratch`` alone, no ``cost`` and no ``source``.
     ``points[strategy]`` maps a size to the scores of its replicates. ``source`` is the publisher of the task's records,
     ``replicates`` the smallest number of pairs at a size. A ``pooled`` curve predicts a task that nobody has measured
     from the ``tasks`` that were: its draws carry the variance between tasks, and it has no points.
@@ -175,9 +176,7 @@ def _refuse_constant(name: str) -> float:
 
 def _parse(document: Mapping[str, Any]) -> CurvesFile:
     networks = {
-        name: Network(
-            name, _text(facts["family"]), None if facts["parameters"] is None else _count(facts["parameters"])
-        )
+        name: Network(name, _text(facts["family"]), _count_or_none(facts["parameters"]))
         for name, facts in document["networks"].items()
     }
     curves = tuple(_parse_curve(curve) for curve in document["curves"])
@@ -231,16 +230,9 @@ def _parse_curve(curve: Mapping[str, Any]) -> PairedCurve:
 def _parse_draws(arms: Mapping[str, Any]) -> dict[str, dict[str, Floats]]:
     if SCRATCH not in arms or not set(arms) <= {SCRATCH, FINE_TUNE}:
         raise ValueError(f"a curve has the strategies {sorted(arms)}")
-    draws = {arm: {name: _numbers(values[name]) for name in "abc"} for arm, values in arms.items()}
-    for arm, p in draws.items():
-        p["n0"] = _numbers(arms[arm].get("n0", [0.0] * len(p["a"])))
-    lengths = {len(values) for p in draws.values() for values in p.values()}
-    if len(lengths) != 1 or lengths == {0}:
+    draws = {arm: read_draws(written) for arm, written in arms.items()}
+    if len({len(values["a"]) for values in draws.values()}) != 1:
         raise ValueError("the parameters of a curve differ in their number of draws")
-    for p in draws.values():
-        rises = (p["a"] > 0) & (p["a"] <= 1) & (p["b"] >= 0) & (p["c"] > 0) & (p["c"] < _STEEPEST) & (p["n0"] >= 0)
-        if not rises.all():
-            raise ValueError("a parameter draw is no learning curve")
     return draws
 
 
@@ -290,10 +282,3 @@ def _count(value: object) -> int:
 
 def _count_or_none(value: object) -> int | None:
     return None if value is None else _count(value)
-
-
-def _numbers(values: Sequence[float]) -> Floats:
-    numbers = np.asarray(values, np.float64)
-    if numbers.ndim != 1 or not np.isfinite(numbers).all() or (np.abs(numbers) > _LARGEST).any():
-        raise ValueError("a parameter draw is not a finite number")
-    return numbers

@@ -117,7 +117,15 @@ def _measure(arms: Mapping[str, Sequence[RunRecord]], pretraining: Sequence[RunR
         **{arm: fit_cost(runs) for arm, runs in arms.items()},
         **({"pretraining": _pretraining_cost(pretraining)} if pretraining else {}),
     }
-    return Measured(table, metric, tuple(warnings), cost, _provenance(first))
+    return Measured(table, metric, tuple(warnings), cost, _provenance(first), _kind(first, pretraining))
+
+
+def _kind(run: RunRecord, pretraining: Sequence[RunRecord]) -> str | None:
+    """Say whose records the upstream's are, and whether the task's labels are among its own."""
+    if not pretraining:
+        return None
+    shared = set(run.details["classes"]) & set(pretraining[0].details["classes"])
+    return f"{run.row['upstream'].split('/')[0]}/{'shared' if shared else 'disjoint'}"
 
 
 def _complete_pairs(

@@ -9,7 +9,6 @@ the results follow statsmodels.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,8 +17,8 @@ from numpy.typing import NDArray
 from studies.curve_draws import (
     BAND,
     FINE_TUNE,
-    REACH,
     SCRATCH,
+    Floats,
     Interval,
     break_even,
     evaluate,
@@ -28,27 +27,18 @@ from studies.curve_draws import (
     records_to_reach,
     worth_in_records,
 )
-from studies.curve_fit import N_DRAWS, draw_parameters
-from studies.noise import Noise, estimate_noise, row_means
-from studies.paired_runs import FitError, Floats, PairedRuns, ScoredRun, arrange
+from studies.curve_fit import fit_forms
+from studies.curve_sampling import N_DRAWS, draw_bends, draw_laws
+from studies.curve_warnings import degrees_of_freedom, descents, thin_evidence, without_chance_level
+from studies.noise import Noise, estimate_noise, summarise
+from studies.paired_runs import FitError, PairedRuns, ScoredRun, arrange, check_runs
 
 __all__ = [
-    "N_DRAWS",
-    "FitError",
-    "Gain",
-    "LearningCurveResults",
-    "Noise",
-    "PairedRuns",
-    "Prediction",
-    "Requirement",
-    "ScoredRun",
-    "SummaryFrame",
-    "arrange",
-    "fit_learning_curves",
-]
+    "N_DRAWS", "FitError", "Gain", "LearningCurveResults", "Noise", "PairedRuns", "Prediction", "Requirement",
+    "ScoredRun", "SummaryFrame", "arrange", "fit_learning_curves",
+]  # fmt: skip
 
-_PARAMETERS_PER_ARM = 3
-_NEAR_CHANCE = 0.1  # a mean so near to chance says nothing about the shape of the curve
+_FEWEST_JOINT = 0.05  # share of the draws that n0 and d are told from
 
 
 @dataclass(frozen=True)
@@ -130,8 +120,9 @@ class Requirement:
 class LearningCurveResults:
     """Posterior draws of one arm or of both; draw i of one arm belongs to draw i of the other.
 
-    ``draws[arm]`` has arrays a, b, c and n0 of N_DRAWS values: score(n) = a - b (n + n0)^-c. ``forms`` has the weight
-    of each nested form in the draws. ``tasks`` names the tasks that a pooled result rests on, () for a fit of one task.
+    ``draws[arm]`` has arrays a, b, c and n0 (N_DRAWS,), bend (N_DRAWS, nodes) and nodes: score(n) = a - b (n + n0)^-c
+    + bend(n), as in studies/curve_draws.py. ``forms`` has the share of each nested form in the draws, and ``joint``
+    says which draws have one law for both arms. ``tasks`` names what a pooled result rests on, () for one task's fit.
     """
 
     draws: Mapping[str, Mapping[str, Floats]]
@@ -139,6 +130,7 @@ class LearningCurveResults:
     noise: Noise
     degrees_of_freedom: int
     forms: Mapping[str, float]
+    joint: NDArray[np.bool_]
     warnings: tuple[str, ...]
     chance: float = 0.5
     tasks: tuple[str, ...] = ()
@@ -150,7 +142,10 @@ class LearningCurveResults:
 
     @property
     def params(self) -> dict[str, float]:
-        """Posterior medians: a, b, c of scratch (of the only arm), and n0 and d when there are two."""
+        """Posterior medians of the law: a, b, c of scratch (of the only arm), and n0 and d when there are two.
+
+        n0 and d are those of the draws with one law for both arms, and are left out when there are hardly any.
+        """
         return {name: float(np.median(values)) for name, values in self._parameter_draws().items()}
 
     def conf_int(self, alpha: float = 0.1) -> dict[str, tuple[float, float]]:
@@ -161,9 +156,9 @@ class LearningCurveResults:
     def _parameter_draws(self) -> dict[str, Floats]:
         first = self.draws.get(SCRATCH, next(iter(self.draws.values())))
         parameters = {name: first[name] for name in "abc"}
-        if self._is_paired:
+        if self._is_paired and self.joint.mean() > _FEWEST_JOINT:
             fine_tuned = self.draws[FINE_TUNE]
-            parameters |= {"n0": fine_tuned["n0"], "d": fine_tuned["a"] - first["a"]}
+            parameters |= {"n0": fine_tuned["n0"][self.joint], "d": (fine_tuned["a"] - first["a"])[self.joint]}
         return parameters
 
     @property
@@ -193,7 +188,8 @@ class LearningCurveResults:
     def worth_in_records(self, n_records: float) -> Interval:
         """Return how many more records scratch needs to score what fine-tuning scores at ``n_records``."""
         self._require_pair("a worth in records")
-        return interval(worth_in_records(self.draws, n_records, float(self.sizes.max()), self.chance))
+        smallest, largest = float(self.sizes.min()), float(self.sizes.max())
+        return interval(worth_in_records(self.draws, n_records, smallest, largest, self.chance))
 
     def break_even(self, margin: float = 0.01) -> Interval:
         """Return the smallest n beyond which the gain stays at or under ``margin``."""
@@ -203,7 +199,15 @@ class LearningCurveResults:
 
     def n_for(self, target: float, assurance: float = 0.8) -> dict[str, Requirement]:
         """Return, for each arm, the least n whose expected score reaches ``target`` with probability ``assurance``."""
-        return {arm: _require(draws, target, assurance, self.sizes.max() * REACH) for arm, draws in self.draws.items()}
+        return {arm: self._require(arm, target, assurance) for arm in self.arms}
+
+    def _require(self, arm: str, target: float, assurance: float) -> Requirement:
+        smallest, largest = float(self.sizes.min()), float(self.sizes.max())
+        targets = np.full(N_DRAWS, target)
+        needed = records_to_reach(self.draws[arm], targets, smallest, largest, self.chance)
+        reached = float(np.isfinite(needed).mean())
+        enough = float(np.sort(needed)[max(int(np.ceil(assurance * N_DRAWS)) - 1, 0)])
+        return Requirement(int(np.ceil(enough)) if np.isfinite(enough) else None, reached, 1 - reached)
 
     def _require_pair(self, what: str) -> None:
         if not self._is_paired:
@@ -212,51 +216,42 @@ class LearningCurveResults:
             )
 
 
-def _require(draws: Mapping[str, Floats], target: float, assurance: float, most: float) -> Requirement:
-    needed = np.maximum(records_to_reach(draws, target), 1.0)
-    reached = float((needed <= most).mean())
-    at = float(np.sort(needed)[min(int(np.ceil(assurance * len(needed))), len(needed)) - 1])
-    return Requirement(int(np.ceil(at)) if at <= most else None, reached, 1 - reached)
-
-
 def fit_learning_curves(runs: PairedRuns, seed: int) -> LearningCurveResults:
-    """Fit the arms of ``runs`` together. Raises FitError when an arm has fewer than three sizes or one replicate."""
-    scores, warnings = _without_chance_level(runs)
-    for arm, values in scores.items():
-        if (measured := int(np.isfinite(values).any(axis=1).sum())) < _PARAMETERS_PER_ARM:
-            raise FitError(f"{arm} was measured at {measured} sizes; a curve needs {_PARAMETERS_PER_ARM}")
+    """Fit the arms of ``runs`` together; the same runs and seed give the same result.
+
+    Raises FitError when an arm has one size only, when no size has two replicates that differ, when a size is no
+    positive whole number or a score does not lie between 0 and 1.
+    """
+    check_runs(runs)
+    scores, warnings = without_chance_level(runs)
     noise = estimate_noise(runs.sizes, scores)
-    warnings += [message for arm, values in scores.items() for message in _descents(runs.sizes, arm, values)]
-    sizes_used = min(int(np.isfinite(values).any(axis=1).sum()) for values in scores.values())
-    freedom = max(sizes_used - _PARAMETERS_PER_ARM, 1)
-    draws = draw_parameters(runs, scores, noise, freedom, np.random.default_rng(seed))
-    return LearningCurveResults(draws, runs.sizes, noise, freedom, {"separate": 1.0}, tuple(warnings), runs.chance)
-
-
-def _without_chance_level(runs: PairedRuns) -> tuple[dict[str, Floats], list[str]]:
-    """Blank the sizes whose mean is near chance, unless too few would be left; say so either way."""
-    scores: dict[str, Floats] = {}
-    warnings = []
-    for arm, values in runs.scores.items():
-        means = row_means(values)
-        low = means < runs.chance + _NEAR_CHANCE
-        named = ", ".join(f"{n:.0f}" for n in runs.sizes[low])
-        if low.any() and (np.isfinite(means) & ~low).sum() >= _PARAMETERS_PER_ARM:
-            warnings.append(f"{arm} scored near chance at n = {named}: these sizes are left out of its curve")
-            values = np.where(low[:, None], np.nan, values)
-        elif low.any():
-            warnings.append(f"{arm} scored near chance at n = {named}: the shape of its curve is poorly known")
-        scores[arm] = values
-    return scores, warnings
-
-
-def _descents(sizes: Floats, arm: str, values: Floats) -> list[str]:
-    """Name neighbouring sizes where more records scored clearly less (two standard errors)."""
-    rows = [(n, row[np.isfinite(row)]) for n, row in zip(sizes, values, strict=True)]
-    rows = [(n, row) for n, row in rows if len(row) > 1]
-    found = []
-    for (n, fewer), (m, more) in pairwise(rows):
-        error = np.sqrt(fewer.var(ddof=1) / len(fewer) + more.var(ddof=1) / len(more))
-        if fewer.mean() - more.mean() > 2 * error:
-            found.append(f"{arm} scored lower at n = {m:.0f} than at n = {n:.0f}: the curve is not monotone")
-    return found
+    data = summarise(runs.sizes, scores, noise)
+    warnings += thin_evidence(runs.sizes, scores, data) + descents(data, list(scores))
+    rng = np.random.default_rng(seed)
+    forms = fit_forms(data)
+    laws, rising = draw_laws(forms, data, runs.test_covariance, noise.degrees_of_freedom, rng)
+    if not rising:
+        warnings.append("these runs do not look like learning curves: hardly any fit rises with more records")
+    nodes, bends = draw_bends(laws, data, float(runs.sizes.min()), rng)
+    draws = {
+        arm: {
+            "a": laws.a[:, k] + laws.shift[:, k],
+            "b": laws.b[:, k] * data.largest ** laws.c[:, k],
+            "c": laws.c[:, k],
+            "n0": laws.n0 * (k == 1),
+            "nodes": nodes,
+            "bend": bends[k],
+        }
+        for k, arm in enumerate(scores)
+    }
+    shares = np.bincount(laws.form, minlength=len(forms)) / N_DRAWS
+    return LearningCurveResults(
+        draws=draws,
+        sizes=runs.sizes,
+        noise=noise,
+        degrees_of_freedom=degrees_of_freedom(data),
+        forms=dict(zip(forms, shares.tolist(), strict=True)),
+        joint=np.array([form != "separate" for form in forms])[laws.form],
+        warnings=tuple(warnings),
+        chance=runs.chance,
+    )

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from studies.curve_draws import FINE_TUNE, SCRATCH, Floats
 
-_MOST_ARMS = 2
+FEWEST_SIZES = 2
+_ARMS = (SCRATCH, FINE_TUNE)
 
 
 class FitError(ValueError):
@@ -47,8 +47,8 @@ def arrange(runs: Sequence[ScoredRun], test_covariance: Floats | None = None, ch
     Raises FitError, naming the run: a size that is no positive whole number, a score that is not above 0 and at
     most 1, two runs with the same arm, size and replicate; and when there is no run or there are more than two arms.
     """
-    arms = list(dict.fromkeys(run.arm for run in runs))
-    if not 1 <= len(arms) <= _MOST_ARMS:
+    arms = sorted({run.arm for run in runs}, key=lambda arm: (arm != SCRATCH, arm))
+    if not 1 <= len(arms) <= len(_ARMS):
         raise FitError(f"a fit takes one arm or two, and these runs have {len(arms)}: {', '.join(arms) or 'none'}")
     seen: dict[tuple[str, float, int | str], str] = {}
     for position, run in enumerate(runs, start=1):
@@ -74,3 +74,23 @@ def _check(run: ScoredRun, name: str) -> None:
         raise FitError(f"{name}: the number of records is {run.n_records}; give a positive whole number")
     if not 0 < run.score <= 1:  # NaN too
         raise FitError(f"{name}: the score is {run.score}; give a number above 0 and at most 1, or leave the run out")
+
+
+def check_runs(runs: PairedRuns) -> None:
+    """Raise FitError for sizes that are no whole numbers or do not ascend, unknown pairs of arms, impossible scores.
+
+    And for an arm with a single size.
+    """
+    whole = np.isfinite(runs.sizes) & (runs.sizes >= 1) & (runs.sizes == np.round(runs.sizes))
+    if not whole.all() or (np.diff(runs.sizes) <= 0).any():
+        raise FitError("the sizes must be positive whole numbers of records, each named once, ascending")
+    if not 1 <= len(runs.scores) <= 2 or (len(runs.scores) == 2 and tuple(runs.scores) != _ARMS):
+        raise FitError(
+            f"a fit takes one arm, or {' and '.join(_ARMS)} in this order; these runs have {', '.join(runs.scores)}"
+        )
+    for arm, values in runs.scores.items():
+        if (wrong := values[np.isfinite(values) & ((values < 0) | (values > 1))]).size:
+            raise FitError(f"{arm} has a score of {wrong[0]:g}; scores lie between 0 and 1")
+        if (measured := int(np.isfinite(values).any(axis=1).sum())) < FEWEST_SIZES:
+            sizes = "one size" if measured else "no size"
+            raise FitError(f"{arm} was measured at {sizes} only; a curve needs {FEWEST_SIZES} sizes, better six")
