@@ -19,6 +19,7 @@ _ROOM = 1_700_000  # bytes for all draws of a file, which stays under 2 MB
 _BYTES_PER_DRAW = 190  # of both arms, with a dozen nodes
 _MOST, _FEWEST = 1000, 200
 _STEEPEST, _LARGEST = 10.0, 10**15  # exponents and numbers beyond these are damage
+_LARGEST_BEND = 100.0  # a law that falls far under chance at few records is bent back by more than a whole score
 
 
 def affordable_draws(n_curves: int) -> int:
@@ -56,7 +57,7 @@ def read_draws(written: Mapping[str, Any]) -> dict[str, Floats]:
 def _read_bend(written: Mapping[str, Any], n_draws: int) -> dict[str, Floats]:
     nodes = _numbers(written["nodes"])
     bend = np.array([_numbers(values) for values in written["bend"]]) / _PER_UNIT
-    if bend.shape != (len(nodes), n_draws) or len(nodes) < 2 or (np.abs(bend) > 1).any():
+    if bend.shape != (len(nodes), n_draws) or len(nodes) < 2 or (np.abs(bend) > _LARGEST_BEND).any():
         raise ValueError("the bend of a curve does not fit its nodes and draws")
     if nodes[0] <= 0 or (np.diff(nodes) <= 0).any():
         raise ValueError("the nodes of a curve are no ascending numbers of records")
