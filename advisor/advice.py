@@ -6,6 +6,7 @@ belong to the same fits.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import ceil
 
 import numpy as np
@@ -25,10 +26,10 @@ from studies.curve_draws import (
     SCRATCH,
     Floats,
     Interval,
-    break_even,
+    ScoreGrid,
     chance_level,
     interval,
-    worth_in_records,
+    score_grid,
 )
 from studies.curves_file import CurvesFile, PairedCurve, Support
 
@@ -98,11 +99,16 @@ class _Case:
         scratch, fine_tuned = (self.curve.scores(arm, n_records)[:, 0] for arm in (SCRATCH, FINE_TUNE))
         return fine_tuned - scratch
 
-    def worth(self, n_records: int) -> Floats:
-        """Return draws of what pre-training is worth in records."""
+    @cached_property
+    def grids(self) -> dict[str, ScoreGrid]:
+        """Scores of each strategy over the evidence's reach."""
         curve = self.curve
-        smallest, largest = min(curve.sizes), max(curve.sizes)
-        return worth_in_records(curve.draws, n_records, smallest, largest, chance_level(curve.metric))
+        smallest, largest, chance = min(curve.sizes), max(curve.sizes), chance_level(curve.metric)
+        return {arm: score_grid(curve.draws[arm], smallest, largest, chance) for arm in (SCRATCH, FINE_TUNE)}
+
+    def worth(self, n_records: int) -> Floats:
+        """Return draws of what pre-training is worth: how many more records scratch needs to score the same."""
+        return self.grids[SCRATCH].first_reaching(self.curve.scores(FINE_TUNE, n_records)[:, 0]) - n_records
 
     def cost(self, n_records: int) -> dict[str, Cost]:
         """Return what a training of each arm and the pre-training cost."""
@@ -139,11 +145,11 @@ def recommend(question: Question, curves: CurvesFile) -> Recommendation:
 
 def _answer(question: Question, curve: PairedCurve, curves: CurvesFile) -> Recommendation:
     n, case = question.n_records, _Case(question, curve, cost_curve(curve, curves))
-    smallest, largest = min(curve.sizes), max(curve.sizes)
+    least, most = ceil(min(curve.sizes) / REACH), int(max(curve.sizes) * REACH)
     gain, verdict = summarise_gain(case.gain(n), question.margin), case.decide(n)
     scratch, fine_tune = (summarise_score(curve, arm, n) for arm in (SCRATCH, FINE_TUNE))
     worth = case.worth(n)
-    even = interval(break_even(curve.draws, question.margin, smallest, largest, chance_level(curve.metric)))
+    even = interval(case.grids[FINE_TUNE].last_ahead(case.grids[SCRATCH], question.margin))
     support, cost = curve.support(n), case.cost(n)
     money = count_money(question, cost, worth)
     return Recommendation(
@@ -160,10 +166,12 @@ def _answer(question: Question, curve: PairedCurve, curves: CurvesFile) -> Recom
         cost=cost,
         support=support,
         warnings=tuple(warn(question, curve, curves, support, (interval(worth), even), cost, money)),
-        target=None if question.target is None else reach_target(question, question.target, curve, case.priced_by),
+        target=None
+        if question.target is None
+        else reach_target(question, question.target, case.grids, least, case.priced_by),
         money=money,
         more_records=add_records(question, curve, {"scratch": scratch.mean, "fine_tune": fine_tune.mean}),
-        flips=find_flips(case.decide, n, verdict, ceil(smallest / REACH), int(largest * REACH)),
+        flips=find_flips(case.decide, n, verdict, least, most),
     )
 
 

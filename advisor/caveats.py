@@ -28,8 +28,9 @@ def _of_evidence(question: Question, curve: PairedCurve, curves: CurvesFile, sup
         yield f"Extrapolated to {question.n_records:,} records from runs with {low:,} to {high:,}."
     yield _of_tasks(curve, curves)
     if {curve.upstream.split("/")[0]} == {task.split("/")[0] for task in curve.tasks or (curve.task,)}:
+        networks = "Pre-trained networks of one kind" if curve.pooled else "One pre-trained network"
         yield (
-            f"One pre-trained network ({curve.upstream}), and the same hospitals' records upstream and in the task, "
+            f"{networks} ({curve.upstream}), and the same hospitals' records upstream and in the task, "
             "patients apart: another may transfer less."
         )
     if question.arch is not None and curve.arch != question.arch:

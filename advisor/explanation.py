@@ -51,7 +51,8 @@ class Explanation:
     """Everything behind an answer.
 
     ``parameters[arm][name]`` are those of the law in ``score(n) = a - b (n + n0) ** -c + bend(n)``, none of a pooled
-    curve; ``run_sd`` is the spread of one run at the asker's number of records. ``backtest`` is None where it was not measured, and ``no_backtest`` says why.
+    curve; ``run_sd`` is the spread of one run at the asker's number of records. ``backtest`` is None
+    where it was not measured, and ``no_backtest`` says why.
     """
 
     upstream: str | None

@@ -71,7 +71,7 @@ def _fit(answer: Recommendation, explanation: Explanation) -> Iterator[Renderabl
         f"{explanation.run_sd:.4f}; the arms of a pair correlate with {explanation.pair_correlation:.2f}."
     )
     if answer.curve.pooled:
-        yield f"{explanation.draws:,} draws of a task that nobody has measured, by random effects over the measured ones."
+        yield f"{explanation.draws:,} draws of a task that nobody has measured, by random effects over those measured."
         yield scatter
         return
     yield f"score(n) = a - b (n + n0) ^ -c + bend(n), {explanation.draws:,} draws; median (90 % interval):"

@@ -9,7 +9,7 @@ import numpy as np
 from advisor.costs import bill, charge
 from advisor.decision import DECISIVE
 from advisor.question import Question
-from studies.curve_draws import BAND, FINE_TUNE, REACH, SCRATCH, chance_level, quantiles, records_to_reach
+from studies.curve_draws import BAND, FINE_TUNE, REACH, SCRATCH, ScoreGrid, quantiles
 from studies.curves_file import PairedCurve
 
 ARMS = {"scratch": SCRATCH, "fine_tune": FINE_TUNE}
@@ -40,20 +40,24 @@ class MoreRecords:
     added_ci_upper: float
 
 
-def reach_target(question: Question, target: float, curve: PairedCurve, priced_by: PairedCurve) -> dict[str, Reach]:
-    """Return what each arm needs for ``target``; times and prices are those of the curve ``priced_by``."""
-    return {key: _reach(key, question, target, curve, priced_by) for key in ARMS}
+def reach_target(
+    question: Question, target: float, grids: Mapping[str, ScoreGrid], least: int, priced_by: PairedCurve
+) -> dict[str, Reach]:
+    """Return what each arm needs for ``target``; times and prices are those of the curve ``priced_by``.
+
+    ``grids`` holds the scores of each strategy, ``least`` is the smallest number that the evidence speaks of.
+    """
+    return {key: _reach(key, question, target, grids[arm], least, priced_by) for key, arm in ARMS.items()}
 
 
-def _reach(key: str, question: Question, target: float, curve: PairedCurve, priced_by: PairedCurve) -> Reach:
-    draws, chance = curve.draws[ARMS[key]], chance_level(curve.metric)
-    needed = records_to_reach(draws, np.full(len(draws["a"]), target), min(curve.sizes), max(curve.sizes), chance)
+def _reach(key: str, question: Question, target: float, grid: ScoreGrid, least: int, priced_by: PairedCurve) -> Reach:
+    needed = grid.first_reaching(np.full(len(grid.scores), target))
     rank = ceil(DECISIVE * needed.size) - 1
     enough = float(np.partition(needed, rank)[rank])
     p_unreachable = float(np.isinf(needed).mean())
     if np.isinf(enough):
         return Reach(None, p_unreachable, None)
-    n_records = max(ceil(enough), ceil(min(curve.sizes) / REACH))
+    n_records = max(ceil(enough), least)
     then = charge(priced_by, n_records, question.device_speed)
     return Reach(n_records, p_unreachable, bill(key, then, question, n_records).total)
 

@@ -140,4 +140,6 @@ def test_evidence_with_noisier_runs_never_gives_narrower_bands(tmp_path: Path, s
             for part in (answer.gain, answer.scratch, answer.fine_tune)
         ])  # fmt: skip
     for narrow, wide in pairwise(widths):
-        assert all(second >= first for first, second in zip(narrow, wide, strict=True)), (narrow, wide)
+        # Where the test set's own noise makes the band, the runs' adds little, and 1,000 draws know a width to 4 %.
+        assert all(second >= 0.9 * first for first, second in zip(narrow, wide, strict=True)), (narrow, wide)
+        assert sum(wide) > 1.3 * sum(narrow)

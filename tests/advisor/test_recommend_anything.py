@@ -3,11 +3,13 @@
 import copy
 import json
 import re
+from base64 import b64decode, b64encode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jsonschema
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -51,7 +53,9 @@ def document(curves_path: Path) -> dict[str, Any]:
     whole["curves"].append({**copy.deepcopy(whole["curves"][0]), **pool})
     for curve in whole["curves"]:
         for draws in curve["draws"].values():
-            draws.update({name: values[:_DRAWS] for name, values in draws.items()})
+            bend = np.frombuffer(b64decode(draws["bend"]), "<i2").reshape(len(draws["nodes"]), -1)[:, :_DRAWS]
+            draws.update({name: draws[name][:_DRAWS] for name in ("a", "b", "c", "n0")})
+            draws["bend"] = b64encode(bend.tobytes()).decode()
     return whole
 
 
