@@ -53,6 +53,11 @@ def evaluate(draws: Draws, n_records: NDArray[Any] | float, chance: float = 0.0)
     return np.asarray(np.clip(scores, 0.0, 1.0), np.float64)
 
 
+def bent(law: Draws, nodes: Floats, scores: Floats, chance: float) -> dict[str, Floats]:
+    """Return draws that have the law's shape and go through ``scores`` (draws, nodes) at ``nodes``."""
+    return {**law, "nodes": nodes, "bend": np.clip(scores, 0.0, 1.0) - evaluate(law, nodes, chance)}
+
+
 def _interpolate(nodes: Floats, values: Floats, at: Floats) -> Floats:
     """Interpolate each row of ``values`` (draws, nodes) linearly; outside the nodes it stays as at the ends."""
     at = np.clip(at, nodes[0], nodes[-1])
