@@ -137,7 +137,7 @@ def _pool(arch: str, kind: str, group: Mapping[str, Fitted], kept: int, failures
         return None
     most = max(group.values(), key=lambda one: one.measured.table.n_runs).measured
     tables = [one.measured.table for one in group.values()]
-    described = {
+    return {
         **_describe(replace(most, warnings=()), fit, kept),
         "task": NEW_TASK,
         "upstream": kind,
@@ -148,7 +148,6 @@ def _pool(arch: str, kind: str, group: Mapping[str, Fitted], kept: int, failures
         "pooled": True,
         "tasks": list(group),
     }
-    return described
 
 
 def _describe(one: Measured, fit: LearningCurveResults, kept: int) -> dict[str, Any]:

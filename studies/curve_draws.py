@@ -57,6 +57,11 @@ def evaluate(draws: Draws, n_records: NDArray[Any] | float, chance: float = 0.0)
     return np.asarray(np.clip(scores, 0.0, 1.0, out=scores), np.float64)
 
 
+def bent(law: Draws, nodes: Floats, scores: Floats, chance: float) -> dict[str, Floats]:
+    """Return draws that have the law's shape and go through ``scores`` (draws, nodes) at ``nodes``."""
+    return {**law, "nodes": nodes, "bend": np.clip(scores, 0.0, 1.0) - evaluate(law, nodes, chance)}
+
+
 def _add_bend(scores: Floats, nodes: Floats, bend: Floats, at: Floats) -> None:
     """Add the bend (nodes, draws) to scores (draws, sizes): linear between nodes, as at the ends outside of them."""
     at = np.clip(at, nodes[0], nodes[-1])

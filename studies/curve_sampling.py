@@ -13,7 +13,7 @@ from studies.noise import SizeMeans
 N_DRAWS = 1000
 _CANDIDATES, _ROUNDS = 4_000, 40  # candidates are drawn until enough of them are learning curves
 _BEHIND, _AHEAD = (0.25, 0.5), (2.0, 4.0, 16.0, 64.0)  # where curves are drawn beside the measured sizes
-_CALIBRATION = 1.5  # of the drift beyond the largest size; found by holding out the largest sizes of real curves
+_CALIBRATION = 1.7  # of the drift beyond the largest size; found by holding out the largest sizes of real curves
 _JITTER = 1e-10
 
 

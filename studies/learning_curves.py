@@ -20,6 +20,7 @@ from studies.curve_draws import (
     SCRATCH,
     Floats,
     Interval,
+    bent,
     break_even,
     evaluate,
     interval,
@@ -28,9 +29,9 @@ from studies.curve_draws import (
     worth_in_records,
 )
 from studies.curve_fit import fit_forms
-from studies.curve_sampling import N_DRAWS, draw_bends, draw_laws
+from studies.curve_sampling import N_DRAWS, Laws, draw_bends, draw_laws
 from studies.curve_warnings import degrees_of_freedom, descents, thin_evidence, without_chance_level
-from studies.noise import Noise, estimate_noise, summarise
+from studies.noise import Noise, SizeMeans, estimate_noise, summarise
 from studies.paired_runs import FitError, PairedRuns, ScoredRun, arrange, check_runs
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "ScoredRun", "SummaryFrame", "arrange", "fit_learning_curves",
 ]  # fmt: skip
 
+_LEAST_LEVEL = 1e-3  # of a
 _FEWEST_JOINT = 0.05  # share of the draws that n0 and d are told from
 
 
@@ -233,17 +235,7 @@ def fit_learning_curves(runs: PairedRuns, seed: int) -> LearningCurveResults:
     if not rising:
         warnings.append("these runs do not look like learning curves: hardly any fit rises with more records")
     nodes, bends = draw_bends(laws, data, float(runs.sizes.min()), rng)
-    draws = {
-        arm: {
-            "a": laws.a[:, k] + laws.shift[:, k],
-            "b": laws.b[:, k] * data.largest ** laws.c[:, k],
-            "c": laws.c[:, k],
-            "n0": laws.n0 * (k == 1),
-            "nodes": nodes,
-            "bend": bends[k],
-        }
-        for k, arm in enumerate(scores)
-    }
+    draws = {arm: _draws_of(laws, number, nodes, bends[number], data, runs) for number, arm in enumerate(scores)}
     shares = np.bincount(laws.form, minlength=len(forms)) / N_DRAWS
     return LearningCurveResults(
         draws=draws,
@@ -255,3 +247,19 @@ def fit_learning_curves(runs: PairedRuns, seed: int) -> LearningCurveResults:
         warnings=tuple(warnings),
         chance=runs.chance,
     )
+
+
+def _draws_of(
+    laws: Laws, arm: int, nodes: Floats, bends: Floats, data: SizeMeans, runs: PairedRuns
+) -> dict[str, Floats]:
+    """Return the draws of one arm; below the smallest size none falls under chance."""
+    law = {
+        "a": np.maximum(laws.a[:, arm] + laws.shift[:, arm], _LEAST_LEVEL),
+        "b": laws.b[:, arm] * data.largest ** laws.c[:, arm],
+        "c": laws.c[:, arm],
+        "n0": laws.n0 * (arm == 1),
+    }
+    scores = laws.scores(nodes, np.full(len(nodes), arm), data.largest) + laws.shift[:, arm, None] + bends
+    below = nodes < runs.sizes.min()
+    scores[:, below] = np.maximum(scores[:, below], np.minimum(runs.chance, law["a"])[:, None])
+    return bent(law, nodes, scores, runs.chance)

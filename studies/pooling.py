@@ -11,8 +11,9 @@ added: the deviation from its mean of a draw of a task taken at random.
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from scipy.special import expit, logit
 
-from studies.curve_draws import REACH, Floats, evaluate
+from studies.curve_draws import REACH, Floats, bent, evaluate
 from studies.learning_curves import N_DRAWS, FitError, LearningCurveResults
 from studies.noise import Noise
 
@@ -42,7 +43,10 @@ def pool_tasks(fits: Mapping[str, LearningCurveResults], seed: int) -> LearningC
         float(np.mean([getattr(r.noise, name) for r in results])) for name in ("alpha", "gamma", "correlation")
     )
     return LearningCurveResults(
-        draws={arm: _as_bends(nodes, values[k]) for k, arm in enumerate(first.arms)},
+        draws={
+            arm: bent(_law_through(nodes, values[k]), nodes, values[k], first.chance)
+            for k, arm in enumerate(first.arms)
+        },
         sizes=sizes,
         noise=Noise(alpha, gamma, correlation),
         degrees_of_freedom=len(fits) - 1,
@@ -74,7 +78,7 @@ def _new_task(results: Sequence[LearningCurveResults], nodes: Floats, rng: np.ra
     arms = results[0].arms
     curves = np.array([[evaluate(r.draws[arm], nodes, r.chance) for arm in arms] for r in results])
     curves = np.clip(curves, _LEAST, _MOST)
-    logits = np.log(curves / (1 - curves))  # (tasks, arms, draws, nodes)
+    logits = logit(curves)  # (tasks, arms, draws, nodes)
     n_tasks = len(results)
     task_means = logits.mean(axis=2)
     mean = task_means.mean(axis=0)
@@ -83,13 +87,7 @@ def _new_task(results: Sequence[LearningCurveResults], nodes: Floats, rng: np.ra
     between = np.einsum("dt,tan->adn", weights * scale[:, None], task_means - mean)
     taken = rng.integers(0, n_tasks, N_DRAWS)
     within = logits[taken, :, np.arange(N_DRAWS)] - task_means[taken]  # (draws, arms, nodes)
-    return np.asarray(1 / (1 + np.exp(-(mean[:, None] + between + within.transpose(1, 0, 2)))), np.float64)
-
-
-def _as_bends(nodes: Floats, values: Floats) -> dict[str, Floats]:
-    """Write scores (N_DRAWS, nodes) as draws: a power law through three of the nodes, the rest as its bend."""
-    law = _law_through(nodes, values)
-    return {**law, "nodes": nodes, "bend": values - evaluate(law, nodes)}
+    return np.asarray(expit(mean[:, None] + between + within.transpose(1, 0, 2)), np.float64)
 
 
 def _law_through(nodes: Floats, values: Floats) -> dict[str, Floats]:
