@@ -25,9 +25,7 @@ def model_facts_label(facts: ModelFacts, exported: Exported) -> str:
         "Other information": _other(facts, exported),
     }
     lines = [f"# Model facts: {facts.arch} for {facts.task}", ""]
-    lines += [
-        f"File {exported.file}. Trained {trained}. Locale: the records of {_source(facts)}. Approved for clinical use: no."
-    ]
+    lines += [f"File {exported.file}. Trained {trained}. Locale: the records of {_source(facts)}. Approved: no."]
     for title, body in sections.items():
         lines += ["", f"## {title}", "", *body]
     return "\n".join(lines) + "\n"
