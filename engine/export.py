@@ -7,12 +7,13 @@ classes). What is written was compared with the network first, bit for bit the s
 import hashlib
 import logging
 import os
+import platform
 import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 OPSETS = range(18, 24)  # what torch's exporter writes; the first is the default, which most runtimes can read
 CARD, LABEL = "MODEL_CARD.md", "MODEL_FACTS.md"  # beside the model: one folder, one model
-_LIBRARIES = ("ecgadvise", "torch", "onnx", "onnxscript", "onnxruntime")
+_LIBRARIES = ("ecgadvise", "torch", "numpy", "onnx", "onnxscript", "onnxruntime")
 _LOGGERS = ("torch.onnx", "onnxscript", "onnx_ir")
 
 
@@ -174,7 +175,7 @@ def _tidy(model: "ModelProto", deployed: ModelFacts) -> None:
         part.doc_string = ""
     del graph.value_info[:], model.metadata_props[:]
     graph.name = deployed.arch
-    model.producer_name, model.producer_version = "ecgadvise", version("ecgadvise")
+    model.producer_name, model.producer_version = "ecgadvise", _version("ecgadvise")
     model.ir_version = helper.find_min_ir_version_for(list(model.opset_import))
     helper.set_model_props(model, deployed.to_metadata())
 
@@ -234,8 +235,15 @@ def _model_facts(facts: CheckpointFacts, opset: int, half: bool, weights_sha256:
         licence=facts.source.get("licence"),
         metrics=without_nan(dict(facts.metrics)),
         evaluation=facts.evaluation,
-        exported_with={name: version(name) for name in _LIBRARIES},
+        exported_with={"python": platform.python_version(), **{name: _version(name) for name in _LIBRARIES}},
     )
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # run from a source tree
+        return "source tree"
 
 
 def preparation_of(facts: CheckpointFacts) -> Preparation:

@@ -227,6 +227,8 @@ def plain(value: Any) -> str | None:
         return ", ".join(f"{key} {plain(item)}" for key, item in value.items()) or None
     if isinstance(value, list | tuple):
         return ", ".join(str(plain(item)) for item in value) or None
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.6g}"
     return None if value is None or value == "" else str(value)

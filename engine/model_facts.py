@@ -88,22 +88,26 @@ def read_metadata(metadata: Mapping[str, str]) -> ModelFacts:
 
 def _check(values: Mapping[str, Any]) -> None:
     """Raise ModelFactsError where what predictions rest on is not of its form."""
-    strings = [name for name in ("classes", "leads") if not _is_list(values[name], str)]
-    numbers = [name for name in ("fs", "n_samples") if not (_is_number(values[name]) and values[name] > 0)]
-    thresholds = values["thresholds"]
-    if not _is_list(thresholds, int | float) or len(thresholds) != len(values["classes"]):
-        strings.append("thresholds")
-    if values["units"] != UNITS:
-        strings.append("units")
-    preparation = values["preparation"]
-    if not isinstance(preparation, dict) or set(preparation) != {"anti_alias", "min_max"}:
-        strings.append("preparation")
-    if wrong := [*strings, *numbers]:
-        raise ModelFactsError(f"its metadata have no usable {', '.join(PREFIX + name for name in wrong)}")
+    classes, preparation = values["classes"], values["preparation"]
+    usable = {
+        "classes": _is_list(classes, str),
+        "leads": _is_list(values["leads"], str),
+        "thresholds": _is_list(values["thresholds"], int | float)
+        and _is_list(classes, str)
+        and len(values["thresholds"]) == len(classes),
+        "fs": _is_positive(values["fs"]),
+        "n_samples": _is_positive(values["n_samples"]) and isinstance(values["n_samples"], int),
+        "units": values["units"] == UNITS,
+        "preparation": isinstance(preparation, dict)
+        and set(preparation) == {"anti_alias", "min_max"}
+        and all(isinstance(value, bool) for value in preparation.values()),
+    }
+    if wrong := [PREFIX + name for name, good in usable.items() if not good]:
+        raise ModelFactsError(f"its metadata have no usable {', '.join(wrong)}")
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _is_positive(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
 
 
 def _is_list(value: object, of: Any) -> bool:

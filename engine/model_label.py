@@ -12,7 +12,7 @@ _CLASSES_SHOWN = 12  # or the label is longer than a page
 
 def model_facts_label(facts: ModelFacts, exported: Exported) -> str:
     """Return the label in Markdown."""
-    trained = (facts.created or UNKNOWN)[:10] if facts.created else UNKNOWN
+    trained = facts.created[:10] or UNKNOWN
     sections = {
         "Summary": [
             f"Estimates from a resting ECG of {facts.n_samples / facts.fs:g} s which of {len(facts.classes)} findings "
@@ -25,7 +25,7 @@ def model_facts_label(facts: ModelFacts, exported: Exported) -> str:
         "Other information": _other(facts, exported),
     }
     lines = [f"# Model facts: {facts.arch} for {facts.task}", ""]
-    lines += [f"File {exported.file}. Trained {trained}. Locale: the records of {_source(facts)}. Approved by: nobody."]
+    lines += [f"File {exported.file}. Trained {trained}. Locale: the records of {_source(facts)}. Approved: no."]
     for title, body in sections.items():
         lines += ["", f"## {title}", "", *body]
     return "\n".join(lines) + "\n"

@@ -83,7 +83,7 @@ def _report(predictions: "Sequence[Prediction]") -> None:
     """Name what is odd about records and raise Failure where one could not be predicted."""
     from advisor.failures import ExitCode, Failure
 
-    remarks = [f"{one.record}: {note}" for one in predictions for note in one.notes if one.problem is None]
+    remarks = _remarks(predictions)
     failed = [f"{one.record}: {one.problem}" for one in predictions if one.problem is not None]
     if len(predictions) == len(failed) == 1:
         raise Failure(failed[0], ExitCode.DATA)
@@ -94,3 +94,16 @@ def _report(predictions: "Sequence[Prediction]") -> None:
             typer.echo(f"... and {len(lines) - _LISTED:,} more; --json has all", err=True)
     if failed:
         raise Failure(f"{len(failed):,} of {len(predictions):,} records could not be predicted", ExitCode.DATA)
+
+
+def _remarks(predictions: "Sequence[Prediction]") -> list[str]:
+    """Return a line for every note, with the record's name where it is one record's, else with their number."""
+    from collections import defaultdict
+
+    with_note: dict[str, list[str]] = defaultdict(list)
+    for one in predictions:
+        for note in one.notes if one.problem is None else ():
+            with_note[note].append(one.record)
+    return [
+        f"{names[0] if len(names) == 1 else f'{len(names):,} records'}: {note}" for note, names in with_note.items()
+    ]

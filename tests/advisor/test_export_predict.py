@@ -13,6 +13,7 @@ import pytest
 import wfdb
 
 from advisor.cli import main
+from engine.export import OPSETS
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
@@ -100,7 +101,8 @@ def test_export_refuses_in_one_sentence(refused, exported, tmp_path, bad_records
     assert "no checkpoint" in refused(3, "export", tmp_path / "nowhere", "--out", new)
     assert "few cannot be compared on" in refused(3, "export", checkpoint, "--out", new, "--records", bad_records)
     assert "no WFDB record" in refused(3, "export", checkpoint, "--out", new, "--records", checkpoint)
-    assert "--opset" in refused(2, "export", checkpoint, "--out", new, "--opset", 3)
+    for opset in (OPSETS[0] - 1, OPSETS[-1] + 1):
+        assert "--opset" in refused(2, "export", checkpoint, "--out", new, "--opset", opset)
     assert "--out" in refused(2, "export", checkpoint)
     altered = shutil.copytree(checkpoint, tmp_path / "altered")
     content = bytearray((altered / "weights.safetensors").read_bytes())
@@ -190,6 +192,16 @@ def test_a_record_at_250_hz_is_predicted(ecgadvise, exported, tmp_path):
     assert code == 0
     assert json.loads(out)["records"][0]["notes"] == ["12 s long: the first 10 s are used"]
     assert err == f"{record}: 12 s long: the first 10 s are used\n"
+
+
+def test_a_remark_on_many_records_is_one_line(ecgadvise, exported, tmp_path):
+    for k in range(3):
+        write_record(tmp_path / f"r{k}", seconds=12, seed=k)
+    write_record(tmp_path / "s", leads=(*LEADS[:2], *LEADS[6:]))
+    code, _, err = ecgadvise("predict", exported / "model.onnx", tmp_path)
+    assert code == 0
+    derived = f"{tmp_path / 's'}: III, aVR, aVL, aVF derived from I and II"
+    assert err.splitlines() == ["3 records: 12 s long: the first 10 s are used", derived]
 
 
 def test_header_and_samples_of_a_record_are_one_record(ecgadvise, exported, records):

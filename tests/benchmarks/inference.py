@@ -5,7 +5,8 @@
 Networks of full size with random weights, 12 leads, 1000 samples, 5 classes. onnxruntime and torch (eager, inference
 mode) run on two threads each and in turn, a round of both within a second of each other, so that a busy moment of the
 machine meets both; before each, a pause in which the other's threads stop spinning and, where a run takes less than a
-few tenths of a second, one that is not timed. The ratio is the median over rounds of torch's time by onnxruntime's: above 1, onnxruntime is faster. Times are medians.
+few tenths of a second, one that is not timed. The ratio is the median over rounds of torch's time by onnxruntime's:
+above 1, onnxruntime is faster. Times are medians.
 """
 
 import statistics

@@ -105,6 +105,19 @@ def test_the_same_checkpoint_gives_the_same_bytes(exported, tmp_path):
         assert (tmp_path / name).read_bytes() == (exported / name).read_bytes()
 
 
+def test_a_source_tree_that_is_not_installed_exports_too(exported, built, tmp_path, monkeypatch):
+    from importlib.metadata import PackageNotFoundError, version
+
+    def of_others(name):
+        if name == "ecgadvise":
+            raise PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(engine.export, "version", of_others)
+    report = export_checkpoint(exported / "checkpoint", tmp_path / "model.onnx")
+    assert "| ecgadvise | not recorded | source tree |" in report.card.read_text()
+
+
 def test_16_bits_halve_the_file_and_are_computed_with_in_32(checkpoint_writer, tmp_path):
     checkpoint = checkpoint_writer(tmp_path / "c", "lstm-flatten-w8")
     report = export_checkpoint(checkpoint, tmp_path / "model.onnx", half=True)

@@ -157,6 +157,7 @@ def altered(exported: Path, target: Path, **changes: object) -> Path:
         ({"schema_version": None}, "carries no classes"),
         ({"schema_version": 9}, "schema 9"),
         ({"classes": None}, "lack ecgadvise.classes"),
+        ({"classes": 5}, "ecgadvise.classes"),
         ({"thresholds": "not json"}, "no JSON in ecgadvise.thresholds"),
         ({"thresholds": [0.5]}, "ecgadvise.thresholds"),
         ({"units": json.dumps("uV")}, "ecgadvise.units"),

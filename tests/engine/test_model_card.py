@@ -35,7 +35,8 @@ def evaluated() -> ModelFacts:
         subgroups=subgroups(labels, probabilities, patients, ages, sexes, 0, 200), n_records=1234,
         codes={"AF": "164889003"}, licence="CC BY 4.0", created="2026-11-22T20:00:00+00:00",
         source={"name": "mine", "version": "2", "licence": "CC BY 4.0", "url": "https://example.org", "citation": "Me"},
-        record={"training_patients": 400, "split": {"test": "fold 10"}}, versions={"torch": "2.13.0"},
+        record={"training_patients": 400, "good": True, "empty": "", "split": {"test": "fold 10"}},
+        versions={"torch": "2.13.0"},
     )  # fmt: skip
 
 
@@ -71,7 +72,8 @@ def test_the_card_tells_data_calibration_groups_and_limits(known):
     rows = cells(card)
     expected = {
         "source": "mine 2", "licence": "CC BY 4.0", "records for training and validation": "1,234",
-        "split": "test fold 10", "temperature": "1.25", "network": "gru, fine-tuned from ptb-xl/all",
+        "split": "test fold 10", "good": "yes", "empty": UNKNOWN, "temperature": "1.25",
+        "network": "gru, fine-tuned from ptb-xl/all",
         "compared with the trained network": "the same in every respect",
     }  # fmt: skip
     for name, value in expected.items():
