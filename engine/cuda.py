@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.cuda_layers import fast_twin, is_recurrent
-from engine.devices import SharedClock, Turnstile, finished
+from engine.devices import SharedClock, Turnstile, finished, turnstile_of
 from engine.probe import Choice, fastest_way
 from engine.recipes import Recipe
 from engine.static_step import Precision, StaticStep, adamw_factors, pad_batch
@@ -31,8 +31,6 @@ _PREDICTION_BATCH = 512
 _WARM_UP_STEPS = 3
 
 _local = threading.local()
-_lock = threading.Lock()
-_turnstiles: dict[torch.device, Turnstile] = {}
 _choices: dict[tuple[object, ...], Choice] = {}
 
 
@@ -126,16 +124,12 @@ def open_run(
     with turnstile.run():
         batch = (min(recipe.batch_size, shape[0]), *shape[1:])
         session = _session(network, batch, n_classes, recipe, device, mode, turnstile)
-        session.step.load(network.state_dict())
         clock = SharedClock(turnstile, lambda: finished(device))
-        yield StaticRun(session, recipe, steps, turnstile, clock)
+        with turnstile.together():
+            session.step.load(network.state_dict())
+            run = StaticRun(session, recipe, steps, turnstile, clock)
+        yield run
         finished(device)
-
-
-def turnstile_of(device: torch.device) -> Turnstile:
-    """Return the device's turnstile, one for all threads."""
-    with _lock:
-        return _turnstiles.setdefault(device, Turnstile())
 
 
 def precision_of(network: nn.Module, device: torch.device) -> Precision:
@@ -162,8 +156,8 @@ def _session(
     if key not in sessions:
         while len(sessions) >= _SESSIONS_KEPT:
             sessions.popitem(last=False)
-        step = StaticStep(fast_twin(network), batch, n_classes, *fixed[:2])
         with turnstile.alone():
+            step = StaticStep(fast_twin(network), batch, n_classes, *fixed[:2])
             sessions[key] = _prepare(step, mode, device, key)
     sessions.move_to_end(key)
     return sessions[key]

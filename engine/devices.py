@@ -5,7 +5,7 @@ import platform
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Protocol
 
@@ -69,6 +69,14 @@ class ProcessorClock:
     def seconds(self) -> float:
         """Return the seconds so far."""
         return time.thread_time() - self._started
+
+
+def numbered(device: torch.device | str) -> torch.device:
+    """Return the device with its number: plain ``cuda`` is the one that this thread works on."""
+    device = torch.device(device)
+    if device == torch.device("cuda"):
+        return torch.device("cuda", torch.cuda.current_device())
+    return device
 
 
 def finished(device: torch.device) -> float:
@@ -145,6 +153,21 @@ class Turnstile:
             with self._changed:
                 self._alone = False
                 self._changed.notify_all()
+
+
+_turnstiles: dict[torch.device, Turnstile] = {}
+_lock = threading.Lock()
+
+
+def turnstile_of(device: torch.device) -> Turnstile:
+    """Return the device's turnstile, one for all threads."""
+    with _lock:
+        return _turnstiles.setdefault(device, Turnstile())
+
+
+def beside_others(device: torch.device) -> AbstractContextManager[None]:
+    """Return the context for any work on CUDA: nothing may run while another thread measures or records a step."""
+    return turnstile_of(device).together() if device.type == "cuda" else nullcontext()
 
 
 class SharedClock:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from engine.devices import ProcessorClock
+from engine.devices import ProcessorClock, beside_others
 from engine.recipes import Recipe
 
 BETA2, EPSILON = 0.999, 1e-8
@@ -75,7 +75,8 @@ def predict_in_batches(network: nn.Module, signals: Tensor, batch_size: int = _P
     """Return the logits (records, classes) on the CPU, the network in evaluation mode and where it is."""
     network.eval()
     device = next(network.parameters()).device
-    return torch.cat([network(batch.to(device)) for batch in torch.split(signals, batch_size)]).cpu()
+    with beside_others(device):
+        return torch.cat([network(batch.to(device)) for batch in torch.split(signals, batch_size)]).cpu()
 
 
 class PlainRun:

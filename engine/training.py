@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from engine.course import Course, DivergedError, Examples, Monitored, Optimism, Validation
-from engine.devices import clock_of
+from engine.devices import beside_others, clock_of, numbered
 from engine.recipes import Recipe
 from engine.resuming import Snapshot
 from engine.stepping import PlainRun, Run, predict_in_batches
@@ -93,17 +93,18 @@ def train(
 
     Raises DivergedError, found out at a validation.
     """
-    place, started = torch.device(device), time.perf_counter()
-    clock = clock_of(place)
+    place, started = numbered(device), time.perf_counter()
     with SEEDING:
         torch.manual_seed(seed)
-    network.to(place)
     trained = network.get_submodule("head") if trains_head_alone(network) else network
-    training, validation = (_read_by(trained, network, examples, place) for examples in (training, validation))
-    training = replace(training, labels=training.labels.to(place))
-    monitor = None if monitor is None else _read_by(trained, network, monitor, place)
+    with beside_others(place):
+        clock = clock_of(place)
+        network.to(place)
+        training, validation = (_read_by(trained, network, examples, place) for examples in (training, validation))
+        training = replace(training, labels=training.labels.to(place))
+        monitor = None if monitor is None else _read_by(trained, network, monitor, place)
+        charged = clock.seconds()
     epochs, batches = recipe.epochs(len(training)), -(-len(training) // recipe.batch_size)
-    charged = clock.seconds()
     with _open_run(trained, training, recipe, epochs * batches, place, mode) as run:
         course = Course(run, training, recipe, charged)
         generator = torch.Generator(place).manual_seed(seed)

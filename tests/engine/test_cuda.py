@@ -38,7 +38,6 @@ def nothing_kept(monkeypatch):
     """Every test begins without sessions and choices, and on the CPU with one thread."""
     monkeypatch.setattr(cuda, "_local", threading.local())
     monkeypatch.setattr(cuda, "_choices", {})
-    monkeypatch.setattr(cuda, "_turnstiles", {})
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -12,9 +12,12 @@ from engine.devices import (
     ProcessorClock,
     SharedClock,
     Turnstile,
+    beside_others,
     choose_device,
     clock_of,
     describe_device,
+    numbered,
+    turnstile_of,
 )
 
 
@@ -188,3 +191,27 @@ def test_two_work_together():
     for thread in threads:
         thread.join(10)
     assert not both.broken
+
+
+def test_plain_cuda_is_the_numbered_device_of_this_thread(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 2)
+    assert numbered("cuda") == torch.device("cuda", 2)
+    assert numbered("cuda:1") == torch.device("cuda", 1)
+    assert numbered("cpu") == torch.device("cpu")
+
+
+def test_work_on_a_gpu_waits_while_another_thread_is_alone_there():
+    device, worked = torch.device("cuda", 77), threading.Event()
+
+    def work() -> None:
+        with beside_others(device):
+            worked.set()
+
+    with turnstile_of(device).alone():
+        thread = threading.Thread(target=work)
+        thread.start()
+        assert not worked.wait(0.05)
+        with beside_others(torch.device("cpu")):
+            pass  # a processor has nothing to wait for
+    assert worked.wait(10)
+    thread.join(10)
