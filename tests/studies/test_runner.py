@@ -25,7 +25,7 @@ from studies.executors import LocalExecutor, Workplace, local_workplace
 from studies.expansion import expand, hash_tasks
 from studies.runner import FailedFastError, WorkersGoneError, run_study
 from studies.spec import RunSpec
-from studies.store import COLUMNS, RunRecord, Store
+from studies.store import COLUMNS, RunRecord, Store, StoreError
 from studies.tasks import hash_task
 
 
@@ -417,3 +417,12 @@ def test_a_pretraining_learns_the_upstreams_own_labels(specs, corpus: Corpus, tm
     assert classes == {
         name: corpus.task(name.partition("/")[2]).classes for name in ("ptb-xl/non-diagnostic", "ptb-xl/superclass")
     }
+
+
+def test_a_network_that_cannot_be_written_is_said_and_its_run_not_stored(specs, corpus: Corpus, tmp_path: Path):
+    (tmp_path / "s.checkpoints").write_text("in the way")
+    store = Store(tmp_path / "s.db")
+    with pytest.raises(StoreError, match=r"cannot write the pre-trained network .*s\.checkpoints"):
+        run(specs, store, corpus, Workplace(Answers(), lambda: 1))
+    assert store.keys() == set()
+    assert store.claimed() == set()
