@@ -88,9 +88,10 @@ class CheckpointFacts:
 def save_checkpoint(network: nn.Module, facts: CheckpointFacts, target: Path) -> None:
     """Write a checkpoint directory, complete or not at all; one that is there already is replaced.
 
-    Raises CheckpointError for facts that ``load_checkpoint`` would refuse, TypeError for such as JSON cannot hold.
+    Raises CheckpointError for facts that ``load_checkpoint`` would refuse, TypeError for such as JSON cannot hold, and
+    OSError when it cannot be written.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     metrics = {name: value if math.isfinite(value) else None for name, value in facts.metrics.items()}
     document = json.loads(json.dumps({**asdict(facts), "metrics": metrics}))
@@ -100,8 +101,9 @@ def save_checkpoint(network: nn.Module, facts: CheckpointFacts, target: Path) ->
         raise CheckpointError(f"cannot save {target}: its {DOCUMENT} {error}") from None
     with written_whole(target) as folder:
         weights = folder / WEIGHTS
-        save_file({name: value.contiguous() for name, value in network.state_dict().items()}, weights)
-        document = {"schema_version": SCHEMA_VERSION, "sha256": _sha256(weights.read_bytes()), **document}
+        content = save({name: value.contiguous() for name, value in network.state_dict().items()})
+        weights.write_bytes(content)  # save_file would end a full disk in an error of its own, without errno
+        document = {"schema_version": SCHEMA_VERSION, "sha256": _sha256(content), **document}
         document["document_hash"] = _document_hash(document)
         (folder / DOCUMENT).write_text(json.dumps(document, indent=1), encoding="utf-8")
 

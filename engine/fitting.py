@@ -27,14 +27,14 @@ from engine.resuming import Snapshot, save_snapshot
 from engine.splits import stable_seed
 from engine.subgroups import subgroups
 from engine.training import Examples, Training, Validation, predict_logits, train
-from engine.transfer import Shape, starting_point
+from engine.transfer import Shape, Start, starting_point
 
 _SCP_SOURCES = ("ptb-xl",)
 
 
 @dataclass(frozen=True)
 class Fit:
-    """What is to be trained. ``upstream`` is the checkpoint to start from, None from scratch."""
+    """What is to be trained. ``upstream`` is the checkpoint to start from, if any; ``why`` is kept with it."""
 
     corpus: Corpus
     data: TaskData
@@ -44,6 +44,7 @@ class Fit:
     upstream: Path | None
     recipe: Recipe
     device: str = "auto"
+    why: str = ""
 
     def identity(self) -> dict[str, Any]:
         """Return what two trainings must share for one to be the other's continuation, as JSON values."""
@@ -55,7 +56,7 @@ class Fit:
             "strategy": self.strategy,
             "upstream": None if self.upstream is None else load_checkpoint(self.upstream)[1].task,
             "n_records": self.partition.n_records,
-            "seed": self.partition.seed,
+            "seed": self.partition.asked,
             "recipe": self.recipe.digest(),
         }
 
@@ -68,6 +69,23 @@ class Fitted:
     training: Training
     evaluation: Evaluation | None
     warnings: tuple[str, ...]
+
+
+def forewarn(job: Fit) -> tuple[str, ...]:
+    """Return sentences about what this training cannot learn or show.
+
+    An upstream of the same records may have seen the test records, unless it is known to have held out the same ones.
+    Raises PartitionError where nothing can be learnt or tested, CheckpointError for an upstream that does not fit.
+    """
+    sentences = lacking_classes(job.data, job.partition)
+    _start(job)
+    if job.upstream is None:
+        return sentences
+    facts = load_checkpoint(job.upstream)[1]
+    if facts.data_hash != job.corpus.content_hash or facts.record.get("held_out") == job.partition.held_out:
+        return sentences
+    doubt = "records of the same corpus: whether the test records were among them is not known"
+    return (*sentences, f"{job.upstream} was pre-trained on {facts.task}, {doubt}")
 
 
 def fit(
@@ -85,10 +103,9 @@ def fit(
     checkpoint cannot be written.
     """
     data, rows = job.data, job.partition
-    warnings = (*lacking_classes(data, rows), *_may_have_seen_the_test(job))
+    warnings = forewarn(job)
     device = choose_device(job.device)
-    shape = Shape(job.corpus.leads, job.corpus.fs, job.corpus.signals.shape[2], len(data.classes))
-    start = starting_point(job.strategy, job.arch, shape, rows.seed, job.upstream)
+    start = _start(job)
     scaling = start.scaling(job.recipe, job.corpus.signals[data.rows[rows.training]])
 
     def examples(positions: NDArray[np.int64]) -> Examples:
@@ -99,7 +116,7 @@ def fit(
         start.network, examples(rows.training), validation, job.recipe, rows.seed, report,
         device=device, should_stop=should_stop, resume=resume,
     )  # fmt: skip
-    logits = predict_logits(start.network, validation.signals).cpu().numpy()
+    logits = predict_logits(start.network, validation.signals).numpy()
     temperature = fit_temperature(data.labels[rows.validation], logits)
     thresholds = choose_thresholds(data.labels[rows.validation], calibrated_probabilities(logits, temperature))
     facts = replace(
@@ -107,12 +124,17 @@ def fit(
     )
     evaluation = None
     if not result.stopped:
-        scores = predict_logits(start.network, examples(rows.test).signals).cpu().numpy()
+        scores = predict_logits(start.network, examples(rows.test).signals).numpy()
         evaluation, facts = _tested(job, facts, calibrated_probabilities(scores, temperature))
     save_checkpoint(start.network, facts, out)
     if result.snapshot is not None:
         save_snapshot(result.snapshot, job.identity(), out)
     return Fitted(facts, result, evaluation, warnings)
+
+
+def _start(job: Fit) -> Start:
+    shape = Shape(job.corpus.leads, job.corpus.fs, job.corpus.signals.shape[2], len(job.data.classes))
+    return starting_point(job.strategy, job.arch, shape, job.partition.seed, job.upstream)
 
 
 def _tested(
@@ -163,7 +185,7 @@ def _facts(job: Fit, scaling: Standardisation, result: Training, device: torch.d
             "validation_patients": len(np.unique(patients[rows.validation])),
             "test_patients": len(np.unique(patients[rows.test])),
             "held_out": rows.held_out,
-            "seed": rows.seed,
+            "seed": rows.asked,
             "preparation": corpus.manifest["preparation"],
             "device": describe_device(device),
             "seconds": round(result.seconds, 3),
@@ -171,6 +193,7 @@ def _facts(job: Fit, scaling: Standardisation, result: Training, device: torch.d
             "epochs": result.epochs,
             "best_epoch": result.best.epoch,
             "interrupted": result.stopped,
+            "why": job.why,
         },
     )
 
@@ -182,19 +205,6 @@ def _codes(corpus: Corpus, data: TaskData) -> dict[str, str]:
     systems = {name: "SNOMED CT" if all(map(str.isdigit, union)) else "SCP-ECG" if is_scp else ""
                for name, union in unions.items()}  # fmt: skip
     return {name: f"{systems[name]} {', '.join(union)}" for name, union in unions.items() if systems[name]}
-
-
-def _may_have_seen_the_test(job: Fit) -> tuple[str, ...]:
-    """Warn of an upstream of the same records, unless it is known to have held out the same ones."""
-    if job.upstream is None:
-        return ()
-    facts = load_checkpoint(job.upstream)[1]
-    if facts.data_hash != job.corpus.content_hash or facts.record.get("held_out") == job.partition.held_out:
-        return ()
-    return (
-        f"{job.upstream} was pre-trained on {facts.task}, records of the same corpus: whether the test records were "
-        "among them is not known",
-    )
 
 
 def _versions() -> dict[str, str]:

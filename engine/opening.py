@@ -9,13 +9,13 @@ from pathlib import Path
 from engine.corpus import SCHEMA_VERSION, Corpus, Problem, prepare
 from engine.sources import Source, SourceError, UnknownNameError
 from engine.sources.detect import open_source
-from engine.sources.synthetic import NAME, prepared_synthetic
+from engine.sources.synthetic import N_RECORDS, NAME, prepared_synthetic
 
-Count = Callable[[int, int], None]
+Say = Callable[[str], None]
 FROM_DIRECTORIES = "from-directories"
 
 
-def open_named(name: str, corpora: Path) -> tuple[Corpus, str]:
+def open_named(name: str, corpora: Path, say: Say = lambda _sentence: None) -> tuple[Corpus, str]:
     """Return the corpus of ``corpus`` or ``corpus/task`` and the task's name in it, its first one where none is given.
 
     The corpus ``synthetic`` is made where it is not there. Raises CorpusError, and UnknownNameError for what is not
@@ -23,10 +23,12 @@ def open_named(name: str, corpora: Path) -> tuple[Corpus, str]:
     """
     which, _, task = name.partition("/")
     if which == NAME:
+        if not (corpora / NAME).exists():
+            say(f"making {N_RECORDS:,} records in {corpora / NAME}, once")
         return _with_task(prepared_synthetic(corpora), task)
     prepared = sorted(path.parent.name for path in corpora.glob("*/corpus.json"))
     if which not in prepared:
-        listed = ", ".join([*prepared, NAME])
+        listed = ", ".join(dict.fromkeys([*prepared, NAME]))
         raise UnknownNameError(f"no prepared corpus is named {which!r} in {corpora}; there is {listed}")
     return _with_task(Corpus(corpora / which), task)
 
@@ -36,8 +38,8 @@ def open_directory(
     task: str,
     corpora: Path,
     workers: int = 1,
-    say: Callable[[str], None] = lambda _sentence: None,
-    progress: Count = lambda _done, _total: None,
+    say: Say = lambda _sentence: None,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> tuple[Corpus, str]:
     """Return the corpus of a directory and the task's name in it: a prepared corpus, or any tree of records.
 
@@ -64,7 +66,7 @@ def _with_task(corpus: Corpus, task: str) -> tuple[Corpus, str]:
     return corpus, task or corpus.tasks[0]
 
 
-def _report(source: Source, problems: list[Problem], root: Path, say: Callable[[str], None]) -> None:
+def _report(source: Source, problems: list[Problem], root: Path, say: Say) -> None:
     n_bad = len({problem.record for problem in problems if not problem.usable})
     if n_bad:
         say(f"{n_bad:,} of {len(source.entries()):,} records cannot be used: see ecgadvise data check {root}")

@@ -11,9 +11,9 @@ from engine.splits import draw_records, hold_out, split_validation, stable_seed
 
 _FEWEST_PATIENTS = 3
 _EFFECTS = {
-    "training": "the network cannot learn {}",
-    "validation": "the threshold of {} stays 0.5",
-    "test": "the average leaves {} out",
+    "training": "cannot be learnt",
+    "validation": "the threshold stays 0.5",
+    "test": "left out of the average",
 }
 
 
@@ -21,18 +21,23 @@ class PartitionError(ValueError):
     """Records that cannot be divided as asked; one sentence says what is missing."""
 
 
+class TooManyRecordsError(PartitionError):
+    """More records are asked for than there are besides the test records."""
+
+
 @dataclass(frozen=True)
 class Partition:
     """Positions into a task's view (``TaskData``) of the records to train on, to choose by and to test on.
 
-    ``seed`` is that of everything random about the training: a study's run of the same task, size and replicate has it
-    too. ``held_out`` says in words which the test records are.
+    ``seed`` is that of everything random about the training, made of the one ``asked`` for: a study's run of the same
+    task and size has it too where ``asked`` is its replicate. ``held_out`` says in words which the test records are.
     """
 
     training: NDArray[np.int64]
     validation: NDArray[np.int64]
     test: NDArray[np.int64]
     held_out: str
+    asked: int
     seed: int
 
     @property
@@ -70,7 +75,9 @@ def divide(corpus: Corpus, data: TaskData, n_records: int | None, seed: int, val
     pool, test, words = available(corpus, data)
     n = len(pool) if n_records is None else n_records
     if n > len(pool):
-        raise PartitionError(f"{data.name} has {len(pool):,} records besides those held out for the test, not {n:,}")
+        raise TooManyRecordsError(
+            f"{data.name} has {len(pool):,} records besides those held out for the test, not {n:,}"
+        )
     fixed = stable_seed(data.name, n, seed)
     drawn = pool[draw_records(data.patients[pool], n, fixed)]
     try:
@@ -80,7 +87,7 @@ def divide(corpus: Corpus, data: TaskData, n_records: int | None, seed: int, val
             f"{n:,} records of {data.name} are too few: all are of one patient, or of so few that none are left to "
             "train on once some are kept for validation"
         ) from None
-    return Partition(drawn[training], drawn[validation], test, words, fixed)
+    return Partition(drawn[training], drawn[validation], test, words, seed, fixed)
 
 
 def lacking_classes(data: TaskData, partition: Partition) -> tuple[str, ...]:
@@ -99,8 +106,5 @@ def lacking_classes(data: TaskData, partition: Partition) -> tuple[str, ...]:
                 f"among the {len(rows):,} {side} records; take more records, or other ones"
             )
         if lacking:
-            them = "it" if len(lacking) == 1 else "them"
-            sentences.append(
-                f"{', '.join(lacking)}: none, or all, of the {len(rows):,} {side} records: {effect.format(them)}"
-            )
+            sentences.append(f"{', '.join(lacking)}: in none, or in all, of the {len(rows):,} {side} records: {effect}")
     return tuple(sentences)

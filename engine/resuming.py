@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor
 
 SCHEMA_VERSION = 1
-_TENSORS, _NUMBERS = "resume.safetensors", "resume.json"
+TENSORS, NUMBERS = "resume.safetensors", "resume.json"
 
 
 class ResumeError(ValueError):
@@ -56,7 +56,7 @@ def save_snapshot(snapshot: Snapshot, what: Mapping[str, Any], folder: Path) -> 
     from safetensors.torch import save
 
     content = save(dict(snapshot.tensors))
-    (folder / _TENSORS).write_bytes(content)
+    (folder / TENSORS).write_bytes(content)
     document = {
         "schema_version": SCHEMA_VERSION,
         "sha256": hashlib.sha256(content).hexdigest(),
@@ -65,7 +65,7 @@ def save_snapshot(snapshot: Snapshot, what: Mapping[str, Any], folder: Path) -> 
         "numbers": snapshot.numbers,
     }
     document["document_hash"] = _hash_but_its_own(document)
-    (folder / _NUMBERS).write_text(json.dumps(document, indent=1), encoding="utf-8")
+    (folder / NUMBERS).write_text(json.dumps(document, indent=1), encoding="utf-8")
 
 
 def load_snapshot(folder: Path, what: Mapping[str, Any]) -> Snapshot:
@@ -73,20 +73,20 @@ def load_snapshot(folder: Path, what: Mapping[str, Any]) -> Snapshot:
     from safetensors.torch import load
 
     try:
-        document: Any = json.loads((folder / _NUMBERS).read_text(encoding="utf-8"))
-        content = (folder / _TENSORS).read_bytes()
+        document: Any = json.loads((folder / NUMBERS).read_text(encoding="utf-8"))
+        content = (folder / TENSORS).read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         raise ResumeError(f"{folder} holds no interrupted training to resume") from None
     except OSError as error:
         raise ResumeError(f"cannot read {error.filename}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
-        raise ResumeError(f"{folder / _NUMBERS} is damaged: {error}") from None
+        raise ResumeError(f"{folder / NUMBERS} is damaged: {error}") from None
     if not isinstance(document, dict) or document.get("document_hash") != _hash_but_its_own(document):
-        raise ResumeError(f"{folder / _NUMBERS} was altered after the interruption; train again with --force")
+        raise ResumeError(f"{folder / NUMBERS} was altered after the interruption; train again with --force")
     if document["sha256"] != hashlib.sha256(content).hexdigest():
-        raise ResumeError(f"{folder / _TENSORS} was altered after the interruption; train again with --force")
+        raise ResumeError(f"{folder / TENSORS} was altered after the interruption; train again with --force")
     if document["schema_version"] != SCHEMA_VERSION:
-        raise ResumeError(f"{folder / _NUMBERS} has schema {document['schema_version']}, not {SCHEMA_VERSION}")
+        raise ResumeError(f"{folder / NUMBERS} has schema {document['schema_version']}, not {SCHEMA_VERSION}")
     for name, value in json.loads(json.dumps(what)).items():
         if (begun := document["what"].get(name)) != value:
             raise ResumeError(f"{folder} was begun with {name} {begun}, not {value}: resume it with the same settings")
