@@ -16,7 +16,7 @@ DEFAULT_THRESHOLD = 0.5
 
 
 def calibrated_probabilities(logits: NDArray[np.floating], temperature: float) -> Floats:
-    """Return ``sigmoid(logits / temperature)``; no temperature changes the order of a class's records."""
+    """Return ``sigmoid(logits / temperature)``: the order of the records stays (far from 0 some become equal)."""
     from scipy.special import expit
 
     return np.asarray(expit(np.asarray(logits, np.float64) / temperature), np.float64)
@@ -53,32 +53,40 @@ def choose_thresholds(labels: NDArray[np.uint8], probabilities: NDArray[np.float
     ``labels`` 0/1 and ``probabilities`` are (records, classes), of validation records. A threshold lies midway between
     the lowest probability that it accepts and the highest that it rejects (0 where it rejects none), so that the last
     digit of a probability decides nothing. Of several equally good ones the highest is taken. Raises ValueError when
-    a probability is NaN.
+    a value is no probability.
     """
-    if np.isnan(probabilities).any():
-        raise ValueError("a probability is NaN: no threshold can be chosen")
+    check_probabilities(probabilities)
     return np.array([_best_threshold(labels[:, k], probabilities[:, k]) for k in range(labels.shape[1])], np.float64)
 
 
 def expected_calibration_error(
     labels: NDArray[np.uint8], probabilities: NDArray[np.floating], bins: int = ECE_BINS
 ) -> float:
-    """Return the expected calibration error, mean over all classes: 0 is perfect, 1 the worst; NaN where a value is.
+    """Return the expected calibration error, mean over all classes: 0 is perfect, 1 the worst.
 
     ``labels`` 0/1 and ``probabilities`` are (records, classes). Within a class the records fall into ``bins`` bins of
     equal width by their probability; the error is the mean over records of the distance between a bin's mean
     probability and its share of positives (Guo et al. 2017, for the probability of the class, not of the likeliest
     answer). Each class counts the same, as in the macro AUROC (classwise ECE, Kull et al. 2019): pooled over all
     record-class pairs, one class's excess would hide another's want. With few records it is above 0 by chance alone.
+    NaN without any record; raises ValueError when a value is no probability.
     """
-    if not labels.size or np.isnan(probabilities).any():
+    check_probabilities(probabilities)
+    if not labels.size:
         return float("nan")
-    gaps = probabilities.astype(np.float64) - labels
-    bin_of = np.minimum((probabilities * bins).astype(np.int64), bins - 1)
+    exact = probabilities.astype(np.float64)
+    gaps = exact - labels
+    bin_of = np.minimum((exact * bins).astype(np.int64), bins - 1)
     n_records, n_classes = labels.shape
     cell = bin_of + bins * np.arange(n_classes)  # one row of bins a class
     sums = np.bincount(cell.ravel(), weights=gaps.ravel(), minlength=bins * n_classes)
     return float(np.abs(sums).sum() / (n_records * n_classes))
+
+
+def check_probabilities(values: NDArray[np.floating]) -> None:
+    """Raise ValueError when one of the values is NaN or lies outside 0 to 1, as a logit does."""
+    if not np.all((values >= 0) & (values <= 1)):
+        raise ValueError("a value is NaN or lies outside 0 to 1: these are no probabilities")
 
 
 def _best_threshold(labels: NDArray[np.uint8], probabilities: NDArray[np.floating]) -> float:

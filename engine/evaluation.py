@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.calibration import expected_calibration_error
+from engine.calibration import check_probabilities, expected_calibration_error
 
 Floats = NDArray[np.float64]
 INTERVAL = 0.90
+_BLOCK = 2**22  # counts of records held at a time by the bootstrap: 32 MiB
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ def evaluate(
     shapes = (labels.shape, probabilities.shape, (len(patients), len(classes)), (len(labels), len(cuts)))
     if len(set(shapes)) > 1 or not labels.size:
         raise ValueError(f"labels, probabilities, patients x classes and thresholds do not go together: {shapes}")
+    check_probabilities(probabilities)
     both = has_both_outcomes(labels)
     resamples = bootstrap_auroc_per_class(labels, probabilities, patients, n_resamples, seed)
     auroc, auprc = auroc_per_class(labels, probabilities), average_precision_per_class(labels, probabilities)
@@ -121,10 +123,9 @@ def auroc_per_class(labels: NDArray[np.uint8], scores: NDArray[np.floating], wei
     ``labels`` 0/1 and ``scores`` are (records, classes); ``weights`` (records,) counts a record so many times, which
     is what a bootstrap needs. Ties count one half (Mann-Whitney U, as scikit-learn's ``roc_auc_score``).
     """
-    counts = np.ones(len(labels)) if weights is None else weights
-    return np.array(
-        [_auroc(labels[:, k].astype(bool), scores[:, k], counts) for k in range(labels.shape[1])], np.float64
-    )
+    counts = (np.ones(len(labels)) if weights is None else weights)[:, None]
+    columns = range(labels.shape[1])
+    return np.array([_resampled_auroc(labels[:, k] > 0, scores[:, k], counts)[0] for k in columns], np.float64)
 
 
 def auroc_macro(labels: NDArray[np.uint8], scores: NDArray[np.floating], weights: Floats | None = None) -> float:
@@ -198,10 +199,15 @@ def bootstrap_auroc_per_class(
     """Return the AUROC (classes, resamples) of the resamples of ``bootstrap_auroc_macro``, NaN where there is none."""
     _, owner = np.unique(patients, return_inverse=True)
     n_patients = int(owner.max()) + 1
-    rng = np.random.default_rng(seed)
-    draws = rng.multinomial(n_patients, np.full(n_patients, 1 / n_patients), size=n_resamples)
-    return np.stack([_resampled_auroc(labels[:, k].astype(bool), scores[:, k], draws[:, owner])
-                     for k in range(labels.shape[1])])  # fmt: skip
+    rng, shares = np.random.default_rng(seed), np.full(n_patients, 1 / n_patients)
+    values = np.full((labels.shape[1], n_resamples), np.nan)
+    step = max(1, _BLOCK // len(labels))
+    for start in range(0, n_resamples, step):
+        draws = rng.multinomial(n_patients, shares, size=min(step, n_resamples - start))
+        counts = draws.T.astype(np.float64)[owner]  # (records, resamples)
+        for k, row in enumerate(values):
+            row[start : start + step] = _resampled_auroc(labels[:, k] > 0, scores[:, k], counts)
+    return values
 
 
 def macro_of_resamples(per_class: Floats) -> Floats:
@@ -231,6 +237,29 @@ def paired_bootstrap(
     return one - other
 
 
+@dataclass(frozen=True)
+class Difference:
+    """One network's macro AUROC minus another's on the same records, with its 90 % interval by patient."""
+
+    difference: float
+    difference_ci_lower: float
+    difference_ci_upper: float
+
+
+def compare(
+    labels: NDArray[np.uint8],
+    probabilities_one: NDArray[np.floating],
+    probabilities_other: NDArray[np.floating],
+    patients: NDArray[np.int64],
+    n_resamples: int,
+    seed: int,
+) -> Difference:
+    """Return by how much the first network scores above the other on the test records, and how sure that is."""
+    observed = auroc_macro(labels, probabilities_one) - auroc_macro(labels, probabilities_other)
+    resampled = paired_bootstrap(labels, probabilities_one, probabilities_other, patients, n_resamples, seed)
+    return Difference(observed, *interval(resampled))
+
+
 def interval(values: Floats, level: float = INTERVAL) -> tuple[float, float]:
     """Return the percentile interval of resampled values, NaN left out; (NaN, NaN) when there is no other."""
     known = values[np.isfinite(values)]
@@ -240,24 +269,22 @@ def interval(values: Floats, level: float = INTERVAL) -> tuple[float, float]:
     return float(lower), float(upper)
 
 
-def _auroc(positive: NDArray[np.bool_], scores: NDArray[np.floating], counts: Floats) -> float:
-    return float(_resampled_auroc(positive, scores, counts[None, :])[0])
+def _resampled_auroc(positive: NDArray[np.bool_], scores: NDArray[np.floating], counts: Floats) -> Floats:
+    """AUROC for each column of ``counts`` (records, resamples): one sort serves all of them.
 
-
-def _resampled_auroc(positive: NDArray[np.bool_], scores: NDArray[np.floating], counts: NDArray[np.generic]) -> Floats:
-    """AUROC for each row of ``counts`` (resamples, records): one sort serves all of them."""
+    With whole counts every sum is a whole number or a half, so the result does not depend on the order of summation.
+    """
     if np.isnan(scores).any():
-        return np.full(len(counts), np.nan)
-    order = np.argsort(scores, kind="stable")
-    ordered = counts[:, order].astype(np.float64)
-    ranked = scores[order]
-    group_starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])
-    with_outcome = np.add.reduceat(ordered * positive[order], group_starts, axis=1)  # (resamples, distinct scores)
-    without = np.add.reduceat(ordered * ~positive[order], group_starts, axis=1)
-    below = np.cumsum(without, axis=1) - without
-    pairs = with_outcome.sum(axis=1) * without.sum(axis=1)
-    wins = (with_outcome * (below + without / 2)).sum(axis=1)
-    return np.asarray(np.divide(wins, pairs, out=np.full(len(counts), np.nan), where=pairs > 0), np.float64)
+        return np.full(counts.shape[1], np.nan)
+    negatives = np.flatnonzero(~positive)
+    negatives = negatives[np.argsort(scores[negatives], kind="stable")]
+    below = np.zeros((len(negatives) + 1, counts.shape[1]))  # how many negatives lie below each place in their order
+    np.cumsum(counts[negatives], axis=0, out=below[1:])
+    first, last = (np.searchsorted(scores[negatives], scores[positive], side) for side in ("left", "right"))
+    own = counts[positive]
+    wins = np.einsum("ij,ij->j", own, below[first] + below[last]) / 2  # a tie counts one half
+    pairs = own.sum(axis=0) * below[-1]
+    return np.asarray(np.divide(wins, pairs, out=np.full(counts.shape[1], np.nan), where=pairs > 0), np.float64)
 
 
 def _average_precision(labels: NDArray[np.uint8], scores: NDArray[np.floating]) -> float:
