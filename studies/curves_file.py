@@ -4,7 +4,7 @@ Written by ``studies.evidence``, read here. ``schema_version`` counts changes th
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,15 +12,29 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-SCHEMA_VERSION = 1
-FINE_TUNE, SCRATCH = "fine-tune", "scratch"
-REACH = 4.0  # beyond so many times the measured range no answer is given
-_MEASURED_WITHIN = 0.10
-_CHANCE = {"auroc_macro": 0.5}  # what a network that knows nothing scores
-_FAMILIES = {"cnn", "rnn"}
-_STEEPEST, _LARGEST = 10.0, 10**15  # exponents and numbers beyond these are damage
+from studies.curve_draws import FINE_TUNE, REACH, SCRATCH, Floats, chance_level, evaluate
+from studies.draws_document import read_draws
 
-Floats = NDArray[np.float64]
+__all__ = [
+    "FINE_TUNE",
+    "REACH",
+    "SCHEMA_VERSION",
+    "SCRATCH",
+    "CurvesFile",
+    "CurvesFileError",
+    "Network",
+    "PairedCurve",
+    "PretrainingCost",
+    "Support",
+    "TrainingCost",
+    "read_curves",
+]
+
+SCHEMA_VERSION = 2  # 2: draws may have n0 and a bend, a curve may be pooled, have one strategy, lack cost
+_MEASURED_WITHIN = 0.10
+_FAMILIES = {"cnn", "rnn", "other"}
+_LARGEST = 10**15  # numbers beyond this are damage
+
 Support = Literal["measured", "interpolated", "extrapolated", "beyond"]
 
 
@@ -30,11 +44,11 @@ class CurvesFileError(ValueError):
 
 @dataclass(frozen=True)
 class Network:
-    """A network that the evidence measured."""
+    """A network that the evidence measured; ``parameters`` is None where nobody said how many."""
 
     name: str
     family: str
-    parameters: int
+    parameters: int | None
 
 
 @dataclass(frozen=True)
@@ -69,11 +83,13 @@ class PretrainingCost:
 
 @dataclass(frozen=True)
 class PairedCurve:
-    """Both arms of one task, network and upstream: parameter draws, the measured points, and what a run costs.
+    """The arms of one task, network and upstream: parameter draws, the measured points, and what a run costs.
 
-    ``draws[strategy]`` has the arrays a, b, c of ``score(n) = a - b n ** -c``; draw i of one strategy belongs to draw
-    i of the other. ``points[strategy]`` maps a size to the scores of its replicates. ``source`` is the publisher of the
-    task's records, ``replicates`` the smallest number of pairs at a size.
+    ``draws[strategy]`` is what ``studies.curve_draws`` evaluates; draw i of one strategy belongs to draw i of the
+    other. A curve of anybody's runs may have ``scratch`` alone, no ``cost`` and no ``source``.
+    ``points[strategy]`` maps a size to the scores of its replicates. ``source`` is the publisher of the task's records,
+    ``replicates`` the smallest number of pairs at a size. A ``pooled`` curve predicts a task that nobody has measured
+    from the ``tasks`` that were: its draws carry the variance between tasks, and it has no points.
     """
 
     task: str
@@ -90,18 +106,17 @@ class PairedCurve:
     cost: Mapping[str, TrainingCost]
     pretraining: PretrainingCost | None
     source: Mapping[str, str]
-    test_records: int
+    test_records: int | None
     warnings: tuple[str, ...]
+    pooled: bool = False
+    tasks: tuple[str, ...] = ()
 
     def scores(self, strategy: str, n_records: NDArray[Any] | float) -> Floats:
         """Return the expected score of each draw, shape (draws, sizes), at the given numbers of records.
 
         Not under chance level: a power law falls without end towards few records, a network does not.
         """
-        p = self.draws[strategy]
-        n = np.atleast_1d(np.asarray(n_records, np.float64))
-        scores = p["a"][:, None] - p["b"][:, None] * n[None, :] ** -p["c"][:, None]
-        return np.asarray(np.clip(scores, _CHANCE.get(self.metric, 0.0), 1.0), np.float64)
+        return evaluate(self.draws[strategy], n_records, chance_level(self.metric))
 
     def run_sd(self, n_records: float) -> float:
         """Return the standard deviation of a single run's score about its expectation."""
@@ -161,7 +176,7 @@ def _refuse_constant(name: str) -> float:
 
 def _parse(document: Mapping[str, Any]) -> CurvesFile:
     networks = {
-        name: Network(name, _text(facts["family"]), _count(facts["parameters"]))
+        name: Network(name, _text(facts["family"]), _count_or_none(facts["parameters"]))
         for name, facts in document["networks"].items()
     }
     curves = tuple(_parse_curve(curve) for curve in document["curves"])
@@ -181,15 +196,7 @@ def _parse(document: Mapping[str, Any]) -> CurvesFile:
 
 
 def _parse_curve(curve: Mapping[str, Any]) -> PairedCurve:
-    draws = {arm: {name: _numbers(curve["draws"][arm][name]) for name in "abc"} for arm in curve["draws"]}
-    if set(draws) != {SCRATCH, FINE_TUNE}:
-        raise ValueError(f"a curve has the strategies {sorted(draws)}")
-    lengths = {len(values) for p in draws.values() for values in p.values()}
-    if len(lengths) != 1 or lengths == {0}:
-        raise ValueError("the parameters of a curve differ in their number of draws")
-    for p in draws.values():
-        if not ((p["a"] > 0) & (p["a"] <= 1) & (p["b"] >= 0) & (p["c"] > 0) & (p["c"] < _STEEPEST)).all():
-            raise ValueError("a parameter draw is no learning curve")
+    draws = _parse_draws(curve["draws"])
     sizes = tuple(_count(n) for n in curve["sizes"])
     if not sizes:
         raise ValueError("a curve has no sizes")
@@ -208,12 +215,25 @@ def _parse_curve(curve: Mapping[str, Any]) -> PairedCurve:
             arm: {int(n): tuple(_number(v, 0, 1) for v in values) for n, values in by_size.items()}
             for arm, by_size in curve["points"].items()
         },
-        cost={arm: _parse_cost(curve["cost"][arm]) for arm in (SCRATCH, FINE_TUNE)},
-        pretraining=_parse_pretraining(curve["cost"]["pretraining"]) if "pretraining" in curve["cost"] else None,
-        source={name: _text(value) for name, value in curve["provenance"]["source"].items()},
-        test_records=_count(curve["provenance"]["test_records"]),
+        cost={arm: _parse_cost(curve["cost"][arm]) for arm in draws} if "cost" in curve else {},
+        pretraining=_parse_pretraining(curve["cost"]["pretraining"])
+        if "pretraining" in curve.get("cost", {})
+        else None,
+        source=_texts(curve["provenance"]["source"]) if "provenance" in curve else {},
+        test_records=_count(curve["provenance"]["test_records"]) if "provenance" in curve else None,
         warnings=tuple(_text(warning) for warning in curve["warnings"]),
+        pooled=_flag(curve.get("pooled", False)),
+        tasks=tuple(_text(task) for task in curve.get("tasks", [curve["task"]])),
     )
+
+
+def _parse_draws(arms: Mapping[str, Any]) -> dict[str, dict[str, Floats]]:
+    if SCRATCH not in arms or not set(arms) <= {SCRATCH, FINE_TUNE}:
+        raise ValueError(f"a curve has the strategies {sorted(arms)}")
+    draws = {arm: read_draws(written) for arm, written in arms.items()}
+    if len({len(values["a"]) for values in draws.values()}) != 1:
+        raise ValueError("the parameters of a curve differ in their number of draws")
+    return draws
 
 
 def _parse_cost(cost: Mapping[str, Any]) -> TrainingCost:
@@ -242,6 +262,12 @@ def _texts(values: Mapping[str, object]) -> dict[str, str]:
     return {name: _text(value) for name, value in values.items()}
 
 
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{str(value)[:40]} stands where true or false belongs")
+    return value
+
+
 def _number(value: object, low: float, high: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
         raise ValueError(f"{str(value)[:40]} stands where a number from {low:g} to {high:g} belongs")
@@ -254,8 +280,5 @@ def _count(value: object) -> int:
     return value
 
 
-def _numbers(values: Sequence[float]) -> Floats:
-    numbers = np.asarray(values, np.float64)
-    if numbers.ndim != 1 or not np.isfinite(numbers).all() or (np.abs(numbers) > _LARGEST).any():
-        raise ValueError("a parameter draw is not a finite number")
-    return numbers
+def _count_or_none(value: object) -> int | None:
+    return None if value is None else _count(value)

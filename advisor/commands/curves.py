@@ -1,23 +1,85 @@
-"""``ecgadvise curves``: the fitted curves themselves."""
+"""``ecgadvise curves``: fit learning curves to anybody's runs, show what they expect, draw them."""
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-app = typer.Typer(help="Look at the fitted learning curves.", no_args_is_help=True, rich_markup_mode=None)
+if TYPE_CHECKING:
+    from typing import Any
+
+    from studies.curves_file import CurvesFile, PairedCurve
+
+app = typer.Typer(help="Fit, show and draw learning curves.", no_args_is_help=True, rich_markup_mode=None)
+
+CurvesOption = Annotated[
+    Path | None, typer.Option("--curves", help="A curves file. [default: the evidence that ships]")
+]
 
 
 @app.callback()
 def curves() -> None:
-    """Look at the fitted learning curves."""
+    """Fit, show and draw learning curves."""
+
+
+@app.command(epilog="Example: ecgadvise curves fit --runs runs.csv --out curves.json")
+def fit(
+    runs: Annotated[
+        Path,
+        typer.Option(
+            help="A study store, or a CSV file with the columns task, arch, strategy (scratch, fine-tune), upstream, "
+            "n_records, replicate, and scores; others are ignored."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="The curves file to write.")],
+    metric: Annotated[str, typer.Option(help="The column of scores to fit.")] = "auroc_macro",
+) -> None:
+    """Fit a curve for every task, network and upstream, for recommend --curves, curves show and curves plot."""
+    import json
+
+    from advisor.failures import ExitCode, Failure
+    from studies.evidence import EvidenceError
+    from studies.tidy import RunsFileError
+
+    try:
+        document, warnings = _fit(runs, metric)
+    except (RunsFileError, EvidenceError) as error:
+        raise Failure(str(error), ExitCode.DATA) from None
+    try:
+        out.write_text(json.dumps(document, separators=(",", ":")) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise Failure(f"cannot write {out}: {error.strerror}", ExitCode.FAILURE) from None
+    for warning in warnings:
+        typer.echo(f"warning: {warning}", err=True)
+    n = len(document["curves"])
+    typer.echo(f"{n} curve{'s' * (n != 1)}: {out}")
+
+
+def _fit(path: Path, metric: str) -> "tuple[dict[str, Any], list[str]]":
+    """Return the document of a curves file and what the user should know of it. Raises RunsFileError, EvidenceError."""
+    from advisor.progress import drawn
+    from studies.curve_documents import NO_TEST_NOISE, fit_runs, time_of
+    from studies.evidence import EvidenceError, make_curves
+    from studies.store import Store
+    from studies.tidy import is_store, read_runs
+
+    runs = read_runs(path, metric)
+    with drawn("curves") as report:
+        if is_store(path) and any(run.strategy == "fine-tune" for run in runs.runs):
+            document = make_curves(Store(path, create=False).runs(), path.stem, metric, report)
+            return document, [*runs.warnings, *document["not_fitted"]]
+        document = fit_runs(runs, time_of(path), report)
+    if not document["curves"]:
+        raise EvidenceError(f"{path} gives no curve: {'; '.join(document['not_fitted'][:3])}")
+    said = [NO_TEST_NOISE, "the runs say nothing of what they cost in a way that can be foretold: costs are null"]
+    return document, [*runs.warnings, *document["not_fitted"], *said]
 
 
 @app.command(epilog="Example: ecgadvise curves show --at 500,5000 --json")
 def show(
     at: Annotated[str | None, typer.Option(help="Numbers of records, with commas. [default: measured sizes]")] = None,
-    curves_file: Annotated[Path | None, typer.Option("--curves", help="A curves file.")] = None,
+    curves_file: CurvesOption = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show what every curve expects at given numbers of records, and how far that is from what was measured."""
@@ -25,15 +87,8 @@ def show(
     from dataclasses import asdict
 
     from advisor.advice import summarise_score
-    from advisor.failures import ExitCode, Failure
-    from advisor.render import rounded
-    from studies.curves_file import FINE_TUNE, SCRATCH, CurvesFileError, read_curves
-    from studies.evidence_files import DEFAULT_CURVES
+    from advisor.answer_json import rounded
 
-    try:
-        opened = read_curves(curves_file or DEFAULT_CURVES)
-    except CurvesFileError as error:
-        raise Failure(str(error), ExitCode.DATA) from None
     sizes = _sizes(at)
     rows = [
         {
@@ -41,17 +96,78 @@ def show(
             **rounded(asdict(summarise_score(curve, strategy, n))),
             "support": curve.support(n),
         }
-        for curve in opened.curves
-        for strategy in (SCRATCH, FINE_TUNE)
+        for curve in _open(curves_file).curves
+        for strategy in curve.draws
         for n in sizes or curve.sizes
     ]
     if json:
         typer.echo(json_.dumps({"schema_version": 1, "rows": rows}, indent=1, allow_nan=False))
         return
+    width = max(len(f"{row['task']} {row['arch']}") for row in rows)
     for row in rows:
         band = f"{row['mean_ci_lower']:.3f} to {row['mean_ci_upper']:.3f}"
-        cell = f"{row['arch']:15} {row['strategy']:9} {row['n_records']:>7,}"
+        cell = f"{row['task']} {row['arch']}".ljust(width) + f" {row['strategy']:9} {row['n_records']:>7,}"
         typer.echo(f"{cell}  {row['mean']:.3f}  {band}  {row['support']}")
+
+
+@app.command(epilog="Example: ecgadvise curves plot --out curves.svg")
+def plot(
+    out: Annotated[Path, typer.Option(help="The figure to write: .svg, .png or .html.")],
+    curves_file: CurvesOption = None,
+    task: Annotated[str | None, typer.Option(help="Only the curves of this task.")] = None,
+    arch: Annotated[str | None, typer.Option(help="Only the curves of cnn, rnn or a network.")] = None,
+    margin: Annotated[float, typer.Option(help="The margin of the break-even.")] = 0.01,
+) -> None:
+    """Draw every curve with its runs, bands and break-even, one panel for each task and network."""
+    from advisor.failures import ExitCode, Failure
+
+    suffixes = (".svg", ".png", ".html")
+    if out.suffix not in suffixes:
+        raise Failure(f"--out is {out}: its ending must be one of {', '.join(suffixes)}", ExitCode.USAGE)
+    if not 0 < margin < 1:
+        raise Failure(f"--margin is {margin:g}: give a difference of the metric between 0 and 1", ExitCode.USAGE)
+    opened = _open(curves_file)
+    chosen = _choose(opened, task, arch)
+
+    from advisor.charts import MOST_PANELS, write_chart
+
+    if len(chosen) > MOST_PANELS:
+        raise Failure(
+            f"{len(chosen)} curves do not fit into the {MOST_PANELS} panels of a figure: choose with --task or --arch",
+            ExitCode.USAGE,
+        )
+    try:
+        write_chart(chosen, out, margin, f"Learning curves of {opened.study}")
+    except OSError as error:
+        raise Failure(f"cannot write {out}: {error.strerror}", ExitCode.FAILURE) from None
+    typer.echo(str(out))
+
+
+def _open(path: Path | None) -> "CurvesFile":
+    from advisor.failures import ExitCode, Failure
+    from studies.curves_file import CurvesFileError, read_curves
+    from studies.evidence_files import DEFAULT_CURVES
+
+    try:
+        return read_curves(path or DEFAULT_CURVES)
+    except CurvesFileError as error:
+        raise Failure(str(error), ExitCode.DATA) from None
+
+
+def _choose(opened: "CurvesFile", task: str | None, arch: str | None) -> "list[PairedCurve]":
+    from difflib import get_close_matches
+
+    from advisor.failures import ExitCode, Failure
+
+    chosen = list(opened.curves)
+    network = None if arch is None else opened.family_default.get(arch, arch)
+    for option, wanted in (("task", task), ("arch", network)):
+        names: list[str] = list(dict.fromkeys(getattr(curve, option) for curve in chosen))
+        if wanted is not None and wanted not in names:
+            near = get_close_matches(wanted, names, n=1, cutoff=0.0)[0]
+            raise Failure(f"--{option} is {wanted}: no curve has it; the nearest is {near}", ExitCode.USAGE)
+        chosen = [curve for curve in chosen if wanted in (None, getattr(curve, option))]
+    return chosen
 
 
 def _sizes(at: str | None) -> list[int]:

@@ -11,7 +11,7 @@ import sys
 
 import numpy as np
 
-from studies.learning_curves import PairedRuns, fit_paired_curves
+from studies.learning_curves import PairedRuns, fit_learning_curves
 
 SIZES = np.array([100.0, 250, 500, 1000, 2000])
 TEST_COVARIANCE = np.array([[1.0, 0.9], [0.9, 1.0]]) * 0.004**2
@@ -40,7 +40,7 @@ def _hits(rng: np.random.Generator, n0: float, seed: int) -> np.ndarray:
     own[1] = 0.4 * own[0] + np.sqrt(1 - 0.4**2) * own[1]
     shift = rng.multivariate_normal([0, 0], TEST_COVARIANCE)
     runs = [truth[k](SIZES)[:, None] + sd[:, None] * own[k] + shift[k] for k in range(2)]
-    fit = fit_paired_curves(
+    fit = fit_learning_curves(
         PairedRuns(SIZES, dict(zip(("scratch", "fine-tune"), runs, strict=True)), TEST_COVARIANCE), seed
     )
     drawn = [p["a"][:, None] - p["b"][:, None] * at ** -p["c"][:, None] for p in fit.draws.values()]

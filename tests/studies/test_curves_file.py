@@ -45,7 +45,7 @@ def test_support_says_how_near_the_measured_sizes_are(curves_path: Path):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda d: d.update(schema_version=2), "update ecgadvise"),
+        (lambda d: d.update(schema_version=3), "update ecgadvise"),
         (lambda d: d.update(schema_version="1"), "no schema_version"),
         (lambda d: d.pop("schema_version"), "no schema_version"),
         (lambda d: d.pop("networks"), "lacks 'networks'"),
@@ -134,3 +134,17 @@ def test_runs_of_different_studies_are_not_mixed(difference: str, tmp_path: Path
     not_fitted = collect(store, "s", tmp_path)[2]
     assert len(not_fitted) == 1
     assert "gru-w32: the runs of scratch differ in recipe, data or folds" in not_fitted[0]
+
+
+def test_runs_stored_before_a_field_of_the_recipe_existed_are_not_different(
+    tmp_path: Path, synthetic_store, synthetic_run
+):
+    store = synthetic_store(tmp_path / "s.db", lambda n: 0.9 - 2 * n**-0.5, lambda n: 0.9 - 2 * (n + 300) ** -0.5)
+    for arm in ("scratch", "fine-tune"):
+        run = synthetic_run("gru-w32", arm, 100, 7, 0.7)
+        details = json.loads(json.dumps(run.details))
+        del details["recipe"]["validation_fraction"]  # the default is what the others spell out
+        store.add(RunRecord(run.row, details), np.zeros((2, 5)))
+    _, curves, not_fitted = collect(store, "s", tmp_path)
+    assert not_fitted == []
+    assert {curve.arch: curve.runs for curve in read_curves(curves).curves} == {"gru-w32": 52, "resnet1d18-w16": 50}

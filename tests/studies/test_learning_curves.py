@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from studies.learning_curves import N_DRAWS, CurveFit, FitError, PairedRuns, fit_paired_curves
+from studies.learning_curves import N_DRAWS, FitError, LearningCurveResults, PairedRuns, fit_learning_curves
 
 SIZES = np.array([100.0, 250, 500, 1000, 2000])
 TEST_COVARIANCE = np.array([[1.0, 0.9], [0.9, 1.0]]) * 0.004**2
@@ -22,7 +22,7 @@ def simulate(rng: np.random.Generator, scratch, fine_tuned, sd: float = 0.02, re
     )
 
 
-def scores(fit: CurveFit, arm: str, n: float) -> np.ndarray:
+def scores(fit: LearningCurveResults, arm: str, n: float) -> np.ndarray:
     p = fit.draws[arm]
     return p["a"] - p["b"] * n ** -p["c"]
 
@@ -39,7 +39,7 @@ def test_bands_hold_the_truth_about_nine_times_in_ten():
         b = (a - rng.uniform(0.7, 0.8)) * 100**c
         n0, d = rng.choice([0.0, 100.0, 500.0]), rng.normal(0, 0.005)
         truth = {"scratch": power_law(a, b, c), "fine-tune": power_law(a + d, b, c, n0)}
-        fit = fit_paired_curves(simulate(rng, *truth.values()), trial)
+        fit = fit_learning_curves(simulate(rng, *truth.values()), trial)
         for name, hits in inside.items():
             what, n = name.split()[0], float(name.split()[1])
             if what == "gain":
@@ -55,7 +55,7 @@ def test_bands_hold_the_truth_about_nine_times_in_ten():
 
 
 def test_every_draw_is_a_learning_curve_and_draws_are_paired():
-    fit = fit_paired_curves(
+    fit = fit_learning_curves(
         simulate(np.random.default_rng(1), power_law(0.92, 2, 0.5), power_law(0.92, 2, 0.5, 300)), 1
     )
     for arm in ("scratch", "fine-tune"):
@@ -68,14 +68,14 @@ def test_every_draw_is_a_learning_curve_and_draws_are_paired():
 
 def test_same_seed_gives_the_same_fit():
     runs = simulate(np.random.default_rng(2), power_law(0.92, 2, 0.5), power_law(0.92, 2, 0.5, 300))
-    one, other = fit_paired_curves(runs, 5), fit_paired_curves(runs, 5)
+    one, other = fit_learning_curves(runs, 5), fit_learning_curves(runs, 5)
     assert all((one.draws[arm][k] == other.draws[arm][k]).all() for arm in one.draws for k in "abc")
 
 
 def test_noise_is_recovered():
     truth = power_law(0.92, 2, 0.5)
     runs = simulate(np.random.default_rng(3), truth, truth, sd=0.02, replicates=40)
-    noise = fit_paired_curves(runs, 0).noise
+    noise = fit_learning_curves(runs, 0).noise
     assert noise.sd(np.array([100.0]))[0] == pytest.approx(0.02, rel=0.15)
     assert noise.gamma == pytest.approx(0.55, abs=0.12)
     assert noise.correlation == pytest.approx(0.5, abs=0.12)
@@ -85,7 +85,7 @@ def test_more_noise_never_narrows_a_band():
     truth = power_law(0.92, 2, 0.5)
     widths = []
     for sd in (0.005, 0.02, 0.05):
-        fit = fit_paired_curves(simulate(np.random.default_rng(4), truth, truth, sd=sd), 0)
+        fit = fit_learning_curves(simulate(np.random.default_rng(4), truth, truth, sd=sd), 0)
         widths.append(np.diff(np.quantile(scores(fit, "scratch", 4000), (0.05, 0.95)))[0])
     assert widths == sorted(widths)
 
@@ -94,20 +94,20 @@ def test_a_curve_that_falls_raises_the_warning():
     def falling(n):
         return np.where(n < 600, power_law(0.9, 2, 0.5)(n), 0.78)
 
-    fit = fit_paired_curves(simulate(np.random.default_rng(5), falling, power_law(0.92, 2, 0.5), sd=0.005), 0)
+    fit = fit_learning_curves(simulate(np.random.default_rng(5), falling, power_law(0.92, 2, 0.5), sd=0.005), 0)
     assert any("not monotone" in warning and "scratch" in warning for warning in fit.warnings)
 
 
 def test_rising_curves_raise_no_warning():
     truth = power_law(0.92, 2, 0.5)
-    assert fit_paired_curves(simulate(np.random.default_rng(6), truth, truth, sd=0.002), 0).warnings == ()
+    assert fit_learning_curves(simulate(np.random.default_rng(6), truth, truth, sd=0.002), 0).warnings == ()
 
 
 def test_sizes_near_chance_are_left_out_and_named():
     def late(n):
         return np.where(n < 200, 0.52, power_law(0.92, 2, 0.5)(n))
 
-    fit = fit_paired_curves(simulate(np.random.default_rng(7), late, power_law(0.92, 2, 0.5, 300), sd=0.005), 0)
+    fit = fit_learning_curves(simulate(np.random.default_rng(7), late, power_law(0.92, 2, 0.5, 300), sd=0.005), 0)
     assert any("near chance at n = 100" in warning for warning in fit.warnings)
     assert np.median(scores(fit, "scratch", 1000)) == pytest.approx(0.92 - 2 * 1000**-0.5, abs=0.012)
 
@@ -116,7 +116,7 @@ def test_missing_runs_are_allowed():
     runs = simulate(np.random.default_rng(8), power_law(0.92, 2, 0.5), power_law(0.92, 2, 0.5, 300))
     runs.scores["scratch"][4, 2:] = np.nan
     runs.scores["fine-tune"][0, 1] = np.nan
-    fit = fit_paired_curves(runs, 0)
+    fit = fit_learning_curves(runs, 0)
     assert np.median(scores(fit, "scratch", 1000)) == pytest.approx(0.92 - 2 * 1000**-0.5, abs=0.02)
 
 
@@ -124,10 +124,10 @@ def test_what_cannot_be_fitted_is_refused_by_name():
     runs = simulate(np.random.default_rng(9), power_law(0.92, 2, 0.5), power_law(0.92, 2, 0.5, 300))
     two_sizes = PairedRuns(SIZES[:2], {arm: values[:2] for arm, values in runs.scores.items()}, TEST_COVARIANCE)
     with pytest.raises(FitError, match="scratch was measured at 2 sizes"):
-        fit_paired_curves(two_sizes, 0)
+        fit_learning_curves(two_sizes, 0)
     one_replicate = PairedRuns(SIZES, {arm: values[:, :1] for arm, values in runs.scores.items()}, TEST_COVARIANCE)
     with pytest.raises(FitError, match="two replicates"):
-        fit_paired_curves(one_replicate, 0)
+        fit_learning_curves(one_replicate, 0)
     upside_down = PairedRuns(SIZES, {arm: 1.6 - values for arm, values in runs.scores.items()}, TEST_COVARIANCE)
     with pytest.raises(FitError, match="do not look like learning curves"):
-        fit_paired_curves(upside_down, 0)
+        fit_learning_curves(upside_down, 0)

@@ -1,0 +1,167 @@
+"""What follows from parameter draws of learning curves, in plain numpy: scores, gain, worth in records, break-even.
+
+A draw of one arm is a law and a bend, ``score(n) = a - b * (n + n0) ** -c + bend(n)`` (STUDY.md section 4). The bend is
+what measured sizes say beyond the law, and how far the curve may drift from it beyond them: ``bend`` (draws, nodes) at
+the numbers of records ``nodes``, in between linear in log n, outside as at the ends. Without it a draw is the law.
+Draw i of one arm belongs to draw i of the other, so that differences between arms are differences between draws. The
+fits and the adviser share this file.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FINE_TUNE, SCRATCH = "fine-tune", "scratch"
+REACH = 4.0  # beyond so many times the measured range nothing is claimed
+BAND = (0.05, 0.95)
+_GRID_POINTS = 200
+_CHANCE = {"auroc_macro": 0.5}
+
+Floats = NDArray[np.float64]
+Draws = Mapping[str, Floats]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A median and a 90 % interval of a number of records; None where it lies beyond the evidence's reach."""
+
+    median: float | None
+    lower: float | None
+    upper: float | None
+
+
+def chance_level(metric: str) -> float:
+    """Return what a network that knows nothing scores, 0 for a metric of which that is not known."""
+    return _CHANCE.get(metric, 0.0)
+
+
+def evaluate(draws: Draws, n_records: NDArray[Any] | float, chance: float = 0.0) -> Floats:
+    """Return the expected score of each draw, shape (draws, sizes), at the given numbers of records.
+
+    A law stays at ``chance`` (or at its own a, if that is less) where it would fall below: a power law falls without
+    end towards few records, a network does not.
+    """
+    n = np.atleast_1d(np.asarray(n_records, np.float64))
+    scores = n + draws["n0"][:, None] if "n0" in draws else np.tile(n, (len(draws["a"]), 1))
+    np.log(scores, out=scores)  # (n + n0) ** -c as exp(-c log(n + n0)), a fifth of the time, and in place: most of an
+    scores *= -draws["c"][:, None]  # answer's arithmetic is this, and new memory costs as much as the arithmetic
+    np.exp(scores, out=scores)
+    scores *= -draws["b"][:, None]
+    scores += draws["a"][:, None]
+    np.maximum(scores, np.minimum(chance, draws["a"])[:, None], out=scores)
+    if "bend" in draws:
+        _add_bend(scores, np.log(draws["nodes"]), draws["bend"].T, np.log(n))
+    return np.asarray(np.clip(scores, 0.0, 1.0, out=scores), np.float64)
+
+
+def bent(law: Draws, nodes: Floats, scores: Floats, chance: float) -> dict[str, Floats]:
+    """Return draws that have the law's shape and go through ``scores`` (draws, nodes) at ``nodes``."""
+    return {**law, "nodes": nodes, "bend": np.clip(scores, 0.0, 1.0) - evaluate(law, nodes, chance)}
+
+
+def _add_bend(scores: Floats, nodes: Floats, bend: Floats, at: Floats) -> None:
+    """Add the bend (nodes, draws) to scores (draws, sizes): linear between nodes, as at the ends outside of them."""
+    at = np.clip(at, nodes[0], nodes[-1])
+    left = np.clip(np.searchsorted(nodes, at, side="right") - 1, 0, len(nodes) - 2)
+    share = (at - nodes[left]) / (nodes[left + 1] - nodes[left])
+    scores += bend[left].T
+    rise = np.diff(bend, axis=0)[left]
+    rise *= share[:, None]
+    scores += rise.T
+
+
+@dataclass(frozen=True)
+class ScoreGrid:
+    """One arm's scores (draws, points) at numbers of records evenly spaced on a log scale, over the evidence's reach.
+
+    Working them out takes most of the time of what follows from them, so that they are worked out once for all of it.
+    """
+
+    log_n: Floats
+    scores: Floats
+
+    def first_reaching(self, scores: Floats) -> Floats:
+        """Return the smallest n at which each draw reaches its score of ``scores`` (draws,).
+
+        The grid's smallest where it does so there already, infinite where it does not within the grid.
+        """
+        short = scores[:, None] - self.scores
+        reaches = short <= 0
+        first = np.argmax(reaches, axis=1)
+        reached = np.where(reaches.any(axis=1), self.log_n[0], np.inf)
+        inside = np.flatnonzero(first > 0)  # the score is reached between two grid points
+        before, after = short[inside, first[inside] - 1], short[inside, first[inside]]
+        reached[inside] = self.log_n[first[inside] - 1] + self._step * before / (before - after)
+        return np.asarray(np.exp(reached), np.float64)
+
+    def last_ahead(self, other: "ScoreGrid", margin: float) -> Floats:
+        """Return the smallest n beyond which each draw stays at or under the other arm's score plus ``margin``.
+
+        The grid's smallest where it never is above, infinite where it still is at its end.
+        """
+        excess = self.scores - other.scores
+        excess -= margin
+        above = excess > 0
+        after = _GRID_POINTS - np.argmax(above[:, ::-1], axis=1)  # one past the last grid point above the margin
+        after = np.where(above.any(axis=1), after, 0)
+        ends = np.where(after == 0, self.log_n[0], np.inf)
+        inside = np.flatnonzero((after > 0) & (after < _GRID_POINTS))  # it falls to the margin between two points
+        high, low = excess[inside, after[inside] - 1], excess[inside, after[inside]]
+        ends[inside] = self.log_n[after[inside] - 1] + self._step * high / (high - low)
+        return np.asarray(np.exp(ends), np.float64)
+
+    @property
+    def _step(self) -> float:
+        return float(self.log_n[1] - self.log_n[0])
+
+
+def score_grid(draws: Draws, smallest: float, largest: float, chance: float = 0.0) -> ScoreGrid:
+    """Return an arm's scores from ``smallest`` / REACH to REACH times ``largest``, of the measured sizes."""
+    log_n = np.linspace(np.log(smallest / REACH), np.log(largest * REACH), _GRID_POINTS)
+    return ScoreGrid(log_n, evaluate(draws, np.exp(log_n), chance))
+
+
+def records_to_reach(draws: Draws, scores: Floats, smallest: float, largest: float, chance: float = 0.0) -> Floats:
+    """Return the smallest n at which each draw reaches its score of ``scores`` (draws,).
+
+    ``smallest`` / REACH where it does so there already, infinite where it does not within REACH times ``largest``.
+    """
+    return score_grid(draws, smallest, largest, chance).first_reaching(scores)
+
+
+def worth_in_records(
+    arms: Mapping[str, Draws], n_records: float, smallest: float, largest: float, chance: float = 0.0
+) -> Floats:
+    """Return how many more records scratch needs to reach the fine-tuned score at ``n_records``, for each draw.
+
+    Infinite where that takes more records than REACH times ``largest``, negative where fine-tuning is the worse.
+    """
+    fine_tuned = evaluate(arms[FINE_TUNE], n_records, chance)[:, 0]
+    return records_to_reach(arms[SCRATCH], fine_tuned, smallest, largest, chance) - n_records
+
+
+def break_even(
+    arms: Mapping[str, Draws], margin: float, smallest: float, largest: float, chance: float = 0.0
+) -> Floats:
+    """Return the smallest n beyond which the gain stays at or under ``margin``, for each draw.
+
+    ``smallest`` / REACH where it never is above, infinite where it still is at REACH times ``largest``.
+    """
+    fine_tuned, scratch = (score_grid(arms[arm], smallest, largest, chance) for arm in (FINE_TUNE, SCRATCH))
+    return fine_tuned.last_ahead(scratch, margin)
+
+
+def quantiles(values: Floats, at: tuple[float, ...] = BAND) -> list[float]:
+    """Return order statistics, which also infinite values have (``np.quantile`` would load numpy.ma at every start)."""
+    ranks = [round(q * (values.size - 1)) for q in at]
+    ordered = np.partition(values, ranks, axis=None)
+    return [float(ordered[rank]) for rank in ranks]
+
+
+def interval(values: Floats) -> Interval:
+    """Summarise numbers of records, of which some may be infinite."""
+    lower, median, upper = quantiles(values, (BAND[0], 0.5, BAND[1]))
+    return Interval(*(None if not np.isfinite(v) else float(round(v)) for v in (median, lower, upper)))

@@ -1,0 +1,173 @@
+"""The posterior of the joint learning-curve model: a grid over what is not linear, exact for what is.
+
+Given the exponent c, the shift n0 and the size tau of the model's own error, the curves are linear in a, b and d, so
+that part is a weighted least-squares fit in closed form (variable projection): there are no local minima.
+
+Real learning curves are no power laws. What the law leaves over is taken for a smooth random function of the number of
+records (``lack_of_fit``), anchored at the largest measured size, as in Kennedy and O'Hagan, Bayesian calibration of
+computer models (2001). It gives small sizes less say in the forecast, and lets the forecast drift from the law with its
+distance from the largest size. Its constants were chosen on one half of the datasets of LCDB 1.0 (Mohr et al., 2022);
+tests/benchmarks/RESULTS.md has the coverage on the other half.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from studies.curve_draws import Floats
+from studies.noise import SizeMeans
+
+Form = Literal["no transfer", "n0", "n0 and d", "separate"]
+FORMS: tuple[Form, ...] = get_args(Form)
+_FORM_PRIOR = {"no transfer": 2.0, "n0": 1.0, "n0 and d": 1.0, "separate": 0.5}  # the simpler, the likelier
+
+_EXPONENTS = np.geomspace(0.04, 2.5, 28)
+_EXPONENT_PRIOR = (np.log(0.5), 0.6)  # c ~ logN(log 0.5, 0.6), STUDY.md section 4
+_SHIFTS = 32
+_SHIFT_PRIOR = (np.log(4.0), 2.0)  # of log n0, in smallest measured sizes: next to nothing is said about it
+_OFFSET_SD = 0.02  # of the prior of d
+_LEVEL_SD = 1.0  # of the prior of a and b, which are scores: next to nothing is said about them
+TAUS = np.geomspace(0.01, 1.0, 7)
+_TAU_PRIOR = (np.log(0.02), 1.4)
+_BENDING = 0.5  # distances from the largest size grow as (1 - r^-0.5) / 0.5 of the ratio r, not as log r
+_ROUGHNESS = 0.1  # share of a drifting level beside the drifting slope
+_ARM_CORRELATION = 0.8  # of the two arms' lack of fit
+_FOLDS = 8  # more sizes than these are left out in groups
+_JITTER = 1e-10
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The cells of one form: exponents ``c`` (cells, arms), shift ``n0`` of the fine-tuned arm, and their log prior.
+
+    ``precision`` is the prior precision of the linear parameters: a and b; or a, b and d; or a and b of each arm.
+    """
+
+    c: Floats
+    n0: Floats
+    log_prior: Floats
+    precision: Floats
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """Of every tau and cell: log weight (taus, cells), centre (.., p) and precision (.., p, p) of the linear part."""
+
+    grid: Grid
+    log_weight: Floats
+    centre: Floats
+    precision: Floats
+
+    @property
+    def log_evidence(self) -> float:
+        """The log of the summed weights."""
+        return float(np.logaddexp.reduce(self.log_weight, axis=None))
+
+
+def fit_forms(data: SizeMeans) -> dict[Form, tuple[float, Posterior]]:
+    """Fit the nested forms; return the weight and the posterior of each.
+
+    A weight is proportional to the density that the form gives to sizes that were left out (pseudo Bayesian model
+    averaging, Geisser and Eddy 1979): the forms that predict left-out sizes no worse than others share the draws.
+    """
+    if data.n_arms == 1:
+        return {"separate": (1.0, condition(data, make_grid("separate", data)))}
+    posteriors = {form: condition(data, make_grid(form, data)) for form in FORMS}
+    sizes = np.unique(data.sizes)
+    if len(sizes) == 1:
+        return {form: (1 / len(FORMS), posterior) for form, posterior in posteriors.items()}
+    held_out = [data.without(sizes[fold :: min(_FOLDS, len(sizes))]) for fold in range(min(_FOLDS, len(sizes)))]
+    log_density = {
+        form: sum(posterior.log_evidence - condition(rest, posterior.grid).log_evidence for rest in held_out)
+        for form, posterior in posteriors.items()
+    }
+    best = max(log_density.values())
+    weights = {form: _FORM_PRIOR[form] * np.exp(value - best) for form, value in log_density.items()}
+    return {form: (float(weights[form] / sum(weights.values())), posteriors[form]) for form in FORMS}
+
+
+def make_grid(form: Form, data: SizeMeans) -> Grid:
+    """Return the cells of a form and their prior."""
+    flat = _LEVEL_SD**-2
+    prior_c = _normal_weights(np.log(_EXPONENTS), *_EXPONENT_PRIOR)
+    if data.n_arms == 1 or form == "no transfer":
+        same = np.repeat(_EXPONENTS[:, None], data.n_arms, axis=1)
+        return Grid(same, np.zeros(len(same)), prior_c, np.full(2, flat))
+    if form == "separate":
+        one, other = (index.ravel() for index in np.indices((len(prior_c), len(prior_c))))
+        both = np.stack([_EXPONENTS[one], _EXPONENTS[other]], axis=1)
+        return Grid(both, np.zeros(len(both)), prior_c[one] + prior_c[other], np.full(4, flat))
+    log_n0 = np.linspace(np.log(data.sizes.min() / 8), np.log(data.largest * 8), _SHIFTS)
+    prior_n0 = _normal_weights(log_n0 - np.log(data.sizes.min()), *_SHIFT_PRIOR)
+    one, other = (index.ravel() for index in np.indices((len(prior_c), len(log_n0))))
+    precision = np.array([flat, flat] if form == "n0" else [flat, flat, _OFFSET_SD**-2])
+    same = np.repeat(_EXPONENTS[one, None], 2, axis=1)
+    return Grid(same, np.exp(log_n0[other]), prior_c[one] + prior_n0[other], precision)
+
+
+def condition(data: SizeMeans, grid: Grid) -> Posterior:
+    """Return the posterior of one form given the size means."""
+    left_over = lack_of_fit(data.sizes, data.arms, data.sizes, data.arms, data)
+    design = _design(grid, data)
+    parameters = design.shape[2]
+    prior_tau = _normal_weights(np.log(TAUS), *_TAU_PRIOR)
+    log_weight, centres, precisions = [], [], []
+    for tau, log_prior_tau in zip(TAUS, prior_tau, strict=True):
+        root = np.linalg.cholesky(data.covariance + tau**2 * left_over + _JITTER * np.eye(len(data.means)))
+        whiten = np.linalg.inv(root)
+        target = whiten @ data.means
+        whitened = whiten @ design  # (cells, M, p)
+        precision = whitened.transpose(0, 2, 1) @ whitened + np.diag(grid.precision)
+        moments = whitened.transpose(0, 2, 1) @ target
+        centre = np.linalg.solve(precision, moments[:, :, None])[:, :, 0]
+        misfit = target @ target - (moments * centre).sum(axis=1) + np.linalg.slogdet(precision)[1]
+        volume = np.log(np.diag(root)).sum() + 0.5 * (len(target) * np.log(2 * np.pi) - np.log(grid.precision).sum())
+        log_weight.append(grid.log_prior + log_prior_tau - 0.5 * misfit - volume)
+        centres.append(centre)
+        precisions.append(precision)
+    shape = (len(TAUS), len(grid.n0), parameters)
+    return Posterior(
+        grid, np.array(log_weight), np.reshape(centres, shape), np.reshape(precisions, (*shape, parameters))
+    )
+
+
+def lack_of_fit(
+    at: Floats, arms_at: NDArray[np.int64], to: Floats, arms_to: NDArray[np.int64], data: SizeMeans
+) -> Floats:
+    """Return the covariance of what the law leaves over, of sizes ``at`` with sizes ``to``, for tau = 1.
+
+    Zero at the largest size, whose two sides are independent. On each it is an integrated Brownian motion (a slope
+    that drifts) with a little Brownian motion (a level that drifts).
+    """
+    x, y = _distance(at, data.largest), _distance(to, data.largest)
+    near, far = np.minimum.outer(np.abs(x), np.abs(y)), np.maximum.outer(np.abs(x), np.abs(y))
+    drift = near**2 * (3 * far - near) / 6 + _ROUGHNESS * near
+    drift[np.sign(x)[:, None] != np.sign(y)[None, :]] = 0.0
+    arms = np.where(arms_at[:, None] == arms_to[None, :], 1.0, _ARM_CORRELATION)
+    return np.asarray(drift * arms * np.outer(data.scales[arms_at], data.scales[arms_to]), np.float64)
+
+
+def _distance(sizes: Floats, largest: float) -> Floats:
+    return np.asarray((1 - (sizes / largest) ** -_BENDING) / _BENDING, np.float64)
+
+
+def _design(grid: Grid, data: SizeMeans) -> Floats:
+    """Return the design (cells, M, p) of the linear parameters, with b as the distance from a at the largest size."""
+    fine_tuned = (data.arms == 1).astype(np.float64)
+    effective = data.sizes + grid.n0[:, None] * fine_tuned
+    falling = -((effective / data.largest) ** -grid.c[:, data.arms])
+    level = np.ones_like(falling)
+    columns = {
+        2: [level, falling],
+        3: [level, falling, level * fine_tuned],
+        4: [level * (1 - fine_tuned), falling * (1 - fine_tuned), level * fine_tuned, falling * fine_tuned],
+    }
+    return np.stack(columns[len(grid.precision)], axis=-1)
+
+
+def _normal_weights(values: Floats, mean: float, sd: float) -> Floats:
+    """Return log weights, which sum to one, of an evenly spaced grid under a normal prior."""
+    log_density = -0.5 * ((values - mean) / sd) ** 2
+    return np.asarray(log_density - np.logaddexp.reduce(log_density), np.float64)

@@ -1,0 +1,170 @@
+"""What fine-tuning gained over scratch, run by run in pairs, and how estimates of tasks become one.
+
+A pair is two runs of one task, network, size and replicate: the same records, the same seed. Estimates are made within
+each task and combined as random effects (two-stage meta-analysis), because tasks, not runs, are what a new dataset is
+one more of. The interval is that of Hartung and Knapp with k - 1 degrees of freedom, never narrower than the usual one
+(Roever et al., BMC Med Res Methodol 15:99, 2015); with one task it knows nothing of other tasks.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import t as student
+
+from studies.curves_file import FINE_TUNE, SCRATCH
+from studies.tidy import TidyRun
+
+Floats = NDArray[np.float64]
+
+LEVEL = 0.90
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two runs on the same records from the same seed."""
+
+    scratch: TidyRun
+    fine_tuned: TidyRun
+
+    @property
+    def gain(self) -> float:
+        """Fine-tuned minus scratch."""
+        return self.fine_tuned.score - self.scratch.score
+
+
+@dataclass(frozen=True)
+class TaskEstimate:
+    """An estimate with its variance and the degrees of freedom of that; ``n_pairs`` stand behind it."""
+
+    effect: float
+    variance: float
+    freedom: float
+    n_pairs: int
+
+
+@dataclass(frozen=True)
+class Combined:
+    """An estimate over tasks with its 90 % interval; ``between_sd`` is the spread of tasks, None when one is known."""
+
+    effect: float
+    ci_lower: float
+    ci_upper: float
+    between_sd: float | None
+    n_pairs: int
+    tasks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SizeGain:
+    """The gain of a family of networks at one size, over tasks."""
+
+    family: str
+    n_records: int
+    gain: Combined
+
+
+def pair_runs(runs: Iterable[TidyRun]) -> list[Pair]:
+    """Match every fine-tuned run with the scratch run of its task, network, size and replicate."""
+    runs = list(runs)
+    scratch = {_cell(run): run for run in runs if run.strategy == SCRATCH}
+    return [Pair(scratch[_cell(run)], run) for run in runs if run.strategy == FINE_TUNE and _cell(run) in scratch]
+
+
+def _cell(run: TidyRun) -> tuple[str, str, int, int]:
+    return run.task, run.arch, run.n_records, run.replicate
+
+
+def gains_by_size(pairs: Sequence[Pair]) -> list[SizeGain]:
+    """Return the mean gain of every family at every size that has two pairs or more in a task."""
+    found = []
+    cells = sorted({(pair.scratch.family, pair.scratch.n_records) for pair in pairs})
+    for family, n in cells:
+        here = [pair for pair in pairs if (pair.scratch.family, pair.scratch.n_records) == (family, n)]
+        if by_task := estimate_by_task(here, mean_gain):
+            found.append(SizeGain(family, n, combine(by_task)))
+    return found
+
+
+def estimate_by_task(
+    pairs: Sequence[Pair], estimate: Callable[[Sequence[Pair]], TaskEstimate | None]
+) -> dict[str, TaskEstimate]:
+    """TaskEstimate for every network and upstream of a task, and average over these.
+
+    The networks of a task share records, so that their errors are taken as fully correlated: the variance of the
+    average is the average variance. Tasks for which ``estimate`` gives None are left out.
+    """
+    curves: dict[str, dict[tuple[str, str | None], list[Pair]]] = defaultdict(lambda: defaultdict(list))
+    for pair in pairs:
+        curves[pair.scratch.task][pair.scratch.arch, pair.fine_tuned.upstream].append(pair)
+    by_task = {}
+    for task, of_task in sorted(curves.items()):
+        found = [made for curve in of_task.values() if (made := estimate(curve)) is not None]
+        if found:
+            by_task[task] = TaskEstimate(
+                effect=float(np.mean([one.effect for one in found])),
+                variance=float(np.mean([one.variance for one in found])),
+                freedom=min(one.freedom for one in found),
+                n_pairs=sum(one.n_pairs for one in found),
+            )
+    return by_task
+
+
+def mean_gain(pairs: Sequence[Pair]) -> TaskEstimate | None:
+    """Return the mean gain, every size with the same weight; None where no size has two pairs."""
+    return mean_over_sizes([(pair.scratch.n_records, pair.gain) for pair in pairs])
+
+
+def mean_over_sizes(values: Iterable[tuple[int, float]]) -> TaskEstimate | None:
+    """Return the mean over sizes of the means of ``(n_records, value)``; None where no size has two values.
+
+    The variance of a size is that of its own values; with few replicates its degrees of freedom are added up.
+    """
+    by_size: dict[int, list[float]] = defaultdict(list)
+    for n, value in values:
+        by_size[n].append(value)
+    cells = [np.array(cell) for cell in by_size.values() if len(cell) > 1]
+    if not cells:
+        return None
+    variance = sum(cell.var(ddof=1) / len(cell) for cell in cells) / len(cells) ** 2
+    freedom = sum(len(cell) - 1 for cell in cells)
+    return TaskEstimate(
+        float(np.mean([cell.mean() for cell in cells])), float(variance), freedom, sum(len(cell) for cell in cells)
+    )
+
+
+def slope_per_doubling(pairs: Sequence[Pair]) -> TaskEstimate | None:
+    """Return by how much the gain changes when n doubles: least squares on log2 n with robust (HC3) errors.
+
+    None where fewer than three sizes were run.
+    """
+    from statsmodels.api import OLS
+
+    n = np.array([pair.scratch.n_records for pair in pairs], np.float64)
+    if len(set(n)) < 3 or len(n) < 5:
+        return None
+    design = np.column_stack([np.ones(len(n)), np.log2(n)])
+    fit = OLS(np.array([pair.gain for pair in pairs]), design).fit(cov_type="HC3")
+    return TaskEstimate(float(fit.params[1]), float(fit.cov_params()[1, 1]), len(n) - 2, len(n))
+
+
+def combine(by_task: Mapping[str, TaskEstimate]) -> Combined:
+    """Combine the estimates of tasks, at least one."""
+    tasks, found = tuple(by_task), list(by_task.values())
+    n_pairs = sum(one.n_pairs for one in found)
+    if len(found) == 1:
+        reach = float(student.ppf((1 + LEVEL) / 2, found[0].freedom)) * found[0].variance ** 0.5
+        effect = found[0].effect
+        return Combined(effect, effect - reach, effect + reach, None, n_pairs, tasks)
+    from statsmodels.stats.meta_analysis import combine_effects
+
+    least = max(one.variance for one in found) * 1e-6 or 1e-12  # a task whose pairs agree exactly is no oracle
+    variances = np.array([max(one.variance, least) for one in found])
+    with np.errstate(divide="ignore"):  # tasks that agree exactly have no heterogeneity to divide by
+        pooled = combine_effects(np.array([one.effect for one in found]), variances, method_re="iterated")
+    error = max(float(pooled.sd_eff_w_re), float(pooled.sd_eff_w_re_hksj))
+    reach = float(student.ppf((1 + LEVEL) / 2, len(found) - 1)) * error
+    effect = float(pooled.mean_effect_re)
+    return Combined(effect, effect - reach, effect + reach, float(pooled.tau2) ** 0.5, n_pairs, tasks)
