@@ -138,7 +138,7 @@ def _other_tasks(
     ):
         if other.task != table.task and other.is_paired == table.is_paired:
             others[other.task] = other, fit
-    return others
+    return dict(sorted(others.items()))
 
 
 def _forecast(fit: LearningCurveResults, n_records: float, last: Mapping[str, float]) -> Forecast:
