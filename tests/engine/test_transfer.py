@@ -2,13 +2,16 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from engine.checkpoint import CheckpointError, CheckpointFacts, Standardisation, load_checkpoint, save_checkpoint
-from engine.transfer import from_checkpoint, new_network
+from engine.recipes import Strategy, find_recipe
+from engine.transfer import Shape, Start, from_checkpoint, new_network, starting_point
 
 ARCHS = ["resnet1d18-w4", "gru-w4"]
 SCALING = Standardisation(mean=(0.1, 0.2, 0.3), std=(1.0, 2.0, 3.0))
@@ -114,3 +117,75 @@ def test_weights_that_do_not_fit_the_network_they_are_said_to_be_of_are_refused(
 def test_a_checkpoint_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match="nowhere"):
         from_checkpoint(tmp_path / "nowhere", "gru-w4", 3, 250, n_classes=2, seed=0)
+
+
+SHAPE = Shape(leads=("I", "II", "V1"), fs=100.0, n_samples=250, n_classes=2)
+FLATTEN = ["gru-flatten-w4", "bilstm-flatten-w4"]
+
+
+@pytest.mark.parametrize("strategy", get_args(Strategy))
+def test_a_start_has_the_weights_and_the_scaling_of_its_strategy(arch, pretrained, strategy):
+    start = starting_point(strategy, arch, SHAPE, seed=4, checkpoint=pretrained)
+    random, (transferred, _) = new_network(arch, 3, 250, 2, 4), from_checkpoint(pretrained, arch, 3, 250, 2, 4)
+    from_upstream = strategy in ("fine-tune", "frozen")
+    expected = transferred if from_upstream else random
+    assert same(start.network.state_dict(), expected.state_dict())
+    assert start.standardisation == (SCALING if from_upstream else None)
+
+
+@pytest.mark.parametrize("strategy", get_args(Strategy))
+@pytest.mark.parametrize("arch", [*ARCHS, *FLATTEN])
+def test_only_the_head_of_a_frozen_strategy_can_be_trained(arch, tmp_path, strategy):
+    upstream = save_pretrained(arch, tmp_path / "upstream")
+    network = starting_point(strategy, arch, SHAPE, seed=4, checkpoint=upstream).network
+    trained = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
+    everything = {name for name, _ in network.named_parameters()}
+    assert trained == ({"head.weight", "head.bias"} if "frozen" in strategy else everything)
+
+
+@pytest.mark.parametrize("arch", FLATTEN)
+def test_the_whole_flatten_head_is_replaced(arch, tmp_path):
+    upstream = save_pretrained(arch, tmp_path / "upstream")
+    network = starting_point("fine-tune", arch, SHAPE, seed=4, checkpoint=upstream).network
+    weights, _ = load_checkpoint(upstream)
+    kept = {name for name, value in network.state_dict().items() if torch.equal(value, weights[name])}
+    assert kept == {name for name in weights if name.startswith("recurrent.")}
+    assert head_of(network)["head.weight"].shape == (2, weights["head.weight"].shape[1])
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"leads": ("I", "II", "V2")}, "takes the leads I, II, V1, in this order, not I, II, V2"),
+        ({"leads": ("II", "I", "V1")}, "takes the leads I, II, V1, in this order, not II, I, V1"),
+        ({"leads": ("I", "II")}, "takes 3 leads of 250 samples, not 2 of 250"),
+        ({"fs": 500.0}, "takes signals at 100 Hz, not at 500 Hz"),
+        ({"n_samples": 1000}, "takes 3 leads of 250 samples, not 3 of 1000"),
+    ],
+)
+def test_a_checkpoint_of_other_leads_or_another_rate_is_refused_with_the_reason(tmp_path, other, said):
+    upstream = save_pretrained("gru-w4", tmp_path / "upstream")
+    with pytest.raises(CheckpointError) as failure:
+        starting_point("frozen", "gru-w4", replace(SHAPE, **other), seed=0, checkpoint=upstream)
+    assert said in str(failure.value)
+    assert str(upstream) in str(failure.value)
+
+
+@pytest.mark.parametrize("strategy", ["fine-tune", "frozen"])
+def test_a_pretrained_strategy_without_a_checkpoint_is_refused(strategy):
+    with pytest.raises(CheckpointError, match=f"{strategy} starts from a pre-trained network"):
+        starting_point(strategy, "gru-w4", SHAPE, seed=0, checkpoint=None)
+
+
+def test_a_random_start_needs_no_checkpoint_and_looks_at_none(tmp_path):
+    starting_point("scratch", "gru-w4", SHAPE, seed=0, checkpoint=None)
+    starting_point("random-frozen", "gru-w4", SHAPE, seed=0, checkpoint=tmp_path / "nowhere")
+
+
+def test_the_scaling_is_the_checkpoints_or_measured_or_none_as_the_recipe_says():
+    signals = np.random.default_rng(0).normal(3, 2, (10, 3, 250)).astype(np.float32)
+    tuned, paper = (find_recipe(name, "cnn", "scratch") for name in ("tuned", "paper"))
+    network = new_network("gru-w4", 3, 250, 2, 0)
+    assert Start(network, SCALING).scaling(paper, signals) == SCALING
+    assert Start(network, None).scaling(tuned, signals) == Standardisation.of(signals)
+    np.testing.assert_array_equal(Start(network, None).scaling(paper, signals).apply(signals), signals)

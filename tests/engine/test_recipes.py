@@ -1,0 +1,78 @@
+"""Recipes are numbers: their content decides the key of every run, so stored runs keep theirs."""
+
+from dataclasses import asdict, fields, replace
+from typing import get_args
+
+import pytest
+
+from engine.recipes import Recipe, Strategy, UnknownRecipeError, find_recipe
+
+RECIPE = Recipe(
+    "test", learning_rate=0.01, weight_decay=0.01, batch_size=16, record_passes=1000, min_epochs=5, max_epochs=50
+)
+OTHER = {
+    "name": "other", "learning_rate": 0.02, "weight_decay": 0.02, "batch_size": 32, "record_passes": 2000,
+    "min_epochs": 6, "max_epochs": 60, "validations": 16, "validation_fraction": 0.3, "schedule": "constant",
+    "clip_norm": None, "standardise": False, "selection": "last", "spacing": "even", "patience": 3,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("n_training", "epochs"), [(1, 50), (20, 50), (21, 47), (100, 10), (199, 5), (200, 5), (201, 5), (10**6, 5)]
+)
+def test_a_recipe_trains_for_its_record_passes_within_its_least_and_most_epochs(n_training, epochs):
+    assert RECIPE.epochs(n_training) == epochs  # 1000 records in all, at least 5 and at most 50 epochs
+
+
+def test_a_recipe_digest_is_the_same_for_the_same_content():
+    assert replace(RECIPE, learning_rate=1e-3).digest() == replace(RECIPE, learning_rate=0.001).digest()
+
+
+def test_every_field_has_another_value_to_be_tested_with():
+    assert {name: value for name, value in asdict(RECIPE).items() if value == OTHER.get(name, value)} == {}
+
+
+@pytest.mark.parametrize("field", [field.name for field in fields(Recipe)])
+def test_a_recipe_digest_changes_with_every_field(field):
+    assert replace(RECIPE, **{field: OTHER[field]}).digest() != RECIPE.digest()
+
+
+@pytest.mark.parametrize(
+    ("family", "strategy", "rate", "digest"),
+    [
+        ("cnn", "scratch", None, "788b1b1fe4a49664"),
+        ("cnn", "fine-tune", None, "62ed11e96f45d24e"),
+        ("rnn", "scratch", None, "ffee5612b0424c48"),
+        ("rnn", "fine-tune", None, "ffee5612b0424c48"),
+        ("cnn", "scratch", 0.003, "478280be7a081a0b"),
+        ("rnn", "fine-tune", 0.003, "f953927a96fa34c4"),
+    ],
+)
+def test_the_recipes_of_stored_runs_keep_their_digests(family, strategy, rate, digest):
+    """As commit 136ae3f computed them for the runs in studies/evidence."""
+    assert find_recipe("tuned", family, strategy, rate).digest() == digest
+
+
+@pytest.mark.parametrize("name", ["paper", "tuned"])
+@pytest.mark.parametrize("strategy", get_args(Strategy))
+@pytest.mark.parametrize("family", ["cnn", "rnn"])
+def test_there_is_a_recipe_for_every_strategy_and_a_given_rate_replaces_its_own(name, strategy, family):
+    assert find_recipe(name, family, strategy).name == name
+    given = find_recipe(name, family, strategy, 0.123)
+    assert given == replace(find_recipe(name, family, strategy), learning_rate=0.123)
+
+
+@pytest.mark.parametrize(("family", "strategy"), [("cnn", "scratch"), ("rnn", "fine-tune")])
+@pytest.mark.parametrize("n_training", [100, 349, 12_000])
+def test_paper_is_what_was_published(family, strategy, n_training):
+    """Adam at 0.01, batches of 256, 100 epochs whatever the size, no schedule, clipping or early stopping."""
+    recipe = find_recipe("paper", family, strategy)
+    assert (recipe.learning_rate, recipe.weight_decay, recipe.batch_size) == (0.01, 0.0, 256)
+    assert (recipe.schedule, recipe.clip_norm, recipe.patience) == ("constant", None, None)
+    assert recipe.epochs(n_training) == 100
+    assert not recipe.standardise, "its records are scaled one by one, in preparation"
+
+
+def test_an_unknown_recipe_is_refused_with_those_there_are():
+    with pytest.raises(UnknownRecipeError, match="'secret'; there are: paper, tuned"):
+        find_recipe("secret", "cnn", "scratch")
