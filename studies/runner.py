@@ -70,19 +70,19 @@ def run_study(
     *,
     fail_fast: bool = False,
     log_dir: Path | None = None,
-    work: Callable[[RunSpec], float] = lambda _spec: 1.0,
+    work: Callable[[RunSpec], float] | None = None,
     device: str = "auto",
 ) -> Progress:
     """Run every spec that the store does not hold, a pre-training before what starts from it.
 
-    A run that fails, or whose worker is killed, is tried once more; then it is written down as failed, together with
-    what had to start from it, and never stops the others. A run that another runner of this store has in work is left
-    to it, and waited for. On KeyboardInterrupt what has come back is still written. Raises StoreError when a result
-    cannot be written, MissingCheckpointError when a pre-trained network is gone, FailedFastError with ``fail_fast``,
-    WorkersGoneError when the workplace is lost.
+    ``work`` weighs a run, for the time that is left. A run that fails, or whose worker is killed, is tried once more;
+    then it is written down as failed, together with what had to start from it, and never stops the others. A run that
+    another runner of this store has in work is left to it, and waited for. On KeyboardInterrupt what has come back is
+    still written. Raises StoreError when a result cannot be written, MissingCheckpointError when a pre-trained network
+    is gone, FailedFastError with ``fail_fast``, WorkersGoneError when the workplace is lost.
     """
     jobs = _make_jobs(specs, corpora, data_hashes, folder_of(store.path), device)
-    study = _Study(jobs, store, workplace, log_dir, fail_fast, work)
+    study = _Study(jobs, store, workplace, log_dir, fail_fast, work or (lambda _spec: 1.0))
     study.progress.report = report
     try:
         with _interrupts_deferred() as interrupted:
