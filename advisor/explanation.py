@@ -181,6 +181,6 @@ def _limits(answer: Recommendation) -> tuple[str, ...]:
         "Other hospitals, devices, patients and labels may differ from these by more than any band says.",
         "Scores, gain and target are of the expected score of a training; a single run scatters about it.",
         "Both arms follow one recipe; better tuning of either, another network or another pre-training may differ.",
-        "The curves are power laws fitted to the runs above; real curves may have another form.",
+        "The curves are power laws with room to bend, fitted to these runs; real curves may turn where none was run.",
         "Costs are machine time and labels; staff, storage, failed runs and a regulatory file are not in them.",
     )
