@@ -15,12 +15,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from studies.owners import Owner, is_alive
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 MIGRATIONS = (
     """
@@ -140,8 +141,10 @@ class Store:
         with self._named_errors():
             return {key for (key,) in self._connection.execute("SELECT key FROM runs")}
 
-    def add(self, record: RunRecord, probabilities: NDArray[np.floating]) -> None:
+    def add(self, record: RunRecord, probabilities: "NDArray[np.floating]") -> None:
         """Write a finished run and its test probabilities (records, classes), and end its claim, in one transaction."""
+        import numpy as np  # here, because status is asked often and needs none
+
         blob = zlib.compress(np.ascontiguousarray(probabilities, "<f2").tobytes(), 9)
         row = [*(record.row.get(name) for name in COLUMNS), json.dumps(record.details)]
         with self._transaction():
@@ -174,8 +177,10 @@ class Store:
             rows = self._connection.execute(query).fetchall()
             return [RunRecord(dict(zip(COLUMNS, row[:-1], strict=True)), json.loads(row[-1])) for row in rows]
 
-    def probabilities(self, key: str) -> NDArray[np.float16]:
+    def probabilities(self, key: str) -> "NDArray[np.float16]":
         """Return the test probabilities float16 (records, classes) of a run. Raises KeyError."""
+        import numpy as np
+
         with self._named_errors():
             row = self._connection.execute(
                 "SELECT records, classes, float16_zlib FROM probabilities WHERE key = ?", [key]

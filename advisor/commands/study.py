@@ -1,6 +1,7 @@
 """``ecgadvise study``: plan, run, watch and collect the paired runs that the evidence is made of."""
 
 import shlex
+import sys
 from contextlib import AbstractContextManager
 from enum import StrEnum
 from pathlib import Path
@@ -132,7 +133,7 @@ def run(
         with _workplace(scheduler, workers, place, specs, load) as workplace, shown() as report:
             progress = run_study(
                 specs, results, folder, data_hashes, workplace, report,
-                fail_fast=fail_fast, log_dir=log_dir, work=load.gflop,
+                fail_fast=fail_fast, log_dir=log_dir, work=load.gflop if sys.stderr.isatty() else None,
                 device=device if scheduler or ":" in device else place.type,
             )  # fmt: skip
         results.close()
@@ -206,7 +207,7 @@ def _workplace(
         return dask_workplace(scheduler)
     if device.type == "cpu":
         return local_workplace(workers or default_workers())
-    return gpu_workplace(_gpus(device), runs_at_once(specs, load, device, workers))
+    return gpu_workplace(_gpus(device), runs_at_once(specs, load, device, workers), workers)
 
 
 def _choose(device: str) -> "torch.device":

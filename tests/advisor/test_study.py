@@ -1,10 +1,8 @@
 """``ecgadvise study`` as its users meet it: planned, run by two at once, killed, spread over a cluster, merged."""
 
-import csv
 import io
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 import time
@@ -22,6 +20,19 @@ from studies.store import Store
 
 REPOSITORY = Path(__file__).parents[2]
 DESIGNS = REPOSITORY / "studies" / "designs"
+MICRO = """
+name = "micro"
+tasks = ["ptb-xl/superclass"]
+archs = ["resnet1d18-w2"]
+strategies = ["scratch", "frozen"]
+upstream = "ptb-xl/non-diagnostic"
+upstream_folds = [1, 2, 3, 4]
+pool_folds = [5, 6, 7, 8, 9]
+test_folds = [10]
+sizes = [20]
+replicates = 2
+recipe = "tuned"
+"""
 
 
 def ecgadvise(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -42,18 +53,28 @@ def refused(result: subprocess.CompletedProcess[str], code: int) -> str:
 def place(tmp_path: Path, corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a design that takes seconds, where the small corpus is known."""
     monkeypatch.setenv("ECGADVISE_CORPORA", str(corpus.root.parent))
-    shutil.copy(Path(__file__).with_name("tiny.toml"), tmp_path)
+    (tmp_path / "micro.toml").write_text(MICRO)
     return tmp_path
 
 
-def table(store: Path, out: Path) -> list[dict[str, str]]:
-    """The collected table of a store without the columns that say what the machine took."""
-    collected = ecgadvise("study", "collect", "--store", str(store), "--out", str(out))
-    assert collected.returncode == 0, collected.stderr
-    with (out / "runs.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
+def contents(store: Path) -> dict[str, tuple]:
+    """What a store holds of every run, but for what the machine took."""
+    opened = Store(store, create=False)
     measured = ("seconds", "seconds_to_best", "peak_memory_mb", "created")
-    return [{name: value for name, value in row.items() if name not in measured} for row in rows]
+    return {
+        run.key: ({**run.row, **dict.fromkeys(measured)}, opened.probabilities(run.key).tobytes())
+        for run in opened.runs()
+    }
+
+
+@pytest.fixture(scope="module")
+def undisturbed(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple]:
+    """What one runner gives that nothing happens to."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    (folder / "micro.toml").write_text(MICRO)
+    words = ["study", "run", "micro.toml", "--corpora", str(corpus.root.parent), "--workers", "1"]
+    assert ecgadvise(*words, cwd=folder).stdout == "5 of 5 runs done, 0 failed: micro.db\n"
+    return contents(folder / "micro.db")
 
 
 def started(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
@@ -62,38 +83,37 @@ def started(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
     )  # -1: a pipe
 
 
-def test_two_runners_on_one_store_share_the_runs_and_give_what_one_gives(place: Path):
-    runners = [started("study", "run", "tiny.toml", "--workers", "1", cwd=place) for _ in range(2)]
+def test_two_runners_on_one_store_share_the_runs_and_give_what_one_gives(place: Path, undisturbed):
+    words = ["study", "run", "micro.toml", "--workers", "1", "--log-dir", "logs"]
+    runners = [started(*words, cwd=place) for _ in range(2)]
     said = [runner.communicate(timeout=300) for runner in runners]
     assert [runner.returncode for runner in runners] == [0, 0], said
-    assert all("13 of 13 runs done, 0 failed" in out for out, _ in said)
+    assert all("5 of 5 runs done, 0 failed" in out for out, _ in said)
     lines = [line for _, errors in said for line in errors.splitlines()]
-    assert sum("(another runner)" not in line for line in lines) == 13, "each run was run by one of them"
-    assert Store(place / "tiny.db", create=False).failures() == []
-    shutil.copy(place / "tiny.toml", place / "alone.toml")
-    assert ecgadvise("study", "run", "alone.toml", "--store", "alone.db", cwd=place).returncode == 0
-    assert table(place / "tiny.db", place / "a") == table(place / "alone.db", place / "b")
-    status = ecgadvise("study", "status", "--store", "tiny.db", cwd=place).stdout
-    assert "13 runs done, 0 running, 0 failed" in status
+    assert sum("(another runner)" not in line for line in lines) == 5, "each run was run by one of them"
+    assert contents(place / "micro.db") == undisturbed
+    assert {path.stem for path in (place / "logs").iterdir()} == undisturbed.keys()
+    status = ecgadvise("study", "status", "--store", "micro.db", cwd=place).stdout
+    assert "5 runs done, 0 running, 0 failed" in status
     assert re.search(r"superclass +resnet1d18-w2 +scratch +n = 20 +2 done, 0 running, 0 failed\n", status)
 
 
 def test_a_study_that_is_killed_at_random_moments_and_resumed_gives_the_same(place: Path, corpus: Corpus):
     script = str(REPOSITORY / "tests" / "benchmarks" / "kills.py")
-    options = ["3", "tiny.toml", "--corpora", str(corpus.root.parent)]
+    options = ["3", "micro.toml", "--corpora", str(corpus.root.parent), "--workers", "1"]
     result = subprocess.run([sys.executable, script, *options], capture_output=True, text=True, cwd=place, timeout=900)
-    assert "of 13 runs: no difference" in result.stdout, result.stderr
+    assert "of 5 runs: no difference" in result.stdout, result.stderr
 
 
 def test_a_plan_predicts_time_and_price_for_what_is_left(place: Path):
-    planned = ecgadvise("study", "plan", "tiny.toml", "--gpu-cost", "2", "--device", "cpu", cwd=place)
+    planned = ecgadvise("study", "plan", "micro.toml", "--gpu-cost", "2", "--device", "cpu", cwd=place)
     assert planned.returncode == 0, planned.stderr
     last = planned.stdout.splitlines()[-1]
     assert re.fullmatch(
-        r"left: 13 runs, [\d,]+ GFLOP, about [\d.]+ (s|min) on this machine, \d+ at a time, [\d.]+ at 2 an hour", last
+        r"left: 5 runs, [\d,]+ GFLOP, about [\d.]+ (s|min) on this machine, \d+ at a time, [\d.]+ at 2 an hour", last
     )
-    bare = ecgadvise("study", "plan", "tiny.toml", "--no-probe", cwd=place).stdout.splitlines()[-1]
-    assert re.fullmatch(r"left: 13 runs, [\d,]+ GFLOP", bare)
+    bare = ecgadvise("study", "plan", "micro.toml", "--no-probe", cwd=place).stdout.splitlines()[-1]
+    assert re.fullmatch(r"left: 5 runs, [\d,]+ GFLOP", bare)
 
 
 def test_every_corpus_that_a_shipped_design_lacks_is_named_at_once(place: Path):
@@ -104,11 +124,11 @@ def test_every_corpus_that_a_shipped_design_lacks_is_named_at_once(place: Path):
 
 
 def test_a_corpus_is_prepared_from_the_directory_that_is_given(place: Path, ptbxl_tree: Path):
-    text = (place / "tiny.toml").read_text().replace("ptb-xl/", "ptb-xl-paper/")
-    (place / "tiny.toml").write_text(text)
-    words = ["study", "plan", "tiny.toml", "--corpora", "new", "--no-probe"]
+    text = (place / "micro.toml").read_text().replace("ptb-xl/", "ptb-xl-paper/")
+    (place / "micro.toml").write_text(text)
+    words = ["study", "plan", "micro.toml", "--corpora", "new", "--no-probe"]
     planned = ecgadvise(*words, "--data", f"ptb-xl-paper={ptbxl_tree}", cwd=place)
-    assert "0 of 13 runs done" in planned.stdout, planned.stderr
+    assert "0 of 5 runs done" in planned.stdout, planned.stderr
     assert planned.stderr == f"preparing {ptbxl_tree} into new/ptb-xl-paper, once\n"
     assert Corpus(place / "new" / "ptb-xl-paper").manifest["preparation"] == {"anti_alias": False, "min_max": True}
     assert ecgadvise(*words, cwd=place).stderr == "", "it is there now"
@@ -122,30 +142,34 @@ def test_the_smoke_design_needs_nothing(place: Path):
 
 
 def test_options_that_do_not_go_together_are_refused(place: Path):
-    words = ["study", "run", "tiny.toml"]
+    words = ["study", "run", "micro.toml"]
     assert "go together" in refused(ecgadvise(*words, "--scheduler", "tcp://127.0.0.1:9", cwd=place), 2)
     assert "go together" in refused(ecgadvise(*words, "--executor", "dask", cwd=place), 2)
     assert "no device" in refused(ecgadvise(*words, "--device", "abacus", cwd=place), 2)
 
 
-def test_stores_are_brought_together_with_their_networks(place: Path):
-    half = (place / "tiny.toml").read_text().replace("[20, 40, 60]", "[20]")
-    (place / "half.toml").write_text(half)
-    for design, store in (("half.toml", "here.db"), ("tiny.toml", "there.db")):
-        assert ecgadvise("study", "run", design, "--store", store, "--log-dir", "logs", cwd=place).returncode == 0
-    assert len(list((place / "logs").iterdir())) == 13, "a log a run"
-    shutil.rmtree(place / "here.checkpoints")
-    words = ["study", "collect", "--store", "here.db", "--out", "evidence", "--from", "there.db"]
-    collected = ecgadvise(*words, cwd=place)
+def test_stores_are_brought_together_with_their_networks(tmp_path: Path, synthetic_store):
+    there = synthetic_store(tmp_path / "there.db", lambda n: 0.9 - n**-0.5, lambda n: 0.91 - n**-0.5)
+    here, keys, networks = Store(tmp_path / "here.db"), sorted(there.keys()), there.pretrainings()
+    here.merge(there, [*keys[:40], *set(networks) - set(keys[:40])])
+    for store in (here, there):
+        store.close()
+    for key in networks[1:]:
+        (tmp_path / "there.checkpoints" / key).mkdir(parents=True)
+        (tmp_path / "there.checkpoints" / key / "weights.safetensors").write_bytes(b"weights")
+    words = ["study", "collect", "--store", "new.db", "--out", "evidence", "--from", "here.db", "--from", "there.db"]
+    collected = ecgadvise(*words, cwd=tmp_path)
     assert collected.returncode == 0, collected.stderr
-    assert "8 runs copied from there.db" in collected.stderr
-    assert "here.checkpoints lacks 1 pre-trained networks" in collected.stderr, "the run was there, its network was not"
-    assert len((place / "evidence" / "runs.csv").read_text().splitlines()) == 14
-    assert "0 runs copied" in ecgadvise(*words, cwd=place).stderr
-    new = ["study", "collect", "--store", "new.db", "--out", "evidence", "--from", "there.db"]
-    assert ecgadvise(*new, cwd=place).stderr == "13 runs copied from there.db\n"
-    assert "13 of 13 runs done" in ecgadvise("study", "run", "tiny.toml", "--store", "new.db", cwd=place).stdout
-    assert "no tuning" in refused(ecgadvise("study", "tuning", "--store", "new.db", cwd=place), 3)
+    n_here = len(set(keys[:40]) | set(networks))
+    assert collected.stderr.splitlines() == [
+        f"{n_here} runs copied from here.db",
+        f"{len(keys) - n_here} runs copied from there.db",
+        "new.checkpoints lacks 2 pre-trained networks, pretraining-gru-w32-scratch-8482-0 first",
+    ]
+    assert len((tmp_path / "evidence" / "runs.csv").read_text().splitlines()) == len(keys) + 1
+    again = ecgadvise(*words[:-2], "--from", "none.db", cwd=tmp_path)
+    assert "no study store at none.db" in refused(again, 3)
+    assert "no tuning" in refused(ecgadvise("study", "tuning", "--store", "new.db", cwd=tmp_path), 3)
 
 
 def test_the_screen_says_cells_runs_and_the_time_left():
@@ -181,20 +205,22 @@ def cluster(n_workers: int) -> Iterator[tuple[str, list[subprocess.Popen[str]]]]
         yield address, [scheduler, *(start(*worker) for _ in range(n_workers))]
 
 
-def test_a_cluster_runs_a_study_to_its_end_though_a_worker_is_killed_and_resumes_though_the_scheduler_is(place: Path):
+def test_a_cluster_runs_a_study_to_its_end_though_a_worker_is_killed_and_resumes_though_the_scheduler_is(
+    place: Path, undisturbed
+):
     with cluster(2) as (address, (scheduler, worker, _)):
-        words = ["study", "run", "tiny.toml", "--executor", "dask", "--scheduler", address]
+        words = ["study", "run", "micro.toml", "--executor", "dask", "--scheduler", address]
         runner = started(*words, cwd=place)
         assert runner.stderr is not None
-        assert runner.stderr.readline().startswith("1 of 13")
+        assert runner.stderr.readline().startswith("1 of 5")
         worker.kill()
         out, errors = runner.communicate(timeout=300)
-        assert "13 of 13 runs done, 0 failed" in out, errors
-        assert Store(place / "tiny.db", create=False).failures() == []
+        assert "5 of 5 runs done, 0 failed" in out, errors
+        assert contents(place / "micro.db") == undisturbed
 
         again = started(*words, "--store", "again.db", cwd=place)
         assert again.stderr is not None
-        assert again.stderr.readline().startswith("1 of 13")
+        assert again.stderr.readline().startswith("1 of 5")
         scheduler.kill()
         out, errors = again.communicate(timeout=300)
         last = errors.splitlines()[-1]
@@ -202,10 +228,10 @@ def test_a_cluster_runs_a_study_to_its_end_though_a_worker_is_killed_and_resumes
         assert last.startswith(
             f"error: the Dask scheduler at {address} is gone; what had finished is in the store; go on"
         )
-        assert all(re.match(r"\d+ of 13  ", line) for line in errors.splitlines()[:-1]), errors
+        assert all(re.match(r"\d of 5  ", line) for line in errors.splitlines()[:-1]), errors
     command = shlex.split(last.partition("go on with: ecgadvise ")[2])
     assert command[-2:] == ["--executor", "dask"]
     assert "no Dask scheduler answers" in refused(ecgadvise(*command, cwd=place), 1)
     local = [word for word in command if word not in ("--executor", "dask", "--scheduler", address)]
-    assert "13 of 13 runs done, 0 failed" in ecgadvise(*local, cwd=place).stdout
-    assert table(place / "tiny.db", place / "a") == table(place / "again.db", place / "b")
+    assert "5 of 5 runs done, 0 failed" in ecgadvise(*local, cwd=place).stdout
+    assert contents(place / "again.db") == undisturbed

@@ -5,8 +5,9 @@
 Runs the design once undisturbed. Then runs it again, and kills the runner with SIGKILL at a moment drawn by chance from
 the time that the undisturbed run took, as often as told; after every kill the store is checked, and the same command
 goes on. A study that is done before all kills were made is begun anew in another store. In the end every store must
-hold every run exactly once, and the collected table and the test probabilities must equal those of the undisturbed run,
-but for the columns that say what the machine took. Exit status 1 when anything differs.
+hold every run exactly once, and its table and test probabilities must equal those of the undisturbed run, but for the
+columns that say what the machine took. The table is the one that ``study collect`` writes, where a curve can be fitted
+to it, else the runs it would write. Exit status 1 when anything differs.
 """
 
 import argparse
@@ -20,6 +21,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from studies.evidence import EvidenceError, collect
+from studies.store import Store
+
 STUDIES = Path(__file__).parents[2] / "studies"
 MEASURED = {"seconds", "seconds_to_best", "peak_memory_mb", "created"}
 
@@ -31,21 +35,24 @@ def main() -> int:
     parser.add_argument("design", type=Path, nargs="?", default=STUDIES / "designs" / "smoke.toml")
     parser.add_argument("--corpora", type=Path)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     rng = random.Random(options.seed)
     with tempfile.TemporaryDirectory(prefix="ecgadvise-kills-") as folder:
         corpora = options.corpora or Path(folder) / "corpora"
+        study = [sys.executable, "-m", "advisor", "study", "run", str(options.design), "--device", "cpu"]
+        study += ["--corpora", str(corpora), "--workers", str(options.workers)]
         whole = Path(folder) / "whole.db"
         if options.corpora is None:  # the time that is drawn from shall not hold their preparation
-            finish(options.design, Path(folder) / "first.db", corpora)
+            finish(study, Path(folder) / "first.db")
         started = time.monotonic()
-        finish(options.design, whole, corpora)
+        finish(study, whole)
         length = time.monotonic() - started
         kills = round_ = 0
         while kills < options.kills:
             store = Path(folder) / f"killed-{(round_ := round_ + 1)}.db"
-            kills += kill_until_done(options.design, store, corpora, options.kills - kills, length, rng)
-            finish(options.design, store, corpora)
+            kills += kill_until_done(study, store, options.kills - kills, length, rng)
+            finish(study, store)
             if differences := compare(whole, store):
                 sys.stderr.write("\n".join(differences) + "\n")
                 return 1
@@ -53,24 +60,18 @@ def main() -> int:
     return 0
 
 
-def command(design: Path, store: Path, corpora: Path) -> list[str]:
-    """Return the command that runs the design, and goes on with it."""
-    words = ["study", "run", str(design), "--store", str(store), "--corpora", str(corpora), "--workers", "2"]
-    return [sys.executable, "-m", "advisor", *words, "--device", "cpu"]
-
-
-def finish(design: Path, store: Path, corpora: Path) -> None:
-    """Run the design to its end."""
-    result = subprocess.run(command(design, store, corpora), capture_output=True, text=True)
+def finish(study: list[str], store: Path) -> None:
+    """Run the study to its end."""
+    result = subprocess.run([*study, "--store", str(store)], capture_output=True, text=True)
     if result.returncode:
         sys.exit(result.stderr)
 
 
-def kill_until_done(design: Path, store: Path, corpora: Path, most: int, length: float, rng: random.Random) -> int:
+def kill_until_done(study: list[str], store: Path, most: int, length: float, rng: random.Random) -> int:
     """Start and kill the study until it is done or ``most`` kills are made; return how many were made."""
     finished: set[str] = set()
     for kills in range(most):
-        runner = subprocess.Popen(command(design, store, corpora), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        runner = subprocess.Popen([*study, "--store", str(store)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         moment = rng.uniform(0, length)
         try:
             runner.wait(timeout=moment)
@@ -117,16 +118,16 @@ def compare(whole: Path, pieces: Path) -> list[str]:
 
 
 def read(store: Path) -> dict[str, dict[str, str]]:
-    """Return the collected table of a store by key, and every run's probabilities."""
+    """Return the table of a store by key, and every run's probabilities."""
+    opened = Store(store, create=False)
     with tempfile.TemporaryDirectory() as out:
-        words = ["study", "collect", "--store", str(store), "--out", out]
-        subprocess.run([sys.executable, "-m", "advisor", *words], check=True, capture_output=True)
-        with (Path(out) / "runs.csv").open(newline="") as file:
-            rows = {row["key"]: row for row in csv.DictReader(file)}
-    connection = sqlite3.connect(store)
-    for key, blob in connection.execute("SELECT key, float16_zlib FROM probabilities"):
-        rows[key]["probabilities"] = blob.hex()
-    connection.close()
+        try:
+            with collect(opened, store.stem, Path(out))[0].open(newline="") as file:
+                rows = {row["key"]: row for row in csv.DictReader(file)}
+        except EvidenceError:
+            rows = {run.key: {name: repr(value) for name, value in run.row.items()} for run in opened.runs()}
+    for key, row in rows.items():
+        row["probabilities"] = opened.probabilities(key).tobytes().hex()
     return rows
 
 
