@@ -63,10 +63,10 @@ def test_a_task_can_be_picked(many: CurvesFile):
 def test_a_task_that_reaches_further_than_its_pool_is_named(many: CurvesFile):
     *single, pooled = many.curves
     short = replace(many, curves=(*single, replace(pooled, sizes=(100, 250))))
-    with pytest.raises(NoEvidenceError, match="5,000 is outside what all 3 tasks reach; .* --task ludb"):
+    with pytest.raises(NoEvidenceError, match=r"5,000 is outside what all 3 tasks reach; .* --task ludb"):
         recommend(Question(5000, pooled.arch), short)
     assert recommend(Question(5000, pooled.arch, task="ludb"), short).curve.task == "ludb"
-    with pytest.raises(NoEvidenceError, match="9,000 is outside$"):
+    with pytest.raises(NoEvidenceError, match=r"9,000 is outside$"):
         recommend(Question(9000, pooled.arch), short)
 
 
