@@ -45,7 +45,7 @@ class Watch:
         auroc = "unknown" if isnan(validation.auroc) else f"{validation.auroc:.3f} (best {self.best:.3f})"
         words = f"loss {validation.training_loss:.4f}, validation AUROC {auroc}"
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, words=words)
+            self._bar.update(self._task, words=words.replace("validation AUROC", "AUROC"))  # 80 columns
         else:
             typer.echo(f"epoch {validation.epoch} of {self.epochs}: {words}{self._left()}", err=True)
 
@@ -96,7 +96,7 @@ def _bar() -> "Progress":
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
-        BarColumn(bar_width=12),
+        BarColumn(bar_width=8),
         MofNCompleteColumn(),
         TextColumn("epochs, {task.fields[words]},"),
         TimeRemainingColumn(compact=True),

@@ -140,14 +140,16 @@ def local_workplace(workers: int) -> Iterator[Workplace]:
 
 
 @contextmanager
-def gpu_workplace(devices: "Sequence[torch.device]", at_a_time: Callable[["RunSpec"], int]) -> Iterator[Workplace]:
-    """Give this machine's GPUs, several runs at once on each; ``at_a_time`` says of a run how many like it fit.
+def gpu_workplace(
+    devices: "Sequence[torch.device]", at_a_time: Callable[["RunSpec"], int], most: int | None = None
+) -> Iterator[Workplace]:
+    """Give this machine's GPUs, up to ``most`` runs at once on each; ``at_a_time`` says of a run how many like it fit.
 
     When the block ends in an error, the runs in flight end with their epoch.
     """
     from studies.execution import ending
 
-    executor = _GpuExecutor(devices, _MOST_ON_A_GPU)
+    executor = _GpuExecutor(devices, most or _MOST_ON_A_GPU)
     ending.clear()
     try:
         yield Workplace(executor, lambda: len(devices), share=lambda spec: 1 / at_a_time(spec))

@@ -144,6 +144,7 @@ class _Study:
 
     def run(self, interrupted: Callable[[], bool]) -> None:
         """Give out runs and take their results until none is left. Raises KeyboardInterrupt when ``interrupted``."""
+        self.progress.report(self.progress)
         while self.waiting or self.running:
             if interrupted():
                 raise KeyboardInterrupt
@@ -236,7 +237,11 @@ class _Study:
 
     def _keep(self, job: Job, outcome: Outcome) -> None:
         if outcome.network is not None:  # first: a run that is in the store has its network
-            write_files(outcome.network, self.checkpoints / job.key)
+            try:
+                write_files(outcome.network, self.checkpoints / job.key)
+            except OSError as error:
+                where = self.checkpoints / job.key
+                raise StoreError(f"cannot write the pre-trained network {where}: {error.strerror}") from error
         row = {**outcome.record.row, "attempts": 1 + self.failures[job.key]}
         self.store.add(RunRecord(row, outcome.record.details), outcome.probabilities)
         if self.log_dir is not None:
@@ -321,8 +326,8 @@ def _make_jobs(
             keys[spec],
             "downstream" if (spec.task, spec.pool_folds, spec.test_folds) in studied else "pretraining",
             data_hashes[spec.task],
-            corpora,
-            checkpoints,
+            corpora.absolute(),  # a worker elsewhere has another folder to start from
+            checkpoints.absolute(),
             keeps_network=spec in pretrainings,
             start_from=keys[start] if start else None,
             device=device,

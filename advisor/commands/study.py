@@ -207,7 +207,7 @@ def _workplace(
         return dask_workplace(scheduler)
     if device.type == "cpu":
         return local_workplace(workers or default_workers())
-    return gpu_workplace(_gpus(device), runs_at_once(specs, load, device, workers))
+    return gpu_workplace(_gpus(device), runs_at_once(specs, load, device, workers), workers)
 
 
 def _choose(device: str) -> "torch.device":

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from engine.corpus import Corpus
     from engine.fitting import Fit, Fitted
 
-EXAMPLE = "Example: ecgadvise train --task synthetic --arch cnn --n-records 100 --out trained"
+EXAMPLE = "Example: ecgadvise train --task synthetic --arch cnn --n-records 80 --out trained"
 
 _SMALL = 1_000_000  # parameters
 

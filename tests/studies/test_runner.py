@@ -20,12 +20,12 @@ from engine.corpus import Corpus
 from studies import runner
 from studies.checkpoints import MissingCheckpointError
 from studies.design import Design, Grid
-from studies.execution import BOOTSTRAP_RESAMPLES, Job, Outcome, execute, training_rows
-from studies.executors import LocalExecutor, Workplace, local_workplace
+from studies.execution import BOOTSTRAP_RESAMPLES, EndedError, Job, Outcome, ending, execute, training_rows
+from studies.executors import LocalExecutor, Workplace, gpu_workplace, local_workplace
 from studies.expansion import expand, hash_tasks
 from studies.runner import FailedFastError, WorkersGoneError, run_study
 from studies.spec import RunSpec
-from studies.store import COLUMNS, RunRecord, Store
+from studies.store import COLUMNS, RunRecord, Store, StoreError
 from studies.tasks import hash_task
 
 
@@ -417,3 +417,30 @@ def test_a_pretraining_learns_the_upstreams_own_labels(specs, corpus: Corpus, tm
     assert classes == {
         name: corpus.task(name.partition("/")[2]).classes for name in ("ptb-xl/non-diagnostic", "ptb-xl/superclass")
     }
+
+
+def test_a_network_that_cannot_be_written_is_said_and_its_run_not_stored(specs, corpus: Corpus, tmp_path: Path):
+    (tmp_path / "s.checkpoints").write_text("in the way")
+    store = Store(tmp_path / "s.db")
+    with pytest.raises(StoreError, match=r"cannot write the pre-trained network .*s\.checkpoints"):
+        run(specs, store, corpus, Workplace(Answers(), lambda: 1))
+    assert store.keys() == set()
+    assert store.claimed() == set()
+
+
+def test_threads_that_share_devices_give_the_same_and_end_with_the_study(specs, corpus: Corpus, tmp_path: Path):
+    """On processors instead of GPUs: streams of theirs are plain threads."""
+    here, there = Store(tmp_path / "here.db"), Store(tmp_path / "there.db")
+    few = specs[:3]
+    run(few, here, corpus)
+    with gpu_workplace([torch.device("cpu")] * 2, lambda _spec: 2) as workplace:
+        assert workplace.capacity() / workplace.share(few[0]) == 4
+        run(few, there, corpus, workplace, device="cpu")
+    assert results(here) == results(there)
+    assert not ending.is_set()
+    with pytest.raises(KeyboardInterrupt), gpu_workplace([torch.device("cpu")], lambda _spec: 1):
+        raise KeyboardInterrupt
+    job = Job(few[1], "k", "downstream", hash_task({"ptb-xl": corpus}, few[1].task), corpus.root.parent, tmp_path)
+    with pytest.raises(EndedError, match="ended in epoch 1"):
+        execute(job)
+    ending.clear()
