@@ -6,27 +6,37 @@ Commands import what they need when they run, so that ``recommend`` answers with
 import os
 import sys
 from errno import ENOSPC, EPIPE
+from importlib import import_module
 from typing import Annotated
 
 import typer
 from typer.exceptions import TyperException
 
-from advisor.commands import backtest, curves, data, recommend, study
 from advisor.failures import ExitCode, Interrupted
 
-app = typer.Typer(
-    name="ecgadvise",
-    help="Fine-tune a pre-trained ECG network or train from scratch? An answer from measured evidence.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.command("recommend", epilog=recommend.EXAMPLE)(recommend.recommend)
-app.add_typer(study.app, name="study")
-app.add_typer(curves.app, name="curves")
-app.add_typer(data.app, name="data")
-app.command("backtest", epilog=backtest.EXAMPLE)(backtest.backtest)
+# In the order of ``ecgadvise --help``. Each is a module of advisor.commands with an ``app`` of its own commands or with
+# a function of its name and an EXAMPLE.
+COMMANDS = ("recommend", "train", "export", "predict", "backtest", "study", "curves", "data", "doctor")
+
+
+def build_app(only: str | None = None) -> typer.Typer:
+    """Return the command line, with all commands or with one: an answer does not wait for the others to load."""
+    app = typer.Typer(
+        name="ecgadvise",
+        help="Fine-tune a pre-trained ECG network or train from scratch? An answer from measured evidence.",
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(ecgadvise)
+    for name in COMMANDS if only is None else (only,):
+        module = import_module(f"advisor.commands.{name}")
+        if hasattr(module, "app"):
+            app.add_typer(module.app, name=name)
+        else:
+            app.command(name, epilog=module.EXAMPLE)(getattr(module, name))
+    return app
 
 
 def _print_version(wanted: bool) -> None:
@@ -37,7 +47,6 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def ecgadvise(
     _version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
@@ -48,14 +57,15 @@ def ecgadvise(
 
 def main() -> None:
     """Run the command line and exit with an ExitCode. An error of ours, a defect, ends in a traceback."""
+    named = sys.argv[1] if sys.argv[1:] and sys.argv[1] in COMMANDS else None
     try:
-        code = app(standalone_mode=False)
+        code = build_app(named)(prog_name="ecgadvise", standalone_mode=False)
     except Interrupted as stop:
         typer.echo(f"interrupted; {stop.message}", err=True)
         sys.exit(ExitCode.INTERRUPTED)
     except TyperException as error:
         if message := error.format_message():
-            typer.echo(f"error: {message}", err=True)
+            typer.echo(message if message.startswith("Usage:") else f"error: {message}", err=True)
         sys.exit(error.exit_code)
     except OSError as error:
         if error.errno not in (EPIPE, ENOSPC):

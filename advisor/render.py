@@ -1,98 +1,68 @@
-"""A recommendation in words and numbers: a table for people, JSON for programs."""
+"""A recommendation for a reader: at most 25 lines of 80 columns, the verdict first."""
 
-import json
-from dataclasses import asdict
+from collections.abc import Iterator
 from io import StringIO
-from math import inf
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from advisor.advice import Cost, Recommendation, Score, probability
-from studies.curve_draws import REACH, Interval
+from advisor.advice import Recommendation
+from advisor.decision import probability
+from advisor.scores import Score
+from advisor.words import ARMS, METRICS, VERDICTS, duration, money, records
+from studies.curve_draws import REACH
 
-SCHEMA_VERSION = 1
-_DIGITS = 4
-_WIDTH = 80
-_LINES = 25
-_WORDS = {
-    "fine-tune": ("FINE-TUNE", "bold green"),
-    "scratch": ("TRAIN FROM SCRATCH", "bold green"),
-    "no-material-difference": ("NO MATERIAL DIFFERENCE", "bold cyan"),
-    "not-enough-evidence": ("NOT ENOUGH EVIDENCE", "bold yellow"),
-}
-_METRIC_WORDS = {"auroc_macro": "macro AUROC"}
-
-
-def to_json(answer: Recommendation) -> str:
-    """Return the answer as the JSON document of DESIGN.md, scores rounded to 4 decimals."""
-    question, curve = answer.question, answer.curve
-    document = {
-        "schema_version": SCHEMA_VERSION,
-        "question": {
-            "n_records": question.n_records,
-            "arch": curve.arch,
-            "family": curve.family,
-            "metric": question.metric,
-            "margin": question.margin,
-            "upstream": curve.upstream,
-        },
-        "verdict": answer.verdict,
-        "why": answer.why,
-        "scratch": rounded(asdict(answer.scratch)),
-        "fine_tune": rounded(asdict(answer.fine_tune)),
-        "gain": rounded(asdict(answer.gain)),
-        "worth_in_records": asdict(answer.worth_in_records),
-        "break_even": asdict(answer.break_even),
-        "cost": {name: rounded(asdict(cost), digits=2) for name, cost in answer.cost.items()},
-        "support": answer.support,
-        "evidence": {
-            "study": answer.curves.study,
-            "runs": curve.runs,
-            "tasks": [curve.task],
-            "replicates": curve.replicates,
-            "sizes": list(curve.sizes),
-            "test_records": curve.test_records,
-            "source": dict(curve.source),
-            "created": answer.curves.created,
-            "version": answer.curves.version,
-        },
-        "warnings": list(answer.warnings),
-    }
-    return json.dumps(document, indent=2, allow_nan=False)
+WIDTH, LINES = 80, 25
+NOTICE = "Advises on model development, not on patients; research use."
+_MOST_NETWORKS = 4
 
 
 def to_table(answer: Recommendation, *, color: bool = False) -> str:
-    """Return the answer for a reader: at most 25 lines of 80 columns, the verdict first."""
-    out = Console(
+    """Return the answer; warnings that do not fit are counted in the last line but one."""
+    out = console(color)
+    lines = answer_lines(answer, out)
+    if len(lines) > LINES - 2:  # long names take more lines
+        lines = [*lines[: LINES - 3], "... the rest: see --explain"]
+    for position, warning in enumerate(answer.warnings):
+        out.print(f"! {warning}")
+        added = take_lines(out)
+        left = len(answer.warnings) - position
+        if len(lines) + len(added) > LINES - (1 if left == 1 else 2):
+            lines.append(f"! {left} more warning{'s' * (left > 1)}: see --explain")
+            break
+        lines += added
+    return "\n".join([*lines, NOTICE, ""])
+
+
+def answer_lines(answer: Recommendation, out: Console) -> list[str]:
+    """Return the answer without its warnings."""
+    question, curve = answer.question, answer.curve
+    words, style = VERDICTS[answer.verdict]
+    network = f"{question.arch} = {curve.arch}" if question.arch not in (None, curve.arch) else curve.arch
+    out.print(Text.assemble((words, style), f"  ({network}, {question.n_records:,} records: {answer.support})"))
+    out.print(answer.why)
+    out.print(_score_table(answer))
+    if answer.networks:
+        out.print(_network_table(answer))
+    out.print(_fact_table(answer))
+    return take_lines(out)
+
+
+def console(color: bool) -> Console:
+    """Return a console that prints text as it is into a buffer."""
+    return Console(
         file=StringIO(),
-        width=_WIDTH,
+        width=WIDTH,
         force_terminal=color,
         no_color=not color,
         highlight=False,
         markup=False,
         emoji=False,
     )
-    question, curve = answer.question, answer.curve
-    words, style = _WORDS[answer.verdict]
-    network = curve.arch if curve.arch == question.arch else f"{question.arch} = {curve.arch}"
-    out.print(Text.assemble((words, style), f"  ({network}, {question.n_records:,} records: {answer.support})"))
-    out.print(answer.why)
-    out.print(_score_table(answer))
-    out.print(_fact_table(answer))
-    lines = _lines(out)
-    for position, warning in enumerate(answer.warnings):
-        out.print(f"! {warning}")
-        if len(added := _lines(out)) + len(lines) >= _LINES:
-            left = len(answer.warnings) - position
-            return "\n".join([*lines, f"! {left} more warning{'s' * (left > 1)}: see --json", ""])
-        lines += added
-    return "\n".join([*lines, ""])
 
 
-def _lines(out: Console) -> list[str]:
+def take_lines(out: Console) -> list[str]:
     """Take what was printed since the last call, without the spaces that tables end in."""
     buffer = out.file
     assert isinstance(buffer, StringIO)
@@ -102,69 +72,103 @@ def _lines(out: Console) -> list[str]:
     return [line.rstrip() for line in text.splitlines()]
 
 
-def _score_table(answer: Recommendation) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
-    metric = answer.question.metric
-    for name in (_METRIC_WORDS.get(metric, metric), "expected", "90 % band", "90 % of single runs"):
+def plain_table(*header: str) -> Table:
+    """Return a table without lines; its columns have names where a header is given."""
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim", show_header=bool(header))
+    for name in header:
         table.add_column(name)
+    return table
+
+
+def _score_table(answer: Recommendation) -> Table:
+    metric = answer.question.metric
+    table = plain_table(METRICS.get(metric, metric), "expected", "90 % band", "90 % of single runs")
     for name, score in (("fine-tuned", answer.fine_tune), ("from scratch", answer.scratch)):
-        table.add_row(name, f"{score.mean:.3f}", *_bands(score))
+        run = f"{score.obs_ci_lower:.3f} to {score.obs_ci_upper:.3f}"
+        table.add_row(name, f"{score.mean:.3f}", band(score), run)
     gain = answer.gain
     table.add_row("gain", f"{gain.mean:+.3f}", f"{gain.mean_ci_lower:+.3f} to {gain.mean_ci_upper:+.3f}")
     return table
 
 
-def _bands(score: Score) -> tuple[str, str]:
-    return (
-        f"{score.mean_ci_lower:.3f} to {score.mean_ci_upper:.3f}",
-        f"{score.obs_ci_lower:.3f} to {score.obs_ci_upper:.3f}",
-    )
+def _network_table(answer: Recommendation) -> Table:
+    table = plain_table("network", "better arm", "expected", "90 % band", "training")
+    for row in answer.networks[:_MOST_NETWORKS]:
+        arm, score = ARMS[row.arm], row.score
+        table.add_row(row.arch, arm, f"{score.mean:.3f}", band(score), duration(row.seconds))
+    if (left := len(answer.networks) - _MOST_NETWORKS) > 0:
+        table.add_row(f"{left} more: see --json")
+    return table
+
+
+def band(score: Score) -> str:
+    """Write the band of the mean."""
+    return f"{score.mean_ci_lower:.3f} to {score.mean_ci_upper:.3f}"
 
 
 def _fact_table(answer: Recommendation) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), show_header=False)
+    table = plain_table()
     gain, margin, curve = answer.gain, answer.question.margin, answer.curve
     table.add_row(
         "probability",
         f"gain > {margin:g}: {probability(gain.p_above_margin)}   in between: {probability(gain.p_within_margin)}   "
         f"loss > {margin:g}: {probability(gain.p_below_margin)}",
     )
-    table.add_row("pre-training", f"worth {_records(answer.worth_in_records, ' labelled records')}")
-    table.add_row("break-even", _records(answer.break_even, " records", least=min(curve.sizes) / REACH))
-    table.add_row("one training", _cost_words(answer))
+    table.add_row("pre-training", f"worth {records(answer.worth_in_records, ' labelled records')}")
+    table.add_row("break-even", records(answer.break_even, " records", least=min(curve.sizes) / REACH))
+    for row in (*_change_rows(answer), *_target_rows(answer), *_cost_rows(answer), *_money_rows(answer)):
+        table.add_row(*row)
+    of_tasks = f"{len(curve.tasks)} tasks" if curve.pooled else curve.task
     table.add_row(
-        "evidence",
-        f"{answer.curves.study}: {curve.runs} runs of {curve.task}, {curve.replicates} paired replicates, "
-        f"{answer.curves.created[:10]}",
+        "evidence", f"{answer.curves.study}: {curve.runs:,} paired runs of {of_tasks}, {answer.curves.created[:10]}"
     )
     return table
 
 
-def _records(interval: Interval, unit: str, least: float = -inf) -> str:
-    """Write an interval; ``least`` is the smallest number of records that the evidence speaks of."""
-
-    def word(value: float | None) -> str:
-        if value is None:
-            return "out of reach"
-        return f"under {least:,.0f}" if value <= least else f"{value:,.0f}"
-
-    return f"{word(interval.median)}{unit} (90 %: {word(interval.lower)} to {word(interval.upper)})"
+Row = tuple[str, str]
 
 
-def _cost_words(answer: Recommendation) -> str:
+def _change_rows(answer: Recommendation) -> Iterator[Row]:
+    flips = [f"{f.n_records:,} records: {VERDICTS[f.verdict][0].lower()}" for f in answer.flips if f is not None]
+    yield "changes at", "; ".join(flips) or "no number of records that the evidence reaches"
+    if (more := answer.more_records) is not None:
+        added, price = more.n_records - answer.question.n_records, answer.question.label_cost
+        cost = "" if price is None else f" for {money(price * added)}"
+        interval = f"90 %: {more.added_ci_lower:+.3f} to {more.added_ci_upper:+.3f}"
+        yield "more labels", f"{added:,} more: {more.added:+.3f} {ARMS[more.arm]} ({interval}){cost}"
+
+
+def _target_rows(answer: Recommendation) -> Iterator[Row]:
+    if answer.target is None:
+        return
+    words = []
+    for name in ("fine_tune", "scratch"):
+        reach = answer.target[name]
+        cost = "" if reach.total_cost is None else f" for {money(reach.total_cost)}"
+        unreachable = f"unreachable (probability {probability(reach.p_unreachable)})"
+        words.append(f"{ARMS[name]} {unreachable if reach.records is None else f'{reach.records:,} records{cost}'}")
+    yield f"target {answer.question.target:g}", ", ".join(words)
+
+
+def _cost_rows(answer: Recommendation) -> Iterator[Row]:
     words = [
-        f"{_seconds(answer.cost[name])} {what}"
+        f"{duration(answer.cost[name].seconds)} {what}"
         for name, what in (("fine_tune", "fine-tuned"), ("scratch", "from scratch"), ("pretraining", "pre-training"))
         if name in answer.cost
     ]
-    return ", ".join(words)
+    yield "one training", ", ".join(words)
 
 
-def _seconds(cost: Cost) -> str:
-    seconds = cost.gpu_seconds if cost.cpu_seconds is None else cost.cpu_seconds
-    return "unknown" if seconds is None else f"{seconds:,.0f} s"
-
-
-def rounded(values: dict[str, Any], digits: int = _DIGITS) -> dict[str, Any]:
-    """Return the values with their floats rounded."""
-    return {name: round(value, digits) if isinstance(value, float) else value for name, value in values.items()}
+def _money_rows(answer: Recommendation) -> Iterator[Row]:
+    if answer.money is None:
+        return
+    tuned, scratch, saving = answer.money.fine_tune, answer.money.scratch, answer.money.label_saving
+    shared = answer.question.uses or 1
+    paid = (
+        tuned.pretraining is not None
+        and f" (pre-training{f' / {shared:,}' * (shared > 1)}: {money(tuned.pretraining)})"
+    )
+    yield "total cost", f"{money(tuned.total)} fine-tuned{paid or ''}, {money(scratch.total)} from scratch"
+    if saving is not None:
+        words = ["out of reach" if v is None else money(v) for v in (saving.median, saving.lower, saving.upper)]
+        yield "labels saved", f"worth {words[0]} (90 %: {words[1]} to {words[2]})"

@@ -1,19 +1,28 @@
-"""A trained network on disk: ``weights.safetensors`` beside ``checkpoint.json``, never a pickle."""
+"""A trained network on disk: ``weights.safetensors`` beside ``checkpoint.json``, never a pickle.
+
+``checkpoint.json`` carries the SHA-256 of the weights and, since schema 2, one of everything else in it. They find
+damage and edits by hand; they are no signature. Schema 1, of the first studies, is still read.
+"""
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from engine.calibration import DEFAULT_THRESHOLD
+from engine.checkpoint_fields import SCHEMA_VERSION, FieldError, checked_fields
 from engine.directories import written_whole
+from models.registry import create_network
 
-SCHEMA_VERSION = 1
+WEIGHTS, DOCUMENT = "weights.safetensors", "checkpoint.json"
 
 
 class CheckpointError(ValueError):
@@ -42,7 +51,10 @@ class Standardisation:
 
 @dataclass(frozen=True)
 class CheckpointFacts:
-    """What the weights are: network, classes, signal contract, and where they come from."""
+    """What the weights are: network, classes, signal contract, how they came to be, and how well they do.
+
+    A network in use reports ``sigmoid(logit / temperature)`` and decides by ``class_thresholds``.
+    """
 
     arch: str
     task: str
@@ -53,51 +65,122 @@ class CheckpointFacts:
     standardisation: Standardisation
     recipe: Mapping[str, Any]
     data_hash: str
-    metrics: Mapping[str, float]
+    metrics: Mapping[str, float]  # NaN where the test records do not allow one
+    strategy: str = "scratch"
+    upstream: str | None = None
+    thresholds: tuple[float, ...] = ()  # of probabilities, one a class; empty: 0.5 each
+    temperature: float = 1.0
+    n_records: int | None = None  # labelled records, training and validation together
+    source: Mapping[str, str] = field(default_factory=dict)  # name, version, licence, url, citation of the records
+    codes: Mapping[str, str] = field(default_factory=dict)  # class -> SNOMED or SCP codes, where known
+    evaluation: Mapping[str, Any] = field(default_factory=dict)  # Evaluation.as_dict without the bootstrap
+    subgroups: Mapping[str, Any] = field(default_factory=dict)  # engine.subgroups.subgroups
+    versions: Mapping[str, str] = field(default_factory=dict)
+    created: str = ""
+    record: Mapping[str, Any] = field(default_factory=dict)  # free facts of the training
+
+    @property
+    def class_thresholds(self) -> tuple[float, ...]:
+        """The threshold of every class."""
+        return self.thresholds or (DEFAULT_THRESHOLD,) * len(self.classes)
 
 
 def save_checkpoint(network: nn.Module, facts: CheckpointFacts, target: Path) -> None:
-    """Write a checkpoint directory, complete or not at all; one that is there already is replaced."""
-    from safetensors.torch import save_file
+    """Write a checkpoint directory, complete or not at all; one that is there already is replaced.
 
+    Raises CheckpointError for facts that ``load_checkpoint`` would refuse, TypeError for such as JSON cannot hold, and
+    OSError when it cannot be written.
+    """
+    from safetensors.torch import save
+
+    metrics = {name: value if math.isfinite(value) else None for name, value in facts.metrics.items()}
+    document = json.loads(json.dumps({**asdict(facts), "metrics": metrics}))
+    try:
+        checked_fields(document)
+    except FieldError as error:
+        raise CheckpointError(f"cannot save {target}: its {DOCUMENT} {error}") from None
     with written_whole(target) as folder:
-        weights = folder / "weights.safetensors"
-        save_file({name: value.contiguous() for name, value in network.state_dict().items()}, weights)
-        document = {"schema_version": SCHEMA_VERSION, "sha256": _sha256(weights), **asdict(facts)}
-        (folder / "checkpoint.json").write_text(json.dumps(document, indent=1))
+        weights = folder / WEIGHTS
+        content = save({name: value.contiguous() for name, value in network.state_dict().items()})
+        weights.write_bytes(content)  # save_file would end a full disk in an error of its own, without errno
+        document = {"schema_version": SCHEMA_VERSION, "sha256": _sha256(content), **document}
+        document["document_hash"] = _document_hash(document)
+        (folder / DOCUMENT).write_text(json.dumps(document, indent=1), encoding="utf-8")
 
 
 def load_checkpoint(root: Path) -> tuple[dict[str, Tensor], CheckpointFacts]:
     """Return the weights and facts of a checkpoint directory. Raises CheckpointError."""
-    from safetensors.torch import load_file
+    from safetensors import SafetensorError
+    from safetensors.torch import load
 
+    content, document = _read_files(root)
+    schema = _check_schema(root, document)
+    envelope = ("schema_version", "sha256", "document_hash")[: schema + 1]
     try:
-        document: Any = json.loads((root / "checkpoint.json").read_text(encoding="utf-8"))
-        actual = _sha256(root / "weights.safetensors")
+        fields = checked_fields({name: value for name, value in document.items() if name not in envelope}, schema)
+    except FieldError as error:  # before the hashes: it says better what is wrong
+        raise CheckpointError(f"{root / DOCUMENT} {error}") from None
+    if document.get("sha256") != _sha256(content):
+        raise CheckpointError(f"{root / WEIGHTS} was altered after training: its SHA-256 differs")
+    if schema > 1 and document.get("document_hash") != _document_hash(document):
+        raise CheckpointError(f"{root / DOCUMENT} was altered after it was written: its hash differs")
+    facts = CheckpointFacts(**{**fields, "standardisation": Standardisation(**fields["standardisation"])})
+    try:
+        return load(content), facts
+    except SafetensorError as error:
+        raise CheckpointError(f"{root / WEIGHTS} is no safetensors file: {error}") from None
+
+
+def load_network(root: Path) -> tuple[nn.Module, CheckpointFacts]:
+    """Return the network of a checkpoint with its weights, in evaluation mode, and its facts.
+
+    Torch's random numbers stay where they were. Raises CheckpointError, also when the weights do not fit the network.
+    """
+    weights, facts = load_checkpoint(root)
+    with torch.random.fork_rng(devices=[]):
+        network = create_network(
+            facts.arch, n_leads=len(facts.leads), n_classes=len(facts.classes), n_samples=facts.n_samples
+        )
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError:
+        raise CheckpointError(f"the weights of {root} do not fit {facts.arch} as it is defined here") from None
+    return network.eval(), facts
+
+
+def _read_files(root: Path) -> tuple[bytes, dict[str, Any]]:
+    try:
+        document: Any = json.loads((root / DOCUMENT).read_text(encoding="utf-8"))
+        content = (root / WEIGHTS).read_bytes()
     except FileNotFoundError as error:
         raise CheckpointError(f"{root} is no checkpoint: it has no {Path(error.filename).name}") from None
     except NotADirectoryError:
         raise CheckpointError(f"{root} is a file: give the checkpoint's folder") from None
     except OSError as error:
         raise CheckpointError(f"cannot read {error.filename}: {error.strerror}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{root / 'checkpoint.json'} is damaged: {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{root / DOCUMENT} is damaged: {error}") from None
     if not isinstance(document, dict):
-        raise CheckpointError(f"{root / 'checkpoint.json'} is damaged: it is no JSON object")
-    if (version := document.pop("schema_version", None)) != SCHEMA_VERSION:
+        raise CheckpointError(f"{root / DOCUMENT} is damaged: it is no JSON object")
+    return content, document
+
+
+def _check_schema(root: Path, document: dict[str, Any]) -> int:
+    schema = document.get("schema_version")
+    if type(schema) is not int or not 1 <= schema <= SCHEMA_VERSION:
+        newer = type(schema) is int and schema > SCHEMA_VERSION
         raise CheckpointError(
-            f"{root / 'checkpoint.json'} has schema {version}, and this ecgadvise reads {SCHEMA_VERSION}"
+            f"{root / DOCUMENT} has schema {schema}, and this ecgadvise reads 1 to {SCHEMA_VERSION}"
+            + ("; a newer ecgadvise wrote it" if newer else "")
         )
-    if document.pop("sha256", None) != actual:
-        raise CheckpointError(f"{root / 'weights.safetensors'} was altered after training: its SHA-256 differs")
-    try:
-        standardisation = Standardisation(**{k: tuple(v) for k, v in document.pop("standardisation").items()})
-        document.update({key: tuple(document[key]) for key in ("classes", "leads")})
-        facts = CheckpointFacts(standardisation=standardisation, **document)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{root / 'checkpoint.json'} lacks or misnames a field: {error}") from None
-    return load_file(root / "weights.safetensors"), facts
+    return schema
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _document_hash(document: dict[str, Any]) -> str:
+    """Return a hash of everything in the document but itself, whatever the order and layout in the file."""
+    rest = {name: value for name, value in document.items() if name != "document_hash"}
+    return _sha256(json.dumps(rest, sort_keys=True).encode())
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -86,6 +86,16 @@ class Corpus:
         signals: NDArray[np.float32] = np.load(self.root / "signals.npy", mmap_mode="r")
         return signals
 
+    @cached_property
+    def ages(self) -> NDArray[np.float32]:
+        """Age in years (records,), NaN where the publisher does not say."""
+        return self._column("ages")
+
+    @cached_property
+    def sexes(self) -> NDArray[np.str_]:
+        """Sex, female or male, (records,), empty where the publisher does not say."""
+        return self._column("sexes")
+
     @property
     def tasks(self) -> tuple[str, ...]:
         """The names of the tasks that this corpus defines."""
@@ -129,6 +139,11 @@ class Corpus:
             raise CorpusError(f"corpus {self.name} has no task {name!r}; it has {', '.join(self.tasks)}")
         definition: dict[str, Any] = self.manifest["tasks"][name]
         return definition
+
+    def _column(self, name: str) -> NDArray[Any]:
+        with np.load(self.root / "records.npz") as records:
+            column: NDArray[Any] = records[name]
+        return column
 
     def _check(self, name: str) -> None:
         if _sha256(self.root / name) != self.manifest["sha256"][name]:

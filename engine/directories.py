@@ -1,9 +1,10 @@
-"""Directories that appear complete or not at all."""
+"""Directories and files that appear complete or not at all."""
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 
@@ -26,3 +27,28 @@ def written_whole(target: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
         shutil.rmtree(replaced, ignore_errors=True)
+
+
+def check_writable(target: Path) -> None:
+    """Find out early whether ``written_whole`` could write there. Raises OSError."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    TemporaryDirectory(dir=target.parent).cleanup()
+
+
+def write_files(contents: Mapping[Path, bytes]) -> None:
+    """Write files that take their names once all are whole, the first of them last; one that is there is replaced.
+
+    What an error or Ctrl-C leaves unfinished is removed. Raises OSError where one cannot be written or renamed.
+    """
+    scratch: dict[Path, Path] = {}
+    try:
+        for path, content in contents.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            scratch[path] = path.with_name(f".{path.name}.{uuid4().hex[:8]}")
+            scratch[path].write_bytes(content)
+        for path in reversed(scratch):
+            scratch[path].replace(path)
+    finally:
+        for path in scratch.values():
+            with suppress(OSError):  # what kept a file from being written may keep it from being looked for
+                path.unlink(missing_ok=True)

@@ -1,58 +1,53 @@
-"""The training loop.
+"""The training loop, one for the CPU and CUDA.
 
-Design choices: all records lie in memory as tensors and are shuffled by index; validation happens at log-spaced epochs
-because with few records it costs more than training; the epoch with the best macro AUROC on validation records is
-kept; the test set is not seen here. One thread, one seed, one processor: the same run gives the same bits.
+Design choices: all records lie on the device as tensors and are shuffled by index; nothing waits for the device but a
+look at the validation records, and these are log-spaced, because with few records they cost more than training; the
+epoch with the best macro AUROC on them is kept; the test set is not seen here. Where only ``head`` is trained, what
+comes before it is computed once. One thread, one seed, one processor: the same run gives the same bits.
 """
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from engine.evaluation import auroc_macro
+from engine.course import Course, DivergedError, Examples, Monitored, Optimism, Validation
+from engine.devices import clock_of
 from engine.recipes import Recipe
+from engine.resuming import Snapshot
+from engine.stepping import PlainRun, Run, predict_in_batches
+from engine.transfer import SEEDING, head_inputs, trains_head_alone
 
+__all__ = [
+    "DivergedError",
+    "Examples",
+    "Mode",
+    "Monitored",
+    "Optimism",
+    "Snapshot",
+    "Training",
+    "Validation",
+    "predict_logits",
+    "predict_probabilities",
+    "train",
+]
 
-@dataclass(frozen=True)
-class Examples:
-    """Standardised signals float32 (records, leads, samples) and their labels float32 0/1 (records, classes)."""
-
-    signals: Tensor
-    labels: Tensor
-
-    @classmethod
-    def of(cls, signals: NDArray[np.float32], labels: NDArray[np.uint8]) -> "Examples":
-        """Wrap arrays."""
-        return cls(torch.from_numpy(signals), torch.from_numpy(labels.astype(np.float32)))
-
-    def __len__(self) -> int:
-        return len(self.signals)
-
-
-@dataclass(frozen=True)
-class Validation:
-    """One look at the validation records: ``auroc`` is NaN when no class has both outcomes among them."""
-
-    epoch: int
-    auroc: float
-    loss: float
-    training_loss: float
-    seconds: float
-    records_seen: int
+Mode = Literal["auto", "eager", "graph", "compile"]
 
 
 @dataclass(frozen=True)
 class Training:
     """What a training did; ``best`` is the validation whose weights the network now holds.
 
-    ``seconds`` is processor time of the training thread: what the clock shows on a machine that does nothing else, and
-    not more on one that does. ``wall_seconds`` is what the clock showed.
+    ``seconds`` is what the run takes on a machine that does nothing else: processor time of the training thread, on
+    CUDA see ``engine.devices.SharedClock``. ``wall_seconds`` is what the clock showed, since a resumption. A training
+    that was ``stopped`` leaves a ``snapshot`` to go on from.
     """
 
     epochs: int
@@ -61,10 +56,14 @@ class Training:
     wall_seconds: float
     best: Validation
     validations: tuple[Validation, ...]
+    monitored: tuple[Monitored, ...] = ()
+    stopped: bool = False
+    snapshot: Snapshot | None = field(default=None, repr=False, compare=False)
 
-
-class DivergedError(RuntimeError):
-    """The loss became infinite or NaN."""
+    @property
+    def optimism(self) -> Optimism | None:
+        """How much better the epoch looks that monitored records would choose; None when none were monitored."""
+        return Optimism.of(self.monitored, self.best.epoch) if self.monitored else None
 
 
 def train(
@@ -74,49 +73,64 @@ def train(
     recipe: Recipe,
     seed: int,
     report: Callable[[Validation], None] = lambda _validation: None,
+    *,
+    device: str | torch.device = "cpu",
+    should_stop: Callable[[], bool] = lambda: False,
+    on_best: Callable[[nn.Module, Validation], None] | None = None,
+    monitor: Examples | None = None,
+    resume: Snapshot | None = None,
+    mode: Mode = "auto",
 ) -> Training:
-    """Train the network in place and leave it with the weights of its best validation epoch.
+    """Train the network in place and leave it on the device, with the weights of its best validation epoch.
 
-    ``seed`` fixes the order of the records. Raises DivergedError.
+    ``seed`` fixes the order of the records, and dropout. Weights without ``requires_grad`` stay as they are; when
+    nothing but ``head`` is trained, the rest is in evaluation mode (``engine.transfer.starting_point``).
+
+    ``report`` gets every validation as it happens. ``should_stop`` is asked after every epoch but the last. ``on_best``
+    gets the network at every validation that is the best so far, with its weights. ``monitor`` records are scored at
+    every validation and influence nothing, nor are they charged. ``resume`` goes on from ``Training.snapshot``, on the
+    CPU to the bits that an unbroken training gives. ``mode`` is how CUDA runs a step (``engine.cuda``).
+
+    Raises DivergedError, found out at a validation.
     """
-    started, wall_started = time.thread_time(), time.perf_counter()
-    epochs = recipe.epochs(len(training))
-    optimizer, schedule = _optimizer(network, recipe, epochs * -(-len(training) // recipe.batch_size))
-    generator = torch.Generator().manual_seed(seed)
-    looks = _validation_epochs(epochs, recipe.validations)
-    validations: list[Validation] = []
-    best: Validation | None = None
-    best_weights: dict[str, Tensor] = {}
-    for epoch in range(1, epochs + 1):
-        loss = _train_epoch(network, training, optimizer, schedule, recipe.batch_size, generator)
-        if epoch not in looks:
-            continue
-        auroc, validation_loss = _validate(network, validation)
-        _check_finite(validation_loss, "validation")
-        seconds = time.thread_time() - started
-        now = Validation(epoch, auroc, validation_loss, loss, seconds, epoch * len(training))
-        validations.append(now)
-        report(now)
-        if best is None or _rank(now) > _rank(best):
-            best = now
-            best_weights = {name: value.clone() for name, value in network.state_dict().items()}
-    assert best is not None, "the last epoch is always validated"
-    network.load_state_dict(best_weights)
-    return Training(
-        epochs=epochs,
-        records_seen=epochs * len(training),
-        seconds=time.thread_time() - started,
-        wall_seconds=time.perf_counter() - wall_started,
-        best=best,
-        validations=tuple(validations),
-    )
+    place, started = torch.device(device), time.perf_counter()
+    clock = clock_of(place)
+    with SEEDING:
+        torch.manual_seed(seed)
+    network.to(place)
+    trained = network.get_submodule("head") if trains_head_alone(network) else network
+    training, validation = (_read_by(trained, network, examples, place) for examples in (training, validation))
+    training = replace(training, labels=training.labels.to(place))
+    monitor = None if monitor is None else _read_by(trained, network, monitor, place)
+    epochs, batches = recipe.epochs(len(training)), -(-len(training) // recipe.batch_size)
+    charged = clock.seconds()
+    with _open_run(trained, training, recipe, epochs * batches, place, mode) as run:
+        course = Course(run, training, recipe, charged)
+        generator = torch.Generator(place).manual_seed(seed)
+        if resume is not None:
+            course.restore(resume, generator, resume.epoch * batches)
+
+        def improved(now: Validation) -> None:
+            if on_best is not None:
+                trained.load_state_dict(course.best_weights)
+                on_best(network, now)
+
+        stopped = _follow(course, epochs, generator, validation, monitor, report, improved, should_stop)
+        snapshot = course.snapshot(generator) if stopped else None
+        trained.load_state_dict(course.best_weights)
+        assert course.best is not None, "the first epoch is always validated"
+        return Training(
+            course.epoch, course.records_seen, course.seconds(), time.perf_counter() - started, course.best,
+            tuple(course.validations), tuple(course.monitored), stopped, snapshot,
+        )  # fmt: skip
 
 
-@torch.inference_mode()
 def predict_logits(network: nn.Module, signals: Tensor, batch_size: int = 256) -> Tensor:
-    """Return logits float32 (records, classes) of standardised signals, the network in evaluation mode."""
-    network.eval()
-    return torch.cat([network(batch) for batch in torch.split(signals, batch_size)])
+    """Return logits float32 (records, classes) of standardised signals, the network in evaluation mode.
+
+    They are on the CPU, wherever the network is.
+    """
+    return predict_in_batches(network, signals, batch_size)
 
 
 def predict_probabilities(network: nn.Module, signals: Tensor) -> NDArray[np.float32]:
@@ -125,55 +139,47 @@ def predict_probabilities(network: nn.Module, signals: Tensor) -> NDArray[np.flo
     return probabilities
 
 
-def _optimizer(
-    network: nn.Module, recipe: Recipe, steps: int
-) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    optimizer = torch.optim.AdamW(
-        network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
-    )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=recipe.learning_rate, total_steps=steps)
-    return optimizer, schedule
+def _read_by(trained: nn.Module, network: nn.Module, examples: Examples, place: torch.device) -> Examples:
+    """Move signals to the device; where only ``head`` is trained they become what it reads of them."""
+    signals = examples.signals.to(place)
+    return replace(examples, signals=signals if trained is network else head_inputs(network, signals))
 
 
-def _train_epoch(
-    network: nn.Module,
-    examples: Examples,
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-    batch_size: int,
-    generator: torch.Generator,
-) -> float:
-    """Train once over all records and return the mean loss. Raises DivergedError."""
-    network.train()
-    losses = []
-    for rows in torch.split(torch.randperm(len(examples), generator=generator), batch_size):
-        optimizer.zero_grad(set_to_none=True)
-        loss = F.binary_cross_entropy_with_logits(network(examples.signals[rows]), examples.labels[rows])
-        loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        losses.append(loss.detach())
-    mean = float(torch.stack(losses).mean())
-    _check_finite(mean, "training")
-    return mean
+@contextmanager
+def _open_run(
+    network: nn.Module, training: Examples, recipe: Recipe, steps: int, place: torch.device, mode: Mode
+) -> Iterator[Run]:
+    if place.type == "cpu":
+        yield PlainRun(network, recipe, steps)
+        return
+    from engine.cuda import open_run
+
+    with open_run(network, training.signals.shape, training.labels.shape[1], recipe, steps, place, mode) as run:
+        yield run
 
 
-def _check_finite(loss: float, which: str) -> None:
-    if not np.isfinite(loss):
-        raise DivergedError(f"the {which} loss became {loss}; a lower learning rate may help")
+def _follow(
+    course: Course, epochs: int, generator: torch.Generator, validation: Examples, monitor: Examples | None,
+    report: Callable[[Validation], None], improved: Callable[[Validation], None], should_stop: Callable[[], bool],
+) -> bool:  # fmt: skip
+    """Train to the end, unless patience is lost or it is stopped; return whether it was stopped."""
+    looks = _validation_epochs(epochs, course.recipe)
+    while course.epoch < epochs:
+        loss = course.train_epoch(generator)
+        if course.epoch in looks:
+            now = course.look(validation, float(loss))
+            if monitor is not None:
+                course.monitor(monitor)
+            report(now)
+            if now is course.best:
+                improved(now)
+            if course.is_out_of_patience():
+                return False
+        if course.epoch < epochs and should_stop():
+            return True
+    return False
 
 
-def _validate(network: nn.Module, validation: Examples) -> tuple[float, float]:
-    logits = predict_logits(network, validation.signals)
-    loss = float(F.binary_cross_entropy_with_logits(logits, validation.labels))
-    return auroc_macro(validation.labels.numpy().astype(np.uint8), logits.numpy()), loss
-
-
-def _validation_epochs(epochs: int, looks: int) -> set[int]:
-    return {*np.geomspace(1, epochs, looks).round().astype(int).tolist(), epochs}
-
-
-def _rank(validation: Validation) -> tuple[float, float]:
-    """Order by AUROC; where it ties or cannot be computed, by loss."""
-    return (validation.auroc if np.isfinite(validation.auroc) else 0.0, -validation.loss)
+def _validation_epochs(epochs: int, recipe: Recipe) -> set[int]:
+    spaced = np.geomspace if recipe.spacing == "log" else np.linspace
+    return {*spaced(1, epochs, recipe.validations).round().astype(int).tolist(), epochs}

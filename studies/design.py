@@ -1,116 +1,67 @@
-"""A study design: a TOML file that expands to an ordered list of runs.
+"""A study design: a TOML file that stands for an ordered list of runs.
 
     name = "ptbxl-cpu"
     tasks = ["ptb-xl/superclass"]
     archs = ["resnet1d18-w16"]
     strategies = ["scratch", "fine-tune"]
-    upstream = "ptb-xl/non-diagnostic"
+    upstream = "ptb-xl/non-diagnostic"       # or upstreams = [..]: every arm that starts from one is run with each
     upstream_folds = [1, 2, 3, 4]
     pool_folds = [5, 6, 7, 8, 9]
     test_folds = [10]
     sizes = [100, 250, 500, 1000, 2000]      # or "all"
     replicates = 5
     recipe = "tuned"
-    learning_rates = [0.001, 0.01]           # optional: every run once with each, for tuning
+
+Optional: ``upstream_test_folds`` (what a pre-training is tested on, where not ``test_folds``), ``validation_folds`` (a
+part of the pool that validates, instead of a share of every subset), ``learning_rates`` (every run once with each),
+``first_replicate``. A task that ends in ``@I+II`` uses these leads alone.
+
+Folds are the publisher's. A corpus that has none gets ten, whole patients in each (``engine.splits.make_folds``).
+
+Two tables and one list of tables extend it; all keys above but ``name`` may stand in them, and hold for all otherwise:
+
+    [[grid]]                                 # one for tasks that need other upstreams or sizes; any number
+    tasks = ["ptb-xl/form"]
+    upstreams = ["ptb-xl/diagnostic-only", "ptb-xl/all"]
+
+    [tuning]                                 # the learning-rate budget: runs before the others, on replicates from 100,
+    learning_rates = [0.001, 0.01]           # whose subsets and seeds no other run has
+    sizes = [500, 2000]
+    replicates = 1
+
+    [data]                                   # the directories of corpora that are prepared when they are first needed
+    cpsc2018 = "downloads/cpsc2018"
 
 Both arms, all networks and all learning rates of one (task, size, replicate) share one subset and one seed: the pairing
 is in ``RunSpec.seed``, which does not depend on them.
 """
 
-import hashlib
-import json
 import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, fields, replace
-from itertools import combinations, product
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
 from typing import Any, get_args
 
-from engine.corpus import Corpus, CorpusError
-from engine.recipes import Recipe, Strategy, UnknownRecipeError, find_recipe
-from engine.splits import stable_seed
-from models.registry import UnknownNetworkError, find_network
+from engine.recipes import Strategy
+from studies.spec import STARTING_FROM_UPSTREAM
+from studies.tasks import parse_task
+
+_FIRST_TUNING_REPLICATE = 100
 
 
 class DesignError(ValueError):
     """A design that cannot be run; the message lists every problem."""
 
 
-@dataclass(frozen=True)
-class RunSpec:
-    """One training: ``n_records`` labelled records for training and validation, out of ``pool_folds``.
-
-    ``upstream`` names the task on whose ``upstream_folds`` the network was pre-trained, None from scratch.
-    """
-
-    task: str
-    arch: str
-    strategy: Strategy
-    upstream: str | None
-    n_records: int
-    replicate: int
-    recipe: str
-    pool_folds: tuple[int, ...]
-    test_folds: tuple[int, ...]
-    upstream_folds: tuple[int, ...] = ()
-    upstream_records: int = 0
-    learning_rate: float | None = None
-
-    @property
-    def seed(self) -> int:
-        """The seed of subset, split, weights and order: the same for every arm, network and learning rate."""
-        return stable_seed(self.task, self.n_records, self.replicate)
-
-    def resolve_recipe(self) -> Recipe:
-        """Return the recipe's numbers for this network and strategy."""
-        return find_recipe(self.recipe, find_network(self.arch).family, self.strategy, self.learning_rate)
-
-    def pretraining(self) -> "RunSpec | None":
-        """Return the run that makes the network which this one starts from, None from scratch."""
-        if self.upstream is None:
-            return None
-        return replace(
-            self,
-            task=self.upstream,
-            strategy="scratch",
-            upstream=None,
-            n_records=self.upstream_records,
-            replicate=0,
-            pool_folds=self.upstream_folds,
-            upstream_folds=(),
-            upstream_records=0,
-            learning_rate=None,
-        )
-
-    def canonical(self) -> dict[str, Any]:
-        """Return the fields as JSON values, optional ones only where set: a new one leaves the old keys alone."""
-        unset = {field.name: field.default for field in fields(self) if field.default is not MISSING}
-        values = json.loads(json.dumps(asdict(self)))
-        return {
-            name: value for name, value in values.items() if name not in unset or getattr(self, name) != unset[name]
-        }
-
-    def key(self, data_hashes: Mapping[str, str]) -> str:
-        """Return the run's identity: a hash of spec, recipe content, data, and the pre-training it starts from.
-
-        ``data_hashes`` maps a task to the hash of its data (``Corpus.task_hash``).
-        """
-        upstream = self.pretraining()
-        identity = {
-            "spec": self.canonical(),
-            "recipe": self.resolve_recipe().digest(),
-            "data": data_hashes[self.task],
-            "pretraining": upstream.key(data_hashes) if upstream else None,
-        }
-        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:24]
+class MissingDataError(DesignError):
+    """A design whose corpora are not all there; the message lists every one that is not."""
 
 
 @dataclass(frozen=True)
-class Design:
-    """What a design file says, checked for form; whether the data can give it is checked by ``expand``."""
+class Grid:
+    """Every combination of its tasks, networks, strategies, upstreams, sizes, replicates and learning rates."""
 
-    name: str
     tasks: tuple[str, ...]
     archs: tuple[str, ...]
     strategies: tuple[Strategy, ...]
@@ -119,17 +70,48 @@ class Design:
     recipe: str
     pool_folds: tuple[int, ...]
     test_folds: tuple[int, ...]
-    upstream: str | None = None
+    upstreams: tuple[str, ...] = ()
     upstream_folds: tuple[int, ...] = ()
+    upstream_test_folds: tuple[int, ...] = ()
+    validation_folds: tuple[int, ...] = ()
     learning_rates: tuple[float | None, ...] = (None,)
+    first_replicate: int = 0
 
 
-_LISTS = {
+@dataclass(frozen=True)
+class Design:
+    """What a design file says, checked for form; whether the data can give it is checked by ``expansion.expand``.
+
+    ``data`` maps a corpus to the directory that it is prepared from.
+    """
+
+    name: str
+    grids: tuple[Grid, ...]
+    tuning: Grid | None = None
+    data: Mapping[str, Path] = field(default_factory=dict)
+
+    @property
+    def all_grids(self) -> tuple[Grid, ...]:
+        """The tuning first, where there is one, then the grids."""
+        return (*([self.tuning] if self.tuning else []), *self.grids)
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Every task that is trained on, downstream or upstream."""
+        return tuple(dict.fromkeys(task for grid in self.all_grids for task in (*grid.tasks, *grid.upstreams)))
+
+
+_LISTS: Mapping[str, type | tuple[type, ...]] = {
     "tasks": str, "archs": str, "strategies": str, "sizes": (int, str), "pool_folds": int, "test_folds": int,
-    "upstream_folds": int, "learning_rates": (int, float),
+    "upstreams": str, "upstream_folds": int, "upstream_test_folds": int, "validation_folds": int,
+    "learning_rates": (int, float),
 }  # fmt: skip
-_SCALARS = {"name": str, "replicates": int, "recipe": str, "upstream": str}
-_OPTIONAL = {"upstream", "upstream_folds", "learning_rates"}
+_SCALARS: Mapping[str, type] = {"replicates": int, "recipe": str, "upstream": str, "first_replicate": int}
+_OPTIONAL = {
+    "upstream", "upstreams", "upstream_folds", "upstream_test_folds", "validation_folds", "learning_rates",
+    "first_replicate",
+}  # fmt: skip
+_TABLES = ("grid", "tuning", "data")
 
 
 def read_design(path: Path) -> Design:
@@ -142,66 +124,71 @@ def read_design(path: Path) -> Design:
         raise DesignError(f"cannot read {path}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:  # what is no TOML, no UTF-8, or nested without end
         raise DesignError(f"{path} is no TOML: {error}") from None
-    problems = [f"unknown key {key!r}" for key in document if key not in _LISTS.keys() | _SCALARS.keys()]
-    problems += [f"missing key {key!r}" for key in [*_SCALARS, *_LISTS] if key not in _OPTIONAL | document.keys()]
-    problems += [problem for key, value in document.items() if (problem := _type_problem(key, value))]
-    if not problems:
-        problems = _value_problems(document)
+    problems = _document_problems(document)
+    tables = {} if problems else _grid_tables(document)
+    for where, table in tables.items():
+        problems += [f"{where}{problem}" for problem in _table_problems(table, in_tuning="tuning" in where)]
     if problems:
-        raise DesignError(f"{path}: " + "; ".join(problems))
-    fields_: dict[str, Any] = {key: tuple(value) if key in _LISTS else value for key, value in document.items()}
-    if "learning_rates" in fields_:
-        fields_["learning_rates"] = tuple(map(float, fields_["learning_rates"]))
-    return Design(**fields_)
+        raise DesignError(f"{path}: " + "; ".join(dict.fromkeys(problems)))
+    grids = {where: _make_grid(table) for where, table in tables.items()}
+    tuning = grids.pop("tuning: ", None)
+    data = {corpus: Path(directory) for corpus, directory in document.get("data", {}).items()}
+    return Design(document["name"], tuple(grids.values()), tuning, data)
 
 
-def expand(design: Design, corpora: Mapping[str, Corpus]) -> list[RunSpec]:
-    """Return the design's runs, pre-trainings first, then replicate by replicate, so that a stop leaves whole pairs.
-
-    Raises DesignError with everything that the data cannot give: an unknown task, a size beyond the pool, an unknown
-    network or recipe.
-    """
-    problems: list[str] = []
-    pools = {task: _pool_size(task, design.pool_folds, corpora, problems) for task in design.tasks}
-    upstream_records = _pool_size(design.upstream, design.upstream_folds, corpora, problems) if design.upstream else 0
-    for name in design.archs:
-        try:
-            find_network(name)
-        except UnknownNetworkError as error:
-            problems.append(str(error))
-    try:
-        find_recipe(design.recipe, "cnn", "scratch")
-    except UnknownRecipeError as error:
-        problems.append(str(error))
-    problems += [
-        f"{task} has {pools[task]} records in folds {list(design.pool_folds)}, fewer than the size {size}"
-        for task, size in product(design.tasks, design.sizes)
-        if isinstance(size, int) and 0 < pools[task] < size
-    ]
-    for task in design.tasks:
-        _pool_size(task, design.test_folds, corpora, problems)
-    problems = list(dict.fromkeys(problems)) or _shared_patients(design, corpora)
-    if problems:
-        raise DesignError(f"design {design.name}: " + "; ".join(problems))
-    cells = product(range(design.replicates), design.tasks, design.archs, design.sizes, design.strategies)
-    runs = [
-        RunSpec(
-            task, arch, strategy, design.upstream if strategy != "scratch" else None,
-            pools[task] if size == "all" else int(size), replicate, design.recipe, design.pool_folds,
-            design.test_folds, design.upstream_folds if strategy != "scratch" else (),
-            upstream_records if strategy != "scratch" else 0, rate,
-        )
-        for replicate, task, arch, size, strategy in cells
-        for rate in design.learning_rates
-    ]  # fmt: skip
-    pretrainings = dict.fromkeys(spec for run in runs if (spec := run.pretraining()))
-    return list(dict.fromkeys([*pretrainings, *runs]))
+def _document_problems(document: Mapping[str, Any]) -> list[str]:
+    """Check what is of the file as a whole: its name and that its tables are tables."""
+    known = {"name", *_LISTS, *_SCALARS, *_TABLES}
+    problems = [f"unknown key {key!r}" for key in document if key not in known]
+    name = document.get("name")
+    if name is None:
+        problems.append("missing key 'name'")
+    elif not isinstance(name, str) or not name:
+        problems.append(f"name must be text, not {name!r}")
+    grids = document.get("grid", [{}])
+    if not isinstance(grids, list) or not grids or not all(isinstance(grid, dict) for grid in grids):
+        problems.append("grid must be a list of tables, [[grid]]")
+    for key in ("tuning", "data"):
+        problems += [] if isinstance(document.get(key, {}), dict) else [f"{key} must be a table, [{key}]"]
+    data = document.get("data")
+    if isinstance(data, dict) and not all(isinstance(value, str) and value for value in data.values()):
+        problems.append("data must name a directory for every corpus")
+    return problems
 
 
-def hash_tasks(specs: Sequence[RunSpec], corpora: Mapping[str, Corpus]) -> dict[str, str]:
-    """Return the data hash of every task that the runs use, as ``RunSpec.key`` takes them."""
-    parts = {spec.task: spec.task.partition("/") for spec in specs}
-    return {task: corpora[source].task_hash(name) for task, (source, _, name) in parts.items()}
+def _grid_tables(document: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return each grid's keys, those of the whole file filled in, under the words that name it in a message."""
+    shared = {key: value for key, value in document.items() if key not in ("name", *_TABLES)}
+    tables: dict[str, dict[str, Any]] = {}
+    if "tuning" in document:
+        tables["tuning: "] = {"first_replicate": _FIRST_TUNING_REPLICATE, **_over(shared, document["tuning"])}
+    if "grid" not in document:
+        return {**tables, "": shared}
+    return tables | {f"grid {k}: ": _over(shared, grid) for k, grid in enumerate(document["grid"], start=1)}
+
+
+def _over(shared: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Put a table's own keys over the shared ones; its ``upstream`` replaces shared ``upstreams``, and so on."""
+    hidden = {"upstream", "upstreams"} if own.keys() & {"upstream", "upstreams"} else set()
+    return {**{key: value for key, value in shared.items() if key not in hidden}, **own}
+
+
+def _table_problems(table: Mapping[str, Any], *, in_tuning: bool) -> list[str]:
+    problems = [f"unknown key {key!r}" for key in table if key not in _LISTS.keys() | _SCALARS.keys()]
+    problems += [f"missing key {key!r}" for key in [*_SCALARS, *_LISTS] if key not in _OPTIONAL | table.keys()]
+    problems += [problem for key, value in table.items() if (problem := _type_problem(key, value))]
+    if in_tuning and "learning_rates" not in table:
+        problems.append("missing key 'learning_rates'")
+    return problems or _value_problems(table)
+
+
+def _make_grid(table: Mapping[str, Any]) -> Grid:
+    values: dict[str, Any] = {key: tuple(value) if key in _LISTS else value for key, value in table.items()}
+    if "upstream" in values:
+        values["upstreams"] = (values.pop("upstream"),)
+    if "learning_rates" in values:
+        values["learning_rates"] = tuple(map(float, values["learning_rates"]))
+    return Grid(**values)
 
 
 def _type_problem(key: str, value: object) -> str | None:
@@ -211,69 +198,55 @@ def _type_problem(key: str, value: object) -> str | None:
         kind = _LISTS[key]
         if not isinstance(value, list) or not value:
             return f"{key} must be a list with at least one entry"
-        if any(not isinstance(item, kind) or isinstance(item, bool) for item in value):  # type: ignore[arg-type]  # a type or a tuple of types
+        if any(not isinstance(item, kind) or isinstance(item, bool) for item in value):
             return f"{key} holds an entry of the wrong kind: {value!r}"
     if isinstance(value, str) and not value:
         return f"{key} must not be empty"
     return None
 
 
-def _value_problems(document: dict[str, Any]) -> list[str]:
-    problems = [f"unknown strategy {s!r}; there is: {', '.join(get_args(Strategy))}"
-                for s in document["strategies"] if s not in get_args(Strategy)]  # fmt: skip
+def _value_problems(table: Mapping[str, Any]) -> list[str]:
+    strategies, known = table["strategies"], get_args(Strategy)
+    problems = [f"unknown strategy {s!r}; there is: {', '.join(known)}" for s in strategies if s not in known]
     problems += [f"size {s!r} must be at least 2 records or \"all\""
-                 for s in document["sizes"] if not (s == "all" or (isinstance(s, int) and s >= 2))]  # fmt: skip
-    if document["replicates"] < 1:
+                 for s in table["sizes"] if not (s == "all" or (isinstance(s, int) and s >= 2))]  # fmt: skip
+    if table["replicates"] < 1:
         problems.append("replicates must be at least 1")
-    if "fine-tune" in document["strategies"] and not {"upstream", "upstream_folds"} <= document.keys():
-        problems.append("fine-tune needs upstream and upstream_folds")
-    used = {name: set(document.get(name, ())) for name in ("pool_folds", "test_folds", "upstream_folds")}
-    for one, other in (
-        ("pool_folds", "test_folds"),
-        ("upstream_folds", "test_folds"),
-        ("upstream_folds", "pool_folds"),
-    ):
-        if shared := used[one] & used[other]:
-            problems.append(f"{one} and {other} share fold {', '.join(map(str, sorted(shared)))}")
+    if table.get("first_replicate", 0) < 0:
+        problems.append("first_replicate must not be negative")
+    if {"upstream", "upstreams"} <= table.keys():
+        problems.append("give either upstream or upstreams")
+    has_upstream = "upstream_folds" in table and table.keys() & {"upstream", "upstreams"}
+    problems += [f"{s} needs upstream and upstream_folds"
+                 for s in STARTING_FROM_UPSTREAM if s in strategies and not has_upstream]  # fmt: skip
     problems += [
         f"learning rate {rate} must be positive"
-        for rate in document.get("learning_rates", ())
+        for rate in table.get("learning_rates", ())
         if not (isfinite(rate) and rate > 0)
     ]
-    return problems
+    return problems + _fold_problems(table)
 
 
-def _shared_patients(design: Design, corpora: Mapping[str, Corpus]) -> list[str]:
-    """Name the sides of a split that share a patient, which no fold number shows."""
+def _fold_problems(table: Mapping[str, Any]) -> list[str]:
+    folds = {key: set(value) for key, value in table.items() if key.endswith("_folds")}
     problems = []
-    for task in design.tasks:
-        sides = {"pool_folds": (task, design.pool_folds), "test_folds": (task, design.test_folds)}
-        if design.upstream and design.upstream.partition("/")[0] == task.partition("/")[0]:
-            sides["upstream_folds"] = (design.upstream, design.upstream_folds)
-        patients = {side: _patients(*where, corpora) for side, where in sides.items()}
-        for one, other in combinations(patients, 2):
-            if shared := patients[one] & patients[other]:
-                problems.append(f"{len(shared)} patients of {task} are in both {one} and {other}")
+    if outside := folds.get("validation_folds", set()) - folds["pool_folds"]:
+        problems.append(f"validation_folds must lie in pool_folds, unlike fold {_listed(outside)}")
+    elif "validation_folds" in folds and folds["validation_folds"] == folds["pool_folds"]:
+        problems.append("validation_folds leaves no fold of pool_folds to train on")
+    upstreams = [*table.get("upstreams", ()), table.get("upstream", "")]
+    if {parse_task(name).source for name in upstreams} & {
+        parse_task(name).source for name in table["tasks"]
+    }:  # one corpus: its folds must be apart
+        sides = [("pool_folds", "test_folds"), ("upstream_folds", "test_folds"), ("upstream_folds", "pool_folds")]
+    else:
+        sides = [("pool_folds", "test_folds")]
+    upstream_test = "upstream_test_folds" if "upstream_test_folds" in folds else "test_folds"
+    for one, other in dict.fromkeys([*sides, ("upstream_folds", upstream_test)]):
+        if shared := folds.get(one, set()) & folds.get(other, set()):
+            problems.append(f"{one} and {other} share fold {_listed(shared)}")
     return problems
 
 
-def _patients(task: str, folds: tuple[int, ...], corpora: Mapping[str, Corpus]) -> set[int]:
-    source, _, name = task.partition("/")
-    data = corpora[source].task(name)
-    return set(data.patients[data.in_folds(folds)].tolist())
-
-
-def _pool_size(task: str, folds: tuple[int, ...], corpora: Mapping[str, Corpus], problems: list[str]) -> int:
-    """Return the number of records of a task in the folds; what is missing is added to ``problems``."""
-    source, _, name = task.partition("/")
-    if source not in corpora:
-        problems.append(f"task {task} needs the corpus {source}, which is not prepared")
-        return 0
-    try:
-        n_records = len(corpora[source].task(name).in_folds(folds))
-    except CorpusError as error:
-        problems.append(str(error))
-        return 0
-    if not n_records:
-        problems.append(f"{task} has no records in folds {list(folds)}")
-    return n_records
+def _listed(folds: set[int]) -> str:
+    return ", ".join(map(str, sorted(folds)))

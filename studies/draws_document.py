@@ -1,11 +1,13 @@
 """Draws of curves as JSON: how a curves file writes them and how it reads them, with numpy alone.
 
-    {"a": [..], "b": [..], "c": [..], "n0": [..], "nodes": [n, ..], "bend": [[..] a node, ..]}
+    {"a": [..], "b": [..], "c": [..], "n0": [..], "nodes": [n, ..], "bend": ".."}
 
-a, b, c and n0 have one number a draw. ``bend`` (see studies/curve_draws.py) has a list for each of ``nodes``, of one
-whole number a draw, in ten-thousandths of a score: finer than any score is known, and short. n0 and the bend may lack.
+a, b, c and n0 have one number a draw. ``bend`` (see studies/curve_draws.py) has for each of ``nodes`` a whole number a
+draw, in ten-thousandths of a score, finer than any score is known: little-endian, 16 bits, node after node, in base64,
+because most of the file is bends and an answer would wait for them to be read. n0 and the bend may lack.
 """
 
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,9 +16,9 @@ import numpy as np
 from studies.curve_draws import Floats
 
 _DIGITS = {"a": 5, "b": 5, "c": 5, "n0": 4}  # significant digits, far below what is known
-_PER_UNIT = 10_000  # bends a score
+_PER_UNIT, _STORED = 10_000, "<i2"  # bends a score; a bend of more than a score says no more than one of a score
 _ROOM = 1_700_000  # bytes for all draws of a file, which stays under 2 MB
-_BYTES_PER_DRAW = 190  # of both arms, with a dozen nodes
+_BYTES_PER_DRAW = 130  # of both arms, with a dozen nodes
 _MOST, _FEWEST = 1000, 200
 _STEEPEST, _LARGEST = 10.0, 10**15  # exponents and numbers beyond these are damage
 
@@ -35,7 +37,8 @@ def write_draws(arms: Mapping[str, Mapping[str, Floats]], kept: int) -> dict[str
         }
         if "bend" in draws:
             written[arm]["nodes"] = [float(f"{n:.6g}") for n in draws["nodes"]]
-            written[arm]["bend"] = np.rint(draws["bend"][:kept].T * _PER_UNIT).astype(int).tolist()
+            bend = np.rint(np.clip(draws["bend"][:kept].T, -1, 1) * _PER_UNIT).astype(_STORED)
+            written[arm]["bend"] = b2a_base64(bend.tobytes(), newline=False).decode()
     return written
 
 
@@ -55,12 +58,12 @@ def read_draws(written: Mapping[str, Any]) -> dict[str, Floats]:
 
 def _read_bend(written: Mapping[str, Any], n_draws: int) -> dict[str, Floats]:
     nodes = _numbers(written["nodes"])
-    bend = np.array([_numbers(values) for values in written["bend"]]) / _PER_UNIT
-    if bend.shape != (len(nodes), n_draws) or len(nodes) < 2 or (np.abs(bend) > 1).any():
+    bend = np.frombuffer(a2b_base64(written["bend"]), _STORED) / _PER_UNIT
+    if bend.size != len(nodes) * n_draws or len(nodes) < 2 or (np.abs(bend) > 1).any():
         raise ValueError("the bend of a curve does not fit its nodes and draws")
     if nodes[0] <= 0 or (np.diff(nodes) <= 0).any():
         raise ValueError("the nodes of a curve are no ascending numbers of records")
-    return {"nodes": nodes, "bend": np.ascontiguousarray(bend.T)}
+    return {"nodes": nodes, "bend": bend.reshape(len(nodes), n_draws).T}
 
 
 def _numbers(values: Sequence[float]) -> Floats:

@@ -1,114 +1,63 @@
-"""Running a design: what one run does, and the order in which runs are given to workers."""
+"""Running a design: in which order its runs are given to workers, what is written down, and what a failure does."""
 
-import importlib.metadata
-import os
-import platform
-import resource
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
-from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
-from functools import lru_cache
+import json
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import nn
+from studies.checkpoints import digest_of, folder_of, read_files, write_files
+from studies.execution import Job, NetworkWanted, Outcome, execute, now
+from studies.executors import Workplace
+from studies.owners import HEARTBEAT_SECONDS, this_process
+from studies.spec import RunSpec, find_keys
+from studies.store import Claim, RunRecord, Store, StoreError
 
-from engine.checkpoint import CheckpointFacts, Standardisation, save_checkpoint
-from engine.corpus import Corpus, TaskData
-from engine.evaluation import (
-    auroc_macro,
-    auroc_per_class,
-    average_precision_macro,
-    bootstrap_auroc_macro,
-    brier_score,
-)
-from engine.reading import WorkerLostError
-from engine.recipes import Recipe
-from engine.splits import draw_records, split_validation, stable_seed
-from engine.training import Examples, Training, predict_probabilities, train
-from engine.transfer import from_checkpoint, new_network
-from models.registry import find_network
-from studies.design import RunSpec
-from studies.store import RunRecord, Store
-
-BOOTSTRAP_RESAMPLES = 400
-_LOST = "a worker process was ended from outside, for want of memory perhaps; what had finished is in the store"
+ATTEMPTS = 2
+_POLL_SECONDS = 1.0  # how often a runner that waits for another one's runs looks again
+_KILLED = "its worker process was ended from outside, for want of memory perhaps"
 
 
-class MissingCheckpointError(RuntimeError):
-    """The store says that a network was pre-trained, and its checkpoint is gone."""
+class WorkersGoneError(RuntimeError):
+    """The place where runs run is gone, as a whole."""
 
 
-@dataclass(frozen=True)
-class Job:
-    """A run and where it finds its data and leaves its checkpoint; small, so that it travels to any worker."""
-
-    spec: RunSpec
-    key: str
-    role: str
-    corpora: Path
-    checkpoints: Path
-    start_from: str | None = None  # the key of the pre-training run
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """A finished run, ready for the store."""
-
-    record: RunRecord
-    probabilities: NDArray[np.float32]
-
-
-def execute(job: Job) -> Outcome:
-    """Train and test one run. A pre-training also leaves its checkpoint in ``job.checkpoints / job.key``."""
-    spec, recipe = job.spec, job.spec.resolve_recipe()
-    corpus, task = _open_task(job.corpora, spec.task)
-    training, validation = _training_rows(task, spec, recipe)
-    n_leads, n_samples = corpus.signals.shape[1:]
-    shape = (spec.arch, n_leads, n_samples, len(task.classes), spec.seed)
-    if job.start_from is None:
-        network, scaling = new_network(*shape), Standardisation.of(corpus.signals[task.rows[training]])
-    else:
-        network, scaling = from_checkpoint(job.checkpoints / job.start_from, *shape)
-
-    def examples(rows: NDArray[np.int64]) -> Examples:
-        return Examples.of(scaling.apply(corpus.signals[task.rows[rows]]), task.labels[rows])
-
-    result = train(network, examples(training), examples(validation), recipe, spec.seed)
-    test = task.in_folds(spec.test_folds)
-    probabilities = predict_probabilities(network, examples(test).signals)
-    metrics = _measure(task, test, probabilities)
-    if job.role == "pretraining":
-        facts = CheckpointFacts(
-            spec.arch, spec.task, task.classes, corpus.leads, corpus.fs, n_samples, scaling, asdict(recipe),
-            corpus.content_hash, {name: metrics[name] for name in ("auroc_macro", "auprc_macro", "brier")},
-        )  # fmt: skip
-        save_checkpoint(network, facts, job.checkpoints / job.key)
-    gflop = _forward_gflop(network, n_leads, n_samples)
-    return Outcome(_record(job, recipe, corpus, task, result, metrics, gflop), probabilities)
+class FailedFastError(RuntimeError):
+    """A run failed, and the study was to stop at the first failure."""
 
 
 @dataclass
 class Progress:
-    """How far a study is; ``report`` is called after every change."""
+    """How far a study is, in runs and in ``work`` (GFLOP); ``report`` is called after every change.
+
+    ``work_before`` had been done when the study was started.
+    """
 
     total: int
     done: int = 0
+    running: int = 0
     failed: int = 0
+    elsewhere: int = 0  # in the hands of another runner of the same store
+    cells: int = 0
+    cells_done: int = 0
+    work_total: float = 0.0
+    work_before: float = 0.0
+    work_done: float = 0.0
     last: str = ""
     report: Callable[["Progress"], None] = field(default=lambda _progress: None, repr=False)
+    started: float = field(default_factory=time.monotonic, repr=False)
 
-    def step(self, *, failed: bool, last: str) -> None:
-        """Count one run and report."""
-        self.done += not failed
-        self.failed += failed
-        self.last = last
-        self.report(self)
+    def seconds_left(self) -> float | None:
+        """Return how long the rest takes at the pace so far, None before a run is finished."""
+        if self.work_done <= self.work_before:
+            return None
+        pace = (time.monotonic() - self.started) / (self.work_done - self.work_before)
+        return pace * (self.work_total - self.work_done)
 
 
 def run_study(
@@ -116,188 +65,267 @@ def run_study(
     store: Store,
     corpora: Path,
     data_hashes: Mapping[str, str],
-    executor: Executor,
-    workers: int,
+    workplace: Workplace,
     report: Callable[[Progress], None] = lambda _progress: None,
+    *,
+    fail_fast: bool = False,
+    log_dir: Path | None = None,
+    work: Callable[[RunSpec], float] = lambda _spec: 1.0,
+    device: str = "auto",
 ) -> Progress:
     """Run every spec that the store does not hold, a pre-training before what starts from it.
 
-    A run that fails is written to the store with its error, together with what had to start from it, and never stops
-    the others. Raises StoreError when a result cannot be written, MissingCheckpointError when a pre-trained network is
-    gone, and WorkerLostError when a worker process was killed.
+    A run that fails, or whose worker is killed, is tried once more; then it is written down as failed, together with
+    what had to start from it, and never stops the others. A run that another runner of this store has in work is left
+    to it, and waited for. On KeyboardInterrupt what has come back is still written. Raises StoreError when a result
+    cannot be written, MissingCheckpointError when a pre-trained network is gone, FailedFastError with ``fail_fast``,
+    WorkersGoneError when the workplace is lost.
     """
-    checkpoints = store.path.with_suffix(".checkpoints")
-    waiting = _missing_jobs(specs, store, corpora, data_hashes, checkpoints)
-    progress = Progress(len(specs), done=len(specs) - len(waiting), report=report)
-    running: dict[Future[Outcome], Job] = {}
-    unfinished = {job.key for job in waiting}
-    broken: set[str] = set()
-    while waiting or running:
-        for job in [job for job in waiting if job.start_from not in unfinished][: workers - len(running)]:
-            waiting.remove(job)
-            if job.start_from in broken:
-                _fail(store, job, f"its pre-training {job.start_from} failed", progress)
-                unfinished.discard(job.key)
-            else:
-                running[_submit(executor, job)] = job
-        for future in wait(running, return_when=FIRST_COMPLETED).done if running else ():
-            job = running.pop(future)
-            unfinished.discard(job.key)
-            if isinstance(error := future.exception(), BrokenExecutor):
-                raise WorkerLostError(_LOST) from error
-            if error is not None:
-                broken.add(job.key)
-                _fail(store, job, f"{type(error).__name__}: {error}", progress)
-                continue
-            outcome = future.result()
-            store.add(outcome.record, outcome.probabilities)
-            progress.step(failed=False, last=describe(job.spec))
-    return progress
-
-
-def _submit(executor: Executor, job: Job) -> "Future[Outcome]":
+    jobs = _make_jobs(specs, corpora, data_hashes, folder_of(store.path), device)
+    study = _Study(jobs, store, workplace, log_dir, fail_fast, work)
+    study.progress.report = report
     try:
-        return executor.submit(execute, job)
-    except BrokenExecutor as error:
-        raise WorkerLostError(_LOST) from error
+        with _interrupts_deferred() as interrupted:
+            study.run(interrupted)
+    except (KeyboardInterrupt, FailedFastError, WorkersGoneError):
+        study.write_what_came_back()
+        raise
+    finally:
+        study.let_go()
+    return study.progress
 
 
 def describe(spec: RunSpec) -> str:
     """Return a run in a few words."""
     rate = "" if spec.learning_rate is None else f" learning rate {spec.learning_rate:g}"
-    return f"{spec.task} {spec.arch} {spec.strategy} n={spec.n_records} replicate {spec.replicate}{rate}"
+    upstream = "" if spec.upstream is None else f" from {spec.upstream}"
+    return f"{spec.task} {spec.arch} {spec.strategy}{upstream} n={spec.n_records} replicate {spec.replicate}{rate}"
 
 
-def _fail(store: Store, job: Job, error: str, progress: Progress) -> None:
-    store.add_failure(job.key, asdict(job.spec), error, _now())
-    progress.step(failed=True, last=f"failed: {describe(job.spec)}: {error}")
+def cell_of(spec: RunSpec) -> tuple[str, str, str, str | None, int]:
+    """Return the cell of a run: all of it but replicate, recipe and folds."""
+    return spec.task, spec.arch, spec.strategy, spec.upstream, spec.n_records
 
 
-def _missing_jobs(
-    specs: Sequence[RunSpec], store: Store, corpora: Path, data_hashes: Mapping[str, str], checkpoints: Path
-) -> list[Job]:
-    pretraining = {spec.pretraining() for spec in specs} - {None}
-    stored = store.keys()
-    jobs = []
-    for spec in specs:
-        upstream = spec.pretraining()
-        role = "pretraining" if spec in pretraining else "downstream"
-        start_from = upstream.key(data_hashes) if upstream else None
-        jobs.append(Job(spec, spec.key(data_hashes), role, corpora, checkpoints, start_from))
-    needed = {job.start_from for job in jobs if job.key not in stored}
-    # A stored pre-training whose checkpoint is gone is needed again for the runs that start from it.
-    lost = sorted(job.key for job in jobs if job.key in needed & stored and not (checkpoints / job.key).is_dir())
-    if lost:
-        raise MissingCheckpointError(
-            f"{checkpoints} lacks the pre-trained network {lost[0]}, which the store says was trained; put it back, or "
-            f"run the design into a new store"
+class _Study:
+    """A study that is being run: what waits, what is in work, what failed."""
+
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        store: Store,
+        workplace: Workplace,
+        log_dir: Path | None,
+        fail_fast: bool,
+        work: Callable[[RunSpec], float],
+    ) -> None:
+        self.store, self.workplace, self.log_dir, self.fail_fast = store, workplace, log_dir, fail_fast
+        self.owner, self.work = this_process(), work
+        self.checkpoints = folder_of(store.path)
+        stored = store.keys()
+        self.waiting = {job.key: job for job in jobs if job.key not in stored}
+        self.running: dict[Future[Outcome | NetworkWanted], Job] = {}
+        self.unfinished = set(self.waiting)
+        self.broken: set[str] = set()
+        self.failures: Counter[str] = Counter()
+        self.elsewhere: frozenset[str] = frozenset()
+        self.next_look = self.next_beat = 0.0
+        self._check_networks(stored)
+        self.left_in_cell = Counter(cell_of(job.spec) for job in self.waiting.values())
+        self.progress = Progress(
+            len(jobs),
+            done=len(jobs) - len(self.waiting),
+            cells=len({cell_of(job.spec) for job in jobs}),
+            work_total=sum(work(job.spec) for job in jobs),
         )
-    return [job for job in jobs if job.key not in stored]
+        self.progress.cells_done = self.progress.cells - len(self.left_in_cell)
+        left = sum(work(job.spec) for job in self.waiting.values())
+        self.progress.work_done = self.progress.work_before = self.progress.work_total - left
+
+    def run(self, interrupted: Callable[[], bool]) -> None:
+        """Give out runs and take their results until none is left. Raises KeyboardInterrupt when ``interrupted``."""
+        while self.waiting or self.running:
+            if interrupted():
+                raise KeyboardInterrupt
+            self._look_around()
+            self._start_ready()
+            if self.running:
+                for future in wait(self.running, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED).done:
+                    self._take(future)
+            elif self.waiting:
+                time.sleep(_POLL_SECONDS if self.elsewhere else 0.05)
+
+    def write_what_came_back(self) -> None:
+        """Store the results that are there, and nothing else."""
+        for future, job in list(self.running.items()):
+            if future.done() and not future.cancelled() and future.exception() is None:
+                del self.running[future]
+                if isinstance(result := future.result(), Outcome):
+                    self._keep(job, result)
+
+    def let_go(self) -> None:
+        """Give back what is still claimed; where the store cannot be written, it is taken over from a dead process."""
+        try:
+            self.store.release(self.owner)
+        except StoreError:
+            return
+
+    def _check_networks(self, stored: set[str]) -> None:
+        """Raise MissingCheckpointError when a stored pre-training whose network is needed has none any more."""
+        for key in sorted({job.start_from for job in self.waiting.values() if job.start_from in stored} - {None}):
+            digest_of(self.checkpoints / str(key))
+
+    def _look_around(self) -> None:
+        """Say that this runner lives, and see what others have done since, now and then."""
+        clock = time.monotonic()
+        if clock >= self.next_beat:
+            self.store.heartbeat(self.owner)
+            self.next_beat = clock + HEARTBEAT_SECONDS
+        if clock < self.next_look:
+            return
+        self.next_look = clock + _POLL_SECONDS
+        ours = {job.key for job in self.running.values()}
+        self.elsewhere = frozenset(key for key in self.store.claimed() - ours if key in self.waiting)
+        self.progress.elsewhere = len(self.elsewhere)
+
+    def _start_ready(self) -> None:
+        """Start what waits for nothing, as far as there is room."""
+        room = max(1, self.workplace.capacity()) - sum(self.workplace.share(job.spec) for job in self.running.values())
+        for job in list(self.waiting.values()):
+            if room <= 1e-9:
+                return
+            if job.start_from in self.unfinished or job.key in self.elsewhere:
+                continue
+            if job.start_from in self.broken:
+                self._fail(job, f"its pre-training {job.start_from} failed")
+                continue
+            if self.running and self.workplace.share(job.spec) > room + 1e-9:
+                continue
+            claim = self.store.claim(job.key, job.spec.canonical(), self.owner)
+            if claim is Claim.DONE:
+                self._count(job, f"{describe(job.spec)} (another runner)")
+            elif claim is Claim.OURS:
+                del self.waiting[job.key]
+                self._submit(job)
+                room -= self.workplace.share(job.spec)
+
+    def _submit(self, job: Job) -> None:
+        if job.start_from is not None and not job.start_digest:
+            job = replace(job, start_digest=digest_of(self.checkpoints / job.start_from))
+        try:
+            self.running[self.workplace.executor.submit(execute, job)] = job
+        except (RuntimeError, OSError) as error:
+            raise WorkersGoneError(self.workplace.lost() or f"no run can be started: {error}") from error
+        self.progress.running = len(self.running)
+
+    def _take(self, future: "Future[Outcome | NetworkWanted]") -> None:
+        """Write down what came of one run."""
+        job = self.running.pop(future)
+        self.progress.running = len(self.running)
+        try:
+            result = future.result()
+        except Exception as error:  # whatever a run raises is written down and does not stop the others
+            if reason := self.workplace.lost():  # it is not the run's fault
+                raise WorkersGoneError(reason) from error
+            self._failed_once(job, _KILLED if isinstance(error, BrokenExecutor) else f"{type(error).__name__}: {error}")
+        else:
+            if isinstance(result, NetworkWanted):
+                self._submit(replace(job, sent=read_files(self.checkpoints / result.key)))
+            else:
+                self._keep(job, result)
+
+    def _keep(self, job: Job, outcome: Outcome) -> None:
+        if outcome.network is not None:  # first: a run that is in the store has its network
+            write_files(outcome.network, self.checkpoints / job.key)
+        row = {**outcome.record.row, "attempts": 1 + self.failures[job.key]}
+        self.store.add(RunRecord(row, outcome.record.details), outcome.probabilities)
+        if self.log_dir is not None:
+            write_log(self.log_dir, outcome.record)
+        self._count(job, describe(job.spec))
+
+    def _failed_once(self, job: Job, error: str) -> None:
+        self.failures[job.key] += 1
+        if self.failures[job.key] >= ATTEMPTS or self.fail_fast:
+            self._fail(job, error)
+            return
+        self.store.add_failure(job.key, job.spec.canonical(), error, now())
+        self.waiting = {job.key: replace(job, sent=None), **self.waiting}  # what starts from it waits for it
+        self.progress.last = f"trying again: {describe(job.spec)}: {error}"
+        self.progress.report(self.progress)
+
+    def _fail(self, job: Job, error: str) -> None:
+        self.broken.add(job.key)
+        self.store.add_failure(job.key, job.spec.canonical(), error, now())
+        self.progress.failed += 1
+        self._count(job, f"failed: {describe(job.spec)}: {error}", done=False)
+        if self.fail_fast:
+            raise FailedFastError(f"{describe(job.spec)}: {error}")
+
+    def _count(self, job: Job, last: str, *, done: bool = True) -> None:
+        self.waiting.pop(job.key, None)
+        self.unfinished.discard(job.key)
+        self.progress.done += done
+        self.progress.work_done += self.work(job.spec)
+        self.progress.last = last
+        self.left_in_cell[cell_of(job.spec)] -= 1
+        self.progress.cells_done += not self.left_in_cell[cell_of(job.spec)]
+        self.progress.report(self.progress)
 
 
-@lru_cache(maxsize=4)
-def _open_task(corpora: Path, name: str) -> tuple[Corpus, TaskData]:
-    source, _, task = name.partition("/")
-    corpus = Corpus(corpora / source)
-    return corpus, corpus.task(task)
+@contextmanager
+def _interrupts_deferred() -> Iterator[Callable[[], bool]]:
+    """Give a function that tells whether Ctrl-C or SIGTERM came, which do nothing else the first time."""
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    came: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
+    def take_note(number: int, _frame: object) -> None:
+        if came:
+            raise KeyboardInterrupt  # the second time at once
+        came.append(number)
 
-def _training_rows(task: TaskData, spec: RunSpec, recipe: Recipe) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the positions (training, validation) of the run's ``n_records`` records."""
-    pool = task.in_folds(spec.pool_folds)
-    drawn = pool[draw_records(task.patients[pool], spec.n_records, spec.seed)]
-    training, validation = split_validation(task.patients[drawn], recipe.validation_fraction, spec.seed)
-    return drawn[training], drawn[validation]
-
-
-def _measure(task: TaskData, test: NDArray[np.int64], probabilities: NDArray[np.float32]) -> dict[str, Any]:
-    labels, patients = task.labels[test], task.patients[test]
-    per_class = auroc_per_class(labels, probabilities)
-    resamples = bootstrap_auroc_macro(labels, probabilities, patients, BOOTSTRAP_RESAMPLES, stable_seed(task.name))
-    return {
-        "auroc_macro": auroc_macro(labels, probabilities),
-        "auprc_macro": average_precision_macro(labels, probabilities),
-        "brier": brier_score(labels, probabilities),
-        "auroc": {name: None if np.isnan(v) else round(v, 6) for name, v in zip(task.classes, per_class, strict=True)},
-        "bootstrap": [_finite(round(value, 5)) for value in resamples.tolist()],
-        "test_records": len(test),
-        "test_patients": len(np.unique(patients)),
-    }
-
-
-def _record(
-    job: Job, recipe: Recipe, corpus: Corpus, task: TaskData, result: Training, metrics: dict[str, Any], gflop: float
-) -> RunRecord:
-    spec = job.spec
-    row = {
-        "key": job.key,
-        "family": find_network(spec.arch).family,
-        "role": job.role,
-        **{name: getattr(spec, name) for name in ("task", "arch", "strategy", "upstream", "n_records", "replicate")},
-        "recipe": spec.recipe,
-        **{name: _finite(metrics.pop(name)) for name in ("auroc_macro", "auprc_macro", "brier")},
-        "validation_auroc": _finite(result.best.auroc),
-        "seconds": round(result.seconds, 3),
-        "seconds_to_best": round(result.best.seconds, 3),
-        "epochs": result.epochs,
-        "best_epoch": result.best.epoch,
-        "records_seen": result.records_seen,
-        "records_to_best": result.best.records_seen,
-        "gflop": round(3 * gflop * result.records_seen, 1),  # a backward pass costs about two forward passes
-        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
-        "device": device_name(),
-        "data_hash": corpus.task_hash(spec.task.partition("/")[2]),
-        "created": _now(),
-    }
-    details = {
-        "spec": spec.canonical(),
-        "recipe": asdict(recipe),
-        "versions": _versions(),
-        "source": corpus.manifest["source"],
-        "task": corpus.describe_task(spec.task.partition("/")[2]),
-        "classes": task.classes,
-        "wall_seconds": round(result.wall_seconds, 3),
-        **metrics,
-        "validations": [
-            {name: _finite(value) for name, value in asdict(replace(v, seconds=round(v.seconds, 3))).items()}
-            for v in result.validations
-        ],
-    }
-    return RunRecord(row, details)
-
-
-def device_name() -> str:
-    """Return what the run ran on, in words."""
-    threads = torch.get_num_threads()
-    processor = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
-        processor = names[0] if names else processor
-    return f"CPU {processor}, {threads} thread{'s' * (threads > 1)} of {os.cpu_count()}"
-
-
-def _forward_gflop(network: nn.Module, n_leads: int, n_samples: int) -> float:
-    """Count the forward pass of one record, in 1e9 floating point operations."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    network.eval()
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network(torch.zeros(1, n_leads, n_samples))
-    return float(counter.get_total_flops()) / 1e9
-
-
-def _versions() -> dict[str, str]:
-    versions = {"python": sys.version.split()[0], "torch": str(torch.__version__), "numpy": np.__version__}
     try:
-        return {**versions, "ecgadvise": importlib.metadata.version("ecgadvise")}
-    except importlib.metadata.PackageNotFoundError:  # run from a source tree, as on a lent machine
-        return {**versions, "ecgadvise": "source tree"}
+        for number in before:
+            signal.signal(number, take_note)
+        yield lambda: bool(came)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def _finite(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
+def write_log(folder: Path, record: RunRecord) -> None:
+    """Write a run's trajectory on its validation records as JSON lines, a file a run, for any tool that plots them."""
+    facts = {name: record.row[name] for name in ("task", "arch", "strategy", "upstream", "n_records", "replicate")}
+    lines = [json.dumps({"run": record.key, **facts})]
+    lines += [json.dumps({"run": record.key, **validation}) for validation in record.details["validations"]]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{record.key}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise StoreError(f"cannot write the log {folder / record.key}.jsonl: {error.strerror}") from error
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+def _make_jobs(
+    specs: Sequence[RunSpec], corpora: Path, data_hashes: Mapping[str, str], checkpoints: Path, device: str
+) -> list[Job]:
+    keys = find_keys(specs, data_hashes)
+    starts = {spec: spec.pretraining() for spec in specs}
+    pretrainings = set(starts.values())
+    # A run that others start from may also be one of the scratch arm's own: then its task is studied with its folds.
+    studied = {(spec.task, spec.pool_folds, spec.test_folds) for spec in starts if spec not in pretrainings}
+    return [
+        Job(
+            spec,
+            keys[spec],
+            "downstream" if (spec.task, spec.pool_folds, spec.test_folds) in studied else "pretraining",
+            data_hashes[spec.task],
+            corpora,
+            checkpoints,
+            keeps_network=spec in pretrainings,
+            start_from=keys[start] if start else None,
+            device=device,
+        )
+        for spec, start in starts.items()
+    ]

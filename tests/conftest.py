@@ -1,11 +1,17 @@
-"""Synthetic evidence with known truth, and a small PTB-XL tree with known labels."""
+"""Synthetic evidence with known truth, a small PTB-XL tree with known labels, and the command line in this process."""
 
+import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
+from typing import NamedTuple
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 
+from advisor.cli import main
 from engine.corpus import Corpus
 from studies.evidence import collect
 from studies.store import COLUMNS, RunRecord, Store
@@ -48,17 +54,21 @@ def make_run(
 
 
 def fill_store(
-    path: Path, scratch: Callable[[float], float], fine_tuned: Callable[[float], float], replicates: int = 5
-) -> Store:
-    """Write paired runs of both networks about the given true curves, with noise that falls as n ** -0.55."""
-    store, rng = Store(path), np.random.default_rng(7)
+    path: Path, scratch: Callable[[float], float], fine_tuned: Callable[[float], float], replicates: int = 5,
+    noise: float = 0.015, seed: int = 7,
+) -> Store:  # fmt: skip
+    """Write paired runs of both networks about the given true curves, with noise that falls as n ** -0.55.
+
+    ``noise`` is the spread of a run with 100 records.
+    """
+    store, rng = Store(path), np.random.default_rng(seed)
     for arch in ARCHS:
         store.add(make_run(arch, "scratch", 8482, 0, 0.9, role="pretraining"), np.zeros((2, 5)))
         for n in SIZES:
             for replicate in range(replicates):
-                shared, own = rng.normal(0, 0.015 * (n / 100) ** -0.55, (2, 2))
-                for arm, truth, noise in (("scratch", scratch, own[0]), ("fine-tune", fine_tuned, own[1])):
-                    score = float(np.clip(truth(n) + 0.6 * shared[0] + 0.8 * noise, 0, 1))
+                shared, own = rng.normal(0, noise * (n / 100) ** -0.55, (2, 2))
+                for arm, truth, alone in (("scratch", scratch, own[0]), ("fine-tune", fine_tuned, own[1])):
+                    score = float(np.clip(truth(n) + 0.6 * shared[0] + 0.8 * alone, 0, 1))
                     store.add(make_run(arch, arm, n, replicate, score), np.zeros((2, 5)))
     return store
 
@@ -132,3 +142,84 @@ def corpus(tmp_path_factory: pytest.TempPathFactory, ptbxl_tree: Path) -> Corpus
     from engine.sources.ptbxl import PtbXl
 
     return prepare(PtbXl(ptbxl_tree), tmp_path_factory.mktemp("corpora") / "ptb-xl")[0]
+
+
+class Ended(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Terminal(StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def call_command(*arguments: object, terminal: bool = False) -> Ended:
+    out, err = Terminal() if terminal else StringIO(), StringIO()
+    words = ["ecgadvise", *map(str, arguments)]
+    with patch.object(sys, "argv", words), redirect_stdout(out), redirect_stderr(err):
+        try:
+            main()
+        except SystemExit as ended:
+            return Ended(int(ended.code or 0), out.getvalue(), err.getvalue())
+    raise AssertionError("main() returned")
+
+
+@pytest.fixture(scope="session")
+def command() -> Callable[..., Ended]:
+    """Call ``ecgadvise`` with arguments; ``terminal=True`` makes stdout one."""
+    return call_command
+
+
+TWELVE = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
+
+
+def write_checkpoint(root: Path, arch: str = "resnet1d18-w4", **facts: object) -> Path:
+    """Write a checkpoint of a random network, every running statistic moved, with everything about it recorded."""
+    import torch
+
+    from engine.checkpoint import CheckpointFacts, Standardisation, save_checkpoint
+    from models.registry import create_network
+
+    means, stds = tuple(0.01 * k for k in range(12)), tuple(0.1 + 0.02 * k for k in range(12))
+    known: dict[str, object] = {
+        "task": "ptb-xl/superclass", "classes": ("NORM", "MI", "CD"), "leads": TWELVE, "fs": 100.0, "n_samples": 1000,
+        "standardisation": Standardisation(means, stds),
+        "recipe": {"name": "tuned", "learning_rate": 1e-2}, "data_hash": "d" * 64, "metrics": {"auroc_macro": 0.91},
+        "thresholds": (0.5, 0.35, 0.61), "temperature": 1.7, "n_records": 200,
+    }  # fmt: skip
+    known |= facts
+    shape = {"n_leads": len(known["leads"]), "n_classes": len(known["classes"]), "n_samples": known["n_samples"]}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        network = create_network(arch, **shape)
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm1d):
+                torch.nn.init.normal_(module.running_mean, 0, 0.1)
+                torch.nn.init.uniform_(module.running_var, 0.5, 1.5)
+                torch.nn.init.uniform_(module.weight, 0.4, 0.8)
+                torch.nn.init.normal_(module.bias, 0, 0.1)
+        torch.nn.init.normal_(network.head.weight, 0, 4 * network.head.in_features**-0.5)
+    save_checkpoint(network, CheckpointFacts(arch=arch, **known), root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def checkpoint_writer() -> Callable[..., Path]:
+    """The function that writes a checkpoint of a random network."""
+    return write_checkpoint
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a checkpoint and the model exported from it."""
+    from engine.export import export_checkpoint
+
+    folder = tmp_path_factory.mktemp("exported")
+    export_checkpoint(write_checkpoint(folder / "checkpoint"), folder / "model.onnx")
+    return folder

@@ -1,9 +1,8 @@
 """README tells the truth: its outputs, its commands, its table of networks."""
 
 import re
+import runpy
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,32 +14,31 @@ from studies.evidence_files import DEFAULT_CURVES
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```console\n(.*?)```", README, flags=re.DOTALL)
-COMMANDS = re.findall(r"^\$ (ecgadvise .*)$", README, flags=re.MULTILINE)
-SHOWN = [block.split("\n", 1) for block in BLOCKS if not block.rstrip().split("\n")[-1].startswith("$ ")]
+OUTPUTS = runpy.run_path(str(ROOT / "tests" / "readme_outputs.py"))
+SHOWN = OUTPUTS["shown_outputs"](README)
+COMMANDS = re.findall(r"^\$ (ecgadvise [^|\n]*)", README, flags=re.MULTILINE)
 
 
-def ecgadvise(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "advisor", *arguments], capture_output=True, text=True, timeout=120)
+def test_readme_answers_five_questions_with_five_commands():
+    asked = README[README.index("## Five questions") :].split("\n## ")[0]
+    assert len(re.findall(r"^\*\*.*\?\*\*", asked, flags=re.MULTILINE)) == 5
+    assert len(OUTPUTS["shown_outputs"](asked)) == 5
+    assert all(command.startswith("ecgadvise recommend") for command, _ in OUTPUTS["shown_outputs"](asked))
 
 
-def test_readme_shows_an_answer():
-    assert any("recommend" in command for command, _ in SHOWN)
+@pytest.mark.parametrize(("line", "output"), SHOWN, ids=[line for line, _ in SHOWN])
+def test_shown_output_is_what_the_command_prints(line: str, output: str):
+    assert OUTPUTS["run_command"](line) == output, "python tests/readme_outputs.py makes README's outputs anew"
 
 
-@pytest.mark.parametrize(("command", "output"), SHOWN, ids=[command for command, _ in SHOWN])
-def test_shown_output_is_what_the_command_prints(command: str, output: str):
-    assert ecgadvise(*shlex.split(command)[2:]).stdout == output
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_named_commands_and_their_options_exist(command: str):
-    words = shlex.split(command)[1:]
-    path = words[: 1 if words[0] == "recommend" else 2]
-    result = ecgadvise(*path, "--help")
-    assert result.returncode == 0, result.stderr
+@pytest.mark.parametrize("line", sorted(set(COMMANDS)))
+def test_named_commands_and_their_options_exist(line: str, command):
+    words = shlex.split(line)[1:]
+    path = words[: 2 if words[0] in {"study", "curves", "data"} else 1]
+    code, out, err = command(*path, "--help")
+    assert code == 0, err
     for option in (word for word in words if word.startswith("--")):
-        assert option in result.stdout
+        assert option in out
 
 
 def test_the_table_of_networks_is_true():

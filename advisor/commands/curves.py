@@ -87,7 +87,7 @@ def show(
     from dataclasses import asdict
 
     from advisor.advice import summarise_score
-    from advisor.render import rounded
+    from advisor.answer_json import rounded
 
     sizes = _sizes(at)
     rows = [

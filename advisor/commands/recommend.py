@@ -3,41 +3,141 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from advisor import completion
+
+if TYPE_CHECKING:
+    from advisor.advice import Recommendation
+    from advisor.explanation import Explanation
+    from advisor.question import Question
+
 EXAMPLE = "Example: ecgadvise recommend --n-records 5000 --arch cnn"
+_MOST = 1e12
 
 
 def recommend(
     n_records: Annotated[int, typer.Option(help="Labelled records you have, for training and validation together.")],
-    arch: Annotated[str, typer.Option(help="cnn, rnn, or the name of a network.")],
-    upstream: Annotated[str | None, typer.Option(help="What the network was pre-trained on.")] = None,
+    arch: Annotated[
+        str | None,
+        typer.Option(
+            help="cnn, rnn, or the name of a network. [default: the best that was measured]",
+            autocompletion=completion.archs,
+        ),
+    ] = None,
+    upstream: Annotated[
+        str | None,
+        typer.Option(
+            help="What the network was pre-trained on; none if you have no pre-trained network.",
+            autocompletion=completion.upstreams,
+        ),
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            help="Answer from this task alone. [default: from all, if three or more were measured]",
+            autocompletion=completion.tasks,
+        ),
+    ] = None,
     metric: Annotated[str, typer.Option(help="The score to compare.")] = "auroc_macro",
     margin: Annotated[float, typer.Option(help="The smallest difference of the metric that matters to you.")] = 0.01,
+    target: Annotated[
+        float | None, typer.Option(help="A score: how many records does it take, with probability 0.8?")
+    ] = None,
+    label_cost: Annotated[float | None, typer.Option(help="Money that a labelled record costs.")] = None,
+    gpu_cost: Annotated[float | None, typer.Option(help="Money that an hour of your device costs.")] = None,
+    uses: Annotated[
+        int | None, typer.Option(help="Trainings that share a pre-training you have to pay for. [default: 1]")
+    ] = None,
+    device_speed: Annotated[
+        float | None, typer.Option(help="Records a second this network trains with on your device (ecgadvise doctor).")
+    ] = None,
     curves: Annotated[Path | None, typer.Option(help="A curves file; the evidence that ships is the default.")] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Add all warnings, the evidence, the fit, the backtest and the limits.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
 ) -> None:
     """Say whether to fine-tune or to train from scratch, what each will score and cost, and how sure that is."""
-    from advisor.advice import NoEvidenceError, Question, UnknownNameError
     from advisor.advice import recommend as answer
     from advisor.failures import ExitCode, Failure
-    from advisor.render import to_json, to_table
+    from advisor.question import NoEvidenceError, Question, UnknownNameError
     from studies.curves_file import CurvesFileError, read_curves
     from studies.evidence_files import DEFAULT_CURVES
 
-    if n_records < 1:
-        raise Failure(f"--n-records is {n_records}: give a positive number of labelled records", ExitCode.USAGE)
-    if not 0 < margin < 1:
-        raise Failure(f"--margin is {margin:g}: give a difference of the metric between 0 and 1", ExitCode.USAGE)
+    question = Question(
+        n_records, arch, metric, margin, upstream, task, target, label_cost, gpu_cost, uses, device_speed
+    )
+    _refuse_nonsense(question)
+    path = curves or DEFAULT_CURVES
     try:
-        found = answer(Question(n_records, arch, metric, margin, upstream), read_curves(curves or DEFAULT_CURVES))
+        found = answer(question, read_curves(path))
     except UnknownNameError as error:
         raise Failure(str(error), ExitCode.USAGE) from None
     except CurvesFileError as error:
         raise Failure(str(error), ExitCode.DATA) from None
     except NoEvidenceError as error:
         raise Failure(str(error), ExitCode.NO_EVIDENCE) from None
+    if json:
+        from advisor.answer_json import to_json
+
+        typer.echo(to_json(found, _explain(found, path).as_dict() if explain else None))
+        return
     color = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    typer.echo(to_json(found) if json else to_table(found, color=color), nl=json, color=color)
+    typer.echo(_to_text(found, path, color) if explain else _to_table(found, color), nl=False, color=color)
+
+
+def _to_table(found: "Recommendation", color: bool) -> str:
+    from advisor.render import to_table
+
+    return to_table(found, color=color)
+
+
+def _to_text(found: "Recommendation", path: Path, color: bool) -> str:
+    from advisor.render_explanation import to_text
+
+    return to_text(found, _explain(found, path), color=color)
+
+
+def _explain(found: "Recommendation", path: Path) -> "Explanation":
+    from advisor.explanation import explain
+
+    return explain(found, path)
+
+
+def _refuse_nonsense(question: "Question") -> None:
+    """Raise Failure for a value that no question can have. A NaN is in no range."""
+    from advisor.failures import ExitCode, Failure
+    from studies.curve_draws import chance_level
+
+    chance = chance_level(question.metric)
+    price = f"give a price from 0 to {_MOST:g}"
+    refused = {
+        "n-records": (question.n_records, question.n_records >= 1, "give a positive number of labelled records"),
+        "margin": (question.margin, 0 < question.margin < 1, "give a difference of the metric between 0 and 1"),
+        "target": (
+            question.target,
+            question.target is None or chance < question.target < 1,
+            f"give a score between {chance:g}, which chance reaches, and 1",
+        ),
+        "label-cost": (question.label_cost, question.label_cost is None or 0 <= question.label_cost <= _MOST, price),
+        "gpu-cost": (question.gpu_cost, question.gpu_cost is None or 0 <= question.gpu_cost <= _MOST, price),
+        "uses": (
+            question.uses,
+            question.uses is None or 1 <= question.uses <= _MOST,
+            f"give the number of trainings that share a pre-training, from 1 to {_MOST:g}",
+        ),
+        "device-speed": (
+            question.device_speed,
+            question.device_speed is None or 0 < question.device_speed <= _MOST,
+            f"give records a second, more than 0 and at most {_MOST:g}",
+        ),
+    }
+    for option, (value, is_sense, remedy) in refused.items():
+        if not is_sense:
+            shown = f"{value:g}" if isinstance(value, float) else value
+            raise Failure(f"--{option} is {shown}: {remedy}", ExitCode.USAGE)
+    if question.device_speed is not None and question.arch is None:
+        raise Failure("--device-speed is the speed of one network: name it with --arch", ExitCode.USAGE)

@@ -1,173 +1,249 @@
-"""``ecgadvise study``: plan, run and collect the paired runs that the evidence is made of."""
+"""``ecgadvise study``: plan, run, watch and collect the paired runs that the evidence is made of."""
 
 import shlex
+from contextlib import AbstractContextManager
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from advisor.commands import study_results
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    import torch
 
     from engine.corpus import Corpus
-    from studies.design import Design, RunSpec
-    from studies.runner import Progress
+    from studies.design import Design
+    from studies.executors import Workplace
+    from studies.probe import Workload
+    from studies.spec import RunSpec
 
-app = typer.Typer(help="Plan, run and collect paired runs.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="Plan, run, watch and collect paired runs.", no_args_is_help=True, rich_markup_mode=None)
+
+
+class Where(StrEnum):
+    """Where runs run."""
+
+    LOCAL = "local"
+    DASK = "dask"
+
 
 DesignFile = Annotated[Path, typer.Argument(metavar="DESIGN.toml", help="The study's design.")]
 StoreOption = Annotated[Path | None, typer.Option("--store", help="The study's store. [default: NAME.db here]")]
 CorporaOption = Annotated[
     Path | None, typer.Option("--corpora", help="Folder of prepared corpora (see ecgadvise data prepare).")
 ]
+DataOption = Annotated[
+    list[str] | None,
+    typer.Option("--data", metavar="CORPUS=DIR", help="Directory that a corpus is prepared from, if need be."),
+]
+WorkersOption = Annotated[
+    int | None, typer.Option(min=1, help="Runs at a time. [default: one a processor, on a GPU what a probe finds]")
+]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 
 
-@app.command(epilog="Example: ecgadvise study plan studies/designs/ptbxl-cpu.toml")
-def plan(design: DesignFile, store: StoreOption = None, corpora: CorporaOption = None) -> None:
-    """List the cells of a design and how many of their runs the store holds."""
+@app.command(epilog="Example: ecgadvise study plan studies/designs/ptbxl-cpu.toml --no-probe")
+def plan(
+    design: DesignFile,
+    store: StoreOption = None,
+    corpora: CorporaOption = None,
+    data: DataOption = None,
+    workers: WorkersOption = None,
+    device: DeviceOption = "auto",
+    probe: Annotated[bool, typer.Option(help="Time ten steps of each network, to predict the time.")] = True,
+    gpu_cost: Annotated[float | None, typer.Option(min=0, help="Price of an hour of this machine.")] = None,
+) -> None:
+    """List the cells of a design, how many of their runs the store holds, and how long the others will take."""
     from collections import Counter
 
     from advisor.failures import ExitCode, Failure
+    from studies.probe import Workload
+    from studies.runner import cell_of
+    from studies.spec import find_keys
     from studies.store import Store, StoreError
 
-    study, specs, data_hashes, _ = _expand(design, corpora)
+    study, specs, data_hashes, opened = expand_design(design, corpora, data)
     path = store or Path(f"{study.name}.db")
     try:
         stored = Store(path, create=False).keys() if path.exists() else set()
     except StoreError as error:
         raise Failure(str(error), ExitCode.DATA) from None
-    cells = Counter((s.task, s.arch, s.strategy, s.n_records) for s in specs)
-    done = Counter((s.task, s.arch, s.strategy, s.n_records) for s in specs if s.key(data_hashes) in stored)
-    for cell, total in cells.items():
-        task, arch, strategy, n_records = cell
-        typer.echo(f"{task:24} {arch:16} {strategy:10} n = {n_records:<6} {done[cell]} of {total} runs done")
-    typer.echo(f"{sum(done.values())} of {len(specs)} runs done")
+    keys = find_keys(specs, data_hashes)
+    missing = [spec for spec in specs if keys[spec] not in stored]
+    total, left = Counter(map(cell_of, specs)), Counter(map(cell_of, missing))
+    lines = []
+    for cell, n_runs in total.items():
+        task, arch, strategy, upstream, n_records = cell
+        start = f"from {upstream}" if upstream else ""
+        done = f"{n_runs - left[cell]} of {n_runs} runs done"
+        lines.append(f"{task:24} {arch:16} {strategy:13} n = {n_records:<6} {done} {start}".rstrip())
+    typer.echo("\n".join(lines))
+    typer.echo(f"{len(specs) - len(missing)} of {len(specs)} runs done")
+    if missing:
+        typer.echo(_forecast(missing, Workload(opened), workers, _choose(device) if probe else None, gpu_cost))
 
 
-@app.command(epilog="Example: ecgadvise study run studies/designs/ptbxl-cpu.toml --store ptbxl-cpu.db")
+@app.command(epilog="Example: ecgadvise study run studies/designs/smoke.toml --store smoke.db --workers 2")
 def run(
     design: DesignFile,
     store: StoreOption = None,
     corpora: CorporaOption = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Runs at a time. [default: one a processor]")] = None,
+    data: DataOption = None,
+    workers: WorkersOption = None,
+    device: DeviceOption = "auto",
+    executor: Annotated[
+        Where, typer.Option(help="local: worker processes here. dask: a running cluster.")
+    ] = Where.LOCAL,
+    scheduler: Annotated[str | None, typer.Option(help="The Dask scheduler, as tcp://host:8786.")] = None,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first run that fails.")] = False,
+    log_dir: Annotated[
+        Path | None, typer.Option("--log-dir", help="Folder for each run's validations, as JSON lines.")
+    ] = None,
 ) -> None:
     """Run what the store does not hold yet; stop it at any time and run the same command to go on."""
     from advisor.failures import ExitCode, Failure, Interrupted
+    from advisor.study_progress import shown
     from engine.corpus import CorpusError
-    from engine.reading import WorkerLostError
-    from studies.executors import default_workers, local_executor, stop_workers
-    from studies.runner import MissingCheckpointError, run_study
+    from studies.checkpoints import MissingCheckpointError
+    from studies.executors import SchedulerError
+    from studies.probe import Workload
+    from studies.runner import FailedFastError, WorkersGoneError, run_study
     from studies.store import Store, StoreError
 
-    study, specs, data_hashes, opened = _expand(design, corpora)
+    if (executor is Where.DASK) != (scheduler is not None):
+        raise Failure("--executor dask and --scheduler tcp://host:port go together", ExitCode.USAGE)
+    study, specs, data_hashes, opened = expand_design(design, corpora, data)
     path = store or Path(f"{study.name}.db")
-    go_on = shlex.join(["ecgadvise", "study", "run", str(design), *_given(store, corpora, workers)])
-    workers = workers or default_workers()
-    executor = local_executor(workers)
+    options = {"--store": store, "--corpora": corpora, "--workers": workers, "--scheduler": scheduler}
+    options |= {"--executor": "dask" if scheduler else None, "--device": None if device == "auto" else device}
+    words = [word for name, value in (options | {"--log-dir": log_dir}).items() if value is not None
+             for word in (name, str(value))]  # fmt: skip
+    words += [word for pair in data or () for word in ("--data", pair)]
+    go_on = shlex.join(["ecgadvise", "study", "run", str(design), *words])
     try:
-        for corpus in opened:
+        for corpus in opened.values():
             corpus.verify()
         results = Store(path)
-        progress = run_study(specs, results, opened[0].root.parent, data_hashes, executor, workers, _report)
+        results.check()
+        folder = next(iter(opened.values())).root.parent
+        load, place = Workload(opened), _choose(device)
+        with _workplace(scheduler, workers, place, specs, load) as workplace, shown() as report:
+            progress = run_study(
+                specs, results, folder, data_hashes, workplace, report,
+                fail_fast=fail_fast, log_dir=log_dir, work=load.gflop,
+                device=device if scheduler or ":" in device else place.type,
+            )  # fmt: skip
         results.close()
     except (MissingCheckpointError, CorpusError) as error:
         raise Failure(str(error), ExitCode.DATA) from None
     except StoreError as error:
         raise Failure(str(error), ExitCode.FAILURE) from None
-    except WorkerLostError as error:
+    except (WorkersGoneError, FailedFastError, SchedulerError) as error:
         raise Failure(f"{error}; go on with: {go_on}", ExitCode.FAILURE) from None
     except KeyboardInterrupt:
-        stop_workers()
         raise Interrupted(f"go on with: {go_on}") from None
-    finally:
-        executor.shutdown(cancel_futures=True)
     typer.echo(f"{progress.done} of {progress.total} runs done, {progress.failed} failed: {path}")
     if progress.failed:
         raise typer.Exit(ExitCode.FAILURE)
 
 
-@app.command(epilog="Example: ecgadvise study status --store ptbxl-cpu.db")
-def status(store: Annotated[Path, typer.Option("--store", help="The study's store.")]) -> None:
-    """Count the runs of a store, and list what failed."""
-    from collections import Counter
+app.command("status", epilog=study_results.STATUS_EXAMPLE)(study_results.status)
+app.command("tuning", epilog=study_results.TUNING_EXAMPLE)(study_results.tuning)
+app.command("collect", epilog=study_results.COLLECT_EXAMPLE)(study_results.collect)
+
+
+def expand_design(
+    path: Path, folder: Path | None, data: list[str] | None
+) -> "tuple[Design, list[RunSpec], dict[str, str], dict[str, Corpus]]":
+    """Return a design, its runs, the hashes of their data and its corpora, prepared where they are not there."""
+    from dataclasses import replace
 
     from advisor.failures import ExitCode, Failure
-    from studies.store import Store, StoreError
-
-    try:
-        opened = Store(store, create=False)
-        runs, failures = opened.runs(), opened.failures()
-    except StoreError as error:
-        raise Failure(str(error), ExitCode.DATA) from None
-    for (task, arch, strategy), count in sorted(
-        Counter((r.row["task"], r.row["arch"], r.row["strategy"]) for r in runs).items()
-    ):
-        typer.echo(f"{task:24} {arch:16} {strategy:10} {count} runs")
-    for key, error_text in failures:
-        typer.echo(f"failed: {key}: {error_text}")
-    typer.echo(f"{len(runs)} runs, {len(failures)} failed attempts without a result")
-
-
-@app.command(epilog="Example: ecgadvise study collect --store ptbxl-cpu.db --out evidence/ptbxl-cpu")
-def collect(
-    store: Annotated[Path, typer.Option("--store", help="The study's store.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for runs.csv and curves.json.")],
-    name: Annotated[str | None, typer.Option(help="The study's name. [default: the store's file name]")] = None,
-) -> None:
-    """Write the tidy runs table and the curves file that recommend reads."""
-    from advisor.failures import ExitCode, Failure
-    from studies.evidence import EvidenceError
-    from studies.evidence import collect as write
-    from studies.store import Store, StoreError
-
-    try:
-        table, curves, not_fitted = write(Store(store, create=False), name or store.stem, out)
-    except (StoreError, EvidenceError) as error:
-        raise Failure(str(error), ExitCode.DATA) from None
-    except OSError as error:
-        raise Failure(f"cannot write to {out}: {error.strerror}", ExitCode.FAILURE) from None
-    for reason in not_fitted:
-        typer.echo(f"no curve for {reason}", err=True)
-    typer.echo(f"{table}\n{curves}")
-
-
-def _given(store: Path | None, corpora: Path | None, workers: int | None) -> list[str]:
-    """Return the options as they were given, so that the same command can be shown."""
-    options = {"--store": store, "--corpora": corpora, "--workers": workers}
-    return [word for name, value in options.items() if value is not None for word in (name, str(value))]
-
-
-def _expand(path: Path, folder: Path | None) -> "tuple[Design, list[RunSpec], dict[str, str], list[Corpus]]":
-    from advisor.failures import ExitCode, Failure
-    from engine.corpus import default_corpora
-    from studies.design import DesignError, expand, hash_tasks, read_design
+    from advisor.progress import drawn
+    from engine.corpus import CorpusError, default_corpora
+    from studies.corpora import open_corpora
+    from studies.design import DesignError, MissingDataError, read_design
+    from studies.executors import default_workers
+    from studies.expansion import expand, hash_tasks
 
     try:
         design = read_design(path)
-        opened = _open_corpora(folder or default_corpora(), [*design.tasks, *filter(None, [design.upstream])])
-        specs = expand(design, opened)
+        design = replace(design, data={**design.data, **_directories(data or [])})
+        with drawn("records") as progress:
+            opened, missing = open_corpora(
+                design, folder or default_corpora(), lambda sentence: typer.echo(sentence, err=True), progress,
+                default_workers(),
+            )  # fmt: skip
+        specs = expand(design, opened, missing)
+    except MissingDataError as error:
+        raise Failure(str(error), ExitCode.DATA) from None
     except DesignError as error:
         raise Failure(str(error), ExitCode.USAGE) from None
-    return design, specs, hash_tasks(specs, opened), list(opened.values())
-
-
-def _open_corpora(folder: Path, tasks: "Iterable[str]") -> "dict[str, Corpus]":
-    """Open the prepared corpora that the tasks are of; one that is not there is left to the design to name."""
-    from advisor.failures import ExitCode, Failure
-    from engine.corpus import Corpus, CorpusError
-
-    names = dict.fromkeys(task.partition("/")[0] for task in tasks)
-    try:
-        opened = {name: Corpus(folder / name) for name in names if (folder / name).is_dir()}
     except CorpusError as error:
         raise Failure(str(error), ExitCode.DATA) from None
-    renamed = [name for name, corpus in opened.items() if corpus.name != name]
-    if renamed:
-        raise Failure(f"{folder / renamed[0]} was renamed after it was prepared; prepare it again", ExitCode.DATA)
-    if not opened:
-        raise Failure(f"no prepared corpus in {folder}; make one with ecgadvise data prepare DIR", ExitCode.DATA)
-    return opened
+    return design, specs, hash_tasks(specs, opened), opened
 
 
-def _report(progress: "Progress") -> None:
-    typer.echo(f"{progress.done + progress.failed} of {progress.total}  {progress.last}", err=True)
+def _directories(pairs: list[str]) -> dict[str, Path]:
+    from advisor.failures import ExitCode, Failure
+
+    for pair in pairs:
+        corpus, equals, directory = pair.partition("=")
+        if not (corpus and equals and directory):
+            raise Failure(f"--data {pair}: give a corpus and its directory, as cpsc2018=DIR", ExitCode.USAGE)
+    return {corpus: Path(directory) for corpus, _, directory in (pair.partition("=") for pair in pairs)}
+
+
+def _workplace(
+    scheduler: str | None, workers: int | None, device: "torch.device", specs: "list[RunSpec]", load: "Workload"
+) -> "AbstractContextManager[Workplace]":
+    from studies.executors import dask_workplace, default_workers, gpu_workplace, local_workplace
+    from studies.probe import runs_at_once
+
+    if scheduler is not None:
+        return dask_workplace(scheduler)
+    if device.type == "cpu":
+        return local_workplace(workers or default_workers())
+    return gpu_workplace(_gpus(device), runs_at_once(specs, load, device, workers))
+
+
+def _choose(device: str) -> "torch.device":
+    from advisor.failures import ExitCode, Failure
+    from engine.devices import DeviceError, choose_device
+
+    try:
+        return choose_device(device)
+    except DeviceError as error:
+        raise Failure(str(error), ExitCode.USAGE) from None
+
+
+def _gpus(device: "torch.device") -> "list[torch.device]":
+    """Return the GPUs that are used: the one that was named, else all."""
+    import torch
+
+    if device.index:
+        return [device]
+    return [torch.device("cuda", k) for k in range(torch.cuda.device_count())]
+
+
+def _forecast(
+    specs: "list[RunSpec]", load: "Workload", workers: int | None, device: "torch.device | None", price: float | None
+) -> str:
+    """Say what the runs cost: arithmetic, and with a device the time that a probe of each network predicts there."""
+    from advisor.study_progress import in_words
+    from studies.executors import default_workers
+    from studies.probe import measure_speed
+
+    left = f"left: {len(specs):,} runs, {sum(map(load.gflop, specs)):,.0f} GFLOP"
+    if device is None:
+        return left
+    kinds = dict.fromkeys((spec.arch, spec.recipe, *load.signal(spec)) for spec in specs)
+    speeds = {kind: measure_speed(*kind, device=device) for kind in kinds}
+    seconds = sum(speeds[spec.arch, spec.recipe, *load.signal(spec)].seconds(load.passes(spec)) for spec in specs)
+    side_by_side = (workers or default_workers()) if device.type == "cpu" else len(_gpus(device))
+    hours = seconds / 3600 / side_by_side
+    cost = "" if price is None else f", {price * hours:,.2f} at {price:g} an hour"
+    where = f"{side_by_side} at a time" if device.type == "cpu" else f"on {side_by_side} GPU, one run at a time on each"
+    return f"{left}, about {in_words(3600 * hours)} on this machine, {where}{cost}"

@@ -42,66 +42,9 @@ def test_recommend_answers_from_the_shipped_evidence():
     assert result.stderr == ""
 
 
-@pytest.mark.parametrize("n_records", [25, 100, 300, 1000, 5000, 8000])
-@pytest.mark.parametrize("arch", ["cnn", "rnn"])
-def test_json_follows_the_schema_and_hangs_together(n_records: int, arch: str):
-    result = ecgadvise("recommend", "--n-records", str(n_records), "--arch", arch, "--json")
-    assert result.returncode == 0, result.stderr
-    answer = json.loads(result.stdout)
-    jsonschema.validate(answer, SCHEMA)
-    for arm in ("scratch", "fine_tune"):
-        assert answer[arm]["mean_ci_lower"] <= answer[arm]["mean"] <= answer[arm]["mean_ci_upper"]
-        assert answer[arm]["obs_ci_lower"] <= answer[arm]["mean_ci_lower"]
-        assert answer[arm]["mean_ci_upper"] <= answer[arm]["obs_ci_upper"]
-    gain = answer["gain"]
-    assert gain["mean"] == pytest.approx(answer["fine_tune"]["mean"] - answer["scratch"]["mean"], abs=2e-4)
-    assert sum(gain[f"p_{side}_margin"] for side in ("above", "within", "below")) == pytest.approx(1, abs=1e-3)
-    assert answer["evidence"]["tasks"] == ["ptb-xl/superclass"]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "says"),
-    [
-        ("--n-records 0 --arch cnn", 2, "--n-records is 0"),
-        ("--n-records -5 --arch cnn", 2, "--n-records is -5"),
-        ("--n-records abc --arch cnn", 2, "'abc' is not a valid int"),
-        ("--n-records 1e400 --arch cnn", 2, "1e400"),
-        ("--arch cnn", 2, "--n-records"),
-        ("--n-records 500", 2, "--arch"),
-        ("--n-records 500 --arch transfomer", 2, "nearest name is"),
-        ("--n-records 500 --arch resnet1d81", 2, "nearest name is 'resnet1d18"),
-        ("--n-records 500 --arch", 2, "--arch"),
-        ("--n-records 500 --arch cnn --margin 0", 2, "--margin"),
-        ("--n-records 500 --arch cnn --margin nan", 2, "--margin"),
-        ("--n-records 500 --arch cnn --metric f2", 2, "no metric 'f2'"),
-        ("--n-records 500 --arch cnn --upstream mimic", 2, "'mimic'"),
-        ("--n-record 500 --arch cnn", 2, "--n-record"),
-        ("--n-records 500 --arch resnet1d18", 4, "did not measure resnet1d18"),
-        ("--n-records 8001 --arch cnn", 4, "8,001 is outside"),
-        ("--n-records 123456789012345678901234567890 --arch cnn", 4, "is outside"),
-        ("--n-records 3 --arch cnn", 4, "3 is outside"),
-        ("--n-records 500 --arch cnn --curves nowhere.json", 3, "nowhere.json"),
-    ],
-)
-def test_bad_input_ends_in_one_sentence(arguments: str, code: int, says: str):
-    assert says in refused(ecgadvise("recommend", *shlex.split(arguments)), code)
-
-
-def test_damaged_curves_files_end_in_one_sentence(curves_path: Path, tmp_path: Path):
-    whole = curves_path.read_text()
-    cases = {
-        "truncated": whole[: len(whole) // 2],
-        "newer": whole.replace('"schema_version":2', '"schema_version":99', 1),
-        "lacking": whole.replace('"draws"', '"daws"'),
-        "empty": "",
-    }
-    for name, text in cases.items():
-        (tmp_path / name).write_text(text)
-        message = refused(
-            ecgadvise("recommend", "--n-records", "500", "--arch", "cnn", "--curves", str(tmp_path / name)), 3
-        )
-        assert str(tmp_path / name) in message
-    refused(ecgadvise("recommend", "--n-records", "500", "--arch", "cnn", "--curves", str(tmp_path)), 3)
+def test_a_user_s_error_is_one_sentence_in_a_real_process():
+    assert "--n-records is 0" in refused(ecgadvise("recommend", "--n-records", "0", "--arch", "cnn"), 2)
+    assert "nowhere.json" in refused(ecgadvise("recommend", "--n-records", "500", "--curves", "nowhere.json"), 3)
 
 
 def test_recommend_loads_nothing_of_the_training_stack():
@@ -125,9 +68,9 @@ def commands(app, prefix: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
 
 
 def all_commands() -> list[tuple[str, ...]]:
-    from advisor.cli import app
+    from advisor.cli import build_app
 
-    return commands(app)
+    return commands(build_app())
 
 
 @pytest.mark.parametrize("words", all_commands(), ids=" ".join)
@@ -184,7 +127,7 @@ def test_from_a_design_to_an_answer(place: Path):
     assert ran.returncode == 0, ran.stderr
     assert "13 of 13 runs done, 0 failed" in ran.stdout
     assert "13 of 13 runs done" in ecgadvise("study", "plan", "tiny.toml", cwd=place).stdout
-    assert "13 runs, 0 failed" in ecgadvise("study", "status", "--store", "tiny.db", cwd=place).stdout
+    assert "13 runs done, 0 running, 0 failed" in ecgadvise("study", "status", "--store", "tiny.db", cwd=place).stdout
     collected = ecgadvise("study", "collect", "--store", "tiny.db", "--out", "evidence", cwd=place)
     assert collected.returncode == 0, collected.stderr
     answer = ecgadvise(

@@ -85,9 +85,7 @@ def test_from_somebodys_runs_to_an_answer(ecgadvise, tmp_path: Path):
     answer = json.loads(answered.out)
     jsonschema.validate(answer, SCHEMA)
     assert answer["gain"]["mean"] == pytest.approx(2 * (700**-0.5 - 1000**-0.5), abs=0.01)
-    assert answer["cost"]["scratch"] == dict.fromkeys(
-        ("device", "records_seen", "cpu_seconds", "gpu_seconds", "share_to_best")
-    )
+    assert set(answer["cost"]["scratch"].values()) == {None}
     assert any("nothing of what they cost" in warning for warning in answer["warnings"])
     table = ecgadvise("recommend", "--n-records", 700, "--arch", "resnet1d18", "--curves", out)
     assert "unknown from scratch" in table.out

@@ -61,6 +61,14 @@ def test_a_prepared_corpus_holds_what_the_source_gave(tmp_path: Path):
     corpus.verify()
 
 
+def test_a_prepared_corpus_holds_ages_and_sexes_where_the_source_gives_them(tmp_path: Path):
+    source = Shelf(3)
+    source.listed[1:] = [replace(source.listed[1], age=61.0), replace(source.listed[2], age=40.0, sex="female")]
+    corpus, _ = prepare(source, tmp_path / "shelf")
+    np.testing.assert_array_equal(corpus.ages, np.array([np.nan, 61.0, 40.0], np.float32))
+    assert corpus.sexes.tolist() == ["", "", "female"]
+
+
 def test_unusable_records_are_left_out_and_reported(tmp_path: Path):
     corpus, problems = prepare(Shelf(broken=frozenset({"r1", "r4"})), tmp_path / "shelf")
     assert [(p.record, p.usable) for p in problems] == [("r1", False), ("r4", False)]

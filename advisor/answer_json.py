@@ -1,0 +1,91 @@
+"""A recommendation as the JSON document of DESIGN.md (``recommendation.schema.json``), for programs."""
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from advisor.advice import Recommendation
+from advisor.costs import Money
+
+SCHEMA_VERSION = 1  # keys are only ever added; one that changes its meaning needs a new version
+_DIGITS = 4
+
+
+def to_json(answer: Recommendation, explanation: dict[str, Any] | None = None) -> str:
+    """Return the answer, scores rounded to 4 decimals, with an explanation where one is given."""
+    question, curve = answer.question, answer.curve
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "question": {
+            "n_records": question.n_records,
+            "arch": curve.arch,
+            "family": curve.family,
+            "metric": question.metric,
+            "margin": question.margin,
+            "upstream": curve.upstream,
+            "task": question.task,
+            "pays_pretraining": question.pays_pretraining,
+            "uses": question.uses,
+            "device_speed": question.device_speed,
+        },
+        "verdict": answer.verdict,
+        "why": answer.why,
+        "scratch": rounded(asdict(answer.scratch)),
+        "fine_tune": rounded(asdict(answer.fine_tune)),
+        "gain": rounded(asdict(answer.gain)),
+        "worth_in_records": asdict(answer.worth_in_records),
+        "break_even": asdict(answer.break_even),
+        "flips": {
+            side: None if flip is None else asdict(flip)
+            for side, flip in zip(("fewer_records", "more_records"), answer.flips, strict=True)
+        },
+        "more_records": None if answer.more_records is None else rounded(asdict(answer.more_records)),
+        "target": _target(answer),
+        "cost": {name: rounded(asdict(cost), digits=2) for name, cost in answer.cost.items()},
+        "money": None if answer.money is None else _money(answer.money, question.label_cost, question.gpu_cost),
+        "networks": [{**rounded(asdict(row)), "score": rounded(asdict(row.score))} for row in answer.networks],
+        "pooled": curve.pooled,
+        "support": answer.support,
+        "evidence": _evidence(answer),
+        "warnings": list(answer.warnings),
+        **({} if explanation is None else {"explanation": explanation}),
+    }
+    return json.dumps(document, indent=2, allow_nan=False)
+
+
+def _target(answer: Recommendation) -> dict[str, Any] | None:
+    if answer.target is None:
+        return None
+    arms = {name: rounded(asdict(reach)) for name, reach in answer.target.items()}
+    return {"score": answer.question.target, "probability": 0.8, **arms}
+
+
+def _money(money: Money, label_cost: float | None, gpu_cost: float | None) -> dict[str, Any]:
+    return {
+        "label_cost": label_cost,
+        "gpu_cost": gpu_cost,
+        "scratch": rounded(asdict(money.scratch), digits=2),
+        "fine_tune": rounded(asdict(money.fine_tune), digits=2),
+        "label_saving": None if money.label_saving is None else rounded(asdict(money.label_saving), digits=2),
+        "p_pays_off": money.p_pays_off,
+    }
+
+
+def _evidence(answer: Recommendation) -> dict[str, Any]:
+    curve = answer.curve
+    return {
+        "study": answer.curves.study,
+        "runs": curve.runs,
+        "tasks": list(curve.tasks or (curve.task,)),
+        "replicates": curve.replicates,
+        "sizes": list(curve.sizes),
+        "test_records": curve.test_records,
+        "source": dict(curve.source),
+        "created": answer.curves.created,
+        "version": answer.curves.version,
+    }
+
+
+def rounded(values: dict[str, Any], digits: int = _DIGITS) -> dict[str, Any]:
+    """Return the values with their floats rounded."""
+    return {name: round(value, digits) if isinstance(value, float) else value for name, value in values.items()}

@@ -1,0 +1,78 @@
+"""What the reader of an answer must know and the numbers do not show, the most important first."""
+
+from collections.abc import Iterator, Mapping
+
+from advisor.costs import PRETRAINING, Cost, Money
+from advisor.question import NOTHING_PRETRAINED, Question
+from studies.curve_draws import Interval
+from studies.curves_file import CurvesFile, PairedCurve, Support
+
+
+def warn(
+    question: Question, curve: PairedCurve, curves: CurvesFile, support: Support,
+    numbers_of_records: tuple[Interval, ...], cost: Mapping[str, Cost], money: Money | None,
+) -> list[str]:  # fmt: skip
+    """Return the warnings of an answer, a sentence each."""
+    return [
+        *_of_evidence(question, curve, curves, support),
+        *(f"{message[0].upper()}{message[1:]}." for message in curve.warnings),
+        *_of_pretraining(question, curve, cost, money),
+        *_of_missing_values(numbers_of_records),
+        *_of_costs(question, cost, money),
+    ]
+
+
+def _of_evidence(question: Question, curve: PairedCurve, curves: CurvesFile, support: Support) -> Iterator[str]:
+    low, high = min(curve.sizes), max(curve.sizes)
+    if support == "extrapolated":
+        yield f"Extrapolated to {question.n_records:,} records from runs with {low:,} to {high:,}."
+    yield _of_tasks(curve, curves)
+    if {curve.upstream.split("/")[0]} == {task.split("/")[0] for task in curve.tasks or (curve.task,)}:
+        networks = "Pre-trained networks of one kind" if curve.pooled else "One pre-trained network"
+        yield (
+            f"{networks} ({curve.upstream}), and the same hospitals' records upstream and in the task, "
+            "patients apart: another may transfer less."
+        )
+    if question.arch is not None and curve.arch != question.arch:
+        parameters = curves.networks[curve.arch].parameters
+        size = "" if parameters is None else f" ({parameters:,} parameters)"
+        yield f"{question.arch} stands for {curve.arch}{size}; others may differ."
+
+
+def _of_tasks(curve: PairedCurve, curves: CurvesFile) -> str:
+    if curve.pooled:
+        corpora = sorted({task.split("/")[0] for task in curve.tasks})
+        among = f", all of {corpora[0]}" if len(corpora) == 1 else ""
+        return f"The bands are a new dataset's, judged from {len(curve.tasks)} tasks{among}; yours may differ more."
+    unknown = f"One task only, {curve.task}: how far other datasets differ is unknown and not in the bands."
+    pooled = any(other.pooled and other.arch == curve.arch for other in curves.curves)
+    return f"One task only, {curve.task}: other datasets are in the bands without --task." if pooled else unknown
+
+
+def _of_pretraining(
+    question: Question, curve: PairedCurve, cost: Mapping[str, Cost], money: Money | None
+) -> Iterator[str]:
+    if not question.pays_pretraining:
+        return
+    if question.upstream == NOTHING_PRETRAINED:
+        yield f"Fine-tuning is judged by a network pre-trained on {curve.upstream}; yours has yet to be made."
+    if PRETRAINING not in cost:
+        yield "What a pre-training costs was not measured."
+    elif money is None or money.p_pays_off is None:
+        yield "Give --label-cost and --gpu-cost, and the verdict weighs what pre-training saves against its price."
+
+
+def _of_missing_values(intervals: tuple[Interval, ...]) -> Iterator[str]:
+    if any(None in (interval.median, interval.lower, interval.upper) for interval in intervals):
+        yield "Out of reach (null in JSON): more records than the evidence can speak of."
+
+
+def _of_costs(question: Question, cost: Mapping[str, Cost], money: Money | None) -> Iterator[str]:
+    device = cost["scratch"].device
+    if device is None:
+        yield "The runs say nothing of what they cost (null in JSON)."
+        return
+    if all(c.gpu_seconds is None for c in cost.values()) and question.device_speed is None:
+        yield f"Times on {device}; no GPU was measured (gpu_seconds is null)."
+    if money is not None and question.gpu_cost is not None and question.device_speed is None:
+        yield f"Machine money is for times on {device}: ecgadvise doctor measures your --device-speed."

@@ -1,0 +1,67 @@
+"""``ecgadvise export``: a checkpoint as one ONNX file, proven equal to the network, with its card."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+EXAMPLE = "Example: ecgadvise export checkpoint --out model/model.onnx"
+
+
+def export(
+    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="The folder that training wrote.")],
+    out: Annotated[Path, typer.Option("--out", help="The ONNX file; the model card goes beside it.")],
+    opset: Annotated[int, typer.Option(min=18, max=23, help="Version of the ONNX operator set.")] = 18,
+    fp16: Annotated[bool, typer.Option("--fp16", help="Store weights in 16 bits: half the file.")] = False,
+    records: Annotated[
+        Path | None, typer.Option("--records", help="A WFDB record, or a folder of them, to compare on as well.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the files that are there.")] = False,
+) -> None:
+    """Write a trained network as one ONNX file, if onnxruntime gives what torch gives; else nothing.
+
+    Scaling, classes, thresholds and facts are in the file. MODEL_CARD.md and MODEL_FACTS.md go beside it.
+    """
+    from advisor.failures import ExitCode, Failure
+    from engine.checkpoint import CheckpointError
+    from engine.export import ExportError, TargetExistsError, export_checkpoint
+
+    try:
+        own = None if records is None else _read(checkpoint, records)
+        report = export_checkpoint(checkpoint, out, opset=opset, half=fp16, own_records=own, force=force)
+    except CheckpointError as error:
+        raise Failure(str(error), ExitCode.DATA) from None
+    except TargetExistsError as error:
+        raise Failure(str(error), ExitCode.USAGE) from None
+    except ExportError as error:
+        raise Failure(str(error), ExitCode.FAILURE) from None
+    share = report.bytes / report.weight_bytes
+    typer.echo(f"{report.model}: {report.bytes:,} bytes ({share:.2f} of the 32-bit weights), opset {report.opset}")
+    typer.echo(f"{report.card}, {report.label.name}")
+    typer.echo(f"compared with torch: {report.agreement.sentence()}")
+
+
+def _read(checkpoint: Path, records: Path) -> "NDArray[np.float32]":
+    """Return the prepared records (records, leads, samples) in millivolt; raise Failure where one is not usable."""
+    import numpy as np
+
+    from advisor.failures import ExitCode, Failure
+    from engine.checkpoint import load_checkpoint
+    from engine.export import preparation_of
+    from engine.inference import list_records, prepare
+    from engine.records import RecordError
+
+    _, facts = load_checkpoint(checkpoint)
+    name, signals = records.as_posix(), []
+    try:
+        for listed in list_records(records):
+            name = listed.record
+            record = prepare(listed.read(), facts.leads, facts.fs, facts.n_samples, preparation_of(facts))
+            signals.append(record.signals)
+    except RecordError as error:
+        raise Failure(f"{name} cannot be compared on: {error}", ExitCode.DATA) from None
+    return np.stack(signals)

@@ -1,0 +1,107 @@
+"""What a study's store holds: its state, what the learning-rate tuning shows, and the evidence made from it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+STATUS_EXAMPLE = "Example: ecgadvise study status --store ptbxl-cpu.db"
+TUNING_EXAMPLE = "Example: ecgadvise study tuning --store ptbxl-cpu.db"
+COLLECT_EXAMPLE = "Example: ecgadvise study collect --store ptbxl-cpu.db --from other.db --out evidence/ptbxl-cpu"
+
+StoreFile = Annotated[Path, typer.Option("--store", help="The study's store.")]
+
+
+def status(store: StoreFile) -> None:
+    """Count what is done, in work and failed, cell by cell, also while the study runs."""
+    from advisor.failures import ExitCode, Failure
+    from studies.store import Store, StoreError
+
+    try:
+        opened = Store(store, create=False)
+        cells, failures = opened.cells(), opened.failures()
+    except StoreError as error:
+        raise Failure(str(error), ExitCode.DATA) from None
+    for cell in cells:
+        counts = f"{cell.done} done, {cell.running} running, {cell.failed} failed"
+        start = f"from {cell.upstream}" if cell.upstream else ""
+        typer.echo(
+            f"{cell.task:24} {cell.arch:16} {cell.strategy:13} n = {cell.n_records:<6} {counts} {start}".rstrip()
+        )
+    for key, error_text in failures:
+        typer.echo(f"failed: {key}: {error_text}")
+    done, running = sum(cell.done for cell in cells), sum(cell.running for cell in cells)
+    typer.echo(f"{done} runs done, {running} running, {len(failures)} failed attempts without a result")
+
+
+def tuning(store: StoreFile) -> None:
+    """Compare learning rates by what they score on validation records; test scores are not shown."""
+    from collections import defaultdict
+    from statistics import mean
+
+    from advisor.failures import ExitCode, Failure
+    from studies.store import Store, StoreError
+
+    try:
+        runs = Store(store, create=False).runs()
+    except StoreError as error:
+        raise Failure(str(error), ExitCode.DATA) from None
+    scores: dict[tuple[str, ...], list[float]] = defaultdict(list)
+    for run in runs:
+        rate = run.details["spec"].get("learning_rate")
+        if rate is not None and run.row["validation_auroc"] is not None:
+            cell = (run.row["task"], run.row["arch"], run.row["strategy"], run.row["upstream"] or "")
+            scores[*cell, f"{rate:g}"].append(run.row["validation_auroc"])
+    if not scores:
+        raise Failure(f"{store} holds no tuning: no run has a learning rate of its own", ExitCode.DATA)
+    for (task, arch, strategy, upstream, rate), values in scores.items():
+        start = f"from {upstream}" if upstream else ""
+        words = (
+            f"{task:24} {arch:16} {strategy:13} rate {rate:<6} validation AUROC {mean(values):.4f}, {len(values)} runs"
+        )
+        typer.echo(f"{words} {start}".rstrip())
+
+
+def collect(
+    store: StoreFile,
+    out: Annotated[Path, typer.Option("--out", help="Folder for runs.csv and curves.json.")],
+    others: Annotated[
+        list[Path] | None, typer.Option("--from", help="Another store, whose runs are copied into the first.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="The study's name. [default: the store's file name]")] = None,
+) -> None:
+    """Write the tidy runs table and the curves file that recommend reads."""
+    from advisor.failures import ExitCode, Failure
+    from studies.evidence import EvidenceError
+    from studies.evidence import collect as write
+    from studies.store import Store, StoreError
+
+    try:
+        if others:
+            _bring_together(store, others)
+        table, curves, not_fitted = write(Store(store, create=False), name or store.stem, out)
+    except (StoreError, EvidenceError) as error:
+        raise Failure(str(error), ExitCode.DATA) from None
+    except OSError as error:
+        raise Failure(f"cannot write to {out}: {error.strerror}", ExitCode.FAILURE) from None
+    for reason in not_fitted:
+        typer.echo(f"no curve for {reason}", err=True)
+    typer.echo(f"{table}\n{curves}")
+
+
+def _bring_together(path: Path, others: list[Path]) -> None:
+    """Copy what other stores hold into the store at ``path``, which is made where it is not there."""
+    from studies.checkpoints import copy_networks, folder_of
+    from studies.store import Store
+
+    opened = {other: Store(other, create=False) for other in others}  # all of them, before anything is written
+    store = Store(path)
+    for other, source in opened.items():
+        keys = store.missing_from(source)
+        copy_networks(folder_of(other), folder_of(path), keys)
+        store.merge(source, keys)
+        typer.echo(f"{len(keys)} runs copied from {other}", err=True)
+    lacking = [key for key in store.pretrainings() if not (folder_of(path) / key).is_dir()]
+    if lacking:
+        typer.echo(f"{folder_of(path)} lacks {len(lacking)} pre-trained networks, {lacking[0]} first", err=True)
+    store.close()

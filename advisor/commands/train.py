@@ -1,0 +1,224 @@
+"""``ecgadvise train``: a network for use, trained as the adviser says or as asked, kept with what is known of it."""
+
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from advisor.training_advice import Choice
+    from engine.corpus import Corpus
+    from engine.fitting import Fit, Fitted
+
+EXAMPLE = "Example: ecgadvise train --task synthetic --arch cnn --n-records 100 --out trained"
+
+_SMALL = 1_000_000  # parameters
+
+
+class Asked(StrEnum):
+    """What ``--strategy`` takes."""
+
+    AUTO = "auto"
+    SCRATCH = "scratch"
+    FINE_TUNE = "fine-tune"
+    FROZEN = "frozen"
+
+
+def train(
+    out: Annotated[Path, typer.Option(help="Folder for the checkpoint.")],
+    task: Annotated[
+        str, typer.Option(help="CORPUS/TASK of the prepared corpora, or synthetic; with --data a task of it.")
+    ] = "",
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="A directory of records, or a prepared corpus.")
+    ] = None,
+    arch: Annotated[
+        str | None, typer.Option(help="cnn, rnn, or the name of a network. [default: that of --from, else cnn]")
+    ] = None,
+    strategy: Annotated[Asked, typer.Option(help="auto asks the adviser and says why.")] = Asked.AUTO,
+    from_: Annotated[
+        str | None, typer.Option("--from", metavar="NAME", help="Checkpoint folder, or a released network.")
+    ] = None,
+    n_records: Annotated[
+        int | None, typer.Option(min=2, help="Records to train and validate with. [default: all but the test's]")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Draws the records, the first weights and the order.")] = 0,
+    recipe: Annotated[str, typer.Option(help="How to train.")] = "tuned",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    corpora: Annotated[Path | None, typer.Option(help="Folder of prepared corpora.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a checkpoint that is there.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the training that Ctrl-C ended.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print what was trained as JSON.")] = False,
+) -> None:
+    """Train a network on labelled records, calibrate it, test it once and keep it with all that is known of it.
+
+    The test records are the publisher's last fold (of PTB-XL fold 10), or a fifth of the patients. Of the records that
+    are drawn from the others a fifth, whole patients, chooses the epoch, the temperature and the thresholds.
+    """
+    from advisor.failures import ExitCode, Failure, Interrupted
+    from advisor.training_report import to_json, to_table
+
+    if not task and data is None:
+        raise Failure("give --task CORPUS/TASK (or --task synthetic), or --data DIR", ExitCode.USAGE)
+    _check_target(out, force, resume)
+    with _said_in_one_sentence(out):
+        corpus, named = _open(task, data, corpora)
+        job, choice = _plan(corpus, named, arch, strategy, from_, n_records, seed, recipe, device)
+        fitted = _fit(job, choice, out, resume)
+    if fitted.evaluation is None:
+        words = [word for word in sys.argv[1:] if word not in ("--force", "--resume")]
+        raise Interrupted(
+            f"{out} has the best weights so far (epoch {fitted.training.best.epoch}), not yet tested; "
+            f"go on with: {shlex.join(['ecgadvise', *words, '--resume'])}"
+        )
+    described = corpus.describe_task(named)
+    typer.echo(to_json(fitted, choice, out) if json else to_table(fitted, fitted.evaluation, choice, described, out))
+
+
+def _check_target(out: Path, force: bool, resume: bool) -> None:
+    """Refuse to write over anything but an empty folder, or a checkpoint where that was asked for."""
+    from advisor.failures import ExitCode, Failure
+    from engine.checkpoint import DOCUMENT, WEIGHTS
+    from engine.resuming import NUMBERS, TENSORS
+
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    ours = {DOCUMENT, WEIGHTS, NUMBERS, TENSORS}
+    strange = sorted({path.name for path in out.iterdir()} - ours) if out.is_dir() else [out.name]
+    if strange:
+        raise Failure(f"{out} is no checkpoint ({strange[0]} is there): choose another --out", ExitCode.USAGE)
+    if not (force or resume):
+        raise Failure(f"{out} exists; --force replaces it", ExitCode.USAGE)
+
+
+def _open(task: str, data: Path | None, corpora: Path | None) -> "tuple[Corpus, str]":
+    from advisor.progress import drawn
+    from engine.corpus import default_corpora
+    from engine.opening import open_directory, open_named
+    from studies.executors import default_workers
+
+    folder = corpora or default_corpora()
+
+    def say(sentence: str) -> None:
+        typer.echo(sentence, err=True)
+
+    if data is None:
+        return open_named(task, folder, say)
+    with drawn("records") as progress:
+        return open_directory(data, task, folder, default_workers(), say, progress)
+
+
+def _plan(
+    corpus: "Corpus", task: str, arch: str | None, strategy: Asked, from_: str | None, n_records: int | None, seed: int,
+    recipe: str, device: str,
+) -> "tuple[Fit, Choice]":  # fmt: skip
+    """Decide everything that can be refused before a minute is spent on it."""
+    from advisor.training_advice import choose_strategy
+    from engine.checkpoint import load_checkpoint
+    from engine.devices import choose_device
+    from engine.fitting import Fit
+    from engine.partition import available, divide
+    from engine.recipes import find_recipe
+    from engine.zoo import find_checkpoint, suiting
+    from models.registry import find_network
+    from studies.curves_file import read_curves
+    from studies.evidence_files import DEFAULT_CURVES
+
+    choose_device(device)
+    curves, view = read_curves(DEFAULT_CURVES), corpus.task(task)
+    given = {} if from_ is None else {from_: find_checkpoint(from_)}
+    asked = arch or next((load_checkpoint(path)[1].arch for path in given.values()), "cnn")
+    network = find_network(curves.family_default.get(asked, asked))
+    at_hand = given or suiting(network.name, corpus.leads, corpus.fs, corpus.signals.shape[2])
+    trained_on = next((load_checkpoint(path)[1].task for path in at_hand.values()), None)
+    n = n_records or len(available(corpus, view)[0])
+    choice = choose_strategy(strategy, network.name, n, at_hand, trained_on, curves)
+    chosen = find_recipe(recipe, network.family, choice.strategy)
+    partition = divide(corpus, view, n, seed, chosen.validation_fraction)
+    job = Fit(corpus, view, partition, network.name, choice.strategy, choice.upstream, chosen, device, choice.why)
+    return job, choice
+
+
+def _fit(job: "Fit", choice: "Choice", out: Path, resume: bool) -> "Fitted":
+    from advisor.training_progress import watched
+    from engine.directories import check_writable
+    from engine.fitting import fit, forewarn
+    from engine.resuming import load_snapshot
+
+    snapshot, behind = None, (0, float("nan"))
+    if resume:
+        snapshot = load_snapshot(out, job.identity())
+        looks = snapshot.numbers["validations"]
+        behind = snapshot.epoch, next(v["auroc"] for v in looks if v["epoch"] == snapshot.numbers["best_epoch"])
+    warnings, rows = forewarn(job), job.partition
+    epochs = job.recipe.epochs(len(rows.training))
+    check_writable(out)
+    said = (
+        choice.why,
+        f"{job.arch} on {job.data.name}: {len(rows.training):,} records to train, {len(rows.validation):,} to "
+        f"validate, {len(rows.test):,} to test; {epochs} epochs",
+        *(f"! {warning}" for warning in warnings),
+    )
+    for sentence in said:
+        typer.echo(sentence, err=True)
+    with _few_threads(job), watched(epochs, *behind) as watch:
+        return fit(job, out, watch.report, watch.should_stop, snapshot)
+
+
+@contextmanager
+def _few_threads(job: "Fit") -> Iterator[None]:
+    """Train a small network in one thread: it gains nothing from more, and loses much where others want them too."""
+    import torch
+
+    from models.registry import count_parameters, create_network
+
+    before = torch.get_num_threads()
+    network = create_network(job.arch, n_leads=len(job.corpus.leads), n_classes=len(job.data.classes))
+    if count_parameters(network) < _SMALL:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def _said_in_one_sentence(out: Path) -> Iterator[None]:
+    """Turn what a user can put right into one sentence and its exit code."""
+    from advisor.failures import ExitCode, Failure
+    from advisor.training_advice import NothingToStartFromError
+    from engine.checkpoint import CheckpointError
+    from engine.corpus import CorpusError
+    from engine.devices import DeviceError
+    from engine.partition import PartitionError, TooManyRecordsError
+    from engine.reading import WorkerLostError
+    from engine.recipes import UnknownRecipeError
+    from engine.resuming import ResumeError
+    from engine.sources import SourceError, UnknownNameError
+    from engine.training import DivergedError
+    from engine.zoo import UnknownCheckpointError
+    from models.registry import UnknownNetworkError
+    from studies.curves_file import CurvesFileError
+
+    usage = (
+        UnknownNameError, UnknownNetworkError, UnknownRecipeError, NothingToStartFromError, DeviceError,
+        TooManyRecordsError,
+    )  # fmt: skip
+    data = (
+        CorpusError, SourceError, PartitionError, CheckpointError, UnknownCheckpointError, ResumeError, CurvesFileError,
+    )  # fmt: skip
+    try:
+        yield
+    except usage as error:
+        raise Failure(str(error), ExitCode.USAGE) from None
+    except data as error:
+        raise Failure(str(error), ExitCode.DATA) from None
+    except (WorkerLostError, DivergedError) as error:
+        raise Failure(str(error), ExitCode.FAILURE) from None
+    except OSError as error:
+        raise Failure(f"cannot write {out}: {error.strerror}", ExitCode.FAILURE) from None

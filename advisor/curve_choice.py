@@ -1,0 +1,126 @@
+"""Which curve of the evidence answers a question.
+
+A network's curves differ in task and upstream. With three tasks or more the pooled curve, which foretells a dataset
+that nobody has measured, goes before any single one; with fewer it is the task with most runs.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+
+from advisor.question import NOTHING_PRETRAINED, NoEvidenceError, Question, UnknownNameError
+from studies.curve_draws import FINE_TUNE, REACH
+from studies.curves_file import CurvesFile, PairedCurve
+
+MAIN_KIND = "disjoint"  # of a pool's upstreams: the task's labels are not among the upstream's (STUDY.md section 3)
+FEWEST_POOLED = 3  # tasks; from two nobody can tell how far a third differs
+
+
+def choose_curve(question: Question, arch: str, curves: CurvesFile) -> PairedCurve:
+    """Return the curve that answers for a network or a family.
+
+    Raises UnknownNameError for a name that does not exist, NoEvidenceError when nothing was measured near enough.
+    """
+    curve = _find(question, arch, curves)
+    if curve.support(question.n_records) == "beyond":
+        low, high = min(curve.sizes), max(curve.sizes)
+        raise NoEvidenceError(
+            f"{curve.arch} was measured from {low:,} to {high:,} records, and no answer is given beyond "
+            f"{REACH:g} times that range ({low / REACH:,.0f} to {high * REACH:,.0f}): {question.n_records:,} is outside"
+        )
+    return curve
+
+
+def choose_curves(question: Question, curves: CurvesFile) -> tuple[list[PairedCurve], list[str]]:
+    """Return a curve for every measured network that can be compared with the others, and why others are left out.
+
+    Scores are compared within one task, or one pool of tasks: the one that most networks have.
+    Raises as ``choose_curve`` does, for the first network, when none has an answer.
+    """
+    found, errors = [], []
+    for arch in dict.fromkeys(curve.arch for curve in curves.curves):
+        try:
+            found.append(choose_curve(question, arch, curves))
+        except (UnknownNameError, NoEvidenceError) as error:
+            errors.append(error)
+    if not found:
+        raise errors[0]
+    kinds = Counter((curve.pooled, curve.task) for curve in found)
+    common = max(kinds, key=lambda kind: (kinds[kind], kind[0]))
+    left_out = [f"{curve.arch} was measured on other tasks" for curve in found if (curve.pooled, curve.task) != common]
+    return [c for c in found if (c.pooled, c.task) == common], [*left_out, *map(str, errors)]
+
+
+def _find(question: Question, asked: str, curves: CurvesFile) -> PairedCurve:
+    arch = curves.family_default.get(asked, asked)
+    _check_arch(asked, arch, curves)
+    found = sorted((curve for curve in curves.curves if curve.arch == arch), key=lambda curve: -curve.runs)
+    found = [curve for curve in found if FINE_TUNE in curve.draws]
+    if not found:
+        raise NoEvidenceError(f"study {curves.study} ran {arch} from scratch only; see ecgadvise curves show")
+    found = _with_metric(found, question.metric)
+    found = _with_upstream(found, question.upstream)
+    found = _with_task(found, question.task)
+    offered = sorted({curve.upstream for curve in found})
+    main = [curve for curve in found if curve.upstream.endswith(f"/{MAIN_KIND}")]
+    if len(offered) > 1 and len(main) != 1 and question.upstream != NOTHING_PRETRAINED:
+        raise UnknownNameError(f"{arch} was pre-trained on {' and on '.join(offered)}: choose one with --upstream")
+    return (main or found)[0]
+
+
+def _with_metric(found: Sequence[PairedCurve], metric: str) -> list[PairedCurve]:
+    kept = [curve for curve in found if curve.metric == metric]
+    if not kept:
+        metrics = sorted({curve.metric for curve in found})
+        raise UnknownNameError(f"the evidence has no metric {metric!r}; it has {', '.join(metrics)}")
+    return kept
+
+
+def _with_upstream(found: Sequence[PairedCurve], wanted: str | None) -> list[PairedCurve]:
+    """Keep the curves of an upstream, named in full or by its corpus."""
+    if wanted in (None, NOTHING_PRETRAINED):
+        return list(found)
+    kept = [curve for curve in found if wanted in (curve.upstream, curve.upstream.split("/")[0])]
+    if not kept:
+        offered = sorted({curve.upstream for curve in found})
+        raise UnknownNameError(
+            f"no {found[0].arch} was pre-trained on {wanted!r}; the evidence has {', '.join(offered)} "
+            f"(--upstream {NOTHING_PRETRAINED} when you have none)"
+        )
+    return kept
+
+
+def _with_task(found: Sequence[PairedCurve], wanted: str | None) -> list[PairedCurve]:
+    """Keep the curves of one task, or those of a pool of tasks; ``found`` has the most runs first."""
+    single = [curve for curve in found if not curve.pooled]
+    if wanted is not None:
+        kept = [curve for curve in single if curve.task == wanted]
+        if not kept:
+            raise UnknownNameError(f"the evidence has no task {wanted!r}; {_offer(wanted, {c.task for c in single})}")
+        return kept
+    pooled = [curve for curve in found if curve.pooled and len(curve.tasks) >= FEWEST_POOLED]
+    if pooled or not single:
+        return pooled or list(found)
+    return [curve for curve in single if curve.task == single[0].task]
+
+
+def _offer(wanted: str, names: Iterable[str]) -> str:
+    near = get_close_matches(wanted, sorted(names), n=1, cutoff=0.0)
+    return f"the nearest name is {near[0]!r}" if near else "it has no task of its own"
+
+
+def _check_arch(asked: str, arch: str, curves: CurvesFile) -> None:
+    families = {curve.arch: curve.family for curve in curves.curves}
+    if arch in families:
+        return
+    measured = ", ".join(f"{name} ({family})" for name, family in families.items())
+    if arch in {"cnn", "rnn"} or arch in curves.registered or _width_of(arch) in curves.registered:
+        raise NoEvidenceError(f"study {curves.study} did not measure {asked}; it measured {measured}")
+    near = get_close_matches(asked, ["cnn", "rnn", *families, *curves.registered], n=1, cutoff=0.0)[0]
+    raise UnknownNameError(f"no network is named {asked!r}; the nearest name is {near!r} (measured: {measured})")
+
+
+def _width_of(arch: str) -> str:
+    """Return the name without a ``-wN`` ending."""
+    base, _, width = arch.rpartition("-w")
+    return base if width.isdigit() else arch

@@ -1,0 +1,109 @@
+"""What an answer rests on, for a reader: the text of ``recommend --explain``."""
+
+from collections.abc import Iterable, Iterator
+
+from rich.console import RenderableType
+
+from advisor.advice import Recommendation
+from advisor.explanation import Backtest, Explanation
+from advisor.render import NOTICE, answer_lines, console, plain_table, take_lines
+from advisor.words import ARMS
+
+_SYMBOLS = {"a": "a (with endless records)", "b": "b", "c": "c (steepness)", "n0": "n0 (records, head start)"}
+_POLICIES = {
+    "advice": "this advice",
+    "always_fine_tune": "always fine-tuning",
+    "always_scratch": "always from scratch",
+    "below_5000": "fine-tuning below 5,000",
+    "last_value": "the arm last ahead",
+}
+_BANDS = {"scratch": "from scratch", "fine_tune": "fine-tuned", "gain": "gain"}
+
+
+def to_text(answer: Recommendation, explanation: Explanation, *, color: bool = False) -> str:
+    """Return the answer with all its warnings and what it rests on; as long as that takes."""
+    out = console(color)
+    lines = answer_lines(answer, out)
+    for warning in answer.warnings:
+        out.print(f"! {warning}")
+    for title, rows in _sections(answer, explanation):
+        out.print(f"\n{title}", style="bold")
+        for row in rows:
+            out.print(row)
+    return "\n".join([*lines, *take_lines(out), "", NOTICE, ""])
+
+
+def _sections(answer: Recommendation, explanation: Explanation) -> Iterator[tuple[str, Iterable[RenderableType]]]:
+    yield "Evidence", _evidence(answer, explanation)
+    yield "Fit", _fit(answer, explanation)
+    yield "Backtest", _backtest(explanation)
+    yield "Limits", (f"- {limit}" for limit in explanation.limits)
+
+
+def _evidence(answer: Recommendation, explanation: Explanation) -> Iterator[RenderableType]:
+    curve, source = answer.curve, explanation.source
+    tasks = ", ".join(curve.tasks or (curve.task,))
+    yield f"Study {answer.curves.study}, {answer.curves.created[:10]}, made with ecgadvise {answer.curves.version}."
+    yield f"{curve.runs:,} runs of {tasks}; {curve.replicates} pairs or more at each size."
+    if {"name", "version", "licence", "url"} <= set(source):
+        yield f"Records: {source['name']} {source['version']} ({source['licence']}), {source['url']}"
+    if curve.test_records is not None and not curve.pooled:
+        yield f"Every run was tested on {curve.test_records:,} records of other patients."
+    if explanation.upstream is not None:
+        yield f"Pre-trained on {curve.upstream}: {explanation.upstream}."
+    if explanation.points:
+        table = plain_table("records", "from scratch", "fine-tuned", "gain", "runs")
+        for point in explanation.points:
+            scores = point.scratch, point.fine_tune
+            known = None not in scores
+            gain = f"{scores[1] - scores[0]:+.3f}" if known else "-"  # type: ignore[operator]
+            table.add_row(f"{point.n_records:,}", *map(_score, scores), gain, f"{point.runs}")
+        yield table
+
+
+def _score(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _fit(answer: Recommendation, explanation: Explanation) -> Iterator[RenderableType]:
+    scatter = (
+        f"A single run at {answer.question.n_records:,} records scatters with standard deviation "
+        f"{explanation.run_sd:.4f}; the arms of a pair correlate with {explanation.pair_correlation:.2f}."
+    )
+    if answer.curve.pooled:
+        yield f"{explanation.draws:,} draws of a task that nobody has measured, by random effects over those measured."
+        yield scatter
+        return
+    yield f"score(n) = a - b (n + n0) ^ -c + bend(n), {explanation.draws:,} draws; median (90 % interval):"
+    table = plain_table("", *(ARMS[arm] for arm in explanation.parameters))
+    for name, words in _SYMBOLS.items():
+        estimates = [parameters.get(name) for parameters in explanation.parameters.values()]
+        table.add_row(words, *("-" if e is None else f"{e.median:g} ({e.lower:g} to {e.upper:g})" for e in estimates))
+    yield table
+    yield scatter
+
+
+def _backtest(explanation: Explanation) -> Iterator[RenderableType]:
+    found = explanation.backtest
+    if found is None:
+        yield f"Not measured: {explanation.no_backtest}."
+        return
+    tasks = f"{found.tasks} task{'s' * (found.tasks != 1)}"
+    yield f"Asked about {found.cells} held-out cells of {tasks} (ecgadvise backtest):"
+    table = plain_table()
+    for policy, words in _POLICIES.items():
+        if (regret := found.regret.get(policy)) is not None:
+            table.add_row(f"score lost to the better arm by {words}", f"{regret:.4f}")
+    for name, words in _BANDS.items():
+        if (coverage := found.coverage.get(name)) is not None:
+            table.add_row(f"90 % bands that held: {words}", f"{coverage:.0%}")
+    for row in _shares(found):
+        table.add_row(*row)
+    yield table
+
+
+def _shares(found: Backtest) -> Iterator[tuple[str, str]]:
+    if found.abstention is not None:
+        yield "answered with not enough evidence", f"{found.abstention:.0%}"
+    if found.brier is not None:
+        yield "Brier score of P(gain > margin)", f"{found.brier:.3f}"
