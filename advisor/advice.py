@@ -176,13 +176,20 @@ def _answer(question: Question, curve: PairedCurve, curves: CurvesFile) -> Recom
 
 
 def _reason(case: _Case, gain: Gain, verdict: Verdict) -> str:
-    question, sizes = case.question, case.curve.sizes
+    question = case.question
     outcomes = (
         outcomes_to_pay(case.gain(question.n_records), question.margin, case.weigh(question.n_records))
         if question.pays_pretraining
         else outcomes_at_hand(gain, question.margin)
     )
-    return explain(verdict, question.n_records, outcomes, min(sizes) <= question.n_records <= max(sizes))
+    return explain(verdict, question.n_records, outcomes, _further_evidence(question.n_records, case.curve))
+
+
+def _further_evidence(n_records: int, curve: PairedCurve) -> str:
+    if curve.pooled:
+        return "paired runs on your own records"
+    inside = min(curve.sizes) <= n_records <= max(curve.sizes)
+    return "more paired replicates" if inside else f"paired runs at {n_records:,} records"
 
 
 def _row(question: Question, curve: PairedCurve, curves: CurvesFile) -> NetworkRow:

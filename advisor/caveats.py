@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from advisor.costs import PRETRAINING, Cost, Money
+from advisor.curve_choice import is_pool
 from advisor.question import NOTHING_PRETRAINED, Question
 from studies.curve_draws import Interval
 from studies.curves_file import CurvesFile, PairedCurve, Support
@@ -26,7 +27,7 @@ def _of_evidence(question: Question, curve: PairedCurve, curves: CurvesFile, sup
     low, high = min(curve.sizes), max(curve.sizes)
     if support == "extrapolated":
         yield f"Extrapolated to {question.n_records:,} records from runs with {low:,} to {high:,}."
-    yield _of_tasks(curve, curves)
+    yield _of_tasks(question, curve, curves)
     if {curve.upstream.split("/")[0]} == {task.split("/")[0] for task in curve.tasks or (curve.task,)}:
         networks = "Pre-trained networks of one kind" if curve.pooled else "One pre-trained network"
         yield (
@@ -39,14 +40,14 @@ def _of_evidence(question: Question, curve: PairedCurve, curves: CurvesFile, sup
         yield f"{question.arch} stands for {curve.arch}{size}; others may differ."
 
 
-def _of_tasks(curve: PairedCurve, curves: CurvesFile) -> str:
+def _of_tasks(question: Question, curve: PairedCurve, curves: CurvesFile) -> str:
     if curve.pooled:
         corpora = sorted({task.split("/")[0] for task in curve.tasks})
         among = f", all of {corpora[0]}" if len(corpora) == 1 else ""
         return f"The bands are a new dataset's, judged from {len(curve.tasks)} tasks{among}; yours may differ more."
-    unknown = f"One task only, {curve.task}: how far other datasets differ is unknown and not in the bands."
-    pooled = any(other.pooled and other.arch == curve.arch for other in curves.curves)
-    return f"One task only, {curve.task}: other datasets are in the bands without --task." if pooled else unknown
+    if question.task is not None and any(is_pool(other) and other.arch == curve.arch for other in curves.curves):
+        return f"One task only, {curve.task}: other datasets are in the bands without --task."
+    return f"One task only, {curve.task}: how far other datasets differ is unknown and not in the bands."
 
 
 def _of_pretraining(

@@ -107,12 +107,11 @@ def _draw_panel(panel: Axes, curve: PairedCurve, margin: float) -> None:
 
 
 def _label(panel: Axes, curve: PairedCurve, n: np.ndarray) -> None:
-    name = f"a new task, from {len(curve.tasks)} measured" if curve.pooled else curve.task
-    panel.set_title(_shorten(f"{name} · {curve.arch}", _TITLE), loc="left", fontweight="bold", pad=16)
+    from_tasks = f"as {len(curve.tasks)} tasks were, " if curve.pooled else ""
     source = f"pre-trained on {curve.upstream}, " if FINE_TUNE in curve.draws else ""
-    panel.text(
-        0, 1.02, _shorten(f"{source}{curve.runs} runs", _SUBTITLE), transform=panel.transAxes, fontsize=8, color=_FAINT
-    )
+    facts = _shorten(f"{from_tasks}{source}{curve.runs} runs", _SUBTITLE)
+    panel.set_title(_shorten(f"{curve.task} · {curve.arch}", _TITLE), loc="left", fontweight="bold", pad=16)
+    panel.text(0, 1.02, facts, transform=panel.transAxes, fontsize=8, color=_FAINT)
     panel.set_xscale("log")
     panel.set_xlim(n[0], n[-1])
     ticks = [k * 10**p for p in range(13) for k in (1, 3) if n[0] <= k * 10**p <= n[-1]]

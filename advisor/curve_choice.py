@@ -51,6 +51,11 @@ def choose_curves(question: Question, curves: CurvesFile) -> tuple[list[PairedCu
     return [c for c in found if (c.pooled, c.task) == common], [*left_out, *map(str, errors)]
 
 
+def is_pool(curve: PairedCurve) -> bool:
+    """Say whether a curve foretells a new dataset from tasks enough to tell how far datasets differ."""
+    return curve.pooled and len(curve.tasks) >= FEWEST_POOLED
+
+
 def _find(question: Question, asked: str, curves: CurvesFile) -> PairedCurve:
     arch = curves.family_default.get(asked, asked)
     _check_arch(asked, arch, curves)
@@ -98,7 +103,7 @@ def _with_task(found: Sequence[PairedCurve], wanted: str | None) -> list[PairedC
         if not kept:
             raise UnknownNameError(f"the evidence has no task {wanted!r}; {_offer(wanted, {c.task for c in single})}")
         return kept
-    pooled = [curve for curve in found if curve.pooled and len(curve.tasks) >= FEWEST_POOLED]
+    pooled = [curve for curve in found if is_pool(curve)]
     if pooled or not single:
         return pooled or list(found)
     return [curve for curve in single if curve.task == single[0].task]

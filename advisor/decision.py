@@ -63,20 +63,19 @@ def probability(value: float) -> str:
     return "over 0.99" if value > 0.99 else "under 0.01" if value < 0.01 else f"{value:.2f}"
 
 
-def explain(verdict: Verdict, n_records: int, outcomes: dict[Verdict, tuple[float, str]], measured: bool) -> str:
+def explain(verdict: Verdict, n_records: int, outcomes: dict[Verdict, tuple[float, str]], more: str) -> str:
     """Return the verdict's reason: ``outcomes`` holds each verdict's probability and what it says of fine-tuning.
 
-    ``measured`` says whether ``n_records`` lies within the measured sizes.
+    ``more`` is the further evidence that would help where there is not enough.
     """
     n = f"With {n_records:,} records"
     if verdict in outcomes:
         chance, outcome = outcomes[verdict]
         return f"{n} {outcome} (probability {probability(chance)})."
     chance, outcome = max(outcomes.values())
-    todo = "more paired replicates" if measured else f"paired runs at {n_records:,} records"
     return (
         f"{n} most likely {outcome}, but a verdict takes probability {DECISIVE:g} and this has "
-        f"{probability(chance)}; {todo} would help to decide."
+        f"{probability(chance)}; {more} would help to decide."
     )
 
 

@@ -1,14 +1,14 @@
 """What an answer rests on, for ``--explain``: the evidence, the fit, how good such advice was, and the limits."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from advisor.advice import Recommendation
-from studies.curve_draws import BAND, REACH, quantiles
+from studies.curve_draws import BAND, FINE_TUNE, REACH, SCRATCH, quantiles
 
 BACKTEST = "backtest.json"  # beside the curves file: what ``ecgadvise backtest --json`` printed
 PARAMETERS = ("a", "b", "c", "n0")
@@ -35,6 +35,17 @@ class Point:
 
 
 @dataclass(frozen=True)
+class TaskOutlook:
+    """What one of the pooled tasks expects at the asker's number of records."""
+
+    task: str
+    upstream: str
+    scratch: float
+    fine_tune: float
+    runs: int
+
+
+@dataclass(frozen=True)
 class Backtest:
     """Figures of ``ecgadvise backtest``; None where it gives none."""
 
@@ -48,7 +59,7 @@ class Backtest:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Everything behind an answer.
+    """Everything behind an answer: ``points`` of a single task, or the ``tasks`` of a pooled curve.
 
     ``parameters[arm][name]`` are those of the law in ``score(n) = a - b (n + n0) ** -c + bend(n)``, none of a pooled
     curve; ``run_sd`` is the spread of one run at the asker's number of records. ``backtest`` is None
@@ -58,6 +69,7 @@ class Explanation:
     upstream: str | None
     source: Mapping[str, str]
     points: tuple[Point, ...]
+    tasks: tuple[TaskOutlook, ...]
     parameters: Mapping[str, Mapping[str, Estimate]]
     run_sd: float
     pair_correlation: float
@@ -79,6 +91,7 @@ def explain(answer: Recommendation, curves_path: Path) -> Explanation:
         upstream=answer.curves.upstreams.get(curve.upstream),
         source=curve.source,
         points=_points(answer),
+        tasks=tuple(_outlooks(answer)) if curve.pooled else (),
         parameters={}
         if curve.pooled  # its draws are scores at many sizes, and the law beneath them says nothing
         else {
@@ -106,6 +119,16 @@ def _points(answer: Recommendation) -> tuple[Point, ...]:
 
 def _mean(values: Sequence[float]) -> float | None:
     return round(sum(values) / len(values), _DIGITS) if values else None
+
+
+def _outlooks(answer: Recommendation) -> Iterator[TaskOutlook]:
+    """Give the pooled tasks one by one, as far as they reach the asker's number of records."""
+    n, pool = answer.question.n_records, answer.curve
+    for one in answer.curves.curves:
+        is_of_pool = (one.arch, one.metric) == (pool.arch, pool.metric) and one.task in pool.tasks and not one.pooled
+        if is_of_pool and FINE_TUNE in one.draws and one.support(n) != "beyond":
+            scratch, fine_tune = (round(float(one.scores(arm, n).mean()), _DIGITS) for arm in (SCRATCH, FINE_TUNE))
+            yield TaskOutlook(one.task, one.upstream, scratch, fine_tune, one.runs)
 
 
 def _estimate(values: Any) -> Estimate:
@@ -158,6 +181,6 @@ def _limits(answer: Recommendation) -> tuple[str, ...]:
         "Other hospitals, devices, patients and labels may differ from these by more than any band says.",
         "Scores, gain and target are of the expected score of a training; a single run scatters about it.",
         "Both arms follow one recipe; better tuning of either, another network or another pre-training may differ.",
-        "The curves are power laws fitted to the runs above; real curves may have another form.",
+        "The curves are power laws with room to bend, fitted to these runs; real curves may turn where none was run.",
         "Costs are machine time and labels; staff, storage, failed runs and a regulatory file are not in them.",
     )

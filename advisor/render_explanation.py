@@ -51,14 +51,21 @@ def _evidence(answer: Recommendation, explanation: Explanation) -> Iterator[Rend
         yield f"Every run was tested on {curve.test_records:,} records of other patients."
     if explanation.upstream is not None:
         yield f"Pre-trained on {curve.upstream}: {explanation.upstream}."
+    if explanation.tasks:
+        table = plain_table(f"at {answer.question.n_records:,} records", "from scratch", "fine-tuned", "gain", "runs")
+        for one in explanation.tasks:
+            table.add_row(one.task, *_scores_and_gain(one.scratch, one.fine_tune), f"{one.runs}")
+        yield table
     if explanation.points:
         table = plain_table("records", "from scratch", "fine-tuned", "gain", "runs")
         for point in explanation.points:
-            scores = point.scratch, point.fine_tune
-            known = None not in scores
-            gain = f"{scores[1] - scores[0]:+.3f}" if known else "-"  # type: ignore[operator]
-            table.add_row(f"{point.n_records:,}", *map(_score, scores), gain, f"{point.runs}")
+            table.add_row(f"{point.n_records:,}", *_scores_and_gain(point.scratch, point.fine_tune), f"{point.runs}")
         yield table
+
+
+def _scores_and_gain(scratch: float | None, fine_tune: float | None) -> tuple[str, str, str]:
+    gain = "-" if scratch is None or fine_tune is None else f"{fine_tune - scratch:+.3f}"
+    return _score(scratch), _score(fine_tune), gain
 
 
 def _score(value: float | None) -> str:

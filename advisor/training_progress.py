@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from engine.training import Validation
 
 _STOPPING = "stopping after this epoch; Ctrl-C again stops at once and keeps nothing"
+_LONG = 10.0  # seconds that say something about the next epoch although the first one is in them
 
 
 class Watch:
@@ -44,9 +45,9 @@ class Watch:
         auroc = "unknown" if isnan(validation.auroc) else f"{validation.auroc:.3f} (best {self.best:.3f})"
         words = f"loss {validation.training_loss:.4f}, validation AUROC {auroc}"
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, words=words)
+            self._bar.update(self._task, words=words.replace("validation AUROC", "AUROC"))  # 80 columns
         else:
-            typer.echo(f"epoch {validation.epoch} of {self.epochs}: {words}, {self._left()} left", err=True)
+            typer.echo(f"epoch {validation.epoch} of {self.epochs}: {words}{self._left()}", err=True)
 
     def _advance(self, epoch: int) -> None:
         if epoch <= self.done:
@@ -58,11 +59,13 @@ class Watch:
             self._bar.update(self._task, completed=epoch)
 
     def _left(self) -> str:
-        """Judge by what came after the first epoch, which takes longer than the others."""
+        """Judge by what came after the first epoch, which takes longer than the others, once there was more."""
         now, epochs = time.monotonic(), self.done - self._first
+        if epochs < 2 and now - self._started < _LONG:
+            return ""
         each = (now - self._first_ended) / (epochs - 1) if epochs > 1 else now - self._started
         seconds = round(each * (self.epochs - self.done))
-        return f"{seconds} s" if seconds < 120 else f"{round(seconds / 60)} min"
+        return f", {seconds} s left" if seconds < 120 else f", {round(seconds / 60)} min left"
 
 
 @contextmanager
@@ -93,7 +96,7 @@ def _bar() -> "Progress":
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
-        BarColumn(bar_width=12),
+        BarColumn(bar_width=8),
         MofNCompleteColumn(),
         TextColumn("epochs, {task.fields[words]},"),
         TimeRemainingColumn(compact=True),

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 _WIDTH = 80
 _LISTED = 30  # classes that a person reads; --json has all
+_FEW = 10  # records
 
 
 def next_command(out: Path) -> str:
@@ -98,8 +99,7 @@ def _fact_table(facts: "CheckpointFacts", record: Any, evaluation: "Evaluation",
     )
     table.add_row(
         "training",
-        f"{record['epochs']} epochs in {record['wall_seconds']:,.0f} s, best at {record['best_epoch']}; "
-        f"{record['device']}",
+        f"{record['epochs']} epochs in {record['seconds']:,.0f} s, best at {record['best_epoch']}; {record['device']}",
     )
     table.add_row("checkpoint", str(out))
     table.add_row("next", next_command(out))
@@ -107,14 +107,11 @@ def _fact_table(facts: "CheckpointFacts", record: Any, evaluation: "Evaluation",
 
 
 def _warnings(warnings: Sequence[str], evaluation: "Evaluation") -> list[str]:
+    from engine.partition import listed
+
     few = [name for name, found in evaluation.classes.items() if 0 < found.positives < _FEW]
-    noted = (
-        [f"fewer than {_FEW} test records have {', '.join(few)}: what is said of such a class is vague"] if few else []
-    )
-    return [*warnings, *noted]
-
-
-_FEW = 10
+    noted = f"{listed(few)}: in fewer than {_FEW} test records, so that the scores are vague"
+    return [*warnings, noted] if few else [*warnings]
 
 
 def _score(value: float) -> str:

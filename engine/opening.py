@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from engine.corpus import SCHEMA_VERSION, Corpus, Problem, prepare
-from engine.sources import Source, SourceError, UnknownNameError
+from engine.sources import Source, UnknownNameError
 from engine.sources.detect import open_source
 from engine.sources.synthetic import N_RECORDS, NAME, prepared_synthetic
 
@@ -37,6 +37,7 @@ def open_directory(
     root: Path,
     task: str,
     corpora: Path,
+    source_name: str | None = None,
     workers: int = 1,
     say: Say = lambda _sentence: None,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
@@ -44,13 +45,13 @@ def open_directory(
     """Return the corpus of a directory and the task's name in it: a prepared corpus, or any tree of records.
 
     A tree is prepared into ``corpora / "from-directories"`` the first time, and again when a file in it has changed.
-    Raises CorpusError, SourceError for a directory without usable records, UnknownNameError for an unknown task.
+    ``source_name`` says what the tree is where its files do not tell. Raises CorpusError, SourceError for a directory
+    without usable records, UnknownNameError for an unknown task or source.
     """
     if (root / "corpus.json").is_file():
         return _with_task(Corpus(root), task)
-    source = open_source(root)
-    folder = corpora / FROM_DIRECTORIES / _fingerprint(root)
-    target = folder / source.name
+    source = open_source(root, source_name)
+    target = corpora / FROM_DIRECTORIES / _fingerprint(root) / (source_name or source.name)
     if not target.exists():
         for sentence in getattr(source, "inferred", ()):
             say(sentence)
@@ -77,9 +78,6 @@ def _fingerprint(root: Path) -> str:
     files = []
     for folder, _, names in os.walk(root):
         for path in (Path(folder, name) for name in names):
-            try:
-                status = path.stat()
-            except OSError as error:
-                raise SourceError(f"cannot read {path}: {error.strerror}") from None
+            status = path.stat() if path.exists() else path.lstat()  # a link to nowhere is a file like any other
             files.append((path.relative_to(root).as_posix(), status.st_size, status.st_mtime_ns))
     return hashlib.sha256(json.dumps([SCHEMA_VERSION, sorted(files)]).encode()).hexdigest()[:12]

@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import nn
@@ -36,20 +38,31 @@ def choose_runs_at_once(
     """
     if device.type == "cpu":
         return RunsAtOnce(1, {}, "runs on a CPU are shared out to processes")
+    recipe = replace(recipe, batch_size=min(recipe.batch_size, shape[0]))
+    probe = partial(ten_steps, network, shape[1:], n_classes, recipe, device)
+    return find_runs_at_once(lambda count: together_per_second(probe, stream_executor(device, count), count))
+
+
+def ten_steps(
+    network: nn.Module,
+    shape: tuple[int, ...],
+    n_classes: int,
+    recipe: Recipe,
+    device: torch.device,
+    ready: Callable[[], None],
+) -> int:
+    """Train the network for ten steps on noise of ``shape`` (leads, samples) as a run does, once all are ready."""
     from engine.cuda import open_run
 
-    def probe(ready: Callable[[], None]) -> int:
-        n_records = PROBE_STEPS * recipe.batch_size
-        signals, labels = torch.randn(n_records, *shape[1:]).to(device), torch.zeros(n_records, n_classes).to(device)
-        order = torch.arange(n_records, device=device)
-        with open_run(network, signals.shape, n_classes, recipe, 2 * PROBE_STEPS, device, "auto") as run:
-            run.train_epoch(signals, labels, order)
-            finished(device)
-            ready()
-            run.train_epoch(signals, labels, order)
-        return n_records
-
-    return find_runs_at_once(lambda count: together_per_second(probe, stream_executor(device, count), count))
+    n_records = PROBE_STEPS * recipe.batch_size
+    signals, labels = torch.randn(n_records, *shape).to(device), torch.zeros(n_records, n_classes).to(device)
+    order = torch.arange(n_records, device=device)
+    with open_run(network, signals.shape, n_classes, recipe, 2 * PROBE_STEPS, device, "auto") as run:
+        run.train_epoch(signals, labels, order)
+        finished(device)
+        ready()
+        run.train_epoch(signals, labels, order)
+    return n_records
 
 
 def together_per_second(probe: Callable[[Callable[[], None]], int], executor: ThreadPoolExecutor, count: int) -> float:

@@ -1,5 +1,6 @@
 """Which records of a task train a network, which choose its epoch and thresholds, and which test it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ from engine.evaluation import has_both_outcomes
 from engine.splits import draw_records, hold_out, split_validation, stable_seed
 
 _FEWEST_PATIENTS = 3
+_LISTED = 5
 _EFFECTS = {
     "training": "cannot be learnt",
     "validation": "the threshold stays 0.5",
@@ -102,9 +104,15 @@ def lacking_classes(data: TaskData, partition: Partition) -> tuple[str, ...]:
         lacking = [name for name, both in zip(data.classes, usable, strict=True) if not both]
         if not usable.any() and side != "validation":
             raise PartitionError(
-                f"no class of {data.name} ({', '.join(data.classes)}) has both records with it and records without it "
+                f"no class of {data.name} ({listed(data.classes)}) has both records with it and records without it "
                 f"among the {len(rows):,} {side} records; take more records, or other ones"
             )
         if lacking:
-            sentences.append(f"{', '.join(lacking)}: in none, or in all, of the {len(rows):,} {side} records: {effect}")
+            sentences.append(f"{listed(lacking)}: in none, or in all, of the {len(rows):,} {side} records: {effect}")
     return tuple(sentences)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names for a sentence: the first of many, and how many more there are."""
+    more = len(names) - _LISTED
+    return ", ".join(names[:_LISTED]) + (f" and {more} more" if more > 0 else "")

@@ -113,11 +113,7 @@ def _hold_out_tasks(
         return []
     cells = []
     for table, _ in of_arch.values():
-        others = {
-            name: (other, fit)
-            for name, (other, fit) in of_arch.items()
-            if other.task != table.task and other.is_paired == table.is_paired
-        }
+        others = _other_tasks(table, of_arch)
         try:
             pooled = pool_tasks({name: fit for name, (_, fit) in others.items()}, stable_seed(table.name))
         except FitError as error:
@@ -130,6 +126,19 @@ def _hold_out_tasks(
             if low <= n <= high and _is_measured(table, n)
         ]
     return cells
+
+
+def _other_tasks(
+    table: RunTable, of_arch: Mapping[str, tuple[RunTable, LearningCurveResults]]
+) -> dict[str, tuple[RunTable, LearningCurveResults]]:
+    """Return one fit for each other task: of several upstreams the same as the table's, else that with most runs."""
+    others: dict[str, tuple[RunTable, LearningCurveResults]] = {}
+    for other, fit in sorted(
+        of_arch.values(), key=lambda found: (found[0].upstream == table.upstream, found[0].n_runs)
+    ):
+        if other.task != table.task and other.is_paired == table.is_paired:
+            others[other.task] = other, fit
+    return dict(sorted(others.items()))
 
 
 def _forecast(fit: LearningCurveResults, n_records: float, last: Mapping[str, float]) -> Forecast:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from engine.corpus import Corpus
     from engine.fitting import Fit, Fitted
 
-EXAMPLE = "Example: ecgadvise train --task synthetic --arch cnn --n-records 100 --out trained"
+EXAMPLE = "Example: ecgadvise train --task synthetic --arch cnn --n-records 80 --out trained"
 
 _SMALL = 1_000_000  # parameters
 
@@ -37,6 +37,7 @@ def train(
     data: Annotated[
         Path | None, typer.Option(metavar="DIR", help="A directory of records, or a prepared corpus.")
     ] = None,
+    source: Annotated[str | None, typer.Option(help="What --data is, where its files do not tell.")] = None,
     arch: Annotated[
         str | None, typer.Option(help="cnn, rnn, or the name of a network. [default: that of --from, else cnn]")
     ] = None,
@@ -67,7 +68,7 @@ def train(
         raise Failure("give --task CORPUS/TASK (or --task synthetic), or --data DIR", ExitCode.USAGE)
     _check_target(out, force, resume)
     with _said_in_one_sentence(out):
-        corpus, named = _open(task, data, corpora)
+        corpus, named = _open(task, data, source, corpora)
         job, choice = _plan(corpus, named, arch, strategy, from_, n_records, seed, recipe, device)
         fitted = _fit(job, choice, out, resume)
     if fitted.evaluation is None:
@@ -96,7 +97,7 @@ def _check_target(out: Path, force: bool, resume: bool) -> None:
         raise Failure(f"{out} exists; --force replaces it", ExitCode.USAGE)
 
 
-def _open(task: str, data: Path | None, corpora: Path | None) -> "tuple[Corpus, str]":
+def _open(task: str, data: Path | None, source: str | None, corpora: Path | None) -> "tuple[Corpus, str]":
     from advisor.progress import drawn
     from engine.corpus import default_corpora
     from engine.opening import open_directory, open_named
@@ -110,7 +111,7 @@ def _open(task: str, data: Path | None, corpora: Path | None) -> "tuple[Corpus, 
     if data is None:
         return open_named(task, folder, say)
     with drawn("records") as progress:
-        return open_directory(data, task, folder, default_workers(), say, progress)
+        return open_directory(data, task, folder, source, default_workers(), say, progress)
 
 
 def _plan(

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from advisor.advice import NoEvidenceError, Question, UnknownNameError, recommend
+from advisor.explanation import explain
 from advisor.render import to_table
+from advisor.render_explanation import to_text
 from studies.curves_file import CurvesFile, PairedCurve, read_curves
 
 TASKS = ("ptb-xl/form", "ptb-xl/rhythm", "ludb")
@@ -69,6 +71,28 @@ def test_the_upstream_of_another_task_is_no_choice_to_make(many: CurvesFile):
     two = replace(many, curves=(of_task(cnn, "a", upstream="x", runs=9), of_task(cnn, "b", upstream="y", runs=8)))
     assert recommend(Question(500, cnn.arch), two).curve.upstream == "x"
     assert recommend(Question(500, cnn.arch, upstream="y"), two).curve.task == "b"
+
+
+def test_of_two_pools_the_one_with_other_labels_upstream_answers(many: CurvesFile):
+    cnn = many.curves[0]
+    pools = [pool(cnn, *TASKS, upstream=f"ptb-xl/{kind}") for kind in ("shared", "disjoint")]
+    both = replace(many, curves=(*many.curves[:3], *pools))
+    assert recommend(Question(500, cnn.arch), both).curve.upstream == "ptb-xl/disjoint"
+    assert recommend(Question(500, cnn.arch, upstream="ptb-xl/shared"), both).curve.upstream == "ptb-xl/shared"
+    twice = replace(many, curves=(*pools, replace(pools[1], upstream="georgia/disjoint")))
+    with pytest.raises(UnknownNameError, match="choose one with --upstream"):
+        recommend(Question(500, cnn.arch), twice)
+
+
+def test_a_pooled_answer_explains_its_tasks(many: CurvesFile, curves_path: Path):
+    answer = recommend(Question(500, many.curves[0].arch), many)
+    explanation = explain(answer, curves_path)
+    assert [one.task for one in explanation.tasks] == list(TASKS)
+    text = to_text(answer, explanation)
+    for task in TASKS:
+        assert f"\n{task} " in text
+    assert explanation.parameters == {}
+    assert "paired runs on your own records" in text or answer.verdict != "not-enough-evidence"
 
 
 def test_without_a_pretrained_network_no_upstream_has_to_be_chosen(many: CurvesFile):

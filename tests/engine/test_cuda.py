@@ -13,7 +13,7 @@ from torch import nn
 
 from engine import cuda
 from engine import training as loop
-from engine.packing import choose_runs_at_once, stream_executor
+from engine.packing import choose_runs_at_once, stream_executor, ten_steps, together_per_second
 from engine.recipes import Recipe, find_recipe
 from engine.training import Examples, Training, train
 from engine.transfer import Shape, new_network, starting_point
@@ -180,6 +180,13 @@ def test_threads_share_a_choice_and_no_session():
         thread.join(30)
     assert sessions[0] is not sessions[1]
     assert sessions[0].choice is sessions[1].choice
+
+
+def test_probes_of_several_runs_train_together():
+    probe = partial(ten_steps, network_of("resnet1d18-w4"), (2, 96), 2, replace(RECIPE, batch_size=4), CPU)
+    with NO_GRAPHS as warned:
+        assert together_per_second(probe, stream_executor(CPU, 3), 3) > 0
+    assert len(warned) == 1, "the choice is made once for all threads"
 
 
 def test_convolutional_networks_run_in_bf16_on_devices_that_have_it(monkeypatch):

@@ -105,6 +105,26 @@ def test_forecasts_beat_the_last_value_and_the_naive_policies(cells: list[HeldOu
     assert card.brier["advice"] < card.brier["base_rate"]
 
 
+def test_a_task_with_two_upstreams_counts_once_among_the_others():
+    runs = make_runs(power_laws(3), sd=0.002)
+    shared = tuple(
+        replace(run, upstream="shared", score=min(run.score + 0.05, 1.0))
+        for run in runs.runs
+        if (run.task, run.strategy) == ("task-2", "fine-tune")
+    )
+    plain, _ = hold_out(tabulate(runs)[0])
+    both, problems = hold_out(tabulate(replace(runs, runs=runs.runs + shared))[0])
+    assert problems == []
+
+    def forecasts(cells: list[HeldOut], upstream: str) -> list[np.ndarray]:
+        chosen = [c for c in cells if (c.scheme, c.table.task, c.table.upstream) == (TASK, "task-0", upstream)]
+        return [cell.forecast.scores["fine-tune"] for cell in chosen]
+
+    np.testing.assert_array_equal(forecasts(both, "up"), forecasts(plain, "up"))
+    held_out_tasks = {(c.table.task, c.table.upstream) for c in both if c.scheme == TASK}
+    assert held_out_tasks == {("task-0", "up"), ("task-1", "up"), ("task-2", "up"), ("task-2", "shared")}
+
+
 def test_one_task_cannot_be_held_out_and_is_said():
     found, problems = hold_out(tabulate(make_runs(power_laws(1)))[0])
     assert {cell.scheme for cell in found} == {LARGEST, TWO_LARGEST}

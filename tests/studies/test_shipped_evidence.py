@@ -61,6 +61,14 @@ def test_every_run_names_its_data_and_device(pack: Path):
         assert len(list(csv.DictReader(file))) == len(runs)
 
 
+def test_the_shipped_backtest_is_of_the_shipped_curves(pack: Path):
+    backtest = json.loads((pack / "backtest.json").read_text())
+    curves = read_curves(pack / "curves.json").curves
+    assert set(backtest["tasks"]) == {curve.task for curve in curves if not curve.pooled}
+    assert backtest["cells"] > 0
+    assert backtest["regret"]["advice"] is not None
+
+
 def test_evidence_is_small(pack: Path):
     assert (pack / "curves.json").stat().st_size < 2_000_000
     assert (pack / "study.db").stat().st_size < 20_000_000

@@ -1,0 +1,253 @@
+"""How fast the engine trains: against the bare arithmetic, against a loop in the published style, and on a GPU.
+
+    python tests/benchmarks/training.py bare      # the loop against forward, backward and step on tensors that stay
+    python tests/benchmarks/training.py naive     # the loop against float64 and a table that is scanned for each record
+    python tests/benchmarks/training.py cuda      # records/s alone and packed, share of the bf16 peak, the whole grid
+
+Each prints a Markdown table for RESULTS.md. Ratios are of pieces that take turns within one run, median (quartiles)
+over the rounds, so that a change of the machine's pace meets both sides.
+"""
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from engine.devices import choose_device, describe_device, finished
+from engine.packing import choose_runs_at_once
+from engine.recipes import Recipe, find_recipe
+from engine.stepping import PlainRun, Run
+from engine.transfer import new_network
+from models.registry import find_network, training_gflop
+
+N_LEADS, N_SAMPLES, N_CLASSES = 12, 1000, 5
+# Nguyen and Do 2025: 18 pre-trainings, 30 runs from scratch, 72 fine-tunings, 12 of the size curve, 100 epochs each, on
+# six networks alike: about 8e7 record-passes.
+GRID_NETWORKS = ("resnet1d18", "resnet1d50", "resnet1d101", "lstm", "bilstm", "gru")
+GRID_PASSES = 8e7
+_MATRIX, _PRODUCTS = 8192, 50
+
+
+def main() -> None:
+    """Run the benchmark that the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["bare", "naive", "cuda"])
+    parser.add_argument("--archs", nargs="+", help="networks; the default depends on what is measured")
+    parser.add_argument("--rounds", type=int, default=15, help="how often the pieces take turns (15)")
+    parser.add_argument("--batches", type=int, default=8, help="batches a piece (8)")
+    parser.add_argument("--batch-size", type=int, help="records a batch (the recipe's; the published 256 for cuda)")
+    parser.add_argument("--records", type=int, default=12_000, help="rows of the naive loop's table (12,000)")
+    parser.add_argument("--threads", type=int, default=1, help="threads on the CPU (1)")
+    parser.add_argument("--device", default="cuda", help="device of the cuda benchmark (cuda)")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    {"bare": bare, "naive": naive, "cuda": cuda}[arguments.what](arguments)
+
+
+def bare(arguments: argparse.Namespace) -> None:
+    """Print what the loop adds to the least that a step must do."""
+    rows = []
+    for arch in arguments.archs or ["resnet1d18-w16", "gru-w32", "resnet1d18"]:
+        recipe = _recipe(arch, arguments.batch_size)
+        signals, labels = _records(arguments.batches * recipe.batch_size)
+        steps = (arguments.rounds + 1) * arguments.batches
+        pieces = (
+            _bare_steps(_network(arch), recipe, signals, labels, arguments.batches),
+            _engine_epoch(PlainRun(_network(arch), recipe, steps), signals, labels),
+        )
+        taken = _take_turns(pieces, arguments.rounds)
+        rows.append(_row(arch, len(signals), taken))
+    _print_table(("network", "bare, records/s", "engine, records/s", "engine / bare, time"), rows, "cpu")
+
+
+def _engine_epoch(run: Run, signals: Tensor, labels: Tensor) -> Callable[[], object]:
+    generator = torch.Generator(signals.device).manual_seed(0)
+
+    def epoch() -> None:
+        order = torch.randperm(len(signals), generator=generator, device=signals.device)
+        run.train_epoch(signals, labels, order)
+        finished(signals.device)
+
+    return epoch
+
+
+def _bare_steps(
+    network: nn.Module, recipe: Recipe, signals: Tensor, labels: Tensor, batches: int
+) -> Callable[[], object]:
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=recipe.weight_decay, fused=True)
+    x, y = signals[: recipe.batch_size].clone(), labels[: recipe.batch_size].clone()
+    network.train()
+
+    def steps() -> None:
+        for _ in range(batches):
+            optimizer.zero_grad(set_to_none=True)
+            F.binary_cross_entropy_with_logits(network(x), y).backward()
+            if recipe.clip_norm is not None:
+                nn.utils.clip_grad_norm_(network.parameters(), recipe.clip_norm)
+            optimizer.step()
+
+    return steps
+
+
+def naive(arguments: argparse.Namespace) -> None:
+    """Print what the published way of reading and counting costs, on batches of the same size of the same network."""
+    rows = []
+    for arch in arguments.archs or ["resnet1d18", "gru"]:
+        recipe = replace(
+            find_recipe("paper", find_network(arch).family, "scratch"), batch_size=arguments.batch_size or 32
+        )
+        signals, labels = _records(arguments.batches * recipe.batch_size)
+        run = PlainRun(_network(arch), recipe, (arguments.rounds + 1) * arguments.batches)
+        theirs, scans = _naive_epoch(_network(arch), recipe, signals, labels, arguments.records)
+        taken = _take_turns([theirs, _engine_epoch(run, signals, labels)], arguments.rounds)
+        scan = f"{1000 * statistics.median(scans):.2f}"
+        rows.append((*_row(arch, len(signals), taken, upside_down=True), scan))
+    names = ("network", "naive, records/s", "engine, records/s", "engine / naive, records/s", "scan, ms a record")
+    _print_table(names, rows, "cpu")
+
+
+def _naive_epoch(
+    network: nn.Module, recipe: Recipe, signals: Tensor, labels: Tensor, n_rows: int
+) -> tuple[Callable[[], object], list[float]]:
+    """Float64 from end to end, each record looked up by scanning a table of so many rows, records stacked one by one.
+
+    The lookup compares one pandas column, which is fast; the published one takes 16 ms a record at 12,000 rows, so the
+    ratio is on the low side. Its seconds a batch are added to the list that comes back, divided by the batch's records.
+    """
+    import pandas as pd
+
+    names = [f"record-{k:06d}" for k in range(n_rows)]
+    table = pd.DataFrame({"name": names, "place": np.arange(n_rows) % len(signals)})
+    network.double().train()
+    optimizer = torch.optim.Adam(network.parameters(), lr=recipe.learning_rate)
+    rng = np.random.default_rng(0)
+    scans: list[float] = []
+
+    def epoch() -> None:
+        for start in range(0, len(signals), recipe.batch_size):
+            wanted = rng.choice(names, min(recipe.batch_size, len(signals) - start), replace=False)
+            started = time.perf_counter()
+            places = [int(table[table["name"] == name].iloc[0]["place"]) for name in wanted]
+            scans.append((time.perf_counter() - started) / len(wanted))
+            x = torch.stack([signals[place].double() for place in places])
+            y = torch.stack([labels[place].double() for place in places])
+            optimizer.zero_grad()
+            loss = F.binary_cross_entropy_with_logits(network(x), y)
+            loss.backward()
+            optimizer.step()
+            loss.item()
+
+    return epoch, scans
+
+
+def cuda(arguments: argparse.Namespace) -> None:
+    """Print records/s of training alone and packed, the share of the bf16 peak, and the time of the published grid."""
+    if not torch.cuda.is_available():
+        sys.stdout.write("no CUDA device\n")
+        return
+    device = choose_device(arguments.device)
+    peak = _bf16_peak(device)
+    rows, fastest = [], {}
+    for arch in arguments.archs or GRID_NETWORKS:
+        recipe = _recipe(arch, arguments.batch_size or 256)
+        network = _network(arch)
+        gflop = training_gflop(network, N_LEADS, N_SAMPLES)
+        alone = _cuda_speeds(network, recipe, device, arguments)
+        packed = choose_runs_at_once(
+            network.to(device), (recipe.batch_size, N_LEADS, N_SAMPLES), N_CLASSES, recipe, device
+        )
+        fastest[arch] = max(max(alone.values()), *packed.records_per_second.values())
+        ways = ", ".join(f"{way} {speed:,.0f}" for way, speed in alone.items())
+        share = fastest[arch] * gflop * 1e9 / peak
+        together = f"{packed.records_per_second[packed.count]:,.0f} ({packed.count} runs)"
+        rows.append((arch, ways, together, f"{share:.1%}"))
+    names = ("network", "alone, records/s", "packed, records/s", "share of the bf16 peak")
+    _print_table(names, rows, str(device))
+    sys.stdout.write(f"\nbf16 matrix product, {_MATRIX} x {_MATRIX}: {peak / 1e12:,.0f} TFLOP/s\n")
+    if set(GRID_NETWORKS) <= fastest.keys():
+        seconds = sum(GRID_PASSES / len(GRID_NETWORKS) / fastest[arch] for arch in GRID_NETWORKS)
+        sys.stdout.write(
+            f"the published grid, {GRID_PASSES:.0e} record-passes at these speeds: {seconds / 60:,.1f} min\n"
+        )
+
+
+def _cuda_speeds(
+    network: nn.Module, recipe: Recipe, device: torch.device, arguments: argparse.Namespace
+) -> dict[str, float]:
+    """Return records/s of training alone, eagerly and as ``auto`` chooses."""
+    from engine.cuda import open_run
+
+    signals, labels = (tensor.to(device) for tensor in _records(arguments.batches * recipe.batch_size))
+    speeds = {}
+    for mode in ("eager", "auto"):
+        steps = (arguments.rounds + 1) * arguments.batches
+        with open_run(network.to(device), signals.shape, N_CLASSES, recipe, steps, device, mode) as run:
+            taken = _take_turns([_engine_epoch(run, signals, labels)], arguments.rounds)[0]
+            name = mode if mode == "eager" else f"auto ({run.session.choice.way})"
+            speeds[name] = len(signals) / statistics.median(taken)
+    return speeds
+
+
+def _bf16_peak(device: torch.device) -> float:
+    """Return FLOP/s of a large matrix product, which is what the device can do at best."""
+    one, other = (torch.randn(_MATRIX, _MATRIX, device=device, dtype=torch.bfloat16) for _ in range(2))
+    for _ in range(_PRODUCTS):
+        one @ other
+    started = finished(device)
+    for _ in range(_PRODUCTS):
+        one @ other
+    return 2 * _MATRIX**3 * _PRODUCTS / (finished(device) - started)
+
+
+def _take_turns(pieces: Sequence[Callable[[], object]], rounds: int) -> list[list[float]]:
+    """Return the seconds of every piece in every round, after one round that does not count."""
+    seconds: list[list[float]] = [[] for _ in pieces]
+    for number in range(rounds + 1):
+        for piece, taken in zip(pieces, seconds, strict=True):
+            started = time.perf_counter()
+            piece()
+            if number:
+                taken.append(time.perf_counter() - started)
+    return seconds
+
+
+def _row(arch: str, n_records: int, taken: list[list[float]], *, upside_down: bool = False) -> tuple[str, ...]:
+    """Return a table's row: both speeds and the median of the rounds' ratios with their quartiles."""
+    other, ours = taken
+    ratios = [b / a if upside_down else a / b for a, b in zip(ours, other, strict=True)]
+    low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75])
+    speeds = [f"{n_records / statistics.median(seconds):,.0f}" for seconds in (other, ours)]
+    return (arch, *speeds, f"{middle:.3f} ({low:.3f} to {high:.3f})")
+
+
+def _print_table(names: tuple[str, ...], rows: Sequence[tuple[str, ...]], device: str) -> None:
+    write = sys.stdout.write
+    write(f"{describe_device(device)}; torch {torch.__version__}\n\n")
+    for row in (names, ("---",) * len(names), *rows):
+        write(f"| {' | '.join(row)} |\n")
+
+
+def _recipe(arch: str, batch_size: int | None) -> Recipe:
+    recipe = find_recipe("tuned", find_network(arch).family, "scratch")
+    return recipe if batch_size is None else replace(recipe, batch_size=batch_size)
+
+
+def _network(arch: str) -> nn.Module:
+    return new_network(arch, N_LEADS, N_SAMPLES, N_CLASSES, seed=0)
+
+
+def _records(n_records: int) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    signals = torch.randn(n_records, N_LEADS, N_SAMPLES, generator=generator)
+    return signals, (torch.rand(n_records, N_CLASSES, generator=generator) < 0.3).float()
+
+
+if __name__ == "__main__":
+    main()
