@@ -27,8 +27,18 @@ def choose_curve(question: Question, arch: str, curves: CurvesFile) -> PairedCur
         raise NoEvidenceError(
             f"{curve.arch} was measured from {low:,} to {high:,} records, and no answer is given beyond "
             f"{REACH:g} times that range ({low / REACH:,.0f} to {high * REACH:,.0f}): {question.n_records:,} is outside"
+            f"{_elsewhere(question, curve, curves)}"
         )
     return curve
+
+
+def _elsewhere(question: Question, pool: PairedCurve, curves: CurvesFile) -> str:
+    """Name a task that reaches further than the pool it is in."""
+    for curve in sorted(curves.curves, key=lambda curve: -curve.runs):
+        is_of_pool = pool.pooled and not curve.pooled and curve.arch == pool.arch and curve.task in pool.tasks
+        if is_of_pool and FINE_TUNE in curve.draws and curve.support(question.n_records) != "beyond":
+            return f" what all {len(pool.tasks)} tasks reach; one of them alone answers with --task {curve.task}"
+    return ""
 
 
 def choose_curves(question: Question, curves: CurvesFile) -> tuple[list[PairedCurve], list[str]]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import torch
 
@@ -107,18 +107,26 @@ def measure_speed(arch: str, recipe: str, n_leads: int, n_samples: int, device: 
 def runs_at_once(
     specs: Sequence[RunSpec], load: Workload, device: torch.device, workers: int | None
 ) -> Callable[[RunSpec], int]:
-    """Return how many runs like a given one a GPU is good for at once: ``workers``, else what ten steps of it show."""
+    """Return how many runs like a given one a GPU is good for at once: ``workers``, else what ten steps of it show.
+
+    The probe of every network happens when it is first asked, while the GPU is still idle.
+    """
     if workers is not None:
         return lambda _spec: workers
     from engine.packing import choose_runs_at_once
 
-    counts = {}
-    for arch, recipe, n_leads, n_samples in dict.fromkeys((s.arch, s.recipe, *load.signal(s)) for s in specs):
-        network = create_network(arch, n_leads=n_leads, n_classes=5, n_samples=n_samples).to(device)
-        numbers = find_recipe(recipe, find_network(arch).family, "scratch")
-        shape = (_STEPS * numbers.batch_size, n_leads, n_samples)
-        counts[arch, recipe, n_leads] = choose_runs_at_once(network, shape, 5, numbers, device).count
-    return lambda spec: counts[spec.arch, spec.recipe, load.signal(spec)[0]]
+    @cache
+    def counts() -> dict[tuple[str, str, int, int], int]:
+        found = {}
+        for kind in dict.fromkeys((spec.arch, spec.recipe, *load.signal(spec)) for spec in specs):
+            arch, recipe, n_leads, n_samples = kind
+            network = create_network(arch, n_leads=n_leads, n_classes=5, n_samples=n_samples).to(device)
+            numbers = find_recipe(recipe, find_network(arch).family, "scratch")
+            shape = (_STEPS * numbers.batch_size, n_leads, n_samples)
+            found[kind] = choose_runs_at_once(network, shape, 5, numbers, device).count
+        return found
+
+    return lambda spec: counts()[spec.arch, spec.recipe, *load.signal(spec)]
 
 
 def _predict_seconds(network: torch.nn.Module, examples: Examples, device: torch.device) -> float:

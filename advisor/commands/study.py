@@ -2,7 +2,8 @@
 
 import shlex
 import sys
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -104,26 +105,20 @@ def run(
     ] = None,
 ) -> None:
     """Run what the store does not hold yet; stop it at any time and run the same command to go on."""
-    from advisor.failures import ExitCode, Failure, Interrupted
+    from advisor.failures import ExitCode, Failure
     from advisor.study_progress import shown
-    from engine.corpus import CorpusError
-    from studies.checkpoints import MissingCheckpointError
-    from studies.executors import SchedulerError
     from studies.probe import Workload
-    from studies.runner import FailedFastError, WorkersGoneError, run_study
-    from studies.store import Store, StoreError
+    from studies.runner import run_study
+    from studies.store import Store
 
     if (executor is Where.DASK) != (scheduler is not None):
         raise Failure("--executor dask and --scheduler tcp://host:port go together", ExitCode.USAGE)
     study, specs, data_hashes, opened = expand_design(design, corpora, data)
     path = store or Path(f"{study.name}.db")
-    options = {"--store": store, "--corpora": corpora, "--workers": workers, "--scheduler": scheduler}
-    options |= {"--executor": "dask" if scheduler else None, "--device": None if device == "auto" else device}
-    words = [word for name, value in (options | {"--log-dir": log_dir}).items() if value is not None
-             for word in (name, str(value))]  # fmt: skip
-    words += [word for pair in data or () for word in ("--data", pair)]
-    go_on = shlex.join(["ecgadvise", "study", "run", str(design), *words])
-    try:
+    given = {"--store": store, "--corpora": corpora, "--workers": workers, "--scheduler": scheduler}
+    given |= {"--device": None if device == "auto" else device, "--log-dir": log_dir}
+    given |= {"--executor": executor.value if scheduler else None}
+    with _named_failures(_command(design, given, data)):
         for corpus in opened.values():
             corpus.verify()
         results = Store(path)
@@ -137,6 +132,23 @@ def run(
                 device=device if scheduler or ":" in device else place.type,
             )  # fmt: skip
         results.close()
+    typer.echo(f"{progress.done} of {progress.total} runs done, {progress.failed} failed: {path}")
+    if progress.failed:
+        raise typer.Exit(ExitCode.FAILURE)
+
+
+@contextmanager
+def _named_failures(go_on: str) -> Iterator[None]:
+    """End in one sentence whatever stops a study, with the command that goes on where that helps."""
+    from advisor.failures import ExitCode, Failure, Interrupted
+    from engine.corpus import CorpusError
+    from studies.checkpoints import MissingCheckpointError
+    from studies.executors import SchedulerError
+    from studies.runner import FailedFastError, WorkersGoneError
+    from studies.store import StoreError
+
+    try:
+        yield
     except (MissingCheckpointError, CorpusError) as error:
         raise Failure(str(error), ExitCode.DATA) from None
     except StoreError as error:
@@ -145,9 +157,13 @@ def run(
         raise Failure(f"{error}; go on with: {go_on}", ExitCode.FAILURE) from None
     except KeyboardInterrupt:
         raise Interrupted(f"go on with: {go_on}") from None
-    typer.echo(f"{progress.done} of {progress.total} runs done, {progress.failed} failed: {path}")
-    if progress.failed:
-        raise typer.Exit(ExitCode.FAILURE)
+
+
+def _command(design: Path, given: Mapping[str, object], data: list[str] | None) -> str:
+    """Return the command with the options as they were given."""
+    options = [(name, str(value)) for name, value in given.items() if value is not None]
+    options += [("--data", pair) for pair in data or ()]
+    return shlex.join(["ecgadvise", "study", "run", str(design), *(word for option in options for word in option)])
 
 
 app.command("status", epilog=study_results.STATUS_EXAMPLE)(study_results.status)

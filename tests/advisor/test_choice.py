@@ -60,6 +60,16 @@ def test_a_task_can_be_picked(many: CurvesFile):
         recommend(Question(500, many.curves[0].arch, task="lud"), many)
 
 
+def test_a_task_that_reaches_further_than_its_pool_is_named(many: CurvesFile):
+    *single, pooled = many.curves
+    short = replace(many, curves=(*single, replace(pooled, sizes=(100, 250))))
+    with pytest.raises(NoEvidenceError, match=r"5,000 is outside what all 3 tasks reach; .* --task ludb"):
+        recommend(Question(5000, pooled.arch), short)
+    assert recommend(Question(5000, pooled.arch, task="ludb"), short).curve.task == "ludb"
+    with pytest.raises(NoEvidenceError, match=r"9,000 is outside$"):
+        recommend(Question(9000, pooled.arch), short)
+
+
 def test_two_tasks_are_too_few_to_pool_and_the_one_with_most_runs_answers(many: CurvesFile):
     few = replace(many, curves=(*many.curves[:2], pool(many.curves[0], *TASKS[:2])))
     answer = recommend(Question(500, few.curves[0].arch), few)
