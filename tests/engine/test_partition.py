@@ -98,7 +98,7 @@ def test_the_seed_draws_other_records_and_the_same_test():
 
 
 def test_the_seed_is_that_of_a_studys_run(corpus: Corpus):
-    from studies.design import RunSpec
+    from studies.spec import RunSpec
 
     spec = RunSpec("ptb-xl/superclass", "resnet1d18-w2", "scratch", None, 100, 3, "tuned", (1,), (10,))
     assert divide(corpus, corpus.task("superclass"), 100, 3, 0.2).seed == spec.seed

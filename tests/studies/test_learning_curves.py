@@ -120,14 +120,38 @@ def test_missing_runs_are_allowed():
     assert np.median(scores(fit, "scratch", 1000)) == pytest.approx(0.92 - 2 * 1000**-0.5, abs=0.02)
 
 
-def test_what_cannot_be_fitted_is_refused_by_name():
-    runs = simulate(np.random.default_rng(9), power_law(0.92, 2, 0.5), power_law(0.92, 2, 0.5, 300))
-    two_sizes = PairedRuns(SIZES[:2], {arm: values[:2] for arm, values in runs.scores.items()}, TEST_COVARIANCE)
-    with pytest.raises(FitError, match="scratch was measured at 2 sizes"):
-        fit_learning_curves(two_sizes, 0)
-    one_replicate = PairedRuns(SIZES, {arm: values[:, :1] for arm, values in runs.scores.items()}, TEST_COVARIANCE)
-    with pytest.raises(FitError, match="two replicates"):
-        fit_learning_curves(one_replicate, 0)
-    upside_down = PairedRuns(SIZES, {arm: 1.6 - values for arm, values in runs.scores.items()}, TEST_COVARIANCE)
-    with pytest.raises(FitError, match="do not look like learning curves"):
-        fit_learning_curves(upside_down, 0)
+def cut(runs: PairedRuns, sizes: int = 5, replicates: int = 5) -> PairedRuns:
+    scores_left = {arm: values[:sizes, :replicates].copy() for arm, values in runs.scores.items()}
+    return PairedRuns(runs.sizes[:sizes], scores_left, runs.test_covariance)
+
+
+@pytest.fixture
+def ordinary() -> PairedRuns:
+    return simulate(np.random.default_rng(9), power_law(0.92, 2, 0.5), power_law(0.92, 2, 0.5, 300))
+
+
+def test_what_cannot_be_fitted_is_refused_by_name(ordinary):
+    with pytest.raises(FitError, match="scratch was measured at one size only"):
+        fit_learning_curves(cut(ordinary, sizes=1), 0)
+    with pytest.raises(FitError, match="no size has two replicates"):
+        fit_learning_curves(cut(ordinary, replicates=1), 0)
+    impossible = cut(ordinary)
+    impossible.scores["scratch"][0, 0] = 1.3
+    with pytest.raises(FitError, match=r"scratch has a score of 1\.3"):
+        fit_learning_curves(impossible, 0)
+    for sizes in (SIZES + 0.5, np.r_[SIZES[:1], SIZES[:-1]]):
+        with pytest.raises(FitError, match="whole numbers of records, each named once"):
+            fit_learning_curves(PairedRuns(sizes, ordinary.scores, TEST_COVARIANCE), 0)
+
+
+def test_two_sizes_give_a_wide_answer_that_says_it_is_nearly_all_prior(ordinary):
+    two, all_sizes = fit_learning_curves(cut(ordinary, sizes=2), 0), fit_learning_curves(ordinary, 0)
+    assert "scratch was measured at two sizes: the shape of its curve is nearly all prior" in two.warnings
+    width = [gain.mean_ci_upper - gain.mean_ci_lower for gain in (two.gain(1000.0), all_sizes.gain(1000.0))]
+    assert width[0] > 2 * width[1]
+
+
+def test_scores_that_fall_with_more_records_are_answered_with_a_warning(ordinary):
+    upside_down = PairedRuns(SIZES, {arm: 1.6 - values for arm, values in ordinary.scores.items()}, TEST_COVARIANCE)
+    warnings = fit_learning_curves(upside_down, 0).warnings
+    assert any("do not look like learning curves" in warning for warning in warnings)
