@@ -81,6 +81,7 @@ class _Screen:
 
     def draw(self) -> "RenderableType":
         from rich.console import Group
+        from rich.padding import Padding
         from rich.progress_bar import ProgressBar
         from rich.text import Text
 
@@ -88,4 +89,6 @@ class _Screen:
             return Text("")
         progress = self._progress
         bar = ProgressBar(total=max(progress.work_total, 1e-9), completed=progress.work_done, width=60)
-        return Group(bar, Text(summary(progress)), Text(progress.last, style="dim", overflow="ellipsis", no_wrap=True))
+        return Group(
+            Padding(bar), Text(summary(progress)), Text(progress.last, style="dim", overflow="ellipsis", no_wrap=True)
+        )

@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from advisor.study_progress import _Screen, in_words
 from engine.corpus import Corpus
 from studies.runner import Progress
-from studies.store import Store
+from studies.store import RunRecord, Store
 
 REPOSITORY = Path(__file__).parents[2]
 DESIGNS = REPOSITORY / "studies" / "designs"
@@ -172,6 +173,22 @@ def test_stores_are_brought_together_with_their_networks(tmp_path: Path, synthet
     assert "no tuning" in refused(ecgadvise("study", "tuning", "--store", "new.db", cwd=tmp_path), 3)
 
 
+def test_tuning_compares_rates_on_validation_records_alone(tmp_path: Path, synthetic_run):
+    store = Store(tmp_path / "tuning.db")
+    for k, (rate, score) in enumerate([(0.001, 0.8), (0.001, 0.82), (0.01, 0.9)]):
+        run = synthetic_run("gru-w32", "scratch", 500, 100 + k, 0.1234)
+        details = {**run.details, "spec": {**run.details["spec"], "learning_rate": rate}}
+        store.add(RunRecord({**run.row, "validation_auroc": score}, details), np.zeros((2, 5)))
+    store.add(synthetic_run("gru-w32", "scratch", 500, 0, 0.1234), np.zeros((2, 5)))
+    store.close()
+    said = ecgadvise("study", "tuning", "--store", "tuning.db", cwd=tmp_path).stdout
+    assert [" ".join(line.split()[3:]) for line in said.splitlines()] == [
+        "rate 0.001 validation AUROC 0.8100, 2 runs",
+        "rate 0.01 validation AUROC 0.9000, 1 runs",
+    ]
+    assert "0.1234" not in said
+
+
 def test_the_screen_says_cells_runs_and_the_time_left():
     screen = _Screen()
     progress = Progress(100, done=40, running=2, failed=1, cells=20, cells_done=8, work_total=10.0, work_done=5.0)
@@ -180,9 +197,9 @@ def test_the_screen_says_cells_runs_and_the_time_left():
     screen.report(progress)
     console = Console(file=io.StringIO(), width=120)
     console.print(screen.draw())
-    said = console.file.getvalue()
-    assert "cells 8 of 20, runs 40 of 100 done, 2 running, 1 failed, about 10 min left" in said
-    assert "gru scratch n=100" in said
+    _bar, counts, last = console.file.getvalue().splitlines()
+    assert counts.strip() == "cells 8 of 20, runs 40 of 100 done, 2 running, 1 failed, about 10 min left"
+    assert "gru scratch n=100" in last
     assert [in_words(seconds) for seconds in (5, 600, 9000)] == ["5 s", "10 min", "2.5 h"]
 
 
