@@ -16,7 +16,7 @@ from advisor.caveats import warn
 from advisor.changes import Flip, find_flips
 from advisor.costs import Cost, Money, charge, cost_curve, count_money, is_worth_paying
 from advisor.curve_choice import choose_curve, choose_curves
-from advisor.decision import Gain, Verdict, decide, explain, judge, outcomes_at_hand, outcomes_to_pay, summarise_gain
+from advisor.decision import Verdict, decide, explain, judge, outcomes_at_hand, outcomes_to_pay
 from advisor.question import NoEvidenceError, Question, UnknownNameError
 from advisor.scores import Score, summarise_score
 from advisor.targets import ARMS, MoreRecords, Reach, add_records, reach_target
@@ -25,11 +25,13 @@ from studies.curve_draws import (
     REACH,
     SCRATCH,
     Floats,
+    Gain,
     Interval,
     ScoreGrid,
     chance_level,
     interval,
     score_grid,
+    summarise_gain,
 )
 from studies.curves_file import CurvesFile, PairedCurve, Support
 

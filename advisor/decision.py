@@ -1,36 +1,15 @@
 """From draws of the gain to a verdict (STUDY.md section 5), and the verdict in one sentence."""
 
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from studies.curve_draws import BAND, Floats, quantiles
+from studies.curve_draws import Floats, Gain, summarise_gain
 
 Verdict = Literal["fine-tune", "scratch", "no-material-difference", "not-enough-evidence"]
 
 DECISIVE = 0.8  # the probability at which a verdict is given
-
-
-@dataclass(frozen=True)
-class Gain:
-    """Fine-tuned minus scratch, 90 % band, and where it lies against the margin."""
-
-    mean: float
-    mean_ci_lower: float
-    mean_ci_upper: float
-    p_above_margin: float
-    p_within_margin: float
-    p_below_margin: float
-
-
-def summarise_gain(draws: Floats, margin: float) -> Gain:
-    """Summarise draws of the gain."""
-    low, high = quantiles(draws, BAND)
-    above, below = float((draws > margin).mean()), float((draws < -margin).mean())
-    within = float((np.abs(draws) <= margin).mean())
-    return Gain(float(draws.mean()), low, high, above, within, below)
 
 
 def decide(draws: Floats, margin: float, pays_off: NDArray[np.bool_] | None = None) -> Verdict:

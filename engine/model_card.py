@@ -200,8 +200,9 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str | None]]) -> list[st
 def number(values: Mapping[str, Any], name: str) -> float | None:
     """Return a finite number, None where there is none."""
     value = values.get(name)
-    finite = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if finite else None  # type: ignore[arg-type]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
 
 
 def figure(values: Mapping[str, Any], name: str) -> str | None:

@@ -129,22 +129,47 @@ def _run(job: Job, device: torch.device) -> Outcome | NetworkWanted:
     probabilities = predict_probabilities(network, testing.signals)
     logits = predict_logits(network, validating.signals).numpy()
     thresholds = choose_thresholds(task.labels[validation], calibrated_probabilities(logits, 1.0))
-    scores = evaluate(
-        task.labels[test], probabilities, task.patients[test], task.classes, thresholds,
-        seed=stable_seed(task.name), n_resamples=BOOTSTRAP_RESAMPLES,
-    )  # fmt: skip
+    scores = _score(task, test, probabilities, thresholds)
     forward = forward_gflop(network, len(leads), shape.n_samples)
     record = _record(job, recipe, corpus, task, result, scores, _gflop(spec, result, len(training), forward), device)
     if not job.keeps_network:
         return Outcome(record, probabilities)
     facts = CheckpointFacts(
         spec.arch, spec.task, task.classes, shape.leads, corpus.fs, shape.n_samples, scaling, asdict(recipe),
-        corpus.content_hash, {name: getattr(scores, name) for name in ("auroc_macro", "auprc_macro", "brier")},
-        thresholds=tuple(thresholds.tolist()), temperature=fit_temperature(task.labels[validation], logits),
-        n_records=spec.n_records, source=corpus.manifest["source"], evaluation=scores.as_dict(bootstrap=False),
+        corpus.content_hash, {}, n_records=spec.n_records, source=corpus.manifest["source"],
         versions=record.details["versions"], created=record.row["created"],
     )  # fmt: skip
+    on_test = predict_logits(network, testing.signals).numpy()
+    facts = _calibrated(facts, task, (validation, logits), (test, on_test))
     return Outcome(record, probabilities, _files(network.to("cpu"), facts))
+
+
+def _calibrated(
+    facts: CheckpointFacts, task: TaskData, validation: tuple[NDArray[np.int64], NDArray[np.float32]],
+    test: tuple[NDArray[np.int64], NDArray[np.float32]],
+) -> CheckpointFacts:  # fmt: skip
+    """Add what a deployed network needs: thresholds and scores of calibrated probabilities. A run's are of raw ones."""
+    (chosen_on, logits), (tested_on, test_logits) = validation, test
+    temperature = fit_temperature(task.labels[chosen_on], logits)
+    thresholds = choose_thresholds(task.labels[chosen_on], calibrated_probabilities(logits, temperature))
+    scores = _score(task, tested_on, calibrated_probabilities(test_logits, temperature), thresholds)
+    return replace(
+        facts,
+        temperature=temperature,
+        thresholds=tuple(thresholds.tolist()),
+        metrics={name: getattr(scores, name) for name in ("auroc_macro", "auprc_macro", "brier")},
+        evaluation=scores.as_dict(bootstrap=False),
+    )
+
+
+def _score(
+    task: TaskData, test: NDArray[np.int64], probabilities: NDArray[np.floating], thresholds: NDArray[np.float64]
+) -> Evaluation:
+    """Score the test records, on the same resamples of their patients for every run of a task."""
+    return evaluate(
+        task.labels[test], probabilities, task.patients[test], task.classes, thresholds,
+        seed=stable_seed(task.name), n_resamples=BOOTSTRAP_RESAMPLES,
+    )  # fmt: skip
 
 
 def training_rows(task: TaskData, spec: RunSpec, recipe: Recipe) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

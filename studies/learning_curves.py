@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from studies.curve_draws import (
-    BAND,
     FINE_TUNE,
     SCRATCH,
     Floats,
+    Gain,
     Interval,
     bent,
     break_even,
@@ -26,6 +26,7 @@ from studies.curve_draws import (
     interval,
     quantiles,
     records_to_reach,
+    summarise_gain,
     worth_in_records,
 )
 from studies.curve_fit import fit_forms
@@ -91,18 +92,6 @@ class Prediction:
                 "obs_ci_upper": np.concatenate([band[1] for band in run_bands]),
             }
         )
-
-
-@dataclass(frozen=True)
-class Gain:
-    """Fine-tuned minus scratch at one size: mean, 90 % band, and where it lies against the margin."""
-
-    mean: float
-    mean_ci_lower: float
-    mean_ci_upper: float
-    p_above_margin: float
-    p_within_margin: float
-    p_below_margin: float
 
 
 @dataclass(frozen=True)
@@ -183,9 +172,7 @@ class LearningCurveResults:
         """Return fine-tuned minus scratch at ``n_records``. Raises FitError for a single arm."""
         self._require_pair("a gain")
         drawn = (self.scores(FINE_TUNE, n_records) - self.scores(SCRATCH, n_records))[:, 0]
-        low, high = quantiles(drawn, BAND)
-        above, below = float((drawn > margin).mean()), float((drawn < -margin).mean())
-        return Gain(float(drawn.mean()), low, high, above, float((np.abs(drawn) <= margin).mean()), below)
+        return summarise_gain(drawn, margin)
 
     def worth_in_records(self, n_records: float) -> Interval:
         """Return how many more records scratch needs to score what fine-tuning scores at ``n_records``."""

@@ -16,7 +16,10 @@ import numpy as np
 import pytest
 import torch
 
+from engine.calibration import calibrated_probabilities, choose_thresholds, fit_temperature
+from engine.checkpoint import load_network
 from engine.corpus import Corpus
+from engine.training import predict_logits
 from studies import runner
 from studies.checkpoints import MissingCheckpointError
 from studies.design import Design, Grid
@@ -417,6 +420,21 @@ def test_a_pretraining_learns_the_upstreams_own_labels(specs, corpus: Corpus, tm
     assert classes == {
         name: corpus.task(name.partition("/")[2]).classes for name in ("ptb-xl/non-diagnostic", "ptb-xl/superclass")
     }
+
+
+def test_a_kept_network_has_the_thresholds_of_its_calibrated_probabilities(specs, corpus: Corpus, tmp_path: Path):
+    store = Store(tmp_path / "s.db")
+    run(specs[:3], store, corpus)
+    (key,) = store.pretrainings()
+    network, facts = load_network(tmp_path / "s.checkpoints" / key)
+    task = corpus.task("non-diagnostic")
+    validation = training_rows(task, specs[0], specs[0].resolve_recipe())[1]
+    signals = facts.standardisation.apply(corpus.signals[task.rows[validation]])
+    logits = predict_logits(network, torch.from_numpy(signals)).numpy()
+    assert facts.temperature == fit_temperature(task.labels[validation], logits) != 1.0
+    chosen = choose_thresholds(task.labels[validation], calibrated_probabilities(logits, facts.temperature))
+    np.testing.assert_array_equal(facts.thresholds, chosen)
+    assert [scores["threshold"] for scores in facts.evaluation["classes"].values()] == list(facts.thresholds)
 
 
 def test_a_network_that_cannot_be_written_is_said_and_its_run_not_stored(specs, corpus: Corpus, tmp_path: Path):
