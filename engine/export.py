@@ -28,6 +28,7 @@ from engine.inference import session_errors
 from engine.model_card import Exported, model_card
 from engine.model_facts import INTENDED_USE, SCHEMA_VERSION, UNITS, ModelFacts
 from engine.model_label import model_facts_label
+from engine.onnx_convolution import with_height
 from engine.onnx_recurrent import UnsupportedLayerError, translations, with_onnx_recurrence
 from engine.parity import HALF_TOLERANCE, TOLERANCE, Agreement, compare, gate_batches
 from engine.signal import CONTRACT, Preparation, paper_preparation
@@ -120,6 +121,7 @@ def to_onnx(network: nn.Module, facts: CheckpointFacts, deployed: ModelFacts) ->
     assert program is not None, "a program is returned where no file is named"
     model = program.model_proto
     _tidy(model, deployed)
+    with_height(model)
     if deployed.half:
         _store_in_16_bits(model)
     content: bytes = model.SerializeToString()
