@@ -58,8 +58,8 @@ def _why_no_cuda() -> str:
 def keep_freed_memory() -> bool:
     """Let this process keep the memory that a training step frees, for the next one; return whether it will.
 
-    glibc gives large blocks back to the system at once, which then clears every page anew: up to half of the time of a
-    recurrent network's step. Elsewhere nothing is changed. The names and numbers are those of ``malloc.h``.
+    glibc gives large blocks back to the system at once, which then clears every page anew: up to half of the time of an
+    LSTM's step. Elsewhere nothing is changed. The names and numbers are those of ``malloc.h``.
     """
     if platform.libc_ver()[0] != "glibc":
         return False
