@@ -151,7 +151,7 @@ def _open_run(
     network: nn.Module, training: Examples, recipe: Recipe, steps: int, place: torch.device, mode: Mode
 ) -> Iterator[Run]:
     if place.type == "cpu":
-        if any(isinstance(layer, nn.LSTM) for layer in network.modules()):  # others gain nothing: RESULTS.md
+        if any(isinstance(layer, nn.RNNBase) for layer in network.modules()):  # others gain nothing: RESULTS.md
             keep_freed_memory()
         yield PlainRun(network, recipe, steps)
         return
