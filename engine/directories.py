@@ -1,7 +1,10 @@
 """Directories and files that appear complete or not at all."""
 
+import errno
+import os
 import shutil
-from collections.abc import Iterator, Mapping
+import stat
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -35,20 +38,48 @@ def check_writable(target: Path) -> None:
     TemporaryDirectory(dir=target.parent).cleanup()
 
 
+def check_files(paths: Iterable[Path]) -> None:
+    """Find out early, and leave nothing behind, whether ``write_files`` could write these. Raises OSError."""
+    for path in paths:
+        if _mode(path) is None:
+            folder = next(parent for parent in path.absolute().parents if parent.exists())
+            if not folder.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, f"{folder} is no folder", str(path))
+            if not os.access(folder, os.W_OK):
+                raise PermissionError(errno.EACCES, f"{folder} is no folder that you may write to", str(path))
+
+
 def write_files(contents: Mapping[Path, bytes]) -> None:
     """Write files that take their names once all are whole, the first of them last; one that is there is replaced.
 
-    What an error or Ctrl-C leaves unfinished is removed. Raises OSError where one cannot be written or renamed.
+    What is there and is no file, as /dev/stdout, is written to; where a link points to, it stays a link. What an error
+    or Ctrl-C leaves unfinished is removed. Raises OSError where one cannot be written or renamed.
     """
     scratch: dict[Path, Path] = {}
     try:
         for path, content in contents.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            scratch[path] = path.with_name(f".{path.name}.{uuid4().hex[:8]}")
-            scratch[path].write_bytes(content)
-        for path in reversed(scratch):
-            scratch[path].replace(path)
+            mode = _mode(path)
+            if mode is not None and not stat.S_ISREG(mode):
+                path.write_bytes(content)
+                continue
+            target = path.resolve()
+            target.parent.mkdir(parents=True, exist_ok=True)
+            scratch[target] = target.with_name(f".{target.name}.{uuid4().hex[:8]}")
+            scratch[target].write_bytes(content)
+        for target in reversed(scratch):
+            scratch[target].replace(target)
     finally:
         for path in scratch.values():
             with suppress(OSError):  # what kept a file from being written may keep it from being looked for
                 path.unlink(missing_ok=True)
+
+
+def _mode(path: Path) -> int | None:
+    """Return what is there under a name, None where nothing is. Raises OSError for a folder or an impossible name."""
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    return mode

@@ -6,7 +6,6 @@ classes). What is written was compared with the network first, bit for bit the s
 
 import hashlib
 import logging
-import os
 import platform
 import time
 import warnings
@@ -23,12 +22,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from engine.checkpoint import CheckpointFacts, load_network
-from engine.directories import write_files
+from engine.directories import check_files, write_files
 from engine.evaluation import without_nan
 from engine.inference import session_errors
 from engine.model_card import Exported, model_card
 from engine.model_facts import INTENDED_USE, SCHEMA_VERSION, UNITS, ModelFacts
 from engine.model_label import model_facts_label
+from engine.onnx_convolution import with_height
 from engine.onnx_recurrent import UnsupportedLayerError, translations, with_onnx_recurrence
 from engine.parity import HALF_TOLERANCE, TOLERANCE, Agreement, compare, gate_batches
 from engine.signal import CONTRACT, Preparation, paper_preparation
@@ -82,8 +82,7 @@ def export_checkpoint(
     differs from the network or cannot be written.
     """
     started = time.perf_counter()
-    files = (target, target.with_name(CARD), target.with_name(LABEL))
-    _check_target(files, force)
+    files = _checked_files(target, force)
     network, facts = load_network(root)
     deployed = _model_facts(facts, opset, half, _sha256(root / "weights.safetensors"))
     model = to_onnx(network, facts, deployed)
@@ -122,6 +121,7 @@ def to_onnx(network: nn.Module, facts: CheckpointFacts, deployed: ModelFacts) ->
     assert program is not None, "a program is returned where no file is named"
     model = program.model_proto
     _tidy(model, deployed)
+    with_height(model)
     if deployed.half:
         _store_in_16_bits(model)
     content: bytes = model.SerializeToString()
@@ -259,15 +259,19 @@ def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _check_target(files: tuple[Path, ...], force: bool) -> None:
-    """Raise ExportError where it shows now that the files cannot be written: an export takes its time."""
-    target = files[0]
-    if target.is_dir():
-        raise ExportError(f"{target} is a folder: name the file in it, as in {target / 'model.onnx'}")
+def _checked_files(target: Path, force: bool) -> tuple[Path, Path, Path]:
+    """Return the names of model, card and label. Raises ExportError where it shows now that they cannot be written."""
+    try:
+        if target.is_dir():
+            raise ExportError(f"{target} is a folder: name the file in it, as in {target / 'model.onnx'}")
+        files = (target, target.with_name(CARD), target.with_name(LABEL))
+        if target.name.lower() in (CARD.lower(), LABEL.lower()):
+            raise ExportError(f"{target} is where its {target.stem} goes: name the model otherwise, as in model.onnx")
+        check_files(files)
+    except OSError as error:
+        raise ExportError(f"cannot write {error.filename or target}: {error.strerror}") from None
     there = [file for file in files if file.exists()]
     if there and not force:
         names = ", ".join(map(str, there))
         raise TargetExistsError(f"already there: {names}; choose another folder with --out, or --force to replace")
-    folder = next(parent for parent in target.absolute().parents if parent.exists())
-    if not (folder.is_dir() and os.access(folder, os.W_OK)):
-        raise ExportError(f"cannot write {target}: {folder} is no folder that you may write to")
+    return files

@@ -110,7 +110,11 @@ def list_records(path: Path) -> list[Listed]:
     A publisher's tree is read as for training, where that corrects gains or lead names; anything else is searched for
     headers. Raises RecordError where a directory holds none.
     """
-    if not path.is_dir():
+    try:
+        is_folder = path.is_dir()
+    except OSError as error:  # a name that is too long for the file system
+        raise RecordError(f"unreadable: {error.strerror}") from None
+    if not is_folder:
         bare = path.with_suffix("") if path.suffix in _SUFFIXES else path
         return [_listed(bare)]
     published = _published_records(path)

@@ -35,6 +35,8 @@ def predict(
         opened = open_model(model)
     except ModelError as error:
         raise Failure(str(error), ExitCode.DATA) from None
+    if csv is not None:
+        _check_csv(csv)
     predictions = _predict(opened, records, batch_size)
     if csv is not None:
         _write_csv(csv, opened, predictions)
@@ -64,6 +66,17 @@ def _predict(model: "Model", paths: "Sequence[Path]", batch_size: int) -> "list[
             predictions.append(one)
             report(done, len(listed))
     return predictions + unlisted
+
+
+def _check_csv(target: Path) -> None:
+    """Raise Failure before any record is read where the file cannot be written."""
+    from advisor.failures import ExitCode, Failure
+    from engine.directories import check_files
+
+    try:
+        check_files([target])
+    except OSError as error:
+        raise Failure(f"cannot write {target}: {error.strerror}", ExitCode.FAILURE) from None
 
 
 def _write_csv(target: Path, model: "Model", predictions: "Sequence[Prediction]") -> None:

@@ -97,7 +97,10 @@ def test_export_refuses_in_one_sentence(refused, exported, tmp_path, bad_records
     assert model.read_bytes() == before
     (tmp_path / "file").write_text("")
     assert "cannot write" in refused(1, "export", checkpoint, "--out", tmp_path / "file" / "model.onnx")
-    assert "is a folder" in refused(1, "export", checkpoint, "--out", tmp_path)
+    for folder in (tmp_path, ".", ""):
+        assert "is a folder" in refused(1, "export", checkpoint, "--out", folder)
+    assert "too long" in refused(1, "export", checkpoint, "--out", tmp_path / ("x" * 300))
+    assert "name the model otherwise" in refused(1, "export", checkpoint, "--out", new.with_name("MODEL_CARD.md"))
     assert "no checkpoint" in refused(3, "export", tmp_path / "nowhere", "--out", new)
     assert "few cannot be compared on" in refused(3, "export", checkpoint, "--out", new, "--records", bad_records)
     assert "no WFDB record" in refused(3, "export", checkpoint, "--out", new, "--records", checkpoint)
@@ -112,6 +115,45 @@ def test_export_refuses_in_one_sentence(refused, exported, tmp_path, bad_records
     (altered / "weights.safetensors").unlink()
     assert "weights.safetensors" in refused(3, "export", altered, "--out", new)
     assert not new.parent.exists()
+
+
+def test_a_card_that_cannot_be_written_leaves_no_part_of_the_export(refused, exported, tmp_path):
+    (tmp_path / "MODEL_CARD.md").mkdir()
+    refused(1, "export", exported / "checkpoint", "--out", tmp_path / "model.onnx", "--force")
+    assert [path.name for path in tmp_path.iterdir()] == ["MODEL_CARD.md"]
+
+
+def test_a_checkpoint_with_a_tampered_or_missing_part_exports_nothing(refused, exported, tmp_path):
+    def tampered(name: str, change) -> Path:
+        copy = shutil.copytree(exported / "checkpoint", tmp_path / name)
+        change(copy / "weights.safetensors", copy / "checkpoint.json")
+        return copy
+
+    def edit(file: Path, **fields) -> None:
+        file.write_text(json.dumps({**json.loads(file.read_text()), **fields}))
+
+    cases = {
+        "cut": (lambda weights, _: weights.write_bytes(weights.read_bytes()[:99]), "altered after training"),
+        "facts": (lambda _, facts: edit(facts, temperature=9.0), "altered after it was written"),
+        "network": (lambda _, facts: edit(facts, arch="nonsense"), "no network is named 'nonsense'"),
+        "no-facts": (lambda _, facts: facts.unlink(), "no checkpoint.json"),
+        "no-weights": (lambda weights, _: weights.unlink(), "no weights.safetensors"),
+        "empty": (lambda _, facts: facts.write_text(""), "damaged"),
+    }
+    for name, (change, says) in cases.items():
+        said = refused(3, "export", tampered(name, change), "--out", tmp_path / "new" / "model.onnx")
+        assert says in said
+        assert str(tmp_path / name) in said
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "says"), [("nan", "NaN"), ("short", "5 s long"), ("few", "missing"), ("slow", "50 Hz")]
+)
+def test_a_bad_record_to_compare_on_exports_nothing(refused, exported, bad_records, tmp_path, name, says):
+    arguments = ("--out", tmp_path / "new" / "model.onnx", "--records", bad_records / name)
+    assert says in refused(3, "export", exported / "checkpoint", *arguments)
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_model_that_differs_ends_with_the_difference(refused, exported, tmp_path, monkeypatch):
@@ -252,8 +294,39 @@ def test_predict_refuses_in_one_sentence(refused, exported, records, tmp_path):
     assert "--batch-size" in refused(2, "predict", model, records, "--batch-size", 0)
     assert "RECORD_OR_DIR" in refused(2, "predict", model)
     (tmp_path / "file").write_text("")
-    assert "cannot write" in refused(1, "predict", model, records, "--csv", tmp_path / "file" / "p.csv")
+    for name in ("file/p.csv", "", "x" * 300):
+        assert "cannot write" in refused(1, "predict", model, records, "--csv", tmp_path / name)
+    assert "too long" in refused(3, "predict", model, tmp_path / ("x" * 300))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "text.onnx"]
+
+
+def test_a_csv_that_cannot_be_written_is_found_out_before_any_record_is_read(refused, exported, tmp_path, monkeypatch):
+    import engine.inference
+
+    monkeypatch.setattr(engine.inference, "list_records", lambda _: pytest.fail("a record was looked for"))
+    refused(1, "predict", exported / "model.onnx", tmp_path, "--csv", tmp_path)
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_reader_that_goes_away_is_no_traceback(exported, records, options):
+    command = [sys.executable, "-m", "advisor", "predict", exported / "model.onnx", records, *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as started:
+        started.stdout.close()
+        assert started.stderr.read() == ""
+        assert started.wait(timeout=60) == 1
+
+
+def test_ctrl_c_ends_predict_with_130_and_no_file(ecgadvise, exported, records, tmp_path, monkeypatch):
+    import engine.inference
+
+    def interrupted(_model, _signals):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(engine.inference.Model, "probabilities", interrupted)
+    target = tmp_path / "new" / "p.csv"
+    code, out, err = ecgadvise("predict", exported / "model.onnx", records, "--csv", target)
+    assert (code, out, err) == (130, "", "interrupted\n")
+    assert not target.parent.exists()
 
 
 def test_a_model_of_another_tool_is_refused(refused, exported, records, tmp_path):

@@ -1,12 +1,17 @@
 """A device is found or refused in one sentence, and a run is charged its own time whatever else the machine does."""
 
+import platform
+import subprocess
+import sys
 import threading
 import time
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
+from engine import training
 from engine.devices import (
     DeviceError,
     ProcessorClock,
@@ -16,9 +21,12 @@ from engine.devices import (
     choose_device,
     clock_of,
     describe_device,
+    keep_freed_memory,
     numbered,
     turnstile_of,
 )
+from engine.recipes import find_recipe
+from models.registry import create_network
 
 
 def pretend(monkeypatch, n_devices: int, cuda: str | None = "13.0") -> None:
@@ -215,3 +223,42 @@ def test_work_on_a_gpu_waits_while_another_thread_is_alone_there():
             pass  # a processor has nothing to wait for
     assert worked.wait(10)
     thread.join(10)
+
+
+FAULTS = """
+import resource, sys, torch
+from engine.devices import keep_freed_memory
+torch.set_num_threads(1)
+if sys.argv[1] == "kept":
+    assert keep_freed_memory()
+network, records = torch.nn.LSTM(12, 32, batch_first=True), torch.zeros(64, 1000, 12)
+for _ in range(3):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    network(records)[0].sum().backward()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc gives freed memory back at once")
+def test_memory_that_a_step_frees_is_kept_for_the_next():
+    def faults(how: str) -> int:
+        command = [sys.executable, "-c", FAULTS, how]
+        return int(subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout)
+
+    assert 4 * faults("kept") < faults("given back")
+
+
+def test_another_c_library_is_left_alone(monkeypatch):
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
+    monkeypatch.setattr("ctypes.CDLL", lambda _: pytest.fail("the C library was touched"))
+    assert keep_freed_memory.__wrapped__() is False
+
+
+@pytest.mark.parametrize(("arch", "kept"), [("lstm-w4", True), ("gru-w4", True), ("resnet1d18-w4", False)])
+def test_memory_is_kept_where_a_network_gains_by_it(arch, kept, monkeypatch):
+    called = []
+    monkeypatch.setattr(training, "keep_freed_memory", lambda: called.append(True))
+    examples = training.Examples.of(np.zeros((4, 12, 100), np.float32), np.eye(4, 2, dtype=np.int8))
+    recipe = find_recipe("tuned", "rnn", "scratch")
+    with training._open_run(create_network(arch, n_classes=2), examples, recipe, 1, torch.device("cpu"), "auto"):
+        assert bool(called) is kept
