@@ -84,8 +84,8 @@ def judge_claims(runs: TidyRuns, margin: float = 0.01) -> list[ClaimResult]:
     """
     pairs = pair_runs(runs.runs)
     results = []
-    for family in sorted({_scope(pair.scratch) for pair in pairs}):
-        of_family = [pair for pair in pairs if _scope(pair.scratch) == family]
+    for family in sorted({scope_of(pair.scratch) for pair in pairs}):
+        of_family = [pair for pair in pairs if scope_of(pair.scratch) == family]
         results += [
             _small_sets(of_family, family, margin),
             _decline(of_family, family, margin),
@@ -101,7 +101,7 @@ def rule(margin: float = 0.01) -> str:
     return RULE.format(margin=margin, shorter=SHORTER, tasks=FEWEST_TASKS)
 
 
-def _scope(run: TidyRun) -> str:
+def scope_of(run: TidyRun) -> str:
     """Name the family that a network is tested in: a flatten head, an ablation, is one of its own."""
     return f"{run.family}, flatten head" if FLATTEN in run.arch else run.family
 

@@ -18,7 +18,7 @@ from studies.curve_draws import FINE_TUNE, SCRATCH, chance_level
 from studies.learning_curves import FitError, ScoredRun, arrange
 from studies.run_tables import RunTable
 from studies.store import COLUMNS, RunRecord, Store
-from studies.tidy import comparable_runs, preferred_recipe
+from studies.tidy import APART, comparable_runs, preferred_recipe
 
 METRIC = "auroc_macro"
 _FEWEST_RESAMPLES = 50
@@ -45,9 +45,15 @@ def collect(store: Store, study: str, out: Path) -> tuple[Path, Path, list[str]]
     with table.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
-        writer.writerows(run.row for run in runs)
+        writer.writerows(table_rows(runs))
     curves.write_text(json.dumps(document, separators=(",", ":")) + "\n", encoding="utf-8")
     return table, curves, document["not_fitted"]
+
+
+def table_rows(runs: Sequence[RunRecord]) -> list[dict[str, Any]]:
+    """Return the rows of a runs table; runs that belong to no comparison of the arms have the role ``apart``."""
+    kept = {run.key for run in comparable_runs(runs)}
+    return [dict(run.row) | ({} if run.key in kept else {"role": APART}) for run in runs]
 
 
 def make_curves(

@@ -79,14 +79,18 @@ def _cell(run: TidyRun) -> tuple[str, str, int, int]:
     return run.task, run.arch, run.n_records, run.replicate
 
 
-def gains_by_size(pairs: Sequence[Pair]) -> list[SizeGain]:
-    """Return the mean gain of every family at every size that has two pairs or more in a task."""
+def gains_by_size(pairs: Sequence[Pair], scope_of: Callable[[TidyRun], str] = lambda run: run.family) -> list[SizeGain]:
+    """Return the mean gain of every family at every size that has two pairs or more in a task.
+
+    ``scope_of`` names what a network is taken together with, by default its family.
+    """
     found = []
-    cells = sorted({(pair.scratch.family, pair.scratch.n_records) for pair in pairs})
-    for family, n in cells:
-        here = [pair for pair in pairs if (pair.scratch.family, pair.scratch.n_records) == (family, n)]
+    cells: dict[tuple[str, int], list[Pair]] = defaultdict(list)
+    for pair in pairs:
+        cells[scope_of(pair.scratch), pair.scratch.n_records].append(pair)
+    for (scope, n), here in sorted(cells.items()):
         if by_task := estimate_by_task(here, mean_gain):
-            found.append(SizeGain(family, n, combine(by_task)))
+            found.append(SizeGain(scope, n, combine(by_task)))
     return found
 
 

@@ -7,7 +7,7 @@
 A scratch run's ``upstream`` stays empty, and the column may be missing where every run is from scratch. ``family`` is
 optional: without it the registry says it, and a network that it does not know is of family "other". The columns of
 what a run cost (``seconds``, ``records_seen``, ...) are used where they are there and make sense, ``role`` sets
-pre-trainings apart, and every other column is ignored.
+pre-trainings and runs of other comparisons apart, and every other column is ignored.
 """
 
 import csv
@@ -26,6 +26,7 @@ from studies.store import RunRecord, Store, StoreError
 
 STRATEGIES: tuple[str, ...] = tuple(dict.fromkeys((*get_args(Strategy), "frozen", "random-frozen")))
 REQUIRED = ("task", "arch", "strategy", "n_records", "replicate")
+APART = "apart"  # the role, in a runs table, of what ``comparable_runs`` leaves out
 LOWER_IS_BETTER = ("brier", "ece")
 _OTHER_COLUMNS = {
     *REQUIRED, "upstream", "family", "recipe", "role", "key", "seconds", "seconds_to_best", "epochs", "best_epoch",
@@ -212,6 +213,8 @@ def _tidy(path: Path, metric: str, rows: Iterable[tuple[str, dict[str, Any]]]) -
             network = _text(row, "task"), _text(row, "arch")
             if (cost := _cost(row)) and (network not in pretrainings or _text(row, "recipe") == "tuned"):
                 pretrainings[network] = cost
+        elif _text(row, "role") == APART:
+            continue
         elif found := _row_problems(row, metric):
             problems += [f"{name}: {problem}" for problem in found]
         else:

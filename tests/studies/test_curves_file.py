@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from studies.curves_file import CurvesFileError, read_curves
 from studies.evidence import EvidenceError, collect, make_curves
 from studies.store import RunRecord, Store
+from studies.tidy import read_runs
 
 
 def altered(curves_path: Path, tmp_path: Path, change) -> Path:
@@ -164,9 +166,16 @@ def test_other_recipes_strategies_rates_and_splits_leave_the_curves_alone(
         store.add(variant(run, {}, strategy="random-frozen", upstream=None), np.zeros((2, 5)))
     whole = synthetic_run("gru-w32", "scratch", 19230, 0, 0.3)
     store.add(variant(whole, {"validation_folds": [9], "pool_folds": [1, 9]}), np.zeros((2, 5)))
-    _, curves, not_fitted = collect(store, "s", tmp_path / "more")
+    table, curves, not_fitted = collect(store, "s", tmp_path / "more")
     assert not_fitted == []
     assert json.loads(curves.read_text()) == before
+    from_table, from_store = read_runs(table), read_runs(tmp_path / "s.db")
+    assert [replace(run, name="", trajectory=()) for run in from_table.runs] == [
+        replace(run, name="", trajectory=()) for run in from_store.runs
+    ]
+    assert from_table.pretrainings == from_store.pretrainings
+    assert {run.strategy for run in from_table.runs} == {"scratch", "fine-tune", "frozen", "random-frozen"}
+    assert max(run.replicate for run in from_table.runs) == 4
 
 
 def test_a_pretraining_counts_for_the_runs_that_started_from_it(tmp_path: Path, synthetic_store, synthetic_run):
