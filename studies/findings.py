@@ -135,8 +135,9 @@ def _opening(found: Material, margin: float) -> list[str]:
         "",
         f"{len(found.pairs)} pairs of runs, one from scratch and one fine-tuned on the same records from the same "
         f"seed, of {_count(len(archs), 'network')} on {_count(len(tasks), 'task')}; the last run is of {newest}. "
-        "Scores are macro AUROC on test records that were looked at once, gains fine-tuned minus from scratch, n counts "
-        f"training and validation records together, intervals are 90 %. A difference under {margin:g} is taken not to matter.",
+        "Scores are macro AUROC on test records that were looked at once, gains fine-tuned minus from scratch, n "
+        f"counts training and validation records together, intervals are 90 %. A difference under "
+        f"{margin:g} is taken not to matter.",
     ]  # fmt: skip
 
 

@@ -69,8 +69,8 @@ def _scopes(runs: TidyRuns) -> list[str]:
     sources = ", ".join(f"{len(names)} of {source}" for source, names in sorted(tasks.items()))
     return [
         f"Small is at most {SMALL} records. Here {networks or 'no network was run in pairs'}; networks of a family "
-        f"that were run on one task are averaged. Tasks: {sources or 'none'}. Tasks of one source share records and labels, "
-        "so that an interval over them is about tasks of that source and too narrow for another hospital's."
+        f"that were run on one task are averaged. Tasks: {sources or 'none'}. Tasks of one source share records and "
+        "labels, so that an interval over them is about tasks of that source and too narrow for another hospital's."
     ]
 
 

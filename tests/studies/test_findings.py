@@ -111,7 +111,7 @@ def test_what_the_test_maximum_adds_and_what_the_controls_score_is_said(fill, sy
     for replicate in range(4):
         for arm, optimism, other in (("scratch", 0.03, "random-frozen"), ("fine-tune", 0.01, "frozen")):
             run = synthetic_run("resnet1d18-w16", arm, 500, replicate, 0.75)
-            seen = {"auroc_maximum": 0.75 + optimism + 0.001 * replicate, "auroc_chosen": 0.75,
+            seen = {"auroc_maximum": 0.75 + optimism + 0.002 * replicate, "auroc_chosen": 0.75,
                     "f1_weighted_maximum": 0.6, "f1_weighted_chosen": 0.5}  # fmt: skip
             looked = variant(run, task="ptb-xl/t0", recipe="paper", auroc_macro=0.65)
             more += [
@@ -120,8 +120,8 @@ def test_what_the_test_maximum_adds_and_what_the_controls_score_is_said(fill, sy
             ]
     text = make_findings([fill(lambda arch, n: 0.0, more=tuple(more), sd=1e-4)]).text
     words = "test maximum minus validation's choice, macro AUROC"
-    assert f"| {words} | resnet1d18-w16, scratch | +0.031 (" in text
-    assert f"| {words} | resnet1d18-w16, fine-tune | +0.011 (" in text
+    assert f"| {words} | resnet1d18-w16, scratch | +0.033 (" in text
+    assert f"| {words} | resnet1d18-w16, fine-tune | +0.013 (" in text
     assert "| gain in macro AUROC at each arm's test maximum | resnet1d18-w16, recipe paper | -0.020 (" in text
     assert "| gain in macro AUROC at validation's choice | resnet1d18-w16, recipe paper | +0.000 (" in text
     assert "| macro AUROC, recipe tuned minus paper | resnet1d18-w16, scratch | +0.100 (" in text
@@ -220,5 +220,5 @@ def test_the_findings_that_ship_are_what_the_command_makes_of_what_ships():
     folder = SHIPPED.with_name("findings")
     assert {path.name for path in folder.iterdir()} == found.figures.keys()
     for name, svg in found.figures.items():  # another matplotlib may place a label elsewhere
-        numbers = [re.findall(r">([+-−]?[\d.,]+|[\w/-]+)</text>", text) for text in (svg, (folder / name).read_text())]
-        assert numbers[0] == numbers[1]
+        made, there = (re.findall(r">([^<>]+)</text>", text) for text in (svg, (folder / name).read_text()))
+        assert made == there
