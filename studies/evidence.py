@@ -18,7 +18,8 @@ from studies.curve_draws import FINE_TUNE, SCRATCH, chance_level
 from studies.learning_curves import FitError, ScoredRun, arrange
 from studies.run_tables import RunTable
 from studies.store import COLUMNS, RunRecord, Store
-from studies.tidy import APART, comparable_runs, preferred_recipe
+from studies.summary import SUMMARY, summarise
+from studies.tidy import APART, RunsFileError, comparable_runs, preferred_recipe
 
 METRIC = "auroc_macro"
 _FEWEST_RESAMPLES = 50
@@ -31,7 +32,7 @@ class EvidenceError(ValueError):
 
 
 def collect(store: Store, study: str, out: Path) -> tuple[Path, Path, list[str]]:
-    """Write ``runs.csv`` and ``curves.json`` into ``out``; return their paths and what could not be fitted.
+    """Write ``runs.csv``, ``curves.json`` and ``SUMMARY.md`` into ``out``; return the first two and what has no curve.
 
     Raises EvidenceError when nothing could.
 
@@ -40,6 +41,10 @@ def collect(store: Store, study: str, out: Path) -> tuple[Path, Path, list[str]]
     """
     runs = store.runs()
     document = make_curves(runs, study)
+    try:
+        summary = summarise(study, runs, document["not_fitted"])
+    except RunsFileError as error:
+        raise EvidenceError(f"study {study}: {error}") from None
     out.mkdir(parents=True, exist_ok=True)
     table, curves = out / "runs.csv", out / "curves.json"
     with table.open("w", newline="", encoding="utf-8") as file:
@@ -47,6 +52,7 @@ def collect(store: Store, study: str, out: Path) -> tuple[Path, Path, list[str]]
         writer.writeheader()
         writer.writerows(table_rows(runs))
     curves.write_text(json.dumps(document, separators=(",", ":")) + "\n", encoding="utf-8")
+    (out / SUMMARY).write_text(summary, encoding="utf-8")
     return table, curves, document["not_fitted"]
 
 

@@ -21,6 +21,7 @@ from studies.paired_differences import (
     mean_gain,
     pair_runs,
 )
+from studies.store_tables import gain_tables
 from studies.tasks import parse_task
 from studies.tidy import TidyRuns
 
@@ -90,7 +91,7 @@ def gain_lines(pairs: Sequence[Pair], margin: float) -> tuple[list[str], dict[st
         "",
         f"![The gain by number of records](FIGURES/{GAINS})",
         "",
-        *_by_task(pairs),
+        *gain_tables(pairs),
     ]
     if small:
         title = f"Mean gain with at most {SMALL} records"
@@ -121,29 +122,6 @@ def _within(gain: SizeGain, pairs: Sequence[Pair]) -> float:
     kept = [np.array(values) for values in cells.values() if len(values) > 1]
     squares = sum(float(((values - values.mean()) ** 2).sum()) for values in kept)
     return float((squares / sum(len(values) - 1 for values in kept)) ** 0.5)
-
-
-def _by_task(pairs: Sequence[Pair]) -> list[str]:
-    """Return the tables of the mean gain and the number of pairs, one a network."""
-    lines: list[str] = []
-    for arch in sorted({pair.scratch.arch for pair in pairs}):
-        lines += [f"Mean paired gain of `{arch}` (number of pairs):", "", *gain_table(pairs, arch), ""]
-    return lines
-
-
-def gain_table(pairs: Sequence[Pair], arch: str) -> list[str]:
-    """Return a network's mean paired gain with the number of pairs: tasks and upstreams down, sizes across."""
-    cells: dict[tuple[str, str], dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for pair in pairs:
-        if pair.scratch.arch == arch:
-            where = pair.scratch.task, pair.fine_tuned.upstream or ""
-            cells[where][pair.scratch.n_records].append(pair.gain)
-    sizes = sorted({n for by_size in cells.values() for n in by_size})
-    rows = [
-        (task, upstream, *(f"{np.mean(by_size[n]):+.3f} ({len(by_size[n])})" if n in by_size else "" for n in sizes))
-        for (task, upstream), by_size in sorted(cells.items())
-    ]
-    return table(("task", "pre-trained on", *(f"{n:,}" for n in sizes)), rows)
 
 
 def _means(pairs: Sequence[Pair]) -> dict[str, dict[str, dict[int, float]]]:

@@ -2,13 +2,13 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from engine.model_card import table
+from studies.paired_differences import Pair
 from studies.store import RunRecord
-from studies.tidy import comparable_runs
+from studies.tidy import TidyRun, comparable_runs
 
 _SECONDS_PER_HOUR = 3600
 
@@ -84,21 +84,47 @@ def versions(runs: Sequence[RunRecord]) -> str:
     return ", ".join(f"{name} {' and '.join(sorted(known))}" for name, known in sorted(found.items()))
 
 
-def arm_table(runs: Sequence[Any]) -> list[str]:
-    """Return mean and standard deviation of the score of every arm, tasks, networks and sizes down, arms across.
+def gain_tables(pairs: Sequence[Pair]) -> list[str]:
+    """Return the tables of the mean gain and the number of pairs, one a network."""
+    lines: list[str] = []
+    for arch in sorted({pair.scratch.arch for pair in pairs}):
+        lines += [f"Mean paired gain of `{arch}` (number of pairs):", "", *_gain_table(pairs, arch), ""]
+    return lines
 
-    ``runs`` are tidy ones (``studies.tidy``).
+
+def _gain_table(pairs: Sequence[Pair], arch: str) -> list[str]:
+    """Return a network's mean paired gain with the number of pairs: tasks and upstreams down, sizes across."""
+    cells: dict[tuple[str, str], dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for pair in pairs:
+        if pair.scratch.arch == arch:
+            where = pair.scratch.task, pair.fine_tuned.upstream or ""
+            cells[where][pair.scratch.n_records].append(pair.gain)
+    sizes = sorted({n for by_size in cells.values() for n in by_size})
+    rows = [
+        (task, upstream, *(f"{np.mean(by_size[n]):+.3f} ({len(by_size[n])})" if n in by_size else "" for n in sizes))
+        for (task, upstream), by_size in sorted(cells.items())
+    ]
+    return table(("task", "pre-trained on", *(f"{n:,}" for n in sizes)), rows)
+
+
+def arm_table(runs: Sequence[TidyRun]) -> list[str]:
+    """Return mean, standard deviation and number of the scores of every arm: tasks, networks, upstreams, sizes down.
+
+    What starts from random weights stands beside the arms of every upstream of its task and network.
     """
-    cells: dict[tuple[str, str, int], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    upstreams: dict[tuple[str, str], set[str]] = defaultdict(set)
     for run in runs:
-        arm = run.strategy + (f" from {run.upstream}" if run.upstream else "")
-        cells[run.task, run.arch, run.n_records][arm].append(run.score)
+        upstreams[run.task, run.arch] |= {run.upstream} if run.upstream else set()
+    cells: dict[tuple[str, str, str, int], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for run in runs:
+        for upstream in [run.upstream] if run.upstream else upstreams[run.task, run.arch] or {""}:
+            cells[run.task, run.arch, upstream, run.n_records][run.strategy].append(run.score)
     arms = sorted({arm for by_arm in cells.values() for arm in by_arm}, key=lambda arm: (arm != "scratch", arm))
     rows = [
-        (task, arch, f"{n:,}", *(_mean_and_spread(by_arm.get(arm, [])) for arm in arms))
-        for (task, arch, n), by_arm in sorted(cells.items())
+        (task, arch, upstream, f"{n:,}", *(_mean_and_spread(by_arm.get(arm, [])) for arm in arms))
+        for (task, arch, upstream, n), by_arm in sorted(cells.items())
     ]
-    return table(("task", "network", "n", *arms), rows)
+    return table(("task", "network", "pre-trained on", "n", *arms), rows)
 
 
 def _mean_and_spread(values: Sequence[float]) -> str:

@@ -66,17 +66,18 @@ def tuning(store: StoreFile) -> None:
 
 def collect(
     store: StoreFile,
-    out: Annotated[Path, typer.Option("--out", help="Folder for runs.csv and curves.json.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for runs.csv, curves.json and SUMMARY.md.")],
     others: Annotated[
         list[Path] | None, typer.Option("--from", help="Another store, whose runs are copied into the first.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="The study's name. [default: the store's file name]")] = None,
 ) -> None:
-    """Write the tidy runs table and the curves file that recommend reads."""
+    """Write the tidy runs table, the curves file that recommend reads, and a summary for people."""
     from advisor.failures import ExitCode, Failure
     from studies.evidence import EvidenceError
     from studies.evidence import collect as write
     from studies.store import Store, StoreError
+    from studies.summary import SUMMARY
 
     try:
         if others:
@@ -88,7 +89,7 @@ def collect(
         raise Failure(f"cannot write to {out}: {error.strerror}", ExitCode.FAILURE) from None
     for reason in not_fitted:
         typer.echo(f"no curve for {reason}", err=True)
-    typer.echo(f"{table}\n{curves}")
+    typer.echo(f"{table}\n{curves}\n{out / SUMMARY}")
 
 
 def findings(

@@ -165,7 +165,7 @@ def test_a_directory_is_prepared_and_trained_on(ptbxl_tree: Path, train):
         ("--out x --task synthetic --arch resnet1d81", 2, "no network is named 'resnet1d81'"),
         ("--out x --task synthetic --strategy maybe", 2, "'maybe' is not one of"),
         ("--out x --task synthetic --strategy random-frozen", 2, "'random-frozen' is not one of"),
-        ("--out x --task synthetic --strategy frozen", 2, "needs a pre-trained resnet1d18-w16"),
+        ("--out x --task synthetic --strategy frozen --arch gru-w3", 2, "needs a pre-trained gru-w3 for these leads"),
         ("--out x --task synthetic --recipe best", 2, "no recipe is named 'best'"),
         ("--out x --task synthetic --device tpu", 2, "tpu"),
         ("--out x --task synthetic --n-records 1801", 2, "has 1,800 records besides those held out"),
