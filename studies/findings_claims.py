@@ -26,6 +26,10 @@ from studies.tasks import parse_task
 from studies.tidy import TidyRuns
 
 GAINS, TASKS = "gains.svg", "tasks.svg"
+_READING = (
+    "Grey: single tasks. Orange: over tasks with the 90 % interval, hollow at sizes that fewer than half of the tasks "
+    "were run at. Band: differences that do not matter."
+)
 
 
 def effect(found: Combined | None) -> str:
@@ -71,7 +75,9 @@ def _scopes(runs: TidyRuns) -> list[str]:
     return [
         f"Small is at most {SMALL} records. Here {networks or 'no network was run in pairs'}; networks of a family "
         f"that were run on one task are averaged. Tasks: {sources or 'none'}. Tasks of one source share records and "
-        "labels, so that an interval over them is about tasks of that source and too narrow for another hospital's."
+        "labels, so that an interval over them is about tasks of that source and too narrow for another hospital's. "
+        "In recipe `tuned` both arms train for the same number of epochs, and its one-cycle schedule brings a training "
+        "to its best near the end: claim 3 is judged for that recipe only."
     ]
 
 
@@ -90,6 +96,8 @@ def gain_lines(pairs: Sequence[Pair], margin: float) -> tuple[list[str], dict[st
         *_over_tasks(gains, pairs),
         "",
         f"![The gain by number of records](FIGURES/{GAINS})",
+        "",
+        _READING,
         "",
         *gain_tables(pairs),
     ]

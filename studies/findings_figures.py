@@ -21,6 +21,7 @@ def draw_gains(
 ) -> Figure:
     """Draw the gain by number of records, one panel a family: over tasks with its interval, and every task's mean.
 
+    Sizes that fewer than half of a family's tasks were run at are hollow: a line through them would compare tasks.
     ``by_task`` has family, task and number of records.
     """
     families = sorted({gain.family for gain in gains})
@@ -29,16 +30,25 @@ def draw_gains(
         for of_task in by_task.get(family, {}).values():
             panel.plot(list(of_task), list(of_task.values()), color=FAINT, linewidth=0.8, alpha=0.7)
         here = [gain for gain in gains if gain.family == family]
-        n, middle = [gain.n_records for gain in here], [gain.gain.effect for gain in here]
-        reach = [[gain.gain.effect - gain.gain.ci_lower for gain in here],
-                 [gain.gain.ci_upper - gain.gain.effect for gain in here]]  # fmt: skip
-        panel.errorbar(n, middle, yerr=reach, color=ORANGE, marker="o", markersize=4, linewidth=1.8, capsize=3)
-        panel.axhspan(-margin, margin, color="#000000", alpha=0.06, linewidth=0)
-        _label_sizes(panel, n)
         n_tasks = max(len(gain.gain.tasks) for gain in here)
+        of_most = [gain for gain in here if 2 * len(gain.gain.tasks) >= n_tasks]
+        _draw_over_tasks(panel, of_most, filled=True)
+        _draw_over_tasks(panel, [gain for gain in here if gain not in of_most], filled=False)
+        panel.axhspan(-margin, margin, color="#000000", alpha=0.06, linewidth=0)
+        _label_sizes(panel, [gain.n_records for gain in here])
         panel.set_title(f"{family}: {n_tasks} task{'s' * (n_tasks > 1)}", loc="left", fontweight="bold")
-    panels[0].set_ylabel("fine-tuned minus from scratch, macro AUROC")
+    panels[0].set_ylabel("gain in macro AUROC")
     return figure
+
+
+def _draw_over_tasks(panel: Axes, gains: Sequence[SizeGain], *, filled: bool) -> None:
+    """Draw means over tasks with their intervals, hollow and unconnected where few tasks stand behind them."""
+    effects = [gain.gain for gain in gains]
+    middle = [one.effect for one in effects]
+    reach = [[one.effect - one.ci_lower for one in effects], [one.ci_upper - one.effect for one in effects]]
+    panel.errorbar([gain.n_records for gain in gains], middle, yerr=reach, color=ORANGE, marker="o", markersize=4,
+                   markerfacecolor=ORANGE if filled else "white", linewidth=1.8 if filled else 0,
+                   elinewidth=1.8 if filled else 0.9, capsize=3)  # fmt: skip
 
 
 def draw_tasks(by_family: Mapping[str, Mapping[str, Combined]], margin: float, title: str) -> Figure:
