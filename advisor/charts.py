@@ -7,6 +7,7 @@ draws without a display and is loaded only here.
 import re
 from collections.abc import Sequence
 from html import escape
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +23,22 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from studies.curve_draws import BAND, FINE_TUNE, REACH, SCRATCH, break_even, chance_level, interval
 from studies.curves_file import PairedCurve
-from studies.figures import BLUE, FAINT, INK, ORANGE, STYLE, to_svg
 
 SUFFIXES = (".svg", ".png", ".html")
 MOST_PANELS = 60
-_LOOKS = {SCRATCH: ("from scratch", BLUE, "o", 0.97), FINE_TUNE: ("fine-tuned", ORANGE, "^", 1.03)}
+_LOOKS = {SCRATCH: ("from scratch", "#0072B2", "o", 0.97), FINE_TUNE: ("fine-tuned", "#D55E00", "^", 1.03)}
+_INK, _FAINT = "#222222", "#777777"
 _METRICS = {"auroc_macro": "macro AUROC on the test set"}
 _COLUMNS, _WIDTH, _HEIGHT = 3, 4.6, 3.5  # of panels; inches
 _LEAST_WIDTH = 6.2  # for the legend
 _TITLE, _SUBTITLE = 42, 58  # characters that fit over a panel
 _POINTS = 120
 _DPI = 150
+_STYLE: Any = {
+    "font.size": 9, "axes.titlesize": 9.5, "axes.spines.top": False, "axes.spines.right": False,
+    "axes.edgecolor": _FAINT, "text.color": _INK, "axes.labelcolor": _INK, "xtick.color": _INK, "ytick.color": _INK,
+    "svg.fonttype": "none", "svg.hashsalt": "ecgadvise", "font.family": ["DejaVu Sans"],
+}  # fmt: skip
 _PAGE_STYLE = (
     "body{font:16px/1.5 sans-serif;color:#222;max-width:90em;margin:2em auto;padding:0 1em}"
     "svg{max-width:100%;height:auto}"
@@ -48,7 +54,7 @@ def write_chart(curves: Sequence[PairedCurve], path: Path, margin: float, title:
     if path.suffix == ".png":
         figure.savefig(path, dpi=_DPI, metadata={"Software": None})
     elif path.suffix == ".svg":
-        path.write_text(to_svg(figure), encoding="utf-8")
+        path.write_text(_to_svg(figure), encoding="utf-8")
     else:
         path.write_text(_to_html(figure, title), encoding="utf-8")
 
@@ -58,7 +64,7 @@ def draw_curves(curves: Sequence[PairedCurve], margin: float) -> Figure:
     columns = min(len(curves), _COLUMNS)
     rows = -(-len(curves) // columns)
     size = max(_WIDTH * columns, _LEAST_WIDTH), _HEIGHT * rows + 0.8
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(_STYLE):
         figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08))
         FigureCanvasAgg(figure)
         panels = list(figure.subplots(rows, columns, squeeze=False).flat)
@@ -105,7 +111,7 @@ def _label(panel: Axes, curve: PairedCurve, n: np.ndarray) -> None:
     source = f"pre-trained on {curve.upstream}, " if FINE_TUNE in curve.draws else ""
     facts = _shorten(f"{from_tasks}{source}{curve.runs} runs", _SUBTITLE)
     panel.set_title(_shorten(f"{curve.task} · {curve.arch}", _TITLE), loc="left", fontweight="bold", pad=16)
-    panel.text(0, 1.02, facts, transform=panel.transAxes, fontsize=8, color=FAINT)
+    panel.text(0, 1.02, facts, transform=panel.transAxes, fontsize=8, color=_FAINT)
     panel.set_xscale("log")
     panel.set_xlim(n[0], n[-1])
     ticks = [k * 10**p for p in range(13) for k in (1, 3) if n[0] <= k * 10**p <= n[-1]]
@@ -134,10 +140,10 @@ def _mark_break_even(panel: Axes, curve: PairedCurve, margin: float) -> None:
     left, right = panel.get_xlim()
     lower, upper = (right if end is None else min(max(end, left), right) for end in (even.lower, even.upper))
     bottom = panel.get_ylim()[0]
-    bar: Any = {"color": INK, "linewidth": 4, "alpha": 0.35, "solid_capstyle": "butt"}
+    bar: Any = {"color": _INK, "linewidth": 4, "alpha": 0.35, "solid_capstyle": "butt"}
     panel.plot((lower, upper), (bottom, bottom), clip_on=False, **bar)
     if even.median is not None and left <= even.median <= right:
-        panel.axvline(even.median, color=INK, linewidth=1, linestyle=":")
+        panel.axvline(even.median, color=_INK, linewidth=1, linestyle=":")
     words = [_records(value, low / REACH) for value in (even.median, even.lower, even.upper)]
     panel.text(0.98, 0.05, f"break-even {words[0]}\n90 %: {words[1]} to {words[2]}", transform=panel.transAxes,
                ha="right", va="bottom", fontsize=8, linespacing=1.3,
@@ -155,18 +161,25 @@ def _legend(arms: Sequence[str], margin: float) -> list[Line2D | Patch]:
     for arm in arms:
         words, colour, marker, _ = _LOOKS[arm]
         handles.append(Line2D([], [], color=colour, marker=marker, markersize=5, label=f"{words}: mean, single runs"))
-    handles.append(Patch(color=FAINT, alpha=0.3, label="90 % band of the mean"))
-    handles.append(Line2D([], [], color=FAINT, linestyle=(0, (4, 2)), label="extrapolated"))
+    handles.append(Patch(color=_FAINT, alpha=0.3, label="90 % band of the mean"))
+    handles.append(Line2D([], [], color=_FAINT, linestyle=(0, (4, 2)), label="extrapolated"))
     if FINE_TUNE in arms:
         words = f"break-even: gain stays under {margin:g} beyond"
-        handles.append(Line2D([], [], color=INK, linestyle=":", label=words))
-        handles.append(Line2D([], [], color=INK, linewidth=4, alpha=0.35, label="its 90 % interval"))
+        handles.append(Line2D([], [], color=_INK, linestyle=":", label=words))
+        handles.append(Line2D([], [], color=_INK, linewidth=4, alpha=0.35, label="its 90 % interval"))
     return handles
+
+
+def _to_svg(figure: Figure) -> str:
+    buffer = StringIO()
+    with mpl.rc_context(_STYLE):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    return buffer.getvalue()
 
 
 def _to_html(figure: Figure, title: str) -> str:
     """Return a page that holds the figure as inline SVG and asks for nothing from the network."""
-    svg = to_svg(figure)
+    svg = _to_svg(figure)
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
     svg = re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg, count=2)  # HTML knows the namespaces of SVG
     svg = re.sub(r"<svg ", f'<svg role="img" aria-label="{escape(title)}" ', svg, count=1)

@@ -106,7 +106,8 @@ def find_keys(specs: Iterable[RunSpec], data_hashes: Mapping[str, str]) -> dict[
 
 @lru_cache(maxsize=4096)
 def _resolve(recipe: str, arch: str, strategy: Strategy, learning_rate: float | None) -> Recipe:
-    return find_recipe(recipe, find_network(arch).family, strategy, learning_rate)
+    network = find_network(arch)
+    return find_recipe(recipe, network.family, strategy, learning_rate, network.width)
 
 
 _REQUIRED = tuple(field.name for field in fields(RunSpec) if field.default is MISSING)

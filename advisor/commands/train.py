@@ -139,7 +139,7 @@ def _plan(
     trained_on = next((load_checkpoint(path)[1].task for path in at_hand.values()), None)
     n = n_records or len(available(corpus, view)[0])
     choice = choose_strategy(strategy, network.name, n, at_hand, trained_on, curves, released())
-    chosen = find_recipe(recipe, network.family, choice.strategy)
+    chosen = find_recipe(recipe, network.family, choice.strategy, width=network.width)
     partition = divide(corpus, view, n, seed, chosen.validation_fraction)
     job = Fit(corpus, view, partition, network.name, choice.strategy, choice.upstream, chosen, device, choice.why)
     return job, choice

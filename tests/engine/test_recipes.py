@@ -53,6 +53,14 @@ def test_the_recipes_of_stored_runs_keep_their_digests(family, strategy, rate, d
     assert find_recipe("tuned", family, strategy, rate).digest() == digest
 
 
+def test_a_wide_recurrent_network_is_trained_at_a_lower_rate_unless_one_is_given():
+    narrow, wide = (find_recipe("tuned", "rnn", "scratch", width=width) for width in (32, 100))
+    assert wide == replace(narrow, learning_rate=0.003)
+    assert find_recipe("tuned", "rnn", "scratch", 0.01, width=100) == narrow
+    assert find_recipe("tuned", "cnn", "scratch", width=100) == find_recipe("tuned", "cnn", "scratch")
+    assert find_recipe("paper", "rnn", "scratch", width=100).learning_rate == 0.01
+
+
 @pytest.mark.parametrize("name", ["paper", "tuned"])
 @pytest.mark.parametrize("strategy", get_args(Strategy))
 @pytest.mark.parametrize("family", ["cnn", "rnn"])
