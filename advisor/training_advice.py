@@ -1,6 +1,6 @@
 """From scratch or from a pre-trained network, for the training that is asked for: what the adviser says, and why."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -31,12 +31,13 @@ class Choice:
 
 
 def choose_strategy(
-    asked: str, arch: str, n_records: int, at_hand: Mapping[str, Path], trained_on: str | None, curves: CurvesFile
-) -> Choice:
+    asked: str, arch: str, n_records: int, at_hand: Mapping[str, Path], trained_on: str | None, curves: CurvesFile,
+    released: Iterable[str] = (),
+) -> Choice:  # fmt: skip
     """Choose as asked, or for ``auto`` as the adviser says; where it does not decide, a network at hand is used.
 
-    ``at_hand`` names the pre-trained networks that suit, best first, and ``trained_on`` is the task of the first.
-    Raises NothingToStartFromError.
+    ``at_hand`` names the pre-trained networks that suit, best first, and ``trained_on`` is the task of the first;
+    ``released`` names all that come with this version. Raises NothingToStartFromError.
     """
     name, upstream = next(iter(at_hand.items()), ("", None))
     if asked != AUTO:
@@ -45,7 +46,7 @@ def choose_strategy(
         if upstream is None:
             raise NothingToStartFromError(
                 f"--strategy {asked} needs a pre-trained {arch} for these leads, and none is released with this "
-                "version: give a checkpoint's folder with --from"
+                f"version ({', '.join(released) or 'it has no network'}): give a checkpoint's folder with --from"
             )
         (strategy,) = (known for known in get_args(Strategy) if known == asked)
         return Choice(strategy, upstream, f"Starting from {name}, as asked.")

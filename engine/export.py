@@ -84,7 +84,7 @@ def export_checkpoint(
     started = time.perf_counter()
     files = _checked_files(target, force)
     network, facts = load_network(root)
-    deployed = _model_facts(facts, opset, half, _sha256(root / "weights.safetensors"))
+    deployed = model_facts(facts, opset, half, file_sha256(root / "weights.safetensors"))
     model = to_onnx(network, facts, deployed)
     agreement = _gate(model, network, facts, half, own_records)
     exported = Exported(target.name, len(model), agreement.sentence())
@@ -219,7 +219,8 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:300]
 
 
-def _model_facts(facts: CheckpointFacts, opset: int, half: bool, weights_sha256: str) -> ModelFacts:
+def model_facts(facts: CheckpointFacts, opset: int, half: bool, weights_sha256: str) -> ModelFacts:
+    """Return what a deployed network says about itself, from what its checkpoint knows."""
     same = ("arch", "task", "classes", "temperature", "leads", "fs", "n_samples", "data_hash", "strategy", "upstream",
             "codes", "source", "recipe", "subgroups", "versions", "created", "n_records", "record")  # fmt: skip
     return ModelFacts(
@@ -255,7 +256,8 @@ def preparation_of(facts: CheckpointFacts) -> Preparation:
     return paper_preparation(corpus.removesuffix("-paper")) if corpus.endswith("-paper") else CONTRACT
 
 
-def _sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 

@@ -6,7 +6,7 @@ study's runs go another way (``studies.runner``): they differ in one thing at a 
 
 import importlib.metadata
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -82,10 +82,20 @@ def forewarn(job: Fit) -> tuple[str, ...]:
     if job.upstream is None:
         return sentences
     facts = load_checkpoint(job.upstream)[1]
-    if facts.data_hash != job.corpus.content_hash or facts.record.get("held_out") == job.partition.held_out:
+    if facts.data_hash != job.corpus.content_hash and not _same_publisher(facts.source, job.corpus.manifest["source"]):
         return sentences
-    doubt = "records of the same corpus: whether the test records were among them is not known"
-    return (*sentences, f"{job.upstream} was pre-trained on {facts.task}, {doubt}")
+    seen = f"{job.upstream.name} was pre-trained on {facts.task}, records of the same source"
+    if facts.record.get("held_out") != job.partition.held_out:
+        return (*sentences, f"{seen}: whether the test records were among them is not known")
+    spared = (
+        f"the test records ({job.partition.held_out}) were held out then too, but those that validate here were not"
+    )
+    return (*sentences, f"{seen}: {spared}, so that validation scores are too high")
+
+
+def _same_publisher(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
+    """Whether two sources are one published set; what has no address, as a directory of one's own, is none."""
+    return bool(one.get("url")) and one.get("url") == other.get("url")
 
 
 def fit(

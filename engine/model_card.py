@@ -28,22 +28,30 @@ class Exported:
 
 def model_card(facts: ModelFacts, exported: Exported) -> str:
     """Return the card in Markdown."""
-    sections = {
-        "Model": _model(facts, exported),
+    sections = {"Model": _model(facts, exported), **sections_of(facts), "Versions": _versions(facts)}
+    opening = f"{facts.arch} for {facts.task}, {len(facts.classes)} classes, written by `ecgadvise export`."
+    return document(f"Model card of {exported.file}", opening, sections)
+
+
+def sections_of(facts: ModelFacts) -> dict[str, list[str]]:
+    """Return what every card has, of an exported model and of a released network: lines of Markdown by title."""
+    return {
         "Intended use": [facts.intended_use],
-        "Warnings": _bullets(warnings(facts)),
+        "Warnings": bullets(warnings(facts)),
         "Training data": _data(facts),
         "Splits": _splits(facts),
         "Performance": _performance(facts),
         "Calibration": _calibration(facts),
         "Subgroups": _subgroups(facts),
-        "Limits": _bullets(limits(facts)),
-        "Versions": _versions(facts),
+        "Limits": bullets(limits(facts)),
     }
-    opening = f"{facts.arch} for {facts.task}, {len(facts.classes)} classes, written by `ecgadvise export`."
-    lines = [f"# Model card of {exported.file}", "", opening]
-    for title, body in sections.items():
-        lines += ["", f"## {title}", "", *body]
+
+
+def document(title: str, opening: str, sections: Mapping[str, Sequence[str]]) -> str:
+    """Return a Markdown document of titled sections."""
+    lines = [f"# {title}", "", opening]
+    for name, body in sections.items():
+        lines += ["", f"## {name}", "", *body]
     return "\n".join(lines) + "\n"
 
 
@@ -235,5 +243,6 @@ def plain(value: Any) -> str | None:
     return None if value is None or value == "" else str(value)
 
 
-def _bullets(sentences: Iterable[str]) -> list[str]:
+def bullets(sentences: Iterable[str]) -> list[str]:
+    """Return a Markdown list."""
     return [f"- {sentence}" for sentence in sentences]

@@ -32,12 +32,13 @@ def find_checkpoint(name: str, zoo: Path = ZOO) -> Path:
 
 
 def suiting(arch: str, leads: tuple[str, ...], fs: float, n_samples: int, zoo: Path = ZOO) -> dict[str, Path]:
-    """Return the released networks of that architecture which take this signal."""
-    return {
-        name: path
+    """Return the released networks of that architecture which take this signal, that with most records first."""
+    found = {
+        name: (facts.n_records or 0, path)
         for name, path in released(zoo).items()
         if (facts := _facts(path)) is not None and _signal(facts) == (arch, leads, fs, n_samples)
     }
+    return {name: path for name, (_, path) in sorted(found.items(), key=lambda item: (-item[1][0], item[0]))}
 
 
 def _facts(path: Path) -> CheckpointFacts | None:

@@ -97,6 +97,11 @@ def find_network(name: str) -> NetworkEntry:
     return NetworkEntry(name, entry.family, width or entry.width, entry.build)
 
 
+def is_narrow(name: str) -> bool:
+    """Whether a name stands for fewer channels or units than the network was published with."""
+    return find_network(name).width < find_network(name.rpartition("-w")[0] if "-w" in name else name).width
+
+
 def create_network(name: str, *, n_leads: int = 12, n_classes: int, n_samples: int = 1000) -> nn.Module:
     """Make the named network with new random weights from torch's global generator.
 

@@ -3,6 +3,7 @@
 Every claim becomes one number, oriented so that it is positive when the claim holds, with a 90 % interval over tasks.
 The claim is confirmed when the whole interval is above zero, refuted when the interval excludes an effect as large as
 one that would matter, open otherwise. So a confirmed effect may still be too small to matter: the sentence says so.
+A claim is about downstream sets in general: tested on fewer than two tasks it stays open, whatever the one shows.
 
     python -m studies.claims STORE.db
 """
@@ -24,6 +25,7 @@ from studies.paired_differences import (
     Combined,
     Pair,
     TaskEstimate,
+    average_by_task,
     combine,
     estimate_by_task,
     mean_gain,
@@ -31,13 +33,21 @@ from studies.paired_differences import (
     pair_runs,
     slope_per_doubling,
 )
-from studies.tidy import RunsFileError, TidyRuns, read_runs
+from studies.tidy import RunsFileError, TidyRun, TidyRuns, read_runs
 
 Verdict = Literal["confirmed", "refuted", "open"]
 
 SMALL, LARGE = 500, 2000  # records: a small downstream set, and one that may be enough
 SHORTER = 0.1  # a training that is shorter by less than this share is not shorter in any way that matters
 FLATTEN = "-flatten"
+FEWEST_TASKS = 2
+RULE = (
+    "Each claim is one number, positive when the claim holds, with a 90 % interval over tasks (random effects, Hartung "
+    "and Knapp). Confirmed: the whole interval is above zero. Refuted: the interval excludes an effect as large as the "
+    "smallest that matters ({margin:g} of the score; for claim 3 a training shorter by {shorter:.0%}). "
+    "Comparable, the second part of claim 2, is confirmed when the whole interval of the gain lies within {margin:g} "
+    "either way, and refuted when none of it does. Open otherwise, and whenever fewer than {tasks} tasks were run."
+)
 STATEMENTS = {
     "1": "fine-tuning is preferable on small downstream sets",
     "2 decline": "the gain declines as the downstream set grows",
@@ -50,7 +60,7 @@ STATEMENTS = {
 
 @dataclass(frozen=True)
 class ClaimResult:
-    """One claim, tested. ``scope`` is the family it was tested in, or the two that were compared.
+    """One claim, tested. ``scope`` is the family it was tested in (with its head), or the two that were compared.
 
     ``effect`` is in ``unit`` with a 90 % interval; None, with an open verdict, where there are no runs to test it on.
     """
@@ -74,8 +84,8 @@ def judge_claims(runs: TidyRuns, margin: float = 0.01) -> list[ClaimResult]:
     """
     pairs = pair_runs(runs.runs)
     results = []
-    for family in sorted({pair.scratch.family for pair in pairs}):
-        of_family = [pair for pair in pairs if pair.scratch.family == family]
+    for family in sorted({scope_of(pair.scratch) for pair in pairs}):
+        of_family = [pair for pair in pairs if scope_of(pair.scratch) == family]
         results += [
             _small_sets(of_family, family, margin),
             _decline(of_family, family, margin),
@@ -84,6 +94,16 @@ def judge_claims(runs: TidyRuns, margin: float = 0.01) -> list[ClaimResult]:
         ]
     results += [_contrast(pairs, margin, flatten=False), _contrast(pairs, margin, flatten=True)]
     return sorted(results, key=lambda result: (result.claim, result.scope))
+
+
+def rule(margin: float = 0.01) -> str:
+    """Return in words how a claim is judged."""
+    return RULE.format(margin=margin, shorter=SHORTER, tasks=FEWEST_TASKS)
+
+
+def scope_of(run: TidyRun) -> str:
+    """Name the family that a network is tested in: a flatten head, an ablation, is one of its own."""
+    return f"{run.family}, flatten head" if FLATTEN in run.arch else run.family
 
 
 def _small_sets(pairs: Sequence[Pair], family: str, margin: float) -> ClaimResult:
@@ -164,28 +184,29 @@ def _pay_off(pairs: Sequence[Pair], runs: TidyRuns, ratio: float) -> str:
 
 
 def _contrast(pairs: Sequence[Pair], margin: float, *, flatten: bool) -> ClaimResult:
-    """Compare the families' gains at the same task, size and replicate: the same records and the same seed."""
+    """Compare the families' gains at the same task, upstream, size and replicate: the same records and seed."""
     claim = "4 flatten head" if flatten else "4 pooled head"
     recurrent = [pair for pair in pairs if pair.scratch.family == "rnn" and (FLATTEN in pair.scratch.arch) is flatten]
     cnn, rnn = (_mean_gains([pair for pair in pairs if pair.scratch.family == "cnn"]), _mean_gains(recurrent))
     shared = sorted(cnn.keys() & rnn.keys())
-    by_task = {
-        task: estimate
-        for task, cells in groupby(shared, key=lambda cell: cell[0])
-        if (estimate := mean_over_sizes([(cell[1], cnn[cell] - rnn[cell]) for cell in cells]))
+    differences = {
+        curve: [(cell[2], cnn[cell] - rnn[cell]) for cell in cells]
+        for curve, cells in groupby(shared, key=lambda cell: cell[:2])
     }
+    by_task = average_by_task({curve: mean_over_sizes(values) for curve, values in differences.items()})
     if not by_task:
-        return _untested(claim, "cnn - rnn", "no task has two pairs of both at one size and replicate")
+        return _untested(claim, "cnn - rnn", "no task has two pairs of both at one size, replicate and upstream")
     found = combine(by_task)
     said = f"convolutional networks gain {_signed(found)} more than recurrent ones{_small_print(found, margin)}"
     return _result(claim, "cnn - rnn", found, _verdict(found, margin), "score", said)
 
 
-def _mean_gains(pairs: Sequence[Pair]) -> dict[tuple[str, int, int], float]:
-    """Return the mean gain over networks at every task, size and replicate."""
-    gains: dict[tuple[str, int, int], list[float]] = defaultdict(list)
+def _mean_gains(pairs: Sequence[Pair]) -> dict[tuple[str, str, int, int], float]:
+    """Return the mean gain over networks at every task, upstream, size and replicate."""
+    gains: dict[tuple[str, str, int, int], list[float]] = defaultdict(list)
     for pair in pairs:
-        gains[pair.scratch.task, pair.scratch.n_records, pair.scratch.replicate].append(pair.gain)
+        run = pair.scratch
+        gains[run.task, pair.fine_tuned.upstream or "", run.n_records, run.replicate].append(pair.gain)
     return {cell: float(np.mean(values)) for cell, values in gains.items()}
 
 
@@ -212,6 +233,8 @@ def _small_print(found: Combined, margin: float) -> str:
 def _result(claim: str, scope: str, found: Combined, verdict: Verdict, unit: str, said: str) -> ClaimResult:
     n = len(found.tasks)
     over = f"over {n} tasks" if n > 1 else f"on one task, {found.tasks[0]}, which says nothing of others"
+    if n < FEWEST_TASKS and verdict != "open":
+        over, verdict = f"{over} (there alone it would be {verdict})", "open"
     sentence = f"{verdict.capitalize()}: {said}, {over}."
     numbers = (found.effect, found.ci_lower, found.ci_upper)
     return ClaimResult(claim, scope, verdict, *numbers, unit, found.n_pairs, found.tasks, sentence)

@@ -18,6 +18,8 @@ from studies.curve_draws import FINE_TUNE, SCRATCH, chance_level
 from studies.learning_curves import FitError, ScoredRun, arrange
 from studies.run_tables import RunTable
 from studies.store import COLUMNS, RunRecord, Store
+from studies.summary import SUMMARY, summarise
+from studies.tidy import APART, RunsFileError, comparable_runs, preferred_recipe
 
 METRIC = "auroc_macro"
 _FEWEST_RESAMPLES = 50
@@ -30,7 +32,7 @@ class EvidenceError(ValueError):
 
 
 def collect(store: Store, study: str, out: Path) -> tuple[Path, Path, list[str]]:
-    """Write ``runs.csv`` and ``curves.json`` into ``out``; return their paths and what could not be fitted.
+    """Write ``runs.csv``, ``curves.json`` and ``SUMMARY.md`` into ``out``; return the first two and what has no curve.
 
     Raises EvidenceError when nothing could.
 
@@ -39,14 +41,25 @@ def collect(store: Store, study: str, out: Path) -> tuple[Path, Path, list[str]]
     """
     runs = store.runs()
     document = make_curves(runs, study)
+    try:
+        summary = summarise(study, runs, document["not_fitted"])
+    except RunsFileError as error:
+        raise EvidenceError(f"study {study}: {error}") from None
     out.mkdir(parents=True, exist_ok=True)
     table, curves = out / "runs.csv", out / "curves.json"
     with table.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
-        writer.writerows(run.row for run in runs)
+        writer.writerows(table_rows(runs))
     curves.write_text(json.dumps(document, separators=(",", ":")) + "\n", encoding="utf-8")
+    (out / SUMMARY).write_text(summary, encoding="utf-8")
     return table, curves, document["not_fitted"]
+
+
+def table_rows(runs: Sequence[RunRecord]) -> list[dict[str, Any]]:
+    """Return the rows of a runs table; runs that belong to no comparison of the arms have the role ``apart``."""
+    kept = {run.key for run in comparable_runs(runs)}
+    return [dict(run.row) | ({} if run.key in kept else {"role": APART}) for run in runs]
 
 
 def make_curves(
@@ -56,19 +69,18 @@ def make_curves(
 
     Raises EvidenceError when there is none.
     """
-    downstream = [run for run in _matching(runs, role="downstream") if _is_evidence(run)]
+    downstream = _of_one_recipe(_matching(comparable_runs(runs), role="downstream"))
     fine_tuned = _matching(downstream, strategy=FINE_TUNE)
     cells = sorted({tuple(run.row[name] for name in ("task", "arch", "upstream", "recipe")) for run in fine_tuned})
     measured, failures = [], []
     for task, arch, upstream, recipe in cells:
         of_cell = {"task": task, "arch": arch, "recipe": recipe}
-        arms = {
-            SCRATCH: _matching(downstream, **of_cell, strategy=SCRATCH),
-            FINE_TUNE: _matching(fine_tuned, **of_cell, upstream=upstream),
-        }
+        of_upstream = _matching(fine_tuned, **of_cell, upstream=upstream)
+        scratch = _matching(downstream, **of_cell, strategy=SCRATCH)
         pretraining = _matching(runs, role="pretraining", task=upstream, arch=arch, recipe=recipe)
         try:
-            measured.append(_measure(arms, pretraining, metric))
+            arms = {SCRATCH: scratch, FINE_TUNE: of_upstream}
+            measured.append(_measure(arms, _started_from(of_upstream, pretraining), metric))
         except FitError as error:
             failures.append(f"{task} {arch}: {error}")
     document = make_document(_header(study, runs, downstream), measured, report) if measured else None
@@ -93,9 +105,16 @@ def _matching(runs: Sequence[RunRecord], **values: object) -> list[RunRecord]:
     return [run for run in runs if all(run.row[name] == value for name, value in values.items())]
 
 
-def _is_evidence(run: RunRecord) -> bool:
-    """A run with a learning rate of its own belongs to a tuning, not to the evidence."""
-    return "learning_rate" not in run.details["spec"]
+def _of_one_recipe(runs: Sequence[RunRecord]) -> list[RunRecord]:
+    """Keep the runs of recipe ``tuned`` where several recipes were run: curves of different recipes do not mix."""
+    kept = preferred_recipe({run.row["recipe"] for run in runs})
+    return [run for run in runs if kept in (None, run.row["recipe"])]
+
+
+def _started_from(runs: Sequence[RunRecord], pretrainings: Sequence[RunRecord]) -> list[RunRecord]:
+    """Return the pre-trainings that the runs say they started from; all, where runs of an early store do not say."""
+    named = {run.details.get("start_from") for run in runs}
+    return [run for run in pretrainings if run.key in named] or list(pretrainings)
 
 
 def _measure(arms: Mapping[str, Sequence[RunRecord]], pretraining: Sequence[RunRecord], metric: str) -> Measured:

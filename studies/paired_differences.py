@@ -9,6 +9,7 @@ one more of. The interval is that of Hartung and Knapp with k - 1 degrees of fre
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from studies.tidy import TidyRun
 Floats = NDArray[np.float64]
 
 LEVEL = 0.90
+_PRIOR_FREEDOM = 4
 
 
 @dataclass(frozen=True)
@@ -77,14 +79,18 @@ def _cell(run: TidyRun) -> tuple[str, str, int, int]:
     return run.task, run.arch, run.n_records, run.replicate
 
 
-def gains_by_size(pairs: Sequence[Pair]) -> list[SizeGain]:
-    """Return the mean gain of every family at every size that has two pairs or more in a task."""
+def gains_by_size(pairs: Sequence[Pair], scope_of: Callable[[TidyRun], str] = lambda run: run.family) -> list[SizeGain]:
+    """Return the mean gain of every family at every size that has two pairs or more in a task.
+
+    ``scope_of`` names what a network is taken together with, by default its family.
+    """
     found = []
-    cells = sorted({(pair.scratch.family, pair.scratch.n_records) for pair in pairs})
-    for family, n in cells:
-        here = [pair for pair in pairs if (pair.scratch.family, pair.scratch.n_records) == (family, n)]
+    cells: dict[tuple[str, int], list[Pair]] = defaultdict(list)
+    for pair in pairs:
+        cells[scope_of(pair.scratch), pair.scratch.n_records].append(pair)
+    for (scope, n), here in sorted(cells.items()):
         if by_task := estimate_by_task(here, mean_gain):
-            found.append(SizeGain(family, n, combine(by_task)))
+            found.append(SizeGain(scope, n, combine(by_task)))
     return found
 
 
@@ -96,20 +102,27 @@ def estimate_by_task(
     The networks of a task share records, so that their errors are taken as fully correlated: the variance of the
     average is the average variance. Tasks for which ``estimate`` gives None are left out.
     """
-    curves: dict[str, dict[tuple[str, str | None], list[Pair]]] = defaultdict(lambda: defaultdict(list))
+    curves: dict[tuple[str, str, str | None], list[Pair]] = defaultdict(list)
     for pair in pairs:
-        curves[pair.scratch.task][pair.scratch.arch, pair.fine_tuned.upstream].append(pair)
-    by_task = {}
-    for task, of_task in sorted(curves.items()):
-        found = [made for curve in of_task.values() if (made := estimate(curve)) is not None]
-        if found:
-            by_task[task] = TaskEstimate(
-                effect=float(np.mean([one.effect for one in found])),
-                variance=float(np.mean([one.variance for one in found])),
-                freedom=min(one.freedom for one in found),
-                n_pairs=sum(one.n_pairs for one in found),
-            )
-    return by_task
+        curves[pair.scratch.task, pair.scratch.arch, pair.fine_tuned.upstream].append(pair)
+    return average_by_task({curve: estimate(of_curve) for curve, of_curve in curves.items()})
+
+
+def average_by_task(curves: Mapping[tuple[Any, ...], TaskEstimate | None]) -> dict[str, TaskEstimate]:
+    """Average the estimates of every task, whose name comes first in each key; None is left out."""
+    of_task: dict[str, list[TaskEstimate]] = defaultdict(list)
+    for (task, *_), estimate in curves.items():
+        if estimate is not None:
+            of_task[task].append(estimate)
+    return {
+        task: TaskEstimate(
+            effect=float(np.mean([one.effect for one in found])),
+            variance=float(np.mean([one.variance for one in found])),
+            freedom=min(one.freedom for one in found),
+            n_pairs=sum(one.n_pairs for one in found),
+        )
+        for task, found in sorted(of_task.items())
+    }
 
 
 def mean_gain(pairs: Sequence[Pair]) -> TaskEstimate | None:
@@ -150,6 +163,20 @@ def slope_per_doubling(pairs: Sequence[Pair]) -> TaskEstimate | None:
     return TaskEstimate(float(fit.params[1]), float(fit.cov_params()[1, 1]), len(n) - 2, len(n))
 
 
+def _moderated(found: Sequence[TaskEstimate]) -> Floats:
+    """Return the variances, each drawn towards the mean of all tasks as if that had ``_PRIOR_FREEDOM`` degrees more.
+
+    From two or three pairs a variance is mostly chance, and a task whose pairs happen to agree would outweigh all
+    others (Smyth, Stat Appl Genet Mol Biol 3(1):3, 2004, there with the degrees estimated). A pair's variance is what
+    tasks share, so that those with more pairs keep their weight.
+    """
+    freedom, pairs = (np.array([getattr(one, name) for one in found], np.float64) for name in ("freedom", "n_pairs"))
+    of_a_pair = np.array([one.variance for one in found]) * pairs
+    common = float(np.average(of_a_pair, weights=freedom))
+    drawn = (freedom * of_a_pair + _PRIOR_FREEDOM * common) / (freedom + _PRIOR_FREEDOM)
+    return np.asarray(np.maximum(drawn, 1e-12) / pairs, np.float64)
+
+
 def combine(by_task: Mapping[str, TaskEstimate]) -> Combined:
     """Combine the estimates of tasks, at least one."""
     tasks, found = tuple(by_task), list(by_task.values())
@@ -160,8 +187,7 @@ def combine(by_task: Mapping[str, TaskEstimate]) -> Combined:
         return Combined(effect, effect - reach, effect + reach, None, n_pairs, tasks)
     from statsmodels.stats.meta_analysis import combine_effects
 
-    least = max(one.variance for one in found) * 1e-6 or 1e-12  # a task whose pairs agree exactly is no oracle
-    variances = np.array([max(one.variance, least) for one in found])
+    variances = _moderated(found)
     with np.errstate(divide="ignore"):  # tasks that agree exactly have no heterogeneity to divide by
         pooled = combine_effects(np.array([one.effect for one in found]), variances, method_re="iterated")
     error = max(float(pooled.sd_eff_w_re), float(pooled.sd_eff_w_re_hksj))

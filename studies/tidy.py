@@ -7,11 +7,12 @@
 A scratch run's ``upstream`` stays empty, and the column may be missing where every run is from scratch. ``family`` is
 optional: without it the registry says it, and a network that it does not know is of family "other". The columns of
 what a run cost (``seconds``, ``records_seen``, ...) are used where they are there and make sense, ``role`` sets
-pre-trainings apart, and every other column is ignored.
+pre-trainings and runs of other comparisons apart, and every other column is ignored.
 """
 
 import csv
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import lru_cache
@@ -25,6 +26,7 @@ from studies.store import RunRecord, Store, StoreError
 
 STRATEGIES: tuple[str, ...] = tuple(dict.fromkeys((*get_args(Strategy), "frozen", "random-frozen")))
 REQUIRED = ("task", "arch", "strategy", "n_records", "replicate")
+APART = "apart"  # the role, in a runs table, of what ``comparable_runs`` leaves out
 LOWER_IS_BETTER = ("brier", "ece")
 _OTHER_COLUMNS = {
     *REQUIRED, "upstream", "family", "recipe", "role", "key", "seconds", "seconds_to_best", "epochs", "best_epoch",
@@ -151,11 +153,16 @@ def _read_store(path: Path, metric: str) -> TidyRuns:
         store.close()
     except StoreError as error:
         raise RunsFileError(f"{path} is a SQLite file, but no study store: {error}") from None
+    return tidy_records(records, path, metric)
+
+
+def tidy_records(records: Sequence[RunRecord], path: Path, metric: str = "auroc_macro") -> TidyRuns:
+    """Return a store's runs as tidy ones; ``path`` names them in messages. Raises RunsFileError."""
     if records and metric not in records[0].row:
         scores = ("auroc_macro", "auprc_macro", "f1_macro", "f1_weighted")
         has = ", ".join(name for name in scores if name in records[0].row)
         raise RunsFileError(f"{path} has no metric {metric}; it has {has}")
-    evidence = [run for run in records if "learning_rate" not in run.details["spec"]]  # others belong to a tuning
+    evidence = comparable_runs(records)
     scored = [run for run in evidence if run.row[metric] is not None or run.row["role"] == "pretraining"]
     tidy = _tidy(path, metric, ((f"run {run.key}", dict(run.row)) for run in scored))
     trajectories = {f"run {run.key}": _trajectory(run) for run in scored}
@@ -168,12 +175,34 @@ def _read_store(path: Path, metric: str) -> TidyRuns:
     )
 
 
+def comparable_runs(records: Sequence[RunRecord]) -> list[RunRecord]:
+    """Leave out what belongs to no comparison of the arms.
+
+    That are runs with a learning rate of their own, which a tuning made, and runs from scratch that validate on a fold
+    of their own, as in a published split, where the fine-tuned runs of their task and network do not.
+    """
+    splits: dict[tuple[str, str], set[tuple[int, ...]]] = defaultdict(set)
+    for run in records:
+        if run.row["strategy"] != "scratch":
+            splits[run.row["task"], run.row["arch"]].add(_validation_folds(run))
+    return [
+        run
+        for run in records
+        if "learning_rate" not in run.details["spec"]
+        and _validation_folds(run) in (splits.get((run.row["task"], run.row["arch"])) or {_validation_folds(run)})
+    ]
+
+
+def _validation_folds(run: RunRecord) -> tuple[int, ...]:
+    return tuple(run.details["spec"].get("validation_folds", ()))
+
+
 def _trajectory(run: RunRecord) -> tuple[tuple[int, float], ...]:
     looks = run.details.get("validations", ())
     return tuple((int(look["records_seen"]), float(look["auroc"])) for look in looks if look["auroc"] is not None)
 
 
-def _tidy(path: Path, metric: str, rows: Iterator[tuple[str, dict[str, Any]]]) -> TidyRuns:
+def _tidy(path: Path, metric: str, rows: Iterable[tuple[str, dict[str, Any]]]) -> TidyRuns:
     """Check every row and sort them into downstream runs and pre-trainings. Raises RunsFileError."""
     problems: list[str] = []
     runs: list[TidyRun] = []
@@ -181,8 +210,11 @@ def _tidy(path: Path, metric: str, rows: Iterator[tuple[str, dict[str, Any]]]) -
     family = lru_cache(maxsize=None)(family_of)
     for name, row in rows:
         if _text(row, "role") == "pretraining":
-            if cost := _cost(row):
-                pretrainings[_text(row, "task"), _text(row, "arch")] = cost
+            network = _text(row, "task"), _text(row, "arch")
+            if (cost := _cost(row)) and (network not in pretrainings or _text(row, "recipe") == "tuned"):
+                pretrainings[network] = cost
+        elif _text(row, "role") == APART:
+            continue
         elif found := _row_problems(row, metric):
             problems += [f"{name}: {problem}" for problem in found]
         else:
@@ -228,13 +260,16 @@ def _run(name: str, row: Mapping[str, Any], metric: str, family: Callable[[str],
     )  # fmt: skip
 
 
+def preferred_recipe(recipes: Collection[str]) -> str | None:
+    """Return the recipe whose runs are kept where several were run, None where all are: recipes do not mix."""
+    return "tuned" if len(recipes) > 1 and "tuned" in recipes else None
+
+
 def _one_recipe(runs: Sequence[TidyRun]) -> tuple[list[TidyRun], list[str]]:
-    """Keep the runs of recipe ``tuned`` where several recipes were run: curves of different recipes do not mix."""
-    recipes = sorted({run.recipe for run in runs})
-    if len(recipes) < 2 or "tuned" not in recipes:
-        return list(runs), []
-    kept = [run for run in runs if run.recipe == "tuned"]
-    return kept, [f"{len(runs) - len(kept)} runs of other recipes than tuned are left out"]
+    chosen = preferred_recipe({run.recipe for run in runs})
+    kept = [run for run in runs if chosen in (None, run.recipe)]
+    left = len(runs) - len(kept)
+    return kept, [f"{left} runs of other recipes than {chosen} are left out"] if left else []
 
 
 def _repeated(runs: Sequence[TidyRun]) -> list[str]:

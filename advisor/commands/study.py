@@ -169,6 +169,7 @@ def _command(design: Path, given: Mapping[str, object], data: list[str] | None) 
 app.command("status", epilog=study_results.STATUS_EXAMPLE)(study_results.status)
 app.command("tuning", epilog=study_results.TUNING_EXAMPLE)(study_results.tuning)
 app.command("collect", epilog=study_results.COLLECT_EXAMPLE)(study_results.collect)
+app.command("findings", epilog=study_results.FINDINGS_EXAMPLE)(study_results.findings)
 
 
 def expand_design(

@@ -9,6 +9,8 @@ STATUS_EXAMPLE = "Example: ecgadvise study status --store ptbxl-cpu.db"
 TUNING_EXAMPLE = "Example: ecgadvise study tuning --store ptbxl-cpu.db"
 COLLECT_EXAMPLE = "Example: ecgadvise study collect --store ptbxl-cpu.db --from other.db --out evidence/ptbxl-cpu"
 
+FINDINGS_EXAMPLE = "Example: ecgadvise study findings --out FINDINGS.md"
+
 StoreFile = Annotated[Path, typer.Option("--store", help="The study's store.")]
 
 
@@ -64,17 +66,18 @@ def tuning(store: StoreFile) -> None:
 
 def collect(
     store: StoreFile,
-    out: Annotated[Path, typer.Option("--out", help="Folder for runs.csv and curves.json.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for runs.csv, curves.json and SUMMARY.md.")],
     others: Annotated[
         list[Path] | None, typer.Option("--from", help="Another store, whose runs are copied into the first.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="The study's name. [default: the store's file name]")] = None,
 ) -> None:
-    """Write the tidy runs table and the curves file that recommend reads."""
+    """Write the tidy runs table, the curves file that recommend reads, and a summary for people."""
     from advisor.failures import ExitCode, Failure
     from studies.evidence import EvidenceError
     from studies.evidence import collect as write
     from studies.store import Store, StoreError
+    from studies.summary import SUMMARY
 
     try:
         if others:
@@ -86,7 +89,35 @@ def collect(
         raise Failure(f"cannot write to {out}: {error.strerror}", ExitCode.FAILURE) from None
     for reason in not_fitted:
         typer.echo(f"no curve for {reason}", err=True)
-    typer.echo(f"{table}\n{curves}")
+    typer.echo(f"{table}\n{curves}\n{out / SUMMARY}")
+
+
+def findings(
+    out: Annotated[Path, typer.Option("--out", help="The file to write; its figures go into findings/ beside it.")],
+    stores: Annotated[
+        list[Path] | None, typer.Option("--store", help="A study's store. [default: all that ship]")
+    ] = None,
+    published: Annotated[
+        Path | None, typer.Option(help="A CSV file of published scores. [default: the one that ships]")
+    ] = None,
+    margin: Annotated[float, typer.Option(help="The smallest difference of the score that matters.")] = 0.01,
+) -> None:
+    """Write what runs say of the four claims, of the protocol and of published numbers, with figures."""
+    from advisor.failures import ExitCode, Failure
+    from studies.findings import FindingsError, make_findings, shipped_stores, write_findings
+    from studies.published import PUBLISHED, PublishedError
+
+    if not 0 < margin < 1:
+        raise Failure(f"--margin is {margin:g}: give a difference of the score between 0 and 1", ExitCode.USAGE)
+    try:
+        found = make_findings(stores or shipped_stores(), published or PUBLISHED, margin)
+    except (FindingsError, PublishedError) as error:
+        raise Failure(str(error), ExitCode.DATA) from None
+    try:
+        written = write_findings(found, out)
+    except OSError as error:
+        raise Failure(f"cannot write {out}: {error.strerror}", ExitCode.FAILURE) from None
+    typer.echo("\n".join(map(str, written)))
 
 
 def _bring_together(path: Path, others: list[Path]) -> None:

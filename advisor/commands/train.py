@@ -125,7 +125,7 @@ def _plan(
     from engine.fitting import Fit
     from engine.partition import available, divide
     from engine.recipes import find_recipe
-    from engine.zoo import find_checkpoint, suiting
+    from engine.zoo import find_checkpoint, released, suiting
     from models.registry import find_network
     from studies.curves_file import read_curves
     from studies.evidence_files import DEFAULT_CURVES
@@ -138,7 +138,7 @@ def _plan(
     at_hand = given or suiting(network.name, corpus.leads, corpus.fs, corpus.signals.shape[2])
     trained_on = next((load_checkpoint(path)[1].task for path in at_hand.values()), None)
     n = n_records or len(available(corpus, view)[0])
-    choice = choose_strategy(strategy, network.name, n, at_hand, trained_on, curves)
+    choice = choose_strategy(strategy, network.name, n, at_hand, trained_on, curves, released())
     chosen = find_recipe(recipe, network.family, choice.strategy, width=network.width)
     partition = divide(corpus, view, n, seed, chosen.validation_fraction)
     job = Fit(corpus, view, partition, network.name, choice.strategy, choice.upstream, chosen, device, choice.why)

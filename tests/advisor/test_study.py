@@ -252,3 +252,23 @@ def test_a_cluster_runs_a_study_to_its_end_though_a_worker_is_killed_and_resumes
     local = [word for word in command if word not in ("--executor", "dask", "--scheduler", address)]
     assert "5 of 5 runs done, 0 failed" in ecgadvise(*local, cwd=place).stdout
     assert contents(place / "again.db") == undisturbed
+
+
+def test_findings_are_written_with_their_figures_and_what_is_wrong_is_said(command, tmp_path: Path, synthetic_store):
+    synthetic_store(tmp_path / "s.db", lambda n: 0.9 - 2 * n**-0.5, lambda n: 0.9 - 2 * (n + 300) ** -0.5).close()
+    out = tmp_path / "new" / "FINDINGS.md"
+    ended = command("study", "findings", "--store", tmp_path / "s.db", "--out", out)
+    assert (ended.code, ended.err) == (0, "")
+    assert [Path(line) for line in ended.out.split()] == [
+        out, out.parent / "findings" / "gains.svg", out.parent / "findings" / "tasks.svg"
+    ]  # fmt: skip
+    assert "## The four claims" in out.read_text()
+    for arguments, code, says in (
+        (("--store", tmp_path / "none.db", "--out", out), 3, "no study store at"),
+        (("--store", tmp_path / "s.db", "--published", tmp_path / "none.csv", "--out", out), 3, "cannot read"),
+        (("--margin", "2", "--out", out), 2, "--margin is 2"),
+        (("--store", tmp_path / "s.db", "--out", tmp_path), 1, "cannot write"),
+    ):
+        ended = command("study", "findings", *arguments)
+        assert ended.code == code
+        assert ended.err.startswith("error: ") and says in ended.err and ended.err.count("\n") == 1

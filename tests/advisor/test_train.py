@@ -15,11 +15,15 @@ import pytest
 import torch
 
 from advisor.cli import main
-from advisor.commands.train import EXAMPLE
+from advisor.commands.train import EXAMPLE, Asked, _plan
 from advisor.training_progress import watched
 from engine.checkpoint import load_network
+from engine.corpus import Corpus
 from engine.sources.synthetic import prepared_synthetic
 from engine.training import Validation
+from engine.zoo import find_checkpoint, released, suiting
+from studies.curves_file import read_curves
+from studies.evidence_files import DEFAULT_CURVES
 
 TINY = ("--task", "synthetic", "--arch", "resnet1d18-w2", "--n-records", "40", "--strategy", "scratch")
 
@@ -147,6 +151,32 @@ def test_a_network_is_fine_tuned_from_a_checkpoint(place: Path, train):
     assert (code, err) == (3, "error: upstream holds resnet1d18-w2, not resnet1d18-w4\n")
 
 
+@pytest.mark.parametrize("family", ["cnn", "rnn"])
+@pytest.mark.parametrize("strategy", [Asked.FINE_TUNE, Asked.AUTO])
+def test_a_familys_default_starts_from_the_released_network_and_says_which(family: str, strategy: Asked, corpora: Path):
+    arch = read_curves(DEFAULT_CURVES).family_default[family]
+    opened = Corpus(corpora / "synthetic")
+    names = [*suiting(arch, opened.leads, opened.fs, opened.signals.shape[2])]
+    if not names:
+        pytest.skip(f"no {arch} is released with this version")
+    job, choice = _plan(opened, "diagnosis", family, strategy, None, 40, 0, "tuned", "cpu")
+    if choice.strategy == "fine-tune":
+        assert (job.arch, choice.upstream) == (arch, find_checkpoint(names[0]))
+        assert names[0] in choice.why
+    else:
+        assert strategy is Asked.AUTO
+        assert choice.verdict in ("scratch", "no-material-difference")
+
+
+def test_what_no_released_network_suits_is_said_with_those_there_are(train):
+    _, _, err = train("--task", "synthetic", "--arch", "gru-w3", "--strategy", "fine-tune", "--out", "x")
+    for name in released():
+        assert name in err
+    _, _, err = train("--task", "synthetic", "--from", "nowhere", "--out", "x")
+    for name in released():
+        assert name in err
+
+
 def test_a_directory_is_prepared_and_trained_on(ptbxl_tree: Path, train):
     arguments = ("--data", str(ptbxl_tree), "--arch", "resnet1d18-w2", "--n-records", "40", "--task", "rhythm")
     code, out, err = train(*arguments, "--out", "out", "--json")
@@ -165,7 +195,7 @@ def test_a_directory_is_prepared_and_trained_on(ptbxl_tree: Path, train):
         ("--out x --task synthetic --arch resnet1d81", 2, "no network is named 'resnet1d81'"),
         ("--out x --task synthetic --strategy maybe", 2, "'maybe' is not one of"),
         ("--out x --task synthetic --strategy random-frozen", 2, "'random-frozen' is not one of"),
-        ("--out x --task synthetic --strategy frozen", 2, "needs a pre-trained resnet1d18-w16"),
+        ("--out x --task synthetic --strategy frozen --arch gru-w3", 2, "needs a pre-trained gru-w3 for these leads"),
         ("--out x --task synthetic --recipe best", 2, "no recipe is named 'best'"),
         ("--out x --task synthetic --device tpu", 2, "tpu"),
         ("--out x --task synthetic --n-records 1801", 2, "has 1,800 records besides those held out"),

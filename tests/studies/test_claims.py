@@ -1,6 +1,7 @@
 """The four claims on made pairs whose truth is known."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,33 @@ def test_the_flatten_head_is_told_apart_from_the_pooled_one():
     assert found["4 pooled head", "cnn - rnn"] == "refuted"
 
 
+def test_a_flatten_head_is_no_part_of_what_is_said_of_recurrent_networks():
+    def gain(arch: str, n: int) -> float:
+        return -0.2 if arch == "gru-flatten" else 0.04
+
+    results = {(r.claim, r.scope): r for r in judge_claims(make_runs(gain, archs=("gru", "gru-flatten")))}
+    assert results["1", "rnn"].effect == pytest.approx(0.04, abs=0.01)
+    assert results["1", "rnn, flatten head"].effect == pytest.approx(-0.2, abs=0.01)
+
+
+def test_families_are_compared_where_they_start_from_the_same_upstream():
+    runs = make_runs(lambda arch, n: 0.04, between=0.0)
+    elsewhere = tuple(
+        replace(run, upstream="other", score=run.score + 0.1)
+        for run in runs.runs
+        if run.strategy == "fine-tune" and run.family == "cnn"
+    )
+    results = judge_claims(replace(runs, runs=(*runs.runs, *elsewhere)))
+    contrast = next(r for r in results if r.claim == "4 pooled head")
+    assert contrast.effect == pytest.approx(0.0, abs=0.005)
+
+
+def test_a_task_whose_few_pairs_happen_to_agree_does_not_outweigh_the_others():
+    others = {f"t{k}": TaskEstimate(0.0, 1e-4, 1, 2) for k in range(4)}
+    found = combine({**others, "lucky": TaskEstimate(0.02, 1e-9, 1, 2)})
+    assert found.effect < 0.02 / 3
+
+
 def test_the_time_ratio_counts_pairs_that_never_get_there():
     always, rarely = (judge_claims(make_runs(lambda arch, n: 0.0, reached=share)) for share in (1.0, 0.5))
     effects = [next(r.effect for r in results if (r.claim, r.scope) == ("3", "cnn")) for results in (always, rarely)]
@@ -115,6 +143,9 @@ def test_the_time_ratio_counts_pairs_that_never_get_there():
 def test_one_task_says_nothing_of_others():
     results = judge_claims(make_runs(lambda arch, n: 0.03, n_tasks=1))
     assert all("which says nothing of others" in r.sentence for r in results if r.effect is not None)
+    assert {r.verdict for r in results} == {"open"}
+    small = next(r for r in results if (r.claim, r.scope) == ("1", "cnn"))
+    assert small.sentence.endswith("(there alone it would be confirmed).")
 
 
 def test_intervals_over_tasks_hold_the_truth_nine_times_in_ten():
@@ -160,7 +191,9 @@ def test_claims_of_a_store_are_printed(
     store.close()
     monkeypatch.setattr("sys.argv", ["claims", str(tmp_path / "s.db")])
     main()
-    assert "1 (cnn): fine-tuning is preferable on small downstream sets\n    Confirmed: " in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "1 (cnn): fine-tuning is preferable on small downstream sets\n    Open: " in out
+    assert "which says nothing of others (there alone it would be confirmed)" in out
     for arguments, says in (([str(tmp_path / "none.db")], "error: no runs file at"), ([], "usage: ")):
         monkeypatch.setattr("sys.argv", ["claims", *arguments])
         with pytest.raises(SystemExit, match=says):

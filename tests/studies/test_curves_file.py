@@ -1,12 +1,14 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from studies.curves_file import CurvesFileError, read_curves
-from studies.evidence import EvidenceError, collect
+from studies.evidence import EvidenceError, collect, make_curves
 from studies.store import RunRecord, Store
+from studies.tidy import read_runs
 
 
 def altered(curves_path: Path, tmp_path: Path, change) -> Path:
@@ -134,6 +136,60 @@ def test_runs_of_different_studies_are_not_mixed(difference: str, tmp_path: Path
     not_fitted = collect(store, "s", tmp_path)[2]
     assert len(not_fitted) == 1
     assert "gru-w32: the runs of scratch differ in recipe, data or folds" in not_fitted[0]
+
+
+def variant(run: RunRecord, spec: dict[str, object], **columns: object) -> RunRecord:
+    """The run with other columns and other words in its spec, under a key of its own."""
+    row = {**run.row, **columns}
+    details = {**run.details, "spec": {**run.details["spec"], **spec}}
+    return RunRecord(
+        {**row, "key": "-".join(str(row[name]) for name in ("key", "recipe", "strategy", "role"))}, details
+    )
+
+
+def test_other_recipes_strategies_rates_and_splits_leave_the_curves_alone(
+    tmp_path: Path, synthetic_store, synthetic_run
+):
+    store = synthetic_store(tmp_path / "s.db", lambda n: 0.9 - 2 * n**-0.5, lambda n: 0.9 - 2 * (n + 300) ** -0.5)
+    before = json.loads(collect(store, "s", tmp_path)[1].read_text())
+    pretraining = synthetic_run("gru-w32", "scratch", 8482, 0, 0.5, role="pretraining")
+    store.add(variant(pretraining, {}, recipe="paper", seconds=1e6), np.zeros((2, 5)))
+    for arm in ("scratch", "fine-tune"):
+        for replicate in range(3):
+            run = synthetic_run("gru-w32", arm, 500, replicate, 0.3)
+            store.add(variant(run, {}, recipe="paper"), np.zeros((2, 5)))
+            rated = variant(run, {"learning_rate": 0.1}, replicate=replicate + 100)
+            store.add(RunRecord({**rated.row, "key": f"rate-{run.key}"}, rated.details), np.zeros((2, 5)))
+    for replicate in range(3):
+        run = synthetic_run("gru-w32", "fine-tune", 500, replicate, 0.3)
+        store.add(variant(run, {}, strategy="frozen"), np.zeros((2, 5)))
+        store.add(variant(run, {}, strategy="random-frozen", upstream=None), np.zeros((2, 5)))
+    whole = synthetic_run("gru-w32", "scratch", 19230, 0, 0.3)
+    store.add(variant(whole, {"validation_folds": [9], "pool_folds": [1, 9]}), np.zeros((2, 5)))
+    table, curves, not_fitted = collect(store, "s", tmp_path / "more")
+    assert not_fitted == []
+    assert json.loads(curves.read_text()) == before
+    from_table, from_store = read_runs(table), read_runs(tmp_path / "s.db")
+    assert [replace(run, name="", trajectory=()) for run in from_table.runs] == [
+        replace(run, name="", trajectory=()) for run in from_store.runs
+    ]
+    assert from_table.pretrainings == from_store.pretrainings
+    assert {run.strategy for run in from_table.runs} == {"scratch", "fine-tune", "frozen", "random-frozen"}
+    assert max(run.replicate for run in from_table.runs) == 4
+
+
+def test_a_pretraining_counts_for_the_runs_that_started_from_it(tmp_path: Path, synthetic_store, synthetic_run):
+    store = synthetic_store(tmp_path / "s.db", lambda n: 0.9 - 2 * n**-0.5, lambda n: 0.9 - 2 * (n + 300) ** -0.5)
+    other = synthetic_run("gru-w32", "scratch", 8482, 0, 0.5, role="pretraining")
+    store.add(RunRecord({**other.row, "key": "another", "seconds": 77.0}, other.details), np.zeros((2, 5)))
+    runs = store.runs()
+    for key, seconds in (("another", 77.0), (other.key, other.row["seconds"])):
+        named = [
+            RunRecord(run.row, {**run.details, "start_from": key}) if run.row["strategy"] == "fine-tune" else run
+            for run in runs
+        ]
+        curve = next(c for c in make_curves(named, "s")["curves"] if c["arch"] == "gru-w32")
+        assert curve["cost"]["pretraining"]["seconds"] == seconds
 
 
 def test_runs_stored_before_a_field_of_the_recipe_existed_are_not_different(

@@ -28,7 +28,8 @@ def test_the_default_evidence_ships():
 def test_collecting_the_store_gives_the_shipped_files(pack: Path, tmp_path: Path):
     table, curves, not_fitted = collect(Store(pack / "study.db", create=False), pack.name, tmp_path)
     assert not_fitted == []
-    assert table.read_bytes() == (pack / "runs.csv").read_bytes()
+    for name in (table.name, "SUMMARY.md"):
+        assert (tmp_path / name).read_bytes() == (pack / name).read_bytes()
     made, shipped = json.loads(curves.read_text()), json.loads((pack / "curves.json").read_text())
     one, other = made.pop("curves"), shipped.pop("curves")
     assert made == shipped

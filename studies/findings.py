@@ -1,0 +1,149 @@
+"""``FINDINGS.md``: what the evidence says of the four claims, of the protocol and of published numbers.
+
+Everything in it is computed from stores of runs, the backtest beside them and ``published.csv``; the same files give
+the same bytes. A section without runs says so in one line.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from studies.evidence_files import EVIDENCE
+from studies.findings_backtest import backtest_lines
+from studies.findings_claims import claim_lines, gain_lines
+from studies.findings_protocol import control_lines, protocol_lines
+from studies.findings_published import published_lines
+from studies.missing_runs import missing_lines
+from studies.paired_differences import Pair, pair_runs
+from studies.published import PUBLISHED, read_published
+from studies.store import RunRecord, Store, StoreError
+from studies.store_tables import measured_lines, store_lines
+from studies.tidy import RunsFileError, TidyRuns, tidy_records
+
+MARGIN = 0.01
+FIGURES = "findings"  # the folder of the figures, beside the text
+OPEN = "Open: not run."
+_STORES = EVIDENCE.parent / "stores"
+
+
+class FindingsError(ValueError):
+    """Stores from which no findings can be made; one sentence says why."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """The text in Markdown, and the figures that it names: their SVG by file name."""
+
+    text: str
+    figures: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Material:
+    """What findings are made of: ``records`` are all runs of all stores, ``runs`` those that arms are compared in."""
+
+    stores: Mapping[str, Sequence[RunRecord]]
+    records: Sequence[RunRecord]
+    runs: TidyRuns
+    pairs: Sequence[Pair]
+    backtests: Mapping[str, Mapping[str, Any]]
+
+
+def shipped_stores() -> list[Path]:
+    """Return the stores that come with this version: the evidence, and runs that no answer rests on."""
+    return sorted([*EVIDENCE.glob("*/study.db"), *_STORES.glob("*/study.db")])
+
+
+def read_material(paths: Sequence[Path]) -> Material:
+    """Read stores; a run that several of them hold counts once. Raises FindingsError."""
+    if not paths:
+        raise FindingsError("no study store ships with this version: name one with --store")
+    stores = {}
+    try:
+        for path in paths:
+            store = Store(path, create=False)
+            stores[name_of(path)] = store.runs()
+            store.close()
+        records = list({run.key: run for runs in stores.values() for run in runs}.values())
+        if not records:
+            raise FindingsError(f"{paths[0]} holds no run yet")
+        records.sort(key=lambda run: tuple(str(run.row[name]) for name in ("task", "arch", "strategy", "key")))
+        runs = tidy_records(records, paths[0])
+    except (StoreError, RunsFileError) as error:
+        raise FindingsError(str(error)) from None
+    files = {name_of(path): path.with_name("backtest.json") for path in paths}
+    backtests = {name: _read_json(path) for name, path in files.items() if path.exists()}
+    return Material(stores, records, runs, pair_runs(runs.runs), backtests)
+
+
+def name_of(store: Path) -> str:
+    """Return what a store is called: its folder's name where all stores are called the same."""
+    return store.parent.name if store.stem == "study" and store.parent.name else store.stem
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise FindingsError(f"{path} cannot be read: {error}") from None
+    if not isinstance(document, dict) or not {"cells", "regret", "coverage"} <= document.keys():
+        raise FindingsError(f"{path} is no document of ecgadvise backtest --json")
+    return document
+
+
+def make_findings(paths: Sequence[Path], published: Path = PUBLISHED, margin: float = MARGIN) -> Findings:
+    """Make the findings from the stores at ``paths``. Raises FindingsError."""
+    found = read_material(paths)
+    gains, figures = gain_lines(found.pairs, margin)
+    scores = read_published(published)
+    sections = {
+        "The four claims": claim_lines(found.runs, margin),
+        "The gain by number of records": [line.replace("FIGURES/", f"{FIGURES}/") for line in gains],
+        "What the repaired protocol changes": protocol_lines(found.records, found.pairs),
+        "Control arms": control_lines(found.runs.runs),
+        "Is the advice any good?": backtest_lines(found.backtests),
+        "Beside published numbers": published_lines(scores, found.records, found.pairs),
+        "What was measured": [*measured_lines(found.records), "", *store_lines(found.stores)],
+        "What is missing": missing_lines(found.records, found.pairs),
+    }
+    lines = ["# Findings", "", *_opening(found, margin)]
+    for title, body in sections.items():
+        lines += ["", f"## {title}", "", *(body or [OPEN])]
+    return Findings("\n".join(_without_double_blanks(lines)) + "\n", figures)
+
+
+def write_findings(findings: Findings, out: Path) -> list[Path]:
+    """Write the text to ``out`` and its figures into the folder beside it; return the paths. Raises OSError."""
+    folder = out.parent / FIGURES
+    folder.mkdir(parents=True, exist_ok=True)
+    written = {out: findings.text, **{folder / name: svg for name, svg in findings.figures.items()}}
+    for path, text in written.items():
+        path.write_text(text, encoding="utf-8")
+    return list(written)
+
+
+def _opening(found: Material, margin: float) -> list[str]:
+    tasks, archs = ({getattr(pair.scratch, name) for pair in found.pairs} for name in ("task", "arch"))
+    newest = max(run.row["created"] for run in found.records)[:10]
+    return [
+        "The study of C. V. Nguyen and C. D. Do, \"Transfer learning in ECG diagnosis: Is it effective?\" (PLOS ONE "
+        "20(5): e0316043, 2025), done again on public records. Written by `ecgadvise study findings` from the stores "
+        "named below: no number here was typed.",
+        "",
+        f"{len(found.pairs)} pairs of runs, one from scratch and one fine-tuned on the same records from the same "
+        f"seed, of {_count(len(archs), 'network')} on {_count(len(tasks), 'task')}; the last run is of {newest}. "
+        "Scores are macro AUROC on test records that were looked at once, gains fine-tuned minus from scratch, n "
+        f"counts training and validation records together, intervals are 90 %. A difference under "
+        f"{margin:g} is taken not to matter.",
+    ]  # fmt: skip
+
+
+def _count(n: int, word: str) -> str:
+    return f"{n} {word}{'s' * (n != 1)}"
+
+
+def _without_double_blanks(lines: Sequence[str]) -> list[str]:
+    return [lines[0], *(line for before, line in pairwise(lines) if line or before)]
