@@ -25,6 +25,7 @@ from studies.curves_file import CurvesFile, PairedCurve
 ARMS = (FINE_TUNE, SCRATCH)
 _BESIDE = 1.15  # a figure starts so far left of what it shows
 _LEAST_SPAN = 0.02  # of the axis of scores
+_APART = 0.05  # of two round numbers that are among those shown exactly, as a share of the axis
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,13 @@ class CurveLines:
     """One curve, ready to be drawn: ``arms`` holds the lines of each strategy at the numbers of records ``n``.
 
     ``gain``, ``p_above_margin`` (sizes,) and ``even``, the break-even, are None of a curve without a fine-tuned arm.
-    ``measured`` are the smallest and the largest measured size, ``points[strategy]`` the scores that were measured,
-    ``bottom`` and ``top`` the scores that the figure reaches.
+    ``exact`` are those of n that a reader may want: the asked, the measured, some round ones. ``measured`` are the
+    smallest and the largest measured size, ``points[strategy]`` the scores that were measured, ``bottom`` and ``top``
+    the scores that the figure reaches.
     """
 
     n: Floats
+    exact: tuple[int, ...]
     arms: Mapping[str, Line]
     gain: Line | None
     p_above_margin: Floats | None
@@ -59,8 +62,9 @@ class CurveLines:
 def trace(curve: PairedCurve, margin: float, n_points: int, shown: Iterable[int] = ()) -> CurveLines:
     """Return what to draw of a curve: ``n_points`` sizes to the evidence's reach, and those in ``shown`` besides."""
     low, high = min(curve.sizes), max(curve.sizes)
-    exact = sorted({*shown, low, high})
-    first, last = max(exact[0] / _BESIDE, 1), max(high * REACH, exact[-1])
+    wanted = {*shown, *curve.sizes}
+    first, last = max(min(wanted) / _BESIDE, 1), max(high * REACH, *wanted)
+    exact = sorted({*wanted, *size_ticks(curve.sizes, first, last, _APART)})
     n = np.unique(np.rint(np.concatenate([np.geomspace(first, last, n_points), exact])))
     draws = {arm: curve.scores(arm, n) for arm in ARMS if arm in curve.draws}
     arms = {arm: _line(scores) for arm, scores in draws.items()}
@@ -75,6 +79,7 @@ def trace(curve: PairedCurve, margin: float, n_points: int, shown: Iterable[int]
     gains = draws[FINE_TUNE] - draws[SCRATCH] if FINE_TUNE in draws else None
     return CurveLines(
         n=n,
+        exact=tuple(exact),
         arms=arms,
         gain=None if gains is None else _line(gains),
         p_above_margin=None if gains is None else np.asarray((gains > margin).mean(axis=0), np.float64),

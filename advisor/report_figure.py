@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from advisor.advice import Recommendation
-from advisor.curve_lines import CurveLines, Line, size_ticks
+from advisor.curve_lines import CurveLines, Line
 from advisor.decision import probability
 from advisor.markup import table, text
 from advisor.report_chart import chart
@@ -109,9 +109,7 @@ def _slider(rows: Sequence[dict[str, Any]], yours: int) -> str:
 
 
 def _numbers(answer: Recommendation, lines: CurveLines, rows: Sequence[dict[str, Any]]) -> str:
-    first, last = rows[0]["n"], rows[-1]["n"]
-    wanted = {answer.question.n_records, *lines.measured, *size_ticks(answer.curve.sizes, first, last, 0.05)}
-    picked = [rows[nearest(rows, n)]["words"] for n in sorted(wanted)]
+    picked = [row["words"] for row in rows if row["n"] in lines.exact]
     header = ("records", "fine-tuned", "90 % band", "from scratch", "90 % band", "gain", "90 % band",
               f"P(gain > {answer.question.margin:g})", "support")  # fmt: skip
     return f"<details><summary>The chart as a table</summary>{table(header, picked)}</details>"
