@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,23 +28,29 @@ def check_targets(report: Path | None, plot: Path | None, option: str = "plot") 
 
 def write_answer(answer: "Recommendation", curves: Path, report: Path | None, plot: Path | None) -> None:
     """Write what was asked for, and say on stderr where. ``curves`` is the file that the answer came from."""
+    contents = {}
     if report is not None:
-        write_file(report, _page(answer, curves))
-        typer.echo(f"report: {report}", err=True)
+        contents[report] = _page(answer, curves)
     if plot is not None:
-        write_file(plot, _figure(answer, plot.suffix))
-        typer.echo(f"plot: {plot}", err=True)
+        contents[plot] = _figure(answer, plot.suffix)
+    write_whole(contents)
+    for name, path in (("report", report), ("plot", plot)):
+        if path is not None:
+            typer.echo(f"{name}: {path}", err=True)
 
 
-def write_file(path: Path, content: bytes) -> None:
-    """Write a file whole, in place of one that is there. Raises Failure, and where no folder is: it is not made."""
+def write_whole(contents: Mapping[Path, bytes]) -> None:
+    """Write all files or none, in place of those that are there; their folders are not made. Raises Failure."""
     from engine.directories import write_files
 
     try:
-        path.parent.stat()
-        write_files({path: content})
+        for path in contents:
+            if not path.parent.is_dir():
+                raise Failure(f"cannot write {path}: there is no folder {path.parent}", ExitCode.FAILURE)
+        write_files(contents)
     except OSError as error:
-        raise Failure(f"cannot write {path}: {error.strerror}", ExitCode.FAILURE) from None
+        named = error.filename2 or ", ".join(map(str, contents))  # a file that could not take its name
+        raise Failure(f"cannot write {named}: {error.strerror}", ExitCode.FAILURE) from None
 
 
 def _page(answer: "Recommendation", curves: Path) -> bytes:

@@ -1,8 +1,10 @@
 """Directories and files that appear complete or not at all."""
 
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from errno import EISDIR
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import uuid4
@@ -43,6 +45,8 @@ def write_files(contents: Mapping[Path, bytes]) -> None:
     scratch: dict[Path, Path] = {}
     try:
         for path, content in contents.items():
+            if not path.name:  # "", ".", "/": a folder, which with_name cannot name
+                raise IsADirectoryError(EISDIR, os.strerror(EISDIR), str(path))
             path.parent.mkdir(parents=True, exist_ok=True)
             scratch[path] = path.with_name(f".{path.name}.{uuid4().hex[:8]}")
             scratch[path].write_bytes(content)

@@ -82,6 +82,8 @@ def export_checkpoint(
     differs from the network or cannot be written.
     """
     started = time.perf_counter()
+    if not target.name:
+        raise ExportError(f"{target} is a folder: name the file in it, as in {target / 'model.onnx'}")
     files = (target, target.with_name(CARD), target.with_name(LABEL))
     _check_target(files, force)
     network, facts = load_network(root)

@@ -38,6 +38,7 @@ def fit(
     """Fit a curve for every task, network and upstream, for recommend --curves, curves show and curves plot."""
     import json
 
+    from advisor.answer_files import write_whole
     from advisor.failures import ExitCode, Failure
     from studies.evidence import EvidenceError
     from studies.tidy import RunsFileError
@@ -46,10 +47,7 @@ def fit(
         document, warnings = _fit(runs, metric)
     except (RunsFileError, EvidenceError) as error:
         raise Failure(str(error), ExitCode.DATA) from None
-    try:
-        out.write_text(json.dumps(document, separators=(",", ":")) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise Failure(f"cannot write {out}: {error.strerror}", ExitCode.FAILURE) from None
+    write_whole({out: (json.dumps(document, separators=(",", ":")) + "\n").encode()})
     for warning in warnings:
         typer.echo(f"warning: {warning}", err=True)
     n = len(document["curves"])
@@ -119,7 +117,7 @@ def plot(
     margin: Annotated[float, typer.Option(help="The margin of the break-even.")] = 0.01,
 ) -> None:
     """Draw every curve with its runs, bands and break-even, one panel for each task and network."""
-    from advisor.answer_files import check_targets, write_file
+    from advisor.answer_files import check_targets, write_whole
     from advisor.failures import ExitCode, Failure
 
     check_targets(None, out, option="out")
@@ -135,7 +133,7 @@ def plot(
             f"{len(chosen)} curves do not fit into the {MOST_PANELS} panels of a figure: choose with --task or --arch",
             ExitCode.USAGE,
         )
-    write_file(out, to_bytes(chosen, out.suffix, margin, f"Learning curves of {opened.study}"))
+    write_whole({out: to_bytes(chosen, out.suffix, margin, f"Learning curves of {opened.study}")})
     typer.echo(str(out))
 
 
