@@ -21,7 +21,7 @@ def check_targets(report: Path | None, plot: Path | None, option: str = "plot") 
     """Refuse, before anything is worked out, names whose endings say something else than what would be written."""
     for name, path, endings in (("report", report, PAGES), (option, plot, PLOTS)):
         if path is not None and path.suffix not in endings:
-            raise Failure(f"--{name} is {path}: its ending must be {' or '.join(endings)}", ExitCode.USAGE)
+            raise Failure(f"--{name} is {path}: its ending must be one of {', '.join(endings)}", ExitCode.USAGE)
     if report is not None and report == plot:
         raise Failure(f"--report and --plot both name {report}: give each a name of its own", ExitCode.USAGE)
 

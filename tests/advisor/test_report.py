@@ -301,7 +301,7 @@ def test_a_target_that_cannot_be_written_is_named(option: str, tmp_path: Path, c
         assert "None" not in said
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.html"]
     for name in ("x", "x.pdf", ".html", "", "x.HTML "):
-        assert f"{option} is {Path(name)}: its ending must be" in refused(command(*question, name), 2)
+        assert f"{option} is {Path(name)}: its ending must be one of" in refused(command(*question, name), 2)
 
 
 def test_one_file_cannot_be_two(tmp_path: Path, command: Command):
