@@ -304,6 +304,13 @@ def test_a_target_that_cannot_be_written_is_named(option: str, tmp_path: Path, c
         assert f"{option} is {Path(name)}: its ending must be one of" in refused(command(*question, name), 2)
 
 
+def test_of_two_files_both_are_written_or_none(tmp_path: Path, command: Command):
+    page, plot = tmp_path / "x.html", tmp_path / "none" / "x.svg"
+    said = refused(command("recommend", "--n-records", 500, "--report", page, "--plot", plot), 1)
+    assert f"there is no folder {plot.parent}" in said
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_one_file_cannot_be_two(tmp_path: Path, command: Command):
     target = tmp_path / "x.html"
     question = "recommend", "--n-records", 500, "--report", target, "--plot", target
