@@ -4,8 +4,9 @@ Commands import what they need when they run, so that ``recommend`` answers with
 """
 
 import os
+import re
 import sys
-from errno import ENOSPC, EPIPE
+from errno import EACCES, EISDIR, ELOOP, ENAMETOOLONG, ENOSPC, ENOTDIR, EPERM, EPIPE, EROFS
 from importlib import import_module
 from typing import Annotated
 
@@ -17,6 +18,10 @@ from advisor.failures import ExitCode, Interrupted
 # In the order of ``ecgadvise --help``. Each is a module of advisor.commands with an ``app`` of its own commands or with
 # a function of its name and an EXAMPLE.
 COMMANDS = ("recommend", "train", "export", "predict", "backtest", "study", "curves", "data", "doctor")
+
+# What a path may be that the user named; commands say it better where they can.
+_UNUSABLE = (EACCES, EISDIR, ELOOP, ENAMETOOLONG, ENOTDIR, EPERM, EROFS)
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 
 def build_app(only: str | None = None) -> typer.Typer:
@@ -55,6 +60,11 @@ def ecgadvise(
     """Fine-tune a pre-trained ECG network or train from scratch? An answer from measured evidence."""
 
 
+def _in_one_line(message: str) -> str:
+    """Take line ends and what a terminal would obey out of a message, which quotes the user's words and files."""
+    return _CONTROLS.sub(" ", message).strip()
+
+
 def main() -> None:
     """Run the command line and exit with an ExitCode. An error of ours, a defect, ends in a traceback."""
     named = sys.argv[1] if sys.argv[1:] and sys.argv[1] in COMMANDS else None
@@ -65,9 +75,12 @@ def main() -> None:
         sys.exit(ExitCode.INTERRUPTED)
     except TyperException as error:
         if message := error.format_message():
-            typer.echo(message if message.startswith("Usage:") else f"error: {message}", err=True)
+            typer.echo(message if message.startswith("Usage:") else f"error: {_in_one_line(message)}", err=True)
         sys.exit(error.exit_code)
     except OSError as error:
+        if error.errno in _UNUSABLE and error.filename is not None:
+            typer.echo(f"error: {_in_one_line(str(error.filename))}: {error.strerror}", err=True)
+            sys.exit(ExitCode.FAILURE)
         if error.errno not in (EPIPE, ENOSPC):
             raise
         # The reader went away (`ecgadvise ... | head`), or the disk that stdout goes to is full.

@@ -116,7 +116,7 @@ def _fact_table(answer: Recommendation) -> Table:
     )
     table.add_row("pre-training", f"worth {records(answer.worth_in_records, ' labelled records')}")
     table.add_row("break-even", records(answer.break_even, " records", least=min(curve.sizes) / REACH))
-    for row in (*_change_rows(answer), *_target_rows(answer), *_cost_rows(answer), *_money_rows(answer)):
+    for row in (*change_rows(answer), *target_rows(answer), *_cost_rows(answer), *money_rows(answer)):
         table.add_row(*row)
     of_tasks = f"{len(curve.tasks)} tasks" if curve.pooled else curve.task
     table.add_row(
@@ -128,7 +128,8 @@ def _fact_table(answer: Recommendation) -> Table:
 Row = tuple[str, str]
 
 
-def _change_rows(answer: Recommendation) -> Iterator[Row]:
+def change_rows(answer: Recommendation) -> Iterator[Row]:
+    """Say what would change the answer: other numbers of records, and what more labels add."""
     flips = [f"{f.n_records:,} records: {VERDICTS[f.verdict][0].lower()}" for f in answer.flips if f is not None]
     yield "changes at", "; ".join(flips) or "no number of records that the evidence reaches"
     if (more := answer.more_records) is not None:
@@ -138,7 +139,8 @@ def _change_rows(answer: Recommendation) -> Iterator[Row]:
         yield "more labels", f"{added:,} more: {more.added:+.3f} {ARMS[more.arm]} ({interval}){cost}"
 
 
-def _target_rows(answer: Recommendation) -> Iterator[Row]:
+def target_rows(answer: Recommendation) -> Iterator[Row]:
+    """Say how many records the asked score takes, if one was asked for."""
     if answer.target is None:
         return
     words = []
@@ -159,7 +161,8 @@ def _cost_rows(answer: Recommendation) -> Iterator[Row]:
     yield "one training", ", ".join(words)
 
 
-def _money_rows(answer: Recommendation) -> Iterator[Row]:
+def money_rows(answer: Recommendation) -> Iterator[Row]:
+    """Say what both arms cost in money, where prices were given."""
     if answer.money is None:
         return
     tuned, scratch, saving = answer.money.fine_tune, answer.money.scratch, answer.money.label_saving

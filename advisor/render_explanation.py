@@ -1,8 +1,9 @@
 """What an answer rests on, for a reader: the text of ``recommend --explain``."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from rich.console import RenderableType
+from rich.table import Table
 
 from advisor.advice import Recommendation
 from advisor.explanation import Backtest, Explanation
@@ -40,7 +41,8 @@ def _sections(answer: Recommendation, explanation: Explanation) -> Iterator[tupl
     yield "Limits", (f"- {limit}" for limit in explanation.limits)
 
 
-def _evidence(answer: Recommendation, explanation: Explanation) -> Iterator[RenderableType]:
+def evidence_sentences(answer: Recommendation, explanation: Explanation) -> Iterator[str]:
+    """Say where the runs behind an answer come from."""
     curve, source = answer.curve, explanation.source
     tasks = ", ".join(curve.tasks or (curve.task,))
     yield f"Study {answer.curves.study}, {answer.curves.created[:10]}, made with ecgadvise {answer.curves.version}."
@@ -51,16 +53,33 @@ def _evidence(answer: Recommendation, explanation: Explanation) -> Iterator[Rend
         yield f"Every run was tested on {curve.test_records:,} records of other patients."
     if explanation.upstream is not None:
         yield f"Pre-trained on {curve.upstream}: {explanation.upstream}."
+
+
+def _evidence(answer: Recommendation, explanation: Explanation) -> Iterator[RenderableType]:
+    yield from evidence_sentences(answer, explanation)
     if explanation.tasks:
-        table = plain_table(f"at {answer.question.n_records:,} records", "from scratch", "fine-tuned", "gain", "runs")
-        for one in explanation.tasks:
-            table.add_row(one.task, *_scores_and_gain(one.scratch, one.fine_tune), f"{one.runs}")
-        yield table
+        yield _table(f"at {answer.question.n_records:,} records", task_rows(explanation))
     if explanation.points:
-        table = plain_table("records", "from scratch", "fine-tuned", "gain", "runs")
-        for point in explanation.points:
-            table.add_row(f"{point.n_records:,}", *_scores_and_gain(point.scratch, point.fine_tune), f"{point.runs}")
-        yield table
+        yield _table("records", point_rows(explanation))
+
+
+def _table(first: str, rows: Iterable[Sequence[str]]) -> Table:
+    table = plain_table(first, "from scratch", "fine-tuned", "gain", "runs")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def task_rows(explanation: Explanation) -> Iterator[tuple[str, ...]]:
+    """Give of each pooled task its name, scores, gain and runs."""
+    for one in explanation.tasks:
+        yield one.task, *_scores_and_gain(one.scratch, one.fine_tune), f"{one.runs}"
+
+
+def point_rows(explanation: Explanation) -> Iterator[tuple[str, ...]]:
+    """Give of each measured size its number of records, mean scores, gain and runs."""
+    for point in explanation.points:
+        yield f"{point.n_records:,}", *_scores_and_gain(point.scratch, point.fine_tune), f"{point.runs}"
 
 
 def _scores_and_gain(scratch: float | None, fine_tune: float | None) -> tuple[str, str, str]:
@@ -72,22 +91,56 @@ def _score(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def _fit(answer: Recommendation, explanation: Explanation) -> Iterator[RenderableType]:
-    scatter = (
+def fit_sentence(answer: Recommendation, explanation: Explanation) -> str:
+    """Say what the draws are that every number of an answer comes from."""
+    if answer.curve.pooled:
+        return f"{explanation.draws:,} draws of a task that nobody has measured, by random effects over those measured."
+    return f"score(n) = a - b (n + n0) ^ -c + bend(n), {explanation.draws:,} draws; median (90 % interval):"
+
+
+def scatter_sentence(answer: Recommendation, explanation: Explanation) -> str:
+    """Say how far a single run lies from its expectation."""
+    return (
         f"A single run at {answer.question.n_records:,} records scatters with standard deviation "
         f"{explanation.run_sd:.4f}; the arms of a pair correlate with {explanation.pair_correlation:.2f}."
     )
-    if answer.curve.pooled:
-        yield f"{explanation.draws:,} draws of a task that nobody has measured, by random effects over those measured."
-        yield scatter
-        return
-    yield f"score(n) = a - b (n + n0) ^ -c + bend(n), {explanation.draws:,} draws; median (90 % interval):"
-    table = plain_table("", *(ARMS[arm] for arm in explanation.parameters))
+
+
+def parameter_rows(explanation: Explanation) -> Iterator[tuple[str, ...]]:
+    """Give of each parameter of the law its name and, for each arm, its median and interval."""
     for name, words in _SYMBOLS.items():
         estimates = [parameters.get(name) for parameters in explanation.parameters.values()]
-        table.add_row(words, *("-" if e is None else f"{e.median:g} ({e.lower:g} to {e.upper:g})" for e in estimates))
-    yield table
-    yield scatter
+        yield words, *("-" if e is None else f"{e.median:g} ({e.lower:g} to {e.upper:g})" for e in estimates)
+
+
+def _fit(answer: Recommendation, explanation: Explanation) -> Iterator[RenderableType]:
+    yield fit_sentence(answer, explanation)
+    if explanation.parameters:
+        table = plain_table("", *(ARMS[arm] for arm in explanation.parameters))
+        for row in parameter_rows(explanation):
+            table.add_row(*row)
+        yield table
+    yield scatter_sentence(answer, explanation)
+
+
+def backtest_sentence(found: Backtest) -> str:
+    """Say what the backtest was about."""
+    tasks = f"{found.tasks} task{'s' * (found.tasks != 1)}"
+    return f"Asked about {found.cells} held-out cells of {tasks} (ecgadvise backtest):"
+
+
+def backtest_rows(found: Backtest) -> Iterator[tuple[str, str]]:
+    """Give the figures of a backtest that are known, each with its name."""
+    for policy, words in _POLICIES.items():
+        if (regret := found.regret.get(policy)) is not None:
+            yield f"score lost to the better arm by {words}", f"{regret:.4f}"
+    for name, words in _BANDS.items():
+        if (coverage := found.coverage.get(name)) is not None:
+            yield f"90 % bands that held: {words}", f"{coverage:.0%}"
+    if found.abstention is not None:
+        yield "answered with not enough evidence", f"{found.abstention:.0%}"
+    if found.brier is not None:
+        yield "Brier score of P(gain > margin)", f"{found.brier:.3f}"
 
 
 def _backtest(explanation: Explanation) -> Iterator[RenderableType]:
@@ -95,22 +148,8 @@ def _backtest(explanation: Explanation) -> Iterator[RenderableType]:
     if found is None:
         yield f"Not measured: {explanation.no_backtest}."
         return
-    tasks = f"{found.tasks} task{'s' * (found.tasks != 1)}"
-    yield f"Asked about {found.cells} held-out cells of {tasks} (ecgadvise backtest):"
+    yield backtest_sentence(found)
     table = plain_table()
-    for policy, words in _POLICIES.items():
-        if (regret := found.regret.get(policy)) is not None:
-            table.add_row(f"score lost to the better arm by {words}", f"{regret:.4f}")
-    for name, words in _BANDS.items():
-        if (coverage := found.coverage.get(name)) is not None:
-            table.add_row(f"90 % bands that held: {words}", f"{coverage:.0%}")
-    for row in _shares(found):
+    for row in backtest_rows(found):
         table.add_row(*row)
     yield table
-
-
-def _shares(found: Backtest) -> Iterator[tuple[str, str]]:
-    if found.abstention is not None:
-        yield "answered with not enough evidence", f"{found.abstention:.0%}"
-    if found.brier is not None:
-        yield "Brier score of P(gain > margin)", f"{found.brier:.3f}"

@@ -4,6 +4,7 @@ Written by ``studies.evidence``, read here. ``schema_version`` counts changes th
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,7 @@ SCHEMA_VERSION = 2  # 2: draws may have n0 and a bend, a curve may be pooled, ha
 _MEASURED_WITHIN = 0.10
 _FAMILIES = {"cnn", "rnn", "other"}
 _LARGEST = 10**15  # numbers beyond this are damage
+UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # controls, halves of characters
 
 Support = Literal["measured", "interpolated", "extrapolated", "beyond"]
 
@@ -176,7 +178,7 @@ def _refuse_constant(name: str) -> float:
 
 def _parse(document: Mapping[str, Any]) -> CurvesFile:
     networks = {
-        name: Network(name, _text(facts["family"]), _count_or_none(facts["parameters"]))
+        _text(name): Network(name, _text(facts["family"]), _count_or_none(facts["parameters"]))
         for name, facts in document["networks"].items()
     }
     curves = tuple(_parse_curve(curve) for curve in document["curves"])
@@ -253,13 +255,13 @@ def _parse_pretraining(cost: Mapping[str, Any]) -> PretrainingCost:
 
 
 def _text(value: object) -> str:
-    if not isinstance(value, str) or not value:
-        raise ValueError(f"{value!r} stands where a text belongs")
+    if not isinstance(value, str) or not value or UNPRINTABLE.search(value):
+        raise ValueError(f"{str(value)[:40]!r} stands where a text belongs")
     return value
 
 
 def _texts(values: Mapping[str, object]) -> dict[str, str]:
-    return {name: _text(value) for name, value in values.items()}
+    return {_text(name): _text(value) for name, value in values.items()}
 
 
 def _flag(value: object) -> bool:

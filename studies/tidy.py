@@ -22,6 +22,7 @@ from typing import Any, get_args
 
 from engine.recipes import Strategy
 from models.registry import UnknownNetworkError, find_network
+from studies.curves_file import UNPRINTABLE
 from studies.store import RunRecord, Store, StoreError
 
 STRATEGIES: tuple[str, ...] = tuple(dict.fromkeys((*get_args(Strategy), "frozen", "random-frozen")))
@@ -228,6 +229,11 @@ def _tidy(path: Path, metric: str, rows: Iterable[tuple[str, dict[str, Any]]]) -
 
 def _row_problems(row: Mapping[str, Any], metric: str) -> list[str]:
     problems = [f"{name} is empty" for name in ("task", "arch", "strategy") if not _text(row, name)]
+    problems += [
+        f"{name} is {text[:40]!r}, with a character that cannot be printed"
+        for name in ("task", "arch", "upstream")
+        if UNPRINTABLE.search(text := _text(row, name))
+    ]
     strategy, upstream = _text(row, "strategy"), _upstream(row)
     if strategy and strategy not in STRATEGIES:
         near = get_close_matches(strategy.lower(), STRATEGIES, n=1, cutoff=0.6)

@@ -38,6 +38,7 @@ def fit(
     """Fit a curve for every task, network and upstream, for recommend --curves, curves show and curves plot."""
     import json
 
+    from advisor.answer_files import write_whole
     from advisor.failures import ExitCode, Failure
     from studies.evidence import EvidenceError
     from studies.tidy import RunsFileError
@@ -46,10 +47,7 @@ def fit(
         document, warnings = _fit(runs, metric)
     except (RunsFileError, EvidenceError) as error:
         raise Failure(str(error), ExitCode.DATA) from None
-    try:
-        out.write_text(json.dumps(document, separators=(",", ":")) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise Failure(f"cannot write {out}: {error.strerror}", ExitCode.FAILURE) from None
+    write_whole({out: (json.dumps(document, separators=(",", ":")) + "\n").encode()})
     for warning in warnings:
         typer.echo(f"warning: {warning}", err=True)
     n = len(document["curves"])
@@ -119,27 +117,23 @@ def plot(
     margin: Annotated[float, typer.Option(help="The margin of the break-even.")] = 0.01,
 ) -> None:
     """Draw every curve with its runs, bands and break-even, one panel for each task and network."""
+    from advisor.answer_files import check_targets, write_whole
     from advisor.failures import ExitCode, Failure
 
-    suffixes = (".svg", ".png", ".html")
-    if out.suffix not in suffixes:
-        raise Failure(f"--out is {out}: its ending must be one of {', '.join(suffixes)}", ExitCode.USAGE)
+    check_targets(None, out, option="out")
     if not 0 < margin < 1:
         raise Failure(f"--margin is {margin:g}: give a difference of the metric between 0 and 1", ExitCode.USAGE)
     opened = _open(curves_file)
     chosen = _choose(opened, task, arch)
 
-    from advisor.charts import MOST_PANELS, write_chart
+    from advisor.charts import MOST_PANELS, to_bytes
 
     if len(chosen) > MOST_PANELS:
         raise Failure(
             f"{len(chosen)} curves do not fit into the {MOST_PANELS} panels of a figure: choose with --task or --arch",
             ExitCode.USAGE,
         )
-    try:
-        write_chart(chosen, out, margin, f"Learning curves of {opened.study}")
-    except OSError as error:
-        raise Failure(f"cannot write {out}: {error.strerror}", ExitCode.FAILURE) from None
+    write_whole({out: to_bytes(chosen, out.suffix, margin, f"Learning curves of {opened.study}")})
     typer.echo(str(out))
 
 

@@ -59,6 +59,8 @@ def recommend(
         bool, typer.Option("--explain", help="Add all warnings, the evidence, the fit, the backtest and the limits.")
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
+    report: Annotated[Path | None, typer.Option(help="Write the answer as a page that stands alone: .html.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw both curves and your records: .svg, .png or .html.")] = None,
 ) -> None:
     """Say whether to fine-tune or to train from scratch, what each will score and cost, and how sure that is."""
     from advisor.advice import recommend as answer
@@ -71,6 +73,10 @@ def recommend(
         n_records, arch, metric, margin, upstream, task, target, label_cost, gpu_cost, uses, device_speed
     )
     _refuse_nonsense(question)
+    if report or plot:
+        from advisor.answer_files import check_targets
+
+        check_targets(report, plot)
     path = curves or DEFAULT_CURVES
     try:
         found = answer(question, read_curves(path))
@@ -80,6 +86,10 @@ def recommend(
         raise Failure(str(error), ExitCode.DATA) from None
     except NoEvidenceError as error:
         raise Failure(str(error), ExitCode.NO_EVIDENCE) from None
+    if report or plot:
+        from advisor.answer_files import write_answer
+
+        write_answer(found, path, report, plot)
     if json:
         from advisor.answer_json import to_json
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Plan, run, watch and collect paired runs.", no_args_is_help=True, rich_markup_mode=None)
 
+_MOST = 1e12  # a price beyond this is a slip
+
 
 class Where(StrEnum):
     """Where runs run."""
@@ -41,7 +43,8 @@ DataOption = Annotated[
     typer.Option("--data", metavar="CORPUS=DIR", help="Directory that a corpus is prepared from, if need be."),
 ]
 WorkersOption = Annotated[
-    int | None, typer.Option(min=1, help="Runs at a time. [default: one a processor, on a GPU what a probe finds]")
+    int | None,
+    typer.Option(min=1, max=1000, help="Runs at a time. [default: one a processor, on a GPU what a probe finds]"),
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 
@@ -66,6 +69,8 @@ def plan(
     from studies.spec import find_keys
     from studies.store import Store, StoreError
 
+    if gpu_cost is not None and not gpu_cost <= _MOST:  # a NaN is not
+        raise Failure(f"--gpu-cost is {gpu_cost:g}: give a price from 0 to {_MOST:g}", ExitCode.USAGE)
     study, specs, data_hashes, opened = expand_design(design, corpora, data)
     path = store or Path(f"{study.name}.db")
     try:

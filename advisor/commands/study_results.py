@@ -86,7 +86,8 @@ def collect(
     except (StoreError, EvidenceError) as error:
         raise Failure(str(error), ExitCode.DATA) from None
     except OSError as error:
-        raise Failure(f"cannot write to {out}: {error.strerror}", ExitCode.FAILURE) from None
+        named = f" ({error.filename})" if error.filename not in (None, str(out)) else ""
+        raise Failure(f"cannot write to {out}: {error.strerror}{named}", ExitCode.FAILURE) from None
     for reason in not_fitted:
         typer.echo(f"no curve for {reason}", err=True)
     typer.echo(f"{table}\n{curves}\n{out / SUMMARY}")

@@ -222,4 +222,5 @@ def _said_in_one_sentence(out: Path) -> Iterator[None]:
     except (WorkerLostError, DivergedError) as error:
         raise Failure(str(error), ExitCode.FAILURE) from None
     except OSError as error:
-        raise Failure(f"cannot write {out}: {error.strerror}", ExitCode.FAILURE) from None
+        named = f" ({error.filename})" if error.filename not in (None, str(out)) else ""
+        raise Failure(f"cannot write {out}: {error.strerror or error}{named}", ExitCode.FAILURE) from None

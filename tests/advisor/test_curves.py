@@ -172,6 +172,32 @@ def test_an_svg_has_a_panel_for_every_curve_and_its_words(ecgadvise, fitted: Pat
     assert len([group for group in root.iter(f"{SVG}g") if group.get("id", "").startswith("axes_")]) == 1
 
 
+def test_a_long_title_is_broken_not_cut(tmp_path: Path, fitted: Path):
+    from dataclasses import replace
+
+    from advisor.charts import to_bytes
+    from studies.curves_file import read_curves
+
+    curve = read_curves(fitted).curves[0]
+    name = " ".join(f"word{k}" for k in range(9))
+    long = replace(curve, task=name, upstream="one-long-name-" * 20)
+    svg = to_bytes([long], ".svg", 0.01, "x").decode()
+    words = " ".join("".join(text.itertext()) for text in ElementTree.fromstring(svg).iter(f"{SVG}text"))
+    assert f"{name} · our-net" in " ".join(words.split())
+    assert "one-long-name-one" in words and "…" in words, "what takes more than two lines loses its middle"
+
+
+def test_the_asker_s_number_is_marked_and_measured_sizes_are_the_ticks(command, tmp_path: Path, fitted: Path):
+    path = tmp_path / "x.svg"
+    asked = "recommend", "--n-records", 700, "--arch", "our-net", "--curves", fitted
+    code, out, err = command(*asked, "--plot", path)
+    assert (code, err) == (0, f"plot: {path}\n")
+    assert out == command(*asked)[1]
+    found = ["".join(text.itertext()) for text in ElementTree.fromstring(path.read_text()).iter(f"{SVG}text")]
+    assert "yours: 700 records" in found
+    assert {"100", "250", "500", "1,000", "2,000", "5,000"} <= {*found}
+
+
 def test_a_png_is_an_image_of_its_panels(ecgadvise, fitted: Path, tmp_path: Path):
     path = tmp_path / "x.png"
     assert ecgadvise("curves", "plot", "--curves", fitted, "--out", path, "--task", "ward-0").code == 0

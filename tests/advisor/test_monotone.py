@@ -66,6 +66,32 @@ def test_a_dearer_pretraining_never_moves_the_verdict_towards_fine_tune(
 
 
 @relaxed
+@given(draws=posteriors, n=sizes, label_cost=prices, gpu_cost=prices,
+       uses=st.lists(st.integers(1, 10**6), min_size=2, max_size=2))  # fmt: skip
+def test_fewer_trainings_that_share_a_pretraining_never_move_the_verdict_towards_fine_tune(
+    curves: CurvesFile, draws, n, label_cost, gpu_cost, uses
+):
+    ours = with_draws(curves, draws, pretraining=PretrainingCost("CPU", 1000, 1e6))
+    few, many = (
+        ask(ours, n, upstream="none", label_cost=label_cost, gpu_cost=gpu_cost, uses=times).verdict
+        for times in sorted(uses)
+    )
+    assert TOWARDS_FINE_TUNE.index(few) <= TOWARDS_FINE_TUNE.index(many)
+
+
+def test_a_price_does_move_the_verdict(curves: CurvesFile):
+    """Else what must not move towards fine-tuning might not move at all."""
+    verdicts = []
+    for seconds in (0.0, 3e5, 1e12):
+        curve = replace(curves.curves[0], pretraining=PretrainingCost("CPU", 1000, seconds))
+        prices = {"upstream": "none", "label_cost": 1.0, "gpu_cost": 5.0, "uses": 1}
+        verdicts.append(ask(replace(curves, curves=(curve,)), 100, **prices).verdict)
+    assert verdicts[0] == "fine-tune"
+    assert verdicts[-1] == "scratch"
+    assert sorted(verdicts, key=TOWARDS_FINE_TUNE.index, reverse=True) == verdicts
+
+
+@relaxed
 @given(draws=posteriors, n=sizes, gpu_cost=prices, uses=st.integers(1, 1000))
 def test_having_to_pay_for_it_never_moves_the_verdict_towards_fine_tune(curves: CurvesFile, draws, n, gpu_cost, uses):
     ours = with_draws(curves, draws, pretraining=PretrainingCost("CPU", 1000, 1e4))

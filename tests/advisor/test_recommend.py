@@ -190,3 +190,27 @@ def test_backtest_figures_are_shown_where_there_are_any(curves_path: Path, tmp_p
         code, out, _ = command(*question)
         assert code == 0
         assert "backtest.json beside the curves file cannot be read" in " ".join(out.split())
+
+
+def test_an_error_is_one_line_whatever_it_quotes(command: Command):
+    said = refused(command("recommend", "--n-records", 500, "--task", "a\nb\x1b[31m\tc"), 2)
+    assert "\x1b" not in said
+    assert "ptb-xl/superclass" in said
+    said = refused(command("curves", "plot", "--out", "x.svg", "--task", "a\nb\x1b[31m"), 2)
+    assert said.startswith("error: --task is a b [31m: ")
+
+
+def test_a_path_that_no_system_takes_ends_in_one_sentence(command: Command):
+    for words in (("data", "check"), ("study", "status", "--store"), ("doctor", "--quick", "--corpora")):
+        assert "File name too long" in refused(command(*words, "a" * 5000), 1)
+
+
+def test_a_curves_file_whose_names_would_drive_a_terminal_is_refused(
+    curves_path: Path, tmp_path: Path, command: Command
+):
+    for word in ("a\x1b[2J", "two\nlines", "half \ud800", "\x9b1m"):
+        document = json.loads(curves_path.read_text())
+        document["curves"][0]["task"] = word
+        (tmp_path / "curves.json").write_text(json.dumps(document))
+        said = refused(command("recommend", "--n-records", 500, "--curves", tmp_path / "curves.json"), 3)
+        assert "stands where a text belongs" in said

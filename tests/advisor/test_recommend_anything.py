@@ -31,6 +31,8 @@ sensible = {
     "gpu-cost": st.floats(0, 1e12),
     "uses": st.integers(1, 10**12),
     "device-speed": st.floats(1e-300, 1e12),
+    "report": st.sampled_from(["page.html", "page.html", "page.htm", "none/page.html", "page.pdf"]),
+    "plot": st.sampled_from(["none/plot.png", "plot.pdf", "page.html", "plot.svg"]),
 }
 nonsense = st.one_of(
     st.sampled_from(["", "nan", "inf", "-inf", "0", "-1", "1e999", "0x10", "[/x]", "--json", "none", "../..", "\x00"]),
@@ -64,11 +66,24 @@ def damaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("damaged") / "curves.json"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def place(tmp_path_factory: pytest.TempPathFactory):
+    """A folder of its own: what is asked for is written where the command runs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("place"))
+        yield
+
+
 def ends_well(command: Callable[..., Any], arguments: list[str]) -> None:
     """Assert an answer that follows the schema, or one sentence and an exit code that blames the input."""
+    page = Path("page.html")
+    page.unlink(missing_ok=True)
     code, out, err = command("recommend", *arguments)
+    assert page.exists() == ("report: page.html" in err)
+    if page.exists():
+        assert page.read_text(encoding="utf-8").endswith("</html>\n")
     if code != 0:
-        assert code in {2, 3, 4}, (code, err)
+        assert code in {2, 3, 4} or (code == 1 and "cannot write" in err), (code, err)
         assert out == ""
         assert re.fullmatch(r"error: .+\n", err), err
     elif "--json" in arguments:

@@ -1,0 +1,95 @@
+"""The files that ``recommend`` writes beside its answer: a page, a figure. Each appears whole or not at all."""
+
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from advisor.failures import ExitCode, Failure
+
+if TYPE_CHECKING:
+    from advisor.advice import Recommendation
+
+PLOTS = (".svg", ".png", ".html")
+PAGES = (".html", ".htm")
+
+
+def check_targets(report: Path | None, plot: Path | None, option: str = "plot") -> None:
+    """Refuse, before anything is worked out, names whose endings say something else than what would be written."""
+    for name, path, endings in (("report", report, PAGES), (option, plot, PLOTS)):
+        if path is not None and path.suffix not in endings:
+            raise Failure(f"--{name} is {path}: its ending must be one of {', '.join(endings)}", ExitCode.USAGE)
+    if report is not None and report == plot:
+        raise Failure(f"--report and --plot both name {report}: give each a name of its own", ExitCode.USAGE)
+
+
+def write_answer(answer: "Recommendation", curves: Path, report: Path | None, plot: Path | None) -> None:
+    """Write what was asked for, and say on stderr where. ``curves`` is the file that the answer came from."""
+    contents = {}
+    if report is not None:
+        contents[report] = _page(answer, curves)
+    if plot is not None:
+        contents[plot] = _figure(answer, plot.suffix)
+    write_whole(contents)
+    for name, path in (("report", report), ("plot", plot)):
+        if path is not None:
+            typer.echo(f"{name}: {path}", err=True)
+
+
+def write_whole(contents: Mapping[Path, bytes]) -> None:
+    """Write all files or none, in place of those that are there; their folders are not made. Raises Failure."""
+    from engine.directories import write_files
+
+    try:
+        for path in contents:
+            if not path.parent.is_dir():
+                raise Failure(f"cannot write {path}: there is no folder {path.parent}", ExitCode.FAILURE)
+        write_files(contents)
+    except OSError as error:
+        named = error.filename2 or ", ".join(map(str, contents))  # a file that could not take its name
+        raise Failure(f"cannot write {named}: {error.strerror}", ExitCode.FAILURE) from None
+
+
+def _page(answer: "Recommendation", curves: Path) -> bytes:
+    from datetime import UTC, datetime
+    from hashlib import sha256
+
+    from advisor.explanation import explain
+    from advisor.report import Origin, to_page
+    from studies.evidence_files import DEFAULT_CURVES
+
+    try:
+        content = curves.read_bytes()
+    except OSError as error:
+        raise Failure(f"cannot read the curves file {curves}: {error.strerror}", ExitCode.DATA) from None
+    origin = Origin(
+        command=shlex.join(["ecgadvise", *sys.argv[1:]]),
+        created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        curves=f"{curves.name}, which ships" if curves == DEFAULT_CURVES else str(curves),
+        curves_sha256=sha256(content).hexdigest(),
+        versions=_versions(),
+    )
+    return to_page(answer, explain(answer, curves), origin).encode()
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import PackageNotFoundError, version
+    from platform import python_version
+
+    try:
+        ours = version("ecgadvise")
+    except PackageNotFoundError:
+        ours = "from a source tree"
+    return {"ecgadvise": ours, "Python": python_version(), "numpy": version("numpy")}
+
+
+def _figure(answer: "Recommendation", suffix: str) -> bytes:
+    from advisor.charts import to_bytes
+    from advisor.curve_lines import with_task_means
+
+    question, curve = answer.question, answer.curve
+    drawn = with_task_means(curve, answer.curves) if curve.pooled else curve
+    return to_bytes([drawn], suffix, question.margin, f"{question.n_records:,} labelled records", question.n_records)

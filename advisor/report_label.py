@@ -1,0 +1,94 @@
+"""The facts label of the advice: what it was made from, for whom, and what it does not know.
+
+After Sendak et al., "Presenting machine learning model information to clinical end users with model facts labels", npj
+Digital Medicine 3:41 (2020): its sections in its order, about advice on model development in place of a model.
+"""
+
+from advisor.advice import Recommendation
+from advisor.explanation import Explanation
+from advisor.markup import bullets, facts, paragraph
+from advisor.words import METRICS
+
+_NOT_MEASURED = "not measured"
+
+
+def facts_label(answer: Recommendation, explanation: Explanation) -> str:
+    """Return the label as HTML, without its frame."""
+    sections = {
+        "Summary": paragraph(
+            "Estimates whether a pre-trained network that is fine-tuned on so many labelled ECG records scores better "
+            "than the same network trained from scratch on them, by how much, and at what cost. Research use; not a "
+            "medical device, and no statement about any patient."
+        ),
+        "Mechanism": facts(_mechanism(answer, explanation).items()),
+        "Validation and performance": facts(_performance(answer, explanation).items()),
+        "Uses and directions": bullets(_USES),
+        "Warnings": bullets(_warnings(answer)),
+        "Other information": facts(_other(answer, explanation).items()),
+    }
+    return "".join(f"<h3>{title}</h3>{body}" for title, body in sections.items())
+
+
+_USES = (
+    "Benefits: not shown. No study of what teams gain by this advice is recorded.",
+    "Use: before training, to choose between the two strategies, and to decide on more labels or more runs.",
+    "Before use: compare your records with those above, and confirm the choice with paired runs on your own.",
+    "Do not use: to judge a trained model, to justify its use on patients, or for records unlike those above.",
+)
+
+
+def _mechanism(answer: Recommendation, explanation: Explanation) -> dict[str, str]:
+    curve, question = answer.curve, answer.question
+    metric = METRICS.get(question.metric, question.metric)
+    tasks = curve.tasks or (curve.task,)
+    source = " ".join(curve.source[key] for key in ("name", "version") if key in curve.source)
+    tested = "" if curve.test_records is None or curve.pooled else f", tested on {curve.test_records:,} records"
+    return {
+        "outcome": f"expected {metric} of either strategy, and their difference",
+        "output": "a verdict where one outcome has probability 0.8 or more, else none; 90 % bands",
+        "for whom": "teams that develop networks on labelled ECG records",
+        "made from": f"{curve.runs:,} runs of {curve.arch} on {', '.join(tasks)}, {min(curve.sizes):,} to "
+        f"{max(curve.sizes):,} records, {curve.replicates} pairs or more at each size{tested}",
+        "records": source or "not recorded",
+        "pre-trained on": f"{curve.upstream}{f': {explanation.upstream}' if explanation.upstream else ''}",
+        "input": "a number of records, a network, what it is pre-trained on, a margin, prices where given",
+        "kind of model": "power laws with room to bend, fitted to paired runs"
+        + (", pooled over tasks by random effects" if curve.pooled else ""),
+    }
+
+
+def _performance(answer: Recommendation, explanation: Explanation) -> dict[str, str]:
+    found = explanation.backtest
+    corpora = ", ".join(sorted({task.split("/")[0] for task in answer.curve.tasks or (answer.curve.task,)}))
+    unknown = {f"on records other than {corpora}": _NOT_MEASURED, "in prospective use": _NOT_MEASURED}
+    if found is None:
+        return {"on held-out runs": _NOT_MEASURED} | unknown
+    lost, held = found.regret.get("advice"), found.coverage.get("gain")
+    return {
+        "on held-out runs": f"{found.cells} cells of {found.tasks} task{'s' * (found.tasks != 1)}",
+        "score lost to the better arm": _NOT_MEASURED if lost is None else f"{lost:.4f} by this advice",
+        "90 % bands that held": _NOT_MEASURED if held is None else f"{held:.0%}, of the gain",
+        "more": "the next section",
+    } | unknown
+
+
+def _warnings(answer: Recommendation) -> tuple[str, ...]:
+    one_task = len(answer.curve.tasks or (answer.curve.task,)) == 1
+    return (
+        "It knows nothing of your records but how many there are: not their leads, labels, quality or patients.",
+        "How far other datasets differ is in no band, because one task was measured."
+        if one_task
+        else "How far a new dataset differs is judged from the tasks above; yours may differ more.",
+        "It knows one recipe and the networks and pre-trainings that were measured.",
+        "Fairness was not looked at: no score by sex, age or origin is in it.",
+    )
+
+
+def _other(answer: Recommendation, explanation: Explanation) -> dict[str, str]:
+    source = explanation.source
+    return {
+        "licence of the records": source.get("licence", "not recorded"),
+        "evidence": f"{answer.curves.study}, {answer.curves.created[:10]}, ecgadvise {answer.curves.version}",
+        "approved by": "nobody",
+        "related": "the sections Limits and Provenance of this page",
+    }
