@@ -89,7 +89,8 @@ class PairedCurve:
     other. A curve of anybody's runs may have ``scratch`` alone, no ``cost`` and no ``source``.
     ``points[strategy]`` maps a size to the scores of its replicates. ``source`` is the publisher of the task's records,
     ``replicates`` the smallest number of pairs at a size. A ``pooled`` curve predicts a task that nobody has measured
-    from the ``tasks`` that were: its draws carry the variance between tasks, and it has no points.
+    from the ``tasks`` that were: its draws carry the variance between tasks, and it has no points. ``own`` is the curve
+    of the asker's records after a pilot on them, and of no file.
     """
 
     task: str
@@ -110,6 +111,7 @@ class PairedCurve:
     warnings: tuple[str, ...]
     pooled: bool = False
     tasks: tuple[str, ...] = ()
+    own: bool = False
 
     def scores(self, strategy: str, n_records: NDArray[Any] | float) -> Floats:
         """Return the expected score of each draw, shape (draws, sizes), at the given numbers of records.

@@ -1,0 +1,230 @@
+"""A pilot: a few small paired runs on one directory's own records, within a budget of time.
+
+It is a study like any other (``studies.runner``), with its store in a folder of its own: the records that may be learnt
+from are fold 1 of a corpus made for it, the test records fold 2, and both arms of a pair share subset and seed. Whole
+replicates are run one after the other while the budget lasts, so that a stop leaves whole pairs; the same pilot again
+goes on where it was.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from math import ceil
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.checkpoint import CheckpointError, load_checkpoint
+from engine.corpus import Corpus, TaskData, write_divided
+from engine.evaluation import has_both_outcomes
+from studies.checkpoints import digest_of, folder_of, read_files, write_files
+from studies.curve_draws import FINE_TUNE, SCRATCH
+from studies.executors import Workplace
+from studies.probe import Speed, Workload
+from studies.runner import Progress, run_study
+from studies.spec import RunSpec, find_keys
+from studies.store import RunRecord, Store
+from studies.tasks import hash_task
+
+POOL, TEST = 1, 2
+MOST_REPLICATES, FEWEST_REPLICATES = 5, 2
+_SMALLEST, _POSITIVES = 20, 5  # records, and records with a typical label, that a size must have
+_RATIO = 3.0  # between one size and the next
+_MOST_SIZES, _FEWEST_SIZES = 3, 2
+_OVERRUN = 1.1  # of the budget, before another replicate is left out
+
+
+class PilotError(ValueError):
+    """Records or a budget with which no pilot can be run; one sentence says what is missing."""
+
+
+@dataclass(frozen=True)
+class Pilot:
+    """What is run: a divided corpus, a task of it, a network, and the pre-trained one that the fine-tuned arm starts
+    from, which was trained on ``upstream`` and lies where the runner looks for it.
+    """
+
+    folder: Path
+    corpus: Corpus
+    task: str
+    arch: str
+    upstream: str
+    upstream_records: int
+    data_hashes: dict[str, str]
+
+    @property
+    def store(self) -> Path:
+        """Where the runs are kept."""
+        return self.folder / "pilot.db"
+
+    def specs(self, n_records: int, replicate: int) -> tuple[RunSpec, RunSpec]:
+        """Return a pair of runs: from scratch and fine-tuned."""
+        scratch = RunSpec(self.task, self.arch, SCRATCH, None, n_records, replicate, "tuned", (POOL,), (TEST,))
+        tuned = replace(scratch, strategy=FINE_TUNE, upstream=self.upstream, upstream_records=self.upstream_records)
+        return scratch, tuned
+
+    def runs(self) -> list[RunRecord]:
+        """Return the whole pairs that the store holds, both runs of each."""
+        if not self.store.is_file():
+            return []
+        store = Store(self.store)
+        mine = [run for run in store.runs() if self._is_mine(run)]
+        store.close()
+        cells = [{_cell(run) for run in mine if run.row["strategy"] == arm} for arm in (SCRATCH, FINE_TUNE)]
+        return [run for run in mine if _cell(run) in cells[0] & cells[1]]
+
+    def _is_mine(self, run: RunRecord) -> bool:
+        keys = self._keys_at(run.row["n_records"], run.row["replicate"])
+        return run.key in keys and run.row["auroc_macro"] is not None
+
+    def _keys_at(self, n_records: int, replicate: int) -> set[str]:
+        specs = self.specs(n_records, replicate)
+        keys = find_keys(specs, self.data_hashes)
+        return {keys[spec] for spec in specs}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The sizes and replicates that a budget allows, and the ``seconds`` that they are expected to take."""
+
+    sizes: tuple[int, ...]
+    replicates: int
+    seconds: float
+
+    @property
+    def pairs(self) -> int:
+        """The number of pairs of runs."""
+        return len(self.sizes) * self.replicates
+
+
+def _cell(run: RunRecord) -> tuple[int, int]:
+    return run.row["n_records"], run.row["replicate"]
+
+
+def set_up(folder: Path, corpus: Corpus, data: TaskData, test: NDArray[np.int64], arch: str, checkpoint: Path) -> Pilot:
+    """Make a pilot's folder ready: the divided corpus, and the pre-trained network beside the store.
+
+    ``test`` are positions into ``data``. Raises CheckpointError for a network that does not take these records,
+    CorpusError and OSError when the folder cannot be written.
+    """
+    facts = load_checkpoint(checkpoint)[1]
+    n_samples = corpus.signals.shape[2]
+    if facts.arch != arch:
+        raise CheckpointError(f"{checkpoint} holds {facts.arch}, not {arch}")
+    if (facts.leads, facts.fs, facts.n_samples) != (corpus.leads, corpus.fs, n_samples):
+        raise CheckpointError(
+            f"{checkpoint} takes {len(facts.leads)} leads of {facts.n_samples:,} samples at {facts.fs:g} Hz "
+            f"({', '.join(facts.leads)}), and these records have {len(corpus.leads)} of {n_samples:,} at "
+            f"{corpus.fs:g} Hz ({', '.join(corpus.leads)})"
+        )
+    folds = np.full(len(data.rows), POOL, np.int64)
+    folds[test] = TEST
+    identity = json.dumps([corpus.content_hash, data.name, data.classes, folds.tolist()])
+    name = f"own-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
+    target = folder / "corpora" / name
+    divided = Corpus(target) if target.is_dir() else write_divided(corpus, data, folds, target)
+    task = f"{name}/labels"
+    hashes = {task: hash_task({name: divided}, task), facts.task: digest_of(checkpoint)}
+    pilot = Pilot(folder, divided, task, arch, facts.task, facts.n_records or 0, hashes)
+    start = pilot.specs(2, 0)[1].pretraining()
+    assert start is not None, "the fine-tuned arm starts from a network"
+    beside = folder_of(pilot.store) / start.key(hashes)
+    if not beside.is_dir():
+        write_files(read_files(checkpoint), beside)
+    return pilot
+
+
+def check_records(data: TaskData, pool: NDArray[np.int64], test: NDArray[np.int64]) -> int:
+    """Return the smallest useful size. Raises PilotError for records that are too few to tell two arms apart."""
+    for name, column in zip(data.classes, data.labels.T, strict=True):
+        if not column.any():
+            raise PilotError(
+                f"no record of {data.name} has the label {name}: a pilot cannot score it; leave it out with --labels"
+            )
+    if not has_both_outcomes(data.labels[test]).any():
+        raise PilotError(
+            f"no label of {data.name} has both records with it and records without it among the {len(test):,} test "
+            "records: a pilot has nothing to score"
+        )
+    shares = data.labels[pool].mean(axis=0)
+    typical = float(np.median(np.minimum(shares, 1 - shares)))
+    smallest = max(_SMALLEST, ceil(_POSITIVES / max(typical, 1e-9)))
+    smallest = min(smallest, max(_SMALLEST, len(pool) // 2))
+    if len(pool) < _SMALLEST * _FEWEST_SIZES:
+        raise PilotError(
+            f"{data.name} has {len(pool):,} records besides those kept for the test: a pilot needs "
+            f"{_SMALLEST * _FEWEST_SIZES} or more"
+        )
+    return smallest
+
+
+def plan(pilot: Pilot, n_pool: int, smallest: int, budget: float, speed: Speed, at_a_time: int) -> Plan:
+    """Choose the sizes, up to all ``n_pool`` records, and replicates that ``budget`` seconds allow.
+
+    A pilot that has begun keeps its sizes. Raises PilotError where not even two pairs at two sizes fit.
+    """
+    load = Workload({pilot.corpus.name: pilot.corpus})
+
+    def seconds(sizes: Sequence[int]) -> float:
+        """Return how long one replicate takes: its runs side by side, and never less than the longest of them."""
+        each = [speed.seconds(load.passes(spec)) for size in sizes for spec in pilot.specs(size, 0)]
+        return max(sum(each) / at_a_time, max(each))
+
+    begun = tuple(sorted({run.row["n_records"] for run in pilot.runs()}))
+    offers = [begun] if len(begun) >= _FEWEST_SIZES else _offers(n_pool, smallest)
+    for sizes in offers:
+        replicates = min(MOST_REPLICATES, int(budget // seconds(sizes)))
+        if replicates >= FEWEST_REPLICATES:
+            return Plan(sizes, replicates, replicates * seconds(sizes))
+    least = FEWEST_REPLICATES * min(map(seconds, offers)) / 60
+    raise PilotError(
+        f"two pairs of trainings at two sizes take about {least:.2g} minutes here, more than {budget / 60:g}; "
+        f"give --minutes {ceil(least)} or more"
+    )
+
+
+def _offers(n_pool: int, smallest: int) -> list[tuple[int, ...]]:
+    """Return choices of sizes, the most telling first: up to all records before fewer, three before two."""
+    offers = []
+    top = n_pool
+    while top >= max(2 * _SMALLEST, smallest):
+        for count in (_MOST_SIZES, _FEWEST_SIZES):
+            ratio = min(_RATIO, (top / smallest) ** (1 / (count - 1))) if top > smallest else 1.0
+            ratio = ratio if ratio > 1.3 else 2.0
+            sizes = tuple(sorted({max(_SMALLEST, _rounded(top / ratio**k)) if k else top for k in range(count)}))
+            if len(sizes) == count and sizes not in offers:
+                offers.append(sizes)
+        top = _rounded(top / 2)
+    return offers
+
+
+def _rounded(value: float) -> int:
+    """Return a number of records to two digits."""
+    return int(float(f"{value:.2g}"))
+
+
+def run(
+    pilot: Pilot, chosen: Plan, budget: float, workplace: Workplace, device: str, report: Callable[[Progress], None],
+    clock: Callable[[], float] = time.monotonic,
+) -> int:  # fmt: skip
+    """Run the plan, replicate by replicate while the budget in seconds lasts; return how many runs failed.
+
+    KeyboardInterrupt leaves what has come back in the store. Raises what ``run_study`` does.
+    """
+    started, slowest, failed = clock(), 0.0, 0
+    store = Store(pilot.store)
+    try:
+        for replicate in range(chosen.replicates):
+            began = clock()
+            if replicate and began - started + slowest > _OVERRUN * budget:
+                break
+            specs = [spec for size in reversed(chosen.sizes) for spec in pilot.specs(size, replicate)]
+            corpora = pilot.corpus.root.parent
+            failed += run_study(specs, store, corpora, pilot.data_hashes, workplace, report, device=device).failed
+            slowest = max(slowest, clock() - began)
+    finally:
+        store.close()
+    return failed
