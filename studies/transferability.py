@@ -37,6 +37,10 @@ _FEWEST_CELLS = 3  # at one size, for ranks to say anything
 Report = Callable[[int, int], None]  # (done, total)
 
 
+class NoPairsError(ValueError):
+    """Stores without a fine-tuned run that has a run from scratch beside it."""
+
+
 @dataclass(frozen=True)
 class Cell:
     """One task, network and size of the evidence: mean score of the pre-trained network, and mean gain of the pairs."""
@@ -111,15 +115,18 @@ def measure(
 ) -> dict[str, Any]:
     """Measure over the runs of study stores and return the document of ``transferability.json``.
 
-    Runs of a tuning are left out. Raises MissingCheckpointError where a pre-trained network is gone.
+    Runs of a tuning are left out. Raises MissingCheckpointError where a pre-trained network is gone, CheckpointError
+    for one that is damaged, NoPairsError where there is nothing to measure.
     """
     pairs = list(_pairs(stores))
-    found: dict[tuple[str, str, str, int], list[tuple[float, float]]] = defaultdict(list)
+    if not pairs:
+        raise NoPairsError(f"{stores[0].path} holds no pair of runs, from scratch and fine-tuned")
+    found: dict[tuple[Any, ...], list[tuple[float, float]]] = defaultdict(list)
     features = _Features(corpora)
     for done, (checkpoint, tuned, gain) in enumerate(pairs, start=1):
-        row = tuned.row
-        cell = row["task"], row["arch"], row["upstream"], row["n_records"]
-        found[cell].append((features.score(checkpoint, tuned), gain))
+        score = features.score(checkpoint, tuned)
+        if np.isfinite(score):  # else the few records of the run have no label to tell apart
+            found[_values(tuned, "task", "arch", "upstream", "n_records")].append((score, gain))
         report(done, len(pairs))
     cells = [
         Cell(*cell, *(float(np.mean(values)) for values in zip(*of_cell, strict=True)), len(of_cell))

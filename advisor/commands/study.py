@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from advisor.commands import study_results
+from advisor.commands import study_results, study_transferability
 
 if TYPE_CHECKING:
     import torch
@@ -168,6 +168,7 @@ def _command(design: Path, given: Mapping[str, object], data: list[str] | None) 
 
 app.command("status", epilog=study_results.STATUS_EXAMPLE)(study_results.status)
 app.command("tuning", epilog=study_results.TUNING_EXAMPLE)(study_results.tuning)
+app.command("transferability", epilog=study_transferability.EXAMPLE)(study_transferability.transferability)
 app.command("collect", epilog=study_results.COLLECT_EXAMPLE)(study_results.collect)
 
 
