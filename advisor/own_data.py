@@ -16,6 +16,10 @@ from studies.transferability_file import TaskFacts
 
 FEWEST_POSITIVES = 10  # records of a label, under which any score of it is vague
 _NAMED = 3
+_NOT_COMPARED = (
+    "What the evidence's records are like is not written beside its curves: leads, labels and prevalence were not "
+    "compared with yours."
+)
 
 
 class UnusableRecordsError(ValueError):
@@ -120,11 +124,7 @@ def _pick(data: TaskData, labels: str, corpus: Corpus) -> TaskData:
 def compare(own: OwnData, facts: Mapping[str, TaskFacts], tasks: tuple[str, ...]) -> tuple[str, ...]:
     """Say in plain words where the records do not match those of the evidence's ``tasks``."""
     known = [facts[task] for task in tasks if task in facts]
-    said = _beside(own, known) if known else iter((
-        "What the evidence's records are like is not written beside its curves: leads, labels and prevalence were not "
-        "compared with yours.",
-    ))  # fmt: skip
-    return (*said, *_too_few(own))
+    return (*(_beside(own, known) if known else (_NOT_COMPARED,)), *_too_few(own))
 
 
 def _beside(own: OwnData, known: list[TaskFacts]) -> Iterator[str]:

@@ -13,7 +13,7 @@ from advisor.own_data import OwnData
 from advisor.question import NOTHING_PRETRAINED
 from advisor.words import duration
 from studies.curve_draws import FINE_TUNE, SCRATCH
-from studies.pilot import Pilot, PilotError, check_records, plan, run, set_up
+from studies.pilot import FEWEST_REPLICATES, Pilot, PilotError, check_records, plan, run, set_up
 from studies.pilot_fit import fit_pilot
 from studies.probe import Speed, measure_speed
 
@@ -77,7 +77,8 @@ def run_pilot(
     name, checkpoint = network
     pilot = set_up(folder, own.corpus, own.data, own.test, before.curve.arch, checkpoint)
     try:
-        _run(pilot, len(own.pool), smallest, 60 * minutes, name, say)
+        fewest = 1 if is_pool(before.curve) else FEWEST_REPLICATES  # a curve of its own takes two pairs a size
+        _run(pilot, len(own.pool), smallest, 60 * minutes, fewest, name, say)
     except KeyboardInterrupt:
         stopped = True
     try:
@@ -91,7 +92,9 @@ def run_pilot(
     return Moved(before, after, name, pilot.store, time.monotonic() - started, stopped)
 
 
-def _run(pilot: Pilot, n_pool: int, smallest: int, budget: float, name: str, say: Callable[[str], None]) -> None:
+def _run(
+    pilot: Pilot, n_pool: int, smallest: int, budget: float, fewest: int, name: str, say: Callable[[str], None]
+) -> None:
     """Time a few steps, say what will be run, and run it."""
     from advisor.commands.study import choose_workplace
     from advisor.study_progress import shown
@@ -103,7 +106,7 @@ def _run(pilot: Pilot, n_pool: int, smallest: int, budget: float, name: str, say
     corpus = pilot.corpus
     speed = _speed(pilot, device)
     workers = default_workers() if device.type == "cpu" else 1
-    chosen = plan(pilot, n_pool, smallest, budget, speed, workers)
+    chosen = plan(pilot, n_pool, smallest, budget, speed, workers, fewest)
     done = len(pilot.runs()) // 2
     sizes = ", ".join(f"{n:,}" for n in chosen.sizes[:-1]) + f" and {chosen.sizes[-1]:,}"
     say(

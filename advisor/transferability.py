@@ -48,7 +48,9 @@ def why_left_out(arch: str, known: Correlation | None) -> str | None:
     if known.is_there:
         return None
     if known.spearman is None:
-        return f"left out: whether {SCORE} foretells the gain of {arch} cannot be told from so few tasks ({known.tasks})."
+        return (
+            f"left out: whether {SCORE} foretells the gain of {arch} cannot be told from so few tasks ({known.tasks})."
+        )
     interval = "" if known.ci_lower is None else f", 90 %: {known.ci_lower:.2f} to {known.ci_upper:.2f}"
     return (
         f"left out: over {known.tasks} tasks {SCORE} does not foretell the gain of {arch} (rank correlation "

@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from math import ceil
 from pathlib import Path
 
@@ -32,13 +33,17 @@ from studies.tasks import hash_task
 POOL, TEST = 1, 2
 MOST_REPLICATES, FEWEST_REPLICATES = 5, 2
 _SMALLEST, _POSITIVES = 20, 5  # records, and records with a typical label, that a size must have
-_RATIO = 3.0  # between one size and the next
+_RATIO, _CLOSEST = 3.0, 1.3  # between one size and the next
 _MOST_SIZES, _FEWEST_SIZES = 3, 2
 _OVERRUN = 1.1  # of the budget, before another replicate is left out
 
 
 class PilotError(ValueError):
-    """Records or a budget with which no pilot can be run; one sentence says what is missing."""
+    """Records with which no pilot can be run; one sentence says what is missing."""
+
+
+class BudgetError(PilotError):
+    """A budget in which no pilot fits; the message says which one would do."""
 
 
 @dataclass(frozen=True)
@@ -161,42 +166,47 @@ def check_records(data: TaskData, pool: NDArray[np.int64], test: NDArray[np.int6
     return smallest
 
 
-def plan(pilot: Pilot, n_pool: int, smallest: int, budget: float, speed: Speed, at_a_time: int) -> Plan:
-    """Choose the sizes, up to all ``n_pool`` records, and replicates that ``budget`` seconds allow.
+def plan(
+    pilot: Pilot, n_pool: int, smallest: int, budget: float, speed: Speed, at_a_time: int,
+    fewest: int = FEWEST_REPLICATES,
+) -> Plan:  # fmt: skip
+    """Choose the sizes, up to all ``n_pool`` records, and replicates, at least ``fewest``, for ``budget`` seconds.
 
-    A pilot that has begun keeps its sizes. Raises PilotError where not even two pairs at two sizes fit.
+    A pilot that has begun keeps its sizes, and what it holds costs nothing. Raises BudgetError where nothing fits.
     """
     load = Workload({pilot.corpus.name: pilot.corpus})
+    stored = {(_cell(run), run.row["strategy"]) for run in pilot.runs()}
 
-    def seconds(sizes: Sequence[int]) -> float:
-        """Return how long one replicate takes: its runs side by side, and never less than the longest of them."""
-        each = [speed.seconds(load.passes(spec)) for size in sizes for spec in pilot.specs(size, 0)]
-        return max(sum(each) / at_a_time, max(each))
+    def seconds(sizes: Sequence[int], replicate: int) -> float:
+        """Return how long a replicate's missing runs take: side by side, and never less than the longest of them."""
+        specs = [spec for size in sizes for spec in pilot.specs(size, replicate)]
+        missing = [spec for spec in specs if ((spec.n_records, replicate), spec.strategy) not in stored]
+        each = [speed.seconds(load.passes(spec)) for spec in missing]
+        return max(sum(each) / at_a_time, *each) if each else 0.0
 
-    begun = tuple(sorted({run.row["n_records"] for run in pilot.runs()}))
+    begun = tuple(sorted({cell[0] for cell, _ in stored}))
     offers = [begun] if len(begun) >= _FEWEST_SIZES else _offers(n_pool, smallest)
     for sizes in offers:
-        replicates = min(MOST_REPLICATES, int(budget // seconds(sizes)))
-        if replicates >= FEWEST_REPLICATES:
-            return Plan(sizes, replicates, replicates * seconds(sizes))
-    least = FEWEST_REPLICATES * min(map(seconds, offers)) / 60
-    raise PilotError(
-        f"two pairs of trainings at two sizes take about {least:.2g} minutes here, more than {budget / 60:g}; "
-        f"give --minutes {ceil(least)} or more"
+        after = list(accumulate(seconds(sizes, replicate) for replicate in range(MOST_REPLICATES)))
+        replicates = sum(total <= budget for total in after)
+        if replicates >= fewest:
+            return Plan(sizes, replicates, after[replicates - 1])
+    least = min(sum(seconds(sizes, replicate) for replicate in range(fewest)) for sizes in offers) / 60
+    raise BudgetError(
+        f"the smallest pilot takes about {least:.2g} minutes here, more than {budget / 60:g}; give --minutes "
+        f"{ceil(least)} or more"
     )
 
 
 def _offers(n_pool: int, smallest: int) -> list[tuple[int, ...]]:
     """Return choices of sizes, the most telling first: up to all records before fewer, three before two."""
-    offers = []
-    top = n_pool
-    while top >= max(2 * _SMALLEST, smallest):
+    offers, top = [], n_pool
+    while top >= smallest:
         for count in (_MOST_SIZES, _FEWEST_SIZES):
-            ratio = min(_RATIO, (top / smallest) ** (1 / (count - 1))) if top > smallest else 1.0
-            ratio = ratio if ratio > 1.3 else 2.0
-            sizes = tuple(sorted({max(_SMALLEST, _rounded(top / ratio**k)) if k else top for k in range(count)}))
-            if len(sizes) == count and sizes not in offers:
-                offers.append(sizes)
+            ratio = min(_RATIO, (top / smallest) ** (1 / (count - 1)))
+            below = {max(_SMALLEST, _rounded(top / ratio**k)) for k in range(1, count)}
+            if ratio > _CLOSEST and len(below) == count - 1:
+                offers.append((*sorted(below), top))
         top = _rounded(top / 2)
     return offers
 

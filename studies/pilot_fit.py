@@ -174,7 +174,7 @@ def fit_pilot(pilot: Pilot, foretold: PairedCurve | None) -> PairedCurve:
         runs=len(runs),
         points=table,
         cost=alone.cost if alone is not None else foretold.cost,
-        source=runs[0].details["source"],
+        source={name: value for name, value in runs[0].details["source"].items() if value},
         test_records=runs[0].details["test_records"],
         warnings=() if alone is None else alone.warnings,
         pooled=False,

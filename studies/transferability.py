@@ -139,7 +139,7 @@ def measure(
         "tasks": {task: describe_task(corpora[parse_task(task).source], task) for task in tasks},
         "networks": {arch: _correlate(arch, [c for c in cells if c.arch == arch]) for arch in archs},
         "provenance": {
-            "stores": {store.path.name: len(store.keys()) for store in stores},
+            "stores": {f"{store.path.absolute().parent.name}/{store.path.name}": len(store.keys()) for store in stores},
             "newest_run": max(run.row["created"] for store in stores for run in store.runs()),
             "data": {name: corpus.content_hash for name, corpus in sorted(corpora.items())},
             "intervals": f"90 %, {_RESAMPLES} resamples of whole tasks",

@@ -108,10 +108,10 @@ def said_in_one_sentence(directory: Path) -> Iterator[None]:
     from studies.store import StoreError
     from studies.transferability_file import TransferabilityFileError
 
-    usage = (UnknownNameError, sources.UnknownNameError, WrongNetworkError)
+    usage = (UnknownNameError, sources.UnknownNameError, WrongNetworkError, NothingToStartFromError)
     data = (
         CorpusError, sources.SourceError, PartitionError, UnusableRecordsError, CurvesFileError,
-        TransferabilityFileError, NothingToStartFromError, StoreError,
+        TransferabilityFileError,
     )  # fmt: skip
     try:
         yield
@@ -121,10 +121,11 @@ def said_in_one_sentence(directory: Path) -> Iterator[None]:
         raise Failure(str(error), ExitCode.DATA) from None
     except NoEvidenceError as error:
         raise Failure(str(error), ExitCode.NO_EVIDENCE) from None
-    except WorkerLostError as error:
+    except (WorkerLostError, StoreError) as error:
         raise Failure(str(error), ExitCode.FAILURE) from None
     except OSError as error:
-        raise Failure(f"cannot read or write {error.filename or directory}: {error.strerror}", ExitCode.DATA) from None
+        where = error.filename or directory
+        raise Failure(f"cannot read or write {where}: {error.strerror}", ExitCode.FAILURE) from None
     except Exception as error:
         if (code := _of_training(error)) is None:
             raise
@@ -137,9 +138,11 @@ def _of_training(error: Exception) -> ExitCode | None:
     from engine.devices import DeviceError
     from engine.zoo import UnknownCheckpointError
     from studies.checkpoints import MissingCheckpointError
-    from studies.pilot import PilotError
+    from studies.pilot import BudgetError, PilotError
     from studies.runner import WorkersGoneError
 
+    if isinstance(error, BudgetError):
+        return ExitCode.USAGE
     if isinstance(error, CheckpointError | UnknownCheckpointError | PilotError | MissingCheckpointError):
         return ExitCode.DATA
     return ExitCode.FAILURE if isinstance(error, DeviceError | WorkersGoneError) else None
