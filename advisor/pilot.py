@@ -82,7 +82,7 @@ def run_pilot(
     except KeyboardInterrupt:
         stopped = True
     try:
-        after = _answer(before, pilot)
+        after = _answer(before, pilot, own.data.name)
     except PilotError:
         if stopped:
             raise KeyboardInterrupt from None
@@ -109,9 +109,10 @@ def _run(
     chosen = plan(pilot, n_pool, smallest, budget, speed, workers, fewest)
     done = len(pilot.runs()) // 2
     sizes = ", ".join(f"{n:,}" for n in chosen.sizes[:-1]) + f" and {chosen.sizes[-1]:,}"
+    pairs = f"{chosen.replicates} pair{'s' * (chosen.replicates > 1)}"
     say(
-        f"pilot: {pilot.arch} from scratch and from {name}, {chosen.replicates} pairs at each of {sizes} records, "
-        f"about {duration(chosen.seconds)}{f', {done} pairs are there already' if done else ''}; kept in {pilot.folder}"
+        f"pilot: {pilot.arch} from scratch and from {name}, {pairs} at each of {sizes} records, about "
+        f"{duration(chosen.seconds)}{f' ({done} of {chosen.pairs} are there)' if done else ''}; kept in {pilot.folder}"
     )
     load = Workload({corpus.name: corpus})
     specs = [spec for size in chosen.sizes for spec in pilot.specs(size, 0)]
@@ -130,9 +131,10 @@ def _speed(pilot: Pilot, device: "torch.device") -> Speed:
     return Speed(stretch * speed.training, stretch * speed.forward)
 
 
-def _answer(before: Recommendation, pilot: Pilot) -> Recommendation:
-    """Ask again with the pilot as one more task of the evidence."""
+def _answer(before: Recommendation, pilot: Pilot, name: str) -> Recommendation:
+    """Ask again with the pilot as one more task of the evidence, called by its name."""
     curve = fit_pilot(pilot, before.curve if is_pool(before.curve) else None)
+    curve = replace(curve, task=name, tasks=(*curve.tasks[:-1], name))
     asked = before.question
     upstream = asked.upstream if asked.upstream == NOTHING_PRETRAINED else None
     question = replace(asked, arch=before.curve.arch, task=None, upstream=upstream)

@@ -62,15 +62,21 @@ def _moved_table(moved: "Moved") -> "Table":
     table = plain_table("", "before", "after")
     for row in _moved_rows(moved):
         table.add_row(*row)
-    pairs = "; ".join(f"{n:,} records: {moved.gain(n):+.3f} ({count})" for n, count in moved.sizes.items())
     measured = plain_table()
-    measured.add_row("measured gain", f"{pairs} (pairs)")
+    measured.add_row("measured gain", _measured(moved))
     measured.add_row("pilot", f"from {moved.network}, {duration(moved.seconds)}; kept in {moved.store}")
     whole = plain_table()
     whole.add_column()
     whole.add_row(table)
     whole.add_row(measured)
     return whole
+
+
+def _measured(moved: "Moved") -> str:
+    first, *others = (f"{moved.gain(n):+.3f} at {n:,}" for n in moved.sizes)
+    counts = sorted(set(moved.sizes.values()))
+    pairs = f"{counts[0]} pair{'s' * (counts[0] > 1)}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]} pairs"
+    return ", ".join([f"{first} records", *others]) + f" ({pairs} each)"
 
 
 def _moved_rows(moved: "Moved") -> Iterator[tuple[str, str, str]]:

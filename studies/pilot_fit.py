@@ -160,7 +160,8 @@ def fit_pilot(pilot: Pilot, foretold: PairedCurve | None) -> PairedCurve:
     alone, reason = _fit_alone(pilot, runs)
     if foretold is None:
         if alone is None:
-            raise PilotError(f"the pilot's {len(runs) // 2} pairs make no curve of their own: {reason}")
+            pairs = len(runs) // 2
+            raise PilotError(f"the pilot's {pairs} pairs make no curve yet ({reason}); the same command adds more")
         return replace(alone, own=True)
     seen = observe(runs, foretold)
     table = {arm: _points(runs, arm) for arm in _ARMS}
