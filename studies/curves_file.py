@@ -226,6 +226,7 @@ def _parse_curve(curve: Mapping[str, Any]) -> PairedCurve:
         warnings=tuple(_text(warning) for warning in curve["warnings"]),
         pooled=_flag(curve.get("pooled", False)),
         tasks=tuple(_text(task) for task in curve.get("tasks", [curve["task"]])),
+        own=False,
     )
 
 

@@ -5,9 +5,11 @@ median, the width of their 90 % band and their rank correlation: that is what is
 effects included (``studies.pooling``). A pilot measures some of these scores, with the noise of its runs and of its
 test patients. What is then known of all of them is the normal distribution given the measured ones, as in kriging or
 in the empirical-Bayes estimate of one more group of a random-effects model (Robinson, Statistical Science 6, 1991).
-From few tasks the spread between tasks is itself poorly known: where a pilot lies farther from what was foretold than
-it should, what remains unknown is widened as for Student's t (Shah, Wilson and Ghahramani, AISTATS 2014), never
-narrowed.
+From few tasks the covariance is itself poorly known. What remains unknown is therefore widened, as the residual variance
+of a regression of p coefficients on T tasks is, by (T - 1) / (T - 1 - p), where the noise of what was measured shrinks p
+(the trace of the hat matrix), but never beyond what was unknown before; and where a pilot lies farther from what was
+foretold than it should, as for Student's t (Shah, Wilson and Ghahramani, AISTATS 2014). What that is worth is measured by
+tests/benchmarks/pilot.py.
 """
 
 import json
@@ -108,11 +110,24 @@ def _given(centre: Floats, covariance: Floats, seen: Observed, freedom: int) -> 
     noise = slope[:, None] * seen.covariance * slope
     both = covariance[-n_seen:, -n_seen:] + noise + _RIDGE * np.eye(n_seen)
     gain = np.linalg.solve(both, covariance[-n_seen:, :-n_seen]).T
+    used = float(np.trace(np.linalg.solve(both, covariance[-n_seen:, -n_seen:])))  # coefficients, shrunk by the noise
     surprise = logit(means) - centre[-n_seen:]
     distance = float(surprise @ np.linalg.solve(both, surprise))
-    widened = max(1.0, (freedom + distance) / (freedom + n_seen))
-    remaining = covariance[:-n_seen, :-n_seen] - gain @ covariance[-n_seen:, :-n_seen]
-    return centre[:-n_seen] + gain @ surprise, widened * (remaining + remaining.T) / 2
+    before = covariance[:-n_seen, :-n_seen]
+    remaining = before - gain @ covariance[-n_seen:, :-n_seen]
+    known = _at_most(remaining * freedom / max(freedom - used, 1.0), before)
+    strange = max(1.0, (freedom + distance) / (freedom + n_seen))
+    return centre[:-n_seen] + gain @ surprise, strange * known
+
+
+def _at_most(covariance: Floats, limit: Floats) -> Floats:
+    """Return a covariance cut down to ``limit`` in every direction in which it is larger."""
+    values, axes = np.linalg.eigh(limit + _RIDGE * np.eye(len(limit)))
+    root = axes * np.sqrt(values)
+    inverse = axes / np.sqrt(values)
+    ratios, directions = np.linalg.eigh(inverse.T @ ((covariance + covariance.T) / 2) @ inverse)
+    back = root @ directions
+    return np.asarray(back * np.clip(ratios, 0.0, 1.0) @ back.T, np.float64)
 
 
 def _normal(draws: Floats) -> tuple[Floats, Floats]:

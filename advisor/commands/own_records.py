@@ -51,51 +51,63 @@ class Own:
                 f"--minutes is {self.minutes:g}: give minutes, more than 0 and at most {_LONGEST:,.0f}", ExitCode.USAGE
             )
 
+    def answer(
+        self, question: Question, n_records: int | None, curves: Path, explain: bool, json: bool, color: bool
+    ) -> str:
+        """Answer for the directory, as JSON or in words. Raises Failure and Interrupted."""
+        from advisor.answer_json import to_json
+        from advisor.explanation import explain as gather
+        from advisor.render_explanation import to_text
+        from advisor.render_own import to_own_table, with_records
 
-def say(sentence: str) -> None:
-    """Say what is done, on stderr."""
-    typer.echo(sentence, err=True)
+        found = _answer(self, question, n_records, curves)
+        if json:
+            whole = found.with_warnings
+            return to_json(whole, gather(whole, curves).as_dict() if explain else None, found.as_dict())
+        if explain:
+            return with_records(to_text(found.answer, gather(found.answer, curves), color=color), found, color=color)
+        return to_own_table(found, color=color)
 
 
-def open_data(asked: Own) -> "OwnData":
-    """Open the directory. Raises Failure."""
-    from advisor.own_data import open_own
-    from advisor.progress import drawn
-    from engine.corpus import default_corpora
-    from studies.executors import default_workers
-
-    assert asked.data is not None
-    with said_in_one_sentence(asked.data), drawn("records") as progress:
-        return open_own(asked.data, asked.labels, asked.source, default_corpora(), default_workers(), say, progress)
-
-
-def answer_own(question: Question, n_given: int | None, own: "OwnData", asked: Own, curves: Path) -> "OwnAnswer":
-    """Answer for a directory, after a pilot where one is asked for. Raises Failure and Interrupted."""
+def _answer(asked: Own, question: Question, n_records: int | None, curves: Path) -> "OwnAnswer":
+    """Open the directory and answer for its number of records, unless one was given; after a pilot, if asked for."""
     from advisor.own_answer import answer_for, network_given, with_pilot
     from engine.corpus import default_corpora
     from studies.curves_file import read_curves
     from studies.transferability_file import read_transferability
 
-    with said_in_one_sentence(own.directory):
-        evidence = read_curves(curves)
+    assert asked.data is not None, "checked before"
+    with _said_in_one_sentence(asked.data):
+        evidence, known = read_curves(curves), read_transferability(curves)
         given = network_given(asked.from_, question.arch, evidence)
-        found = answer_for(question, n_given, own, evidence, read_transferability(curves), given)
+        own = _open(asked, asked.data)
+        question = replace(question, n_records=len(own.pool) if n_records is None else n_records)
+        found = answer_for(question, n_records, own, evidence, known, given)
         if not asked.pilot:
             return found
         folder = asked.store or default_corpora() / "pilots" / own.corpus.content_hash[:12]
         try:
-            return with_pilot(found, given, folder, asked.minutes, say)
+            return with_pilot(found, given, folder, asked.minutes, _say)
         except KeyboardInterrupt:
             raise Interrupted(f"go on with: {shlex.join(['ecgadvise', *sys.argv[1:]])}") from None
 
 
-def with_number(question: Question, n_records: int | None, own: "OwnData") -> Question:
-    """Return the question for the directory's number of records, unless one was given."""
-    return replace(question, n_records=len(own.pool) if n_records is None else n_records)
+def _open(asked: Own, directory: Path) -> "OwnData":
+    from advisor.own_data import open_own
+    from advisor.progress import drawn
+    from engine.corpus import default_corpora
+    from studies.executors import default_workers
+
+    with drawn("records") as progress:
+        return open_own(directory, asked.labels, asked.source, default_corpora(), default_workers(), _say, progress)
+
+
+def _say(sentence: str) -> None:
+    typer.echo(sentence, err=True)
 
 
 @contextmanager
-def said_in_one_sentence(directory: Path) -> Iterator[None]:
+def _said_in_one_sentence(directory: Path) -> Iterator[None]:
     """Turn what a user can put right into one sentence and its exit code."""
     from advisor.own_answer import NothingToStartFromError, WrongNetworkError
     from advisor.own_data import UnusableRecordsError

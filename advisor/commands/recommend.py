@@ -11,7 +11,6 @@ from advisor import completion
 
 if TYPE_CHECKING:
     from advisor.advice import Recommendation
-    from advisor.commands.own_records import Own
     from advisor.explanation import Explanation
     from advisor.question import Question
 
@@ -110,7 +109,7 @@ def recommend(
     _refuse_nonsense(question)
     path = curves or DEFAULT_CURVES
     if data is not None:
-        typer.echo(_answer_own(question, n_records, own, path, explain, json), nl=json, color=_color())
+        typer.echo(own.answer(question, n_records, path, explain, json, _color()), nl=json, color=_color())
         return
     try:
         found = answer(question, read_curves(path))
@@ -131,24 +130,6 @@ def recommend(
 
 def _color() -> bool:
     return sys.stdout.isatty() and "NO_COLOR" not in os.environ
-
-
-def _answer_own(
-    question: "Question", n_records: int | None, asked: "Own", path: Path, explain: bool, json: bool
-) -> str:
-    """Answer for a directory of records: as JSON or in words."""
-    from advisor.answer_json import to_json
-    from advisor.commands.own_records import answer_own, open_data, with_number
-    from advisor.render_own import to_own_table, with_records
-
-    own = open_data(asked)
-    found = answer_own(with_number(question, n_records, own), n_records, own, asked, path)
-    if json:
-        whole = found.with_warnings
-        return to_json(whole, _explain(whole, path).as_dict() if explain else None, found.as_dict())
-    if explain:
-        return with_records(_to_text(found.answer, path, _color()), found, color=_color())
-    return to_own_table(found, color=_color())
 
 
 def _to_table(found: "Recommendation", color: bool) -> str:

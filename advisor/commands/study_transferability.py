@@ -58,7 +58,8 @@ def _open_corpora(stores: "Sequence[Store]", folder: Path) -> "dict[str, Corpus]
     from engine.corpus import Corpus, CorpusError
     from studies.tasks import hash_task, parse_task
 
-    hashes = {run.row["task"]: run.row["data_hash"] for store in stores for run in store.runs()}
+    runs = [run.row for store in stores for run in store.runs()]
+    hashes = {run["task"]: run["data_hash"] for run in runs if run["role"] == "downstream"}
     opened = {name: Corpus(folder / name) for name in sorted({parse_task(task).source for task in hashes})}
     for task, known in hashes.items():
         if hash_task(opened, task) != known:

@@ -8,6 +8,8 @@ from pathlib import Path
 import jsonschema
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from advisor.own_data import compare, open_own
 from engine.corpus import Corpus
@@ -183,7 +185,7 @@ def test_a_score_that_does_not_foretell_the_gain_is_left_out_and_that_is_said(wa
 
 
 def test_a_score_that_foretells_the_gain_is_shown_with_that_correlation(
-    ward: Path, known, command: Command, checkpoint_writer, tmp_path: Path
+    ward: Path, known, command: Command, checkpoint_writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     checkpoint = checkpoint_writer(tmp_path / "network", "resnet1d18-w16")
     options = ("recommend", "--data", ward, "--from", checkpoint, "--curves", known(0.3))
@@ -194,7 +196,12 @@ def test_a_score_that_foretells_the_gain_is_shown_with_that_correlation(
     assert (score["correlation"], score["ci_lower"], score["of"], score["at"]) == (0.6, 0.3, 3, 100)
     assert score["below"] == sum(other < score["value"] for other in (-0.5, -0.4, -0.3))
     assert f"LogME {score['value']:.3f} of network" in " ".join(command(*options)[1].split())
-    without = json.loads(command("recommend", "--data", ward, "--arch", "cnn", "--curves", known(0.3), "--json")[1])
+    released = ("recommend", "--data", ward, "--arch", "cnn", "--curves", known(0.3), "--json")
+    monkeypatch.setattr("engine.zoo.suiting", lambda *_: {"a-released-one": checkpoint})
+    found = json.loads(command(*released)[1])["data"]["transferability"]
+    assert found == {**score, "network": "a-released-one"}
+    monkeypatch.setattr("engine.zoo.suiting", lambda *_: {})
+    without = json.loads(command(*released)[1])
     assert "no pre-trained resnet1d18-w16" in without["data"]["no_transferability"]
 
 
@@ -263,3 +270,35 @@ def test_records_with_nothing_to_tell_apart_or_of_two_patients_are_refused(
     assert "nothing to tell apart" in refused(
         command("recommend", "--data", tree, "--labels", "wide", "--curves", curves_path), 3
     )
+
+
+ODD = st.one_of(
+    st.sampled_from(
+        ["", "nan", "inf", "-1", "0", "1e999", "[/x]", "--json", "none", ",", "tall,,", "../nowhere", "tall"]
+    ),
+    st.floats().map(repr),
+    st.text(max_size=12),
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    given_options=st.dictionaries(
+        st.sampled_from(["source", "labels", "from", "minutes", "n-records", "arch", "pilot-store"]), ODD, max_size=3
+    ),
+    piloted=st.booleans(),
+)
+def test_any_values_end_in_an_answer_or_a_sentence(
+    given_options: dict[str, str], piloted: bool, ward: Path, curves_path: Path, command: Command, monkeypatch
+):
+    monkeypatch.setattr("engine.zoo.suiting", lambda *_: {})  # a pilot has nothing to start from, and takes no time
+    words = [word for name, value in given_options.items() for word in (f"--{name}", value)]
+    words += ["--pilot"] if piloted else []
+    code, out, err = command("recommend", "--data", ward, "--curves", curves_path, "--json", *words)
+    assert "Traceback" not in err
+    if code == 0:
+        jsonschema.validate(json.loads(out), SCHEMA)
+    else:
+        assert code in {1, 2, 3, 4}
+        assert out == ""
+        assert "error: " in err or "Usage" in err

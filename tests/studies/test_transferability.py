@@ -106,7 +106,7 @@ def with_spec(run: RunRecord, key: str, **values: object) -> RunRecord:
 
 
 @pytest.fixture
-def store(tmp_path: Path, synthetic_run, checkpoint_writer) -> Store:
+def store(tmp_path: Path, made_up: Corpus, synthetic_run, checkpoint_writer) -> Store:
     """Pairs on two tasks from one pre-trained network, whose gains are 0.1 and 0.2."""
     made = Store(tmp_path / "study.db")
     arch, upstream = "resnet1d18-w2", "synthetic/other"
@@ -116,6 +116,7 @@ def store(tmp_path: Path, synthetic_run, checkpoint_writer) -> Store:
     for task, gain in (("synthetic/diagnosis", 0.1), ("synthetic/morphology", 0.2)):
         for n in (40, 80):
             where = {**base, "task": task, "n_records": n, "role": "downstream", "auroc_macro": 0.7}
+            where["data_hash"] = made_up.task_hash(task.partition("/")[2])
             tuned = {**where, "strategy": "fine-tune", "upstream": upstream, "auroc_macro": 0.7 + gain}
             for values in (where, tuned):
                 made.add(with_spec(run, f"{task} {n} {values['strategy']}", **values), np.zeros((2, 5)))
@@ -144,6 +145,28 @@ def test_what_is_written_is_read_again(store: Store, made_up: Corpus, tmp_path: 
     assert (correlation.tasks, len(correlation.cells), correlation.is_there) == (2, 4, False)
     assert not replace(correlation, spearman=0.1, ci_lower=-0.1, ci_upper=0.4).is_there
     assert replace(correlation, spearman=0.4, ci_lower=0.1, ci_upper=0.6).is_there
+
+
+def test_the_command_writes_what_recommend_reads_and_says_the_correlation(
+    store: Store, made_up: Corpus, tmp_path: Path, command
+):
+    options = ("study", "transferability", "--store", store.path, "--corpora", made_up.root.parent)
+    code, out, err = command(*options, "--out", tmp_path / "evidence")
+    assert (code, err) == (0, "")
+    assert "resnet1d18-w2: 4 cells of 2 tasks, rank correlation: all cells " in out
+    assert read_transferability(tmp_path / "evidence" / "curves.json") is not None
+    code, out, err = command(*options[:-1], tmp_path, "--out", tmp_path / "evidence")
+    assert (code, out) == (3, "")
+    assert "is no prepared corpus" in err
+
+
+def test_records_other_than_those_of_the_runs_are_refused(store: Store, tmp_path: Path, command):
+    prepared_synthetic(tmp_path / "other", 150)
+    code, out, err = command(
+        "study", "transferability", "--store", store.path, "--corpora", tmp_path / "other", "--out", tmp_path
+    )
+    assert (code, out) == (3, "")
+    assert "holds other records of synthetic/diagnosis" in err
 
 
 def test_a_pre_trained_network_that_is_gone_is_named(store: Store, made_up: Corpus):
