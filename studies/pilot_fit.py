@@ -5,11 +5,11 @@ median, the width of their 90 % band and their rank correlation: that is what is
 effects included (``studies.pooling``). A pilot measures some of these scores, with the noise of its runs and of its
 test patients. What is then known of all of them is the normal distribution given the measured ones, as in kriging or
 in the empirical-Bayes estimate of one more group of a random-effects model (Robinson, Statistical Science 6, 1991).
-From few tasks the covariance is itself poorly known. What remains unknown is therefore widened, as the residual variance
-of a regression of p coefficients on T tasks is, by (T - 1) / (T - 1 - p), where the noise of what was measured shrinks p
-(the trace of the hat matrix), but never beyond what was unknown before; and where a pilot lies farther from what was
-foretold than it should, as for Student's t (Shah, Wilson and Ghahramani, AISTATS 2014). What that is worth is measured by
-tests/benchmarks/pilot.py.
+From few tasks the covariance is itself poorly known. What remains unknown is therefore widened, as the residual
+variance of a regression of p coefficients on T tasks is, by (T - 1) / (T - 1 - p), where the noise of what was measured
+shrinks p (the trace of the hat matrix), but never beyond what was unknown before; and where a pilot lies farther from
+what was foretold than it should, as for Student's t (Shah, Wilson and Ghahramani, AISTATS 2014). What that is worth is
+measured by tests/benchmarks/pilot.py.
 """
 
 import json

@@ -47,9 +47,8 @@ def main() -> None:
     _say(f"{len(tables)} tasks, pilot at {PILOT_SIZES} records, {len(REPLICATES)} pairs each")
     for (kind, what), rows in sorted(found.items(), key=lambda item: (item[0][1], item[0][0])):
         error, held, width = np.mean(np.array(rows, float), axis=0)
-        _say(
-            f"{what:10} {kind:14} error {error:.3f}, 90 % bands that held {held:.0%}, width {width:.3f}, {len(rows)} cells"
-        )
+        numbers = f"error {error:.3f}, 90 % bands that held {held:.0%}, width {width:.3f}, {len(rows)} cells"
+        _say(f"{what:10} {kind:14} {numbers}")
 
 
 def _say(line: str) -> None:
