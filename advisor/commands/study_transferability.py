@@ -46,11 +46,19 @@ def transferability(
 
 
 def _in_words(arch: str, found: dict[str, Any]) -> str:
-    words = [
-        f"{name} {numbers['spearman']} (90 %: {numbers['ci_lower']} to {numbers['ci_upper']})"
-        for name, numbers in (("all cells", found["over_all_cells"]), ("at equal n", found["at_equal_n"]))
+    cells, tasks = len(found["cells"]), found["tasks"]
+    correlations = [
+        f"{name} {_correlation(found[key])}"
+        for name, key in (("over all cells", "over_all_cells"), ("at equal n", "at_equal_n"))
     ]
-    return f"{arch}: {len(found['cells'])} cells of {found['tasks']} tasks, rank correlation: {'; '.join(words)}"
+    return f"{arch}: {cells} cells of {tasks} task{'s' * (tasks > 1)}, rank correlation {', '.join(correlations)}"
+
+
+def _correlation(numbers: dict[str, float | None]) -> str:
+    value, low, high = (numbers[name] for name in ("spearman", "ci_lower", "ci_upper"))
+    if value is None:
+        return "unknown"
+    return f"{value:.2f}" + ("" if low is None or high is None else f" (90 %: {low:.2f} to {high:.2f})")
 
 
 def _open_corpora(stores: "Sequence[Store]", folder: Path) -> "dict[str, Corpus]":

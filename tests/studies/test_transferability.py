@@ -153,7 +153,7 @@ def test_the_command_writes_what_recommend_reads_and_says_the_correlation(
     options = ("study", "transferability", "--store", store.path, "--corpora", made_up.root.parent)
     code, out, err = command(*options, "--out", tmp_path / "evidence")
     assert (code, err) == (0, "")
-    assert "resnet1d18-w2: 4 cells of 2 tasks, rank correlation: all cells " in out
+    assert "resnet1d18-w2: 4 cells of 2 tasks, rank correlation over all cells " in out
     assert read_transferability(tmp_path / "evidence" / "curves.json") is not None
     code, out, err = command(*options[:-1], tmp_path, "--out", tmp_path / "evidence")
     assert (code, out) == (3, "")
