@@ -79,7 +79,7 @@ def _measured(moved: "Moved") -> str:
     return ", ".join([f"{first} records", *others]) + f" ({pairs} each)"
 
 
-def _moved_rows(moved: "Moved") -> Iterator[tuple[str, str, str]]:
+def _moved_rows(moved: "Moved") -> Iterator[tuple[str, ...]]:
     both = (moved.before, moved.after)
     yield ("verdict", *(VERDICTS[answer.verdict][0].lower() for answer in both))
     for name, words in (("fine_tune", "fine-tuned"), ("scratch", "from scratch")):

@@ -67,8 +67,8 @@ class Pilot:
 
     def specs(self, n_records: int, replicate: int) -> tuple[RunSpec, RunSpec]:
         """Return a pair of runs: from scratch and fine-tuned."""
-        scratch = RunSpec(self.task, self.arch, SCRATCH, None, n_records, replicate, "tuned", (POOL,), (TEST,))
-        tuned = replace(scratch, strategy=FINE_TUNE, upstream=self.upstream, upstream_records=self.upstream_records)
+        scratch = RunSpec(self.task, self.arch, "scratch", None, n_records, replicate, "tuned", (POOL,), (TEST,))
+        tuned = replace(scratch, strategy="fine-tune", upstream=self.upstream, upstream_records=self.upstream_records)
         return scratch, tuned
 
     def runs(self) -> list[RunRecord]:

@@ -54,7 +54,7 @@ class Cell:
     pairs: int
 
 
-def log_me(features: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
+def log_me(features: NDArray[np.floating], labels: NDArray[np.uint8]) -> float:
     """Return LogME of features (records, features) for labels 0/1 (records, classes), the mean over the labels.
 
     Labels that all of the records have, or none, are left out; NaN where no other is left.
@@ -96,7 +96,7 @@ def _log_evidence(eigenvalues: Floats, explained: Floats, unexplained: float, n:
     return float(values.max())
 
 
-def score_network(checkpoint: Path, signals: NDArray[np.float32], labels: NDArray[np.integer]) -> float:
+def score_network(checkpoint: Path, signals: NDArray[np.float32], labels: NDArray[np.uint8]) -> float:
     """Return the score of a pre-trained network on signals (records, leads, samples) in millivolt and their labels.
 
     Raises CheckpointError where the checkpoint cannot be read.
@@ -128,10 +128,8 @@ def measure(
         if np.isfinite(score):  # else the few records of the run have no label to tell apart
             found[_values(tuned, "task", "arch", "upstream", "n_records")].append((score, gain))
         report(done, len(pairs))
-    cells = [
-        Cell(*cell, *(float(np.mean(values)) for values in zip(*of_cell, strict=True)), len(of_cell))
-        for cell, of_cell in sorted(found.items())
-    ]
+    means = {cell: np.mean(np.array(values), axis=0).tolist() for cell, values in sorted(found.items())}
+    cells = [Cell(*cell, score, gain, len(found[cell])) for cell, (score, gain) in means.items()]
     tasks, archs = (sorted({getattr(cell, name) for cell in cells}) for name in ("task", "arch"))
     return {
         "schema_version": SCHEMA_VERSION,
@@ -180,7 +178,7 @@ class _Features:
 
 def read_spec(run: RunRecord) -> RunSpec:
     """Return the spec that a stored run was made of."""
-    values = {name: tuple(v) if isinstance(v, list) else v for name, v in run.details["spec"].items()}
+    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in run.details["spec"].items()}
     return RunSpec(**values)
 
 

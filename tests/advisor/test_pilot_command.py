@@ -63,7 +63,10 @@ def sentence(ended: tuple[int, str, str], code: int) -> str:
     return ended[2].splitlines()[-1]
 
 
-def test_a_pilot_answers_for_these_records_and_shows_how_the_answer_moved(options, tmp_path: Path, command: Command):
+def test_a_pilot_answers_for_these_records_and_shows_how_the_answer_moved(
+    options, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("studies.pilot.MOST_REPLICATES", 2)
     store = tmp_path / "kept"
     code, out, err = command(*options, "--pilot-store", store, "--minutes", 60, "--json")
     assert code == 0, err
@@ -72,7 +75,7 @@ def test_a_pilot_answers_for_these_records_and_shows_how_the_answer_moved(option
     pilot = answer["data"]["pilot"]
     assert f"pilot: {ARCH} from scratch and from small" in err.splitlines()[0]
     assert pilot["network"] == "small"
-    assert {pair["pairs"] for pair in pilot["pairs"]} == {5}
+    assert {pair["pairs"] for pair in pilot["pairs"]} == {2}
     assert pilot["pairs"][-1]["n_records"] == answer["data"]["records_to_learn_from"]
     assert Path(pilot["store"]).parent == store
     bare = json.loads(command(*options[:-1], "--json")[1])
@@ -83,7 +86,7 @@ def test_a_pilot_answers_for_these_records_and_shows_how_the_answer_moved(option
     assert pilot["before"] != pilot["after"]
     assert answer["support"] == "measured"
     assert not answer["pooled"]
-    assert answer["evidence"]["runs"] == 2 * 5 * len(pilot["pairs"])
+    assert answer["evidence"]["runs"] == 2 * 2 * len(pilot["pairs"])
     assert any(warning.startswith("The bands are of your own records, from ") for warning in answer["warnings"])
 
     finished = Store(store / "pilot.db").keys()
