@@ -33,6 +33,7 @@ from studies.tasks import hash_task
 POOL, TEST = 1, 2
 MOST_REPLICATES, FEWEST_REPLICATES = 5, 2
 _SMALLEST, _POSITIVES = 20, 5  # records, and records with a typical label, that a size must have
+_FEWEST_PATIENTS = 10
 _RATIO, _CLOSEST = 3.0, 1.3  # between one size and the next
 _MOST_SIZES, _FEWEST_SIZES = 3, 2
 _OVERRUN = 1.1  # of the budget, before another replicate is left out
@@ -120,11 +121,9 @@ def set_up(folder: Path, corpus: Corpus, data: TaskData, test: NDArray[np.int64]
     if facts.arch != arch:
         raise CheckpointError(f"{checkpoint} holds {facts.arch}, not {arch}")
     if (facts.leads, facts.fs, facts.n_samples) != (corpus.leads, corpus.fs, n_samples):
-        raise CheckpointError(
-            f"{checkpoint} takes {len(facts.leads)} leads of {facts.n_samples:,} samples at {facts.fs:g} Hz "
-            f"({', '.join(facts.leads)}), and these records have {len(corpus.leads)} of {n_samples:,} at "
-            f"{corpus.fs:g} Hz ({', '.join(corpus.leads)})"
-        )
+        taken = _describe_signal(facts.leads, facts.n_samples, facts.fs)
+        given = _describe_signal(corpus.leads, n_samples, corpus.fs)
+        raise CheckpointError(f"{checkpoint} takes {taken}, and these records have {given}")
     folds = np.full(len(data.rows), POOL, np.int64)
     folds[test] = TEST
     identity = json.dumps([corpus.content_hash, data.name, data.classes, folds.tolist()])
@@ -140,6 +139,11 @@ def set_up(folder: Path, corpus: Corpus, data: TaskData, test: NDArray[np.int64]
     if not beside.is_dir():
         write_files(read_files(checkpoint), beside)
     return pilot
+
+
+def _describe_signal(leads: tuple[str, ...], n_samples: int, fs: float) -> str:
+    plural = "s" if len(leads) > 1 else ""
+    return f"{len(leads)} lead{plural} ({', '.join(leads)}) of {n_samples:,} samples at {fs:g} Hz"
 
 
 def check_records(data: TaskData, pool: NDArray[np.int64], test: NDArray[np.int64]) -> int:
@@ -158,10 +162,11 @@ def check_records(data: TaskData, pool: NDArray[np.int64], test: NDArray[np.int6
     typical = float(np.median(np.minimum(shares, 1 - shares)))
     smallest = max(_SMALLEST, ceil(_POSITIVES / max(typical, 1e-9)))
     smallest = min(smallest, max(_SMALLEST, len(pool) // 2))
-    if len(pool) < _SMALLEST * _FEWEST_SIZES:
+    n_patients = len(np.unique(data.patients[pool]))
+    if len(pool) < _SMALLEST * _FEWEST_SIZES or n_patients < _FEWEST_PATIENTS:
         raise PilotError(
-            f"{data.name} has {len(pool):,} records besides those kept for the test: a pilot needs "
-            f"{_SMALLEST * _FEWEST_SIZES} or more"
+            f"{data.name} has {len(pool):,} records of {n_patients:,} patients besides those kept for the test: a "
+            f"pilot needs {_SMALLEST * _FEWEST_SIZES} records of {_FEWEST_PATIENTS} patients or more"
         )
     return smallest
 

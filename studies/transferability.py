@@ -129,7 +129,10 @@ def measure(
             found[_values(tuned, "task", "arch", "upstream", "n_records")].append((score, gain))
         report(done, len(pairs))
     means = {cell: np.mean(np.array(values), axis=0).tolist() for cell, values in sorted(found.items())}
-    cells = [Cell(*cell, score, gain, len(found[cell])) for cell, (score, gain) in means.items()]
+    cells = [
+        Cell(task, arch, upstream, n, score, gain, len(found[task, arch, upstream, n]))
+        for (task, arch, upstream, n), (score, gain) in means.items()
+    ]
     tasks, archs = (sorted({getattr(cell, name) for cell in cells}) for name in ("task", "arch"))
     return {
         "schema_version": SCHEMA_VERSION,

@@ -114,7 +114,7 @@ def test_a_network_for_other_leads_is_refused(
 
     one = checkpoint_writer(place / "one", ARCH, leads=("I",), standardisation=Standardisation((0.0,), (1.0,)))
     ended = command("recommend", "--data", made_up.root, "--curves", curves, "--pilot", "--from", one)
-    assert "takes 1 leads" in sentence(ended, 3)
+    assert "takes 1 lead (I)" in sentence(ended, 3)
 
 
 def test_a_budget_that_is_too_small_is_refused_with_what_it_takes(options, command: Command):

@@ -73,7 +73,7 @@ def test_other_labels_or_another_network_are_another_pilot(
 
 
 def test_a_network_for_other_signals_is_refused(tmp_path: Path, made_up: Corpus, checkpoint_writer):
-    with pytest.raises(CheckpointError, match=r"takes 1 leads .*and these records have 12"):
+    with pytest.raises(CheckpointError, match=r"takes 1 lead .*and these records have 12"):
         from engine.checkpoint import Standardisation
 
         one = checkpoint_writer(tmp_path / "one", ARCH, leads=("I",), standardisation=Standardisation((0.0,), (1.0,)))
@@ -91,6 +91,8 @@ def test_records_that_cannot_be_piloted_are_refused_with_the_reason(made_up: Cor
         check_records(empty, pool, test)
     with pytest.raises(PilotError, match=r"has 30 records .*needs 40"):
         check_records(data, pool[:30], test)
+    with pytest.raises(PilotError, match=r"of 5 patients .*of 10 patients or more"):
+        check_records(replace(data, patients=np.arange(len(data.rows)) % 5), pool, test)
     alike = test[(data.labels[test] == data.labels[test[0]]).all(axis=1)]
     with pytest.raises(PilotError, match="nothing to score"):
         check_records(data, pool, alike)
