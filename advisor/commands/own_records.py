@@ -51,22 +51,24 @@ class Own:
                 f"--minutes is {self.minutes:g}: give minutes, more than 0 and at most {_LONGEST:,.0f}", ExitCode.USAGE
             )
 
-    def answer(
-        self, question: Question, n_records: int | None, curves: Path, explain: bool, json: bool, color: bool
-    ) -> str:
-        """Answer for the directory, as JSON or in words. Raises Failure and Interrupted."""
-        from advisor.answer_json import to_json
-        from advisor.explanation import explain as gather
-        from advisor.render_explanation import to_text
-        from advisor.render_own import to_own_table, with_records
+    def answer(self, question: Question, n_records: int | None, curves: Path) -> "OwnAnswer":
+        """Answer for the directory; ``n_records`` is the number that was given. Raises Failure and Interrupted."""
+        return _answer(self, question, n_records, curves)
 
-        found = _answer(self, question, n_records, curves)
-        if json:
-            whole = found.with_warnings
-            return to_json(whole, gather(whole, curves).as_dict() if explain else None, found.as_dict())
-        if explain:
-            return with_records(to_text(found.answer, gather(found.answer, curves), color=color), found, color=color)
-        return to_own_table(found, color=color)
+
+def in_words(found: "OwnAnswer", curves: Path, explain: bool, json: bool, color: bool) -> str:
+    """Return an answer as JSON, or as the table or the long form with the records after it."""
+    from advisor.answer_json import to_json
+    from advisor.explanation import explain as gather
+    from advisor.render_explanation import to_text
+    from advisor.render_own import to_own_table, with_records
+
+    if json:
+        whole = found.with_warnings
+        return to_json(whole, gather(whole, curves).as_dict() if explain else None, found.as_dict())
+    if explain:
+        return with_records(to_text(found.answer, gather(found.answer, curves), color=color), found, color=color)
+    return to_own_table(found, color=color)
 
 
 def _answer(asked: Own, question: Question, n_records: int | None, curves: Path) -> "OwnAnswer":

@@ -85,7 +85,7 @@ def recommend(
 ) -> None:
     """Say whether to fine-tune or to train from scratch, what each will score and cost, and how sure that is."""
     from advisor.advice import recommend as answer
-    from advisor.commands.own_records import Own
+    from advisor.commands.own_records import Own, in_words
     from advisor.failures import ExitCode, Failure
     from advisor.question import NoEvidenceError, Question, UnknownNameError
     from studies.curves_file import CurvesFileError, read_curves
@@ -109,7 +109,8 @@ def recommend(
     _refuse_nonsense(question)
     path = curves or DEFAULT_CURVES
     if data is not None:
-        typer.echo(own.answer(question, n_records, path, explain, json, _color()), nl=json, color=_color())
+        for_own = own.answer(question, n_records, path)
+        typer.echo(in_words(for_own, path, explain, json, _color()), nl=json, color=_color())
         return
     try:
         found = answer(question, read_curves(path))
