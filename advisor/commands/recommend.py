@@ -93,19 +93,8 @@ def recommend(
 
     own = Own(data, source, labels, from_, pilot, minutes, pilot_store)
     own.check(n_records)
-    question = Question(
-        1 if n_records is None else n_records,
-        arch,
-        metric,
-        margin,
-        upstream,
-        task,
-        target,
-        label_cost,
-        gpu_cost,
-        uses,
-        device_speed,
-    )
+    counted = 1 if n_records is None else n_records  # where none is given, the records of --data are counted
+    question = Question(counted, arch, metric, margin, upstream, task, target, label_cost, gpu_cost, uses, device_speed)
     _refuse_nonsense(question)
     path = curves or DEFAULT_CURVES
     if data is not None:
