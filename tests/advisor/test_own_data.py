@@ -281,7 +281,7 @@ ODD = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     given_options=st.dictionaries(
         st.sampled_from(["source", "labels", "from", "minutes", "n-records", "arch", "pilot-store"]), ODD, max_size=3

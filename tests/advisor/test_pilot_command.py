@@ -97,6 +97,8 @@ def test_a_pilot_answers_for_these_records_and_shows_how_the_answer_moved(
     assert "What the pilot changed before after verdict" in shown
     assert f"{pilot['before']['gain']['mean']:+.3f}" in shown
     assert f"{pilot['after']['gain']['mean']:+.3f}" in shown
+    far = command(*options, "--pilot-store", store, "--minutes", 60, "--n-records", 1000, "--json")
+    assert any(warning.startswith("The pilot ran from ") for warning in json.loads(far[1])["warnings"])
     assert shown.index("macro AUROC") < shown.index("What the pilot changed") < shown.index("Your records")
 
 
