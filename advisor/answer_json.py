@@ -11,8 +11,10 @@ SCHEMA_VERSION = 1  # keys are only ever added; one that changes its meaning nee
 _DIGITS = 4
 
 
-def to_json(answer: Recommendation, explanation: dict[str, Any] | None = None) -> str:
-    """Return the answer, scores rounded to 4 decimals, with an explanation where one is given."""
+def to_json(
+    answer: Recommendation, explanation: dict[str, Any] | None = None, data: dict[str, Any] | None = None
+) -> str:
+    """Return the answer, scores rounded to 4 decimals, with an explanation and the asker's data where given."""
     question, curve = answer.question, answer.curve
     document = {
         "schema_version": SCHEMA_VERSION,
@@ -49,6 +51,7 @@ def to_json(answer: Recommendation, explanation: dict[str, Any] | None = None) -
         "evidence": _evidence(answer),
         "warnings": list(answer.warnings),
         **({} if explanation is None else {"explanation": explanation}),
+        **({} if data is None else {"data": data}),
     }
     return json.dumps(document, indent=2, allow_nan=False)
 

@@ -28,6 +28,8 @@ def _of_evidence(question: Question, curve: PairedCurve, curves: CurvesFile, sup
     if support == "extrapolated":
         yield f"Extrapolated to {question.n_records:,} records from runs with {low:,} to {high:,}."
     yield _of_tasks(question, curve, curves)
+    if curve.own and (far := _beyond_pilot(question, curve)):
+        yield far
     if {curve.upstream.split("/")[0]} == {task.split("/")[0] for task in curve.tasks or (curve.task,)}:
         networks = "Pre-trained networks of one kind" if curve.pooled else "One pre-trained network"
         yield (
@@ -40,7 +42,20 @@ def _of_evidence(question: Question, curve: PairedCurve, curves: CurvesFile, sup
         yield f"{question.arch} stands for {curve.arch}{size}; others may differ."
 
 
+def _beyond_pilot(question: Question, curve: PairedCurve) -> str | None:
+    """Say how far the pilot's sizes are from the asker's number of records."""
+    measured = sorted({n for by_size in curve.points.values() for n in by_size})
+    if curve.tasks[:-1] and not 0.9 * measured[0] <= question.n_records <= 1.1 * measured[-1]:
+        low, high = measured[0], measured[-1]
+        return f"The pilot ran from {low:,} to {high:,} records; at {question.n_records:,} the other tasks say most."
+    return None
+
+
 def _of_tasks(question: Question, curve: PairedCurve, curves: CurvesFile) -> str:
+    if curve.own:
+        others = len(curve.tasks) - 1
+        beside = f", beside {others} other tasks" if others else " alone: no tasks were pooled to add it to"
+        return f"The bands are of your own records, from {curve.runs // 2} pairs of a pilot{beside}."
     if curve.pooled:
         corpora = sorted({task.split("/")[0] for task in curve.tasks})
         among = f", all of {corpora[0]}" if len(corpora) == 1 else ""

@@ -47,8 +47,9 @@ def evidence_sentences(answer: Recommendation, explanation: Explanation) -> Iter
     tasks = ", ".join(curve.tasks or (curve.task,))
     yield f"Study {answer.curves.study}, {answer.curves.created[:10]}, made with ecgadvise {answer.curves.version}."
     yield f"{curve.runs:,} runs of {tasks}; {curve.replicates} pairs or more at each size."
-    if {"name", "version", "licence", "url"} <= set(source):
-        yield f"Records: {source['name']} {source['version']} ({source['licence']}), {source['url']}"
+    if {"name", "version", "licence"} <= set(source):
+        url = f", {source['url']}" if "url" in source else ""
+        yield f"Records: {source['name']} {source['version']} ({source['licence']}){url}"
     if curve.test_records is not None and not curve.pooled:
         yield f"Every run was tested on {curve.test_records:,} records of other patients."
     if explanation.upstream is not None:

@@ -187,6 +187,38 @@ def prepare(
     return Corpus(target), [Problem(r.record, problem, r.usable) for r in readings for problem in r.problems]
 
 
+def write_divided(corpus: Corpus, data: TaskData, folds: NDArray[np.int64], target: Path) -> Corpus:
+    """Write a corpus of the same records with one task, ``labels``, of ``data``'s classes and with ``folds`` (rows,).
+
+    Records that are not in ``data`` have no fold. The signals stay where they are, behind a link. ``target`` is
+    replaced where it is there. Raises CorpusError when it cannot be written.
+    """
+    labels = np.zeros((len(corpus), len(data.classes)), np.uint8)
+    labels[data.rows] = data.labels
+    of_record = np.full(len(corpus), -1, np.int64)
+    of_record[data.rows] = folds
+    with np.load(corpus.root / "records.npz") as stored:
+        columns = {**stored, "folds": of_record}
+    definition = TaskDefinition(
+        corpus.describe_task(data.name.partition("/")[2]), {c: [c] for c in data.classes}, False
+    )
+    try:
+        with written_whole(target) as folder:
+            (folder / "signals.npy").symlink_to((corpus.root / "signals.npy").resolve())
+            np.save(folder / "labels.npy", labels)
+            np.savez(folder / "records.npz", **columns)
+            manifest = {name: value for name, value in corpus.manifest.items() if name != "manifest_hash"}
+            manifest |= {"name": target.name, "labels": data.classes, "tasks": {"labels": _plain(definition)}}
+            manifest["sha256"] = manifest["sha256"] | {name: _sha256(folder / name) for name in _FILES[1:]}
+            manifest["content_hash"] = _content_hash(manifest, [corpus.record_ids, corpus.patients, of_record])
+            manifest = json.loads(json.dumps(manifest))
+            manifest["manifest_hash"] = _manifest_hash(manifest)
+            (folder / "corpus.json").write_text(json.dumps(manifest, indent=1))
+    except OSError as error:
+        raise CorpusError(f"cannot write {target}: {error.strerror}") from error
+    return Corpus(target)
+
+
 def _keep_usable(source: Source, entries: list[Entry], readings: list[Reading], folder: Path) -> list[Entry]:
     """Turn the blocks that were read into ``signals.npy`` and return the usable entries, in its order."""
     rows = [row for row, reading in enumerate(readings) if reading.usable]

@@ -91,7 +91,8 @@ class PairedCurve:
     other. A curve of anybody's runs may have ``scratch`` alone, no ``cost`` and no ``source``.
     ``points[strategy]`` maps a size to the scores of its replicates. ``source`` is the publisher of the task's records,
     ``replicates`` the smallest number of pairs at a size. A ``pooled`` curve predicts a task that nobody has measured
-    from the ``tasks`` that were: its draws carry the variance between tasks, and it has no points.
+    from the ``tasks`` that were: its draws carry the variance between tasks, and it has no points. ``own`` is the curve
+    of the asker's records after a pilot on them, and of no file.
     """
 
     task: str
@@ -112,6 +113,7 @@ class PairedCurve:
     warnings: tuple[str, ...]
     pooled: bool = False
     tasks: tuple[str, ...] = ()
+    own: bool = False
 
     def scores(self, strategy: str, n_records: NDArray[Any] | float) -> Floats:
         """Return the expected score of each draw, shape (draws, sizes), at the given numbers of records.
@@ -226,6 +228,7 @@ def _parse_curve(curve: Mapping[str, Any]) -> PairedCurve:
         warnings=tuple(_text(warning) for warning in curve["warnings"]),
         pooled=_flag(curve.get("pooled", False)),
         tasks=tuple(_text(task) for task in curve.get("tasks", [curve["task"]])),
+        own=False,
     )
 
 

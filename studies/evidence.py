@@ -213,7 +213,9 @@ def _describe_upstreams(runs: Sequence[RunRecord]) -> dict[str, str]:
 def _provenance(run: RunRecord) -> dict[str, Any]:
     """Say where the records of a run's task come from, and what it was tested on."""
     return {
-        "source": run.details["source"],
+        "source": {
+            name: value for name, value in run.details["source"].items() if value
+        },  # an own directory has no url
         "task": run.details["task"],
         "data_hash": run.row["data_hash"],
         "torch": run.details["versions"]["torch"],

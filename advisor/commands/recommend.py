@@ -19,7 +19,12 @@ _MOST = 1e12
 
 
 def recommend(
-    n_records: Annotated[int, typer.Option(help="Labelled records you have, for training and validation together.")],
+    n_records: Annotated[
+        int | None,
+        typer.Option(
+            help="Labelled records you have, for training and validation together. [default: those of --data]"
+        ),
+    ] = None,
     arch: Annotated[
         str | None,
         typer.Option(
@@ -55,6 +60,24 @@ def recommend(
         float | None, typer.Option(help="Records a second this network trains with on your device (ecgadvise doctor).")
     ] = None,
     curves: Annotated[Path | None, typer.Option(help="A curves file; the evidence that ships is the default.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Your own records, labelled, or a prepared corpus.")
+    ] = None,
+    source: Annotated[str | None, typer.Option(help="What --data is, where its files do not tell.")] = None,
+    labels: Annotated[
+        str | None, typer.Option(help="A task of --data, or some of its labels: AF,LBBB. [default: all of its first]")
+    ] = None,
+    from_: Annotated[
+        str | None,
+        typer.Option("--from", metavar="NAME", help="A pre-trained network for --data: checkpoint folder or name."),
+    ] = None,
+    pilot: Annotated[
+        bool, typer.Option("--pilot", help="Train a few small pairs on --data, and answer for these records.")
+    ] = False,
+    minutes: Annotated[float, typer.Option(help="How long the pilot may take.")] = 10.0,
+    pilot_store: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder that keeps the pilot. [default: with the corpora]")
+    ] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Add all warnings, the evidence, the fit, the backtest and the limits.")
     ] = False,
@@ -64,20 +87,26 @@ def recommend(
 ) -> None:
     """Say whether to fine-tune or to train from scratch, what each will score and cost, and how sure that is."""
     from advisor.advice import recommend as answer
+    from advisor.commands.own_records import Own, in_words
     from advisor.failures import ExitCode, Failure
     from advisor.question import NoEvidenceError, Question, UnknownNameError
     from studies.curves_file import CurvesFileError, read_curves
     from studies.evidence_files import DEFAULT_CURVES
 
-    question = Question(
-        n_records, arch, metric, margin, upstream, task, target, label_cost, gpu_cost, uses, device_speed
-    )
+    own = Own(data, source, labels, from_, pilot, minutes, pilot_store)
+    own.check(n_records)
+    counted = 1 if n_records is None else n_records  # where none is given, the records of --data are counted
+    question = Question(counted, arch, metric, margin, upstream, task, target, label_cost, gpu_cost, uses, device_speed)
     _refuse_nonsense(question)
     if report or plot:
         from advisor.answer_files import check_targets
 
         check_targets(report, plot)
     path = curves or DEFAULT_CURVES
+    if data is not None:
+        for_own = own.answer(question, n_records, path)
+        typer.echo(in_words(for_own, path, explain, json, _color()), nl=json, color=_color())
+        return
     try:
         found = answer(question, read_curves(path))
     except UnknownNameError as error:
@@ -95,8 +124,12 @@ def recommend(
 
         typer.echo(to_json(found, _explain(found, path).as_dict() if explain else None))
         return
-    color = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    color = _color()
     typer.echo(_to_text(found, path, color) if explain else _to_table(found, color), nl=False, color=color)
+
+
+def _color() -> bool:
+    return sys.stdout.isatty() and "NO_COLOR" not in os.environ
 
 
 def _to_table(found: "Recommendation", color: bool) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from advisor.commands import study_results
+from advisor.commands import study_results, study_transferability
 
 if TYPE_CHECKING:
     import torch
@@ -130,7 +130,7 @@ def run(
         results.check()
         folder = next(iter(opened.values())).root.parent
         load, place = Workload(opened), _choose(device)
-        with _workplace(scheduler, workers, place, specs, load) as workplace, shown() as report:
+        with choose_workplace(scheduler, workers, place, specs, load) as workplace, shown() as report:
             progress = run_study(
                 specs, results, folder, data_hashes, workplace, report,
                 fail_fast=fail_fast, log_dir=log_dir, work=load.gflop if sys.stderr.isatty() else None,
@@ -173,6 +173,7 @@ def _command(design: Path, given: Mapping[str, object], data: list[str] | None) 
 
 app.command("status", epilog=study_results.STATUS_EXAMPLE)(study_results.status)
 app.command("tuning", epilog=study_results.TUNING_EXAMPLE)(study_results.tuning)
+app.command("transferability", epilog=study_transferability.EXAMPLE)(study_transferability.transferability)
 app.command("collect", epilog=study_results.COLLECT_EXAMPLE)(study_results.collect)
 app.command("findings", epilog=study_results.FINDINGS_EXAMPLE)(study_results.findings)
 
@@ -219,9 +220,10 @@ def _directories(pairs: list[str]) -> dict[str, Path]:
     return {corpus: Path(directory) for corpus, _, directory in (pair.partition("=") for pair in pairs)}
 
 
-def _workplace(
+def choose_workplace(
     scheduler: str | None, workers: int | None, device: "torch.device", specs: "list[RunSpec]", load: "Workload"
 ) -> "AbstractContextManager[Workplace]":
+    """Return where runs run: a cluster, worker processes here, or streams on this machine's GPUs."""
     from studies.executors import dask_workplace, default_workers, gpu_workplace, local_workplace
     from studies.probe import runs_at_once
 

@@ -1,0 +1,131 @@
+"""An answer for a directory of the asker's: what the records are, what does not match, and what a pilot changed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from advisor.advice import Question, Recommendation, recommend
+from advisor.own_data import OwnData, compare
+from advisor.transferability import Score, score_own, why_left_out
+from studies.curves_file import CurvesFile
+from studies.transferability_file import Transferability
+
+if TYPE_CHECKING:
+    from advisor.pilot import Moved
+
+
+class NothingToStartFromError(LookupError):
+    """A pilot is asked for, and no pre-trained network is at hand; the message says how to give one."""
+
+
+class WrongNetworkError(LookupError):
+    """The checkpoint given is of another network than the one asked for."""
+
+
+@dataclass(frozen=True)
+class OwnAnswer:
+    """The answer, without the ``mismatches`` among its warnings, and what it says of the records themselves.
+
+    ``n_given`` is said where the asker's own number of records goes before the directory's. Of ``score`` and
+    ``no_score`` one is None.
+    """
+
+    answer: Recommendation
+    own: OwnData
+    mismatches: tuple[str, ...]
+    n_given: str | None
+    score: Score | None
+    no_score: str | None
+    moved: "Moved | None" = None
+
+    @property
+    def with_warnings(self) -> Recommendation:
+        """The answer with all warnings: how the records differ from the evidence's first."""
+        said = (self.n_given,) if self.n_given else ()
+        return replace(self.answer, warnings=(*said, *self.mismatches, *self.answer.warnings))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what the answer's JSON says under ``data``."""
+        return {
+            **self.own.as_dict(),
+            "mismatches": list(self.mismatches),
+            "transferability": None if self.score is None else self.score.as_dict(),
+            "no_transferability": self.no_score,
+            "pilot": None if self.moved is None else self.moved.as_dict(),
+        }
+
+
+def network_given(from_: str | None, arch: str | None, curves: CurvesFile) -> tuple[str, Path, str] | None:
+    """Return name, folder and architecture of the checkpoint that the asker gave, None where none was.
+
+    Raises UnknownCheckpointError, CheckpointError, and WrongNetworkError where it is not the network asked about.
+    """
+    if from_ is None:
+        return None
+    from engine.checkpoint import load_checkpoint
+    from engine.zoo import find_checkpoint
+
+    path = find_checkpoint(from_)
+    found = load_checkpoint(path)[1].arch
+    wanted = curves.family_default.get(arch, arch) if arch is not None else found
+    if wanted != found:
+        raise WrongNetworkError(
+            f"--from {from_} holds {found}, and --arch {arch} asks about {wanted}: name one of them"
+        )
+    return Path(from_).name or from_, path, found
+
+
+def answer_for(
+    question: Question, n_given: int | None, own: OwnData, curves: CurvesFile, known: Transferability | None,
+    given: tuple[str, Path, str] | None,
+) -> OwnAnswer:  # fmt: skip
+    """Answer for a directory; ``given`` is what ``network_given`` returned.
+
+    With a network given and no ``arch`` asked for, the answer is about that network. Raises as ``recommend`` does, and
+    CheckpointError.
+    """
+    if given is not None and question.arch is None:
+        question = replace(question, arch=given[2])
+    answer = recommend(question, curves)
+    curve = answer.curve
+    correlation = None if known is None else known.networks.get(curve.arch)
+    left_out, score = why_left_out(curve.arch, correlation), None
+    if left_out is None and correlation is not None:
+        network = at_hand(given, curve.arch, own)
+        if network is None:
+            left_out = f"left out: no pre-trained {curve.arch} for these leads is at hand (--from)."
+        else:
+            score = score_own(own, *network, question.n_records, correlation)
+    mismatches = compare(own, {} if known is None else known.tasks, tuple(curve.tasks or (curve.task,)))
+    said = None
+    if n_given is not None and n_given != len(own.pool):
+        said = f"Answered for the {n_given:,} records given; {own.directory} has {len(own.pool):,} to learn from."
+    return OwnAnswer(answer, own, mismatches, said, score, left_out)
+
+
+def at_hand(given: tuple[str, Path, str] | None, arch: str, own: OwnData) -> tuple[str, Path] | None:
+    """Return name and folder of the network given, else of a released one that takes these records; None without."""
+    if given is not None:
+        return given[:2]
+    from engine.zoo import suiting
+
+    corpus = own.corpus
+    return next(iter(suiting(arch, corpus.leads, corpus.fs, corpus.signals.shape[2]).items()), None)
+
+
+def with_pilot(
+    found: OwnAnswer, given: tuple[str, Path, str] | None, folder: Path, minutes: float, say: Callable[[str], None]
+) -> OwnAnswer:
+    """Run a pilot and answer for this dataset. Raises NothingToStartFromError and as ``run_pilot`` does."""
+    from advisor.pilot import run_pilot
+
+    arch = found.answer.curve.arch
+    network = at_hand(given, arch, found.own)
+    if network is None:
+        raise NothingToStartFromError(
+            f"a pilot fine-tunes a pre-trained {arch} for {len(found.own.corpus.leads)} leads, and none is released "
+            "with this version: give a checkpoint's folder with --from (ecgadvise train makes one)"
+        )
+    moved = run_pilot(found.answer, found.own, network, folder, minutes, say)
+    return replace(found, answer=moved.after, moved=moved)
