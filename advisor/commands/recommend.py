@@ -105,6 +105,7 @@ def recommend(
     path = curves or DEFAULT_CURVES
     if data is not None:
         for_own = own.answer(question, n_records, path)
+        _write(for_own.with_warnings, path, report, plot)
         typer.echo(in_words(for_own, path, explain, json, _color()), nl=json, color=_color())
         return
     try:
@@ -115,10 +116,7 @@ def recommend(
         raise Failure(str(error), ExitCode.DATA) from None
     except NoEvidenceError as error:
         raise Failure(str(error), ExitCode.NO_EVIDENCE) from None
-    if report or plot:
-        from advisor.answer_files import write_answer
-
-        write_answer(found, path, report, plot)
+    _write(found, path, report, plot)
     if json:
         from advisor.answer_json import to_json
 
@@ -130,6 +128,13 @@ def recommend(
 
 def _color() -> bool:
     return sys.stdout.isatty() and "NO_COLOR" not in os.environ
+
+
+def _write(found: "Recommendation", curves: Path, report: Path | None, plot: Path | None) -> None:
+    if report or plot:
+        from advisor.answer_files import write_answer
+
+        write_answer(found, curves, report, plot)
 
 
 def _to_table(found: "Recommendation", color: bool) -> str:

@@ -1,5 +1,6 @@
 """``ecgadvise recommend --data`` as its users meet it: what is read, what does not match, what is refused."""
 
+import html
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -176,6 +177,17 @@ def test_mismatches_are_warnings_of_the_json_and_of_the_table(ward: Path, known,
     assert set(answer["data"]["mismatches"]) <= set(answer["warnings"])
     flat = " ".join(command(*options)[1].split())
     assert all(f"! {sentence}" in flat for sentence in answer["data"]["mismatches"])
+
+
+def test_the_page_of_an_answer_for_own_records_says_how_they_differ(
+    ward: Path, known, tmp_path: Path, command: Command
+):
+    page = tmp_path / "own.html"
+    options = ("recommend", "--data", ward, "--arch", "cnn", "--curves", known(-0.2))
+    mismatches = json.loads(command(*options, "--json", "--report", page)[1])["data"]["mismatches"]
+    shown = html.unescape(page.read_text())
+    assert mismatches
+    assert all(sentence in shown for sentence in mismatches)
 
 
 def test_a_score_that_does_not_foretell_the_gain_is_left_out_and_that_is_said(ward: Path, known, command: Command):
