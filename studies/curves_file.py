@@ -27,6 +27,8 @@ __all__ = [
     "PretrainingCost",
     "Support",
     "TrainingCost",
+    "corpus_of",
+    "is_disjoint",
     "read_curves",
 ]
 
@@ -144,6 +146,16 @@ class CurvesFile:
     family_default: Mapping[str, str]
     upstreams: Mapping[str, str]
     curves: tuple[PairedCurve, ...]
+
+
+def corpus_of(upstream: str) -> str:
+    """Return whose records an upstream, or a kind of upstream, was made of: what stands before the slash."""
+    return upstream.split("/")[0]
+
+
+def is_disjoint(kind: str) -> bool:
+    """Say whether a kind of upstream has none of the task's labels (STUDY.md section 3)."""
+    return kind.endswith("/disjoint")
 
 
 def read_curves(path: Path) -> CurvesFile:
