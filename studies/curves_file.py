@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from numpy.typing import NDArray
 
-from studies.curve_draws import FINE_TUNE, REACH, SCRATCH, Floats, chance_level, evaluate
+from studies.curve_draws import FINE_TUNE, REACH, SCRATCH, Floats, chance_level, evaluate, run_sd
 from studies.draws_document import read_draws
 
 __all__ = [
@@ -122,7 +121,7 @@ class PairedCurve:
 
     def run_sd(self, n_records: float) -> float:
         """Return the standard deviation of a single run's score about its expectation."""
-        return float(np.exp(self.noise["alpha"] - self.noise["gamma"] * np.log(n_records)))
+        return float(run_sd(self.noise["alpha"], self.noise["gamma"], max(self.sizes), n_records))
 
     def support(self, n_records: float) -> Support:
         """Say how near to measured sizes ``n_records`` lies."""

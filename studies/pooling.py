@@ -55,7 +55,7 @@ def pool_tasks(fits: Mapping[str, LearningCurveResults], seed: int) -> LearningC
             for k, arm in enumerate(first.arms)
         },
         sizes=sizes,
-        noise=Noise(alpha, gamma, correlation),
+        noise=Noise(alpha, gamma, correlation, largest=float(sizes[-1])),
         degrees_of_freedom=len(fits) - 1,
         forms={"pooled": 1.0},
         joint=np.zeros(N_DRAWS, np.bool_),

@@ -98,6 +98,30 @@ def test_a_curve_that_falls_raises_the_warning():
     assert any("not monotone" in warning and "scratch" in warning for warning in fit.warnings)
 
 
+@pytest.mark.parametrize("fall", [0.02, 0.04])
+def test_a_fall_at_the_largest_size_is_noticed(fall: float):
+    """Five replicates of a usual spread: the mean of the largest size lies ``fall`` below that of the one before."""
+    truth = power_law(0.92, 2, 0.5)
+    warned = []
+    for trial in range(12):
+        runs = simulate(np.random.default_rng(trial), truth, truth, sd=0.03)
+        runs.scores["scratch"][-1] -= truth(SIZES[-1]) - truth(SIZES[-2]) + fall
+        warned.append(any("scratch scored lower at n = 2000" in w for w in fit_learning_curves(runs, 0).warnings))
+    assert np.mean(warned) >= 0.8
+
+
+def test_a_curve_that_falls_is_expected_to_stay_where_it_is_and_is_doubted():
+    runs = simulate(np.random.default_rng(5), power_law(0.92, 2, 0.5), power_law(0.92, 2, 0.5, 300), sd=0.01)
+    rising = fit_learning_curves(runs, 0)
+    runs.scores["scratch"][-1] -= 0.04
+    falling = fit_learning_curves(runs, 0)
+    frame, before = (fit.get_prediction([2000.0, 8000.0]).summary_frame() for fit in (falling, rising))
+    assert frame["mean"][1] == pytest.approx(frame["mean"][0], abs=0.01)
+    width = [found["mean_ci_upper"][:2] - found["mean_ci_lower"][:2] for found in (frame, before)]
+    assert (width[0] > 1.3 * width[1]).all()
+    assert falling.gain(8000.0).p_within_margin < 0.7
+
+
 def test_rising_curves_raise_no_warning():
     truth = power_law(0.92, 2, 0.5)
     assert fit_learning_curves(simulate(np.random.default_rng(6), truth, truth, sd=0.002), 0).warnings == ()
