@@ -21,7 +21,7 @@ from studies.noise import SizeMeans
 
 Form = Literal["no transfer", "n0", "n0 and d", "separate"]
 FORMS: tuple[Form, ...] = get_args(Form)
-_FORM_PRIOR = {"no transfer": 3.0, "n0": 1.0, "n0 and d": 1.0, "separate": 0.5}  # the simpler, the likelier
+_FORM_PRIOR = {"no transfer": 5.0, "n0": 1.0, "n0 and d": 1.0, "separate": 0.5}  # the simpler, the likelier
 
 _EXPONENTS = np.geomspace(0.04, 2.5, 28)
 _EXPONENT_PRIOR = (np.log(0.5), 0.6)  # c ~ logN(log 0.5, 0.6), STUDY.md section 4
