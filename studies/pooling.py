@@ -20,7 +20,7 @@ from studies.learning_curves import N_DRAWS, FitError, LearningCurveResults
 from studies.noise import Noise
 
 FEWEST_TASKS = 2
-_SUPPORTING = 3  # tasks at least, and half of them, must have been measured beyond a size on both sides
+_SUPPORTING = 3  # tasks at least, and half of them, support a size of the pool
 _FEW_TASKS = 5
 _AHEAD = (2.0, REACH, 4 * REACH)
 _LEAST, _MOST = 0.02, 0.9995  # scores beyond these count as these: their logit would run away
@@ -68,16 +68,17 @@ def pool_tasks(fits: Mapping[str, LearningCurveResults], seed: int) -> LearningC
 def supported_sizes(measured: Sequence[Floats]) -> Floats:
     """Return the sizes that the tasks support together, of those of each task (``measured``), ascending.
 
-    A size that was measured in some task counts when it lies within the measured range of half of the tasks, and of
-    three where there are three: a task that stops early does not end the pool's range, nor does one that goes on
-    alone extend it. Raises FitError when there are not two such sizes.
+    They are those at which half of the tasks were measured, and three where there are three: a task that stops early
+    does not end the pool's range, nor does one that goes on alone extend it. Where there are not two such sizes, a size
+    of any task counts that lies within the measured range of so many. Raises FitError when there are not two of those.
     """
-    every = np.unique(np.concatenate(list(measured)))
-    covering = np.sum([(every >= sizes.min()) & (every <= sizes.max()) for sizes in measured], axis=0)
+    every, counts = np.unique(np.concatenate(list(measured)), return_counts=True)
     enough = max(-(-len(measured) // 2), min(_SUPPORTING, len(measured)))
-    if len(supported := every[covering >= enough]) < 2:
-        raise FitError("the tasks to be pooled were measured at sizes too different to compare")
-    return np.asarray(supported, np.float64)
+    covering = np.sum([(every >= sizes.min()) & (every <= sizes.max()) for sizes in measured], axis=0)
+    for support in (counts, covering):
+        if len(supported := every[support >= enough]) > 1:
+            return np.asarray(supported, np.float64)
+    raise FitError("the tasks to be pooled were measured at sizes too different to compare")
 
 
 def _new_task(results: Sequence[LearningCurveResults], nodes: Floats, rng: np.random.Generator) -> Floats:

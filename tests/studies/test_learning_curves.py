@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from studies.learning_curves import N_DRAWS, FitError, LearningCurveResults, PairedRuns, fit_learning_curves
+from studies.curve_draws import chance_level
+from studies.learning_curves import N_DRAWS, FitError, LearningCurveResults, Noise, PairedRuns, fit_learning_curves
 
 SIZES = np.array([100.0, 250, 500, 1000, 2000])
 TEST_COVARIANCE = np.array([[1.0, 0.9], [0.9, 1.0]]) * 0.004**2
@@ -79,6 +80,32 @@ def test_noise_is_recovered():
     assert noise.sd(np.array([100.0]))[0] == pytest.approx(0.02, rel=0.15)
     assert noise.gamma == pytest.approx(0.55, abs=0.12)
     assert noise.correlation == pytest.approx(0.5, abs=0.12)
+
+
+def test_single_runs_scatter_by_half_the_slope_beyond_the_largest_size():
+    noise = Noise(alpha=-1.0, gamma=0.6, correlation=0.0, largest=2000.0)
+    sd = noise.sd(np.array([500.0, 2000.0, 8000.0]))
+    assert sd[0] / sd[1] == pytest.approx(4**0.6)
+    assert sd[1] / sd[2] == pytest.approx(4**0.3)
+
+
+@pytest.mark.parametrize(
+    ("metric", "chance"),
+    [("auroc_macro", 0.5), ("roc-auc", 0.5), ("AUC", 0.5), ("pr_auc", 0.0), ("auprc", 0.0), ("f1", 0.0)],
+)
+def test_an_auroc_of_half_is_chance_whatever_it_is_called(metric: str, chance: float):
+    assert chance_level(metric) == chance
+
+
+def test_n0_is_recovered_in_the_mean():
+    rng = np.random.default_rng(21)
+    found = [
+        fit_learning_curves(
+            simulate(rng, power_law(0.92, 2, 0.5), power_law(0.92, 2, 0.5, 300), sd=0.015), trial
+        ).params["n0"]
+        for trial in range(20)
+    ]
+    assert np.mean(found) == pytest.approx(300, rel=0.25)
 
 
 def test_more_noise_never_narrows_a_band():

@@ -92,7 +92,9 @@ def test_the_range_rests_on_what_most_tasks_support():
     stops_early, goes_on = SIZES[:3], np.array([100.0, 1000, 8000])
     assert supported_sizes([*usual, stops_early, goes_on]).tolist() == SIZES.tolist()
     abroad = np.array([50.0, 100, 138])
-    assert supported_sizes([*usual, abroad]).tolist() == [100, 138, 250, 500, 1000, 2000]
+    assert supported_sizes([*usual, abroad]).tolist() == SIZES.tolist()
+    apart = [np.array([100.0, 400, 1600]), np.array([200.0, 800, 3200]), np.array([100.0, 500, 2000])]
+    assert supported_sizes(apart).tolist() == [200, 400, 500, 800, 1600]
     with pytest.raises(FitError, match="too different to compare"):
         supported_sizes([SIZES, np.array([4000.0, 8000])])
 
