@@ -33,7 +33,7 @@ TAUS = np.geomspace(0.01, 1.0, 7)
 _TAU_PRIOR = (np.log(0.02), 1.4)
 _BENDING = 0.5  # distances from the largest size grow as (1 - r^-0.5) / 0.5 of the ratio r, not as log r
 _ROUGHNESS = 0.1  # share of a drifting level beside the drifting slope
-_ARM_CORRELATION = 0.95  # of the two arms' lack of fit
+_ARM_CORRELATION = 0.98  # of the two arms' lack of fit
 _FOLDS = 8  # more sizes than these are left out in groups
 _JITTER = 1e-10
 

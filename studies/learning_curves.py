@@ -136,14 +136,14 @@ class LearningCurveResults:
         """Posterior medians of the law: a, b, c of scratch (of the only arm), and n0 and d when there are two.
 
         n0 and d are those of the draws with one law for both arms, and are left out when there are hardly any. n0 is
-        given by the mean of log(n + n0) at the smallest measured n, which is what it does to a curve: its median is 0
-        as soon as half of the draws have no transfer, its mean is that of the few largest draws.
+        the one whose effect at the smallest measured size, on a law of c = 0.5, is the mean effect of the draws: their
+        median is 0 as soon as half of them have no transfer, their mean is that of the few largest.
         """
         drawn = self._parameter_draws()
         found = {name: float(np.median(values)) for name, values in drawn.items()}
         if "n0" in drawn:
             smallest = float(self.sizes.min())
-            found["n0"] = smallest * float(np.expm1(np.log1p(drawn["n0"] / smallest).mean()))
+            found["n0"] = float(((smallest + drawn["n0"]) ** -0.5).mean() ** -2) - smallest
         return found
 
     def conf_int(self, alpha: float = 0.1) -> dict[str, tuple[float, float]]:
