@@ -31,7 +31,7 @@ def _of_evidence(question: Question, curve: PairedCurve, curves: CurvesFile, sup
     if curve.own and (far := _beyond_pilot(question, curve)):
         yield far
     if {curve.upstream.split("/")[0]} == {task.split("/")[0] for task in curve.tasks or (curve.task,)}:
-        networks = "Pre-trained networks of one kind" if curve.pooled else "One pre-trained network"
+        networks = "Pre-trained networks of one corpus" if curve.pooled else "One pre-trained network"
         yield (
             f"{networks} ({curve.upstream}), and the same hospitals' records upstream and in the task, "
             "patients apart: another may transfer less."

@@ -1,7 +1,8 @@
 """Which curve of the evidence answers a question.
 
 A network's curves differ in task and upstream. With three tasks or more the pooled curve, which foretells a dataset
-that nobody has measured, goes before any single one; with fewer it is the task with most runs.
+that nobody has measured, goes before any single one, of several the one with the most tasks; with fewer it is the task
+with most runs. A task's upstream has to be chosen only where several were measured and none of them stands out.
 """
 
 from collections import Counter
@@ -10,9 +11,8 @@ from difflib import get_close_matches
 
 from advisor.question import NOTHING_PRETRAINED, NoEvidenceError, Question, UnknownNameError
 from studies.curve_draws import FINE_TUNE, REACH
-from studies.curves_file import CurvesFile, PairedCurve
+from studies.curves_file import CurvesFile, PairedCurve, corpus_of, is_disjoint
 
-MAIN_KIND = "disjoint"  # of a pool's upstreams: the task's labels are not among the upstream's (STUDY.md section 3)
 FEWEST_POOLED = 3  # tasks; from two nobody can tell how far a third differs
 
 
@@ -37,7 +37,9 @@ def _elsewhere(question: Question, pool: PairedCurve, curves: CurvesFile) -> str
     for curve in sorted(curves.curves, key=lambda curve: -curve.runs):
         is_of_pool = pool.pooled and not curve.pooled and curve.arch == pool.arch and curve.task in pool.tasks
         if is_of_pool and FINE_TUNE in curve.draws and curve.support(question.n_records) != "beyond":
-            return f" what all {len(pool.tasks)} tasks reach; one of them alone answers with --task {curve.task}"
+            return (
+                f" what its {len(pool.tasks)} tasks reach together; one of them alone answers with --task {curve.task}"
+            )
     return ""
 
 
@@ -76,11 +78,12 @@ def _find(question: Question, asked: str, curves: CurvesFile) -> PairedCurve:
     found = _with_metric(found, question.metric)
     found = _with_upstream(found, question.upstream)
     found = _with_task(found, question.task)
+    if found[0].pooled:
+        return max(found, key=lambda curve: (len(curve.tasks), is_disjoint(curve.upstream), curve.runs))
     offered = sorted({curve.upstream for curve in found})
-    main = [curve for curve in found if curve.upstream.endswith(f"/{MAIN_KIND}")]
-    if len(offered) > 1 and len(main) != 1 and question.upstream != NOTHING_PRETRAINED:
+    if len(offered) > 1 and question.upstream != NOTHING_PRETRAINED:
         raise UnknownNameError(f"{arch} was pre-trained on {' and on '.join(offered)}: choose one with --upstream")
-    return (main or found)[0]
+    return found[0]
 
 
 def _with_metric(found: Sequence[PairedCurve], metric: str) -> list[PairedCurve]:
@@ -95,7 +98,7 @@ def _with_upstream(found: Sequence[PairedCurve], wanted: str | None) -> list[Pai
     """Keep the curves of an upstream, named in full or by its corpus."""
     if wanted in (None, NOTHING_PRETRAINED):
         return list(found)
-    kept = [curve for curve in found if wanted in (curve.upstream, curve.upstream.split("/")[0])]
+    kept = [curve for curve in found if wanted in (curve.upstream, corpus_of(curve.upstream))]
     if not kept:
         offered = sorted({curve.upstream for curve in found})
         raise UnknownNameError(

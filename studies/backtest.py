@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from engine.splits import stable_seed
 from studies.curve_draws import FINE_TUNE, REACH, SCRATCH
 from studies.learning_curves import FitError, LearningCurveResults, fit_learning_curves
+from studies.noise import Noise, estimate_noise
 from studies.pooling import pool_tasks
 from studies.run_tables import RunTable, mean_and_error
 
@@ -31,25 +32,30 @@ _FEWEST_TASKS = 3  # to pool two and hold one out
 class Forecast:
     """What was foretold of one held-out cell.
 
-    ``scores[arm]`` (draws,) are expected scores, ``run_sd`` the spread of a single run about its expectation,
-    ``correlation`` that of the runs of a pair, ``last`` the naive forecast of each arm.
+    ``scores[arm]`` (draws,) are expected scores, ``run_sd`` the foretold spread of a single run about its expectation,
+    ``last`` the naive forecast of each arm.
     """
 
     scores: Mapping[str, Floats]
     run_sd: float
     last: Mapping[str, float]
-    correlation: float = 0.0
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """One held-out cell: what was measured, ``measured[arm]`` (replicates,), and what was foretold."""
+    """One held-out cell: what was measured, ``measured[arm]`` (replicates,), and what was foretold.
+
+    ``run_sd`` is the spread of a single measured run and ``correlation`` that of a pair, estimated with all runs of the
+    table: they say how well the cell's truth is known, which is no part of the forecast.
+    """
 
     scheme: str
     table: RunTable
     n_records: float
     measured: Mapping[str, Floats]
     forecast: Forecast
+    run_sd: float
+    correlation: float = 0.0
 
     @property
     def gain_draws(self) -> Floats:
@@ -96,9 +102,10 @@ def _hold_out_sizes(table: RunTable, scheme: str, n_sizes: int, problems: list[s
 def forecast_sizes(scheme: str, table: RunTable, kept: RunTable) -> list[HeldOut]:
     """Forecast from the sizes in ``kept`` the larger ones of ``table`` that were measured. Raises FitError."""
     fit = fit_table(kept)
+    noise = estimate_noise(table.runs.sizes, table.runs.scores)
     last = {arm: _last_mean(values) for arm, values in kept.runs.scores.items()}
     return [
-        HeldOut(scheme, table, n, _row(table, n), _forecast(fit, n, last))
+        _cell(scheme, table, n, _forecast(fit, n, last), noise)
         for n in table.runs.sizes
         if n > kept.runs.sizes[-1] and _is_measured(table, n)
     ]
@@ -112,7 +119,7 @@ def _hold_out_tasks(
         problems.append(f"{arch}: tasks cannot be held out of {len(tasks)}, it takes {_FEWEST_TASKS}")
         return []
     cells = []
-    for table, _ in of_arch.values():
+    for table, own in of_arch.values():
         others = _other_tasks(table, of_arch)
         try:
             pooled = pool_tasks({name: fit for name, (_, fit) in others.items()}, stable_seed(table.name))
@@ -121,7 +128,7 @@ def _hold_out_tasks(
             continue
         low, high = pooled.sizes.min() / REACH, pooled.sizes.max() * REACH
         cells += [
-            HeldOut(TASK, table, n, _row(table, n), _forecast(pooled, n, _mean_of(others, n)))
+            _cell(TASK, table, n, _forecast(pooled, n, _mean_of(others, n)), own.noise)
             for n in table.runs.sizes
             if low <= n <= high and _is_measured(table, n)
         ]
@@ -141,10 +148,14 @@ def _other_tasks(
     return dict(sorted(others.items()))
 
 
+def _cell(scheme: str, table: RunTable, n_records: float, forecast: Forecast, noise: Noise) -> HeldOut:
+    sd = float(noise.sd(np.array([n_records]))[0])
+    return HeldOut(scheme, table, n_records, _row(table, n_records), forecast, sd, noise.correlation)
+
+
 def _forecast(fit: LearningCurveResults, n_records: float, last: Mapping[str, float]) -> Forecast:
     scores = {arm: fit.scores(arm, n_records)[:, 0] for arm in fit.arms}
-    sd = float(fit.noise.sd(np.array([n_records]))[0])
-    return Forecast(scores, sd, last, fit.noise.correlation)
+    return Forecast(scores, float(fit.noise.sd(np.array([n_records]))[0]), last)
 
 
 def _row(table: RunTable, n_records: float) -> dict[str, Floats]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from engine.splits import stable_seed
 from models.registry import find_network, list_networks
-from studies.curves_file import SCHEMA_VERSION
+from studies.curves_file import SCHEMA_VERSION, corpus_of, is_disjoint
 from studies.draws_document import affordable_draws, write_draws
 from studies.learning_curves import FitError, LearningCurveResults, fit_learning_curves
 from studies.pooling import FEWEST_TASKS, pool_tasks
@@ -31,7 +31,7 @@ Report = Callable[[int, int], None]  # (done, total)
 class Measured:
     """A table of runs, and what is known of it beyond the scores: warnings, ``cost`` and ``provenance`` if any.
 
-    Tasks of one network are pooled with those of the same ``kind`` of upstream: without one, of the same upstream.
+    ``kind`` says whose records the upstream's are and whether the task's labels are among its own, if that is known.
     """
 
     table: RunTable
@@ -119,13 +119,27 @@ def _seed(table: RunTable) -> int:
 
 
 def _group(fitted: Sequence[Fitted]) -> dict[tuple[str, str], dict[str, Fitted]]:
-    """Return what can be pooled: of each network and kind of upstream the tasks, of each the fit with the most runs."""
+    """Return what can be pooled, by network and upstream: the tasks, and of each the fit that stands for it.
+
+    Tasks are pooled by the corpus their upstreams come from, because each task has an upstream without its own labels.
+    Of a task with several upstreams, one without its labels stands for it, then that with the most runs. Tasks of one
+    kind of upstream are a pool of their own too, where that is not the same.
+    """
     groups: dict[tuple[str, str], dict[str, Fitted]] = defaultdict(dict)
-    for one in sorted(fitted, key=lambda one: one.measured.table.n_runs):
+    for one in sorted(fitted, key=_stands_for_its_task):
         table = one.measured.table
         if table.upstream is not None:
-            groups[table.arch, one.measured.kind or table.upstream][table.task] = one
+            kind = one.measured.kind or table.upstream
+            groups[table.arch, corpus_of(kind)][table.task] = one
+            groups[table.arch, kind][table.task] = one
+    for (arch, name), group in list(groups.items()):
+        if name != corpus_of(name) and group == groups.get((arch, corpus_of(name))):
+            del groups[arch, corpus_of(name)]
     return {key: dict(sorted(group.items())) for key, group in sorted(groups.items()) if len(group) >= FEWEST_TASKS}
+
+
+def _stands_for_its_task(one: Fitted) -> tuple[bool, int, str]:
+    return is_disjoint(one.measured.kind or ""), one.measured.table.n_runs, one.measured.table.upstream or ""
 
 
 def _pool(arch: str, kind: str, group: Mapping[str, Fitted], kept: int, failures: list[str]) -> dict[str, Any] | None:

@@ -18,7 +18,7 @@ FINE_TUNE, SCRATCH = "fine-tune", "scratch"
 REACH = 4.0  # beyond so many times the measured range nothing is claimed
 BAND = (0.05, 0.95)
 _GRID_POINTS = 200
-_CHANCE = {"auroc_macro": 0.5}
+_AUROC_NAMES, _OTHER_AREAS = {"auroc", "auc"}, {"pr", "prc", "precision"}
 
 Floats = NDArray[np.float64]
 Draws = Mapping[str, Floats]
@@ -46,8 +46,17 @@ class Gain:
 
 
 def chance_level(metric: str) -> float:
-    """Return what a network that knows nothing scores, 0 for a metric of which that is not known."""
-    return _CHANCE.get(metric, 0.0)
+    """Return what a network that knows nothing scores: 0.5 for an AUROC, else 0, because it depends on the labels."""
+    words = set(metric.lower().replace("-", "_").split("_"))
+    return 0.5 if words & _AUROC_NAMES and not words & _OTHER_AREAS else 0.0
+
+
+def run_sd(alpha: float, gamma: float, largest: float, n_records: NDArray[Any] | float) -> Floats:
+    """Return the spread of a single run's score, exp(alpha) n^-gamma, which falls half as fast beyond ``largest``."""
+    n = np.asarray(n_records, np.float64)
+    return np.asarray(
+        np.exp(alpha - gamma * np.log(np.minimum(n, largest))) * np.maximum(n / largest, 1) ** (-gamma / 2)
+    )
 
 
 def evaluate(draws: Draws, n_records: NDArray[Any] | float, chance: float = 0.0) -> Floats:

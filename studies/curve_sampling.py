@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from studies.curve_draws import Floats
+from studies.curve_draws import REACH, Floats
 from studies.curve_fit import TAUS, Form, Posterior, lack_of_fit
 from studies.noise import SizeMeans
 
@@ -144,3 +144,17 @@ def draw_bends(laws: Laws, data: SizeMeans, smallest: float, rng: np.random.Gene
         noise = rng.standard_normal((len(rows), len(at))) @ root.T
         bends[rows] = residual[rows] @ gain.T + laws.scale[rows, None] * noise * calibration
     return nodes, bends.reshape(len(bends), data.n_arms, len(nodes)).transpose(1, 0, 2)
+
+
+def draw_doubt(laws: Laws, arm: int, fall: float, nodes: Floats, largest: float, rng: np.random.Generator) -> Floats:
+    """Draw (draws, nodes) what to add to the bends of an arm that falls by ``fall``, which no learning curve does.
+
+    Beyond the largest size it is expected to stay where it is, not to rise as its law does. Whether the runs are to
+    blame or the curve goes on falling is unknown: the doubt is a quarter of the fall at the measured sizes and grows
+    to all of it at the last number of records that is answered.
+    """
+    ahead = np.clip(np.log(nodes / largest) / np.log(REACH), 0.0, 1.0)
+    doubt = fall * (0.25 + 0.75 * ahead) * rng.standard_normal((N_DRAWS, 1))
+    beyond = np.append(np.maximum(nodes, largest), largest)
+    law = laws.scores(beyond, np.full(len(beyond), arm), largest)
+    return np.asarray(doubt - (law[:, :-1] - law[:, -1:]), np.float64)

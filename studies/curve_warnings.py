@@ -1,7 +1,7 @@
 """What is odd about runs, or too little, before a curve is fitted to them: said in words, not corrected in silence."""
 
-from collections.abc import Mapping, Sequence
-from statistics import NormalDist
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,7 +12,8 @@ from studies.paired_runs import FEWEST_SIZES, PairedRuns
 _SIZES_KEPT = 4  # sizes near chance are left out as long as so many remain
 _NEAR_CHANCE = 0.1  # a mean so near to chance says nothing about the shape of the curve
 _FEW_DEGREES = 2
-_FALSE_ALARMS = 0.05  # of an arm whose curve does not fall
+_FALSE_ALARMS = 0.05  # of an arm whose curve neither rises nor falls
+_CHANCES = 1000
 
 
 def without_chance_level(runs: PairedRuns) -> tuple[dict[str, Floats], list[str]]:
@@ -58,17 +59,59 @@ def degrees_of_freedom(data: SizeMeans) -> int:
     return len(data.means) - (3 if data.n_arms == 1 else 5)
 
 
-def descents(data: SizeMeans, arms: Sequence[str]) -> list[str]:
-    """Name sizes that scored clearly less than a smaller size: each is tested against the best before it."""
+@dataclass(frozen=True)
+class Descent:
+    """An arm (its number) that scored clearly less at larger sizes than at smaller ones; ``fall`` is by how much."""
+
+    arm: int
+    before: float
+    after: float
+    fall: float
+
+    def describe(self, name: str) -> str:
+        """Return it in words."""
+        return f"{name} scored lower at n = {self.after:.0f} than at n = {self.before:.0f}: the curve is not monotone"
+
+
+def descents(data: SizeMeans, freedom: int, rng: np.random.Generator) -> list[Descent]:
+    """Return the arms whose scores fall with more records, tested one by one.
+
+    Every block of neighbouring sizes is compared with the block that follows it. The largest difference in standard
+    errors is held against what chance makes of it where the scores neither rise nor fall, the case in which it is the
+    largest; ``freedom`` counts what the spread of a run was estimated from.
+    """
     found = []
-    for number, arm in enumerate(arms):
-        rows = np.flatnonzero(data.arms == number)
-        clearly = NormalDist().inv_cdf(1 - _FALSE_ALARMS / len(rows))  # standard errors
-        best = rows[0]
-        for row in rows[1:]:
-            variance = data.covariance[row, row] + data.covariance[best, best] - 2 * data.covariance[row, best]
-            if data.means[best] - data.means[row] > clearly * np.sqrt(variance):
-                n, m = data.sizes[best], data.sizes[row]
-                found.append(f"{arm} scored lower at n = {m:.0f} than at n = {n:.0f}: the curve is not monotone")
-            best = row if data.means[row] > data.means[best] else best
+    for arm in range(data.n_arms):
+        rows = np.flatnonzero(data.arms == arm)
+        if len(rows) < 2:
+            continue
+        means, covariance = data.means[rows], data.covariance[np.ix_(rows, rows)]
+        contrasts = _falls_between_blocks(len(rows))
+        errors = np.sqrt(np.einsum("ci,ij,cj->c", contrasts, covariance, contrasts))
+        observed = contrasts @ means / errors
+        if observed.max() <= 0:
+            continue
+        chance = rng.multivariate_normal(np.zeros(len(rows)), covariance, _CHANCES) @ (contrasts / errors[:, None]).T
+        chance *= np.sqrt(freedom / rng.chisquare(freedom, (_CHANCES, 1)))
+        if (chance.max(axis=1) >= observed.max()).mean() < _FALSE_ALARMS:
+            after = int(np.flatnonzero(contrasts[observed.argmax()] < 0)[-1])
+            before = int(means[:after].argmax())
+            found.append(Descent(arm, data.sizes[rows[before]], data.sizes[rows[after]], _largest_fall(means)))
     return found
+
+
+def _falls_between_blocks(n_sizes: int) -> Floats:
+    """Return the contrasts (contrasts, sizes): the mean of a block of sizes less that of the block that follows."""
+    rows = []
+    for start in range(n_sizes - 1):
+        for middle in range(start + 1, n_sizes):
+            for end in range(middle + 1, n_sizes + 1):
+                row = np.zeros(n_sizes)
+                row[start:middle] = 1 / (middle - start)
+                row[middle:end] = -1 / (end - middle)
+                rows.append(row)
+    return np.array(rows)
+
+
+def _largest_fall(means: Floats) -> float:
+    return float((np.maximum.accumulate(means) - means).max())

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from numpy.typing import NDArray
 
-from studies.curve_draws import FINE_TUNE, REACH, SCRATCH, Floats, chance_level, evaluate
+from studies.curve_draws import FINE_TUNE, REACH, SCRATCH, Floats, chance_level, evaluate, run_sd
 from studies.draws_document import read_draws
 
 __all__ = [
@@ -28,6 +27,8 @@ __all__ = [
     "PretrainingCost",
     "Support",
     "TrainingCost",
+    "corpus_of",
+    "is_disjoint",
     "read_curves",
 ]
 
@@ -124,7 +125,7 @@ class PairedCurve:
 
     def run_sd(self, n_records: float) -> float:
         """Return the standard deviation of a single run's score about its expectation."""
-        return float(np.exp(self.noise["alpha"] - self.noise["gamma"] * np.log(n_records)))
+        return float(run_sd(self.noise["alpha"], self.noise["gamma"], max(self.sizes), n_records))
 
     def support(self, n_records: float) -> Support:
         """Say how near to measured sizes ``n_records`` lies."""
@@ -148,6 +149,16 @@ class CurvesFile:
     family_default: Mapping[str, str]
     upstreams: Mapping[str, str]
     curves: tuple[PairedCurve, ...]
+
+
+def corpus_of(upstream: str) -> str:
+    """Return whose records an upstream, or a kind of upstream, was made of: what stands before the slash."""
+    return upstream.split("/")[0]
+
+
+def is_disjoint(kind: str) -> bool:
+    """Say whether a kind of upstream has none of the task's labels (STUDY.md section 3)."""
+    return kind.endswith("/disjoint")
 
 
 def read_curves(path: Path) -> CurvesFile:

@@ -30,7 +30,7 @@ from studies.curve_draws import (
     worth_in_records,
 )
 from studies.curve_fit import fit_forms
-from studies.curve_sampling import N_DRAWS, Laws, draw_bends, draw_laws
+from studies.curve_sampling import N_DRAWS, Laws, draw_bends, draw_doubt, draw_laws
 from studies.curve_warnings import degrees_of_freedom, descents, thin_evidence, without_chance_level
 from studies.noise import Noise, SizeMeans, estimate_noise, summarise
 from studies.paired_runs import FitError, PairedRuns, ScoredRun, arrange, check_runs
@@ -135,9 +135,16 @@ class LearningCurveResults:
     def params(self) -> dict[str, float]:
         """Posterior medians of the law: a, b, c of scratch (of the only arm), and n0 and d when there are two.
 
-        n0 and d are those of the draws with one law for both arms, and are left out when there are hardly any.
+        n0 and d are those of the draws with one law for both arms, and are left out when there are hardly any. n0 is
+        the one whose effect at the smallest measured size, on a law of c = 0.5, is the mean effect of the draws: their
+        median is 0 as soon as half of them have no transfer, their mean is that of the few largest.
         """
-        return {name: float(np.median(values)) for name, values in self._parameter_draws().items()}
+        drawn = self._parameter_draws()
+        found = {name: float(np.median(values)) for name, values in drawn.items()}
+        if "n0" in drawn:
+            smallest = float(self.sizes.min())
+            found["n0"] = float(((smallest + drawn["n0"]) ** -0.5).mean() ** -2) - smallest
+        return found
 
     def conf_int(self, alpha: float = 0.1) -> dict[str, tuple[float, float]]:
         """Return the interval of each parameter that holds 1 - ``alpha`` of the posterior."""
@@ -215,13 +222,16 @@ def fit_learning_curves(runs: PairedRuns, seed: int) -> LearningCurveResults:
     scores, warnings = without_chance_level(runs)
     noise = estimate_noise(runs.sizes, scores)
     data = summarise(runs.sizes, scores, noise)
-    warnings += thin_evidence(runs.sizes, scores, data) + descents(data, list(scores))
     rng = np.random.default_rng(seed)
+    falling = descents(data, noise.degrees_of_freedom, rng)
+    warnings += thin_evidence(runs.sizes, scores, data) + [one.describe(list(scores)[one.arm]) for one in falling]
     forms = fit_forms(data)
     laws, rising = draw_laws(forms, data, runs.test_covariance, noise.degrees_of_freedom, rng)
     if not rising:
         warnings.append("these runs do not look like learning curves: hardly any fit rises with more records")
     nodes, bends = draw_bends(laws, data, float(runs.sizes.min()), rng)
+    for one in falling:
+        bends[one.arm] += draw_doubt(laws, one.arm, one.fall, nodes, data.largest, rng)
     draws = {arm: _draws_of(laws, number, nodes, bends[number], data, runs) for number, arm in enumerate(scores)}
     shares = np.bincount(laws.form, minlength=len(forms)) / N_DRAWS
     return LearningCurveResults(

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import digamma
 
-from studies.curve_draws import Floats
+from studies.curve_draws import Floats, run_sd
 from studies.paired_runs import FitError
 
 _NOISE_SLOPE = (0.55, 0.15)  # prior mean and sd of gamma (STUDY.md section 4)
@@ -25,7 +25,8 @@ _LEAST_VARIANCE = 1e-9
 class Noise:
     """Spread of a single run: log sd = alpha - gamma log n; correlations within a pair and within a replicate.
 
-    ``degrees_of_freedom`` counts the replicates beyond the first of every size and arm.
+    Beyond the ``largest`` measured size it is taken to fall half as fast, because what the test sets add to it does not
+    fall. ``degrees_of_freedom`` counts the replicates beyond the first of every size and arm.
     """
 
     alpha: float
@@ -33,10 +34,11 @@ class Noise:
     correlation: float
     replicate_correlation: float = 0.0
     degrees_of_freedom: int = 1
+    largest: float = np.inf
 
     def sd(self, n_records: Floats) -> Floats:
         """Return the standard deviation of one run's score at each size."""
-        return np.asarray(np.exp(self.alpha - self.gamma * np.log(n_records)), np.float64)
+        return run_sd(self.alpha, self.gamma, self.largest, n_records)
 
 
 @dataclass(frozen=True)
@@ -93,8 +95,9 @@ def estimate_noise(sizes: Floats, scores: Mapping[str, Floats]) -> Noise:
     alpha = np.average(log_sd, weights=precision) + gamma * centre
     scaled = [values / np.exp(alpha - gamma * np.log(sizes))[:, None] for values in residuals]
     return Noise(
-        float(alpha), float(gamma), _pair_correlation(scaled), _replicate_correlation(scaled), int(freedom.sum())
-    )
+        float(alpha), float(gamma), _pair_correlation(scaled), _replicate_correlation(scaled), int(freedom.sum()),
+        float(sizes[known].max()),
+    )  # fmt: skip
 
 
 def summarise(sizes: Floats, scores: Mapping[str, Floats], noise: Noise) -> SizeMeans:

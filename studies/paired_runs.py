@@ -44,8 +44,9 @@ class ScoredRun:
 def arrange(runs: Sequence[ScoredRun], test_covariance: Floats | None = None, chance: float = 0.5) -> PairedRuns:
     """Arrange runs of one task, network and upstream for a fit. Without ``test_covariance`` it is taken as zero.
 
-    Raises FitError, naming the run: a size that is no positive whole number, a score that is not above 0 and at
-    most 1, two runs with the same arm, size and replicate; and when there is no run or there are more than two arms.
+    Raises FitError, naming the run: a size that is no positive whole number, a score that does not lie between 0 and 1
+    (or is 0 where chance is above that), two runs with the same arm, size and replicate; and when there is no run or
+    there are more than two arms.
     """
     arms = sorted({run.arm for run in runs}, key=lambda arm: (arm != SCRATCH, arm))
     if not 1 <= len(arms) <= len(_ARMS):
@@ -53,7 +54,7 @@ def arrange(runs: Sequence[ScoredRun], test_covariance: Floats | None = None, ch
     seen: dict[tuple[str, float, int | str], str] = {}
     for position, run in enumerate(runs, start=1):
         name = run.name or f"run {position}"
-        _check(run, name)
+        _check(run, name, chance)
         if (cell := (run.arm, run.n_records, run.replicate)) in seen:
             raise FitError(
                 f"{name} repeats {seen[cell]}: {run.arm}, n = {run.n_records:g}, replicate {run.replicate}; "
@@ -69,10 +70,10 @@ def arrange(runs: Sequence[ScoredRun], test_covariance: Floats | None = None, ch
     return PairedRuns(np.array(sizes, np.float64), scores, covariance, chance)
 
 
-def _check(run: ScoredRun, name: str) -> None:
+def _check(run: ScoredRun, name: str, chance: float) -> None:
     if not np.isfinite(run.n_records) or run.n_records < 1 or run.n_records != int(run.n_records):
         raise FitError(f"{name}: the number of records is {run.n_records}; give a positive whole number")
-    if not 0 < run.score <= 1:  # NaN too
+    if not 0 <= run.score <= 1 or (run.score == 0 and chance > 0):  # NaN too
         raise FitError(f"{name}: the score is {run.score}; give a number above 0 and at most 1, or leave the run out")
 
 

@@ -1,11 +1,13 @@
 """What a task that nobody has measured may look like: random effects over the tasks that were.
 
-At every size each measured task has an expected score of either arm. On the logit scale a new task is their mean plus a
-deviation: the tasks' own deviations added up with random normal weights, widened for a mean and a variance that are
-known from few tasks. At any size that is exactly the prediction interval of a random-effects analysis, Student's t with
-T - 1 degrees of freedom and mean +- t s sqrt(1 + 1/T) (Higgins, Thompson and Spiegelhalter, JRSS A 172, 2009), and what
-varies together between tasks, arms and sizes, varies together in the draws. How well a task's own curve is known is
-added: the deviation from its mean of a draw of a task taken at random.
+On the logit scale, at every size, the score from scratch and the gain of fine-tuning of task t are mu + u_t, u_t normal
+with standard deviation tau, and are known with an error of their own: the spread of the task's draws there, which is
+large where the task was measured badly or not at all. A task counts with 1 / (error^2 + tau^2), so that one that is
+barely known hardly counts, and its error is not taken for a difference between tasks. tau has a half-normal prior
+(Roever et al., Research Synthesis Methods 12, 2021) and is integrated over on a grid: with few tasks, for which it is
+hardly known, the bands are wide. What varies together between tasks, sizes and arms varies together in the draws:
+a new task's deviations are the measured tasks' own, added up with random weights. These follow Student's t, whose
+degrees of freedom were chosen by holding out each of the nine tasks that were measured in November 2026.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,16 +20,21 @@ from studies.learning_curves import N_DRAWS, FitError, LearningCurveResults
 from studies.noise import Noise
 
 FEWEST_TASKS = 2
+_SUPPORTING = 3  # tasks at least, and half of them, support a size of the pool
 _FEW_TASKS = 5
 _AHEAD = (2.0, REACH, 4 * REACH)
 _LEAST, _MOST = 0.02, 0.9995  # scores beyond these count as these: their logit would run away
+_TAUS = np.concatenate([[0.0], np.geomspace(0.01, 4.0, 60)])
+_TAU_PRIOR = 1.0  # half-normal scale of tau, in logits
+_FREEDOM = 6  # of Student's t that tasks deviate by: some gain far more than the others
+_LEAST_ERROR = 1e-3  # logits
 
 
 def pool_tasks(fits: Mapping[str, LearningCurveResults], seed: int) -> LearningCurveResults:
     """Return draws for a new task from fits of the measured ones (by name), as a result with ``tasks`` set.
 
-    Raises FitError for fewer than two tasks, because how far tasks differ cannot be known from one, and for tasks that
-    differ in their arms.
+    Raises FitError for fewer than two tasks, because how far tasks differ cannot be known from one, for tasks that
+    differ in their arms, and for tasks of which too few were measured at the same sizes.
     """
     if len(fits) < FEWEST_TASKS:
         named = " and ".join(fits) or "no task"
@@ -36,7 +43,7 @@ def pool_tasks(fits: Mapping[str, LearningCurveResults], seed: int) -> LearningC
     first = results[0]
     if len({result.arms for result in results}) > 1:
         raise FitError("the tasks to be pooled differ in their arms")
-    sizes = _common_sizes(results)
+    sizes = supported_sizes([result.sizes for result in results])
     nodes = np.unique(np.concatenate([sizes[0] / np.array([REACH, 2.0]), sizes, sizes[-1] * np.array(_AHEAD)]))
     values = _new_task(results, nodes, np.random.default_rng(seed))
     alpha, gamma, correlation = (
@@ -48,7 +55,7 @@ def pool_tasks(fits: Mapping[str, LearningCurveResults], seed: int) -> LearningC
             for k, arm in enumerate(first.arms)
         },
         sizes=sizes,
-        noise=Noise(alpha, gamma, correlation),
+        noise=Noise(alpha, gamma, correlation, largest=float(sizes[-1])),
         degrees_of_freedom=len(fits) - 1,
         forms={"pooled": 1.0},
         joint=np.zeros(N_DRAWS, np.bool_),
@@ -58,36 +65,59 @@ def pool_tasks(fits: Mapping[str, LearningCurveResults], seed: int) -> LearningC
     )
 
 
-def _common_sizes(results: Sequence[LearningCurveResults]) -> Floats:
-    """Return the sizes that every task has, or where there are not two, those within the range of every task."""
-    shared = results[0].sizes
-    for result in results[1:]:
-        shared = np.intersect1d(shared, result.sizes)
-    if len(shared) >= 2:
-        return np.asarray(shared, np.float64)
-    low, high = max(r.sizes.min() for r in results), min(r.sizes.max() for r in results)
-    inside = np.unique(np.concatenate([r.sizes for r in results]))
-    inside = inside[(inside >= low) & (inside <= high)]
-    if len(inside) < 2:
-        raise FitError("the tasks to be pooled were measured at sizes too different to compare")
-    return np.asarray(inside, np.float64)
+def supported_sizes(measured: Sequence[Floats]) -> Floats:
+    """Return the sizes that the tasks support together, of those of each task (``measured``), ascending.
+
+    They are those at which half of the tasks were measured, and three where there are three: a task that stops early
+    does not end the pool's range, nor does one that goes on alone extend it. Where there are not two such sizes, a size
+    of any task counts that lies within the measured range of so many. Raises FitError when there are not two of those.
+    """
+    every, counts = np.unique(np.concatenate(list(measured)), return_counts=True)
+    enough = max(-(-len(measured) // 2), min(_SUPPORTING, len(measured)))
+    covering = np.sum([(every >= sizes.min()) & (every <= sizes.max()) for sizes in measured], axis=0)
+    for support in (counts, covering):
+        if len(supported := every[support >= enough]) > 1:
+            return np.asarray(supported, np.float64)
+    raise FitError("the tasks to be pooled were measured at sizes too different to compare")
 
 
 def _new_task(results: Sequence[LearningCurveResults], nodes: Floats, rng: np.random.Generator) -> Floats:
     """Draw scores (arms, N_DRAWS, nodes) of a new task."""
     arms = results[0].arms
     curves = np.array([[evaluate(r.draws[arm], nodes, r.chance) for arm in arms] for r in results])
-    curves = np.clip(curves, _LEAST, _MOST)
-    logits = logit(curves)  # (tasks, arms, draws, nodes)
-    n_tasks = len(results)
-    task_means = logits.mean(axis=2)
-    mean = task_means.mean(axis=0)
-    weights = rng.standard_normal((N_DRAWS, n_tasks)) / np.sqrt(n_tasks - 1)
-    scale = np.sqrt((1 + 1 / n_tasks) * (n_tasks - 1) / rng.chisquare(n_tasks - 1, N_DRAWS))
-    between = np.einsum("dt,tan->adn", weights * scale[:, None], task_means - mean)
-    taken = rng.integers(0, n_tasks, N_DRAWS)
-    within = logits[taken, :, np.arange(N_DRAWS)] - task_means[taken]  # (draws, arms, nodes)
-    return np.asarray(expit(mean[:, None] + between + within.transpose(1, 0, 2)), np.float64)
+    logits = logit(np.clip(curves, _LEAST, _MOST))  # (tasks, arms, draws, nodes)
+    logits[:, 1:] -= logits[:, :1]  # the gain is far better known than either level
+    centre, error = logits.mean(axis=2), np.maximum(logits.std(axis=2), _LEAST_ERROR)  # (tasks, arms, nodes)
+    weights = rng.standard_normal((N_DRAWS, len(results)))
+    weights *= np.sqrt(_FREEDOM / rng.chisquare(_FREEDOM, (N_DRAWS, 1)))
+    drawn = np.empty((len(arms), N_DRAWS, len(nodes)))
+    for k in range(len(arms)):
+        level = rng.random(N_DRAWS)
+        for j in range(len(nodes)):
+            drawn[k, :, j] = _draw_effect(centre[:, k, j], error[:, k, j], level, weights)
+    drawn[1:] += drawn[:1]
+    return np.asarray(expit(drawn), np.float64)
+
+
+def _draw_effect(centre: Floats, error: Floats, level: Floats, weights: Floats) -> Floats:
+    """Draw what a new task has at one size, from what the tasks have (``centre`` and its ``error``, of every task).
+
+    ``level`` (draws,) says at which quantile of its posterior tau is drawn, ``weights`` (draws, tasks) how the
+    deviations of the measured tasks add up.
+    """
+    precision = 1 / (error**2 + _TAUS[:, None] ** 2)  # (taus, tasks)
+    total = precision.sum(axis=1)
+    mean = precision @ centre / total
+    misfit = (precision * (centre - mean[:, None]) ** 2).sum(axis=1)
+    log_weight = 0.5 * (np.log(precision).sum(axis=1) - np.log(total) - misfit) - 0.5 * (_TAUS / _TAU_PRIOR) ** 2
+    posterior = np.exp(log_weight - log_weight.max()) * np.gradient(_TAUS)
+    cumulative = np.cumsum(posterior) / posterior.sum()
+    drawn = np.minimum(np.searchsorted(cumulative, level), len(_TAUS) - 1)
+    typical = float(posterior @ _TAUS / posterior.sum())
+    shrunk = (centre - posterior @ mean / posterior.sum()) * typical**2 / (error**2 + typical**2)
+    length = float(np.sqrt((shrunk**2).sum()))
+    normal = weights @ (shrunk / length if length > 0 else np.full(len(shrunk), len(shrunk) ** -0.5))
+    return np.asarray(mean[drawn] + normal * np.sqrt(_TAUS[drawn] ** 2 + 1 / total[drawn]), np.float64)
 
 
 def _law_through(nodes: Floats, values: Floats) -> dict[str, Floats]:

@@ -124,13 +124,14 @@ def _bands(cell: HeldOut) -> dict[str, _Band]:
     for arm, values in cell.measured.items():
         key = arm.replace("-", "_")
         draws, runs = cell.forecast.scores[arm], values[np.isfinite(values)]
-        normal = cell.forecast.run_sd * rng.standard_normal(len(draws))
-        found[key] = _band(draws, draws + normal / len(runs) ** 0.5, [runs.mean()])
-        found[f"{key}_run"] = _band(draws + normal, draws + normal, runs)
+        normal = rng.standard_normal(len(draws))
+        found[key] = _band(draws, draws + cell.run_sd * normal / len(runs) ** 0.5, [runs.mean()])
+        single = draws + cell.forecast.run_sd * normal
+        found[f"{key}_run"] = _band(single, single, runs)
     if FINE_TUNE in cell.measured:
         gain, _ = gain_and_error(cell.measured)
         n_pairs = min(int(np.isfinite(values).sum()) for values in cell.measured.values())
-        error = cell.forecast.run_sd * (2 * (1 - cell.forecast.correlation) / n_pairs) ** 0.5
+        error = cell.run_sd * (2 * (1 - cell.correlation) / n_pairs) ** 0.5
         draws = cell.gain_draws
         found["gain"] = _band(draws, draws + error * rng.standard_normal(len(draws)), [gain])
     return found

@@ -11,6 +11,7 @@ pre-trainings and runs of other comparisons apart, and every other column is ign
 """
 
 import csv
+import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,13 +23,16 @@ from typing import Any, get_args
 
 from engine.recipes import Strategy
 from models.registry import UnknownNetworkError, find_network
+from studies.curve_draws import chance_level
 from studies.curves_file import UNPRINTABLE
 from studies.store import RunRecord, Store, StoreError
 
 STRATEGIES: tuple[str, ...] = tuple(dict.fromkeys((*get_args(Strategy), "frozen", "random-frozen")))
 REQUIRED = ("task", "arch", "strategy", "n_records", "replicate")
+METRIC = "auroc_macro"
 APART = "apart"  # the role, in a runs table, of what ``comparable_runs`` leaves out
 LOWER_IS_BETTER = ("brier", "ece")
+_SCORES = {"auroc", "auc", "auprc", "accuracy", "acc", "f1", "score", "precision", "recall", "kappa", "mcc"}
 _OTHER_COLUMNS = {
     *REQUIRED, "upstream", "family", "recipe", "role", "key", "seconds", "seconds_to_best", "epochs", "best_epoch",
     "records_seen", "records_to_best", "gflop", "peak_memory_mb", "device", "data_hash", "created", "attempts",
@@ -89,10 +93,11 @@ class TidyRuns:
     warnings: tuple[str, ...] = ()
 
 
-def read_runs(path: Path, metric: str = "auroc_macro") -> TidyRuns:
+def read_runs(path: Path, metric: str = METRIC) -> TidyRuns:
     """Read the runs of a CSV file or of a study store, told apart by their content.
 
-    Raises RunsFileError with every problem by row.
+    Where a file has no column METRIC, and that is what is asked for, its only column that is named as a score is read,
+    and a warning says which. Raises RunsFileError with every problem by row.
     """
     if metric in LOWER_IS_BETTER:
         raise RunsFileError(f"{metric} falls with more records; give a score that rises, such as auroc_macro")
@@ -124,6 +129,7 @@ def _read_csv(path: Path, metric: str) -> TidyRuns:
     with path.open(newline="", encoding="utf-8-sig") as file:
         lines = csv.reader(file, strict=True)
         header = [name.strip() for name in next(lines, [])]
+        metric, said = _choose_metric(header, metric)
         _check_header(path, header, metric)
         rows = [(f"row {lines.line_num}", line) for line in lines if any(cell.strip() for cell in line)]
     problems = [
@@ -131,7 +137,16 @@ def _read_csv(path: Path, metric: str) -> TidyRuns:
     ]
     _refuse(path, problems)
     named = ((name, dict(zip(header, map(str.strip, line), strict=True))) for name, line in rows)
-    return _tidy(path, metric, named)
+    tidy = _tidy(path, metric, named)
+    return replace(tidy, warnings=(*said, *tidy.warnings))
+
+
+def _choose_metric(header: Sequence[str], metric: str) -> tuple[str, list[str]]:
+    """Return the metric to read, and what has to be said of it."""
+    named = [name for name in header if name not in _OTHER_COLUMNS and _SCORES & set(re.split(r"\W|_", name.lower()))]
+    if metric == METRIC and metric not in header and len(named) == 1:
+        return named[0], [f"there is no column {METRIC}: the scores are those of the column {named[0]}"]
+    return metric, []
 
 
 def _check_header(path: Path, header: Sequence[str], metric: str) -> None:
@@ -157,7 +172,7 @@ def _read_store(path: Path, metric: str) -> TidyRuns:
     return tidy_records(records, path, metric)
 
 
-def tidy_records(records: Sequence[RunRecord], path: Path, metric: str = "auroc_macro") -> TidyRuns:
+def tidy_records(records: Sequence[RunRecord], path: Path, metric: str = METRIC) -> TidyRuns:
     """Return a store's runs as tidy ones; ``path`` names them in messages. Raises RunsFileError."""
     if records and metric not in records[0].row:
         scores = ("auroc_macro", "auprc_macro", "f1_macro", "f1_weighted")
@@ -251,7 +266,7 @@ def _row_problems(row: Mapping[str, Any], metric: str) -> list[str]:
     score = _number(row, metric)
     if score is None:
         problems.append(f"{metric} is {_text(row, metric)[:40]!r}, not a number")
-    elif not 0 < score <= 1:
+    elif not 0 <= score <= 1 or (score == 0 and chance_level(metric) > 0):
         problems.append(f"{metric} is {score:g}, not between 0 and 1")
     return problems
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Fit, show and draw learning curves.", no_args_is_help=True, rich_markup_mode=None)
 
+_NAMED_WARNINGS = 10
+
 CurvesOption = Annotated[
     Path | None, typer.Option("--curves", help="A curves file. [default: the evidence that ships]")
 ]
@@ -48,10 +50,24 @@ def fit(
     except (RunsFileError, EvidenceError) as error:
         raise Failure(str(error), ExitCode.DATA) from None
     write_whole({out: (json.dumps(document, separators=(",", ":")) + "\n").encode()})
-    for warning in warnings:
+    for warning in [*warnings, *_of_curves(document["curves"])]:
         typer.echo(f"warning: {warning}", err=True)
     n = len(document["curves"])
     typer.echo(f"{n} curve{'s' * (n != 1)}: {out}")
+
+
+def _of_curves(curves: "list[dict[str, Any]]") -> list[str]:
+    """Return what is odd about each curve: too little measured, near chance, not monotone."""
+    from studies.curve_documents import NO_TEST_NOISE
+
+    said = [
+        f"{curve['task']} {curve['arch']}: {warning}"
+        for curve in curves
+        for warning in curve["warnings"]
+        if warning != NO_TEST_NOISE
+    ]
+    more = len(said) - _NAMED_WARNINGS
+    return said if more <= 1 else [*said[:_NAMED_WARNINGS], f"{more} more such warnings are in the curves file"]
 
 
 def _fit(path: Path, metric: str) -> "tuple[dict[str, Any], list[str]]":

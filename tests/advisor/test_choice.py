@@ -63,7 +63,7 @@ def test_a_task_can_be_picked(many: CurvesFile):
 def test_a_task_that_reaches_further_than_its_pool_is_named(many: CurvesFile):
     *single, pooled = many.curves
     short = replace(many, curves=(*single, replace(pooled, sizes=(100, 250))))
-    with pytest.raises(NoEvidenceError, match=r"5,000 is outside what all 3 tasks reach; .* --task ludb"):
+    with pytest.raises(NoEvidenceError, match=r"5,000 is outside what its 3 tasks reach together; .* --task ludb"):
         recommend(Question(5000, pooled.arch), short)
     assert recommend(Question(5000, pooled.arch, task="ludb"), short).curve.task == "ludb"
     with pytest.raises(NoEvidenceError, match=r"9,000 is outside$"):
@@ -89,9 +89,17 @@ def test_of_two_pools_the_one_with_other_labels_upstream_answers(many: CurvesFil
     both = replace(many, curves=(*many.curves[:3], *pools))
     assert recommend(Question(500, cnn.arch), both).curve.upstream == "ptb-xl/disjoint"
     assert recommend(Question(500, cnn.arch, upstream="ptb-xl/shared"), both).curve.upstream == "ptb-xl/shared"
-    twice = replace(many, curves=(*pools, replace(pools[1], upstream="georgia/disjoint")))
-    with pytest.raises(UnknownNameError, match="choose one with --upstream"):
-        recommend(Question(500, cnn.arch), twice)
+
+
+def test_of_several_pools_the_one_with_the_most_tasks_answers_and_none_has_to_be_chosen(many: CurvesFile):
+    cnn = many.curves[0]
+    kinds = ("ptb-xl/disjoint", "georgia/disjoint")
+    pools = [pool(cnn, *TASKS, upstream=kind) for kind in kinds]
+    wide = pool(cnn, *TASKS, "ptb-xl/superclass", upstream="ptb-xl")
+    several = replace(many, curves=(*many.curves[:3], *pools, wide))
+    assert recommend(Question(500, cnn.arch), several).curve.upstream == "ptb-xl"
+    for kind in kinds:
+        assert recommend(Question(500, cnn.arch, upstream=kind), several).curve.upstream == kind
 
 
 def test_a_pooled_answer_explains_its_tasks(many: CurvesFile, curves_path: Path):

@@ -92,6 +92,16 @@ def test_from_somebodys_runs_to_an_answer(ecgadvise, tmp_path: Path):
     assert len(table.out.splitlines()) <= 25
 
 
+def test_two_sizes_are_answered_as_nearly_all_prior(ecgadvise, tmp_path: Path):
+    runs, out = write_runs(tmp_path / "runs.csv", fine_tuned=False), tmp_path / "curves.json"
+    lines = runs.read_text().splitlines()
+    runs.write_text("\n".join([lines[0], *(line for line in lines if line.split(",")[4] in ("500", "1000"))]))
+    ended = ecgadvise("curves", "fit", "--runs", runs, "--out", out)
+    assert ended.code == 0
+    said = "ward-0 our-net: scratch was measured at two sizes: the shape of its curve is nearly all prior"
+    assert f"warning: {said}\n" in ended.err
+
+
 def test_fitting_a_store_gives_what_collect_gives(ecgadvise, tmp_path: Path, synthetic_store):
     from studies.evidence import collect
 

@@ -2,9 +2,14 @@
 
     python tests/benchmarks/elsewhere.py RUNS.csv LIMIT           a runs file as `ecgadvise curves fit` takes
     python tests/benchmarks/elsewhere.py database-auc.csv LIMIT   of LCDB (MIT; `pip download --no-deps lcdb==0.1.0`)
+    python tests/benchmarks/elsewhere.py simulated LIMIT          shapes that are no power law, see below
 
 Of LCDB (Mohr et al., ECML PKDD 2022: 20 learners on 246 data sets, up to 125 replicates) 80 curves are drawn with a
-fixed seed out of those that reach eight times the limit, with their sizes 64, 128, ... up to the limit.
+fixed seed out of those that reach eight times the limit, with their sizes 64, 128, ... up to the limit;
+database-accuracy.csv and database-f1.csv are read too.
+
+Simulated: 40 curves, a fifth of each of power law, stretched exponential, sigmoid in log n and MMF and again power law;
+asymptotes .62 to .995, 20 to 40 replicates at 14 sizes from 100 to 300,000, whose noise falls to a floor of its own.
 """
 
 import csv
@@ -22,15 +27,21 @@ from studies.tidy import TidyRun, TidyRuns, read_runs
 
 _LCDB = "openmlid"
 _CURVES = 80
+_SIZES = (100, 180, 320, 560, 1000, 1800, 3200, 5600, 10_000, 20_000, 40_000, 80_000, 160_000, 300_000)
+_SHAPES = (  # what is left of the way from the first score to the asymptote, at x times the first size
+    lambda x, c, middle: x**-c,
+    lambda x, c, middle: np.exp(-0.5 * (x - 1) ** 0.45),
+    lambda x, c, middle: 1 - 1 / (1 + (middle / x) ** 1.2),
+    lambda x, c, middle: 1 / (1 + 0.3 * (x - 1) ** 0.7),
+    lambda x, c, middle: x**-c,
+)
 _BINS = ((2.0, "to 2x"), (4.0, "to 4x"), (8.0, "to 8x"), (np.inf, "beyond"))
 
 
 def main() -> None:
     """Print error, coverage and width of the forecasts, by how far beyond the limit they lie."""
     path, limit = Path(sys.argv[1]), int(sys.argv[2])
-    with path.open(encoding="utf-8") as file:
-        is_lcdb = file.readline().startswith(_LCDB)
-    runs = _read_lcdb(path, limit) if is_lcdb else read_runs(path)
+    runs = _simulate() if path.name == "simulated" else _read(path, limit)
     cells: dict[str, list[HeldOut]] = defaultdict(list)
     failed = 0
     tables = tabulate(runs)[0]
@@ -56,6 +67,30 @@ def _up_to(table: RunTable, limit: int) -> RunTable:
     return table.without_largest(int((table.runs.sizes > limit).sum()))
 
 
+def _read(path: Path, limit: int) -> TidyRuns:
+    with path.open(encoding="utf-8") as file:
+        is_lcdb = file.readline().startswith(_LCDB)
+    return _read_lcdb(path, limit) if is_lcdb else read_runs(path)
+
+
+def _simulate() -> TidyRuns:
+    rng = np.random.default_rng(12)
+    runs = []
+    for number in range(40):
+        shape = _SHAPES[number % len(_SHAPES)]
+        a, c, middle = rng.uniform(0.62, 0.995), np.exp(rng.normal(np.log(0.5), 0.5)), np.exp(rng.uniform(5.3, 8.5))
+        lift = a - rng.uniform(0.5, a - 0.05)
+        sd, floor, replicates = np.exp(rng.normal(np.log(0.02), 0.5)), rng.uniform(0.0005, 0.004), rng.integers(20, 41)
+        for n in _SIZES:
+            spread = np.hypot(sd * (n / 100) ** -0.5, floor)
+            scores = a - lift * shape(n / 100, c, middle / 100) + spread * rng.standard_normal(replicates)
+            runs += [
+                TidyRun(f"made-{number}", "net", "other", "scratch", None, n, k, float(np.clip(score, 0.3, 1)), "")
+                for k, score in enumerate(scores)
+            ]
+    return TidyRuns("simulated", "auroc", tuple(runs), {})
+
+
 def _read_lcdb(path: Path, limit: int) -> TidyRuns:
     found: dict[tuple[str, str], dict[tuple[int, int], float]] = defaultdict(dict)
     with path.open(encoding="utf-8") as file:
@@ -71,7 +106,7 @@ def _read_lcdb(path: Path, limit: int) -> TidyRuns:
         for task, arch in (long[k] for k in sorted(chosen))
         for (n, replicate), score in found[task, arch].items()
     ]
-    return TidyRuns("lcdb", "auroc_macro", tuple(runs), {})
+    return TidyRuns("lcdb", path.stem.split("-")[-1], tuple(runs), {})
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from studies.learning_curves import N_DRAWS, FitError, LearningCurveResults, PairedRuns, fit_learning_curves
+from studies.curve_draws import chance_level
+from studies.learning_curves import N_DRAWS, FitError, LearningCurveResults, Noise, PairedRuns, fit_learning_curves
 
 SIZES = np.array([100.0, 250, 500, 1000, 2000])
 TEST_COVARIANCE = np.array([[1.0, 0.9], [0.9, 1.0]]) * 0.004**2
@@ -81,6 +82,32 @@ def test_noise_is_recovered():
     assert noise.correlation == pytest.approx(0.5, abs=0.12)
 
 
+def test_single_runs_scatter_by_half_the_slope_beyond_the_largest_size():
+    noise = Noise(alpha=-1.0, gamma=0.6, correlation=0.0, largest=2000.0)
+    sd = noise.sd(np.array([500.0, 2000.0, 8000.0]))
+    assert sd[0] / sd[1] == pytest.approx(4**0.6)
+    assert sd[1] / sd[2] == pytest.approx(4**0.3)
+
+
+@pytest.mark.parametrize(
+    ("metric", "chance"),
+    [("auroc_macro", 0.5), ("roc-auc", 0.5), ("AUC", 0.5), ("pr_auc", 0.0), ("auprc", 0.0), ("f1", 0.0)],
+)
+def test_an_auroc_of_half_is_chance_whatever_it_is_called(metric: str, chance: float):
+    assert chance_level(metric) == chance
+
+
+def test_n0_is_recovered_in_the_mean():
+    rng = np.random.default_rng(21)
+    found = [
+        fit_learning_curves(
+            simulate(rng, power_law(0.92, 2, 0.5), power_law(0.92, 2, 0.5, 300), sd=0.015), trial
+        ).params["n0"]
+        for trial in range(20)
+    ]
+    assert np.mean(found) == pytest.approx(300, rel=0.25)
+
+
 def test_more_noise_never_narrows_a_band():
     truth = power_law(0.92, 2, 0.5)
     widths = []
@@ -96,6 +123,30 @@ def test_a_curve_that_falls_raises_the_warning():
 
     fit = fit_learning_curves(simulate(np.random.default_rng(5), falling, power_law(0.92, 2, 0.5), sd=0.005), 0)
     assert any("not monotone" in warning and "scratch" in warning for warning in fit.warnings)
+
+
+@pytest.mark.parametrize("fall", [0.02, 0.04])
+def test_a_fall_at_the_largest_size_is_noticed(fall: float):
+    """Five replicates of a usual spread: the mean of the largest size lies ``fall`` below that of the one before."""
+    truth = power_law(0.92, 2, 0.5)
+    warned = []
+    for trial in range(12):
+        runs = simulate(np.random.default_rng(trial), truth, truth, sd=0.03)
+        runs.scores["scratch"][-1] -= truth(SIZES[-1]) - truth(SIZES[-2]) + fall
+        warned.append(any("scratch scored lower at n = 2000" in w for w in fit_learning_curves(runs, 0).warnings))
+    assert np.mean(warned) >= 0.8
+
+
+def test_a_curve_that_falls_is_expected_to_stay_where_it_is_and_is_doubted():
+    runs = simulate(np.random.default_rng(5), power_law(0.92, 2, 0.5), power_law(0.92, 2, 0.5, 300), sd=0.01)
+    rising = fit_learning_curves(runs, 0)
+    runs.scores["scratch"][-1] -= 0.04
+    falling = fit_learning_curves(runs, 0)
+    frame, before = (fit.get_prediction([2000.0, 8000.0]).summary_frame() for fit in (falling, rising))
+    assert frame["mean"][1] == pytest.approx(frame["mean"][0], abs=0.01)
+    width = [found["mean_ci_upper"][:2] - found["mean_ci_lower"][:2] for found in (frame, before)]
+    assert (width[0] > 1.3 * width[1]).all()
+    assert falling.gain(8000.0).p_within_margin < 0.7
 
 
 def test_rising_curves_raise_no_warning():

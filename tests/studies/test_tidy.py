@@ -45,6 +45,23 @@ def test_upstream_may_be_missing_where_all_is_from_scratch(tmp_path: Path):
     assert read_runs(path, "accuracy").runs[0].score == 0.7
 
 
+@pytest.mark.parametrize("name", ["accuracy", "roc_auc", "f1-macro", "Balanced_Accuracy"])
+def test_the_only_column_of_scores_is_read_where_it_has_another_name_and_that_is_said(name: str, tmp_path: Path):
+    row = {**ROW, name: "0.7", "seed": "3", "minutes": "0.5"}
+    found = read_runs(write(tmp_path / "runs.csv", row, header=[*REQUIRED, "seed", name, "minutes"]))
+    assert (found.metric, found.runs[0].score) == (name, 0.7)
+    assert found.warnings[0] == f"there is no column auroc_macro: the scores are those of the column {name}"
+    both = write(tmp_path / "both.csv", row | {"auroc_macro": "0.8"})
+    assert (read_runs(both).metric, read_runs(both).warnings) == ("auroc_macro", ())
+
+
+def test_a_score_of_zero_is_taken_where_chance_is_no_more(tmp_path: Path):
+    row = ROW | {"f1": "0"}
+    assert read_runs(write(tmp_path / "runs.csv", row), "f1").runs[0].score == 0
+    with pytest.raises(RunsFileError, match="auc is 0, not between 0 and 1"):
+        read_runs(write(tmp_path / "runs.csv", ROW | {"auc": "0"}), "auc")
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
