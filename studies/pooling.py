@@ -45,7 +45,7 @@ def pool_tasks(fits: Mapping[str, LearningCurveResults], seed: int) -> LearningC
         raise FitError("the tasks to be pooled differ in their arms")
     sizes = supported_sizes([result.sizes for result in results])
     nodes = np.unique(np.concatenate([sizes[0] / np.array([REACH, 2.0]), sizes, sizes[-1] * np.array(_AHEAD)]))
-    values = _new_task(results, nodes, np.random.default_rng(seed))
+    values = _new_task(results, nodes, float(sizes[-1]), np.random.default_rng(seed))
     alpha, gamma, correlation = (
         float(np.mean([getattr(r.noise, name) for r in results])) for name in ("alpha", "gamma", "correlation")
     )
@@ -81,8 +81,10 @@ def supported_sizes(measured: Sequence[Floats]) -> Floats:
     raise FitError("the tasks to be pooled were measured at sizes too different to compare")
 
 
-def _new_task(results: Sequence[LearningCurveResults], nodes: Floats, rng: np.random.Generator) -> Floats:
-    """Draw scores (arms, N_DRAWS, nodes) of a new task."""
+def _new_task(
+    results: Sequence[LearningCurveResults], nodes: Floats, largest: float, rng: np.random.Generator
+) -> Floats:
+    """Draw scores (arms, N_DRAWS, nodes) of a new task; ``largest`` is the node of the largest supported size."""
     arms = results[0].arms
     curves = np.array([[evaluate(r.draws[arm], nodes, r.chance) for arm in arms] for r in results])
     logits = logit(np.clip(curves, _LEAST, _MOST))  # (tasks, arms, draws, nodes)
@@ -92,18 +94,20 @@ def _new_task(results: Sequence[LearningCurveResults], nodes: Floats, rng: np.ra
     weights *= np.sqrt(_FREEDOM / rng.chisquare(_FREEDOM, (N_DRAWS, 1)))
     drawn = np.empty((len(arms), N_DRAWS, len(nodes)))
     for k in range(len(arms)):
-        level = rng.random(N_DRAWS)
-        for j in range(len(nodes)):
-            drawn[k, :, j] = _draw_effect(centre[:, k, j], error[:, k, j], level, weights)
+        level, least = rng.random(N_DRAWS), np.zeros(N_DRAWS)
+        for j, node in enumerate(nodes):
+            drawn[k, :, j], taus = _draw_effect(centre[:, k, j], error[:, k, j], level, weights, least)
+            if node == largest:  # beyond it no task says that they differ less: their laws only tend to one another
+                least = taus
     drawn[1:] += drawn[:1]
     return np.asarray(expit(drawn), np.float64)
 
 
-def _draw_effect(centre: Floats, error: Floats, level: Floats, weights: Floats) -> Floats:
+def _draw_effect(centre: Floats, error: Floats, level: Floats, weights: Floats, least: Floats) -> tuple[Floats, Floats]:
     """Draw what a new task has at one size, from what the tasks have (``centre`` and its ``error``, of every task).
 
-    ``level`` (draws,) says at which quantile of its posterior tau is drawn, ``weights`` (draws, tasks) how the
-    deviations of the measured tasks add up.
+    ``level`` (draws,) says at which quantile of its posterior tau is drawn, ``least`` (draws,) how small it may be at
+    the least, ``weights`` (draws, tasks) how the deviations of the measured tasks add up. Returns the draws, and tau.
     """
     precision = 1 / (error**2 + _TAUS[:, None] ** 2)  # (taus, tasks)
     total = precision.sum(axis=1)
@@ -117,7 +121,8 @@ def _draw_effect(centre: Floats, error: Floats, level: Floats, weights: Floats) 
     shrunk = (centre - posterior @ mean / posterior.sum()) * typical**2 / (error**2 + typical**2)
     length = float(np.sqrt((shrunk**2).sum()))
     normal = weights @ (shrunk / length if length > 0 else np.full(len(shrunk), len(shrunk) ** -0.5))
-    return np.asarray(mean[drawn] + normal * np.sqrt(_TAUS[drawn] ** 2 + 1 / total[drawn]), np.float64)
+    taus = np.maximum(_TAUS[drawn], least)
+    return mean[drawn] + normal * np.sqrt(taus**2 + 1 / total[drawn]), taus
 
 
 def _law_through(nodes: Floats, values: Floats) -> dict[str, Floats]:

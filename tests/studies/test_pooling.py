@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.special import expit
+from scipy.special import expit, logit
 
 from studies.curve_documents import fit_runs
 from studies.curve_draws import bent
@@ -18,12 +18,15 @@ NODES = np.concatenate([[25.0, 50.0], SIZES, [4000.0, 8000.0, 32000.0]])
 
 
 def known(
-    level: float, gain: float, error: float = 0.05, sizes: np.ndarray = SIZES, seed: int = 0
+    level: float, gain: float, error: float = 0.05, sizes: np.ndarray = SIZES, seed: int = 0, kept: float = 1.0
 ) -> LearningCurveResults:
-    """A task whose score at 2,000 records is ``level`` and whose gain is ``gain``, in logits, known up to ``error``."""
+    """A task whose score at 2,000 records is ``level`` and whose gain is ``gain``, in logits, known up to ``error``.
+
+    Of the gain a share ``kept`` is left beyond 2,000 records.
+    """
     rng = np.random.default_rng(seed)
     scratch = level + 0.4 * np.log(NODES / 2000)[None, :] + error * rng.standard_normal((N_DRAWS, 1))
-    fine_tuned = scratch + gain + error * rng.standard_normal((N_DRAWS, 1))
+    fine_tuned = scratch + gain * np.where(NODES > 2000, kept, 1.0) + error * rng.standard_normal((N_DRAWS, 1))
     law = {"a": np.ones(N_DRAWS), "b": np.zeros(N_DRAWS), "c": np.ones(N_DRAWS), "n0": np.zeros(N_DRAWS)}
     draws = {
         arm: bent(law, NODES, expit(drawn), 0.0) for arm, drawn in (("scratch", scratch), ("fine-tune", fine_tuned))
@@ -75,6 +78,15 @@ def test_few_tasks_give_wider_bands_than_many_that_differ_as_much():
     widths = [np.ptp(band(pooled(n))) for n in (2, 4, 10)]
     assert widths == sorted(widths, reverse=True)
     assert pooled(2).warnings and not pooled(10).warnings
+
+
+def test_tasks_are_not_taken_to_differ_less_beyond_what_was_measured():
+    gains = (0.6, -0.3, 0.1, 0.5, -0.1, 0.3)
+    pooled = pool_tasks({f"t{k}": known(1.0, gain, kept=0.1) for k, gain in enumerate(gains)}, 1)
+    at_2000, at_8000 = (
+        logit(pooled.scores("fine-tune", n)) - logit(pooled.scores("scratch", n)) for n in (2000.0, 8000.0)
+    )
+    assert np.std(at_8000) >= 0.9 * np.std(at_2000)
 
 
 def test_one_task_and_tasks_of_different_arms_are_refused():
