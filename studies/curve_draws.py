@@ -62,7 +62,7 @@ def run_sd(alpha: float, gamma: float, largest: float, n_records: NDArray[Any] |
 def evaluate(draws: Draws, n_records: NDArray[Any] | float, chance: float = 0.0) -> Floats:
     """Return the expected score of each draw, shape (draws, sizes), at the given numbers of records.
 
-    A law stays at ``chance`` (or at its own a, if that is less) where it would fall below: a power law falls without
+    It stays at ``chance`` (or at its law's own a, if that is less) where it would fall below: a power law falls without
     end towards few records, a network does not.
     """
     n = np.atleast_1d(np.asarray(n_records, np.float64))
@@ -72,15 +72,20 @@ def evaluate(draws: Draws, n_records: NDArray[Any] | float, chance: float = 0.0)
     np.exp(scores, out=scores)
     scores *= -draws["b"][:, None]
     scores += draws["a"][:, None]
-    np.maximum(scores, np.minimum(chance, draws["a"])[:, None], out=scores)
+    least = _least(draws, chance)
+    np.maximum(scores, least, out=scores)
     if "bend" in draws:
         _add_bend(scores, np.log(draws["nodes"]), draws["bend"].T, np.log(n))
-    return np.asarray(np.clip(scores, 0.0, 1.0, out=scores), np.float64)
+    return np.asarray(np.clip(scores, least, 1.0, out=scores), np.float64)
 
 
 def bent(law: Draws, nodes: Floats, scores: Floats, chance: float) -> dict[str, Floats]:
     """Return draws that have the law's shape and go through ``scores`` (draws, nodes) at ``nodes``."""
-    return {**law, "nodes": nodes, "bend": np.clip(scores, 0.0, 1.0) - evaluate(law, nodes, chance)}
+    return {**law, "nodes": nodes, "bend": np.clip(scores, _least(law, chance), 1.0) - evaluate(law, nodes, chance)}
+
+
+def _least(law: Draws, chance: float) -> Floats:
+    return np.maximum(np.minimum(chance, law["a"]), 0.0)[:, None]
 
 
 def _add_bend(scores: Floats, nodes: Floats, bend: Floats, at: Floats) -> None:

@@ -2,7 +2,16 @@ import numpy as np
 import pytest
 
 from studies.curve_draws import chance_level
-from studies.learning_curves import N_DRAWS, FitError, LearningCurveResults, Noise, PairedRuns, fit_learning_curves
+from studies.learning_curves import (
+    N_DRAWS,
+    FitError,
+    LearningCurveResults,
+    Noise,
+    PairedRuns,
+    ScoredRun,
+    arrange,
+    fit_learning_curves,
+)
 
 SIZES = np.array([100.0, 250, 500, 1000, 2000])
 TEST_COVARIANCE = np.array([[1.0, 0.9], [0.9, 1.0]]) * 0.004**2
@@ -161,6 +170,17 @@ def test_sizes_near_chance_are_left_out_and_named():
     fit = fit_learning_curves(simulate(np.random.default_rng(7), late, power_law(0.92, 2, 0.5, 300), sd=0.005), 0)
     assert any("near chance at n = 100" in warning for warning in fit.warnings)
     assert np.median(scores(fit, "scratch", 1000)) == pytest.approx(0.92 - 2 * 1000**-0.5, abs=0.012)
+
+
+def test_no_draw_falls_below_chance_where_sizes_near_it_were_left_out():
+    runs = [
+        ScoredRun("scratch", n, k, score + 0.004 * (k - 1), "made up")
+        for n, score in ((100, 0.53), (250, 0.66), (500, 0.90), (1000, 0.96), (2000, 0.97))
+        for k in range(3)
+    ]
+    fit = fit_learning_curves(arrange(runs, None, 0.5), 1)
+    at_chance = np.minimum(0.5, fit.draws["scratch"]["a"])[:, None]
+    assert (fit.scores("scratch", [25.0, 60.0, 100.0, 180.0]) >= at_chance).all()
 
 
 def test_missing_runs_are_allowed():
