@@ -35,6 +35,15 @@ def in_words(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
+def cell_line(
+    task: str, arch: str, strategy: str, upstream: str | None, n_records: int, recipe: str | None, said: str
+) -> str:
+    """Return one cell of a study and what is said of it; a recipe that is not the usual one is named."""
+    start = f" from {upstream}" if upstream else ""
+    other = f", recipe {recipe}" if recipe not in (None, "tuned") else ""
+    return f"{task:24} {arch:16} {strategy:13} n = {n_records:<6} {said}{start}{other}"
+
+
 def summary(progress: "Progress") -> str:
     """Return cells and runs done, running and failed, and the time left."""
     words = [

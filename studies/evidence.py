@@ -15,6 +15,7 @@ from models.registry import count_parameters, create_network
 from studies.cost_curves import fit_cost
 from studies.curve_documents import NO_TEST_NOISE, Header, Measured, make_document
 from studies.curve_draws import FINE_TUNE, SCRATCH, chance_level
+from studies.curves_file import corpus_of
 from studies.learning_curves import FitError, ScoredRun, arrange
 from studies.run_tables import RunTable
 from studies.store import COLUMNS, RunRecord, Store
@@ -23,6 +24,7 @@ from studies.tidy import APART, RunsFileError, comparable_runs, preferred_recipe
 
 METRIC = "auroc_macro"
 _FEWEST_RESAMPLES = 50
+_CLASSES = 5  # that a network's parameters are counted for, as in the table of networks, whatever its tasks have
 
 Report = Callable[[int, int], None]  # (done, total)
 
@@ -92,11 +94,8 @@ def make_curves(
 
 
 def _header(study: str, runs: Sequence[RunRecord], downstream: Sequence[RunRecord]) -> Header:
-    first_of = {run.row["arch"]: run for run in reversed(downstream)}
-    parameters = {
-        arch: count_parameters(create_network(arch, n_classes=len(run.details["classes"])))
-        for arch, run in sorted(first_of.items())
-    }
+    archs = sorted({run.row["arch"] for run in downstream})
+    parameters = {arch: count_parameters(create_network(arch, n_classes=_CLASSES)) for arch in archs}
     newest = max(run.row["created"] for run in runs)
     return Header(study, runs[-1].details["versions"]["ecgadvise"], newest, parameters, _describe_upstreams(runs))
 
@@ -140,11 +139,16 @@ def _measure(arms: Mapping[str, Sequence[RunRecord]], pretraining: Sequence[RunR
 
 
 def _kind(run: RunRecord, pretraining: Sequence[RunRecord]) -> str | None:
-    """Say whose records the upstream's are, and whether the task's labels are among its own."""
+    """Say whose records the upstream's are, and whether the task's labels are among its own, None where nobody knows.
+
+    Two sources may call one finding by two names (AFIB, Atrial fibrillation): then names that differ say nothing.
+    """
     if not pretraining:
         return None
-    shared = set(run.details["classes"]) & set(pretraining[0].details["classes"])
-    return f"{run.row['upstream'].split('/')[0]}/{'shared' if shared else 'disjoint'}"
+    source = corpus_of(run.row["upstream"])
+    if set(run.details["classes"]) & set(pretraining[0].details["classes"]):
+        return f"{source}/shared"
+    return f"{source}/disjoint" if corpus_of(run.row["task"]) == source else None
 
 
 def _complete_pairs(

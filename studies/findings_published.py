@@ -68,8 +68,9 @@ def _ours(run: RunRecord, metric: str) -> str:
     ends = f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
     rate = run.details["spec"].get("learning_rate")
     own_rate = f", rate {rate:g}" if rate is not None else ""
+    recipe = "" if run.row["recipe"] == "tuned" else f", recipe {run.row['recipe']}"
     width = ", a narrow network," if is_narrow(run.row["arch"]) else ""
-    return f"`{run.row['arch']}`{width} {value:.3f}{ends} on {training_records(run):,}{own_rate}"
+    return f"`{run.row['arch']}`{width} {value:.3f}{ends} on {training_records(run):,}{own_rate}{recipe}"
 
 
 def _gains(scores: Sequence[PublishedScore], pairs: Sequence[Pair]) -> list[str]:

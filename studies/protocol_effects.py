@@ -62,20 +62,22 @@ def _gain_effects(looked: Sequence[RunRecord]) -> list[Effect]:
     """Compare the gain at each arm's own test maximum with that at the epochs which validation chose."""
     effects = []
     for arch in sorted({run.row["arch"] for run in looked}):
-        arms: dict[str, dict[tuple[object, ...], RunRecord]] = {SCRATCH: {}, FINE_TUNE: {}}
-        for run in looked:
-            if run.row["arch"] == arch and run.row["strategy"] in arms:
-                cell = tuple(run.row[name] for name in ("task", "n_records", "replicate"))
-                arms[run.row["strategy"]][cell] = run
-        paired = [cell for cell in arms[FINE_TUNE] if cell in arms[SCRATCH]]
+        of_arch = [run for run in looked if run.row["arch"] == arch]
+        scratch = {_cell(run): run for run in of_arch if run.row["strategy"] == SCRATCH}
+        tuned = [run for run in of_arch if run.row["strategy"] == FINE_TUNE and _cell(run) in scratch]
         for kind, words in (("chosen", "at validation's choice"), ("maximum", "at each arm's test maximum")):
             values: dict[Curve, list[tuple[int, float]]] = defaultdict(list)
-            for cell in paired:
-                one, other = (arms[arm][cell] for arm in (FINE_TUNE, SCRATCH))
-                if None not in (gains := [run.details["test_maximum"][f"auroc_{kind}"] for run in (one, other)]):
-                    values[one.row["task"], one.row["upstream"]].append((one.row["n_records"], gains[0] - gains[1]))
+            for run in tuned:
+                arms = (run, scratch[_cell(run)])
+                one, other = (arm.details["test_maximum"][f"auroc_{kind}"] for arm in arms)
+                if one is not None and other is not None:
+                    values[run.row["task"], run.row["upstream"]].append((run.row["n_records"], one - other))
             effects += _effect(f"gain in macro AUROC {words}", f"{arch}, recipe {looked[0].row['recipe']}", values)
     return effects
+
+
+def _cell(run: RunRecord) -> tuple[object, ...]:
+    return tuple(run.row[name] for name in ("task", "n_records", "replicate", "recipe"))
 
 
 def recipe_effects(runs: Sequence[RunRecord]) -> list[Effect]:

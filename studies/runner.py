@@ -102,9 +102,9 @@ def describe(spec: RunSpec) -> str:
     return f"{spec.task} {spec.arch} {spec.strategy}{upstream} n={spec.n_records} replicate {spec.replicate}{rate}"
 
 
-def cell_of(spec: RunSpec) -> tuple[str, str, str, str | None, int]:
-    """Return the cell of a run: all of it but replicate, recipe and folds."""
-    return spec.task, spec.arch, spec.strategy, spec.upstream, spec.n_records
+def cell_of(spec: RunSpec) -> tuple[str, str, str, str | None, int, str]:
+    """Return the cell of a run: all of it but replicate, learning rate and folds."""
+    return spec.task, spec.arch, spec.strategy, spec.upstream, spec.n_records, spec.recipe
 
 
 class _Study:

@@ -97,13 +97,17 @@ class RunRecord:
 
 @dataclass(frozen=True)
 class CellCount:
-    """How many runs of a cell are finished, in work, and failed without a later success."""
+    """How many runs of a cell are finished, in work, and failed without a later success.
+
+    ``recipe`` is None for runs in work beside finished ones of several recipes, since a claim does not say its own.
+    """
 
     task: str
     arch: str
     strategy: str
     upstream: str | None
     n_records: int
+    recipe: str | None
     done: int
     running: int
     failed: int
@@ -191,8 +195,8 @@ class Store:
 
     def cells(self) -> list[CellCount]:
         """Count every cell's runs: counted by SQLite, so that 10,000 of them take milliseconds."""
-        cell = ", ".join(_CELL)
-        spec = ", ".join(f"json_extract(spec, '$.{name}')" for name in _CELL)
+        cell = ", ".join((*_CELL, "recipe"))
+        spec = ", ".join(f"json_extract(spec, '$.{name}')" for name in (*_CELL, "recipe"))
         queries = {
             "done": f"SELECT {cell}, COUNT(*) FROM runs GROUP BY {cell}",
             "failed": f"SELECT {spec}, COUNT(DISTINCT key) FROM failures WHERE key NOT IN (SELECT key FROM runs) "
@@ -203,10 +207,14 @@ class Store:
             for kind, query in queries.items():
                 for *where, count in self._connection.execute(query):
                     counts.setdefault(tuple(where), {})[kind] = count
+        recipes: dict[tuple[Any, ...], list[str | None]] = {}
+        for *where, recipe in counts:
+            recipes.setdefault(tuple(where), []).append(recipe)
         for where in self._running_cells():
-            running = counts.setdefault(where, {})
+            known = recipes.get(where, [])
+            running = counts.setdefault((*where, known[0] if len(known) == 1 else None), {})
             running["running"] = running.get("running", 0) + 1
-        ordered = sorted(counts.items(), key=lambda item: tuple(value or "" for value in item[0][:4]) + item[0][4:])
+        ordered = sorted(counts.items(), key=lambda item: [(value is not None, value or 0) for value in item[0]])
         kinds = ("done", "running", "failed")
         return [CellCount(*where, *(count.get(kind, 0) for kind in kinds)) for where, count in ordered]
 

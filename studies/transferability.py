@@ -188,15 +188,19 @@ def read_spec(run: RunRecord) -> RunSpec:
 def _pairs(stores: Sequence[Store]) -> Iterator[tuple[Path, RunRecord, float]]:
     """Give each fine-tuned run that has a run from scratch beside it, the network it started from, and its gain."""
     runs = [(folder_of(store.path), run) for store in stores for run in store.runs()]
-    networks = {_values(r, "task", "arch", "recipe"): at / r.key for at, r in runs if r.row["role"] == "pretraining"}
+    pretrainings = [(at / run.key, run) for at, run in runs if run.row["role"] == "pretraining"]
+    by_key = {run.key: network for network, run in pretrainings}
+    networks = {_values(run, "task", "arch", "recipe"): network for network, run in pretrainings}
     scored = [run for _, run in runs if _counts(run)]
     scratch = {_values(run, *_CELL): run.row["auroc_macro"] for run in scored if run.row["strategy"] == SCRATCH}
     for run in scored:
         if run.row["strategy"] == FINE_TUNE and (cell := _values(run, *_CELL)) in scratch:
             start = _values(run, "upstream", "arch", "recipe")
-            if start not in networks:
+            key = run.details.get("start_from")  # runs of an early store do not say
+            named = by_key.get(key) if key else networks.get(start)
+            if named is None:
                 raise MissingCheckpointError(f"no store given holds the pre-training of {start[1]} on {start[0]}")
-            yield networks[start], run, run.row["auroc_macro"] - scratch[cell]
+            yield named, run, run.row["auroc_macro"] - scratch[cell]
 
 
 def _counts(run: RunRecord) -> bool:

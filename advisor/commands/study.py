@@ -64,6 +64,7 @@ def plan(
     from collections import Counter
 
     from advisor.failures import ExitCode, Failure
+    from advisor.study_progress import cell_line
     from studies.probe import Workload
     from studies.runner import cell_of
     from studies.spec import find_keys
@@ -82,10 +83,8 @@ def plan(
     total, left = Counter(map(cell_of, specs)), Counter(map(cell_of, missing))
     lines = []
     for cell, n_runs in total.items():
-        task, arch, strategy, upstream, n_records = cell
-        start = f"from {upstream}" if upstream else ""
         done = f"{n_runs - left[cell]} of {n_runs} runs done"
-        lines.append(f"{task:24} {arch:16} {strategy:13} n = {n_records:<6} {done} {start}".rstrip())
+        lines.append(cell_line(*cell, done))
     typer.echo("\n".join(lines))
     typer.echo(f"{len(specs) - len(missing)} of {len(specs)} runs done")
     if missing:

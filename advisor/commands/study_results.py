@@ -17,6 +17,7 @@ StoreFile = Annotated[Path, typer.Option("--store", help="The study's store.")]
 def status(store: StoreFile) -> None:
     """Count what is done, in work and failed, cell by cell, also while the study runs."""
     from advisor.failures import ExitCode, Failure
+    from advisor.study_progress import cell_line
     from studies.store import Store, StoreError
 
     try:
@@ -26,10 +27,7 @@ def status(store: StoreFile) -> None:
         raise Failure(str(error), ExitCode.DATA) from None
     for cell in cells:
         counts = f"{cell.done} done, {cell.running} running, {cell.failed} failed"
-        start = f"from {cell.upstream}" if cell.upstream else ""
-        typer.echo(
-            f"{cell.task:24} {cell.arch:16} {cell.strategy:13} n = {cell.n_records:<6} {counts} {start}".rstrip()
-        )
+        typer.echo(cell_line(cell.task, cell.arch, cell.strategy, cell.upstream, cell.n_records, cell.recipe, counts))
     for key, error_text in failures:
         typer.echo(f"failed: {key}: {error_text}")
     done, running = sum(cell.done for cell in cells), sum(cell.running for cell in cells)

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from models.registry import count_parameters, create_network
 from studies.curves_file import CurvesFileError, read_curves
 from studies.evidence import EvidenceError, collect, make_curves
 from studies.store import RunRecord, Store
@@ -190,6 +191,34 @@ def test_a_pretraining_counts_for_the_runs_that_started_from_it(tmp_path: Path, 
         ]
         curve = next(c for c in make_curves(named, "s")["curves"] if c["arch"] == "gru-w32")
         assert curve["cost"]["pretraining"]["seconds"] == seconds
+
+
+def test_parameters_are_counted_for_five_classes_whatever_the_tasks_have(tmp_path: Path, synthetic_store):
+    store = synthetic_store(tmp_path / "s.db", lambda n: 0.9 - 2 * n**-0.5, lambda n: 0.9 - 2 * (n + 300) ** -0.5)
+    runs = [RunRecord(run.row, {**run.details, "classes": ["LVH"]}) for run in store.runs()]
+    networks = make_curves(runs, "s")["networks"]
+    counted = {arch: count_parameters(create_network(arch, n_classes=5)) for arch in networks}
+    assert {arch: facts["parameters"] for arch, facts in networks.items()} == counted
+
+
+def test_tasks_of_another_source_are_not_taken_for_ones_whose_labels_the_upstream_lacks(
+    tmp_path: Path, synthetic_store
+):
+    store = synthetic_store(tmp_path / "s.db", lambda n: 0.9 - 2 * n**-0.5, lambda n: 0.9 - 2 * (n + 300) ** -0.5)
+    runs = [run for run in store.runs() if run.row["arch"] == "gru-w32"]
+    made_of = {"ptb-xl/LVH": "LVH", "ptb-xl/form": "PVC", "ludb/diagnoses": "Atrial fibrillation"}
+    pretraining = [RunRecord(r.row, {**r.details, "classes": ["AFIB"]}) for r in runs if r.row["role"] == "pretraining"]
+    tasks = [
+        RunRecord({**r.row, "key": f"{task} {r.key}", "task": task}, {**r.details, "classes": [name]})
+        for task, name in made_of.items()
+        for r in runs
+        if r.row["role"] == "downstream"
+    ]
+    pools = {c["upstream"]: c["tasks"] for c in make_curves([*pretraining, *tasks], "s")["curves"] if c.get("pooled")}
+    assert pools == {
+        "ptb-xl": ["ludb/diagnoses", "ptb-xl/LVH", "ptb-xl/form"],
+        "ptb-xl/disjoint": ["ptb-xl/LVH", "ptb-xl/form"],
+    }
 
 
 def test_runs_stored_before_a_field_of_the_recipe_existed_are_not_different(

@@ -11,6 +11,7 @@ import pytest
 
 from studies.evidence_files import EVIDENCE
 from studies.findings import FindingsError, make_findings, name_of, shipped_stores, write_findings
+from studies.protocol_effects import optimism_effects
 from studies.published import PUBLISHED, PublishedError, read_published
 from studies.store import RunRecord, Store
 
@@ -129,6 +130,21 @@ def test_what_the_test_maximum_adds_and_what_the_controls_score_is_said(fill, sy
         row = next(line for line in text.splitlines() if line.startswith(f"| {name} | resnet1d18-w16, 500 records"))
         assert abs(float(re.findall(r"[+-]0\.\d{3}", row)[0]) + 0.0485) < 0.001
     assert verdicts(text)["2 comparable", "cnn"] == "confirmed"  # none of these runs is in a pair
+
+
+def test_gains_at_the_test_maximum_count_every_upstream_of_a_task(synthetic_run):
+    runs = []
+    for replicate in range(3):
+        for arm, upstream, maximum in (
+            ("scratch", None, 0.7),
+            ("fine-tune", "a/all", 0.8),
+            ("fine-tune", "b/all", 0.9),
+        ):
+            run = variant(synthetic_run("resnet1d18-w16", arm, 500, replicate, 0.7), upstream=upstream, recipe="paper")
+            seen = {f"{score}_{kind}": maximum for score in ("auroc", "f1_weighted") for kind in ("maximum", "chosen")}
+            runs.append(RunRecord(run.row, {**run.details, "test_maximum": seen}))
+    gains = [one.found for one in optimism_effects(runs) if one.name.startswith("gain")]
+    assert [(gain.n_pairs, round(gain.effect, 6)) for gain in gains] == [(6, 0.15), (6, 0.15)]
 
 
 def test_a_heads_difference_is_that_of_the_gains(fill, synthetic_run):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from studies.owners import Owner, is_alive, this_process
-from studies.store import COLUMNS, MIGRATIONS, CellCount, Claim, Store, StoreError
+from studies.store import COLUMNS, MIGRATIONS, CellCount, Claim, RunRecord, Store, StoreError
 
 SPEC = {"task": "ptb-xl/superclass", "arch": "gru-w32", "strategy": "scratch", "n_records": 100}
 
@@ -149,15 +149,27 @@ def test_cells_are_counted_with_what_runs_and_what_failed(tmp_path: Path, synthe
     store.add(synthetic_run("gru-w32", "fine-tune", 100, 0, 0.7), np.zeros((2, 5)))
     store.claim("d", SPEC, this_process())
     for _ in range(2):
-        store.add_failure("e", SPEC, "no luck", "2026-11-22")
-    store.add_failure("f", {**SPEC, "n_records": 250}, "no luck", "2026-11-22")
+        store.add_failure("e", {**SPEC, "recipe": "tuned"}, "no luck", "2026-11-22")
+    store.add_failure("f", {**SPEC, "n_records": 250, "recipe": "paper"}, "no luck", "2026-11-22")
     cell = ("ptb-xl/superclass", "gru-w32")
     for opened in (store, Store(store.path, create=False)):
         assert opened.cells() == [
-            CellCount(*cell, "fine-tune", "ptb-xl/non-diagnostic", 100, 1, 0, 0),
-            CellCount(*cell, "scratch", None, 100, 3, 1, 1),
-            CellCount(*cell, "scratch", None, 250, 0, 0, 1),
+            CellCount(*cell, "fine-tune", "ptb-xl/non-diagnostic", 100, "tuned", 1, 0, 0),
+            CellCount(*cell, "scratch", None, 100, "tuned", 3, 1, 1),
+            CellCount(*cell, "scratch", None, 250, "paper", 0, 0, 1),
         ]
+
+
+def test_runs_of_two_recipes_are_counted_apart(tmp_path: Path, synthetic_run):
+    store = Store(tmp_path / "s.db")
+    run = synthetic_run("gru-w32", "scratch", 100, 0, 0.7)
+    store.add(run, np.zeros((2, 5)))
+    for replicate in range(2):
+        other = {**run.row, "key": f"other-{replicate}", "replicate": replicate, "recipe": "paper"}
+        store.add(RunRecord(other, run.details), np.zeros((2, 5)))
+    store.claim("d", SPEC, this_process())
+    counts = [(cell.recipe, cell.done, cell.running) for cell in store.cells()]
+    assert counts == [(None, 0, 1), ("paper", 2, 0), ("tuned", 1, 0)]
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from shutil import copytree
 
 import numpy as np
 import pytest
@@ -134,6 +135,25 @@ def test_the_cells_hold_the_score_on_each_run_s_own_records_and_its_gain(store: 
     facts = document["tasks"]["synthetic/diagnosis"]
     assert facts == describe_task(made_up, "synthetic/diagnosis")
     assert (facts["source"], len(facts["leads"]), len(facts["prevalence"])) == ("synthetic", 12, 5)
+
+
+@pytest.mark.parametrize("start", ["pre", "gone"])
+def test_a_run_is_scored_by_the_network_that_it_says_it_started_from(
+    store: Store, made_up: Corpus, tmp_path: Path, start: str
+):
+    named = Store(tmp_path / "named.db")
+    for run in store.runs():
+        says = {"start_from": start} if run.row["strategy"] == "fine-tune" else {}
+        named.add(RunRecord(run.row, {**run.details, **says}), np.zeros((2, 5)))
+        if run.row["role"] == "pretraining":  # another one of the same upstream, whose network is not there
+            named.add(RunRecord({**run.row, "key": "zz"}, run.details), np.zeros((2, 5)))
+    copytree(folder_of(store.path), folder_of(named.path))
+    if start == "gone":
+        with pytest.raises(MissingCheckpointError, match="synthetic/other"):
+            measure([named], {"synthetic": made_up})
+    else:
+        found = [measure([one], {"synthetic": made_up})["networks"] for one in (store, named)]
+        assert found[0] == found[1]
 
 
 def test_what_is_written_is_read_again(store: Store, made_up: Corpus, tmp_path: Path):
