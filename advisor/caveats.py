@@ -30,16 +30,28 @@ def _of_evidence(question: Question, curve: PairedCurve, curves: CurvesFile, sup
     yield _of_tasks(question, curve, curves)
     if curve.own and (far := _beyond_pilot(question, curve)):
         yield far
-    if {curve.upstream.split("/")[0]} == {task.split("/")[0] for task in curve.tasks or (curve.task,)}:
+    yield from _of_hospitals(curve)
+    if question.arch is not None and curve.arch != question.arch:
+        parameters = curves.networks[curve.arch].parameters
+        size = "" if parameters is None else f" ({parameters:,} parameters)"
+        yield f"{question.arch} stands for {curve.arch}{size}; others may differ."
+
+
+def _of_hospitals(curve: PairedCurve) -> Iterator[str]:
+    """Say where the tested records are of the hospitals that the pre-training's are of."""
+    corpora = [task.split("/")[0] for task in curve.tasks or (curve.task,)]
+    same = corpora.count(curve.upstream.split("/")[0])
+    if same == len(corpora):
         networks = "Pre-trained networks of one corpus" if curve.pooled else "One pre-trained network"
         yield (
             f"{networks} ({curve.upstream}), and the same hospitals' records upstream and in the task, "
             "patients apart: another may transfer less."
         )
-    if question.arch is not None and curve.arch != question.arch:
-        parameters = curves.networks[curve.arch].parameters
-        size = "" if parameters is None else f" ({parameters:,} parameters)"
-        yield f"{question.arch} stands for {curve.arch}{size}; others may differ."
+    elif same:
+        yield (
+            f"{same} of the {len(corpora)} tasks are of the hospitals whose records the networks were pre-trained on, "
+            "patients apart: another may transfer less."
+        )
 
 
 def _beyond_pilot(question: Question, curve: PairedCurve) -> str | None:

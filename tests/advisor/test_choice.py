@@ -46,6 +46,11 @@ def test_three_tasks_answer_together_for_a_new_dataset(many: CurvesFile):
     assert f"{answer.curve.runs} paired runs of 3 tasks" in to_table(answer)
 
 
+def test_tasks_of_the_hospitals_of_the_pretraining_are_counted_where_they_are_not_all(many: CurvesFile):
+    answer = recommend(Question(500, many.curves[0].arch), many)
+    assert any("2 of the 3 tasks are of the hospitals" in warning for warning in answer.warnings)
+
+
 def test_a_pooled_answer_takes_its_costs_from_the_network_s_runs(many: CurvesFile):
     answer = recommend(Question(1000, many.curves[0].arch), many)
     assert answer.cost["scratch"].records_seen == (20000 // 800) * 800
