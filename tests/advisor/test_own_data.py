@@ -217,6 +217,21 @@ def test_a_score_that_foretells_the_gain_is_shown_with_that_correlation(
     assert "no pre-trained resnet1d18-w16" in without["data"]["no_transferability"]
 
 
+def test_a_score_of_a_network_for_other_leads_or_of_records_that_are_all_alike_is_left_out(
+    ward: Path, known, command: Command, checkpoint_writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from engine.checkpoint import Standardisation
+
+    arch, options = "resnet1d18-w16", ("recommend", "--data", ward, "--curves", known(0.3), "--json", "--from")
+    one = checkpoint_writer(tmp_path / "one", arch, leads=("I",), standardisation=Standardisation((0.0,), (1.0,)))
+    all_ = checkpoint_writer(tmp_path / "all", arch)
+    left_out = json.loads(command(*options, one)[1])["data"]
+    assert left_out["transferability"] is None
+    assert "one takes other leads" in left_out["no_transferability"]
+    monkeypatch.setattr("studies.transferability.score_network", lambda *_: float("nan"))
+    assert "records drawn, no label has both" in json.loads(command(*options, all_)[1])["data"]["no_transferability"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
