@@ -244,6 +244,8 @@ def test_a_score_of_a_network_for_other_leads_or_of_records_that_are_all_alike_i
         (("--data", "x", "--pilot", "--minutes", "0"), "--minutes is 0"),
         (("--data", "x", "--minutes", "nan"), "--minutes is nan"),
         (("--data", "x", "--minutes", "inf"), "--minutes is inf"),
+        (("--data", "x", "--minutes", "20"), "--minutes is how long --pilot may take: give --pilot with it"),
+        (("--n-records", "100", "--minutes", "20"), "--minutes is about your own records"),
         (("--data", "x", "--n-records", "0"), "--n-records is 0"),
         (("--data", "x", "--margin", "2"), "--margin is 2"),
     ],
