@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -34,11 +34,16 @@ def check_targets(report: Path | None, plot: Path | None, option: str = "plot") 
                 check_files([path])
 
 
-def write_answer(answer: "Recommendation", curves: Path, report: Path | None, plot: Path | None) -> None:
-    """Write what was asked for, and say on stderr where. ``curves`` is the file that the answer came from."""
+def write_answer(
+    answer: "Recommendation", curves: Path, report: Path | None, plot: Path | None, data: dict[str, Any] | None = None
+) -> None:
+    """Write what was asked for, and say on stderr where.
+
+    ``curves`` is the file that the answer came from, ``data`` what its JSON says of the asker's own records.
+    """
     contents = {}
     if report is not None:
-        contents[report] = _page(answer, curves)
+        contents[report] = _page(answer, curves, data)
     if plot is not None:
         contents[plot] = _figure(answer, plot.suffix)
     write_whole(contents)
@@ -71,7 +76,7 @@ def _said_of(paths: Iterable[Path]) -> Iterator[None]:
         raise Failure(f"cannot write {named}: {error.strerror}", ExitCode.FAILURE) from None
 
 
-def _page(answer: "Recommendation", curves: Path) -> bytes:
+def _page(answer: "Recommendation", curves: Path, data: dict[str, Any] | None) -> bytes:
     from datetime import UTC, datetime
     from hashlib import sha256
 
@@ -90,7 +95,7 @@ def _page(answer: "Recommendation", curves: Path) -> bytes:
         curves_sha256=sha256(content).hexdigest(),
         versions=_versions(),
     )
-    return to_page(answer, explain(answer, curves), origin).encode()
+    return to_page(answer, explain(answer, curves), origin, data).encode()
 
 
 def _versions() -> dict[str, str]:

@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -105,7 +105,7 @@ def recommend(
     path = curves or DEFAULT_CURVES
     if data is not None:
         for_own = own.answer(question, n_records, path)
-        _write(for_own.with_warnings, path, report, plot)
+        _write(for_own.with_warnings, path, report, plot, for_own.as_dict())
         typer.echo(in_words(for_own, path, explain, json, _color()), nl=json, color=_color())
         return
     kinds = {
@@ -128,11 +128,13 @@ def _color() -> bool:
     return sys.stdout.isatty() and "NO_COLOR" not in os.environ
 
 
-def _write(found: "Recommendation", curves: Path, report: Path | None, plot: Path | None) -> None:
+def _write(
+    found: "Recommendation", curves: Path, report: Path | None, plot: Path | None, data: "dict[str, Any] | None" = None
+) -> None:
     if report or plot:
         from advisor.answer_files import write_answer
 
-        write_answer(found, curves, report, plot)
+        write_answer(found, curves, report, plot, data)
 
 
 def _to_table(found: "Recommendation", color: bool) -> str:

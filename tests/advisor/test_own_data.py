@@ -184,10 +184,13 @@ def test_the_page_of_an_answer_for_own_records_says_how_they_differ(
 ):
     page = tmp_path / "own.html"
     options = ("recommend", "--data", ward, "--arch", "cnn", "--curves", known(-0.2))
-    mismatches = json.loads(command(*options, "--json", "--report", page)[1])["data"]["mismatches"]
-    shown = html.unescape(page.read_text())
+    answer = json.loads(command(*options, "--json", "--explain", "--report", page)[1])
+    mismatches, shown = answer["data"]["mismatches"], html.unescape(page.read_text())
     assert mismatches
     assert all(sentence in shown for sentence in mismatches)
+    assert "It knows nothing of your records" not in shown
+    (kept,) = re.findall(r'<script[^>]* id="answer"[^>]*>(.*?)</script>', page.read_text(), flags=re.DOTALL)
+    assert json.loads(kept) == answer
 
 
 def test_a_score_that_does_not_foretell_the_gain_is_left_out_and_that_is_said(ward: Path, known, command: Command):
