@@ -2,9 +2,10 @@
 
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -18,19 +19,31 @@ PAGES = (".html", ".htm")
 
 
 def check_targets(report: Path | None, plot: Path | None, option: str = "plot") -> None:
-    """Refuse, before anything is worked out, names whose endings say something else than what would be written."""
+    """Refuse, before anything is worked out, files that cannot be written and endings that say something else."""
     for name, path, endings in (("report", report, PAGES), (option, plot, PLOTS)):
         if path is not None and path.suffix not in endings:
             raise Failure(f"--{name} is {path}: its ending must be one of {', '.join(endings)}", ExitCode.USAGE)
     if report is not None and report == plot:
         raise Failure(f"--report and --plot both name {report}: give each a name of its own", ExitCode.USAGE)
+    from engine.directories import check_files
+
+    for path in (report, plot):
+        if path is not None:
+            with _said_of([path]):
+                _check_folders([path])
+                check_files([path])
 
 
-def write_answer(answer: "Recommendation", curves: Path, report: Path | None, plot: Path | None) -> None:
-    """Write what was asked for, and say on stderr where. ``curves`` is the file that the answer came from."""
+def write_answer(
+    answer: "Recommendation", curves: Path, report: Path | None, plot: Path | None, data: dict[str, Any] | None = None
+) -> None:
+    """Write what was asked for, and say on stderr where.
+
+    ``curves`` is the file that the answer came from, ``data`` what its JSON says of the asker's own records.
+    """
     contents = {}
     if report is not None:
-        contents[report] = _page(answer, curves)
+        contents[report] = _page(answer, curves, data)
     if plot is not None:
         contents[plot] = _figure(answer, plot.suffix)
     write_whole(contents)
@@ -43,17 +56,27 @@ def write_whole(contents: Mapping[Path, bytes]) -> None:
     """Write all files or none, in place of those that are there; their folders are not made. Raises Failure."""
     from engine.directories import write_files
 
-    try:
-        for path in contents:
-            if not path.parent.is_dir():
-                raise Failure(f"cannot write {path}: there is no folder {path.parent}", ExitCode.FAILURE)
+    with _said_of(contents):
+        _check_folders(contents)
         write_files(contents)
+
+
+def _check_folders(paths: Iterable[Path]) -> None:
+    for path in paths:
+        if not path.parent.is_dir():
+            raise Failure(f"cannot write {path}: there is no folder {path.parent}", ExitCode.FAILURE)
+
+
+@contextmanager
+def _said_of(paths: Iterable[Path]) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
-        named = error.filename2 or ", ".join(map(str, contents))  # a file that could not take its name
+        named = error.filename2 or ", ".join(map(str, paths))  # a file that could not take its name
         raise Failure(f"cannot write {named}: {error.strerror}", ExitCode.FAILURE) from None
 
 
-def _page(answer: "Recommendation", curves: Path) -> bytes:
+def _page(answer: "Recommendation", curves: Path, data: dict[str, Any] | None) -> bytes:
     from datetime import UTC, datetime
     from hashlib import sha256
 
@@ -72,7 +95,7 @@ def _page(answer: "Recommendation", curves: Path) -> bytes:
         curves_sha256=sha256(content).hexdigest(),
         versions=_versions(),
     )
-    return to_page(answer, explain(answer, curves), origin).encode()
+    return to_page(answer, explain(answer, curves), origin, data).encode()
 
 
 def _versions() -> dict[str, str]:

@@ -1,13 +1,12 @@
 """Learning curves as a figure: both arms with their bands, every run as a point, the break-even, in SVG, PNG or HTML.
 
-Colours are those of Okabe and Ito, which colour-blind readers tell apart; the arms differ in marker too. Matplotlib
-draws without a display and is loaded only here.
+Colours are those of ``studies.figures``; the arms differ in marker too. Matplotlib draws without a display.
 """
 
 import re
 from collections.abc import Sequence
 from html import escape
-from io import BytesIO, StringIO
+from io import BytesIO
 from textwrap import wrap
 from typing import Any
 
@@ -23,11 +22,11 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from advisor.curve_lines import CurveLines, size_ticks, trace
 from studies.curve_draws import FINE_TUNE, REACH, SCRATCH
 from studies.curves_file import PairedCurve
+from studies.figures import BLUE, FAINT, INK, ORANGE, STYLE, to_svg
 
 MOST_PANELS = 60
-_LOOKS = {SCRATCH: ("from scratch", "#0072B2", "o", 0.97), FINE_TUNE: ("fine-tuned", "#D55E00", "^", 1.03)}
+_LOOKS = {SCRATCH: ("from scratch", BLUE, "o", 0.97), FINE_TUNE: ("fine-tuned", ORANGE, "^", 1.03)}
 _DASHES = {SCRATCH: (0, (4, 3)), FINE_TUNE: (3.5, (4, 3))}  # two curves in one place show both colours
-_INK, _FAINT = "#222222", "#777777"
 _METRICS = {"auroc_macro": "macro AUROC on the test set"}
 _COLUMNS, _WIDTH, _HEIGHT = 3, 4.6, 3.5  # of panels; inches
 _LEAST_WIDTH = 6.6  # for the legend
@@ -36,11 +35,6 @@ _TITLE_LINES = 2
 _POINTS = 120
 _APART = 0.11  # of two numbers on the axis of records
 _DPI = 150
-_STYLE: Any = {
-    "font.size": 9, "axes.titlesize": 9.5, "axes.spines.top": False, "axes.spines.right": False,
-    "axes.edgecolor": _FAINT, "text.color": _INK, "axes.labelcolor": _INK, "xtick.color": _INK, "ytick.color": _INK,
-    "svg.fonttype": "none", "svg.hashsalt": "ecgadvise", "font.family": ["DejaVu Sans"],
-}  # fmt: skip
 _PAGE_STYLE = (
     "body{font:16px/1.5 sans-serif;color:#222;background:#fff;max-width:90em;margin:2em auto;padding:0 1em}"
     "svg{max-width:100%;height:auto}"
@@ -57,7 +51,7 @@ def to_bytes(curves: Sequence[PairedCurve], suffix: str, margin: float, title: s
         buffer = BytesIO()
         figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
         return buffer.getvalue()
-    return (_to_svg(figure) if suffix == ".svg" else _to_html(figure, title)).encode()
+    return (to_svg(figure) if suffix == ".svg" else _to_html(figure, title)).encode()
 
 
 def draw_curves(curves: Sequence[PairedCurve], margin: float, yours: int | None = None) -> Figure:
@@ -65,7 +59,7 @@ def draw_curves(curves: Sequence[PairedCurve], margin: float, yours: int | None 
     columns = min(len(curves), _COLUMNS)
     rows = -(-len(curves) // columns)
     size = max(_WIDTH * columns, _LEAST_WIDTH), _HEIGHT * rows + 0.8
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08))
         FigureCanvasAgg(figure)
         panels = list(figure.subplots(rows, columns, squeeze=False).flat)
@@ -95,7 +89,7 @@ def _draw_panel(panel: Axes, curve: PairedCurve, lines: CurveLines, yours: int |
     panel.set_ylim(lines.bottom, lines.top)
     _label(panel, curve, lines)
     if yours is not None:
-        panel.axvline(yours, color=_INK, linewidth=1.4)
+        panel.axvline(yours, color=INK, linewidth=1.4)
     if lines.even is not None:
         _mark_break_even(panel, lines, at_left=yours is not None and yours**2 > n[0] * n[-1])
 
@@ -106,7 +100,7 @@ def _label(panel: Axes, curve: PairedCurve, lines: CurveLines) -> None:
     known = _fitted(f"{from_tasks}{source}{curve.runs:,} runs", _FACTS)
     panel.set_title(_fitted(f"{curve.task} · {curve.arch}", _TITLE), loc="left", fontweight="bold",
                     pad=6 + 10 * (known.count("\n") + 1))  # fmt: skip
-    panel.text(0, 1.02, known, transform=panel.transAxes, fontsize=8, color=_FAINT)
+    panel.text(0, 1.02, known, transform=panel.transAxes, fontsize=8, color=FAINT)
     first, last = lines.n[0], lines.n[-1]
     panel.set_xscale("log")
     panel.set_xlim(first, last)
@@ -137,10 +131,10 @@ def _mark_break_even(panel: Axes, lines: CurveLines, at_left: bool) -> None:
     even, left, right = lines.even, lines.n[0], lines.n[-1]
     assert even is not None
     lower, upper = (right if end is None else min(max(end, left), right) for end in (even.lower, even.upper))
-    bar: Any = {"color": _INK, "linewidth": 4, "alpha": 0.35, "solid_capstyle": "butt"}
+    bar: Any = {"color": INK, "linewidth": 4, "alpha": 0.35, "solid_capstyle": "butt"}
     panel.plot((lower, upper), (lines.bottom, lines.bottom), clip_on=False, **bar)
     if even.median is not None and left <= even.median <= right:
-        panel.axvline(even.median, color=_INK, linewidth=1, linestyle=":")
+        panel.axvline(even.median, color=INK, linewidth=1, linestyle=":")
     words = [_records(value, lines.measured[0] / REACH) for value in (even.median, even.lower, even.upper)]
     x, y, ha, va = (0.02, 0.97, "left", "top") if at_left else (0.98, 0.05, "right", "bottom")
     panel.text(x, y, f"break-even {words[0]}\n90 %: {words[1]} to {words[2]}", transform=panel.transAxes,
@@ -161,27 +155,20 @@ def _legend(curves: Sequence[PairedCurve], margin: float, yours: int | None) -> 
     for arm in arms:
         words, colour, marker, _ = _LOOKS[arm]
         handles.append(Line2D([], [], color=colour, marker=marker, markersize=5, label=f"{words}: mean, {points}"))
-    handles.append(Patch(color=_FAINT, alpha=0.3, label="90 % band of the mean"))
-    handles.append(Line2D([], [], color=_FAINT, linestyle=_DASHES[SCRATCH], label="extrapolated"))
+    handles.append(Patch(color=FAINT, alpha=0.3, label="90 % band of the mean"))
+    handles.append(Line2D([], [], color=FAINT, linestyle=_DASHES[SCRATCH], label="extrapolated"))
     if FINE_TUNE in arms:
         words = f"break-even: gain stays under {margin:g} beyond"
-        handles.append(Line2D([], [], color=_INK, linestyle=":", label=words))
-        handles.append(Line2D([], [], color=_INK, linewidth=4, alpha=0.35, label="its 90 % interval"))
+        handles.append(Line2D([], [], color=INK, linestyle=":", label=words))
+        handles.append(Line2D([], [], color=INK, linewidth=4, alpha=0.35, label="its 90 % interval"))
     if yours is not None:
-        handles.append(Line2D([], [], color=_INK, linewidth=1.4, label=f"yours: {yours:,} records"))
+        handles.append(Line2D([], [], color=INK, linewidth=1.4, label=f"yours: {yours:,} records"))
     return handles
-
-
-def _to_svg(figure: Figure) -> str:
-    buffer = StringIO()
-    with mpl.rc_context(_STYLE):
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    return buffer.getvalue()
 
 
 def _to_html(figure: Figure, title: str) -> str:
     """Return a page that holds the figure as inline SVG and asks for nothing from the network."""
-    svg = _to_svg(figure)
+    svg = to_svg(figure)
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
     svg = re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg, count=2)  # HTML knows the namespaces of SVG
     svg = re.sub(r"<svg ", f'<svg role="img" aria-label="{escape(title)}" ', svg, count=1)

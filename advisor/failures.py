@@ -1,5 +1,7 @@
 """How a command ends: the exit codes, and the one-sentence error that carries one."""
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from enum import IntEnum
 
 from typer.exceptions import TyperException
@@ -28,3 +30,13 @@ class Failure(TyperException):
     def __init__(self, message: str, exit_code: ExitCode) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+
+@contextmanager
+def told_as_failures(kinds: Mapping[ExitCode, tuple[type[Exception], ...]]) -> Iterator[None]:
+    """End an error of a known kind in its own sentence, as a Failure with the exit code of the first kind that fits."""
+    try:
+        yield
+    except tuple(kind for several in kinds.values() for kind in several) as error:
+        code = next(code for code, several in kinds.items() if isinstance(error, several))
+        raise Failure(str(error), code) from None

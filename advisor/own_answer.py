@@ -89,19 +89,27 @@ def answer_for(
         question = replace(question, arch=given[2])
     answer = recommend(question, curves)
     curve = answer.curve
-    correlation = None if known is None else known.networks.get(curve.arch)
-    left_out, score = why_left_out(curve.arch, correlation), None
-    if left_out is None and correlation is not None:
-        network = at_hand(given, curve.arch, own)
-        if network is None:
-            left_out = f"left out: no pre-trained {curve.arch} for these leads is at hand (--from)."
-        else:
-            score = score_own(own, *network, question.n_records, correlation)
+    score = _score(own, curve.arch, question.n_records, known, given)
     mismatches = compare(own, {} if known is None else known.tasks, tuple(curve.tasks or (curve.task,)))
     said = None
     if n_given is not None and n_given != len(own.pool):
         said = f"Answered for the {n_given:,} records given; {own.directory} has {len(own.pool):,} to learn from."
-    return OwnAnswer(answer, own, mismatches, said, score, left_out)
+    if isinstance(score, Score):
+        return OwnAnswer(answer, own, mismatches, said, score, None)
+    return OwnAnswer(answer, own, mismatches, said, None, score)
+
+
+def _score(
+    own: OwnData, arch: str, n_records: int, known: Transferability | None, given: tuple[str, Path, str] | None
+) -> Score | str:
+    """Score the network at hand on the records, or say why that is left out. Raises CheckpointError."""
+    correlation = None if known is None else known.networks.get(arch)
+    if correlation is None or not correlation.is_there:
+        return why_left_out(arch, correlation)
+    network = at_hand(given, arch, own)
+    if network is None:
+        return f"left out: no pre-trained {arch} for these leads is at hand (--from)."
+    return score_own(own, *network, n_records, correlation)
 
 
 def at_hand(given: tuple[str, Path, str] | None, arch: str, own: OwnData) -> tuple[str, Path] | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from string import Template
+from typing import Any
 
 from advisor import report_sections as sections
 from advisor.advice import Recommendation
@@ -43,8 +44,10 @@ class Origin:
     versions: Mapping[str, str]
 
 
-def to_page(answer: Recommendation, explanation: Explanation, origin: Origin) -> str:
-    """Return the page."""
+def to_page(
+    answer: Recommendation, explanation: Explanation, origin: Origin, data: dict[str, Any] | None = None
+) -> str:
+    """Return the page; ``data`` is what the answer's JSON says of the asker's own records, where they were read."""
     n = answer.question.n_records
     drawn = with_task_means(answer.curve, answer.curves) if answer.curve.pooled else answer.curve
     lines = trace(drawn, answer.question.margin, _POINTS, (n,))
@@ -55,9 +58,9 @@ def to_page(answer: Recommendation, explanation: Explanation, origin: Origin) ->
         script_hash=_hash_of_script(template),
         title=text(f"{n:,} records: {VERDICTS[answer.verdict][0].lower()} (ecgadvise)"),
         header="".join(_header(answer)),
-        sections="".join(_sections(answer, explanation, origin, figure(answer, lines, rows, yours))),
+        sections="".join(_sections(answer, explanation, origin, figure(answer, lines, rows, yours), data is not None)),
         notice=text(NOTICE),
-        answer=_data(json.loads(to_json(answer, explanation.as_dict()))),
+        answer=_data(json.loads(to_json(answer, explanation.as_dict(), data))),
         rows=_data({"yours": yours, "rows": rows}),
     )
 
@@ -73,7 +76,9 @@ def _header(answer: Recommendation) -> Iterator[str]:
     yield f'<p><span class="support">{answer.support}</span> {text(_SUPPORT[answer.support])}</p>'
 
 
-def _sections(answer: Recommendation, explanation: Explanation, origin: Origin, drawn: str) -> Iterator[str]:
+def _sections(
+    answer: Recommendation, explanation: Explanation, origin: Origin, drawn: str, is_of_own: bool
+) -> Iterator[str]:
     yield section("Expected scores", *sections.scores(answer), name="scores")
     yield section("The two curves", drawn, name="curves")
     yield section("What would change the answer", facts(sections.changes(answer)), name="changes")
@@ -82,7 +87,7 @@ def _sections(answer: Recommendation, explanation: Explanation, origin: Origin, 
     yield section("What it costs", *sections.costs(answer), name="cost")
     yield section("What to keep in mind", bullets(answer.warnings), name="warnings")
     yield section("The question", facts(sections.question(answer)), name="question")
-    label = f'<div class="label">{facts_label(answer, explanation)}</div>'
+    label = f'<div class="label">{facts_label(answer, explanation, is_of_own)}</div>'
     yield section("Facts about this advice", label, name="facts")
     yield section("How good such advice was", *sections.backtest(explanation), name="backtest")
     yield section("Evidence and fit", *sections.evidence(answer, explanation), name="evidence")

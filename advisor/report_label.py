@@ -12,8 +12,8 @@ from advisor.words import METRICS
 _NOT_MEASURED = "not measured"
 
 
-def facts_label(answer: Recommendation, explanation: Explanation) -> str:
-    """Return the label as HTML, without its frame."""
+def facts_label(answer: Recommendation, explanation: Explanation, is_of_own: bool) -> str:
+    """Return the label as HTML, without its frame; ``is_of_own`` tells that the asker's own records were read."""
     sections = {
         "Summary": paragraph(
             "Estimates whether a pre-trained network that is fine-tuned on so many labelled ECG records scores better "
@@ -23,7 +23,7 @@ def facts_label(answer: Recommendation, explanation: Explanation) -> str:
         "Mechanism": facts(_mechanism(answer, explanation).items()),
         "Validation and performance": facts(_performance(answer, explanation).items()),
         "Uses and directions": bullets(_USES),
-        "Warnings": bullets(_warnings(answer)),
+        "Warnings": bullets(_warnings(answer, is_of_own)),
         "Other information": facts(_other(answer, explanation).items()),
     }
     return "".join(f"<h3>{title}</h3>{body}" for title, body in sections.items())
@@ -72,10 +72,12 @@ def _performance(answer: Recommendation, explanation: Explanation) -> dict[str, 
     } | unknown
 
 
-def _warnings(answer: Recommendation) -> tuple[str, ...]:
+def _warnings(answer: Recommendation, is_of_own: bool) -> tuple[str, ...]:
     one_task = len(answer.curve.tasks or (answer.curve.task,)) == 1
     return (
-        "It knows nothing of your records but how many there are: not their leads, labels, quality or patients.",
+        "It knows leads and labels of your records, and how many there are: not their quality or how patients came in."
+        if is_of_own
+        else "It knows nothing of your records but how many there are: not their leads, labels, quality or patients.",
         "How far other datasets differ is in no band, because one task was measured."
         if one_task
         else "How far a new dataset differs is judged from the tasks above; yours may differ more.",

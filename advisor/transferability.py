@@ -41,12 +41,10 @@ class Score:
         )
 
 
-def why_left_out(arch: str, known: Correlation | None) -> str | None:
-    """Say why no score is shown: its correlation with the gain is not there, or was not measured; None where it is."""
+def why_left_out(arch: str, known: Correlation | None) -> str:
+    """Say why no score is shown where its correlation with the gain is not there, or was not measured."""
     if known is None:
         return f"left out: whether {SCORE} foretells the gain of {arch} was not measured."
-    if known.is_there:
-        return None
     if known.spearman is None:
         return (
             f"left out: whether {SCORE} foretells the gain of {arch} cannot be told from so few tasks ({known.tasks})."
@@ -58,18 +56,26 @@ def why_left_out(arch: str, known: Correlation | None) -> str | None:
     )
 
 
-def score_own(own: OwnData, name: str, checkpoint: Path, n_records: int, known: Correlation) -> Score:
-    """Score a network on as many of the asker's records as were measured. Raises CheckpointError."""
+def score_own(own: OwnData, name: str, checkpoint: Path, n_records: int, known: Correlation) -> Score | str:
+    """Score a network on as many of the asker's records as were measured, or say why that is left out.
+
+    Raises CheckpointError.
+    """
+    from engine.checkpoint import load_checkpoint
     from studies.transferability import score_network
 
+    facts, corpus = load_checkpoint(checkpoint)[1], own.corpus
+    if (facts.leads, facts.fs, facts.n_samples) != (corpus.leads, corpus.fs, corpus.signals.shape[2]):
+        return f"left out: {name} takes other leads, another rate or another length than these records have."
     assert known.spearman is not None and known.ci_lower is not None and known.ci_upper is not None
     sizes = sorted({n for n, _, _ in known.cells})
     at = min(sizes, key=lambda n: abs(np.log(n) - np.log(n_records)))
     patients = own.data.patients[own.pool]
     drawn = own.pool[draw_records(patients, min(at, len(own.pool)), stable_seed(own.data.name, SCORE))]
-    value = score_network(
-        checkpoint, own.corpus.signals[own.data.rows[np.sort(drawn)]], own.data.labels[np.sort(drawn)]
-    )
+    drawn = np.sort(drawn)
+    value = score_network(checkpoint, corpus.signals[own.data.rows[drawn]], own.data.labels[drawn])
+    if not np.isfinite(value):
+        return f"left out: of {len(drawn):,} records drawn, no label has both records with it and records without it."
     scores = [score for n, score, _ in known.cells if n == at]
     below = sum(score < value for score in scores)
     return Score(name, value, len(drawn), below, len(scores), at, known.spearman, known.ci_lower, known.ci_upper)

@@ -41,8 +41,9 @@ def check_writable(target: Path) -> None:
 def check_files(paths: Iterable[Path]) -> None:
     """Find out early, and leave nothing behind, whether ``write_files`` could write these. Raises OSError."""
     for path in paths:
-        if _mode(path) is None:
-            folder = next(parent for parent in path.absolute().parents if parent.exists())
+        mode = _mode(path)
+        if mode is None or stat.S_ISREG(mode):  # one that is there is replaced by another in its folder
+            folder = next(parent for parent in path.resolve().parents if parent.exists())
             if not folder.is_dir():
                 raise NotADirectoryError(errno.ENOTDIR, f"{folder} is no folder", str(path))
             if not os.access(folder, os.W_OK):

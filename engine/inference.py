@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.model_facts import ModelFacts, ModelFactsError, read_metadata
-from engine.records import LEADS, Record, RecordError, read_wfdb
+from engine.records import LEADS, Record, RecordError, header_files, read_wfdb
 from engine.signal import CONTRACT, Preparation, conform
 
 BATCH_SIZE = 64
@@ -120,7 +120,7 @@ def list_records(path: Path) -> list[Listed]:
     published = _published_records(path)
     if published is not None:
         return published
-    found = sorted(header.with_suffix("") for header in path.rglob("*.hea"))
+    found = sorted(header.with_suffix("") for header in header_files(path))
     if not found:
         raise RecordError("no WFDB record: no .hea file was found in it or in its folders")
     return [_listed(one) for one in found]

@@ -6,6 +6,7 @@ by ``wfdb``, with the same numbers; whatever else a header says goes through ``w
 file reads is that of the Georgia set, whose first line carries ``.mat`` in the record's name.
 """
 
+import os
 import re
 import warnings
 from collections.abc import Callable
@@ -85,6 +86,14 @@ def lead_name(name: str) -> str:
     """Return the contract's spelling of a lead name: ``AVR``, ``avr``, ``Lead aVR`` are ``aVR``; others stay."""
     bare = _LEAD_PREFIX.sub("", name.strip())
     return _canonical_lead.get(bare.lower(), name.strip())
+
+
+def header_files(root: Path) -> list[Path]:
+    """Return every header below a directory, by path.
+
+    A folder that cannot be entered is passed over, one that vanishes meanwhile included, as those below /proc do.
+    """
+    return sorted(Path(folder, name) for folder, _, names in os.walk(root) for name in names if name.endswith(".hea"))
 
 
 def read_header(path: Path) -> Header:

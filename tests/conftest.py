@@ -1,5 +1,6 @@
 """Synthetic evidence with known truth, a small PTB-XL tree with known labels, and the command line in this process."""
 
+import signal
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
@@ -19,6 +20,13 @@ from studies.store import COLUMNS, RunRecord, Store
 SIZES = (100, 250, 500, 1000, 2000)
 ARCHS = {"resnet1d18-w16": "cnn", "gru-w32": "rnn"}
 UPSTREAM = "ptb-xl/non-diagnostic"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def heeded_ctrl_c() -> None:
+    """Heed Ctrl-C again where tests run in the background: a shell has it ignored, and what they start inherits it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def make_run(

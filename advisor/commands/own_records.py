@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
+from typer.exceptions import TyperException
 
-from advisor.failures import ExitCode, Failure, Interrupted
+from advisor.failures import ExitCode, Failure, Interrupted, told_as_failures
 from advisor.question import Question
 
 if TYPE_CHECKING:
     from advisor.own_answer import OwnAnswer
     from advisor.own_data import OwnData
 
-_LONGEST = 100_000.0  # minutes: ten weeks
+_MINUTES, _LONGEST = 10.0, 100_000.0  # of a pilot: where none are given; ten weeks
 
 
 @dataclass(frozen=True)
@@ -30,14 +31,14 @@ class Own:
     labels: str | None
     from_: str | None
     pilot: bool
-    minutes: float
+    minutes: float | None
     store: Path | None
 
     def check(self, n_records: int | None) -> None:
         """Refuse options that do not go together. Raises Failure."""
         needing = {
             "--source": self.source, "--labels": self.labels, "--from": self.from_, "--pilot": self.pilot or None,
-            "--pilot-store": self.store,
+            "--minutes": self.minutes, "--pilot-store": self.store,
         }  # fmt: skip
         if self.data is None:
             if n_records is None:
@@ -46,10 +47,14 @@ class Own:
                 raise Failure(f"{given[0]} is about your own records: give --data DIR with it", ExitCode.USAGE)
         if self.store is not None and not self.pilot:
             raise Failure("--pilot-store is where --pilot keeps its runs: give --pilot with it", ExitCode.USAGE)
+        if self.minutes is None:
+            return
         if not (isfinite(self.minutes) and 0 < self.minutes <= _LONGEST):
             raise Failure(
                 f"--minutes is {self.minutes:g}: give minutes, more than 0 and at most {_LONGEST:,.0f}", ExitCode.USAGE
             )
+        if not self.pilot:
+            raise Failure("--minutes is how long --pilot may take: give --pilot with it", ExitCode.USAGE)
 
     def answer(self, question: Question, n_records: int | None, curves: Path) -> "OwnAnswer":
         """Answer for the directory; ``n_records`` is the number that was given. Raises Failure and Interrupted."""
@@ -89,7 +94,7 @@ def _answer(asked: Own, question: Question, n_records: int | None, curves: Path)
             return found
         folder = asked.store or default_corpora() / "pilots" / own.corpus.content_hash[:12]
         try:
-            return with_pilot(found, given, folder, asked.minutes, _say)
+            return with_pilot(found, given, folder, asked.minutes or _MINUTES, _say)
         except KeyboardInterrupt:
             raise Interrupted(f"go on with: {shlex.join(['ecgadvise', *sys.argv[1:]])}") from None
 
@@ -122,24 +127,21 @@ def _said_in_one_sentence(directory: Path) -> Iterator[None]:
     from studies.store import StoreError
     from studies.transferability_file import TransferabilityFileError
 
-    usage = (UnknownNameError, sources.UnknownNameError, WrongNetworkError, NothingToStartFromError)
-    data = (
-        CorpusError, sources.SourceError, PartitionError, UnusableRecordsError, CurvesFileError,
-        TransferabilityFileError,
-    )  # fmt: skip
+    kinds = {
+        ExitCode.USAGE: (UnknownNameError, sources.UnknownNameError, WrongNetworkError, NothingToStartFromError),
+        ExitCode.DATA: (CorpusError, sources.SourceError, PartitionError, UnusableRecordsError, CurvesFileError,
+                        TransferabilityFileError),
+        ExitCode.NO_EVIDENCE: (NoEvidenceError,),
+        ExitCode.FAILURE: (WorkerLostError, StoreError),
+    }  # fmt: skip
     try:
-        yield
-    except usage as error:
-        raise Failure(str(error), ExitCode.USAGE) from None
-    except data as error:
-        raise Failure(str(error), ExitCode.DATA) from None
-    except NoEvidenceError as error:
-        raise Failure(str(error), ExitCode.NO_EVIDENCE) from None
-    except (WorkerLostError, StoreError) as error:
-        raise Failure(str(error), ExitCode.FAILURE) from None
+        with told_as_failures(kinds):
+            yield
+    except TyperException:
+        raise
     except OSError as error:
         where = error.filename or directory
-        raise Failure(f"cannot read or write {where}: {error.strerror}", ExitCode.FAILURE) from None
+        raise Failure(f"cannot read or write {where}: {error.strerror or error}", ExitCode.FAILURE) from None
     except Exception as error:
         if (code := _of_training(error)) is None:
             raise

@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -74,7 +74,7 @@ def recommend(
     pilot: Annotated[
         bool, typer.Option("--pilot", help="Train a few small pairs on --data, and answer for these records.")
     ] = False,
-    minutes: Annotated[float, typer.Option(help="How long the pilot may take.")] = 10.0,
+    minutes: Annotated[float | None, typer.Option(help="How long the pilot may take. [default: 10]")] = None,
     pilot_store: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder that keeps the pilot. [default: with the corpora]")
     ] = None,
@@ -88,7 +88,7 @@ def recommend(
     """Say whether to fine-tune or to train from scratch, what each will score and cost, and how sure that is."""
     from advisor.advice import recommend as answer
     from advisor.commands.own_records import Own, in_words
-    from advisor.failures import ExitCode, Failure
+    from advisor.failures import ExitCode, told_as_failures
     from advisor.question import NoEvidenceError, Question, UnknownNameError
     from studies.curves_file import CurvesFileError, read_curves
     from studies.evidence_files import DEFAULT_CURVES
@@ -105,17 +105,15 @@ def recommend(
     path = curves or DEFAULT_CURVES
     if data is not None:
         for_own = own.answer(question, n_records, path)
-        _write(for_own.with_warnings, path, report, plot)
+        _write(for_own.with_warnings, path, report, plot, for_own.as_dict())
         typer.echo(in_words(for_own, path, explain, json, _color()), nl=json, color=_color())
         return
-    try:
+    kinds = {
+        ExitCode.USAGE: (UnknownNameError,), ExitCode.DATA: (CurvesFileError,),
+        ExitCode.NO_EVIDENCE: (NoEvidenceError,),
+    }  # fmt: skip
+    with told_as_failures(kinds):
         found = answer(question, read_curves(path))
-    except UnknownNameError as error:
-        raise Failure(str(error), ExitCode.USAGE) from None
-    except CurvesFileError as error:
-        raise Failure(str(error), ExitCode.DATA) from None
-    except NoEvidenceError as error:
-        raise Failure(str(error), ExitCode.NO_EVIDENCE) from None
     _write(found, path, report, plot)
     if json:
         from advisor.answer_json import to_json
@@ -130,11 +128,13 @@ def _color() -> bool:
     return sys.stdout.isatty() and "NO_COLOR" not in os.environ
 
 
-def _write(found: "Recommendation", curves: Path, report: Path | None, plot: Path | None) -> None:
+def _write(
+    found: "Recommendation", curves: Path, report: Path | None, plot: Path | None, data: "dict[str, Any] | None" = None
+) -> None:
     if report or plot:
         from advisor.answer_files import write_answer
 
-        write_answer(found, curves, report, plot)
+        write_answer(found, curves, report, plot, data)
 
 
 def _to_table(found: "Recommendation", color: bool) -> str:

@@ -191,7 +191,7 @@ def _few_threads(job: "Fit") -> Iterator[None]:
 @contextmanager
 def _said_in_one_sentence(out: Path) -> Iterator[None]:
     """Turn what a user can put right into one sentence and its exit code."""
-    from advisor.failures import ExitCode, Failure
+    from advisor.failures import ExitCode, Failure, told_as_failures
     from advisor.training_advice import NothingToStartFromError
     from engine.checkpoint import CheckpointError
     from engine.corpus import CorpusError
@@ -206,21 +206,16 @@ def _said_in_one_sentence(out: Path) -> Iterator[None]:
     from models.registry import UnknownNetworkError
     from studies.curves_file import CurvesFileError
 
-    usage = (
-        UnknownNameError, UnknownNetworkError, UnknownRecipeError, NothingToStartFromError, DeviceError,
-        TooManyRecordsError,
-    )  # fmt: skip
-    data = (
-        CorpusError, SourceError, PartitionError, CheckpointError, UnknownCheckpointError, ResumeError, CurvesFileError,
-    )  # fmt: skip
+    kinds = {
+        ExitCode.USAGE: (UnknownNameError, UnknownNetworkError, UnknownRecipeError, NothingToStartFromError,
+                         DeviceError, TooManyRecordsError),
+        ExitCode.DATA: (CorpusError, SourceError, PartitionError, CheckpointError, UnknownCheckpointError, ResumeError,
+                        CurvesFileError),
+        ExitCode.FAILURE: (WorkerLostError, DivergedError),
+    }  # fmt: skip
     try:
-        yield
-    except usage as error:
-        raise Failure(str(error), ExitCode.USAGE) from None
-    except data as error:
-        raise Failure(str(error), ExitCode.DATA) from None
-    except (WorkerLostError, DivergedError) as error:
-        raise Failure(str(error), ExitCode.FAILURE) from None
+        with told_as_failures(kinds):
+            yield
     except OSError as error:
         named = f" ({error.filename})" if error.filename not in (None, str(out)) else ""
         raise Failure(f"cannot write {out}: {error.strerror or error}{named}", ExitCode.FAILURE) from None

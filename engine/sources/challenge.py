@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.records import LEADS, Record, RecordError, read_header, read_wfdb
+from engine.records import LEADS, Record, RecordError, header_files, read_header, read_wfdb
 from engine.sources import Entry, SourceError, TaskDefinition
 from engine.sources.snomed import described, diagnosis_codes, in_order, named
 from engine.sources.tables import comment_value, frequent_labels, parse_age, parse_sex
@@ -83,11 +83,6 @@ def set_of(record_name: str) -> str | None:
     """Return the name of the set that a record belongs to, None for a record that is not the Challenge's."""
     match = _RECORD_NAME.fullmatch(record_name)
     return _SET_OF_NAME.get((match[1], len(match[2]))) if match else None
-
-
-def header_files(root: Path) -> list[Path]:
-    """Return every header below a directory, by path."""
-    return sorted(root.rglob("*.hea"))
 
 
 class Challenge:

@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
+from engine.records import header_files
 from engine.sources import Source, SourceError, UnknownNameError
-from engine.sources.challenge import SETS, Challenge, header_files, set_of
+from engine.sources.challenge import SETS, Challenge, set_of
 from engine.sources.challenge2017 import Challenge2017
 from engine.sources.code_test import TRACING_FILES, CodeTest
 from engine.sources.directory import Directory

@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from engine.records import LEADS, Record, RecordError, read_header, read_wfdb
+from engine.records import LEADS, Record, RecordError, header_files, read_header, read_wfdb
 from engine.signal import derivable
 from engine.sources import Entry, SourceError, TaskDefinition
-from engine.sources.challenge import header_files, snomed_entry
+from engine.sources.challenge import snomed_entry
 from engine.sources.columns import Table, flag, understand
 from engine.sources.snomed import described, in_order, named
 from engine.sources.tables import frequent_labels, parse_age, parse_sex

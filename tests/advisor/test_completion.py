@@ -19,7 +19,7 @@ finally: print(sorted({"torch", "pandas", "scipy", "sklearn", "wfdb"} & set(sys.
 def say(**environment: str) -> str:
     """What the command prints when a shell calls it to complete."""
     result = subprocess.run(
-        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=60, env=os.environ | environment
+        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=300, env=os.environ | environment
     )
     assert result.returncode == 0, result.stderr
     assert result.stderr.strip() == "[]"

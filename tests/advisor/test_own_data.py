@@ -184,10 +184,13 @@ def test_the_page_of_an_answer_for_own_records_says_how_they_differ(
 ):
     page = tmp_path / "own.html"
     options = ("recommend", "--data", ward, "--arch", "cnn", "--curves", known(-0.2))
-    mismatches = json.loads(command(*options, "--json", "--report", page)[1])["data"]["mismatches"]
-    shown = html.unescape(page.read_text())
+    answer = json.loads(command(*options, "--json", "--explain", "--report", page)[1])
+    mismatches, shown = answer["data"]["mismatches"], html.unescape(page.read_text())
     assert mismatches
     assert all(sentence in shown for sentence in mismatches)
+    assert "It knows nothing of your records" not in shown
+    (kept,) = re.findall(r'<script[^>]* id="answer"[^>]*>(.*?)</script>', page.read_text(), flags=re.DOTALL)
+    assert json.loads(kept) == answer
 
 
 def test_a_score_that_does_not_foretell_the_gain_is_left_out_and_that_is_said(ward: Path, known, command: Command):
@@ -217,6 +220,21 @@ def test_a_score_that_foretells_the_gain_is_shown_with_that_correlation(
     assert "no pre-trained resnet1d18-w16" in without["data"]["no_transferability"]
 
 
+def test_a_score_of_a_network_for_other_leads_or_of_records_that_are_all_alike_is_left_out(
+    ward: Path, known, command: Command, checkpoint_writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from engine.checkpoint import Standardisation
+
+    arch, options = "resnet1d18-w16", ("recommend", "--data", ward, "--curves", known(0.3), "--json", "--from")
+    one = checkpoint_writer(tmp_path / "one", arch, leads=("I",), standardisation=Standardisation((0.0,), (1.0,)))
+    all_ = checkpoint_writer(tmp_path / "all", arch)
+    left_out = json.loads(command(*options, one)[1])["data"]
+    assert left_out["transferability"] is None
+    assert "one takes other leads" in left_out["no_transferability"]
+    monkeypatch.setattr("studies.transferability.score_network", lambda *_: float("nan"))
+    assert "records drawn, no label has both" in json.loads(command(*options, all_)[1])["data"]["no_transferability"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -229,6 +247,8 @@ def test_a_score_that_foretells_the_gain_is_shown_with_that_correlation(
         (("--data", "x", "--pilot", "--minutes", "0"), "--minutes is 0"),
         (("--data", "x", "--minutes", "nan"), "--minutes is nan"),
         (("--data", "x", "--minutes", "inf"), "--minutes is inf"),
+        (("--data", "x", "--minutes", "20"), "--minutes is how long --pilot may take: give --pilot with it"),
+        (("--n-records", "100", "--minutes", "20"), "--minutes is about your own records"),
         (("--data", "x", "--n-records", "0"), "--n-records is 0"),
         (("--data", "x", "--margin", "2"), "--margin is 2"),
     ],

@@ -2,7 +2,6 @@
 
 import copy
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -139,10 +138,11 @@ def test_ctrl_c_stops_a_pilot_and_the_same_command_goes_on(options, place: Path)
         "--minutes",
         "60",
     ]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     assert process.stderr.readline().startswith("pilot: ")
-    time.sleep(0.2)
+    while process.poll() is None and not (place / "kept" / "pilot.db").exists():  # the first training is about to begin
+        time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=300)
     if process.returncode == 0:  # a pair was complete already

@@ -311,6 +311,16 @@ def test_of_two_files_both_are_written_or_none(tmp_path: Path, command: Command)
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("option", ["--report", "--plot"])
+def test_a_target_that_cannot_be_written_is_found_out_before_a_record_is_read(
+    option: str, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("advisor.own_data.open_own", lambda *_: pytest.fail("records were looked for"))
+    target = tmp_path / "none" / "x.html"
+    said = refused(command("recommend", "--data", tmp_path, "--pilot", option, target), 1)
+    assert f"cannot write {target}: there is no folder" in said
+
+
 def test_one_file_cannot_be_two(tmp_path: Path, command: Command):
     target = tmp_path / "x.html"
     question = "recommend", "--n-records", 500, "--report", target, "--plot", target

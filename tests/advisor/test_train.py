@@ -88,7 +88,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_the_command_that_goes_on(place: Path, tr
         if line.startswith("epoch 1 "):
             break
     started.send_signal(signal.SIGINT)
-    out, err = started.communicate(timeout=120)
+    out, err = started.communicate(timeout=300)
     assert started.returncode == 130, err
     assert out == ""
     said = err.splitlines()

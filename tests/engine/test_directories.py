@@ -63,3 +63,16 @@ def test_what_cannot_be_written_is_found_out_early_and_leaves_nothing(tmp_path, 
         with pytest.raises(OSError, match=says):
             check_files([tmp_path / "fine", tmp_path / name])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+@pytest.mark.parametrize("name", ["there", "new", "link"])
+def test_a_folder_that_may_not_be_written_to_is_found_out_early_also_for_a_file_that_is_there(
+    tmp_path, monkeypatch, name
+):
+    locked = tmp_path / "locked"
+    locked.mkdir()
+    (locked / "there").write_text("old")
+    (tmp_path / "link").symlink_to(locked / "there")
+    monkeypatch.setattr(os, "access", lambda folder, _mode: Path(folder) != locked)
+    with pytest.raises(PermissionError, match="may write to"):
+        check_files([tmp_path / name if name == "link" else locked / name])

@@ -1,10 +1,22 @@
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 import wfdb
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.records import LEADS, RecordError, flat_leads, lead_name, order_leads, read_header, read_wfdb
+from engine.records import (
+    LEADS,
+    RecordError,
+    flat_leads,
+    header_files,
+    lead_name,
+    order_leads,
+    read_header,
+    read_wfdb,
+)
 
 FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -298,3 +310,19 @@ def test_flat_leads_are_named(tmp_path, record_writer, synthetic_ecg):
     samples = synthetic_ecg()
     samples[10] = 40
     assert flat_leads(read_wfdb(record_writer(tmp_path / "r", samples))) == ("V5",)
+
+
+@pytest.mark.parametrize("gone", [FileNotFoundError, PermissionError, OSError])
+def test_headers_are_found_beside_a_folder_that_vanishes_meanwhile(tmp_path, monkeypatch, gone):
+    for folder in ("here", "vanishing", "with/in"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "record.hea").write_text("")
+    scandir = os.scandir
+
+    def scan(folder):
+        if Path(folder).name == "vanishing":
+            raise gone(22, "gone", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", scan)
+    assert header_files(tmp_path) == [tmp_path / "here" / "record.hea", tmp_path / "with" / "in" / "record.hea"]
