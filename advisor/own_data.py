@@ -146,7 +146,8 @@ def _signal(own: OwnData, known: list[TaskFacts]) -> Iterator[str]:
         yield f"Your records have {_leads(own.corpus.leads)}, the evidence's {theirs}: yours were not measured."
     rates = {facts.fs for facts in known}
     if own.corpus.fs not in rates:
-        yield f"Your records are at {own.corpus.fs:g} Hz, the evidence's at {' or '.join(f'{r:g}' for r in sorted(rates))} Hz."
+        theirs = " or ".join(f"{rate:g}" for rate in sorted(rates))
+        yield f"Your records are at {own.corpus.fs:g} Hz, the evidence's at {theirs} Hz."
 
 
 def _leads(leads: tuple[str, ...]) -> str:
