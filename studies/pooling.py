@@ -97,7 +97,7 @@ def _new_task(
         level, least = rng.random(N_DRAWS), np.zeros(N_DRAWS)
         for j, node in enumerate(nodes):
             drawn[k, :, j], taus = _draw_effect(centre[:, k, j], error[:, k, j], level, weights, least)
-            if node == largest:  # beyond it no task says that they differ less: their laws only tend to one another
+            if k and node == largest:  # beyond it no task says that gains differ less: their laws only tend to zero
                 least = taus
     drawn[1:] += drawn[:1]
     return np.asarray(expit(drawn), np.float64)
