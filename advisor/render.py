@@ -10,7 +10,7 @@ from rich.text import Text
 from advisor.advice import Recommendation
 from advisor.decision import probability
 from advisor.scores import Score
-from advisor.words import ARMS, METRICS, VERDICTS, duration, money, records
+from advisor.words import ARMS, METRICS, VERDICTS, duration, money, records, worth
 from studies.curve_draws import REACH
 
 WIDTH, LINES = 80, 25
@@ -114,7 +114,7 @@ def _fact_table(answer: Recommendation) -> Table:
         f"gain > {margin:g}: {probability(gain.p_above_margin)}   in between: {probability(gain.p_within_margin)}   "
         f"loss > {margin:g}: {probability(gain.p_below_margin)}",
     )
-    table.add_row("pre-training", f"worth {records(answer.worth_in_records, ' labelled records')}")
+    table.add_row("pre-training", f"worth {worth(answer.worth_in_records)}")
     table.add_row("break-even", records(answer.break_even, " records", least=min(curve.sizes) / REACH))
     for row in (*change_rows(answer), *target_rows(answer), *_cost_rows(answer), *money_rows(answer)):
         table.add_row(*row)

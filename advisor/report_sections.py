@@ -18,7 +18,7 @@ from advisor.render_explanation import (
     scatter_sentence,
     task_rows,
 )
-from advisor.words import ARMS, METRICS, duration, money, records
+from advisor.words import ARMS, METRICS, duration, money, records, worth
 from studies.curve_draws import REACH
 
 _COSTS = {"fine_tune": "fine-tuned", "scratch": "from scratch", PRETRAINING: "pre-training"}
@@ -46,7 +46,7 @@ def scores(answer: Recommendation) -> Iterator[str]:
 def changes(answer: Recommendation) -> Iterator[tuple[str, str]]:
     """What the answer turns on, each with its number."""
     least = min(answer.curve.sizes) / REACH
-    yield "pre-training is worth", records(answer.worth_in_records, " labelled records")
+    yield "pre-training is worth", worth(answer.worth_in_records)
     yield "break-even", records(answer.break_even, " records", least=least)
     yield from change_rows(answer)
     yield from target_rows(answer)

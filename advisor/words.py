@@ -25,6 +25,13 @@ def records(interval: Interval, unit: str, least: float = -inf) -> str:
     return f"{word(interval.median)}{unit} (90 %: {word(interval.lower)} to {word(interval.upper)})"
 
 
+def worth(interval: Interval) -> str:
+    """Write what pre-training is worth; nobody can tell where that may be less than nothing and may be without end."""
+    if interval.lower is None or interval.lower >= 0 or interval.upper is not None:
+        return records(interval, " labelled records")
+    return f"unclear (90 %: {interval.lower:,.0f} labelled records to out of reach)"
+
+
 def duration(value: float | None) -> str:
     """Write seconds in the unit that reads best."""
     if value is None:
