@@ -37,7 +37,7 @@ def test_recommend_answers_from_the_shipped_evidence():
     assert len(lines) <= 25
     assert max(map(len, lines)) <= 80
     assert "\x1b" not in result.stdout
-    for word in ("fine-tuned", "from scratch", "gain", "90 % band", "extrapolat", "ptb-xl/superclass"):
+    for word in ("fine-tuned", "from scratch", "gain", "90 % band", "extrapolat", "ptbxl-cpu"):
         assert word in result.stdout
     assert result.stderr == ""
 
