@@ -89,11 +89,12 @@ def lead_name(name: str) -> str:
 
 
 def header_files(root: Path) -> list[Path]:
-    """Return every header below a directory, by path.
+    """Return every header below a directory, by path, and what only is named like one.
 
     A folder that cannot be entered is passed over, one that vanishes meanwhile included, as those below /proc do.
     """
-    return sorted(Path(folder, name) for folder, _, names in os.walk(root) for name in names if name.endswith(".hea"))
+    below = ((folder, name) for folder, folders, files in os.walk(root) for name in (*folders, *files))
+    return sorted(Path(folder, name) for folder, name in below if name.endswith(".hea"))
 
 
 def read_header(path: Path) -> Header:
