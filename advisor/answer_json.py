@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from math import isfinite
 from typing import Any
 
 from advisor.advice import Recommendation
@@ -53,7 +54,16 @@ def to_json(
         **({} if explanation is None else {"explanation": explanation}),
         **({} if data is None else {"data": data}),
     }
-    return json.dumps(document, indent=2, allow_nan=False)
+    return json.dumps(finite(document), indent=2, allow_nan=False)
+
+
+def finite(node: Any) -> Any:
+    """Return a document with null for what is no JSON number, as a sum at an absurd price that runs over."""
+    if isinstance(node, dict):
+        return {name: finite(value) for name, value in node.items()}
+    if isinstance(node, list | tuple):
+        return [finite(value) for value in node]
+    return None if isinstance(node, float) and not isfinite(node) else node
 
 
 def _target(answer: Recommendation) -> dict[str, Any] | None:

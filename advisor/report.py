@@ -15,7 +15,7 @@ from typing import Any
 
 from advisor import report_sections as sections
 from advisor.advice import Recommendation
-from advisor.answer_json import to_json
+from advisor.answer_json import finite, to_json
 from advisor.curve_lines import trace, with_task_means
 from advisor.explanation import Explanation
 from advisor.markup import bullets, facts, paragraph, section, text
@@ -110,7 +110,7 @@ def _provenance(answer: Recommendation, origin: Origin) -> Iterator[str]:
 
 def _data(document: object) -> str:
     """Write JSON that no text in it can end: a browser looks for ``</script`` whatever the quotes are."""
-    return json.dumps(document, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    return json.dumps(finite(document), separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
 
 
 def _hash_of_script(template: str) -> str:
