@@ -216,3 +216,9 @@ def test_a_curves_file_whose_names_would_drive_a_terminal_is_refused(
         (tmp_path / "curves.json").write_text(json.dumps(document))
         said = refused(command("recommend", "--n-records", 500, "--curves", tmp_path / "curves.json"), 3)
         assert "stands where a text belongs" in said
+
+
+def test_times_without_end_are_null(command: Command):
+    code, out, _ = command("recommend", "--n-records", 5000, "--arch", "cnn", "--device-speed", 5e-324, "--json")
+    assert code == 0
+    json.loads(out, parse_constant=pytest.fail)
