@@ -21,6 +21,8 @@ PAGES = (".html", ".htm")
 def check_targets(report: Path | None, plot: Path | None, option: str = "plot") -> None:
     """Refuse, before anything is worked out, files that cannot be written and endings that say something else."""
     for name, path, endings in (("report", report, PAGES), (option, plot, PLOTS)):
+        if path is not None and "\0" in str(path):
+            raise Failure(f"--{name} holds a null character, which no path can", ExitCode.USAGE)
         if path is not None and path.suffix not in endings:
             raise Failure(f"--{name} is {path}: its ending must be one of {', '.join(endings)}", ExitCode.USAGE)
     if report is not None and report == plot:
