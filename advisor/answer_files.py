@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -13,6 +13,7 @@ from advisor.failures import ExitCode, Failure
 
 if TYPE_CHECKING:
     from advisor.advice import Recommendation
+    from advisor.own_answer import OwnAnswer
 
 PLOTS = (".svg", ".png", ".html")
 PAGES = (".html", ".htm")
@@ -21,11 +22,9 @@ PAGES = (".html", ".htm")
 def check_targets(report: Path | None, plot: Path | None, option: str = "plot") -> None:
     """Refuse, before anything is worked out, files that cannot be written and endings that say something else."""
     for name, path, endings in (("report", report, PAGES), (option, plot, PLOTS)):
-        if path is not None and "\0" in str(path):
-            raise Failure(f"--{name} holds a null character, which no path can", ExitCode.USAGE)
         if path is not None and path.suffix not in endings:
             raise Failure(f"--{name} is {path}: its ending must be one of {', '.join(endings)}", ExitCode.USAGE)
-    if report is not None and report == plot:
+    if report is not None and plot is not None and report.resolve() == plot.resolve():
         raise Failure(f"--report and --plot both name {report}: give each a name of its own", ExitCode.USAGE)
     from engine.directories import check_files
 
@@ -37,15 +36,15 @@ def check_targets(report: Path | None, plot: Path | None, option: str = "plot") 
 
 
 def write_answer(
-    answer: "Recommendation", curves: Path, report: Path | None, plot: Path | None, data: dict[str, Any] | None = None
+    answer: "Recommendation", curves: Path, report: Path | None, plot: Path | None, own: "OwnAnswer | None" = None
 ) -> None:
     """Write what was asked for, and say on stderr where.
 
-    ``curves`` is the file that the answer came from, ``data`` what its JSON says of the asker's own records.
+    ``curves`` is the file that the answer came from, ``own`` what was found of the asker's own records.
     """
     contents = {}
     if report is not None:
-        contents[report] = _page(answer, curves, data)
+        contents[report] = _page(answer, curves, own)
     if plot is not None:
         contents[plot] = _figure(answer, plot.suffix)
     write_whole(contents)
@@ -78,7 +77,7 @@ def _said_of(paths: Iterable[Path]) -> Iterator[None]:
         raise Failure(f"cannot write {named}: {error.strerror}", ExitCode.FAILURE) from None
 
 
-def _page(answer: "Recommendation", curves: Path, data: dict[str, Any] | None) -> bytes:
+def _page(answer: "Recommendation", curves: Path, own: "OwnAnswer | None") -> bytes:
     from datetime import UTC, datetime
     from hashlib import sha256
 
@@ -97,7 +96,7 @@ def _page(answer: "Recommendation", curves: Path, data: dict[str, Any] | None) -
         curves_sha256=sha256(content).hexdigest(),
         versions=_versions(),
     )
-    return to_page(answer, explain(answer, curves), origin, data).encode()
+    return to_page(answer, explain(answer, curves), origin, own).encode()
 
 
 def _versions() -> dict[str, str]:

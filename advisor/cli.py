@@ -67,6 +67,9 @@ def _in_one_line(message: str) -> str:
 
 def main() -> None:
     """Run the command line and exit with an ExitCode. An error of ours, a defect, ends in a traceback."""
+    if any("\0" in word for word in sys.argv[1:]):  # no shell passes one; a program that calls this can
+        typer.echo("error: an argument holds a null character", err=True)
+        sys.exit(ExitCode.USAGE)
     named = sys.argv[1] if sys.argv[1:] and sys.argv[1] in COMMANDS else None
     try:
         code = build_app(named)(prog_name="ecgadvise", standalone_mode=False)

@@ -1,10 +1,10 @@
-"""The asker's records and what a pilot changed, for a reader: at most 80 columns."""
+"""The asker's records and what a pilot changed: the rows that say it, and their tables of at most 80 columns."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from advisor.own_answer import OwnAnswer
-from advisor.own_data import OwnData, percent
+from advisor.own_data import percent
 from advisor.render import NOTICE, band, console, plain_table, take_lines, to_table
 from advisor.words import VERDICTS, duration
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from advisor.pilot import Moved
 
 _LABELS = 6
+MOVED = ("", "before", "after")
 
 
 def to_own_table(found: OwnAnswer, *, color: bool = False) -> str:
@@ -30,7 +31,7 @@ def with_records(text: str, found: OwnAnswer, *, color: bool = False) -> str:
         out.print(_moved_table(found.moved))
     out.print()
     out.print("Your records", style="bold")
-    out.print(_record_table(found.own, found.score.in_words() if found.score is not None else found.no_score or ""))
+    out.print(_table(record_rows(found)))
     for sentence in (found.n_given, *found.mismatches):
         if sentence is not None:
             out.print(f"! {sentence}")
@@ -38,18 +39,16 @@ def with_records(text: str, found: OwnAnswer, *, color: bool = False) -> str:
     return "\n".join([body, *take_lines(out), NOTICE, ""])
 
 
-def _record_table(own: OwnData, transferability: str) -> "Table":
-    table = plain_table()
+def record_rows(found: OwnAnswer) -> Iterator[tuple[str, str]]:
+    """What the records are, each fact with its name."""
+    own = found.own
     leads = own.corpus.leads
     named = f"lead {leads[0]}" if len(leads) == 1 else f"{len(leads)} leads"
-    table.add_row("directory", f"{own.directory} ({own.data.name})")
-    table.add_row(
-        "records", f"{len(own.data.rows):,} of {own.patients:,} patients, {named}, prepared at {own.corpus.fs:g} Hz"
-    )
-    table.add_row("to learn from", f"{len(own.pool):,}; {len(own.test):,} kept for the test: {own.held_out}")
-    table.add_row("labels", _labels(own.prevalence))
-    table.add_row("transferability", transferability)
-    return table
+    yield "directory", f"{own.directory} ({own.data.name})"
+    yield "records", f"{len(own.data.rows):,} of {own.patients:,} patients, {named}, prepared at {own.corpus.fs:g} Hz"
+    yield "to learn from", f"{len(own.pool):,}; {len(own.test):,} kept for the test: {own.held_out}"
+    yield "labels", _labels(own.prevalence)
+    yield "transferability", found.score.in_words() if found.score is not None else found.no_score or ""
 
 
 def _labels(prevalence: Mapping[str, float]) -> str:
@@ -59,17 +58,24 @@ def _labels(prevalence: Mapping[str, float]) -> str:
 
 
 def _moved_table(moved: "Moved") -> "Table":
-    table = plain_table("", "before", "after")
-    for row in _moved_rows(moved):
-        table.add_row(*row)
-    measured = plain_table()
-    measured.add_row("measured gain", _measured(moved))
-    measured.add_row("pilot", f"from {moved.network}, {duration(moved.seconds)}; kept in {moved.store}")
     whole = plain_table()
     whole.add_column()
-    whole.add_row(table)
-    whole.add_row(measured)
+    whole.add_row(_table(moved_rows(moved), *MOVED))
+    whole.add_row(_table(measured_rows(moved)))
     return whole
+
+
+def _table(rows: Iterable[tuple[str, ...]], *header: str) -> "Table":
+    table = plain_table(*header)
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def measured_rows(moved: "Moved") -> Iterator[tuple[str, str]]:
+    """What the pilot itself measured, and from what."""
+    yield "measured gain", _measured(moved)
+    yield "pilot", f"from {moved.network}, {duration(moved.seconds)}; kept in {moved.store}"
 
 
 def _measured(moved: "Moved") -> str:
@@ -79,7 +85,8 @@ def _measured(moved: "Moved") -> str:
     return ", ".join([f"{first} records", *others]) + f" ({pairs} each)"
 
 
-def _moved_rows(moved: "Moved") -> Iterator[tuple[str, ...]]:
+def moved_rows(moved: "Moved") -> Iterator[tuple[str, ...]]:
+    """The answer before and after the pilot, under the columns ``MOVED``."""
     both = (moved.before, moved.after)
     yield ("verdict", *(VERDICTS[answer.verdict][0].lower() for answer in both))
     for name, words in (("fine_tune", "fine-tuned"), ("scratch", "from scratch")):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import TYPE_CHECKING
 
 from advisor import report_sections as sections
 from advisor.advice import Recommendation
@@ -23,6 +23,9 @@ from advisor.render import NOTICE
 from advisor.report_figure import figure, nearest, read_out
 from advisor.report_label import facts_label
 from advisor.words import VERDICTS
+
+if TYPE_CHECKING:
+    from advisor.own_answer import OwnAnswer
 
 _TEMPLATE = Path(__file__).with_name("report.html.template")
 _POINTS = 120
@@ -44,10 +47,8 @@ class Origin:
     versions: Mapping[str, str]
 
 
-def to_page(
-    answer: Recommendation, explanation: Explanation, origin: Origin, data: dict[str, Any] | None = None
-) -> str:
-    """Return the page; ``data`` is what the answer's JSON says of the asker's own records, where they were read."""
+def to_page(answer: Recommendation, explanation: Explanation, origin: Origin, own: "OwnAnswer | None" = None) -> str:
+    """Return the page; ``own`` is what was found of the asker's own records, where they were read."""
     n = answer.question.n_records
     drawn = with_task_means(answer.curve, answer.curves) if answer.curve.pooled else answer.curve
     lines = trace(drawn, answer.question.margin, _POINTS, (n,))
@@ -58,9 +59,9 @@ def to_page(
         script_hash=_hash_of_script(template),
         title=text(f"{n:,} records: {VERDICTS[answer.verdict][0].lower()} (ecgadvise)"),
         header="".join(_header(answer)),
-        sections="".join(_sections(answer, explanation, origin, figure(answer, lines, rows, yours), data is not None)),
+        sections="".join(_sections(answer, explanation, origin, figure(answer, lines, rows, yours), own)),
         notice=text(NOTICE),
-        answer=_data(json.loads(to_json(answer, explanation.as_dict(), data))),
+        answer=_data(json.loads(to_json(answer, explanation.as_dict(), None if own is None else own.as_dict()))),
         rows=_data({"yours": yours, "rows": rows}),
     )
 
@@ -77,7 +78,7 @@ def _header(answer: Recommendation) -> Iterator[str]:
 
 
 def _sections(
-    answer: Recommendation, explanation: Explanation, origin: Origin, drawn: str, is_of_own: bool
+    answer: Recommendation, explanation: Explanation, origin: Origin, drawn: str, own: "OwnAnswer | None"
 ) -> Iterator[str]:
     yield section("Expected scores", *sections.scores(answer), name="scores")
     yield section("The two curves", drawn, name="curves")
@@ -85,9 +86,13 @@ def _sections(
     if answer.networks:
         yield section("Which network", sections.networks(answer), name="networks")
     yield section("What it costs", *sections.costs(answer), name="cost")
+    if own is not None:
+        from advisor import report_own  # loads the engine, which an answer for a number does without
+
+        yield from report_own.sections(own)
     yield section("What to keep in mind", bullets(answer.warnings), name="warnings")
     yield section("The question", facts(sections.question(answer)), name="question")
-    label = f'<div class="label">{facts_label(answer, explanation, is_of_own)}</div>'
+    label = f'<div class="label">{facts_label(answer, explanation, own is not None)}</div>'
     yield section("Facts about this advice", label, name="facts")
     yield section("How good such advice was", *sections.backtest(explanation), name="backtest")
     yield section("Evidence and fit", *sections.evidence(answer, explanation), name="evidence")

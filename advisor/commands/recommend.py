@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,7 @@ from advisor import completion
 if TYPE_CHECKING:
     from advisor.advice import Recommendation
     from advisor.explanation import Explanation
+    from advisor.own_answer import OwnAnswer
     from advisor.question import Question
 
 EXAMPLE = "Example: ecgadvise recommend --n-records 5000 --arch cnn"
@@ -97,7 +98,7 @@ def recommend(
     own.check(n_records)
     counted = 1 if n_records is None else n_records  # where none is given, the records of --data are counted
     question = Question(counted, arch, metric, margin, upstream, task, target, label_cost, gpu_cost, uses, device_speed)
-    _refuse_nonsense(question)
+    _refuse_nonsense(question, from_)
     if report or plot:
         from advisor.answer_files import check_targets
 
@@ -105,7 +106,7 @@ def recommend(
     path = curves or DEFAULT_CURVES
     if data is not None:
         for_own = own.answer(question, n_records, path)
-        _write(for_own.with_warnings, path, report, plot, for_own.as_dict())
+        _write(for_own.with_warnings, path, report, plot, for_own)
         typer.echo(in_words(for_own, path, explain, json, _color()), nl=json, color=_color())
         return
     kinds = {
@@ -129,12 +130,12 @@ def _color() -> bool:
 
 
 def _write(
-    found: "Recommendation", curves: Path, report: Path | None, plot: Path | None, data: "dict[str, Any] | None" = None
+    found: "Recommendation", curves: Path, report: Path | None, plot: Path | None, own: "OwnAnswer | None" = None
 ) -> None:
     if report or plot:
         from advisor.answer_files import write_answer
 
-        write_answer(found, curves, report, plot, data)
+        write_answer(found, curves, report, plot, own)
 
 
 def _to_table(found: "Recommendation", color: bool) -> str:
@@ -155,8 +156,8 @@ def _explain(found: "Recommendation", path: Path) -> "Explanation":
     return explain(found, path)
 
 
-def _refuse_nonsense(question: "Question") -> None:
-    """Raise Failure for a value that no question can have. A NaN is in no range."""
+def _refuse_nonsense(question: "Question", from_: str | None) -> None:
+    """Raise Failure for a value that no question can have. A NaN is in no range. ``from_`` names a network too."""
     from advisor.failures import ExitCode, Failure
     from studies.curve_draws import chance_level
 
@@ -187,5 +188,5 @@ def _refuse_nonsense(question: "Question") -> None:
         if not is_sense:
             shown = f"{value:g}" if isinstance(value, float) else value
             raise Failure(f"--{option} is {shown}: {remedy}", ExitCode.USAGE)
-    if question.device_speed is not None and question.arch is None:
+    if question.device_speed is not None and question.arch is None and from_ is None:
         raise Failure("--device-speed is the speed of one network: name it with --arch", ExitCode.USAGE)

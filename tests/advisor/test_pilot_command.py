@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -89,13 +90,20 @@ def test_a_pilot_answers_for_these_records_and_shows_how_the_answer_moved(
     assert any(warning.startswith("The bands are of your own records, from ") for warning in answer["warnings"])
 
     finished = Store(store / "pilot.db").keys()
-    code, out, err = command(*options, "--pilot-store", store, "--minutes", 60)
+    page = tmp_path / "pilot.html"
+    code, out, err = command(*options, "--pilot-store", store, "--minutes", 60, "--report", page)
     assert (code, Store(store / "pilot.db").keys()) == (0, finished)  # nothing is run twice
     assert max(map(len, out.splitlines())) <= 80
     shown = " ".join(out.split())
     assert "What the pilot changed before after verdict" in shown
     assert f"{pilot['before']['gain']['mean']:+.3f}" in shown
     assert f"{pilot['after']['gain']['mean']:+.3f}" in shown
+    written = re.sub(r"\s+", " ", page.read_text())
+    (section,) = re.findall(r'<section id="pilot".*?</section>', written)
+    for stage in ("before", "after"):
+        assert f"{pilot[stage]['gain']['mean']:+.3f}" in section
+    assert all(f" at {pair['n_records']}" in section for pair in pilot["pairs"])
+    assert written.index('id="pilot"') < written.index('id="your-records"')
     far = command(*options, "--pilot-store", store, "--minutes", 60, "--n-records", 1000, "--json")
     assert any(warning.startswith("The pilot ran from ") for warning in json.loads(far[1])["warnings"])
     assert shown.index("macro AUROC") < shown.index("What the pilot changed") < shown.index("Your records")

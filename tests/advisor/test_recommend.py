@@ -222,3 +222,8 @@ def test_times_without_end_are_null(command: Command):
     code, out, _ = command("recommend", "--n-records", 5000, "--arch", "cnn", "--device-speed", 5e-324, "--json")
     assert code == 0
     json.loads(out, parse_constant=pytest.fail)
+
+
+def test_a_null_character_which_only_a_program_can_pass_is_refused(command):
+    for words in (("recommend", "--n-records", 500, "--curves", "a\0"), ("data", "check", "\0"), ("\0",)):
+        assert command(*words) == (2, "", "error: an argument holds a null character\n")

@@ -335,6 +335,15 @@ def test_one_file_cannot_be_two(tmp_path: Path, command: Command):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_one_file_by_two_names_is_still_one(tmp_path: Path, command: Command):
+    page, link = tmp_path / "page.html", tmp_path / "link.html"
+    page.write_text("kept")
+    link.symlink_to(page)
+    said = refused(command("recommend", "--n-records", 500, "--report", page, "--plot", link), 2)
+    assert "both name" in said
+    assert page.read_text() == "kept"
+
+
 def test_json_on_stdout_stays_alone(tmp_path: Path, command: Command):
     code, out, err = command("recommend", "--n-records", 500, "--json", "--report", tmp_path / "x.html")
     assert code == 0

@@ -28,6 +28,21 @@ from studies.evidence_files import DEFAULT_CURVES
 TINY = ("--task", "synthetic", "--arch", "resnet1d18-w2", "--n-records", "40", "--strategy", "scratch")
 
 
+# The command in a process that gets a real SIGINT after its first epoch, however busy the machine is.
+INTERRUPTED = """
+import os, signal
+from advisor.cli import main
+from advisor.training_progress import Watch
+report = Watch.report
+def report_and_interrupt(self, validation):
+    report(self, validation)
+    if validation.epoch == 1:
+        os.kill(os.getpid(), signal.SIGINT)
+Watch.report = report_and_interrupt
+main()
+"""
+
+
 @pytest.fixture(scope="module")
 def corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("corpora")
@@ -81,17 +96,11 @@ def test_the_example_trains_a_network_that_has_learnt(tmp_path: Path, corpora: P
 def test_ctrl_c_leaves_a_checkpoint_and_the_command_that_goes_on(place: Path, train):
     whole = train(*TINY, "--out", "whole")
     assert whole[0] == 0, whole[2]
-    started = subprocess.Popen([sys.executable, "-m", "advisor", "train", *TINY, "--out", "out"],
-                               stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # fmt: skip
-    assert started.stderr is not None
-    for line in started.stderr:
-        if line.startswith("epoch 1 "):
-            break
-    started.send_signal(signal.SIGINT)
-    out, err = started.communicate(timeout=300)
-    assert started.returncode == 130, err
-    assert out == ""
-    said = err.splitlines()
+    stopped = subprocess.run([sys.executable, "-c", INTERRUPTED, "train", *TINY, "--out", "out"],
+                             capture_output=True, text=True, timeout=300)  # fmt: skip
+    assert stopped.returncode == 130, stopped.stderr
+    assert stopped.stdout == ""
+    said = stopped.stderr.splitlines()
     assert "stopping after this epoch; Ctrl-C again stops at once and keeps nothing" in said
     facts = load_network(place / "out")[1]
     assert facts.record["interrupted"] is True
