@@ -20,7 +20,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from engine.cuda_layers import fast_twin, is_recurrent
+from engine.channels_last import fast_twin, is_recurrent
 from engine.devices import SharedClock, Turnstile, finished, turnstile_of
 from engine.probe import Choice, fastest_way
 from engine.recipes import Recipe

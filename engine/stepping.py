@@ -24,7 +24,7 @@ class Run(Protocol):
 
     @property
     def network(self) -> nn.Module:
-        """The network whose weights change; on CUDA a faster twin of the caller's."""
+        """The network whose weights change; where that is faster, a twin of the caller's."""
         ...
 
     def train_epoch(self, signals: Tensor, labels: Tensor, order: Tensor) -> Tensor:

@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from engine.course import Course, DivergedError, Examples, Monitored, Optimism, Validation
-from engine.devices import beside_others, clock_of, keep_freed_memory, numbered
+from engine.devices import beside_others, clock_of, numbered
+from engine.processor import open_run as open_processor_run
 from engine.recipes import Recipe
 from engine.resuming import Snapshot
-from engine.stepping import PlainRun, Run, predict_in_batches
+from engine.stepping import Run, predict_in_batches
 from engine.transfer import SEEDING, head_inputs, trains_head_alone
 
 __all__ = [
@@ -151,9 +152,7 @@ def _open_run(
     network: nn.Module, training: Examples, recipe: Recipe, steps: int, place: torch.device, mode: Mode
 ) -> Iterator[Run]:
     if place.type == "cpu":
-        if any(isinstance(layer, nn.RNNBase) for layer in network.modules()):  # others gain nothing: RESULTS.md
-            keep_freed_memory()
-        yield PlainRun(network, recipe, steps)
+        yield open_processor_run(network, recipe, steps)
         return
     from engine.cuda import open_run
 

@@ -1,6 +1,6 @@
 """How fast the engine trains: against the bare arithmetic, against a loop in the published style, and on a GPU.
 
-    python tests/benchmarks/training.py bare      # the loop against forward, backward and step on tensors that stay
+    python tests/benchmarks/training.py bare      # loop and engine against forward, backward and step of plain torch
     python tests/benchmarks/training.py naive     # the loop against float64 and a table that is scanned for each record
     python tests/benchmarks/training.py cuda      # records/s alone and packed, share of the bf16 peak, the whole grid
 
@@ -24,8 +24,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from engine.devices import choose_device, describe_device, finished, keep_freed_memory
+from engine.devices import choose_device, describe_device, finished
 from engine.packing import choose_runs_at_once
+from engine.processor import open_run
 from engine.recipes import Recipe, find_recipe
 from engine.stepping import PlainRun, Run
 from engine.transfer import new_network
@@ -56,7 +57,7 @@ def main() -> None:
 
 
 def bare(arguments: argparse.Namespace) -> None:
-    """Print what the loop adds to the least that a step must do."""
+    """Print what the loop adds to the least that a step must do with torch's own layers, and what the engine's save."""
     rows = []
     for arch in arguments.archs or ["resnet1d18-w16", "gru-w32", "resnet1d18"]:
         recipe = _recipe(arch, arguments.batch_size)
@@ -65,10 +66,19 @@ def bare(arguments: argparse.Namespace) -> None:
         pieces = (
             _bare_steps(_network(arch), recipe, signals, labels, arguments.batches),
             _engine_epoch(PlainRun(_network(arch), recipe, steps), signals, labels),
+            _engine_epoch(open_run(_network(arch), recipe, steps), signals, labels),
         )
         taken = _take_turns(pieces, arguments.rounds)
-        rows.append(_row(arch, len(signals), taken))
-    _print_table(("network", "bare, records/s", "engine, records/s", "engine / bare, time"), rows, "cpu")
+        rows.append((*_row(arch, len(signals), taken[:2]), *_row(arch, len(signals), [taken[0], taken[2]])[2:]))
+    names = (
+        "network",
+        "bare, records/s",
+        "loop, records/s",
+        "loop / bare, time",
+        "engine, records/s",
+        "engine / bare, time",
+    )
+    _print_table(names, rows, "cpu")
 
 
 def _engine_epoch(run: Run, signals: Tensor, labels: Tensor) -> Callable[[], object]:
@@ -114,7 +124,7 @@ def naive(arguments: argparse.Namespace) -> None:
         signals, labels = _records(arguments.batches * recipe.batch_size)
         steps = (arguments.rounds + 1) * arguments.batches
         theirs, scans = _naive_epoch(_network(arch), recipe, signals, labels, arguments.records)
-        ours = _engine_epoch(PlainRun(_network(arch), recipe, steps), signals, labels)
+        ours = _engine_epoch(open_run(_network(arch), recipe, steps), signals, labels)
         with _side_by_side(arch, recipe, arguments.batches, steps, arguments.threads) as study:
             taken = _take_turns([theirs, ours, study], arguments.rounds)
         taken[2] = [seconds / arguments.threads for seconds in taken[2]]  # as many runs are done by then
@@ -183,9 +193,7 @@ def _side_by_side(arch: str, recipe: Recipe, batches: int, steps: int, count: in
 def _prepare(arch: str, recipe: Recipe, batches: int, steps: int, all_there: Barrier) -> None:
     global _own_epoch, _together
     torch.set_num_threads(1)
-    if any(isinstance(layer, nn.RNNBase) for layer in _network(arch).modules()):
-        keep_freed_memory()
-    _own_epoch = _engine_epoch(PlainRun(_network(arch), recipe, steps), *_records(batches * recipe.batch_size))
+    _own_epoch = _engine_epoch(open_run(_network(arch), recipe, steps), *_records(batches * recipe.batch_size))
     _together = all_there
 
 
@@ -229,13 +237,13 @@ def _cuda_speeds(
     network: nn.Module, recipe: Recipe, device: torch.device, arguments: argparse.Namespace
 ) -> dict[str, float]:
     """Return records/s of training alone, eagerly and as ``auto`` chooses."""
-    from engine.cuda import open_run
+    from engine.cuda import open_run as open_cuda_run
 
     signals, labels = (tensor.to(device) for tensor in _records(arguments.batches * recipe.batch_size))
     speeds = {}
     for mode in ("eager", "auto"):
         steps = (arguments.rounds + 1) * arguments.batches
-        with open_run(network.to(device), signals.shape, N_CLASSES, recipe, steps, device, mode) as run:
+        with open_cuda_run(network.to(device), signals.shape, N_CLASSES, recipe, steps, device, mode) as run:
             taken = _take_turns([_engine_epoch(run, signals, labels)], arguments.rounds)[0]
             name = mode if mode == "eager" else f"auto ({run.session.choice.way})"
             speeds[name] = len(signals) / statistics.median(taken)

@@ -7,11 +7,9 @@ import threading
 import time
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 
-from engine import training
 from engine.devices import (
     DeviceError,
     ProcessorClock,
@@ -25,8 +23,6 @@ from engine.devices import (
     numbered,
     turnstile_of,
 )
-from engine.recipes import find_recipe
-from models.registry import create_network
 
 
 def pretend(monkeypatch, n_devices: int, cuda: str | None = "13.0") -> None:
@@ -252,13 +248,3 @@ def test_another_c_library_is_left_alone(monkeypatch):
     monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
     monkeypatch.setattr("ctypes.CDLL", lambda _: pytest.fail("the C library was touched"))
     assert keep_freed_memory.__wrapped__() is False
-
-
-@pytest.mark.parametrize(("arch", "kept"), [("lstm-w4", True), ("gru-w4", True), ("resnet1d18-w4", False)])
-def test_memory_is_kept_where_a_network_gains_by_it(arch, kept, monkeypatch):
-    called = []
-    monkeypatch.setattr(training, "keep_freed_memory", lambda: called.append(True))
-    examples = training.Examples.of(np.zeros((4, 12, 100), np.float32), np.eye(4, 2, dtype=np.int8))
-    recipe = find_recipe("tuned", "rnn", "scratch")
-    with training._open_run(create_network(arch, n_classes=2), examples, recipe, 1, torch.device("cpu"), "auto"):
-        assert bool(called) is kept

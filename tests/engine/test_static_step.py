@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from engine.cuda_layers import fast_twin
+from engine.channels_last import fast_twin
 from engine.recipes import Recipe, find_recipe
 from engine.static_step import StaticStep, adamw_factors, pad_batch, weighted_loss
 from engine.stepping import PlainRun

@@ -1,4 +1,4 @@
-"""Layers that compute what torch's one-dimensional ones do, in the layout that cuDNN is fast with.
+"""Layers that compute what torch's one-dimensional ones do, in the layout that cuDNN and oneDNN are fast with.
 
 A convolution over time is done as a two-dimensional one with kernel (1, k) on (batch, channels, 1, time) in
 channels-last order, which three-dimensional tensors do not have. Between layers the tensors stay (batch, channels,
@@ -12,18 +12,33 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from engine.weight_gradient import convolve, gains
+
 
 class ChannelsLastConv1d(nn.Conv1d):
     """``nn.Conv1d`` with zero padding."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, n_in, time) to (batch, n_out, time')."""
+        high = x.unsqueeze(2).contiguous(memory_format=torch.channels_last)
+        if self._learns_by_products(x):
+            return convolve(high, self.weight, int(self.padding[0])).squeeze(2)
         padding = self.padding if isinstance(self.padding, str) else (0, *self.padding)
         y = F.conv2d(
-            x.unsqueeze(2).contiguous(memory_format=torch.channels_last), self.weight.unsqueeze(2), self.bias,
-            (1, *self.stride), padding, (1, *self.dilation), self.groups,
-        )  # fmt: skip
+            high, self.weight.unsqueeze(2), self.bias, (1, *self.stride), padding, (1, *self.dilation), self.groups
+        )
         return y.squeeze(2)
+
+    def _learns_by_products(self, x: Tensor) -> bool:
+        return (
+            torch.is_grad_enabled()
+            and self.weight.requires_grad
+            and self.bias is None
+            and not isinstance(self.padding, str)
+            and (self.stride, self.dilation, self.groups) == ((1,), (1,), 1)
+            and not torch.is_autocast_enabled(x.device.type)
+            and gains(self.weight, x.shape[2], int(self.padding[0]))
+        )
 
 
 class ChannelsLastBatchNorm1d(nn.BatchNorm1d):
@@ -39,12 +54,12 @@ class ChannelsLastBatchNorm1d(nn.BatchNorm1d):
 
 
 class FullPrecisionLinear(nn.Linear):
-    """``nn.Linear`` in float32 under autocast: logits of 8 bits would tie, and ties cost AUROC."""
+    """``nn.Linear`` in its weights' precision under autocast: logits of 8 bits would tie, and ties cost AUROC."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, features) to logits (batch, n_classes)."""
         with torch.autocast(x.device.type, enabled=False):
-            return super().forward(x.float())
+            return super().forward(x.to(self.weight.dtype))
 
 
 def fast_twin(network: nn.Module) -> nn.Module:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from engine.cuda_layers import ChannelsLastConv1d, fast_twin, is_recurrent
+from engine.channels_last import ChannelsLastConv1d, fast_twin, is_recurrent
 from engine.transfer import new_network
 from models.registry import find_network, list_networks
 
