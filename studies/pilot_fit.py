@@ -13,7 +13,7 @@ measured by tests/benchmarks/pilot.py.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -38,13 +38,15 @@ _RIDGE = 1e-6
 class Observed:
     """What a pilot measured: ``means`` (arms, sizes), scratch first, over ``pairs`` (sizes,), and their covariance.
 
-    ``covariance`` (arms x sizes, arms x sizes), arm after arm, is the noise of runs and of the test's patients.
+    ``covariance`` (arms x sizes, arms x sizes), arm after arm, is the noise of runs and of the test's patients;
+    ``excess`` is how many times more its runs vary than was foretold, at least 1.
     """
 
     sizes: Floats
     means: Floats
     pairs: Floats
     covariance: Floats
+    excess: float = 1.0
 
 
 def observe(runs: Sequence[RunRecord], curve: PairedCurve) -> Observed:
@@ -70,9 +72,10 @@ def observe(runs: Sequence[RunRecord], curve: PairedCurve) -> Observed:
         )
     pairs = np.array([len(cell) for cell in cells[: len(sizes)]], np.float64)
     variances = np.array([curve.run_sd(n) ** 2 for n in sizes])
-    noise = _run_noise(variances * _excess(scores, np.tile(variances, 2)), pairs, curve.noise["correlation"])
+    excess = _excess(scores, np.tile(variances, 2))
+    noise = _run_noise(variances * excess, pairs, curve.noise["correlation"])
     means = np.array([values.mean() for values in scores]).reshape(2, -1)
-    return Observed(sizes, means, pairs, np.cov(resampled[:, finite]) + noise)
+    return Observed(sizes, means, pairs, np.cov(resampled[:, finite]) + noise, excess)
 
 
 def _excess(scores: Sequence[Floats], variances: Floats) -> float:
@@ -185,18 +188,25 @@ def fit_pilot(pilot: Pilot, foretold: PairedCurve | None) -> PairedCurve:
         task=pilot.task,
         upstream=pilot.upstream,
         draws=update(foretold, seen, stable_seed(pilot.task, len(runs))),
+        noise={**foretold.noise, "alpha": foretold.noise["alpha"] + float(np.log(seen.excess)) / 2},
         sizes=tuple(sorted({*foretold.sizes, *(int(n) for n in seen.sizes)})),
         replicates=int(seen.pairs.min()),
         runs=len(runs),
         points=table,
         cost=alone.cost if alone is not None else foretold.cost,
-        source={name: value for name, value in runs[0].details["source"].items() if value},
+        sources=_with_own(foretold.sources, runs[0].details["source"]),
         test_records=runs[0].details["test_records"],
         warnings=() if alone is None else alone.warnings,
         pooled=False,
         own=True,
+        foretold=foretold,
         tasks=(*foretold.tasks, pilot.task),
     )
+
+
+def _with_own(sources: Sequence[Mapping[str, str]], own: Mapping[str, str | None]) -> tuple[Mapping[str, str], ...]:
+    known = {name: value for name, value in own.items() if value}  # an own directory has no url
+    return (*sources, *([known] if known and known not in sources else []))
 
 
 def _fit_alone(pilot: Pilot, runs: Sequence[RunRecord]) -> tuple[PairedCurve | None, str]:
