@@ -26,10 +26,10 @@ from studies.curve_draws import BAND, FINE_TUNE, REACH, SCRATCH, Floats, bent, c
 from studies.curves_file import PairedCurve, read_curves
 from studies.evidence import EvidenceError, make_curves
 from studies.pilot import Pilot, PilotError
+from studies.pooling import LEAST, MOST, law_through
 from studies.store import RunRecord
 
 _ARMS = (SCRATCH, FINE_TUNE)
-_LEAST, _MOST = 0.02, 0.9995  # scores beyond these count as these: their logit would run away
 _FEWEST_RESAMPLES = 50
 _RIDGE = 1e-6
 
@@ -108,7 +108,7 @@ def update(curve: PairedCurve, seen: Observed, seed: int) -> dict[str, dict[str,
 def _given(centre: Floats, covariance: Floats, seen: Observed, freedom: int) -> tuple[Floats, Floats]:
     """Return mean and covariance of the first variables given the last, which were measured with noise."""
     n_seen = seen.means.size
-    means = np.clip(seen.means.ravel(), _LEAST, _MOST)
+    means = np.clip(seen.means.ravel(), LEAST, MOST)
     slope = 1 / (means * (1 - means))  # of the logit: the noise is known on the scale of scores
     noise = slope[:, None] * seen.covariance * slope
     both = covariance[-n_seen:, -n_seen:] + noise + _RIDGE * np.eye(n_seen)
@@ -153,17 +153,13 @@ def _nodes(curve: PairedCurve, sizes: Floats) -> Floats:
 
 
 def _logits(scores: Floats) -> Floats:
-    return np.asarray(logit(np.clip(scores, _LEAST, _MOST)), np.float64)
+    return np.asarray(logit(np.clip(scores, LEAST, MOST)), np.float64)
 
 
 def _law(nodes: Floats, scores: Floats, sizes: Floats) -> dict[str, Floats]:
-    """Return for each draw a power law of exponent 0.5 near its scores: it lends its shape between the nodes alone."""
-    first, last = np.searchsorted(nodes, sizes[0]), np.searchsorted(nodes, sizes[-1])
-    last = max(last, first + 1)
-    x, y = nodes[first] ** -0.5, nodes[last] ** -0.5
-    b = np.maximum((scores[:, last] - scores[:, first]) / (x - y), 0.0)
-    a = np.clip(scores[:, last] + b * y, _LEAST, 1.0)
-    return {"a": a, "b": b, "c": np.full(len(scores), 0.5), "n0": np.zeros(len(scores))}
+    """Return for each draw a law through its scores at the smallest and the largest size of the pilot."""
+    first, last = (int(np.searchsorted(nodes, size)) for size in (sizes[0], sizes[-1]))
+    return law_through(nodes, scores, first, max(last, first + 1))
 
 
 def fit_pilot(pilot: Pilot, foretold: PairedCurve | None) -> PairedCurve:
