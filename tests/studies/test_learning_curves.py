@@ -84,10 +84,10 @@ def test_same_seed_gives_the_same_fit():
 
 def test_the_records_that_reach_a_target_are_those_of_the_asked_share_of_draws(ordinary):
     fit = fit_learning_curves(ordinary, 0)
-    target = float(scores(fit, "scratch", 600).mean())
+    target = float(fit.scores("scratch", 600).mean())
     found = fit.n_for(target)["scratch"]
     assert found.n_records is not None
-    assert (scores(fit, "scratch", found.n_records) >= target).mean() == pytest.approx(0.8, abs=0.03)
+    assert (fit.scores("scratch", found.n_records) >= target).mean() == pytest.approx(0.8, abs=0.01)
     assert found.p_reachable + found.p_unreachable == pytest.approx(1)
     assert found.n_records < fit.n_for(target, 0.95)["scratch"].n_records
     assert fit.n_for(0.99999)["scratch"].n_records is None
