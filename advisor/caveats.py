@@ -28,6 +28,7 @@ def _of_evidence(question: Question, curve: PairedCurve, curves: CurvesFile, sup
     if support == "extrapolated" and curve.foretold is None:
         yield f"Extrapolated to {question.n_records:,} records from runs with {low:,} to {high:,}."
     yield _of_tasks(question, curve, curves)
+    yield from _of_other_upstreams(curve, curves)
     if far := _beyond_pilot(question, curve):
         yield far
     yield from _of_hospitals(curve)
@@ -61,6 +62,16 @@ def _beyond_pilot(question: Question, curve: PairedCurve) -> str | None:
         low, high = measured[0], measured[-1]
         return f"The pilot ran from {low:,} to {high:,} records; at {question.n_records:,} the other tasks say most."
     return None
+
+
+def _of_other_upstreams(curve: PairedCurve, curves: CurvesFile) -> Iterator[str]:
+    """Name what else a task's network was pre-trained on: another upstream transfers more, or less."""
+    if curve.pooled or curve.own:
+        return
+    key = (curve.task, curve.arch, curve.metric)
+    alike = (other for other in curves.curves if (other.task, other.arch, other.metric) == key and not other.pooled)
+    if others := sorted({other.upstream for other in alike} - {curve.upstream}):
+        yield f"Measured too, pre-trained on {' and on '.join(others)}: --upstream."
 
 
 def _of_tasks(question: Question, curve: PairedCurve, curves: CurvesFile) -> str:

@@ -155,7 +155,7 @@ def _pool(arch: str, kind: str, group: Mapping[str, Fitted], kept: int, failures
     most = max(group.values(), key=lambda one: one.measured.table.n_runs).measured
     tables = [one.measured.table for one in group.values()]
     return {
-        **_describe(replace(most, warnings=()), fit, kept),
+        **_describe(replace(most, warnings=(), kind=None), fit, kept),
         "task": NEW_TASK,
         "upstream": kind,
         "sizes": [int(n) for n in fit.sizes],
@@ -185,6 +185,7 @@ def _describe(one: Measured, fit: LearningCurveResults, kept: int) -> dict[str, 
         "arch": table.arch,
         "family": _family(table.family),
         "upstream": table.upstream or NO_UPSTREAM,
+        **({} if one.kind is None else {"kind": one.kind}),
         "metric": one.metric,
         "sizes": [int(n) for n in table.runs.sizes],
         "replicates": max(table.replicates, 1),

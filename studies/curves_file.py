@@ -90,6 +90,7 @@ class PairedCurve:
 
     ``draws[strategy]`` is what ``studies.curve_draws`` evaluates; draw i of one strategy belongs to draw i of the
     other. A curve of anybody's runs may have ``scratch`` alone, no ``cost`` and no ``sources``.
+    ``kind`` says, where it is known, whose records the upstream's are and whether the task's labels are among its own.
     ``points[strategy]`` maps a size to the scores of its replicates. ``sources`` are the publishers of the tasks'
     records, as far as they are known, ``replicates`` the smallest number of pairs at a size. A ``pooled`` curve
     predicts a task that nobody has measured from the ``tasks`` that were: its draws carry the variance between tasks,
@@ -118,6 +119,7 @@ class PairedCurve:
     tasks: tuple[str, ...] = ()
     own: bool = False
     foretold: "PairedCurve | None" = None
+    kind: str | None = None
 
     @property
     def measured_sizes(self) -> tuple[int, ...]:
@@ -252,6 +254,7 @@ def _parse_curve(curve: Mapping[str, Any]) -> PairedCurve:
         tasks=tuple(_text(task) for task in curve.get("tasks", [curve["task"]])),
         own=False,
         foretold=None,
+        kind=_text(curve["kind"]) if "kind" in curve else None,
     )
 
 
