@@ -110,7 +110,7 @@ class _Case:
 
     def worth(self, n_records: int) -> Floats:
         """Return draws of what pre-training is worth: how many more records scratch needs to score the same."""
-        return self.grids[SCRATCH].first_reaching(self.curve.scores(FINE_TUNE, n_records)[:, 0]) - n_records
+        return self.grids[SCRATCH].reaching_from(n_records, self.curve.scores(FINE_TUNE, n_records)[:, 0]) - n_records
 
     def cost(self, n_records: int) -> dict[str, Cost]:
         """Return what a training of each arm and the pre-training cost."""

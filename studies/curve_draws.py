@@ -123,6 +123,29 @@ class ScoreGrid:
         reached[inside] = self.log_n[first[inside] - 1] + self._step * before / (before - after)
         return np.asarray(np.exp(reached), np.float64)
 
+    def reaching_from(self, n_records: float, scores: Floats) -> Floats:
+        """Return the n nearest to ``n_records`` at which each draw has its score of ``scores`` (draws,).
+
+        Above ``n_records`` where the draw scores less there, below it where it scores more: so it is more records
+        that are missing and fewer that are too many, also of a draw that does not rise all the way. Infinite where
+        the score is not reached within the grid, the grid's smallest where it is never lost.
+        """
+        reaches = self.scores >= scores[:, None]
+        at = float(np.clip(np.log(n_records), self.log_n[0], self.log_n[-1]))
+        here = _between(self.log_n, self.scores, at) >= scores
+        above = self.log_n > at
+        up = np.argmax(reaches & above, axis=1)  # 0 where none is above: the grid begins below n_records or at it
+        down = _GRID_POINTS - 1 - np.argmax((~reaches & ~above)[:, ::-1], axis=1)
+        lost = (~reaches & ~above).any(axis=1)
+        found = np.where(here, self.log_n[0], np.inf)
+        for rows, after in ((~here & (up > 0), up), (here & lost, np.minimum(down + 1, _GRID_POINTS - 1))):
+            inside, last = np.flatnonzero(rows), after[rows]
+            before, beyond = self.scores[inside, last - 1], self.scores[inside, last]
+            rise = np.where(beyond == before, 1.0, beyond - before)
+            share = np.clip((scores[inside] - before) / rise, 0.0, 1.0)
+            found[inside] = self.log_n[last - 1] + self._step * share
+        return np.exp(np.where(here, np.minimum(found, at), np.maximum(found, at)))
+
     def last_ahead(self, other: "ScoreGrid", margin: float) -> Floats:
         """Return the smallest n beyond which each draw stays at or under the other arm's score plus ``margin``.
 
@@ -142,6 +165,25 @@ class ScoreGrid:
     @property
     def _step(self) -> float:
         return float(self.log_n[1] - self.log_n[0])
+
+
+def _between(nodes: Floats, scores: Floats, at: float) -> Floats:
+    """Return each draw's score at ``at``, linear between the nodes."""
+    left = min(max(int(np.searchsorted(nodes, at, side="right")) - 1, 0), len(nodes) - 2)
+    share = (at - nodes[left]) / (nodes[left + 1] - nodes[left])
+    return np.asarray((1 - share) * scores[:, left] + share * scores[:, left + 1])
+
+
+def no_better_with_fewer(scores: Floats, n_known: int) -> Floats:
+    """Return scores (..., nodes), none of the first ``n_known`` higher than the next one.
+
+    Of fewer records than were ever measured nothing is known but that they hardly do better than more: what draws do
+    there is prior, and half of them would rise.
+    """
+    scores = scores.copy()
+    for node in range(n_known - 1, -1, -1):
+        scores[..., node] = np.minimum(scores[..., node], scores[..., node + 1])
+    return scores
 
 
 def score_grid(draws: Draws, smallest: float, largest: float, chance: float = 0.0) -> ScoreGrid:
@@ -166,7 +208,8 @@ def worth_in_records(
     Infinite where that takes more records than REACH times ``largest``, negative where fine-tuning is the worse.
     """
     fine_tuned = evaluate(arms[FINE_TUNE], n_records, chance)[:, 0]
-    return records_to_reach(arms[SCRATCH], fine_tuned, smallest, largest, chance) - n_records
+    grid = score_grid(arms[SCRATCH], smallest, largest, chance)
+    return grid.reaching_from(n_records, fine_tuned) - n_records
 
 
 def break_even(

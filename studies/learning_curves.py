@@ -24,6 +24,7 @@ from studies.curve_draws import (
     break_even,
     evaluate,
     interval,
+    no_better_with_fewer,
     quantiles,
     records_to_reach,
     summarise_gain,
@@ -249,7 +250,7 @@ def fit_learning_curves(runs: PairedRuns, seed: int) -> LearningCurveResults:
 def _draws_of(
     laws: Laws, arm: int, nodes: Floats, bends: Floats, data: SizeMeans, runs: PairedRuns
 ) -> dict[str, Floats]:
-    """Return the draws of one arm, none of which falls under chance."""
+    """Return the draws of one arm, none of which falls under chance, or does better with fewer records than any run."""
     law = {
         "a": np.maximum(laws.a[:, arm] + laws.shift[:, arm], _LEAST_LEVEL),
         "b": laws.b[:, arm] * data.largest ** laws.c[:, arm],
@@ -257,4 +258,5 @@ def _draws_of(
         "n0": laws.n0 * (arm == 1),
     }
     scores = laws.scores(nodes, np.full(len(nodes), arm), data.largest) + laws.shift[:, arm, None] + bends
+    scores = no_better_with_fewer(scores, int((nodes < runs.sizes.min()).sum()))
     return bent(law, nodes, scores, runs.chance)

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy.special import expit, logit
 
-from studies.curve_draws import REACH, Floats, bent, evaluate
+from studies.curve_draws import REACH, Floats, bent, evaluate, no_better_with_fewer
 from studies.learning_curves import N_DRAWS, FitError, LearningCurveResults
 from studies.noise import Noise
 
@@ -45,7 +45,7 @@ def pool_tasks(fits: Mapping[str, LearningCurveResults], seed: int) -> LearningC
         raise FitError("the tasks to be pooled differ in their arms")
     sizes = supported_sizes([result.sizes for result in results])
     nodes = np.unique(np.concatenate([sizes[0] / np.array([REACH, 2.0]), sizes, sizes[-1] * np.array(_AHEAD)]))
-    values = _new_task(results, nodes, float(sizes[-1]), np.random.default_rng(seed))
+    values = _new_task(results, nodes, float(sizes[0]), float(sizes[-1]), np.random.default_rng(seed))
     alpha, gamma, correlation = (
         float(np.mean([getattr(r.noise, name) for r in results])) for name in ("alpha", "gamma", "correlation")
     )
@@ -82,9 +82,9 @@ def supported_sizes(measured: Sequence[Floats]) -> Floats:
 
 
 def _new_task(
-    results: Sequence[LearningCurveResults], nodes: Floats, largest: float, rng: np.random.Generator
+    results: Sequence[LearningCurveResults], nodes: Floats, smallest: float, largest: float, rng: np.random.Generator
 ) -> Floats:
-    """Draw scores (arms, N_DRAWS, nodes) of a new task; ``largest`` is the node of the largest supported size."""
+    """Draw scores (arms, N_DRAWS, nodes) of a new task, supported from the ``smallest`` to the ``largest`` node."""
     arms = results[0].arms
     curves = np.array([[evaluate(r.draws[arm], nodes, r.chance) for arm in arms] for r in results])
     logits = logit(np.clip(curves, LEAST, MOST))  # (tasks, arms, draws, nodes)
@@ -97,10 +97,10 @@ def _new_task(
         level, least = rng.random(N_DRAWS), np.zeros(N_DRAWS)
         for j, node in enumerate(nodes):
             drawn[k, :, j], taus = _draw_effect(centre[:, k, j], error[:, k, j], level, weights, least)
-            if k and node == largest:  # beyond it no task says that gains differ less: their laws only tend to zero
+            if node == largest:  # beyond it no task says that tasks differ less: their laws only come to rest
                 least = taus
     drawn[1:] += drawn[:1]
-    return np.asarray(expit(drawn), np.float64)
+    return no_better_with_fewer(np.asarray(expit(drawn), np.float64), int((nodes < smallest).sum()))
 
 
 def _draw_effect(centre: Floats, error: Floats, level: Floats, weights: Floats, least: Floats) -> tuple[Floats, Floats]:
