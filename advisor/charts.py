@@ -20,7 +20,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from advisor.curve_lines import CurveLines, size_ticks, trace
-from studies.curve_draws import FINE_TUNE, REACH, SCRATCH
+from studies.curve_draws import FINE_TUNE, SCRATCH
 from studies.curves_file import PairedCurve
 from studies.figures import BLUE, FAINT, INK, ORANGE, STYLE, to_svg
 
@@ -135,7 +135,7 @@ def _mark_break_even(panel: Axes, lines: CurveLines, at_left: bool) -> None:
     panel.plot((lower, upper), (lines.bottom, lines.bottom), clip_on=False, **bar)
     if even.median is not None and left <= even.median <= right:
         panel.axvline(even.median, color=INK, linewidth=1, linestyle=":")
-    words = [_records(value, lines.measured[0] / REACH) for value in (even.median, even.lower, even.upper)]
+    words = [_records(value, lines.least) for value in (even.median, even.lower, even.upper)]
     x, y, ha, va = (0.02, 0.97, "left", "top") if at_left else (0.98, 0.05, "right", "bottom")
     panel.text(x, y, f"break-even {words[0]}\n90 %: {words[1]} to {words[2]}", transform=panel.transAxes,
                ha=ha, va=va, fontsize=8, linespacing=1.3,

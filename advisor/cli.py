@@ -8,6 +8,7 @@ import re
 import sys
 from errno import EACCES, EISDIR, ELOOP, ENAMETOOLONG, ENOSPC, ENOTDIR, EPERM, EPIPE, EROFS
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -65,8 +66,18 @@ def _in_one_line(message: str) -> str:
     return _CONTROLS.sub(" ", message).strip()
 
 
+def _open_streams() -> None:
+    """Let a command run whose streams were closed (``>&-``): it cannot answer without stdout, and says nothing then."""
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 as long as the process
+    if sys.stdout is None:
+        typer.echo("error: there is nowhere to answer: stdout is closed", err=True)
+        sys.exit(ExitCode.FAILURE)
+
+
 def main() -> None:
     """Run the command line and exit with an ExitCode. An error of ours, a defect, ends in a traceback."""
+    _open_streams()
     if any("\0" in word for word in sys.argv[1:]):  # no shell passes one; a program that calls this can
         typer.echo("error: an argument holds a null character", err=True)
         sys.exit(ExitCode.USAGE)

@@ -54,6 +54,7 @@ class CurveLines:
     p_above_margin: Floats | None
     even: Interval | None
     measured: tuple[int, int]
+    least: float
     points: Mapping[str, tuple[tuple[int, float], ...]]
     bottom: float
     top: float
@@ -86,7 +87,8 @@ def trace(curve: PairedCurve, margin: float, n_points: int, shown: Iterable[int]
         even=None
         if gains is None
         else interval(break_even(curve.draws, margin, low, high, chance_level(curve.metric))),
-        measured=(low, high),
+        measured=(min(curve.measured_sizes), max(curve.measured_sizes)),
+        least=low / REACH,
         points=points,
         bottom=middle - 1.16 * half,
         top=min(middle + 1.24 * half, 1.02),

@@ -13,6 +13,7 @@ from advisor.own_data import OwnData
 from advisor.question import NOTHING_PRETRAINED
 from advisor.words import duration
 from studies.curve_draws import FINE_TUNE, SCRATCH
+from studies.curves_file import PairedCurve
 from studies.pilot import FEWEST_REPLICATES, Pilot, PilotError, check_records, plan, run, set_up
 from studies.pilot_fit import fit_pilot
 from studies.probe import Speed, measure_speed
@@ -131,16 +132,25 @@ def _speed(pilot: Pilot, device: "torch.device") -> Speed:
     return Speed(stretch * speed.training, stretch * speed.forward)
 
 
+def _twice(curve: PairedCurve, name: str) -> tuple[str, ...]:
+    """Say so where the records are those of a task that foretold them."""
+    if curve.foretold is None or name not in curve.foretold.tasks:
+        return ()
+    return (f"the evidence has {name} already: the bands, which take yours for other records, are too sure",)
+
+
 def _answer(before: Recommendation, pilot: Pilot, name: str) -> Recommendation:
     """Ask again with the pilot as one more task of the evidence, called by its name."""
     curve = fit_pilot(pilot, before.curve if is_pool(before.curve) else None)
-    curve = replace(curve, task=name, tasks=(*curve.tasks[:-1], name))
+    others = tuple(task for task in curve.tasks[:-1] if task != name)
+    curve = replace(curve, task=name, tasks=(*others, name), warnings=(*_twice(curve, name), *curve.warnings))
     asked = before.question
+    names_it = before.curves.family_default.get(asked.arch or "", asked.arch) == curve.arch
     upstream = asked.upstream if asked.upstream == NOTHING_PRETRAINED else None
-    question = replace(asked, arch=before.curve.arch, task=None, upstream=upstream)
+    question = replace(asked, arch=asked.arch if names_it else curve.arch, task=None, upstream=upstream)
     upstreams = {**before.curves.upstreams, curve.upstream: f"the network at hand, pre-trained on {curve.upstream}"}
     curves = replace(
-        before.curves, study=f"{before.curves.study} and a pilot" if curve.tasks[:-1] else "pilot",
+        before.curves, study="pilot" if curve.foretold is None else f"{before.curves.study} and a pilot",
         curves=(curve,), upstreams=upstreams,
     )  # fmt: skip
     return recommend(question, curves)

@@ -47,6 +47,17 @@ def test_a_user_s_error_is_one_sentence_in_a_real_process():
     assert "nowhere.json" in refused(ecgadvise("recommend", "--n-records", "500", "--curves", "nowhere.json"), 3)
 
 
+def test_a_closed_stream_is_no_traceback():
+    def closed(stream: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = shlex.join([sys.executable, "-m", "advisor", *arguments])
+        return subprocess.run(["sh", "-c", f"{command} {stream}>&-"], capture_output=True, text=True, timeout=300)
+
+    asked = ("recommend", "--n-records", "500", "--arch", "cnn")
+    assert "stdout is closed" in refused(closed("1", *asked), 1)
+    assert closed("2", *asked).returncode == 0
+    assert closed("2", "recommend", "--n-records", "0").returncode == 2
+
+
 def test_recommend_loads_nothing_of_the_training_stack():
     script = (
         "import sys; sys.argv = ['ecgadvise', 'recommend', '--n-records', '5000', '--arch', 'cnn', '--json']\n"

@@ -19,6 +19,7 @@ from studies.store import Store
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "advisor" / "recommendation.schema.json").read_text())
 ARCH = "resnet1d18-w2"
+OWN_TASK = "synthetic/diagnosis"
 Command = Callable[..., tuple[int, str, str]]
 
 
@@ -37,7 +38,12 @@ def curves(tmp_path_factory: pytest.TempPathFactory, curves_path: Path) -> Path:
     """The synthetic evidence as that of a network small enough to be piloted here, with a pool of three tasks."""
     document = json.loads(curves_path.read_text().replace("resnet1d18-w16", ARCH))
     pool = copy.deepcopy(next(curve for curve in document["curves"] if curve["arch"] == ARCH))
-    pool |= {"pooled": True, "tasks": ["ptb-xl/superclass", "ptb-xl/form", "ludb"], "task": "pooled", "points": {}}
+    pool |= {
+        "pooled": True,
+        "tasks": ["ptb-xl/superclass", "ptb-xl/form", "ludb", OWN_TASK],
+        "task": "pooled",
+        "points": {},
+    }
     document["curves"].append(pool)
     path = tmp_path_factory.mktemp("evidence") / "curves.json"
     path.write_text(json.dumps(document))
@@ -88,6 +94,9 @@ def test_a_pilot_answers_for_these_records_and_shows_how_the_answer_moved(
     assert not answer["pooled"]
     of_pilot = 2 * 2 * len(pilot["pairs"])
     assert answer["evidence"]["runs"] == of_pilot + bare["evidence"]["runs"]
+    assert answer["data"]["task"] == OWN_TASK
+    assert answer["evidence"]["tasks"] == ["ptb-xl/superclass", "ptb-xl/form", "ludb", OWN_TASK]
+    assert any(warning.startswith(f"The evidence has {OWN_TASK} already: ") for warning in answer["warnings"])
     assert any(warning.startswith("The bands are of your own records, from ") for warning in answer["warnings"])
 
     finished = Store(store / "pilot.db").keys()
@@ -111,7 +120,7 @@ def test_a_pilot_answers_for_these_records_and_shows_how_the_answer_moved(
     assert explanation["limits"][0].startswith("With a pilot ")
     said = " ".join(command(*options, "--pilot-store", store, "--minutes", 60, "--explain")[1].split())
     assert f"{of_pilot} runs of a pilot on {answer['data']['task']}; 2 pairs or more at each size." in said
-    assert f"{bare['evidence']['runs']} runs of ptb-xl/superclass, ptb-xl/form, ludb; " in said
+    assert f"{bare['evidence']['runs']} runs of ptb-xl/superclass, ptb-xl/form, ludb, {OWN_TASK}; " in said
     assert f"Every run of the pilot was tested on {answer['data']['records_to_test_on']} records" in said
     far = command(*options, "--pilot-store", store, "--minutes", 60, "--n-records", 1000, "--json")
     assert any(warning.startswith("The pilot ran from ") for warning in json.loads(far[1])["warnings"])
