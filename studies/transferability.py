@@ -24,6 +24,7 @@ from engine.transfer import head_inputs
 from studies.checkpoints import MissingCheckpointError, folder_of
 from studies.curve_draws import BAND, FINE_TUNE, SCRATCH, Floats
 from studies.execution import training_rows
+from studies.several_stores import distinct_runs, name_stores
 from studies.spec import RunSpec
 from studies.store import RunRecord, Store
 from studies.tasks import open_task, parse_task, pick_leads
@@ -134,13 +135,14 @@ def measure(
         for (task, arch, upstream, n), (score, gain) in means.items()
     ]
     tasks, archs = (sorted({getattr(cell, name) for cell in cells}) for name in ("task", "arch"))
+    by_path = {store.path: store for store in stores}
     return {
         "schema_version": SCHEMA_VERSION,
         "score": SCORE,
         "tasks": {task: describe_task(corpora[parse_task(task).source], task) for task in tasks},
         "networks": {arch: _correlate(arch, [c for c in cells if c.arch == arch]) for arch in archs},
         "provenance": {
-            "stores": {f"{store.path.absolute().parent.name}/{store.path.name}": len(store.keys()) for store in stores},
+            "stores": {name: len(by_path[path].keys()) for name, path in name_stores(list(by_path)).items()},
             "newest_run": max(run.row["created"] for store in stores for run in store.runs()),
             "data": {name: corpus.content_hash for name, corpus in sorted(corpora.items())},
             "intervals": f"90 %, {_RESAMPLES} resamples of whole tasks",
@@ -187,8 +189,9 @@ def read_spec(run: RunRecord) -> RunSpec:
 
 def _pairs(stores: Sequence[Store]) -> Iterator[tuple[Path, RunRecord, float]]:
     """Give each fine-tuned run that has a run from scratch beside it, the network it started from, and its gain."""
-    runs = [(folder_of(store.path), run) for store in stores for run in store.runs()]
-    pretrainings = [(at / run.key, run) for at, run in runs if run.row["role"] == "pretraining"]
+    of_stores = {store.path: store.runs() for store in stores}
+    runs = distinct_runs(of_stores)
+    pretrainings = _pretrainings(of_stores)
     by_key = {run.key: network for network, run in pretrainings}
     networks = {_values(run, "task", "arch", "recipe"): network for network, run in pretrainings}
     scored = [run for _, run in runs if _counts(run)]
@@ -201,6 +204,17 @@ def _pairs(stores: Sequence[Store]) -> Iterator[tuple[Path, RunRecord, float]]:
             if named is None:
                 raise MissingCheckpointError(f"no store given holds the pre-training of {start[1]} on {start[0]}")
             yield named, run, run.row["auroc_macro"] - scratch[cell]
+
+
+def _pretrainings(runs: Mapping[Path, Sequence[RunRecord]]) -> list[tuple[Path, RunRecord]]:
+    """Return where every pre-trained network lies; those that are there come last, so that they are the ones taken."""
+    found = [
+        (folder_of(path) / run.key, run)
+        for path, of_store in runs.items()
+        for run in of_store
+        if run.row["role"] == "pretraining"
+    ]
+    return sorted(found, key=lambda network: network[0].is_dir())
 
 
 def _counts(run: RunRecord) -> bool:

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from studies.evidence_files import EVIDENCE
-from studies.findings import FindingsError, make_findings, name_of, shipped_stores, write_findings
+from studies.findings import FindingsError, make_findings, read_material, shipped_stores, write_findings
 from studies.protocol_effects import optimism_effects
 from studies.published import PUBLISHED, PublishedError, read_published
+from studies.several_stores import name_of, name_stores
 from studies.store import RunRecord, Store
 
 SHIPPED = EVIDENCE.parent / "FINDINGS.md"
@@ -226,6 +227,41 @@ def test_what_cannot_be_read_is_named(tmp_path: Path):
 def test_stores_are_called_what_tells_them_apart():
     assert name_of(Path("evidence/ptbxl-cpu/study.db")) == "ptbxl-cpu"
     assert name_of(Path("sites.db")) == "sites"
+
+
+def test_stores_that_are_called_the_same_are_told_apart_and_one_given_twice_is_one():
+    one, other = Path("/here/a/study.db"), Path("/there/a/study.db")
+    assert name_stores([one, other, one, Path("sites.db")]) == {
+        "here/a/study.db": one,
+        "there/a/study.db": other,
+        "sites": Path("sites.db"),
+    }
+    assert name_stores([Path("/a/s.db"), Path("/b/s.db")]) == {"a/s.db": Path("/a/s.db"), "b/s.db": Path("/b/s.db")}
+    assert list(name_stores([Path("/s.db"), Path("/x/s.db")])) == ["/s.db", "x/s.db"]
+
+
+def test_stores_of_one_name_keep_their_runs_and_their_backtests_and_a_run_of_both_counts_once(
+    fill, synthetic_run, tmp_path: Path
+):
+    one = fill(lambda arch, n: 5.0 / n, pairs=2)
+    other = tmp_path / "elsewhere" / "made" / "study.db"
+    other.parent.mkdir(parents=True)
+    with_more = Store(other)
+    for run in Store(one).runs():
+        with_more.add(run, np.zeros((2, 5)))
+    with_more.add(variant(synthetic_run("gru-w32", "scratch", 4000, 0, 0.8), task="ptb-xl/more"), np.zeros((2, 5)))
+    with_more.close()
+    shipped = json.loads(next(EVIDENCE.glob("*/backtest.json")).read_text())
+    for path, cells in ((one, 11), (other, 22)):
+        path.with_name("backtest.json").write_text(json.dumps({**shipped, "cells": cells}))
+    alone, both = read_material([one]), read_material([one, other])
+    assert len(both.records) == len(alone.records) + 1
+    assert len(both.pairs) == len(alone.pairs)
+    assert sorted(len(runs) for runs in both.stores.values()) == [len(alone.records), len(alone.records) + 1]
+    text = make_findings([one, other]).text
+    for name, cells in ((f"{tmp_path.name}/made/study.db", 11), ("elsewhere/made/study.db", 22)):
+        assert f"`{name}`: {cells} held-out cells" in text
+        assert f"| `{name}` | " in text
 
 
 def test_the_findings_that_ship_are_what_the_command_makes_of_what_ships():

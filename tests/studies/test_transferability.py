@@ -156,6 +156,20 @@ def test_a_run_is_scored_by_the_network_that_it_says_it_started_from(
         assert found[0] == found[1]
 
 
+def test_a_run_that_two_stores_hold_counts_once_and_its_network_may_lie_beside_either(
+    store: Store, made_up: Corpus, tmp_path: Path
+):
+    (tmp_path / "copy").mkdir()
+    copy = Store(tmp_path / "copy" / "study.db")
+    for run in store.runs():
+        copy.add(run, np.zeros((2, 5)))
+    alone = measure([store], {"synthetic": made_up})
+    for stores in ([store, copy], [copy, store], [store, store]):
+        both = measure(stores, {"synthetic": made_up})
+        assert both["networks"] == alone["networks"]
+        assert sorted(both["provenance"]["stores"].values()) == [len(store.keys())] * len({one.path for one in stores})
+
+
 def test_what_is_written_is_read_again(store: Store, made_up: Corpus, tmp_path: Path):
     (tmp_path / NAME).write_text(json.dumps(measure([store], {"synthetic": made_up})))
     known = read_transferability(tmp_path / "curves.json")
