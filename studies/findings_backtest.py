@@ -4,14 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from engine.model_card import table
+from studies.policies import POLICIES
 
-POLICIES = {
-    "advice": "this advice",
-    "always_fine_tune": "always fine-tuning",
-    "always_scratch": "always from scratch",
-    "below_5000": "fine-tuning below 5,000",
-    "last_value": "the arm last ahead",
-}
 BANDS = {
     "scratch": "expected score, from scratch",
     "fine_tune": "expected score, fine-tuned",
