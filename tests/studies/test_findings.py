@@ -12,7 +12,7 @@ import pytest
 from studies.evidence_files import EVIDENCE
 from studies.findings import FindingsError, make_findings, read_material, shipped_stores, write_findings
 from studies.protocol_effects import optimism_effects
-from studies.published import PUBLISHED, PublishedError, read_published
+from studies.published import PUBLISHED, PublishedError, interval_by_patient, read_published
 from studies.several_stores import name_of, name_stores
 from studies.store import RunRecord, Store
 
@@ -262,6 +262,19 @@ def test_stores_of_one_name_keep_their_runs_and_their_backtests_and_a_run_of_bot
     for name, cells in ((f"{tmp_path.name}/made/study.db", 11), ("elsewhere/made/study.db", 22)):
         assert f"`{name}`: {cells} held-out cells" in text
         assert f"| `{name}` | " in text
+
+
+def test_the_table_beside_a_store_that_ships_says_what_its_runs_scored():
+    folder = EVIDENCE.parent / "stores" / "ptbxl-full"
+    rows = re.findall(
+        r"^\| `([\w-]+)` \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) to ([\d.]+) \|", (folder / "README.md").read_text(), re.M
+    )
+    made = []
+    for run in Store(folder / "study.db", create=False).runs():
+        low, high = interval_by_patient(run) or (0, 0)
+        rate = run.details["recipe"]["learning_rate"]
+        made.append((run.row["arch"], f"{rate:g}", *(f"{value:.3f}" for value in (run.row["auroc_macro"], low, high))))
+    assert sorted(rows) == sorted(made)
 
 
 def test_the_findings_that_ship_are_what_the_command_makes_of_what_ships():
