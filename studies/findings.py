@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from studies.evidence_files import EVIDENCE
-from studies.findings_backtest import backtest_lines
+from studies.findings_backtest import backtest_lines, check_backtest
 from studies.findings_claims import claim_lines, gain_lines
 from studies.findings_protocol import control_lines, protocol_lines
 from studies.findings_published import published_lines
@@ -73,7 +73,7 @@ def read_material(paths: Sequence[Path]) -> Material:
     except (StoreError, RunsFileError) as error:
         raise FindingsError(str(error)) from None
     files = {name: path.with_name("backtest.json") for name, path in named.items()}
-    backtests = {name: _read_json(path) for name, path in files.items() if path.exists()}
+    backtests = {name: _read_backtest(path) for name, path in files.items() if path.exists()}
     by_name = {name: stores[path] for name, path in named.items()}
     return Material(by_name, records, runs, pair_runs(runs.runs), backtests)
 
@@ -85,14 +85,15 @@ def _read_runs(path: Path) -> list[RunRecord]:
     return runs
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_backtest(path: Path) -> dict[str, Any]:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise FindingsError(f"{path} cannot be read: {error}") from None
-    if not isinstance(document, dict) or not {"cells", "regret", "coverage"} <= document.keys():
-        raise FindingsError(f"{path} is no document of ecgadvise backtest --json")
-    return document
+    try:
+        return check_backtest(document)
+    except ValueError as error:
+        raise FindingsError(f"{path} is no document of ecgadvise backtest --json: {error}") from None
 
 
 def make_findings(paths: Sequence[Path], published: Path = PUBLISHED, margin: float = MARGIN) -> Findings:

@@ -58,12 +58,14 @@ class Cell:
 def log_me(features: NDArray[np.floating], labels: NDArray[np.uint8]) -> float:
     """Return LogME of features (records, features) for labels 0/1 (records, classes), the mean over the labels.
 
-    Labels that all of the records have, or none, are left out; NaN where no other is left.
+    Labels that all of the records have, or none, are left out, and so are features that are not finite everywhere;
+    NaN where no other label, or no other feature that is not zero, is left.
     """
     columns = np.asarray(labels[:, has_both_outcomes(labels)], np.float64)
-    if not columns.shape[1]:
+    finite = np.asarray(features[:, np.isfinite(features).all(axis=0)], np.float64)
+    if not columns.shape[1] or not finite.any():
         return float("nan")
-    left, singular, _ = np.linalg.svd(np.asarray(features, np.float64), full_matrices=False)
+    left, singular, _ = np.linalg.svd(finite, full_matrices=False)
     explained = (left.T @ columns) ** 2
     unexplained = np.maximum((columns**2).sum(axis=0) - explained.sum(axis=0), 0.0)
     kept = singular > 1e-9 * singular[0]
@@ -126,7 +128,7 @@ def measure(
     features = _Features(corpora)
     for done, (checkpoint, tuned, gain) in enumerate(pairs, start=1):
         score = features.score(checkpoint, tuned)
-        if np.isfinite(score):  # else the few records of the run have no label to tell apart
+        if np.isfinite(score):  # else its few records have no label to tell apart, or no feature to do it by
             found[_values(tuned, "task", "arch", "upstream", "n_records")].append((score, gain))
         report(done, len(pairs))
     means = {cell: np.mean(np.array(values), axis=0).tolist() for cell, values in sorted(found.items())}

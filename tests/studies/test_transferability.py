@@ -67,6 +67,16 @@ def test_labels_that_all_or_no_records_have_do_not_count():
     assert np.isnan(log_me(features, constant))
 
 
+def test_features_that_are_not_finite_do_not_count_and_without_any_other_there_is_no_score():
+    rng = np.random.default_rng(5)
+    features, labels = rng.normal(size=(30, 3)), rng.integers(0, 2, (30, 2)).astype(np.uint8)
+    broken = np.hstack([features, np.full((30, 1), np.nan), features[:, :1]])
+    broken[3, 4] = np.inf
+    assert log_me(broken, labels) == log_me(features, labels)
+    for nothing in (np.zeros((30, 2)), np.full((30, 2), np.nan), np.zeros((30, 0))):
+        assert np.isnan(log_me(nothing, labels))
+
+
 def test_log_me_does_not_depend_on_the_features_unit():
     rng = np.random.default_rng(3)
     features, labels = rng.normal(size=(50, 6)), rng.integers(0, 2, (50, 2)).astype(np.uint8)
