@@ -190,7 +190,7 @@ def _reason(case: _Case, gain: Gain, verdict: Verdict) -> str:
 def _further_evidence(n_records: int, curve: PairedCurve) -> str:
     if curve.pooled:
         return "paired runs on your own records"
-    inside = min(curve.sizes) <= n_records <= max(curve.sizes)
+    inside = min(curve.measured_sizes) <= n_records <= max(curve.measured_sizes)
     return "more paired replicates" if inside else f"paired runs at {n_records:,} records"
 
 

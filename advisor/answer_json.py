@@ -88,12 +88,13 @@ def _evidence(answer: Recommendation) -> dict[str, Any]:
     curve = answer.curve
     return {
         "study": answer.curves.study,
-        "runs": curve.runs,
+        "runs": curve.runs + (curve.foretold.runs if curve.foretold is not None else 0),
         "tasks": list(curve.tasks or (curve.task,)),
         "replicates": curve.replicates,
         "sizes": list(curve.sizes),
         "test_records": curve.test_records,
-        "source": dict(curve.source),
+        "source": dict(curve.sources[0]) if len(curve.sources) == 1 else {},
+        "sources": [dict(source) for source in curve.sources],
         "created": answer.curves.created,
         "version": answer.curves.version,
     }

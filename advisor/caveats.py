@@ -25,10 +25,11 @@ def warn(
 
 def _of_evidence(question: Question, curve: PairedCurve, curves: CurvesFile, support: Support) -> Iterator[str]:
     low, high = min(curve.sizes), max(curve.sizes)
-    if support == "extrapolated":
+    if support == "extrapolated" and curve.foretold is None:
         yield f"Extrapolated to {question.n_records:,} records from runs with {low:,} to {high:,}."
     yield _of_tasks(question, curve, curves)
-    if curve.own and (far := _beyond_pilot(question, curve)):
+    yield from _of_other_upstreams(curve, curves)
+    if far := _beyond_pilot(question, curve):
         yield far
     yield from _of_hospitals(curve)
     if question.arch is not None and curve.arch != question.arch:
@@ -56,11 +57,21 @@ def _of_hospitals(curve: PairedCurve) -> Iterator[str]:
 
 def _beyond_pilot(question: Question, curve: PairedCurve) -> str | None:
     """Say how far the pilot's sizes are from the asker's number of records."""
-    measured = sorted({n for by_size in curve.points.values() for n in by_size})
-    if curve.tasks[:-1] and not 0.9 * measured[0] <= question.n_records <= 1.1 * measured[-1]:
+    measured = curve.measured_sizes
+    if curve.foretold is not None and not 0.9 * measured[0] <= question.n_records <= 1.1 * measured[-1]:
         low, high = measured[0], measured[-1]
         return f"The pilot ran from {low:,} to {high:,} records; at {question.n_records:,} the other tasks say most."
     return None
+
+
+def _of_other_upstreams(curve: PairedCurve, curves: CurvesFile) -> Iterator[str]:
+    """Name what else a task's network was pre-trained on: another upstream transfers more, or less."""
+    if curve.pooled or curve.own:
+        return
+    key = (curve.task, curve.arch, curve.metric)
+    alike = (other for other in curves.curves if (other.task, other.arch, other.metric) == key and not other.pooled)
+    if others := sorted({other.upstream for other in alike} - {curve.upstream}):
+        yield f"Measured too, pre-trained on {' and on '.join(others)}: --upstream."
 
 
 def _of_tasks(question: Question, curve: PairedCurve, curves: CurvesFile) -> str:

@@ -2,7 +2,8 @@
 
 A network's curves differ in task and upstream. With three tasks or more the pooled curve, which foretells a dataset
 that nobody has measured, goes before any single one, of several the one with the most tasks; with fewer it is the task
-with most runs. A task's upstream has to be chosen only where several were measured and none of them stands out.
+with most runs. Of several upstreams of a task the one without its labels answers, as between two hospitals; one has to
+be chosen only where that is none of them, or more than one.
 """
 
 from collections import Counter
@@ -80,10 +81,16 @@ def _find(question: Question, asked: str, curves: CurvesFile) -> PairedCurve:
     found = _with_task(found, question.task)
     if found[0].pooled:
         return max(found, key=lambda curve: (len(curve.tasks), is_disjoint(curve.upstream), curve.runs))
+    found = _main_arm(found)
     offered = sorted({curve.upstream for curve in found})
     if len(offered) > 1 and question.upstream != NOTHING_PRETRAINED:
         raise UnknownNameError(f"{arch} was pre-trained on {' and on '.join(offered)}: choose one with --upstream")
     return found[0]
+
+
+def _main_arm(found: Sequence[PairedCurve]) -> list[PairedCurve]:
+    """Keep the curves whose upstream has none of the task's labels; all where none is known not to."""
+    return [curve for curve in found if curve.kind is not None and is_disjoint(curve.kind)] or list(found)
 
 
 def _with_metric(found: Sequence[PairedCurve], metric: str) -> list[PairedCurve]:

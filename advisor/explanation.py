@@ -62,12 +62,12 @@ class Explanation:
     """Everything behind an answer: ``points`` of a single task, or the ``tasks`` of a pooled curve.
 
     ``parameters[arm][name]`` are those of the law in ``score(n) = a - b (n + n0) ** -c + bend(n)``, none of a pooled
-    curve; ``run_sd`` is the spread of one run at the asker's number of records. ``backtest`` is None
-    where it was not measured, and ``no_backtest`` says why.
+    curve or one that a pilot was added to; ``run_sd`` is the spread of one run at the asker's number of records.
+    ``backtest`` is None where it was not measured, and ``no_backtest`` says why.
     """
 
     upstream: str | None
-    source: Mapping[str, str]
+    sources: tuple[Mapping[str, str], ...]
     points: tuple[Point, ...]
     tasks: tuple[TaskOutlook, ...]
     parameters: Mapping[str, Mapping[str, Estimate]]
@@ -89,11 +89,11 @@ def explain(answer: Recommendation, curves_path: Path) -> Explanation:
     backtest, reason = _read_backtest(curves_path.with_name(BACKTEST))
     return Explanation(
         upstream=answer.curves.upstreams.get(curve.upstream),
-        source=curve.source,
+        sources=curve.sources,
         points=_points(answer),
         tasks=tuple(_outlooks(answer)) if curve.pooled else (),
         parameters={}
-        if curve.pooled  # its draws are scores at many sizes, and the law beneath them says nothing
+        if curve.pooled or curve.foretold is not None  # draws of scores: the law beneath them says nothing
         else {
             arm: {name: _estimate(draws[name]) for name in PARAMETERS if name in draws}
             for arm, draws in curve.draws.items()
@@ -176,7 +176,9 @@ def _limits(answer: Recommendation) -> tuple[str, ...]:
     corpora = ", ".join(sorted({task.split("/")[0] for task in tasks}))
     n_tasks = f"{len(tasks)} tasks of {corpora} were" if len(tasks) > 1 else f"One task of {corpora} was"
     low, high = min(curve.sizes), max(curve.sizes)
+    pilot = "With a pilot bands are narrower, and those of the gain held less often than 90 % on held-out tasks."
     return (
+        *((pilot,) if curve.foretold is not None else ()),
         f"{n_tasks} measured, from {low:,} to {high:,} records; beyond {REACH:g} times that the answer is refused.",
         "Other hospitals, devices, patients and labels may differ from these by more than any band says.",
         "Scores, gain and target are of the expected score of a training; a single run scatters about it.",

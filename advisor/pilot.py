@@ -96,13 +96,13 @@ def _run(
     pilot: Pilot, n_pool: int, smallest: int, budget: float, fewest: int, name: str, say: Callable[[str], None]
 ) -> None:
     """Time a few steps, say what will be run, and run it."""
-    from advisor.commands.study import choose_workplace
+    from advisor.commands.study import choose_devices, choose_workplace
     from advisor.study_progress import shown
-    from engine.devices import choose_device
     from studies.executors import default_workers
     from studies.probe import Workload
 
-    device = choose_device("auto")
+    devices = choose_devices("auto")
+    device = devices[0]
     corpus = pilot.corpus
     speed = _speed(pilot, device)
     workers = default_workers() if device.type == "cpu" else 1
@@ -116,7 +116,7 @@ def _run(
     )
     load = Workload({corpus.name: corpus})
     specs = [spec for size in chosen.sizes for spec in pilot.specs(size, 0)]
-    with choose_workplace(None, None, device, specs, load) as workplace, shown() as report:
+    with choose_workplace(None, None, devices, specs, load) as workplace, shown() as report:
         if failed := run(pilot, chosen, budget, workplace, device.type, report):
             say(f"{failed} of the pilot's trainings failed and are left out: see {pilot.store}")
 

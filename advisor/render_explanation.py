@@ -9,6 +9,7 @@ from advisor.advice import Recommendation
 from advisor.explanation import Backtest, Explanation
 from advisor.render import NOTICE, answer_lines, console, plain_table, take_lines
 from advisor.words import ARMS
+from studies.curves_file import PairedCurve
 from studies.policies import POLICIES
 
 _SYMBOLS = {"a": "a (with endless records)", "b": "b", "c": "c (steepness)", "n0": "n0 (records, head start)"}
@@ -31,23 +32,35 @@ def to_text(answer: Recommendation, explanation: Explanation, *, color: bool = F
 def _sections(answer: Recommendation, explanation: Explanation) -> Iterator[tuple[str, Iterable[RenderableType]]]:
     yield "Evidence", _evidence(answer, explanation)
     yield "Fit", _fit(answer, explanation)
-    yield "Backtest", _backtest(explanation)
+    yield "Backtest", _backtest(answer, explanation)
     yield "Limits", (f"- {limit}" for limit in explanation.limits)
 
 
 def evidence_sentences(answer: Recommendation, explanation: Explanation) -> Iterator[str]:
     """Say where the runs behind an answer come from."""
-    curve, source = answer.curve, explanation.source
-    tasks = ", ".join(curve.tasks or (curve.task,))
+    curve = answer.curve
     yield f"Study {answer.curves.study}, {answer.curves.created[:10]}, made with ecgadvise {answer.curves.version}."
-    yield f"{curve.runs:,} runs of {tasks}; {curve.replicates} pairs or more at each size."
-    if {"name", "version", "licence"} <= set(source):
-        url = f", {source['url']}" if "url" in source else ""
-        yield f"Records: {source['name']} {source['version']} ({source['licence']}){url}"
-    if curve.test_records is not None and not curve.pooled:
-        yield f"Every run was tested on {curve.test_records:,} records of other patients."
+    yield from runs_in_words(curve)
+    for source in explanation.sources:
+        if {"name", "version", "licence"} <= set(source):
+            url = f", {source['url']}" if "url" in source else ""
+            yield f"Records: {source['name']} {source['version']} ({source['licence']}){url}"
+    if curve.test_records is not None:
+        whose = "Every run of the pilot" if curve.own else "Every run"
+        yield f"{whose} was tested on {curve.test_records:,} records of other patients."
     if explanation.upstream is not None:
         yield f"Pre-trained on {curve.upstream}: {explanation.upstream}."
+
+
+def runs_in_words(curve: PairedCurve) -> Iterator[str]:
+    """Say how many runs of which tasks an answer rests on: those of a pilot apart from those of the evidence."""
+    pairs = f"{curve.replicates} pair{'s' * (curve.replicates > 1)} or more at each size"
+    if curve.own:
+        yield f"{curve.runs:,} runs of a pilot on {curve.task}; {pairs}."
+    else:
+        yield f"{curve.runs:,} runs of {', '.join(curve.tasks or (curve.task,))}; {pairs}."
+    if curve.foretold is not None:
+        yield from runs_in_words(curve.foretold)
 
 
 def _evidence(answer: Recommendation, explanation: Explanation) -> Iterator[RenderableType]:
@@ -90,6 +103,11 @@ def fit_sentence(answer: Recommendation, explanation: Explanation) -> str:
     """Say what the draws are that every number of an answer comes from."""
     if answer.curve.pooled:
         return f"{explanation.draws:,} draws of a task that nobody has measured, by random effects over those measured."
+    if answer.curve.foretold is not None:
+        return (
+            f"{explanation.draws:,} draws of what the other tasks foretell of these records by random effects, given "
+            "what the pilot measured."
+        )
     return f"score(n) = a - b (n + n0) ^ -c + bend(n), {explanation.draws:,} draws; median (90 % interval):"
 
 
@@ -118,10 +136,11 @@ def _fit(answer: Recommendation, explanation: Explanation) -> Iterator[Renderabl
     yield scatter_sentence(answer, explanation)
 
 
-def backtest_sentence(found: Backtest) -> str:
+def backtest_sentence(answer: Recommendation, found: Backtest) -> str:
     """Say what the backtest was about."""
     tasks = f"{found.tasks} task{'s' * (found.tasks != 1)}"
-    return f"Asked about {found.cells} held-out cells of {tasks} (ecgadvise backtest):"
+    without = ", without a pilot" if answer.curve.own else ""
+    return f"Asked about {found.cells} held-out cells of {tasks}{without} (ecgadvise backtest):"
 
 
 def backtest_rows(found: Backtest) -> Iterator[tuple[str, str]]:
@@ -138,12 +157,12 @@ def backtest_rows(found: Backtest) -> Iterator[tuple[str, str]]:
         yield "Brier score of P(gain > margin)", f"{found.brier:.3f}"
 
 
-def _backtest(explanation: Explanation) -> Iterator[RenderableType]:
+def _backtest(answer: Recommendation, explanation: Explanation) -> Iterator[RenderableType]:
     found = explanation.backtest
     if found is None:
         yield f"Not measured: {explanation.no_backtest}."
         return
-    yield backtest_sentence(found)
+    yield backtest_sentence(answer, found)
     table = plain_table()
     for row in backtest_rows(found):
         table.add_row(*row)

@@ -90,11 +90,12 @@ def _sections(
         from advisor import report_own  # loads the engine, which an answer for a number does without
 
         yield from report_own.sections(own)
-    yield section("What to keep in mind", bullets(answer.warnings), name="warnings")
+    warnings = answer.warnings if own is None else own.answer.warnings  # how the records differ is said with them
+    yield section("What to keep in mind", bullets(warnings), name="warnings")
     yield section("The question", facts(sections.question(answer)), name="question")
     label = f'<div class="label">{facts_label(answer, explanation, own is not None)}</div>'
     yield section("Facts about this advice", label, name="facts")
-    yield section("How good such advice was", *sections.backtest(explanation), name="backtest")
+    yield section("How good such advice was", *sections.backtest(answer, explanation), name="backtest")
     yield section("Evidence and fit", *sections.evidence(answer, explanation), name="evidence")
     yield section("Limits", bullets(explanation.limits), name="limits")
     yield section("Provenance", *_provenance(answer, origin), name="provenance")

@@ -4,9 +4,12 @@ After Sendak et al., "Presenting machine learning model information to clinical 
 Digital Medicine 3:41 (2020): its sections in its order, about advice on model development in place of a model.
 """
 
+from collections.abc import Iterable, Mapping
+
 from advisor.advice import Recommendation
 from advisor.explanation import Explanation
 from advisor.markup import bullets, facts, paragraph
+from advisor.render_explanation import runs_in_words
 from advisor.words import METRICS
 
 _NOT_MEASURED = "not measured"
@@ -40,20 +43,23 @@ _USES = (
 def _mechanism(answer: Recommendation, explanation: Explanation) -> dict[str, str]:
     curve, question = answer.curve, answer.question
     metric = METRICS.get(question.metric, question.metric)
-    tasks = curve.tasks or (curve.task,)
-    source = " ".join(curve.source[key] for key in ("name", "version") if key in curve.source)
-    tested = "" if curve.test_records is None or curve.pooled else f", tested on {curve.test_records:,} records"
+    tasks = (curve.task,) if curve.own else curve.tasks or (curve.task,)
+    sources = _each(explanation.sources, "name", "version")
+    tested = "" if curve.test_records is None else f", tested on {curve.test_records:,} records"
+    measured = f"{min(curve.measured_sizes):,} to {max(curve.measured_sizes):,} records"
+    beside = "" if curve.foretold is None else f", and {' '.join(runs_in_words(curve.foretold))}"
     return {
         "outcome": f"expected {metric} of either strategy, and their difference",
         "output": "a verdict where one outcome has probability 0.8 or more, else none; 90 % bands",
         "for whom": "teams that develop networks on labelled ECG records",
-        "made from": f"{curve.runs:,} runs of {curve.arch} on {', '.join(tasks)}, {min(curve.sizes):,} to "
-        f"{max(curve.sizes):,} records, {curve.replicates} pairs or more at each size{tested}",
-        "records": source or "not recorded",
+        "made from": f"{curve.runs:,} runs of {curve.arch} on {', '.join(tasks)}, {measured}, {curve.replicates} "
+        f"pair{'s' * (curve.replicates > 1)} or more at each size{tested}{beside}",
+        "records": sources or "not recorded",
         "pre-trained on": f"{curve.upstream}{f': {explanation.upstream}' if explanation.upstream else ''}",
         "input": "a number of records, a network, what it is pre-trained on, a margin, prices where given",
         "kind of model": "power laws with room to bend, fitted to paired runs"
-        + (", pooled over tasks by random effects" if curve.pooled else ""),
+        + (", pooled over tasks by random effects" if curve.pooled or curve.foretold is not None else "")
+        + (", given the scores of a pilot" if curve.foretold is not None else ""),
     }
 
 
@@ -86,10 +92,17 @@ def _warnings(answer: Recommendation, is_of_own: bool) -> tuple[str, ...]:
     )
 
 
+def _each(sources: Iterable[Mapping[str, str]], *keys: str) -> str:
+    return "; ".join(filter(None, (" ".join(source[key] for key in keys if key in source) for source in sources)))
+
+
+def _licences(sources: Iterable[Mapping[str, str]]) -> str:
+    return "; ".join(f"{source['licence']} ({source.get('name', '')})" for source in sources if "licence" in source)
+
+
 def _other(answer: Recommendation, explanation: Explanation) -> dict[str, str]:
-    source = explanation.source
     return {
-        "licence of the records": source.get("licence", "not recorded"),
+        "licence of the records": _licences(explanation.sources) or "not recorded",
         "evidence": f"{answer.curves.study}, {answer.curves.created[:10]}, ecgadvise {answer.curves.version}",
         "approved by": "nobody",
         "related": "the sections Limits and Provenance of this page",

@@ -124,12 +124,12 @@ def question(answer: Recommendation) -> Iterator[tuple[str, str]]:
     return ((name, value) for name, value in given.items() if value is not None)
 
 
-def backtest(explanation: Explanation) -> Iterator[str]:
+def backtest(answer: Recommendation, explanation: Explanation) -> Iterator[str]:
     """How good such advice was on what was held out."""
     if explanation.backtest is None:
         yield paragraph(f"Not measured: {explanation.no_backtest}.")
         return
-    yield paragraph(backtest_sentence(explanation.backtest))
+    yield paragraph(backtest_sentence(answer, explanation.backtest))
     yield table(("", "measured"), backtest_rows(explanation.backtest))
 
 

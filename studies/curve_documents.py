@@ -143,7 +143,10 @@ def _stands_for_its_task(one: Fitted) -> tuple[bool, int, str]:
 
 
 def _pool(arch: str, kind: str, group: Mapping[str, Fitted], kept: int, failures: list[str]) -> dict[str, Any] | None:
-    """Describe what a task that nobody has measured may look like, with the costs of the task with the most runs."""
+    """Describe what a task that nobody has measured may look like, with the costs of the task with the most runs.
+
+    Its provenance is that task's too, with the ``sources`` of all tasks in place of one to speak of.
+    """
     try:
         fit = pool_tasks({task: one.fit for task, one in group.items()}, stable_seed(arch, kind, *group))
     except FitError as error:
@@ -152,7 +155,7 @@ def _pool(arch: str, kind: str, group: Mapping[str, Fitted], kept: int, failures
     most = max(group.values(), key=lambda one: one.measured.table.n_runs).measured
     tables = [one.measured.table for one in group.values()]
     return {
-        **_describe(replace(most, warnings=()), fit, kept),
+        **_describe(replace(most, warnings=(), kind=None), fit, kept),
         "task": NEW_TASK,
         "upstream": kind,
         "sizes": [int(n) for n in fit.sizes],
@@ -161,7 +164,18 @@ def _pool(arch: str, kind: str, group: Mapping[str, Fitted], kept: int, failures
         "points": {arm: {} for arm in fit.arms},
         "pooled": True,
         "tasks": list(group),
+        **({} if most.provenance is None else {"provenance": {**most.provenance, "sources": _sources(group)}}),
     }
+
+
+def _sources(group: Mapping[str, Fitted]) -> list[Mapping[str, str]]:
+    """Return the publishers of the tasks' records, each once, that of the first task first."""
+    sources: list[Mapping[str, str]] = []
+    for one in group.values():
+        source = (one.measured.provenance or {}).get("source")
+        if source and source not in sources:
+            sources.append(source)
+    return sources
 
 
 def _describe(one: Measured, fit: LearningCurveResults, kept: int) -> dict[str, Any]:
@@ -171,6 +185,7 @@ def _describe(one: Measured, fit: LearningCurveResults, kept: int) -> dict[str, 
         "arch": table.arch,
         "family": _family(table.family),
         "upstream": table.upstream or NO_UPSTREAM,
+        **({} if one.kind is None else {"kind": one.kind}),
         "metric": one.metric,
         "sizes": [int(n) for n in table.runs.sizes],
         "replicates": max(table.replicates, 1),

@@ -89,11 +89,14 @@ class PairedCurve:
     """The arms of one task, network and upstream: parameter draws, the measured points, and what a run costs.
 
     ``draws[strategy]`` is what ``studies.curve_draws`` evaluates; draw i of one strategy belongs to draw i of the
-    other. A curve of anybody's runs may have ``scratch`` alone, no ``cost`` and no ``source``.
-    ``points[strategy]`` maps a size to the scores of its replicates. ``source`` is the publisher of the task's records,
-    ``replicates`` the smallest number of pairs at a size. A ``pooled`` curve predicts a task that nobody has measured
-    from the ``tasks`` that were: its draws carry the variance between tasks, and it has no points. ``own`` is the curve
-    of the asker's records after a pilot on them, and of no file.
+    other. A curve of anybody's runs may have ``scratch`` alone, no ``cost`` and no ``sources``.
+    ``kind`` says, where it is known, whose records the upstream's are and whether the task's labels are among its own.
+    ``points[strategy]`` maps a size to the scores of its replicates. ``sources`` are the publishers of the tasks'
+    records, as far as they are known, ``replicates`` the smallest number of pairs at a size. A ``pooled`` curve
+    predicts a task that nobody has measured from the ``tasks`` that were: its draws carry the variance between tasks,
+    and it has no points and no ``test_records``. ``own`` is the curve of the asker's records after a pilot on them, and
+    of no file: ``runs``, ``replicates``, points and test records are the pilot's, whose task is the last of ``tasks``;
+    the others are those of the pooled curve that ``foretold`` the pilot, if any, and ``sizes`` are of both.
     """
 
     task: str
@@ -109,12 +112,19 @@ class PairedCurve:
     points: Mapping[str, Mapping[int, tuple[float, ...]]]
     cost: Mapping[str, TrainingCost]
     pretraining: PretrainingCost | None
-    source: Mapping[str, str]
+    sources: tuple[Mapping[str, str], ...]
     test_records: int | None
     warnings: tuple[str, ...]
     pooled: bool = False
     tasks: tuple[str, ...] = ()
     own: bool = False
+    foretold: "PairedCurve | None" = None
+    kind: str | None = None
+
+    @property
+    def measured_sizes(self) -> tuple[int, ...]:
+        """The numbers of records with which runs were made: of the pilot where there was one, else of the evidence."""
+        return tuple(sorted({n for by_size in self.points.values() for n in by_size})) if self.own else self.sizes
 
     def scores(self, strategy: str, n_records: NDArray[Any] | float) -> Floats:
         """Return the expected score of each draw, shape (draws, sizes), at the given numbers of records.
@@ -125,16 +135,17 @@ class PairedCurve:
 
     def run_sd(self, n_records: float) -> float:
         """Return the standard deviation of a single run's score about its expectation."""
-        return float(run_sd(self.noise["alpha"], self.noise["gamma"], max(self.sizes), n_records))
+        largest = max((self.foretold or self).sizes)
+        return float(run_sd(self.noise["alpha"], self.noise["gamma"], largest, n_records))
 
     def support(self, n_records: float) -> Support:
         """Say how near to measured sizes ``n_records`` lies."""
-        low, high = min(self.sizes), max(self.sizes)
-        if any(abs(n_records - size) <= _MEASURED_WITHIN * size for size in self.sizes):
+        measured = self.measured_sizes
+        if any(abs(n_records - size) <= _MEASURED_WITHIN * size for size in measured):
             return "measured"
-        if low <= n_records <= high:
+        if min(measured) <= n_records <= max(measured):
             return "interpolated"
-        return "extrapolated" if low / REACH <= n_records <= high * REACH else "beyond"
+        return "extrapolated" if min(self.sizes) / REACH <= n_records <= max(self.sizes) * REACH else "beyond"
 
 
 @dataclass(frozen=True)
@@ -218,6 +229,8 @@ def _parse_curve(curve: Mapping[str, Any]) -> PairedCurve:
     family = _text(curve["family"])
     if family not in _FAMILIES:
         raise ValueError(f"{family!r} is no family of networks")
+    pooled = _flag(curve.get("pooled", False))
+    sources, test_records = _parse_provenance(curve["provenance"], pooled) if "provenance" in curve else ((), None)
     return PairedCurve(
         **{name: _text(curve[name]) for name in ("task", "arch", "upstream", "metric")},
         family=family,
@@ -234,13 +247,23 @@ def _parse_curve(curve: Mapping[str, Any]) -> PairedCurve:
         pretraining=_parse_pretraining(curve["cost"]["pretraining"])
         if "pretraining" in curve.get("cost", {})
         else None,
-        source=_texts(curve["provenance"]["source"]) if "provenance" in curve else {},
-        test_records=_count(curve["provenance"]["test_records"]) if "provenance" in curve else None,
+        sources=sources,
+        test_records=test_records,
         warnings=tuple(_text(warning) for warning in curve["warnings"]),
-        pooled=_flag(curve.get("pooled", False)),
+        pooled=pooled,
         tasks=tuple(_text(task) for task in curve.get("tasks", [curve["task"]])),
         own=False,
+        foretold=None,
+        kind=_text(curve["kind"]) if "kind" in curve else None,
     )
+
+
+def _parse_provenance(provenance: Mapping[str, Any], pooled: bool) -> tuple[tuple[Mapping[str, str], ...], int | None]:
+    """Return the publishers of the records, and how many tested: no number of one task stands for a pool's others."""
+    one, test_records = _texts(provenance["source"]), _count(provenance["test_records"])
+    if not pooled:
+        return ((one,) if one else ()), test_records
+    return tuple(_texts(source) for source in provenance.get("sources", [])), None
 
 
 def _parse_draws(arms: Mapping[str, Any]) -> dict[str, dict[str, Floats]]:

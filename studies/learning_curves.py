@@ -249,7 +249,7 @@ def fit_learning_curves(runs: PairedRuns, seed: int) -> LearningCurveResults:
 def _draws_of(
     laws: Laws, arm: int, nodes: Floats, bends: Floats, data: SizeMeans, runs: PairedRuns
 ) -> dict[str, Floats]:
-    """Return the draws of one arm; below the smallest size none falls under chance."""
+    """Return the draws of one arm, none of which falls under chance."""
     law = {
         "a": np.maximum(laws.a[:, arm] + laws.shift[:, arm], _LEAST_LEVEL),
         "b": laws.b[:, arm] * data.largest ** laws.c[:, arm],
@@ -257,6 +257,4 @@ def _draws_of(
         "n0": laws.n0 * (arm == 1),
     }
     scores = laws.scores(nodes, np.full(len(nodes), arm), data.largest) + laws.shift[:, arm, None] + bends
-    below = nodes < runs.sizes.min()
-    scores[:, below] = np.maximum(scores[:, below], np.minimum(runs.chance, law["a"])[:, None])
     return bent(law, nodes, scores, runs.chance)

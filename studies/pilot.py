@@ -177,7 +177,8 @@ def plan(
 ) -> Plan:  # fmt: skip
     """Choose the sizes, up to all ``n_pool`` records, and replicates, at least ``fewest``, for ``budget`` seconds.
 
-    A pilot that has begun keeps its sizes, and what it holds costs nothing. Raises BudgetError where nothing fits.
+    A pilot that has begun keeps its sizes, may get more, and what it holds costs nothing. Raises BudgetError where
+    nothing fits.
     """
     load = Workload({pilot.corpus.name: pilot.corpus})
     stored = {(_cell(run), run.row["strategy"]) for run in pilot.runs()}
@@ -190,7 +191,9 @@ def plan(
         return max(sum(each) / at_a_time, *each) if each else 0.0
 
     begun = tuple(sorted({cell[0] for cell, _ in stored}))
-    offers = [begun] if len(begun) >= _FEWEST_SIZES else _offers(n_pool, smallest)
+    offers = _offers(n_pool, smallest)
+    if len(begun) >= _FEWEST_SIZES:  # a stop leaves whole pairs of the larger sizes, which are run first
+        offers = [*(offer for offer in offers if set(begun) < set(offer)), begun]
     for sizes in offers:
         after = list(accumulate(seconds(sizes, replicate) for replicate in range(MOST_REPLICATES)))
         replicates = sum(total <= budget for total in after)

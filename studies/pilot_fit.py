@@ -13,7 +13,7 @@ measured by tests/benchmarks/pilot.py.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,10 +26,10 @@ from studies.curve_draws import BAND, FINE_TUNE, REACH, SCRATCH, Floats, bent, c
 from studies.curves_file import PairedCurve, read_curves
 from studies.evidence import EvidenceError, make_curves
 from studies.pilot import Pilot, PilotError
+from studies.pooling import LEAST, MOST, law_through
 from studies.store import RunRecord
 
 _ARMS = (SCRATCH, FINE_TUNE)
-_LEAST, _MOST = 0.02, 0.9995  # scores beyond these count as these: their logit would run away
 _FEWEST_RESAMPLES = 50
 _RIDGE = 1e-6
 
@@ -38,13 +38,15 @@ _RIDGE = 1e-6
 class Observed:
     """What a pilot measured: ``means`` (arms, sizes), scratch first, over ``pairs`` (sizes,), and their covariance.
 
-    ``covariance`` (arms x sizes, arms x sizes), arm after arm, is the noise of runs and of the test's patients.
+    ``covariance`` (arms x sizes, arms x sizes), arm after arm, is the noise of runs and of the test's patients;
+    ``excess`` is how many times more its runs vary than was foretold, at least 1.
     """
 
     sizes: Floats
     means: Floats
     pairs: Floats
     covariance: Floats
+    excess: float = 1.0
 
 
 def observe(runs: Sequence[RunRecord], curve: PairedCurve) -> Observed:
@@ -70,9 +72,10 @@ def observe(runs: Sequence[RunRecord], curve: PairedCurve) -> Observed:
         )
     pairs = np.array([len(cell) for cell in cells[: len(sizes)]], np.float64)
     variances = np.array([curve.run_sd(n) ** 2 for n in sizes])
-    noise = _run_noise(variances * _excess(scores, np.tile(variances, 2)), pairs, curve.noise["correlation"])
+    excess = _excess(scores, np.tile(variances, 2))
+    noise = _run_noise(variances * excess, pairs, curve.noise["correlation"])
     means = np.array([values.mean() for values in scores]).reshape(2, -1)
-    return Observed(sizes, means, pairs, np.cov(resampled[:, finite]) + noise)
+    return Observed(sizes, means, pairs, np.cov(resampled[:, finite]) + noise, excess)
 
 
 def _excess(scores: Sequence[Floats], variances: Floats) -> float:
@@ -105,7 +108,7 @@ def update(curve: PairedCurve, seen: Observed, seed: int) -> dict[str, dict[str,
 def _given(centre: Floats, covariance: Floats, seen: Observed, freedom: int) -> tuple[Floats, Floats]:
     """Return mean and covariance of the first variables given the last, which were measured with noise."""
     n_seen = seen.means.size
-    means = np.clip(seen.means.ravel(), _LEAST, _MOST)
+    means = np.clip(seen.means.ravel(), LEAST, MOST)
     slope = 1 / (means * (1 - means))  # of the logit: the noise is known on the scale of scores
     noise = slope[:, None] * seen.covariance * slope
     both = covariance[-n_seen:, -n_seen:] + noise + _RIDGE * np.eye(n_seen)
@@ -150,17 +153,13 @@ def _nodes(curve: PairedCurve, sizes: Floats) -> Floats:
 
 
 def _logits(scores: Floats) -> Floats:
-    return np.asarray(logit(np.clip(scores, _LEAST, _MOST)), np.float64)
+    return np.asarray(logit(np.clip(scores, LEAST, MOST)), np.float64)
 
 
 def _law(nodes: Floats, scores: Floats, sizes: Floats) -> dict[str, Floats]:
-    """Return for each draw a power law of exponent 0.5 near its scores: it lends its shape between the nodes alone."""
-    first, last = np.searchsorted(nodes, sizes[0]), np.searchsorted(nodes, sizes[-1])
-    last = max(last, first + 1)
-    x, y = nodes[first] ** -0.5, nodes[last] ** -0.5
-    b = np.maximum((scores[:, last] - scores[:, first]) / (x - y), 0.0)
-    a = np.clip(scores[:, last] + b * y, _LEAST, 1.0)
-    return {"a": a, "b": b, "c": np.full(len(scores), 0.5), "n0": np.zeros(len(scores))}
+    """Return for each draw a law through its scores at the smallest and the largest size of the pilot."""
+    first, last = (int(np.searchsorted(nodes, size)) for size in (sizes[0], sizes[-1]))
+    return law_through(nodes, scores, first, max(last, first + 1))
 
 
 def fit_pilot(pilot: Pilot, foretold: PairedCurve | None) -> PairedCurve:
@@ -185,18 +184,25 @@ def fit_pilot(pilot: Pilot, foretold: PairedCurve | None) -> PairedCurve:
         task=pilot.task,
         upstream=pilot.upstream,
         draws=update(foretold, seen, stable_seed(pilot.task, len(runs))),
+        noise={**foretold.noise, "alpha": foretold.noise["alpha"] + float(np.log(seen.excess)) / 2},
         sizes=tuple(sorted({*foretold.sizes, *(int(n) for n in seen.sizes)})),
         replicates=int(seen.pairs.min()),
         runs=len(runs),
         points=table,
         cost=alone.cost if alone is not None else foretold.cost,
-        source={name: value for name, value in runs[0].details["source"].items() if value},
+        sources=_with_own(foretold.sources, runs[0].details["source"]),
         test_records=runs[0].details["test_records"],
         warnings=() if alone is None else alone.warnings,
         pooled=False,
         own=True,
+        foretold=foretold,
         tasks=(*foretold.tasks, pilot.task),
     )
+
+
+def _with_own(sources: Sequence[Mapping[str, str]], own: Mapping[str, str | None]) -> tuple[Mapping[str, str], ...]:
+    known = {name: value for name, value in own.items() if value}  # an own directory has no url
+    return (*sources, *([known] if known and known not in sources else []))
 
 
 def _fit_alone(pilot: Pilot, runs: Sequence[RunRecord]) -> tuple[PairedCurve | None, str]:

@@ -23,7 +23,7 @@ FEWEST_TASKS = 2
 _SUPPORTING = 3  # tasks at least, and half of them, support a size of the pool
 _FEW_TASKS = 5
 _AHEAD = (2.0, REACH, 4 * REACH)
-_LEAST, _MOST = 0.02, 0.9995  # scores beyond these count as these: their logit would run away
+LEAST, MOST = 0.02, 0.9995  # scores beyond these count as these: their logit would run away
 _TAUS = np.concatenate([[0.0], np.geomspace(0.01, 4.0, 60)])
 _TAU_PRIOR = 1.0  # half-normal scale of tau, in logits
 _FREEDOM = 6  # of Student's t that tasks deviate by: some gain far more than the others
@@ -51,7 +51,7 @@ def pool_tasks(fits: Mapping[str, LearningCurveResults], seed: int) -> LearningC
     )
     return LearningCurveResults(
         draws={
-            arm: bent(_law_through(nodes, values[k]), nodes, values[k], first.chance)
+            arm: bent(law_through(nodes, values[k], len(nodes) // 2, len(nodes) - 3), nodes, values[k], first.chance)
             for k, arm in enumerate(first.arms)
         },
         sizes=sizes,
@@ -87,7 +87,7 @@ def _new_task(
     """Draw scores (arms, N_DRAWS, nodes) of a new task; ``largest`` is the node of the largest supported size."""
     arms = results[0].arms
     curves = np.array([[evaluate(r.draws[arm], nodes, r.chance) for arm in arms] for r in results])
-    logits = logit(np.clip(curves, _LEAST, _MOST))  # (tasks, arms, draws, nodes)
+    logits = logit(np.clip(curves, LEAST, MOST))  # (tasks, arms, draws, nodes)
     logits[:, 1:] -= logits[:, :1]  # the gain is far better known than either level
     centre, error = logits.mean(axis=2), np.maximum(logits.std(axis=2), _LEAST_ERROR)  # (tasks, arms, nodes)
     weights = rng.standard_normal((N_DRAWS, len(results)))
@@ -125,16 +125,15 @@ def _draw_effect(centre: Floats, error: Floats, level: Floats, weights: Floats, 
     return mean[drawn] + normal * np.sqrt(taus**2 + 1 / total[drawn]), taus
 
 
-def _law_through(nodes: Floats, values: Floats) -> dict[str, Floats]:
-    """Return for each draw the law of c = 0.5 through its score at the middle node and at the last but two.
+def law_through(nodes: Floats, values: Floats, first: int, last: int) -> dict[str, Floats]:
+    """Return for each draw the law of c = 0.5 through its scores at two of the nodes, which are given by position.
 
     The law only lends its shape between the nodes, where the bend is linear; at them draws are as drawn.
     """
-    middle, late = len(nodes) // 2, len(nodes) - 3
     c = 0.5
-    x, y = nodes[middle] ** -c, nodes[late] ** -c
-    b = np.maximum((values[:, late] - values[:, middle]) / (x - y), 0.0)
-    a = np.clip(values[:, late] + b * y, _LEAST, 1.0)
+    x, y = nodes[first] ** -c, nodes[last] ** -c
+    b = np.maximum((values[:, last] - values[:, first]) / (x - y), 0.0)
+    a = np.clip(values[:, last] + b * y, LEAST, 1.0)
     return {"a": a, "b": b, "c": np.full(len(values), c), "n0": np.zeros(len(values))}
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from advisor.own_answer import OwnAnswer
     from advisor.own_data import OwnData
 
+PILOT_METRIC = "auroc_macro"
 _MINUTES, _LONGEST = 10.0, 100_000.0  # of a pilot: where none are given; ten weeks
 
 
@@ -84,6 +85,8 @@ def _answer(asked: Own, question: Question, n_records: int | None, curves: Path)
     from studies.transferability_file import read_transferability
 
     assert asked.data is not None, "checked before"
+    if asked.pilot and question.metric != PILOT_METRIC:
+        raise Failure(f"--pilot measures {PILOT_METRIC} alone, not {question.metric}", ExitCode.USAGE)
     with _said_in_one_sentence(asked.data):
         evidence, known = read_curves(curves), read_transferability(curves)
         given = network_given(asked.from_, question.arch, evidence)

@@ -88,7 +88,7 @@ def plan(
     typer.echo("\n".join(lines))
     typer.echo(f"{len(specs) - len(missing)} of {len(specs)} runs done")
     if missing:
-        typer.echo(_forecast(missing, Workload(opened), workers, _choose(device) if probe else None, gpu_cost))
+        typer.echo(_forecast(missing, Workload(opened), workers, choose_devices(device) if probe else None, gpu_cost))
 
 
 @app.command(epilog="Example: ecgadvise study run studies/designs/smoke.toml --store smoke.db --workers 2")
@@ -128,12 +128,12 @@ def run(
         results = Store(path)
         results.check()
         folder = next(iter(opened.values())).root.parent
-        load, place = Workload(opened), _choose(device)
-        with choose_workplace(scheduler, workers, place, specs, load) as workplace, shown() as report:
+        load, places = Workload(opened), choose_devices(device)
+        with choose_workplace(scheduler, workers, places, specs, load) as workplace, shown() as report:
             progress = run_study(
                 specs, results, folder, data_hashes, workplace, report,
                 fail_fast=fail_fast, log_dir=log_dir, work=load.gflop if sys.stderr.isatty() else None,
-                device=device if scheduler or ":" in device else place.type,
+                device=device if scheduler or ":" in device else places[0].type,
             )  # fmt: skip
         results.close()
     typer.echo(f"{progress.done} of {progress.total} runs done, {progress.failed} failed: {path}")
@@ -220,40 +220,41 @@ def _directories(pairs: list[str]) -> dict[str, Path]:
 
 
 def choose_workplace(
-    scheduler: str | None, workers: int | None, device: "torch.device", specs: "list[RunSpec]", load: "Workload"
+    scheduler: str | None, workers: int | None, devices: "list[torch.device]", specs: "list[RunSpec]", load: "Workload"
 ) -> "AbstractContextManager[Workplace]":
-    """Return where runs run: a cluster, worker processes here, or streams on this machine's GPUs."""
+    """Return where runs run: a cluster, worker processes here, or streams on GPUs of this machine."""
     from studies.executors import dask_workplace, default_workers, gpu_workplace, local_workplace
     from studies.probe import runs_at_once
 
     if scheduler is not None:
         return dask_workplace(scheduler)
-    if device.type == "cpu":
+    if devices[0].type == "cpu":
         return local_workplace(workers or default_workers())
-    return gpu_workplace(_gpus(device), runs_at_once(specs, load, device, workers), workers)
+    return gpu_workplace(devices, runs_at_once(specs, load, devices[0], workers), workers)
 
 
-def _choose(device: str) -> "torch.device":
+def choose_devices(name: str) -> "list[torch.device]":
+    """Return the devices that a study uses: the one that was named by its number, else all of the kind."""
+    import torch
+
     from advisor.failures import ExitCode, Failure
     from engine.devices import DeviceError, choose_device
 
     try:
-        return choose_device(device)
+        device = choose_device(name)
     except DeviceError as error:
         raise Failure(str(error), ExitCode.USAGE) from None
-
-
-def _gpus(device: "torch.device") -> "list[torch.device]":
-    """Return the GPUs that are used: the one that was named, else all."""
-    import torch
-
-    if device.index:
+    if device.type == "cpu" or ":" in name:
         return [device]
     return [torch.device("cuda", k) for k in range(torch.cuda.device_count())]
 
 
 def _forecast(
-    specs: "list[RunSpec]", load: "Workload", workers: int | None, device: "torch.device | None", price: float | None
+    specs: "list[RunSpec]",
+    load: "Workload",
+    workers: int | None,
+    devices: "list[torch.device] | None",
+    price: float | None,
 ) -> str:
     """Say what the runs cost: arithmetic, and with a device the time that a probe of each network predicts there."""
     from advisor.study_progress import in_words
@@ -261,13 +262,14 @@ def _forecast(
     from studies.probe import measure_speed
 
     left = f"left: {len(specs):,} runs, {sum(map(load.gflop, specs)):,.0f} GFLOP"
-    if device is None:
+    if devices is None:
         return left
     kinds = dict.fromkeys((spec.arch, spec.recipe, *load.signal(spec)) for spec in specs)
-    speeds = {kind: measure_speed(*kind, device=device) for kind in kinds}
+    speeds = {kind: measure_speed(*kind, device=devices[0]) for kind in kinds}
+    is_cpu = devices[0].type == "cpu"
     seconds = sum(speeds[spec.arch, spec.recipe, *load.signal(spec)].seconds(load.passes(spec)) for spec in specs)
-    side_by_side = (workers or default_workers()) if device.type == "cpu" else len(_gpus(device))
+    side_by_side = (workers or default_workers()) if is_cpu else len(devices)
     hours = seconds / 3600 / side_by_side
     cost = "" if price is None else f", {price * hours:,.2f} at {price:g} an hour"
-    where = f"{side_by_side} at a time" if device.type == "cpu" else f"on {side_by_side} GPU, one run at a time on each"
+    where = f"{side_by_side} at a time" if is_cpu else f"on {side_by_side} GPU, one run at a time on each"
     return f"{left}, about {in_words(3600 * hours)} on this machine, {where}{cost}"

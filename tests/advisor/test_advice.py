@@ -149,6 +149,20 @@ def test_several_upstreams_have_to_be_chosen_from(curves: CurvesFile):
     assert not any("same hospitals" in w for w in recommend(Question(500, "cnn", upstream="cpsc2018"), both).warnings)
 
 
+def test_of_several_upstreams_the_one_without_the_task_s_labels_answers_and_the_others_are_named(curves: CurvesFile):
+    kinds = {"ptb-xl/all": "ptb-xl/shared", "ptb-xl/non-diagnostic": "ptb-xl/disjoint"}
+    alike = tuple(replace(cnn(curves), upstream=upstream, kind=kind) for upstream, kind in kinds.items())
+    both = replace(curves, curves=alike)
+    for upstream in (None, "ptb-xl", "none"):
+        answer = recommend(Question(500, "cnn", upstream=upstream), both)
+        assert answer.curve.upstream == "ptb-xl/non-diagnostic"
+        assert any("pre-trained on ptb-xl/all: --upstream" in warning for warning in answer.warnings)
+    assert recommend(Question(500, "cnn", upstream="ptb-xl/all"), both).curve.upstream == "ptb-xl/all"
+    third = replace(alike[1], upstream="ptb-xl/form")
+    with pytest.raises(UnknownNameError, match="form and on ptb-xl/non-diagnostic: choose one with --upstream"):
+        recommend(Question(500, "cnn"), replace(curves, curves=(*alike, third)))
+
+
 def test_scores_never_fall_under_chance(curves: CurvesFile):
     answer = ask(curves, certain(cnn(curves), (0.9, 4.0, 0.5), (0.9, 3.0, 0.5)), n_records=25)
     assert answer.scratch.mean_ci_lower == answer.scratch.mean == 0.5

@@ -26,7 +26,7 @@ def of_task(curve: PairedCurve, task: str, **changes: object) -> PairedCurve:
 
 def pool(curve: PairedCurve, *tasks: str, **changes: object) -> PairedCurve:
     """A pooled curve as the evidence has it: no points, no costs of its own."""
-    return replace(curve, task="pooled", tasks=tasks, pooled=True, points={}, cost={}, pretraining=None, source={},
+    return replace(curve, task="pooled", tasks=tasks, pooled=True, points={}, cost={}, pretraining=None, sources=(),
                    test_records=None, **changes)  # fmt: skip
 
 

@@ -258,6 +258,7 @@ def test_a_score_of_a_network_for_other_leads_or_of_records_that_are_all_alike_i
         (("--n-records", "100", "--minutes", "20"), "--minutes is about your own records"),
         (("--data", "x", "--n-records", "0"), "--n-records is 0"),
         (("--data", "x", "--margin", "2"), "--margin is 2"),
+        (("--data", "x", "--pilot", "--metric", "f1_macro"), "--pilot measures auroc_macro alone, not f1_macro"),
     ],
 )
 def test_options_that_make_no_sense_are_refused_before_a_record_is_read(arguments, says: str, command: Command):

@@ -86,7 +86,8 @@ def test_a_pilot_answers_for_these_records_and_shows_how_the_answer_moved(
     assert pilot["before"] != pilot["after"]
     assert answer["support"] == "measured"
     assert not answer["pooled"]
-    assert answer["evidence"]["runs"] == 2 * 2 * len(pilot["pairs"])
+    of_pilot = 2 * 2 * len(pilot["pairs"])
+    assert answer["evidence"]["runs"] == of_pilot + bare["evidence"]["runs"]
     assert any(warning.startswith("The bands are of your own records, from ") for warning in answer["warnings"])
 
     finished = Store(store / "pilot.db").keys()
@@ -104,6 +105,14 @@ def test_a_pilot_answers_for_these_records_and_shows_how_the_answer_moved(
         assert f"{pilot[stage]['gain']['mean']:+.3f}" in section
     assert all(f" at {pair['n_records']}" in section for pair in pilot["pairs"])
     assert written.index('id="pilot"') < written.index('id="your-records"')
+    explained = command(*options, "--pilot-store", store, "--minutes", 60, "--explain", "--json")[1]
+    explanation = json.loads(explained)["explanation"]
+    assert explanation["parameters"] == {}  # of no law: the draws are scores given the pilot's
+    assert explanation["limits"][0].startswith("With a pilot ")
+    said = " ".join(command(*options, "--pilot-store", store, "--minutes", 60, "--explain")[1].split())
+    assert f"{of_pilot} runs of a pilot on {answer['data']['task']}; 2 pairs or more at each size." in said
+    assert f"{bare['evidence']['runs']} runs of ptb-xl/superclass, ptb-xl/form, ludb; " in said
+    assert f"Every run of the pilot was tested on {answer['data']['records_to_test_on']} records" in said
     far = command(*options, "--pilot-store", store, "--minutes", 60, "--n-records", 1000, "--json")
     assert any(warning.startswith("The pilot ran from ") for warning in json.loads(far[1])["warnings"])
     assert shown.index("macro AUROC") < shown.index("What the pilot changed") < shown.index("Your records")

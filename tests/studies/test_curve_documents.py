@@ -40,7 +40,7 @@ def test_a_fitted_file_is_read_back_as_it_was_fitted(tmp_path: Path):
     assert document["not_fitted"] == []
     ours = next(curve for curve in opened.curves if curve.arch == "our-net")
     assert (ours.task, ours.upstream, ours.sizes, ours.replicates, ours.runs) == ("ward", "up", SIZES, 4, 40)
-    assert ours.cost == {} and ours.pretraining is None and ours.source == {}
+    assert ours.cost == {} and ours.pretraining is None and ours.sources == ()
     assert NO_TEST_NOISE in ours.warnings
     measured = [r.score for r in runs.runs if (r.arch, r.strategy, r.n_records) == ("our-net", "scratch", 500)]
     assert ours.points["scratch"][500] == pytest.approx(measured, abs=1e-6)

@@ -82,6 +82,17 @@ def test_same_seed_gives_the_same_fit():
     assert all((one.draws[arm][k] == other.draws[arm][k]).all() for arm in one.draws for k in "abc")
 
 
+def test_the_records_that_reach_a_target_are_those_of_the_asked_share_of_draws(ordinary):
+    fit = fit_learning_curves(ordinary, 0)
+    target = float(fit.scores("scratch", 600).mean())
+    found = fit.n_for(target)["scratch"]
+    assert found.n_records is not None
+    assert (fit.scores("scratch", found.n_records) >= target).mean() == pytest.approx(0.8, abs=0.01)
+    assert found.p_reachable + found.p_unreachable == pytest.approx(1)
+    assert found.n_records < fit.n_for(target, 0.95)["scratch"].n_records
+    assert fit.n_for(0.99999)["scratch"].n_records is None
+
+
 def test_noise_is_recovered():
     truth = power_law(0.92, 2, 0.5)
     runs = simulate(np.random.default_rng(3), truth, truth, sd=0.02, replicates=40)

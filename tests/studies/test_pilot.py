@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -150,6 +151,22 @@ def test_the_same_pilot_again_runs_nothing(finished):
     assert again.sizes == (30, 60)  # one that has begun keeps its sizes
 
 
+def test_a_pilot_that_was_stopped_among_its_sizes_goes_on_with_all_of_them(
+    tmp_path: Path, made_up: Corpus, checkpoint: Path, monkeypatch
+):
+    pilot, speed = make_pilot(tmp_path, made_up, checkpoint), Speed(1e-3, 3e-4)
+    whole = plan(pilot, 480, 24, 6000.0, speed, 2)
+    assert len(whole.sizes) == 3
+    begun = [
+        SimpleNamespace(row={"n_records": n, "replicate": 0, "strategy": arm})
+        for n in whole.sizes[1:]
+        for arm in (SCRATCH, FINE_TUNE)
+    ]
+    monkeypatch.setattr(Pilot, "runs", lambda _: begun)
+    assert plan(pilot, 480, 24, 6000.0, speed, 2).sizes == whole.sizes
+    assert plan(pilot, 700, 24, 6000.0, speed, 2).sizes == whole.sizes[1:]  # none of its sizes would be more
+
+
 def test_a_spent_budget_leaves_whole_replicates(tmp_path: Path, made_up: Corpus, checkpoint: Path, monkeypatch):
     ran: list[int] = []
 
@@ -206,7 +223,7 @@ def pooled_curve(levels, gains, seed: int = 0) -> PairedCurve:
     return PairedCurve(
         "a new task", ARCH, "cnn", "up", "auroc_macro", SIZES, 4, 100, pool.draws,
         {"alpha": pool.noise.alpha, "gamma": pool.noise.gamma, "correlation": pool.noise.correlation},
-        {}, {}, None, {}, None, (), pooled=True, tasks=tuple(fits),
+        {}, {}, None, (), None, (), pooled=True, tasks=tuple(fits),
     )  # fmt: skip
 
 
@@ -276,6 +293,10 @@ def test_the_noise_of_runs_and_of_test_patients_is_in_what_is_observed(finished,
     run_variance = pool.run_sd(30) ** 2 / 2
     assert found.covariance[0, 0] > run_variance
     assert np.linalg.eigvalsh(found.covariance).min() >= 0
+    calm = observe(runs, replace(pool, noise={**pool.noise, "alpha": pool.noise["alpha"] - 3}))
+    assert calm.excess > 1  # runs that scatter more than was foretold
+    curve = fit_pilot(finished[0], replace(pool, noise={**pool.noise, "alpha": pool.noise["alpha"] - 3}))
+    assert curve.run_sd(30) == pytest.approx(curve.foretold.run_sd(30) * calm.excess**0.5)
     noisier = observe(runs, replace(pool, noise={**pool.noise, "alpha": pool.noise["alpha"] + 3}))
     assert noisier.covariance[0, 0] > found.covariance[0, 0]
 
@@ -301,4 +322,8 @@ def test_a_curve_with_a_pilot_says_what_it_rests_on(finished, pool: PairedCurve)
     assert curve.sizes == (30, 60, *SIZES)
     assert curve.tasks == (*pool.tasks, finished[0].task)
     assert curve.points[SCRATCH].keys() == {30, 60}
+    assert curve.foretold is pool
+    assert [curve.support(n) for n in (31, 45, 100, 1000, 5000)] == [
+        "measured", "interpolated", "extrapolated", "extrapolated", "beyond"
+    ]  # fmt: skip
     assert Noise(**{name: curve.noise[name] for name in ("alpha", "gamma", "correlation")})
