@@ -10,15 +10,9 @@ from advisor.explanation import Backtest, Explanation
 from advisor.render import NOTICE, answer_lines, console, plain_table, take_lines
 from advisor.words import ARMS
 from studies.curves_file import PairedCurve
+from studies.policies import POLICIES
 
 _SYMBOLS = {"a": "a (with endless records)", "b": "b", "c": "c (steepness)", "n0": "n0 (records, head start)"}
-_POLICIES = {
-    "advice": "this advice",
-    "always_fine_tune": "always fine-tuning",
-    "always_scratch": "always from scratch",
-    "below_5000": "fine-tuning below 5,000",
-    "last_value": "the arm last ahead",
-}
 _BANDS = {"scratch": "from scratch", "fine_tune": "fine-tuned", "gain": "gain"}
 
 
@@ -151,7 +145,7 @@ def backtest_sentence(answer: Recommendation, found: Backtest) -> str:
 
 def backtest_rows(found: Backtest) -> Iterator[tuple[str, str]]:
     """Give the figures of a backtest that are known, each with its name."""
-    for policy, words in _POLICIES.items():
+    for policy, words in POLICIES.items():
         if (regret := found.regret.get(policy)) is not None:
             yield f"score lost to the better arm by {words}", f"{regret:.4f}"
     for name, words in _BANDS.items():

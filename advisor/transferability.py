@@ -75,7 +75,8 @@ def score_own(own: OwnData, name: str, checkpoint: Path, n_records: int, known: 
     drawn = np.sort(drawn)
     value = score_network(checkpoint, corpus.signals[own.data.rows[drawn]], own.data.labels[drawn])
     if not np.isfinite(value):
-        return f"left out: of {len(drawn):,} records drawn, no label has both records with it and records without it."
+        without = "no label has both records with it and records without it, or the network makes nothing of them"
+        return f"left out: of {len(drawn):,} records drawn, {without}."
     scores = [score for n, score, _ in known.cells if n == at]
     below = sum(score < value for score in scores)
     return Score(name, value, len(drawn), below, len(scores), at, known.spearman, known.ci_lower, known.ci_upper)

@@ -61,10 +61,12 @@ def _licence(facts: CheckpointFacts) -> list[str]:
 
 
 def _pretraining_limits(facts: CheckpointFacts) -> list[str]:
-    folds, held_out = facts.record.get("folds", UNKNOWN), facts.record.get("held_out", UNKNOWN)
-    source = facts.source.get("name", "the source")
+    folds, unused = facts.record.get("folds"), facts.record.get("unused_folds", "none")
+    held_out, source = facts.record.get("held_out", UNKNOWN), facts.source.get("name", "the source")
+    seen = f"records of folds {folds}" if folds else "records of it"
+    rest = "" if unused == "none" else f"; not used: fold{'s' * (',' in unused)} {unused}"
     return [
-        f"A task of {source} itself is no test of transfer: records of folds {folds} were seen here with these labels; "
-        f"only {held_out} was held out.",
+        f"A task of {source} itself is no test of transfer: {seen} were seen here with these labels; held out to "
+        f"be tested on: {held_out}{rest}.",
         "One training from one seed: another would give another network, and how much they differ is not known.",
     ]

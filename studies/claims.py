@@ -44,7 +44,9 @@ FEWEST_TASKS = 2
 RULE = (
     "Each claim is one number, positive when the claim holds, with a 90 % interval over tasks (random effects, Hartung "
     "and Knapp). Confirmed: the whole interval is above zero. Refuted: the interval excludes an effect as large as the "
-    "smallest that matters ({margin:g} of the score; for claim 3 a training shorter by {shorter:.0%}). "
+    "smallest that matters ({margin:g} of the score; for the decline of claim 2 so much over the widest range of "
+    "records that a task was run at, which its sentence gives per doubling; for claim 3 a training shorter by "
+    "{shorter:.0%}). "
     "Comparable, the second part of claim 2, is confirmed when the whole interval of the gain lies within {margin:g} "
     "either way, and refuted when none of it does. Open otherwise, and whenever fewer than {tasks} tasks were run."
 )
@@ -119,13 +121,28 @@ def _decline(pairs: Sequence[Pair], family: str, margin: float) -> ClaimResult:
     found = _over_tasks(pairs, slope_per_doubling)
     if found is None:
         return _untested("2 decline", family, "no task has pairs at three sizes")
-    sizes = [pair.scratch.n_records for pair in pairs]
-    doublings = log2(max(sizes) / min(sizes))
+    ranges = _ranges([pair for pair in pairs if pair.scratch.task in found.tasks])
+    matters = margin / log2(ranges[-1][1] / ranges[-1][0])
     declines = Combined(-found.effect, -found.ci_upper, -found.ci_lower, found.between_sd, found.n_pairs, found.tasks)
+    narrowest, widest = (f"{low:,} to {high:,}" for low, high in (ranges[0], ranges[-1]))
+    within = f"from {widest}"
+    if len(ranges) > 1:
+        within = f"within the range of each task, {narrowest} at the narrowest and {widest} at the widest,"
     said = (
-        f"with every doubling of the records from {min(sizes):,} to {max(sizes):,} the gain changes by {_signed(found)}"
+        f"with every doubling of the records {within} the gain changes by {_signed(found)}; a decline by less "
+        f"than {matters:.2g} does not matter"
     )
-    return _result("2 decline", family, declines, _verdict(declines, margin / doublings), "score per doubling", said)
+    return _result("2 decline", family, declines, _verdict(declines, matters), "score per doubling", said)
+
+
+def _ranges(pairs: Sequence[Pair]) -> list[tuple[int, int]]:
+    """Return the smallest and the largest size of every task, each such range once, the widest in doublings last."""
+    sizes: dict[str, list[int]] = defaultdict(list)
+    for pair in pairs:
+        sizes[pair.scratch.task].append(pair.scratch.n_records)
+    return sorted(
+        {(min(of_task), max(of_task)) for of_task in sizes.values()}, key=lambda ends: (ends[1] / ends[0], ends)
+    )
 
 
 def _comparable(pairs: Sequence[Pair], family: str, margin: float) -> ClaimResult:
@@ -156,9 +173,21 @@ def _sooner(pairs: Sequence[Pair], family: str, runs: TidyRuns) -> ClaimResult:
     said = (
         f"fine-tuning reaches scratch's best validation score after {ratio:.2f} times the records that scratch sees "
         f"until then (90 %: {low:.2f} to {high:.2f}); it never does in {censored.sum()} of {len(censored)} pairs"
-        f"{_pay_off(pairs, runs, ratio)}"
+        f"{_left_out(len(pairs), len(censored), found)}{_pay_off(pairs, runs, ratio)}"
     )
     return _result("3", family, sooner, _verdict(sooner, -log(1 - SHORTER)), "log ratio of records seen", said)
+
+
+def _left_out(n_pairs: int, n_followed: int, found: Combined) -> str:
+    """Say how many pairs are not in claim 3, because nothing or too little is known of their course."""
+    parts = []
+    if unknown := n_pairs - n_followed:
+        parts.append(
+            f"the other {unknown} of {n_pairs} are left out, with no AUROC on the validation records to follow"
+        )
+    if alone := n_followed - found.n_pairs:
+        parts.append(f"{alone} are not in the ratio, as too few pairs of their task and network get there")
+    return "".join(f"; {part}" for part in parts)
 
 
 def _mean_log_ratio(pairs: Sequence[Pair]) -> TaskEstimate | None:
@@ -167,7 +196,9 @@ def _mean_log_ratio(pairs: Sequence[Pair]) -> TaskEstimate | None:
         fit = fit_censored(ratios, np.ones((len(ratios), 1)), censored)
     except CensoredFitError:
         return None
-    return TaskEstimate(float(fit.coefficients[0]), float(fit.covariance[0, 0]), fit.n_observed - 1, len(ratios))
+    return TaskEstimate(
+        float(fit.coefficients[0]), float(fit.covariance[0, 0]), fit.n_observed - 1, len(ratios), 1 / len(ratios)
+    )
 
 
 def _pay_off(pairs: Sequence[Pair], runs: TidyRuns, ratio: float) -> str:

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from studies.evidence_files import EVIDENCE
-from studies.findings_backtest import backtest_lines
+from studies.findings_backtest import backtest_lines, check_backtest
 from studies.findings_claims import claim_lines, gain_lines
 from studies.findings_protocol import control_lines, protocol_lines
 from studies.findings_published import published_lines
 from studies.missing_runs import missing_lines
 from studies.paired_differences import Pair, pair_runs
 from studies.published import PUBLISHED, read_published
+from studies.several_stores import distinct_runs, name_stores
 from studies.store import RunRecord, Store, StoreError
 from studies.store_tables import measured_lines, store_lines
 from studies.tidy import RunsFileError, TidyRuns, tidy_records
@@ -61,37 +62,38 @@ def read_material(paths: Sequence[Path]) -> Material:
     """Read stores; a run that several of them hold counts once. Raises FindingsError."""
     if not paths:
         raise FindingsError("no study store ships with this version: name one with --store")
-    stores = {}
+    named = name_stores(paths)
     try:
-        for path in paths:
-            store = Store(path, create=False)
-            stores[name_of(path)] = store.runs()
-            store.close()
-        records = list({run.key: run for runs in stores.values() for run in runs}.values())
+        stores = {path: _read_runs(path) for path in named.values()}
+        records = [run for _, run in distinct_runs(stores)]
         if not records:
             raise FindingsError(f"{paths[0]} holds no run yet")
         records.sort(key=lambda run: tuple(str(run.row[name]) for name in ("task", "arch", "strategy", "key")))
         runs = tidy_records(records, paths[0])
     except (StoreError, RunsFileError) as error:
         raise FindingsError(str(error)) from None
-    files = {name_of(path): path.with_name("backtest.json") for path in paths}
-    backtests = {name: _read_json(path) for name, path in files.items() if path.exists()}
-    return Material(stores, records, runs, pair_runs(runs.runs), backtests)
+    files = {name: path.with_name("backtest.json") for name, path in named.items()}
+    backtests = {name: _read_backtest(path) for name, path in files.items() if path.exists()}
+    by_name = {name: stores[path] for name, path in named.items()}
+    return Material(by_name, records, runs, pair_runs(runs.runs), backtests)
 
 
-def name_of(store: Path) -> str:
-    """Return what a store is called: its folder's name where all stores are called the same."""
-    return store.parent.name if store.stem == "study" and store.parent.name else store.stem
+def _read_runs(path: Path) -> list[RunRecord]:
+    store = Store(path, create=False)
+    runs = store.runs()
+    store.close()
+    return runs
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_backtest(path: Path) -> dict[str, Any]:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise FindingsError(f"{path} cannot be read: {error}") from None
-    if not isinstance(document, dict) or not {"cells", "regret", "coverage"} <= document.keys():
-        raise FindingsError(f"{path} is no document of ecgadvise backtest --json")
-    return document
+    try:
+        return check_backtest(document)
+    except ValueError as error:
+        raise FindingsError(f"{path} is no document of ecgadvise backtest --json: {error}") from None
 
 
 def make_findings(paths: Sequence[Path], published: Path = PUBLISHED, margin: float = MARGIN) -> Findings:

@@ -1,17 +1,12 @@
 """The section of the findings on the backtest: regret of the advice beside simple rules, and coverage of its bands."""
 
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from typing import Any
 
 from engine.model_card import table
+from studies.policies import POLICIES
 
-POLICIES = {
-    "advice": "this advice",
-    "always_fine_tune": "always fine-tuning",
-    "always_scratch": "always from scratch",
-    "below_5000": "fine-tuning below 5,000",
-    "last_value": "the arm last ahead",
-}
 BANDS = {
     "scratch": "expected score, from scratch",
     "fine_tune": "expected score, fine-tuned",
@@ -20,6 +15,35 @@ BANDS = {
     "fine_tune_run": "single runs, fine-tuned",
 }
 COVERED = (0.85, 0.97)
+
+
+def check_backtest(document: Any) -> dict[str, Any]:
+    """Return a document of ``ecgadvise backtest --json``, all of whose figures can be shown. Raises ValueError."""
+    try:
+        cards = [document, *document.get("by_scheme", {}).values()]
+        known = [len(document["tasks"]), *(card["cells"] for card in cards)]
+        known += [end for ends in document.get("regret_ci", {}).values() if ends is not None for end in _two(ends)]
+        may_lack = [document["abstention"], document["brier"]["advice"], document["brier"]["base_rate"]]
+        may_lack += [value for card in cards for name in ("regret", "coverage") for value in card[name].values()]
+        may_lack += [*(card["regret"]["advice"] for card in cards), *document["width"].values()]
+        wrong = [one for one in (*known, *(one for one in may_lack if one is not None)) if not _is_figure(one)]
+    except KeyError as error:
+        raise ValueError(f"it lacks {error}") from None
+    except (TypeError, AttributeError, OverflowError):
+        raise ValueError("its parts are not what they should be") from None
+    if wrong:
+        raise ValueError(f"{str(wrong[0])[:40]} is no figure")
+    return dict(document)
+
+
+def _two(ends: Sequence[Any]) -> Sequence[Any]:
+    if len(ends) != 2:
+        raise ValueError("an interval has two ends")
+    return ends
+
+
+def _is_figure(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
 
 
 def backtest_lines(backtests: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -37,7 +61,9 @@ def _beats(regret: Mapping[str, float | None]) -> str:
     advice = regret["advice"]
     if advice is None:
         return "Regret: open, no held-out cell has both arms."
-    rules = {name: value for name, value in regret.items() if name != "advice" and value is not None}
+    rules = {
+        name: value for name, value in regret.items() if name in POLICIES and name != "advice" and value is not None
+    }
     below, level, above = (
         [POLICIES[name] for name, value in rules.items() if (value > advice) - (value < advice) == sign]
         for sign in (1, 0, -1)

@@ -4,17 +4,19 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from models.registry import is_narrow
-from studies.claims import FLATTEN, LARGE
+from studies.claims import FEWEST_TASKS, FLATTEN, LARGE
 from studies.paired_differences import Pair
 from studies.store import RunRecord
 from studies.tasks import parse_task
 
-LARGEST, REPLICATES, FEW_TASKS = 8000, 5, 3
+LARGEST, REPLICATES = 8000, 5
 _ARMS = ("frozen", "random-frozen")
 
 
 def missing_lines(records: Sequence[RunRecord], pairs: Sequence[Pair]) -> list[str]:
     """Return what is missing, a line each."""
+    if not pairs:
+        return ["- Pairs of runs, one from scratch and one fine-tuned on the same records: every claim is about those."]
     found = [*_networks(pairs), *_sizes(pairs), *_tasks(pairs), *_upstreams(records, pairs), *_others(records)]
     return [f"- {sentence}" for sentence in found] or ["Nothing of what was planned."]
 
@@ -23,11 +25,11 @@ def _networks(pairs: Sequence[Pair]) -> list[str]:
     archs = sorted({pair.scratch.arch for pair in pairs})
     said = []
     if all(is_narrow(arch) for arch in archs):
-        said.append(f"Pairs of full-size networks: those of {', '.join(archs) or 'none'} are narrow ones.")
+        said.append(f"Pairs of full-size networks: those of {', '.join(archs)} are narrow ones.")
     for family in ("cnn", "rnn"):
         tasks = {pair.scratch.task for pair in pairs if pair.scratch.family == family}
-        if len(tasks) < FEW_TASKS:
-            said.append(f"Tasks of {family} networks: {len(tasks)} so far, and claims about them need more than one.")
+        if len(tasks) < FEWEST_TASKS:
+            said.append(f"Tasks of {family} networks: {len(tasks)} so far, and claims about them need {FEWEST_TASKS}.")
     if not any(FLATTEN in arch for arch in archs):
         said.append("Recurrent networks with the published flatten head, in pairs.")
     return said
@@ -41,7 +43,7 @@ def _sizes(pairs: Sequence[Pair]) -> list[str]:
         largest[run.task, run.arch] = max(largest[run.task, run.arch], run.n_records)
         cells[run.task, run.arch, pair.fine_tuned.upstream or "", run.n_records] += 1
     said = []
-    if (most := max(largest.values(), default=0)) < LARGEST:
+    if (most := max(largest.values())) < LARGEST:
         said.append(f"Pairs with more than {most:,} records.")
     short = sorted(f"{task} {arch} ({n:,})" for (task, arch), n in largest.items() if n < LARGE)
     if short:
@@ -57,7 +59,7 @@ def _tasks(pairs: Sequence[Pair]) -> list[str]:
     sources = sorted({parse_task(pair.scratch.task).source for pair in pairs})
     if len(sources) > 1:
         return []
-    return [f"Downstream records of other hospitals: all pairs are of {', '.join(sources) or 'none'}."]
+    return [f"Downstream records of other hospitals: all pairs are of {sources[0]}."]
 
 
 def _upstreams(records: Sequence[RunRecord], pairs: Sequence[Pair]) -> list[str]:

@@ -39,12 +39,17 @@ class Pair:
 
 @dataclass(frozen=True)
 class TaskEstimate:
-    """An estimate with its variance and the degrees of freedom of that; ``n_pairs`` stand behind it."""
+    """An estimate with its variance and the degrees of freedom of that; ``n_pairs`` stand behind it.
+
+    ``design`` is the variance that it would have if the residual of a pair had variance 1: 1/n for a mean of n pairs,
+    and for a slope over the spread of their sizes, 1 / Sxx.
+    """
 
     effect: float
     variance: float
     freedom: float
     n_pairs: int
+    design: float
 
 
 @dataclass(frozen=True)
@@ -79,10 +84,10 @@ def _cell(run: TidyRun) -> tuple[str, str, int, int]:
     return run.task, run.arch, run.n_records, run.replicate
 
 
-def gains_by_size(pairs: Sequence[Pair], scope_of: Callable[[TidyRun], str] = lambda run: run.family) -> list[SizeGain]:
+def gains_by_size(pairs: Sequence[Pair], scope_of: Callable[[TidyRun], str]) -> list[SizeGain]:
     """Return the mean gain of every family at every size that has two pairs or more in a task.
 
-    ``scope_of`` names what a network is taken together with, by default its family.
+    ``scope_of`` names what a network is taken together with, its family.
     """
     found = []
     cells: dict[tuple[str, int], list[Pair]] = defaultdict(list)
@@ -120,6 +125,7 @@ def average_by_task(curves: Mapping[tuple[Any, ...], TaskEstimate | None]) -> di
             variance=float(np.mean([one.variance for one in found])),
             freedom=min(one.freedom for one in found),
             n_pairs=sum(one.n_pairs for one in found),
+            design=float(np.mean([one.design for one in found])),
         )
         for task, found in sorted(of_task.items())
     }
@@ -142,10 +148,9 @@ def mean_over_sizes(values: Iterable[tuple[int, float]]) -> TaskEstimate | None:
     if not cells:
         return None
     variance = sum(cell.var(ddof=1) / len(cell) for cell in cells) / len(cells) ** 2
-    freedom = sum(len(cell) - 1 for cell in cells)
-    return TaskEstimate(
-        float(np.mean([cell.mean() for cell in cells])), float(variance), freedom, sum(len(cell) for cell in cells)
-    )
+    design = sum(1 / len(cell) for cell in cells) / len(cells) ** 2
+    freedom, n_values = sum(len(cell) - 1 for cell in cells), sum(len(cell) for cell in cells)
+    return TaskEstimate(float(np.mean([cell.mean() for cell in cells])), float(variance), freedom, n_values, design)
 
 
 def slope_per_doubling(pairs: Sequence[Pair]) -> TaskEstimate | None:
@@ -160,21 +165,22 @@ def slope_per_doubling(pairs: Sequence[Pair]) -> TaskEstimate | None:
         return None
     design = np.column_stack([np.ones(len(n)), np.log2(n)])
     fit = OLS(np.array([pair.gain for pair in pairs]), design).fit(cov_type="HC3")
-    return TaskEstimate(float(fit.params[1]), float(fit.cov_params()[1, 1]), len(n) - 2, len(n))
+    spread = float(((design[:, 1] - design[:, 1].mean()) ** 2).sum())
+    return TaskEstimate(float(fit.params[1]), float(fit.cov_params()[1, 1]), len(n) - 2, len(n), 1 / spread)
 
 
 def _moderated(found: Sequence[TaskEstimate]) -> Floats:
-    """Return the variances, each drawn towards the mean of all tasks as if that had ``_PRIOR_FREEDOM`` degrees more.
+    """Return the variances, each drawn towards what all tasks have in common, which gets ``_PRIOR_FREEDOM`` degrees.
 
     From two or three pairs a variance is mostly chance, and a task whose pairs happen to agree would outweigh all
-    others (Smyth, Stat Appl Genet Mol Biol 3(1):3, 2004, there with the degrees estimated). A pair's variance is what
-    tasks share, so that those with more pairs keep their weight.
+    others (Smyth, Stat Appl Genet Mol Biol 3(1):3, 2004, there with the degrees estimated). The residual variance of a
+    pair is what tasks share; those with more pairs, or for a slope with a wider range of sizes, keep their weight.
     """
-    freedom, pairs = (np.array([getattr(one, name) for one in found], np.float64) for name in ("freedom", "n_pairs"))
-    of_a_pair = np.array([one.variance for one in found]) * pairs
+    freedom, design = (np.array([getattr(one, name) for one in found], np.float64) for name in ("freedom", "design"))
+    of_a_pair = np.array([one.variance for one in found]) / design
     common = float(np.average(of_a_pair, weights=freedom))
     drawn = (freedom * of_a_pair + _PRIOR_FREEDOM * common) / (freedom + _PRIOR_FREEDOM)
-    return np.asarray(np.maximum(drawn, 1e-12) / pairs, np.float64)
+    return np.asarray(np.maximum(drawn, 1e-12) * design, np.float64)
 
 
 def combine(by_task: Mapping[str, TaskEstimate]) -> Combined:

@@ -71,13 +71,17 @@ def read_published(path: Path = PUBLISHED) -> list[PublishedScore]:
             return [_score(row) for row in csv.DictReader(file)]
     except OSError as error:
         raise PublishedError(f"cannot read {path}: {error.strerror}") from None
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise PublishedError(f"{path} is no table of published scores like the one that ships ({error})") from None
 
 
 def _score(row: dict[str, str]) -> PublishedScore:
     interval = (float(row["ci_lower"]), float(row["ci_upper"])) if row["ci_lower"] else None
     n_train = int(row["n_train"]) if row["n_train"] else None
+    if None in row.values():
+        raise ValueError("a row has fewer cells than the header")
+    if n_train is not None and n_train < 1:
+        raise ValueError(f"n_train is {n_train}")
     return PublishedScore(
         row["source"], row["task"], n_train, row["method"], row["metric"], float(row["value"]), interval, row["note"]
     )

@@ -21,7 +21,7 @@ from studies.checkpoints import folder_of
 from studies.published import training_records
 from studies.store import RunRecord, Store, StoreError
 
-_PTBXL_FOLDS = 10
+_FOLDS = 10  # of every corpus: PTB-XL's own, and those that others get (engine.splits.make_folds)
 _USAGE = "usage: python -m studies.release CHECKPOINT NAME"
 
 
@@ -64,12 +64,14 @@ def _record_of(checkpoint: Path) -> dict[str, Any]:
 
 def _described(run: RunRecord) -> dict[str, Any]:
     spec, row, n_training = run.details["spec"], run.row, training_records(run)
+    unused = sorted({*range(1, _FOLDS + 1)} - {*spec["pool_folds"], *spec["test_folds"]})
     return {
         "training_records": n_training,
         "validation_records": row["n_records"] - n_training,
         "test_records": run.details["test_records"],
         "test_patients": run.details["test_patients"],
         "folds": ", ".join(map(str, spec["pool_folds"])),
+        "unused_folds": ", ".join(map(str, unused)) or "none",
         "held_out": _held_out(run, spec["test_folds"]),
         "epochs": row["epochs"],
         "best_epoch": row["best_epoch"],
@@ -81,8 +83,8 @@ def _described(run: RunRecord) -> dict[str, Any]:
 
 def _held_out(run: RunRecord, folds: Sequence[int]) -> str:
     """Say what was tested on, in the words of ``engine.splits.hold_out`` where it would hold out the same."""
-    if run.details["source"]["name"].startswith("ptb-xl") and list(folds) == [_PTBXL_FOLDS]:
-        return f"fold {_PTBXL_FOLDS} of the publisher's {_PTBXL_FOLDS}"
+    if run.details["source"]["name"].startswith("ptb-xl") and list(folds) == [_FOLDS]:
+        return f"fold {_FOLDS} of the publisher's {_FOLDS}"
     return f"folds {', '.join(map(str, folds))}"
 
 

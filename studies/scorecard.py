@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from engine.splits import stable_seed
 from studies.backtest import HeldOut
 from studies.curve_draws import BAND, FINE_TUNE, SCRATCH
+from studies.policies import POLICIES
 from studies.run_tables import gain_and_error, mean_and_error
 
 Floats = NDArray[np.float64]
 Decide = Callable[[Floats, float], str]  # (draws of the gain, margin) -> verdict
 
-POLICIES = ("advice", "always_fine_tune", "always_scratch", "below_5000", "last_value")
 BANDS = ("scratch", "fine_tune", "gain", "scratch_run", "fine_tune_run")
 _BELOW = 5000  # the rule of thumb: fine-tune below so many records
 _RESAMPLES = 1000

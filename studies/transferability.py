@@ -24,6 +24,7 @@ from engine.transfer import head_inputs
 from studies.checkpoints import MissingCheckpointError, folder_of
 from studies.curve_draws import BAND, FINE_TUNE, SCRATCH, Floats
 from studies.execution import training_rows
+from studies.several_stores import distinct_runs, name_stores
 from studies.spec import RunSpec
 from studies.store import RunRecord, Store
 from studies.tasks import open_task, parse_task, pick_leads
@@ -57,12 +58,14 @@ class Cell:
 def log_me(features: NDArray[np.floating], labels: NDArray[np.uint8]) -> float:
     """Return LogME of features (records, features) for labels 0/1 (records, classes), the mean over the labels.
 
-    Labels that all of the records have, or none, are left out; NaN where no other is left.
+    Labels that all of the records have, or none, are left out, and so are features that are not finite everywhere;
+    NaN where no other label, or no other feature that is not zero, is left.
     """
     columns = np.asarray(labels[:, has_both_outcomes(labels)], np.float64)
-    if not columns.shape[1]:
+    finite = np.asarray(features[:, np.isfinite(features).all(axis=0)], np.float64)
+    if not columns.shape[1] or not finite.any():
         return float("nan")
-    left, singular, _ = np.linalg.svd(np.asarray(features, np.float64), full_matrices=False)
+    left, singular, _ = np.linalg.svd(finite, full_matrices=False)
     explained = (left.T @ columns) ** 2
     unexplained = np.maximum((columns**2).sum(axis=0) - explained.sum(axis=0), 0.0)
     kept = singular > 1e-9 * singular[0]
@@ -125,7 +128,7 @@ def measure(
     features = _Features(corpora)
     for done, (checkpoint, tuned, gain) in enumerate(pairs, start=1):
         score = features.score(checkpoint, tuned)
-        if np.isfinite(score):  # else the few records of the run have no label to tell apart
+        if np.isfinite(score):  # else its few records have no label to tell apart, or no feature to do it by
             found[_values(tuned, "task", "arch", "upstream", "n_records")].append((score, gain))
         report(done, len(pairs))
     means = {cell: np.mean(np.array(values), axis=0).tolist() for cell, values in sorted(found.items())}
@@ -134,13 +137,14 @@ def measure(
         for (task, arch, upstream, n), (score, gain) in means.items()
     ]
     tasks, archs = (sorted({getattr(cell, name) for cell in cells}) for name in ("task", "arch"))
+    by_path = {store.path: store for store in stores}
     return {
         "schema_version": SCHEMA_VERSION,
         "score": SCORE,
         "tasks": {task: describe_task(corpora[parse_task(task).source], task) for task in tasks},
         "networks": {arch: _correlate(arch, [c for c in cells if c.arch == arch]) for arch in archs},
         "provenance": {
-            "stores": {f"{store.path.absolute().parent.name}/{store.path.name}": len(store.keys()) for store in stores},
+            "stores": {name: len(by_path[path].keys()) for name, path in name_stores(list(by_path)).items()},
             "newest_run": max(run.row["created"] for store in stores for run in store.runs()),
             "data": {name: corpus.content_hash for name, corpus in sorted(corpora.items())},
             "intervals": f"90 %, {_RESAMPLES} resamples of whole tasks",
@@ -187,8 +191,9 @@ def read_spec(run: RunRecord) -> RunSpec:
 
 def _pairs(stores: Sequence[Store]) -> Iterator[tuple[Path, RunRecord, float]]:
     """Give each fine-tuned run that has a run from scratch beside it, the network it started from, and its gain."""
-    runs = [(folder_of(store.path), run) for store in stores for run in store.runs()]
-    pretrainings = [(at / run.key, run) for at, run in runs if run.row["role"] == "pretraining"]
+    of_stores = {store.path: store.runs() for store in stores}
+    runs = distinct_runs(of_stores)
+    pretrainings = _pretrainings(of_stores)
     by_key = {run.key: network for network, run in pretrainings}
     networks = {_values(run, "task", "arch", "recipe"): network for network, run in pretrainings}
     scored = [run for _, run in runs if _counts(run)]
@@ -201,6 +206,17 @@ def _pairs(stores: Sequence[Store]) -> Iterator[tuple[Path, RunRecord, float]]:
             if named is None:
                 raise MissingCheckpointError(f"no store given holds the pre-training of {start[1]} on {start[0]}")
             yield named, run, run.row["auroc_macro"] - scratch[cell]
+
+
+def _pretrainings(runs: Mapping[Path, Sequence[RunRecord]]) -> list[tuple[Path, RunRecord]]:
+    """Return where every pre-trained network lies; those that are there come last, so that they are the ones taken."""
+    found = [
+        (folder_of(path) / run.key, run)
+        for path, of_store in runs.items()
+        for run in of_store
+        if run.row["role"] == "pretraining"
+    ]
+    return sorted(found, key=lambda network: network[0].is_dir())
 
 
 def _counts(run: RunRecord) -> bool:

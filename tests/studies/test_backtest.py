@@ -8,8 +8,9 @@ import pytest
 
 from studies.backtest import LARGEST, TASK, TWO_LARGEST, Forecast, HeldOut, hold_out
 from studies.paired_runs import PairedRuns
+from studies.policies import POLICIES
 from studies.run_tables import RunTable, gain_and_error, tabulate
-from studies.scorecard import POLICIES, score_forecasts
+from studies.scorecard import score_forecasts
 from studies.tidy import TidyRun, TidyRuns
 
 SIZES = (100, 250, 500, 1000, 2000, 4000)

@@ -7,8 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from studies.claims import STATEMENTS, ClaimResult, judge_claims, main
-from studies.paired_differences import TaskEstimate, combine, gains_by_size, mean_over_sizes, pair_runs
+from studies.claims import STATEMENTS, ClaimResult, judge_claims, main, rule, scope_of
+from studies.paired_differences import (
+    TaskEstimate,
+    combine,
+    gains_by_size,
+    mean_over_sizes,
+    pair_runs,
+    slope_per_doubling,
+)
 from studies.tidy import RunCost, TidyRun, TidyRuns
 
 SIZES = (100, 250, 500, 1000, 2000)
@@ -125,9 +132,70 @@ def test_families_are_compared_where_they_start_from_the_same_upstream():
 
 
 def test_a_task_whose_few_pairs_happen_to_agree_does_not_outweigh_the_others():
-    others = {f"t{k}": TaskEstimate(0.0, 1e-4, 1, 2) for k in range(4)}
-    found = combine({**others, "lucky": TaskEstimate(0.02, 1e-9, 1, 2)})
+    others = {f"t{k}": TaskEstimate(0.0, 1e-4, 1, 2, 1 / 2) for k in range(4)}
+    found = combine({**others, "lucky": TaskEstimate(0.02, 1e-9, 1, 2, 1 / 2)})
     assert found.effect < 0.02 / 3
+
+
+def test_a_slope_over_a_narrow_range_weighs_what_its_range_makes_it_worth():
+    wide = {f"t{k}": TaskEstimate(0.0, 1e-6, 13, 15, 1e-2) for k in range(4)}
+    found = combine({**wide, "narrow": TaskEstimate(0.01, 1e-4, 13, 15, 1.0)})
+    assert found.effect == pytest.approx(0.01 * 1e4 / (4 * 1e6 + 1e4))
+
+
+def test_the_design_of_an_estimate_is_its_variance_in_units_of_a_pair_s():
+    pairs = pair_runs(make_runs(lambda arch, n: 0.01, archs=("gru",), n_tasks=1).runs)
+    slope = slope_per_doubling(pairs)
+    assert slope is not None
+    assert slope.design == pytest.approx(1 / (25 * np.var(np.log2([pair.scratch.n_records for pair in pairs]))))
+    assert slope.variance / slope.design == pytest.approx(0.01**2, rel=0.7)
+    mean = mean_over_sizes([(100, 0.0), (100, 0.02), *((200, value) for value in (0.1, 0.11, 0.12, 0.13))])
+    assert mean is not None
+    assert mean.design == pytest.approx((1 / 2 + 1 / 4) / 4)
+
+
+def test_the_decline_names_the_ranges_of_the_tasks_and_what_it_takes_to_matter():
+    runs = make_runs(lambda arch, n: -0.03 + 0.012 * np.log2(n / 100), archs=("gru",))
+    whole = next(r for r in judge_claims(runs) if r.claim == "2 decline")
+    assert "with every doubling of the records from 100 to 2,000 the gain changes by" in whole.sentence
+    assert "a decline by less than 0.0023 does not matter" in whole.sentence  # 0.01 / log2(20)
+    few = {"task-0": (100, 500), "task-1": (250, 2000), "task-2": (500, 1000)}  # the last has no slope
+    kept = tuple(
+        run
+        for run in runs.runs
+        if few.get(run.task, SIZES)[0] <= run.n_records <= few.get(run.task, SIZES)[-1] and run.task < "task-3"
+    )
+    short = next(r for r in judge_claims(replace(runs, runs=kept)) if r.claim == "2 decline")
+    assert short.tasks == ("task-0", "task-1")
+    assert "of each task, 100 to 500 at the narrowest and 250 to 2,000 at the widest, the gain" in short.sentence
+    assert "a decline by less than 0.0033 does not matter" in short.sentence  # 0.01 / log2(8)
+    assert "for the decline of claim 2 so much over the widest range" in rule()
+
+
+def test_pairs_without_a_course_on_the_validation_records_are_counted():
+    runs = make_runs(lambda arch, n: 0.0, archs=("resnet1d18",), reached=1.0)
+    dark = tuple(
+        replace(run, trajectory=()) if (run.task, run.replicate) == ("task-0", 1) else run for run in runs.runs
+    )
+    sentences = [
+        next(r.sentence for r in judge_claims(replace(runs, runs=those)) if r.claim == "3")
+        for those in (runs.runs, dark)
+    ]
+    said = "the other 5 of 150 are left out, with no AUROC on the validation records to follow"
+    assert "in 0 of 150 pairs;" in sentences[0]
+    assert "left out" not in sentences[0]
+    assert f"in 0 of 145 pairs; {said};" in sentences[1]
+
+
+def test_pairs_of_a_network_that_hardly_ever_gets_there_are_counted():
+    runs = make_runs(lambda arch, n: 0.0, archs=("resnet1d18",), reached=1.0)
+    never = tuple(
+        replace(run, trajectory=((4000, 0.1),)) if (run.task, run.strategy) == ("task-0", "fine-tune") else run
+        for run in runs.runs
+    )
+    sooner = next(r for r in judge_claims(replace(runs, runs=never)) if r.claim == "3")
+    assert sooner.n_pairs == 125
+    assert "in 25 of 150 pairs; 25 are not in the ratio, as too few pairs of their task" in sooner.sentence
 
 
 def test_the_time_ratio_counts_pairs_that_never_get_there():
@@ -161,7 +229,7 @@ def test_more_different_tasks_never_narrow_the_interval():
     widths = []
     for spread in (0.0, 0.02, 0.05):
         effects = np.array([-1.5, -0.5, 0.0, 0.5, 1.5]) * spread
-        found = combine({f"t{k}": TaskEstimate(effect, 1e-5, 4, 5) for k, effect in enumerate(effects)})
+        found = combine({f"t{k}": TaskEstimate(effect, 1e-5, 4, 5, 1 / 5) for k, effect in enumerate(effects)})
         widths.append(found.ci_upper - found.ci_lower)
     assert widths == sorted(widths)
 
@@ -177,7 +245,7 @@ def test_sizes_weigh_the_same_whatever_their_replicates():
 
 def test_gains_are_given_for_every_size_and_family():
     pairs = pair_runs(make_runs(lambda arch, n: 10 / n, between=0.0, sd=0.002).runs)
-    found = gains_by_size(pairs)
+    found = gains_by_size(pairs, scope_of)
     assert [(one.family, one.n_records) for one in found] == [(f, n) for f in ("cnn", "rnn") for n in SIZES]
     for one in found:
         assert one.gain.effect == pytest.approx(10 / one.n_records, abs=0.002)

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from studies.evidence_files import EVIDENCE
-from studies.findings import FindingsError, make_findings, name_of, shipped_stores, write_findings
+from studies.findings import FindingsError, make_findings, read_material, shipped_stores, write_findings
+from studies.findings_backtest import check_backtest
 from studies.protocol_effects import optimism_effects
-from studies.published import PUBLISHED, PublishedError, read_published
+from studies.published import PUBLISHED, PublishedError, interval_by_patient, read_published
+from studies.several_stores import name_of, name_stores
 from studies.store import RunRecord, Store
 
 SHIPPED = EVIDENCE.parent / "FINDINGS.md"
@@ -159,6 +161,23 @@ def test_a_heads_difference_is_that_of_the_gains(fill, synthetic_run):
     assert ("1", "rnn, flatten head") in verdicts(text)
 
 
+@pytest.mark.parametrize(("n_tasks", "said"), [(1, True), (2, False)])
+def test_tasks_are_missing_where_they_are_fewer_than_a_claim_needs(n_tasks: int, said: bool, fill):
+    text = make_findings([fill(lambda arch, n: 5.0 / n, n_tasks, pairs=2)]).text
+    assert ("- Tasks of rnn networks: 1 so far, and claims about them need 2." in text) is said
+    assert ("Tasks of rnn networks" in text) is said
+
+
+def test_what_is_missing_of_a_store_without_pairs_is_pairs(synthetic_run, tmp_path: Path):
+    store = Store(tmp_path / "alone.db")
+    store.add(synthetic_run("resnet1d18-w16", "scratch", 500, 0, 0.8), np.zeros((2, 5)))
+    store.close()
+    text = make_findings([store.path]).text
+    missing = text[text.index("## What is missing") :].splitlines()[2:]
+    assert len(missing) == 1
+    assert missing[0].startswith("- Pairs of runs, one from scratch and one fine-tuned")
+
+
 def test_published_scores_stand_beside_runs_of_the_same_task_arm_family_and_size(fill, synthetic_run, tmp_path: Path):
     whole = synthetic_run("resnet1d18-w16", "scratch", 19230, 0, 0.91)
     whole = variant(whole, epochs=10, records_seen=171_000)
@@ -204,9 +223,50 @@ def test_a_backtest_beside_the_store_is_reported(fill):
     text = make_findings([path]).text
     assert "loses 0.0010 to the better arm on average. That is lower than that of always fine-tuning" in text
     assert "the same as that of always from scratch; higher than that of fine-tuning below 5,000" in text
-    path.with_name("backtest.json").write_text("{}")
-    with pytest.raises(FindingsError, match="no document of ecgadvise backtest"):
-        make_findings([path])
+    shipped["regret"]["a_rule_of_another_version"] = 0.5
+    path.with_name("backtest.json").write_text(json.dumps(shipped))
+    assert "0.5000" not in make_findings([path]).text
+
+
+def without(*names: str) -> Callable[[dict], None]:
+    """Take a part out of a document."""
+
+    def take_out(document: dict) -> None:
+        for name in names[:-1]:
+            document = document[name]
+        del document[names[-1]]
+
+    return take_out
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        dict.clear,
+        *(without(name) for name in ("tasks", "cells", "regret", "coverage", "abstention", "brier", "width")),
+        *(without(*names) for names in (("regret", "advice"), ("brier", "base_rate"), ("by_scheme", "task", "cells"))),
+        *(
+            lambda document, name=name, value=value: document.update({name: value})
+            for name, value in (("tasks", None), ("cells", "90"), ("regret", []), ("abstention", float("nan")),
+                                ("width", {"gain": "wide"}), ("regret_ci", {"advice": [None, 1]}), ("cells", 10**400),
+                                ("regret_ci", {"advice": [0.1]}), ("by_scheme", None))
+        ),
+    ],
+)  # fmt: skip
+def test_a_backtest_that_lacks_what_is_shown_of_it_is_refused(spoil: Callable[[dict], None]):
+    document = json.loads(next(EVIDENCE.glob("*/backtest.json")).read_text())
+    check_backtest(document)
+    spoil(document)
+    with pytest.raises(ValueError, match=r"it lacks|is no figure|two ends|not what they should be"):
+        check_backtest(document)
+
+
+@pytest.mark.parametrize(("content", "says"), [("{}", "it lacks"), ("[]", "not what"), ("{", "cannot be read")])
+def test_a_backtest_beside_a_store_that_cannot_be_used_is_named(content: str, says: str, fill):
+    path = fill(lambda arch, n: 5.0 / n, n_tasks=1, pairs=2)
+    path.with_name("backtest.json").write_text(content)
+    with pytest.raises(FindingsError, match=f"backtest.json .*{says}"):
+        read_material([path])
 
 
 def test_what_cannot_be_read_is_named(tmp_path: Path):
@@ -217,8 +277,17 @@ def test_what_cannot_be_read_is_named(tmp_path: Path):
     Store(tmp_path / "empty.db").close()
     with pytest.raises(FindingsError, match="holds no run yet"):
         make_findings([tmp_path / "empty.db"])
-    (tmp_path / "wrong.csv").write_text("a,b\n1,2\n")
-    for name, says in (("none.csv", "cannot read"), ("wrong.csv", "is no table of published scores")):
+    header, row = PUBLISHED.read_text(encoding="utf-8").splitlines()[:2]
+    cells = dict(zip(header.split(","), next(csv.reader([row])), strict=True))
+    for name, content in (
+        ("wrong.csv", "a,b\n1,2\n"),
+        ("short.csv", f"{header}\nsomebody\n"),
+        ("zero.csv", f"{header}\n" + ",".join(f'"{value}"' for value in {**cells, "n_train": "0"}.values())),
+        ("endless.csv", f"{header}\n" + "x" * 200_000),
+    ):
+        (tmp_path / name).write_text(content)
+    wrong = ((f"{name}.csv", "is no table of published scores") for name in ("wrong", "short", "zero", "endless"))
+    for name, says in (("none.csv", "cannot read"), *wrong):
         with pytest.raises(PublishedError, match=says):
             read_published(tmp_path / name)
 
@@ -226,6 +295,54 @@ def test_what_cannot_be_read_is_named(tmp_path: Path):
 def test_stores_are_called_what_tells_them_apart():
     assert name_of(Path("evidence/ptbxl-cpu/study.db")) == "ptbxl-cpu"
     assert name_of(Path("sites.db")) == "sites"
+
+
+def test_stores_that_are_called_the_same_are_told_apart_and_one_given_twice_is_one():
+    one, other = Path("/here/a/study.db"), Path("/there/a/study.db")
+    assert name_stores([one, other, one, Path("sites.db")]) == {
+        "here/a/study.db": one,
+        "there/a/study.db": other,
+        "sites": Path("sites.db"),
+    }
+    assert name_stores([Path("/a/s.db"), Path("/b/s.db")]) == {"a/s.db": Path("/a/s.db"), "b/s.db": Path("/b/s.db")}
+    assert list(name_stores([Path("/s.db"), Path("/x/s.db")])) == ["/s.db", "x/s.db"]
+
+
+def test_stores_of_one_name_keep_their_runs_and_their_backtests_and_a_run_of_both_counts_once(
+    fill, synthetic_run, tmp_path: Path
+):
+    one = fill(lambda arch, n: 5.0 / n, pairs=2)
+    other = tmp_path / "elsewhere" / "made" / "study.db"
+    other.parent.mkdir(parents=True)
+    with_more = Store(other)
+    for run in Store(one).runs():
+        with_more.add(run, np.zeros((2, 5)))
+    with_more.add(variant(synthetic_run("gru-w32", "scratch", 4000, 0, 0.8), task="ptb-xl/more"), np.zeros((2, 5)))
+    with_more.close()
+    shipped = json.loads(next(EVIDENCE.glob("*/backtest.json")).read_text())
+    for path, cells in ((one, 11), (other, 22)):
+        path.with_name("backtest.json").write_text(json.dumps({**shipped, "cells": cells}))
+    alone, both = read_material([one]), read_material([one, other])
+    assert len(both.records) == len(alone.records) + 1
+    assert len(both.pairs) == len(alone.pairs)
+    assert sorted(len(runs) for runs in both.stores.values()) == [len(alone.records), len(alone.records) + 1]
+    text = make_findings([one, other]).text
+    for name, cells in ((f"{tmp_path.name}/made/study.db", 11), ("elsewhere/made/study.db", 22)):
+        assert f"`{name}`: {cells} held-out cells" in text
+        assert f"| `{name}` | " in text
+
+
+def test_the_table_beside_a_store_that_ships_says_what_its_runs_scored():
+    folder = EVIDENCE.parent / "stores" / "ptbxl-full"
+    rows = re.findall(
+        r"^\| `([\w-]+)` \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) to ([\d.]+) \|", (folder / "README.md").read_text(), re.M
+    )
+    made = []
+    for run in Store(folder / "study.db", create=False).runs():
+        low, high = interval_by_patient(run) or (0, 0)
+        rate = run.details["recipe"]["learning_rate"]
+        made.append((run.row["arch"], f"{rate:g}", *(f"{value:.3f}" for value in (run.row["auroc_macro"], low, high))))
+    assert sorted(rows) == sorted(made)
 
 
 def test_the_findings_that_ship_are_what_the_command_makes_of_what_ships():

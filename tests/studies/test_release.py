@@ -3,13 +3,16 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from engine.checkpoint import CheckpointError, load_network
+from engine.export import file_sha256
 from engine.zoo import ZOO, UnknownCheckpointError, find_checkpoint, released, suiting
+from engine.zoo_card import zoo_card
 from studies.release import ReleaseError, main, release
 from studies.store import RunRecord, Store
 
@@ -55,6 +58,21 @@ def test_a_studys_network_is_released_with_what_its_store_knows(study: Path, tmp
     assert card_auroc(target) == "0.876"
     for words in ("CC BY 4.0", "Wagner 2020", "records of folds 1, 2, 3 were seen", "--from mine-1.0", "4,", "| 80 |"):
         assert words in card
+    assert "held out to be tested on: fold 10 of the publisher's 10; not used: folds 4, 5, 6, 7, 8, 9." in card
+
+
+@pytest.mark.parametrize(
+    ("record", "says"),
+    [
+        ({"folds": "1, 2", "unused_folds": "none", "held_out": "fold 3"},
+         "records of folds 1, 2 were seen here with these labels; held out to be tested on: fold 3."),
+        ({"held_out": "9 of 45 patients"},
+         "records of it were seen here with these labels; held out to be tested on: 9 of 45 patients."),
+    ],
+)  # fmt: skip
+def test_a_card_says_what_was_seen_as_far_as_it_is_known(record: dict, says: str, tmp_path: Path, checkpoint_writer):
+    facts = load_network(checkpoint_writer(tmp_path / "network", source=SOURCE, evaluation=EVALUATION))[1]
+    assert says in zoo_card("mine", replace(facts, record=record), "0" * 64)
 
 
 def test_the_released_network_is_found_by_name_and_by_what_it_takes(study: Path, tmp_path: Path):
@@ -109,7 +127,9 @@ def test_every_released_network_is_what_its_card_says(name: str, tmp_path: Path)
     assert facts.source["citation"] in card
     assert facts.source["licence"] in card
     assert facts.record["held_out"] == "fold 10 of the publisher's 10"
-    assert "10" not in facts.record["folds"].split(", ")
+    assert card == zoo_card(name, facts, file_sha256(folder / "weights.safetensors"))
+    seen, unused = (facts.record[name].split(", ") for name in ("folds", "unused_folds"))
+    assert sorted([*seen, *unused, "10"], key=int) == [str(fold) for fold in range(1, 11)]
     altered = shutil.copytree(folder, tmp_path / "altered")
     weights = bytearray((altered / "weights.safetensors").read_bytes())
     weights[-1] ^= 1

@@ -67,6 +67,16 @@ def test_labels_that_all_or_no_records_have_do_not_count():
     assert np.isnan(log_me(features, constant))
 
 
+def test_features_that_are_not_finite_do_not_count_and_without_any_other_there_is_no_score():
+    rng = np.random.default_rng(5)
+    features, labels = rng.normal(size=(30, 3)), rng.integers(0, 2, (30, 2)).astype(np.uint8)
+    broken = np.hstack([features, np.full((30, 1), np.nan), features[:, :1]])
+    broken[3, 4] = np.inf
+    assert log_me(broken, labels) == log_me(features, labels)
+    for nothing in (np.zeros((30, 2)), np.full((30, 2), np.nan), np.zeros((30, 0))):
+        assert np.isnan(log_me(nothing, labels))
+
+
 def test_log_me_does_not_depend_on_the_features_unit():
     rng = np.random.default_rng(3)
     features, labels = rng.normal(size=(50, 6)), rng.integers(0, 2, (50, 2)).astype(np.uint8)
@@ -154,6 +164,20 @@ def test_a_run_is_scored_by_the_network_that_it_says_it_started_from(
     else:
         found = [measure([one], {"synthetic": made_up})["networks"] for one in (store, named)]
         assert found[0] == found[1]
+
+
+def test_a_run_that_two_stores_hold_counts_once_and_its_network_may_lie_beside_either(
+    store: Store, made_up: Corpus, tmp_path: Path
+):
+    (tmp_path / "copy").mkdir()
+    copy = Store(tmp_path / "copy" / "study.db")
+    for run in store.runs():
+        copy.add(run, np.zeros((2, 5)))
+    alone = measure([store], {"synthetic": made_up})
+    for stores in ([store, copy], [copy, store], [store, store]):
+        both = measure(stores, {"synthetic": made_up})
+        assert both["networks"] == alone["networks"]
+        assert sorted(both["provenance"]["stores"].values()) == [len(store.keys())] * len({one.path for one in stores})
 
 
 def test_what_is_written_is_read_again(store: Store, made_up: Corpus, tmp_path: Path):
