@@ -6,7 +6,7 @@ the same bytes. A section without runs says so in one line.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from studies.several_stores import distinct_runs, name_stores
 from studies.store import RunRecord, Store, StoreError
 from studies.store_tables import measured_lines, store_lines
 from studies.tidy import RunsFileError, TidyRuns, tidy_records
+from studies.upstream_labels import Transfer, main_arm, sharing_labels
 
 MARGIN = 0.01
 FIGURES = "findings"  # the folder of the figures, beside the text
@@ -44,11 +45,17 @@ class Findings:
 
 @dataclass(frozen=True)
 class Material:
-    """What findings are made of: ``records`` are all runs of all stores, ``runs`` those that arms are compared in."""
+    """What findings are made of: ``records`` are all runs of all stores, ``runs`` those that arms are compared in.
+
+    ``main`` are those of them without upstreams that have the task's own labels (``sharing``), as far as others were
+    run: what the claims are about. ``pairs`` are of all ``runs``.
+    """
 
     stores: Mapping[str, Sequence[RunRecord]]
     records: Sequence[RunRecord]
     runs: TidyRuns
+    main: TidyRuns
+    sharing: frozenset[Transfer]
     pairs: Sequence[Pair]
     backtests: Mapping[str, Mapping[str, Any]]
 
@@ -75,7 +82,9 @@ def read_material(paths: Sequence[Path]) -> Material:
     files = {name: path.with_name("backtest.json") for name, path in named.items()}
     backtests = {name: _read_backtest(path) for name, path in files.items() if path.exists()}
     by_name = {name: stores[path] for name, path in named.items()}
-    return Material(by_name, records, runs, pair_runs(runs.runs), backtests)
+    sharing = sharing_labels(records)
+    main = replace(runs, runs=main_arm(runs.runs, sharing))
+    return Material(by_name, records, runs, main, sharing, pair_runs(runs.runs), backtests)
 
 
 def _read_runs(path: Path) -> list[RunRecord]:
@@ -99,17 +108,17 @@ def _read_backtest(path: Path) -> dict[str, Any]:
 def make_findings(paths: Sequence[Path], published: Path = PUBLISHED, margin: float = MARGIN) -> Findings:
     """Make the findings from the stores at ``paths``. Raises FindingsError."""
     found = read_material(paths)
-    gains, figures = gain_lines(found.pairs, margin)
+    gains, figures = gain_lines(pair_runs(found.main.runs), margin)
     scores = read_published(published)
     sections = {
-        "The four claims": claim_lines(found.runs, margin),
+        "The four claims": claim_lines(found.main, margin),
         "The gain by number of records": [line.replace("FIGURES/", f"{FIGURES}/") for line in gains],
-        "What the repaired protocol changes": protocol_lines(found.records, found.pairs),
+        "What the repaired protocol changes": protocol_lines(found.records, found.pairs, found.sharing),
         "Control arms": control_lines(found.runs.runs),
         "Is the advice any good?": backtest_lines(found.backtests),
         "Beside published numbers": published_lines(scores, found.records, found.pairs),
         "What was measured": [*measured_lines(found.records), "", *store_lines(found.stores)],
-        "What is missing": missing_lines(found.records, found.pairs),
+        "What is missing": missing_lines(found.records, found.pairs, found.sharing),
     }
     lines = ["# Findings", "", *_opening(found, margin)]
     for title, body in sections.items():
@@ -139,8 +148,21 @@ def _opening(found: Material, margin: float) -> list[str]:
         f"seed, of {_count(len(archs), 'network')} on {_count(len(tasks), 'task')}; the last run is of {newest}. "
         "Scores are macro AUROC on test records that were looked at once, gains fine-tuned minus from scratch, n "
         f"counts training and validation records together, intervals are 90 %. A difference under "
-        f"{margin:g} is taken not to matter.",
+        f"{margin:g} is taken not to matter.{_left_out(found)}",
     ]  # fmt: skip
+
+
+def _left_out(found: Material) -> str:
+    """Say which pairs the claims are not about."""
+    left_out = len(found.pairs) - len(pair_runs(found.main.runs))
+    if not left_out:
+        return ""
+    transfers = sorted({(pair.scratch.task, pair.fine_tuned.upstream or "") for pair in found.pairs} & found.sharing)
+    named = ", ".join(f"{task} from {upstream}" for task, upstream in transfers)
+    return (
+        f" The claims and the gains by size are about upstreams without the task's own labels: {left_out} pairs from "
+        f"others ({named}) stand apart, under the upstream's labels."
+    )
 
 
 def _count(n: int, word: str) -> str:

@@ -5,16 +5,25 @@ from collections.abc import Iterable, Sequence
 from engine.model_card import table
 from studies.findings_claims import effect
 from studies.paired_differences import Pair
-from studies.protocol_effects import Effect, control_effects, head_effects, head_share, optimism_effects, recipe_effects
+from studies.protocol_effects import (
+    Effect,
+    control_effects,
+    head_effects,
+    head_share,
+    label_effects,
+    optimism_effects,
+    recipe_effects,
+)
 from studies.store import RunRecord
 from studies.tidy import TidyRun
+from studies.upstream_labels import Transfer
 
 NOT_RUN = "Open: not run"
 _CLASSES = 5
 
 
-def protocol_lines(records: Sequence[RunRecord], pairs: Sequence[Pair]) -> list[str]:
-    """Return what reporting the test maximum, a flatten head and patients on two sides are each worth, where run."""
+def protocol_lines(records: Sequence[RunRecord], pairs: Sequence[Pair], sharing: frozenset[Transfer]) -> list[str]:
+    """Return what the test maximum, the upstream's labels, a flatten head and patients on two sides are worth."""
     return [
         "### The best epoch on the test set",
         "",
@@ -23,6 +32,10 @@ def protocol_lines(records: Sequence[RunRecord], pairs: Sequence[Pair]) -> list[
         "### The recipe",
         "",
         *_effects(recipe_effects(records), "runs of both recipes, `tuned` and `paper`, on the same records"),
+        "",
+        "### The upstream's labels",
+        "",
+        *_effects(label_effects(pairs, sharing), "pairs from an upstream with the task's own labels and one without"),
         "",
         "### The recurrent head",
         "",

@@ -8,16 +8,17 @@ from studies.claims import FEWEST_TASKS, FLATTEN, LARGE
 from studies.paired_differences import Pair
 from studies.store import RunRecord
 from studies.tasks import parse_task
+from studies.upstream_labels import Transfer
 
 LARGEST, REPLICATES = 8000, 5
 _ARMS = ("frozen", "random-frozen")
 
 
-def missing_lines(records: Sequence[RunRecord], pairs: Sequence[Pair]) -> list[str]:
+def missing_lines(records: Sequence[RunRecord], pairs: Sequence[Pair], sharing: frozenset[Transfer]) -> list[str]:
     """Return what is missing, a line each."""
     if not pairs:
         return ["- Pairs of runs, one from scratch and one fine-tuned on the same records: every claim is about those."]
-    found = [*_networks(pairs), *_sizes(pairs), *_tasks(pairs), *_upstreams(records, pairs), *_others(records)]
+    found = [*_networks(pairs), *_sizes(pairs), *_tasks(pairs), *_upstreams(records, sharing), *_others(records)]
     return [f"- {sentence}" for sentence in found] or ["Nothing of what was planned."]
 
 
@@ -62,12 +63,8 @@ def _tasks(pairs: Sequence[Pair]) -> list[str]:
     return [f"Downstream records of other hospitals: all pairs are of {sources[0]}."]
 
 
-def _upstreams(records: Sequence[RunRecord], pairs: Sequence[Pair]) -> list[str]:
-    classes = {run.row["task"]: set(run.details["classes"]) for run in records}
-    pretrained = {run.row["task"] for run in records if run.row["role"] == "pretraining"}
-    used = {(pair.scratch.task, pair.fine_tuned.upstream or "") for pair in pairs}
-    shared = [task for task, upstream in used if upstream in pretrained and classes[task] & classes[upstream]]
-    said = [] if shared else ["An upstream that has the task's own labels (the best case)."]
+def _upstreams(records: Sequence[RunRecord], sharing: frozenset[Transfer]) -> list[str]:
+    said = [] if sharing else ["An upstream that has the task's own labels (the best case)."]
     several = {(run.row["task"], run.row["arch"]) for run in records if run.row["role"] == "pretraining"}
     keys = [run for run in records if run.row["role"] == "pretraining"]
     if len(keys) == len(several):

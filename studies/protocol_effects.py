@@ -15,6 +15,7 @@ from studies.curve_draws import FINE_TUNE, SCRATCH
 from studies.paired_differences import Combined, Pair, average_by_task, combine, mean_over_sizes
 from studies.store import RunRecord
 from studies.tidy import TidyRun, comparable_runs
+from studies.upstream_labels import Transfer, gains_by_labels
 
 FROZEN, RANDOM_FROZEN = "frozen", "random-frozen"
 CONTRASTS = (
@@ -142,6 +143,19 @@ def _differences(runs: Sequence[TidyRun], one: str, other: str) -> Values:
                 if None in (run.upstream, match.upstream) or run.upstream == match.upstream:
                     values[run.task, run.upstream or ""].append((run.n_records, run.score - match.score))
     return values
+
+
+def label_effects(pairs: Sequence[Pair], sharing: frozenset[Transfer]) -> list[Effect]:
+    """Compare the gain from upstreams that have the task's own labels with that from others, by network and size."""
+    effects = []
+    for arch, cells in sorted(gains_by_labels(pairs, sharing).items()):
+        for n in sorted({n for _, n, _ in cells}):
+            values: dict[Curve, list[tuple[int, float]]] = defaultdict(list)
+            for (task, size, _), difference in cells.items():
+                if size == n:
+                    values[task,].append((n, difference))
+            effects += _effect("gain with the task's own labels minus without", f"{arch}, {n:,} records", values)
+    return effects
 
 
 def head_effects(pairs: Sequence[Pair]) -> list[Effect]:
