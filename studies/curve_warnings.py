@@ -50,7 +50,10 @@ def thin_evidence(sizes: Floats, scores: Mapping[str, Floats], data: SizeMeans) 
             named = ", ".join(f"{n:.0f}" for n in alone)
             warnings.append(f"{arm} has one replicate at n = {named}: its spread is taken from other sizes")
     if (freedom := degrees_of_freedom(data)) < _FEW_DEGREES:
-        warnings.append(f"{len(data.means)} means of sizes leave {max(freedom, 0)} degrees of freedom: bands are wide")
+        plural = "" if freedom == 1 else "s"
+        warnings.append(
+            f"{len(data.means)} means of sizes leave {max(freedom, 0)} degree{plural} of freedom: bands are wide"
+        )
     return warnings
 
 

@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import accumulate
 from math import ceil
 from pathlib import Path
@@ -224,6 +225,11 @@ def _rounded(value: float) -> int:
     return int(float(f"{value:.2g}"))
 
 
+def _report_whole(report: Callable[[Progress], None], total: int, before: int, progress: Progress) -> None:
+    """Report a replicate's progress as that of all the pilot's runs, ``before`` of which went before it."""
+    report(replace(progress, total=total, done=before + progress.done))
+
+
 def run(
     pilot: Pilot, chosen: Plan, budget: float, workplace: Workplace, device: str, report: Callable[[Progress], None],
     clock: Callable[[], float] = time.monotonic,
@@ -240,8 +246,9 @@ def run(
             if replicate and began - started + slowest > _OVERRUN * budget:
                 break
             specs = [spec for size in reversed(chosen.sizes) for spec in pilot.specs(size, replicate)]
+            shown = partial(_report_whole, report, 2 * chosen.pairs, replicate * len(specs))
             corpora = pilot.corpus.root.parent
-            failed += run_study(specs, store, corpora, pilot.data_hashes, workplace, report, device=device).failed
+            failed += run_study(specs, store, corpora, pilot.data_hashes, workplace, shown, device=device).failed
             slowest = max(slowest, clock() - began)
     finally:
         store.close()
