@@ -67,6 +67,7 @@ class OwnData:
             "task": self.data.name,
             "described": self.described,
             "records": len(self.data.rows),
+            "unusable": self.corpus.unusable,
             "patients": self.patients,
             "records_to_learn_from": len(self.pool),
             "records_to_test_on": len(self.test),

@@ -97,6 +97,11 @@ class Corpus:
         return self._column("sexes")
 
     @property
+    def unusable(self) -> int | None:
+        """How many listed records could not be used; None where an older version prepared this, which did not say."""
+        return self.manifest.get("unusable")
+
+    @property
     def tasks(self) -> tuple[str, ...]:
         """The names of the tasks that this corpus defines."""
         return tuple(self.manifest["tasks"])
@@ -181,7 +186,7 @@ def prepare(
         with written_whole(target) as folder:
             readings = read_all(source, entries, folder / _RAW, workers, progress, preparation)
             kept = _keep_usable(source, entries, readings, folder)
-            _write_tables(source, target.name, preparation, kept, folder)
+            _write_tables(source, target.name, preparation, kept, len(entries) - len(kept), folder)
     except OSError as error:
         raise CorpusError(f"cannot write {target}: {error.strerror}") from error
     return Corpus(target), [Problem(r.record, problem, r.usable) for r in readings for problem in r.problems]
@@ -241,7 +246,9 @@ def _gather(raw: Path, target: Path, shape: tuple[int, int], rows: list[int]) ->
             file.write(source.read(size))
 
 
-def _write_tables(source: Source, name: str, preparation: Preparation, entries: list[Entry], folder: Path) -> None:
+def _write_tables(
+    source: Source, name: str, preparation: Preparation, entries: list[Entry], unusable: int, folder: Path
+) -> None:
     columns = {label: column for column, label in enumerate(source.labels)}
     labels = np.zeros((len(entries), len(columns)), np.uint8)
     for row, entry in enumerate(entries):
@@ -263,6 +270,7 @@ def _write_tables(source: Source, name: str, preparation: Preparation, entries: 
         "labels": source.labels,
         "tasks": {name: _plain(task) for name, task in source.tasks.items()},
         "records": len(entries),
+        "unusable": unusable,
         "sha256": {name: _sha256(folder / name) for name in _FILES},
     }
     manifest["content_hash"] = _content_hash(manifest, [record_ids, patients, folds])

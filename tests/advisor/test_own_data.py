@@ -293,6 +293,27 @@ def test_records_that_cannot_be_read_are_counted_and_none_at_all_is_refused(
     assert "none of the 40 records" in refused(command("recommend", "--data", tree, "--curves", curves_path), 3)
 
 
+def test_records_that_cannot_be_used_are_counted_in_every_answer_not_in_the_first_alone(
+    tmp_path: Path, made_up: Corpus, curves_path: Path, command: Command
+):
+    tree = write_directory(tmp_path / "damaged", made_up, 40)
+    (tree / "r003.dat").write_bytes(b"")
+    with (tree / "labels.csv").open("a") as table:
+        table.write("r007,p1,1,0\n")
+    options = ("recommend", "--data", tree, "--arch", "cnn", "--curves", curves_path)
+    assert "2 of 40 records cannot be used" in command(*options)[2]
+    page = tmp_path / "page.html"
+    code, out, err = command(*options, "--report", page)
+    assert code == 0, err
+    said = f"; 2 of 40 could not be used (ecgadvise data check {tree})"
+    assert "".join(said.split()) in "".join(out.split())
+    assert said in html.unescape(page.read_text())
+    answer = json.loads(command(*options, "--json")[1])
+    jsonschema.validate(answer, SCHEMA)
+    assert (answer["data"]["records"], answer["data"]["unusable"]) == (38, 2)
+    assert "2 of 40 records" in command("data", "check", tree)[2]
+
+
 def test_records_with_nothing_to_tell_apart_or_of_two_patients_are_refused(
     tmp_path: Path, made_up: Corpus, curves_path: Path, command: Command
 ):
