@@ -176,7 +176,7 @@ def _sentences(table: Table, without_file: int, without_row: int) -> tuple[str, 
         said.append(f"{_count(n_patients, 'patient')} in column {table.patient}")
     else:
         said.append("no column names the patient: every record counts as its own patient")
-    counts = ", ".join(f"{label} ({sum(flag(row[label]) or False for row in table.rows)})" for label in table.labels)
+    counts = ", ".join(f"{label} ({sum(flag(row[label]) or False for row in table.rows):,})" for label in table.labels)
     said.append(f"labels (records that have them): {counts}")
     for meaning, column, parse in (("age", table.age, parse_age), ("sex", table.sex, parse_sex)):
         if column:
@@ -201,7 +201,7 @@ def _by_codes(root: Path, paths: Mapping[str, Path]) -> tuple[list[Entry], tuple
     few = "" if frequent_labels(entries) else "; none has 10 records, so that all are used"
     codes = {code for entry in labelled for code in entry.labels}
     return entries, (
-        f"no table: {_count(len(codes), 'SNOMED code')} in {len(labelled)} of {_count(len(entries), 'header')}{few}",
+        f"no table: {_count(len(codes), 'SNOMED code')} in {len(labelled):,} of {_count(len(entries), 'header')}{few}",
         "headers do not name the patient: every record counts as its own patient",
     )
 

@@ -163,6 +163,14 @@ def test_what_could_mean_two_things_is_refused_in_one_sentence(tree, lines, sent
     assert "\n" not in str(caught.value)
 
 
+def test_a_column_without_a_name_is_named_by_its_place(tree):
+    header, *rows = GOOD
+    source = Directory(table(tree, f"{header},,,", *(f"{row},{k % 2},x," for k, row in enumerate(rows))))
+    assert source.labels == ("AF", "LBBB", "unnamed 5")
+    assert "AF (3), LBBB (2), unnamed 5 (3)" in " ".join(source.inferred)
+    assert "not used: unnamed 6" in source.inferred
+
+
 def test_two_tables_are_refused(tree):
     table(tree, *GOOD)
     with pytest.raises(SourceError, match=r"has 2 tables \(labels.csv, more.csv\)"):
