@@ -32,6 +32,10 @@ class CorpusError(ValueError):
     """A corpus directory that is missing, damaged or altered; one sentence says which and what to do."""
 
 
+class UnwritableCorpusError(CorpusError):
+    """A corpus directory that cannot be written."""
+
+
 @dataclass(frozen=True)
 class Problem:
     """What is wrong with one record; a record with an unusable problem is not in the corpus."""
@@ -188,7 +192,7 @@ def prepare(
             kept = _keep_usable(source, entries, readings, folder)
             _write_tables(source, target.name, preparation, kept, len(entries) - len(kept), folder)
     except OSError as error:
-        raise CorpusError(f"cannot write {target}: {error.strerror}") from error
+        raise UnwritableCorpusError(f"cannot write {target}: {error.strerror}") from error
     return Corpus(target), [Problem(r.record, problem, r.usable) for r in readings for problem in r.problems]
 
 
@@ -220,7 +224,7 @@ def write_divided(corpus: Corpus, data: TaskData, folds: NDArray[np.int64], targ
             manifest["manifest_hash"] = _manifest_hash(manifest)
             (folder / "corpus.json").write_text(json.dumps(manifest, indent=1))
     except OSError as error:
-        raise CorpusError(f"cannot write {target}: {error.strerror}") from error
+        raise UnwritableCorpusError(f"cannot write {target}: {error.strerror}") from error
     return Corpus(target)
 
 
@@ -229,7 +233,7 @@ def _keep_usable(source: Source, entries: list[Entry], readings: list[Reading], 
     rows = [row for row, reading in enumerate(readings) if reading.usable]
     if not rows:
         reason = readings[0].problems[0]
-        raise CorpusError(f"none of the {len(entries)} records of {source.name} is usable: {reason}")
+        raise CorpusError(f"none of the {len(entries):,} records of {source.name} is usable: {reason}")
     _gather(folder / _RAW, folder / "signals.npy", (len(source.leads), round(10 * source.fs)), rows)
     (folder / _RAW).unlink()
     return [entries[row] for row in rows]
