@@ -115,7 +115,7 @@ def _devices() -> Iterable[Finding]:
     except DeviceError as error:
         yield Finding("cuda", "absent", str(error).partition(": ")[2].partition(";")[0] or str(error))
         return
-    for index in range(torch.cuda.devicecount()):
+    for index in range(torch.cuda.device_count()):
         yield Finding(f"cuda:{index}", "ok", describe_device(f"cuda:{index}"))
 
 
