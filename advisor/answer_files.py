@@ -64,8 +64,9 @@ def write_whole(contents: Mapping[Path, bytes]) -> None:
 
 def _check_folders(paths: Iterable[Path]) -> None:
     for path in paths:
-        if not path.parent.is_dir():
-            raise Failure(f"cannot write {path}: there is no folder {path.parent}", ExitCode.FAILURE)
+        for folder in (path.parent, path.resolve().parent):  # where a link points to, too
+            if not folder.is_dir():
+                raise Failure(f"cannot write {path}: there is no folder {folder}", ExitCode.FAILURE)
 
 
 @contextmanager

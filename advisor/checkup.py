@@ -12,6 +12,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
+from advisor.words import count
+
 State = Literal["ok", "absent", "broken"]
 
 REQUIRED = ("torch", "numpy", "scipy", "scikit-learn", "statsmodels", "wfdb", "h5py", "safetensors", "onnx",
@@ -120,15 +122,17 @@ def _devices() -> Iterable[Finding]:
 def _corpora(folder: Path) -> Iterable[Finding]:
     from engine.corpus import Corpus, CorpusError
 
+    if folder.exists() and not folder.is_dir():
+        yield Finding(folder.name, "broken", f"{folder} is no folder")
     for path in sorted(folder.glob("*/corpus.json")):
         try:
             corpus = Corpus(path.parent)
         except CorpusError as error:
             yield Finding(path.parent.name, "broken", str(error))
             continue
-        leads = f"{len(corpus.leads)} lead{'s' * (len(corpus.leads) > 1)}"
-        n_tasks = f"{len(corpus.tasks)} task{'s' * (len(corpus.tasks) > 1)}"
-        yield Finding(corpus.name, "ok", f"{len(corpus):,} records, {leads}, {corpus.fs:g} Hz, {n_tasks}")
+        n_records, leads = count(len(corpus), "record"), count(len(corpus.leads), "lead")
+        n_tasks = count(len(corpus.tasks), "task")
+        yield Finding(corpus.name, "ok", f"{n_records}, {leads}, {corpus.fs:g} Hz, {n_tasks}")
 
 
 def _evidence(path: Path) -> Finding:
@@ -154,7 +158,8 @@ def _zoo() -> Iterable[Finding]:
         except CheckpointError as error:
             yield Finding(name, "broken", str(error))
             continue
-        yield Finding(name, "ok", f"{facts.arch}, {len(facts.leads)} leads, {len(facts.classes)} classes")
+        n_classes = f"{len(facts.classes):,} class{'es' * (len(facts.classes) != 1)}"
+        yield Finding(name, "ok", f"{facts.arch}, {count(len(facts.leads), 'lead')}, {n_classes}")
 
 
 def _measure(curves: Path, device: str) -> Iterable[Speed]:

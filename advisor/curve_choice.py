@@ -17,6 +17,10 @@ from studies.curves_file import CurvesFile, PairedCurve, corpus_of, is_disjoint
 FEWEST_POOLED = 3  # tasks; from two nobody can tell how far a third differs
 
 
+class _OtherTaskError(NoEvidenceError):
+    """The network was not measured on the task asked about, others were."""
+
+
 def choose_curve(question: Question, arch: str, curves: CurvesFile) -> PairedCurve:
     """Return the curve that answers for a network or a family.
 
@@ -57,11 +61,24 @@ def choose_curves(question: Question, curves: CurvesFile) -> tuple[list[PairedCu
         except (UnknownNameError, NoEvidenceError) as error:
             errors.append(error)
     if not found:
-        raise errors[0]
+        raise next((error for error in errors if not isinstance(error, _OtherTaskError)), errors[0])
     kinds = Counter((curve.pooled, curve.task) for curve in found)
     common = max(kinds, key=lambda kind: (kinds[kind], kind[0]))
-    left_out = [f"{curve.arch} was measured on other tasks" for curve in found if (curve.pooled, curve.task) != common]
-    return [c for c in found if (c.pooled, c.task) == common], [*left_out, *map(str, errors)]
+    compared = [curve for curve in found if (curve.pooled, curve.task) == common]
+    theirs = {task for curve in compared for task in curve.tasks or (curve.task,)}
+    left_out = [_apart(curve, theirs, curves) for curve in found if (curve.pooled, curve.task) != common]
+    return compared, [*left_out, *map(str, errors)]
+
+
+def _apart(curve: PairedCurve, theirs: set[str], curves: CurvesFile) -> str:
+    """Say why a curve is not compared with those of the tasks ``theirs``."""
+    alike = (other for other in curves.curves if other.arch == curve.arch and FINE_TUNE in other.draws)
+    mine = {task for other in alike for task in other.tasks or (other.task,)}
+    if mine < theirs:
+        return f"{curve.arch} was measured on fewer tasks ({len(mine)} of the {len(theirs)})"
+    if mine >= theirs:
+        return f"{curve.arch} answers from {'more tasks' if curve.pooled else curve.task}"
+    return f"{curve.arch} was measured on other tasks"
 
 
 def is_pool(curve: PairedCurve) -> bool:
@@ -78,7 +95,7 @@ def _find(question: Question, asked: str, curves: CurvesFile) -> PairedCurve:
         raise NoEvidenceError(f"study {curves.study} ran {arch} from scratch only; see ecgadvise curves show")
     found = _with_metric(found, question.metric)
     found = _with_upstream(found, question.upstream)
-    found = _with_task(found, question.task)
+    found = _with_task(found, question, curves)
     if found[0].pooled:
         return max(found, key=lambda curve: (len(curve.tasks), is_disjoint(curve.upstream), curve.runs))
     found = _main_arm(found)
@@ -115,18 +132,38 @@ def _with_upstream(found: Sequence[PairedCurve], wanted: str | None) -> list[Pai
     return kept
 
 
-def _with_task(found: Sequence[PairedCurve], wanted: str | None) -> list[PairedCurve]:
+def _with_task(found: Sequence[PairedCurve], question: Question, curves: CurvesFile) -> list[PairedCurve]:
     """Keep the curves of one task, or those of a pool of tasks; ``found`` has the most runs first."""
     single = [curve for curve in found if not curve.pooled]
-    if wanted is not None:
-        kept = [curve for curve in single if curve.task == wanted]
+    if question.task is not None:
+        kept = [curve for curve in single if curve.task == question.task]
         if not kept:
-            raise UnknownNameError(f"the evidence has no task {wanted!r}; {_offer(wanted, {c.task for c in single})}")
+            raise _without_task(found[0].arch, question.task, question, curves)
         return kept
     pooled = [curve for curve in found if is_pool(curve)]
     if pooled or not single:
         return pooled or list(found)
     return [curve for curve in single if curve.task == single[0].task]
+
+
+def _without_task(arch: str, wanted: str, question: Question, curves: CurvesFile) -> LookupError:
+    """Return the error for a task that the network was not measured on, or that nobody was."""
+    single = [curve for curve in curves.curves if not curve.pooled]
+    archs = list(dict.fromkeys(curve.arch for curve in single if curve.task == wanted))
+    if not archs:
+        names = {curve.task for curve in single if curve.arch == arch}
+        return UnknownNameError(f"the evidence has no task {wanted!r}; {_offer(wanted, names)}")
+    if arch in archs:
+        asked = "" if question.upstream in (None, NOTHING_PRETRAINED) else f" from {question.upstream}"
+        return NoEvidenceError(
+            f"{arch} was not measured on {wanted} fine-tuned{asked} and scored by {question.metric}; "
+            "see ecgadvise curves show"
+        )
+    return _OtherTaskError(f"{arch} was not measured on {wanted}; {' and '.join(archs)} {_were(archs)}")
+
+
+def _were(names: Sequence[str]) -> str:
+    return "was" if len(names) == 1 else "were"
 
 
 def _offer(wanted: str, names: Iterable[str]) -> str:

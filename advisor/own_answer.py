@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from advisor.advice import Question, Recommendation, recommend
 from advisor.own_data import OwnData, compare
 from advisor.transferability import Score, score_own, why_left_out
+from advisor.words import count
 from studies.curves_file import CurvesFile
 from studies.transferability_file import Transferability
 
@@ -132,8 +133,8 @@ def with_pilot(
     network = at_hand(given, arch, found.own)
     if network is None:
         raise NothingToStartFromError(
-            f"a pilot fine-tunes a pre-trained {arch} for {len(found.own.corpus.leads)} leads, and none is released "
-            "with this version: give a checkpoint's folder with --from (ecgadvise train makes one)"
+            f"a pilot fine-tunes a pre-trained {arch} for {count(len(found.own.corpus.leads), 'lead')}, and none is "
+            "released with this version: give a checkpoint's folder with --from (ecgadvise train makes one)"
         )
     moved = run_pilot(found.answer, found.own, network, folder, minutes, say)
     return replace(found, answer=moved.after, moved=moved)

@@ -16,6 +16,7 @@ from studies.transferability_file import TaskFacts
 
 FEWEST_POSITIVES = 10  # records of a label, under which any score of it is vague
 _NAMED = 3
+_CLEARLY_RARER = 0.8  # times; a share nearer than that to the evidence's is no other prevalence
 _NOT_COMPARED = (
     "What the evidence's records are like is not written beside its curves: leads, labels and prevalence were not "
     "compared with yours."
@@ -67,6 +68,7 @@ class OwnData:
             "task": self.data.name,
             "described": self.described,
             "records": len(self.data.rows),
+            "unusable": self.corpus.unusable,
             "patients": self.patients,
             "records_to_learn_from": len(self.pool),
             "records_to_test_on": len(self.test),
@@ -96,6 +98,8 @@ def open_own(
     and UnusableRecordsError where there is nothing to learn.
     """
     corpus, first = open_directory(directory, "", corpora, source, workers, say, progress)
+    if labels is not None and (bare := labels.removeprefix(f"{corpus.name}/")) in corpus.tasks:
+        labels = bare  # as the answer's table names a task
     task = labels if labels in corpus.tasks else first
     data = corpus.task(task)
     if labels is not None and labels not in corpus.tasks:
@@ -162,8 +166,8 @@ def _labels(own: OwnData, known: list[TaskFacts]) -> Iterator[str]:
         yield f"Your records have {n} label{'s' * (n > 1)}, the evidence's tasks {theirs}."
     shares = [share for facts in known for share in facts.prevalence.values()]
     least, most = min(shares), max(shares)
-    rare = {name: share for name, share in own.prevalence.items() if 0 < share < least}
-    frequent = {name: share for name, share in own.prevalence.items() if share > most}
+    rare = {name: share for name, share in own.prevalence.items() if 0 < share < _CLEARLY_RARER * least}
+    frequent = {name: share for name, share in own.prevalence.items() if share > most / _CLEARLY_RARER}
     for found, words, limit in ((rare, "Rarer", least), (frequent, "More frequent", most)):
         if found:
             yield f"{words} than any label of the evidence ({percent(limit)} of records): {_with_shares(found)}."

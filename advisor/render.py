@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from io import StringIO
+from math import ceil
 
 from rich.console import Console
 from rich.table import Table
@@ -144,11 +145,15 @@ def target_rows(answer: Recommendation) -> Iterator[Row]:
     if answer.target is None:
         return
     words = []
+    least = ceil(min(answer.curve.sizes) / REACH)
     for name in ("fine_tune", "scratch"):
         reach = answer.target[name]
+        fewest = "" if reach.records is None or reach.records > least else "at most "
         cost = "" if reach.total_cost is None else f" for {money(reach.total_cost)}"
         unreachable = f"unreachable (probability {probability(reach.p_unreachable)})"
-        words.append(f"{ARMS[name]} {unreachable if reach.records is None else f'{reach.records:,} records{cost}'}")
+        words.append(
+            f"{ARMS[name]} {unreachable if reach.records is None else f'{fewest}{reach.records:,} records{cost}'}"
+        )
     yield f"target {answer.question.target:g}", ", ".join(words)
 
 

@@ -8,7 +8,7 @@ from rich.table import Table
 from advisor.advice import Recommendation
 from advisor.explanation import Backtest, Explanation
 from advisor.render import NOTICE, answer_lines, console, plain_table, take_lines
-from advisor.words import ARMS
+from advisor.words import ARMS, count
 from studies.curves_file import PairedCurve
 from studies.policies import POLICIES
 
@@ -138,9 +138,9 @@ def _fit(answer: Recommendation, explanation: Explanation) -> Iterator[Renderabl
 
 def backtest_sentence(answer: Recommendation, found: Backtest) -> str:
     """Say what the backtest was about."""
-    tasks = f"{found.tasks} task{'s' * (found.tasks != 1)}"
     without = ", without a pilot" if answer.curve.own else ""
-    return f"Asked about {found.cells} held-out cells of {tasks}{without} (ecgadvise backtest):"
+    cells = f"{count(found.cells, 'held-out cell')} of {count(found.tasks, 'task')}"
+    return f"Asked about {cells}{without} (ecgadvise backtest):"
 
 
 def backtest_rows(found: Backtest) -> Iterator[tuple[str, str]]:

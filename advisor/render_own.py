@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from advisor.own_answer import OwnAnswer
-from advisor.own_data import percent
+from advisor.own_data import OwnData, percent
 from advisor.render import NOTICE, band, console, plain_table, take_lines, to_table
 from advisor.words import VERDICTS, duration
 
@@ -45,10 +45,19 @@ def record_rows(found: OwnAnswer) -> Iterator[tuple[str, str]]:
     leads = own.corpus.leads
     named = f"lead {leads[0]}" if len(leads) == 1 else f"{len(leads)} leads"
     yield "directory", f"{own.directory} ({own.data.name})"
-    yield "records", f"{len(own.data.rows):,} of {own.patients:,} patients, {named}, prepared at {own.corpus.fs:g} Hz"
+    prepared = f"{named}, prepared at {own.corpus.fs:g} Hz{_left_out(own)}"
+    yield "records", f"{len(own.data.rows):,} of {own.patients:,} patients, {prepared}"
     yield "to learn from", f"{len(own.pool):,}; {len(own.test):,} kept for the test: {own.held_out}"
     yield "labels", _labels(own.prevalence)
     yield "transferability", found.score.in_words() if found.score is not None else found.no_score or ""
+
+
+def _left_out(own: OwnData) -> str:
+    """Say how many records could not be used, and, but for a corpus prepared elsewhere, what tells why."""
+    if not own.corpus.unusable:
+        return ""
+    where = "" if own.corpus.root == own.directory else f" (ecgadvise data check {own.directory})"
+    return f"; {own.corpus.unusable:,} of {len(own.corpus) + own.corpus.unusable:,} could not be used{where}"
 
 
 def _labels(prevalence: Mapping[str, float]) -> str:
@@ -69,6 +78,8 @@ def _table(rows: Iterable[tuple[str, ...]], *header: str) -> "Table":
     table = plain_table(*header)
     for row in rows:
         table.add_row(*row)
+    for column in table.columns:
+        column.overflow = "fold"  # a long path is broken, not cut
     return table
 
 

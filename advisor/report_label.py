@@ -10,7 +10,7 @@ from advisor.advice import Recommendation
 from advisor.explanation import Explanation
 from advisor.markup import bullets, facts, paragraph
 from advisor.render_explanation import runs_in_words
-from advisor.words import METRICS
+from advisor.words import METRICS, count
 
 _NOT_MEASURED = "not measured"
 
@@ -71,7 +71,7 @@ def _performance(answer: Recommendation, explanation: Explanation) -> dict[str, 
         return {"on held-out runs": _NOT_MEASURED} | unknown
     lost, held = found.regret.get("advice"), found.coverage.get("gain")
     return {
-        "on held-out runs": f"{found.cells} cells of {found.tasks} task{'s' * (found.tasks != 1)}",
+        "on held-out runs": f"{count(found.cells, 'cell')} of {count(found.tasks, 'task')}",
         "score lost to the better arm": _NOT_MEASURED if lost is None else f"{lost:.4f} by this advice",
         "90 % bands that held": _NOT_MEASURED if held is None else f"{held:.0%}, of the gain",
         "more": "the next section",

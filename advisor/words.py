@@ -1,11 +1,12 @@
 """Numbers of an answer in words, as its table and its explanation say them."""
 
-from math import inf
+from math import inf, isnan
 
 from studies.curve_draws import Interval
 
 METRICS = {"auroc_macro": "macro AUROC"}
 ARMS = {"fine_tune": "fine-tuned", "scratch": "from scratch", "fine-tune": "fine-tuned"}
+_MOST = 1e11  # hours, or a sum of money: beyond it a number of 12 digits and more tells nobody anything
 VERDICTS = {
     "fine-tune": ("FINE-TUNE", "bold green"),
     "scratch": ("TRAIN FROM SCRATCH", "bold green"),
@@ -32,17 +33,26 @@ def worth(interval: Interval) -> str:
     return f"unclear (90 %: {interval.lower:,.0f} labelled records to out of reach)"
 
 
+def count(number: int, noun: str) -> str:
+    """Write a number of things."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
 def duration(value: float | None) -> str:
     """Write seconds in the unit that reads best."""
-    if value is None:
+    if value is None or isnan(value):
         return "unknown"
     if value < 600:
         return f"{value:,.0f} s"
+    if value >= 3600 * _MOST:
+        return f"over {_MOST:,.0f} h"
     return f"{value / 60:,.0f} min" if value < 36_000 else f"{value / 3600:,.1f} h"
 
 
 def money(value: float | None) -> str:
     """Write a sum; cents matter in small ones only."""
-    if value is None:
+    if value is None or isnan(value):
         return "unknown"
+    if abs(value) >= _MOST:
+        return f"{'over' if value > 0 else 'under'} {'-' * (value < 0)}{_MOST:,.0f}"
     return f"{value:,.2f}" if abs(value) < 1000 else f"{value:,.0f}"

@@ -32,6 +32,10 @@ class CorpusError(ValueError):
     """A corpus directory that is missing, damaged or altered; one sentence says which and what to do."""
 
 
+class UnwritableCorpusError(CorpusError):
+    """A corpus directory that cannot be written."""
+
+
 @dataclass(frozen=True)
 class Problem:
     """What is wrong with one record; a record with an unusable problem is not in the corpus."""
@@ -95,6 +99,11 @@ class Corpus:
     def sexes(self) -> NDArray[np.str_]:
         """Sex, female or male, (records,), empty where the publisher does not say."""
         return self._column("sexes")
+
+    @property
+    def unusable(self) -> int | None:
+        """How many listed records could not be used; None where an older version prepared this, which did not say."""
+        return self.manifest.get("unusable")
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -181,9 +190,9 @@ def prepare(
         with written_whole(target) as folder:
             readings = read_all(source, entries, folder / _RAW, workers, progress, preparation)
             kept = _keep_usable(source, entries, readings, folder)
-            _write_tables(source, target.name, preparation, kept, folder)
+            _write_tables(source, target.name, preparation, kept, len(entries) - len(kept), folder)
     except OSError as error:
-        raise CorpusError(f"cannot write {target}: {error.strerror}") from error
+        raise UnwritableCorpusError(f"cannot write {target}: {error.strerror}") from error
     return Corpus(target), [Problem(r.record, problem, r.usable) for r in readings for problem in r.problems]
 
 
@@ -215,7 +224,7 @@ def write_divided(corpus: Corpus, data: TaskData, folds: NDArray[np.int64], targ
             manifest["manifest_hash"] = _manifest_hash(manifest)
             (folder / "corpus.json").write_text(json.dumps(manifest, indent=1))
     except OSError as error:
-        raise CorpusError(f"cannot write {target}: {error.strerror}") from error
+        raise UnwritableCorpusError(f"cannot write {target}: {error.strerror}") from error
     return Corpus(target)
 
 
@@ -224,7 +233,7 @@ def _keep_usable(source: Source, entries: list[Entry], readings: list[Reading], 
     rows = [row for row, reading in enumerate(readings) if reading.usable]
     if not rows:
         reason = readings[0].problems[0]
-        raise CorpusError(f"none of the {len(entries)} records of {source.name} is usable: {reason}")
+        raise CorpusError(f"none of the {len(entries):,} records of {source.name} is usable: {reason}")
     _gather(folder / _RAW, folder / "signals.npy", (len(source.leads), round(10 * source.fs)), rows)
     (folder / _RAW).unlink()
     return [entries[row] for row in rows]
@@ -241,7 +250,9 @@ def _gather(raw: Path, target: Path, shape: tuple[int, int], rows: list[int]) ->
             file.write(source.read(size))
 
 
-def _write_tables(source: Source, name: str, preparation: Preparation, entries: list[Entry], folder: Path) -> None:
+def _write_tables(
+    source: Source, name: str, preparation: Preparation, entries: list[Entry], unusable: int, folder: Path
+) -> None:
     columns = {label: column for column, label in enumerate(source.labels)}
     labels = np.zeros((len(entries), len(columns)), np.uint8)
     for row, entry in enumerate(entries):
@@ -263,6 +274,7 @@ def _write_tables(source: Source, name: str, preparation: Preparation, entries: 
         "labels": source.labels,
         "tasks": {name: _plain(task) for name, task in source.tasks.items()},
         "records": len(entries),
+        "unusable": unusable,
         "sha256": {name: _sha256(folder / name) for name in _FILES},
     }
     manifest["content_hash"] = _content_hash(manifest, [record_ids, patients, folds])

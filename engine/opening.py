@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from engine.corpus import SCHEMA_VERSION, Corpus, Problem, prepare
-from engine.sources import Source, UnknownNameError
+from engine.corpus import SCHEMA_VERSION, Corpus, prepare
+from engine.sources import UnknownNameError
 from engine.sources.detect import open_source
 from engine.sources.synthetic import N_RECORDS, NAME, prepared_synthetic
 
@@ -56,8 +56,8 @@ def open_directory(
         for sentence in getattr(source, "inferred", ()):
             say(sentence)
         say(f"preparing {root} into {target}, once")
-        _, problems = prepare(source, target, progress, workers)
-        _report(source, problems, root, say)
+        corpus, _ = prepare(source, target, progress, workers)
+        _report(corpus, root, say)
     return _with_task(Corpus(target), task)
 
 
@@ -67,10 +67,10 @@ def _with_task(corpus: Corpus, task: str) -> tuple[Corpus, str]:
     return corpus, task or corpus.tasks[0]
 
 
-def _report(source: Source, problems: list[Problem], root: Path, say: Say) -> None:
-    n_bad = len({problem.record for problem in problems if not problem.usable})
-    if n_bad:
-        say(f"{n_bad:,} of {len(source.entries()):,} records cannot be used: see ecgadvise data check {root}")
+def _report(corpus: Corpus, root: Path, say: Say) -> None:
+    if corpus.unusable:
+        listed = len(corpus) + corpus.unusable
+        say(f"{corpus.unusable:,} of {listed:,} records cannot be used: see ecgadvise data check {root}")
 
 
 def _fingerprint(root: Path) -> str:

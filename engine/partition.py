@@ -56,8 +56,8 @@ def available(corpus: Corpus, data: TaskData) -> tuple[NDArray[np.int64], NDArra
     n_patients = len(np.unique(data.patients))
     if n_patients < _FEWEST_PATIENTS:
         raise PartitionError(
-            f"{data.name} has records of {n_patients} patients: at least {_FEWEST_PATIENTS} are needed, to train, to "
-            "validate and to test"
+            f"{data.name} has records of {n_patients} patient{'s' * (n_patients != 1)}: at least {_FEWEST_PATIENTS} "
+            "are needed, to train, to validate and to test"
         )
     held_out, words = hold_out(corpus.patients, corpus.folds)
     test = held_out[data.rows]

@@ -29,7 +29,8 @@ def without_chance_level(runs: PairedRuns) -> tuple[dict[str, Floats], list[str]
         dropped = low[: max(len(measured) - _SIZES_KEPT, 0)] if runs.chance > 0 else low[:0]
         if dropped.size:
             named = ", ".join(f"{n:.0f}" for n in runs.sizes[dropped])
-            warnings.append(f"{arm} scored near chance at n = {named}: these sizes are left out of its curve")
+            these = "these sizes are" if dropped.size > 1 else "this size is"
+            warnings.append(f"{arm} scored near chance at n = {named}: {these} left out of its curve")
             values = values.copy()
             values[dropped] = np.nan
         if runs.chance > 0 and (low := np.setdiff1d(low, dropped)).size:

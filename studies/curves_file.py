@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 from typing import Any, Literal
 
 from numpy.typing import NDArray
@@ -175,7 +176,11 @@ def is_disjoint(kind: str) -> bool:
 def read_curves(path: Path) -> CurvesFile:
     """Read a curves file. Raises CurvesFileError."""
     try:
+        if not S_ISREG(mode := path.stat().st_mode) and not S_ISDIR(mode):  # a device may be read without end
+            raise CurvesFileError(f"the curves file {path} is no regular file")
         document = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+    except CurvesFileError:
+        raise
     except FileNotFoundError:
         raise CurvesFileError(f"no curves file at {path}") from None
     except OSError as error:

@@ -67,6 +67,8 @@ def _read_bend(written: Mapping[str, Any], n_draws: int) -> dict[str, Floats]:
 
 
 def _numbers(values: Sequence[float]) -> Floats:
+    if isinstance(values, Sequence) and any(isinstance(value, Sequence) for value in values):
+        raise ValueError("a list stands where the number of a parameter draw belongs")
     numbers = np.asarray(values, np.float64)
     if numbers.ndim != 1 or not np.isfinite(numbers).all() or (np.abs(numbers) > _LARGEST).any():
         raise ValueError("a parameter draw is not a finite number")

@@ -1,6 +1,8 @@
 """``ecgadvise curves``: fit learning curves to anybody's runs, show what they expect, draw them."""
 
 import re
+from collections import Counter
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -103,25 +105,28 @@ def show(
     from advisor.advice import summarise_score
     from advisor.answer_json import rounded
 
-    sizes = _sizes(at)
+    sizes, opened = _sizes(at), _open(curves_file)
     rows = [
         {
-            **{"task": curve.task, "arch": curve.arch, "strategy": strategy, "n_records": n},
+            **{"task": curve.task, "arch": curve.arch, "upstream": curve.upstream},
+            **{"strategy": strategy, "n_records": n},
             **rounded(asdict(summarise_score(curve, strategy, n))),
             "support": curve.support(n),
         }
-        for curve in _open(curves_file).curves
+        for curve in opened.curves
         for strategy in curve.draws
         for n in sizes or curve.sizes
     ]
     if json:
         typer.echo(json_.dumps({"schema_version": 1, "rows": rows}, indent=1, allow_nan=False))
         return
-    width = max(len(f"{row['task']} {row['arch']}") for row in rows)
-    for row in rows:
-        band = f"{row['mean_ci_lower']:.3f} to {row['mean_ci_upper']:.3f}"
-        cell = f"{row['task']} {row['arch']}".ljust(width) + f" {row['strategy']:9} {row['n_records']:>7,}"
-        typer.echo(f"{cell}  {row['mean']:.3f}  {band}  {row['support']}")
+    names = Counter((curve.task, curve.arch) for curve in opened.curves)
+    for of_curve, found in groupby(rows, key=lambda row: (row["task"], row["arch"], row["upstream"])):
+        task, arch, upstream = of_curve
+        typer.echo(f"{task} {arch}" + (f" from {upstream}" if names[task, arch] > 1 else ""))
+        for row in found:
+            band = f"{row['mean_ci_lower']:.3f} to {row['mean_ci_upper']:.3f}"
+            typer.echo(f"  {row['strategy']:9} {row['n_records']:>9,}  {row['mean']:.3f}  {band}  {row['support']}")
 
 
 @app.command(epilog="Example: ecgadvise curves plot --out curves.svg")

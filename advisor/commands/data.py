@@ -123,9 +123,11 @@ def _open(tree: Path, name: str | None) -> "Source":
 
 def _failure(error: Exception) -> "Failure":
     from advisor.failures import ExitCode, Failure
+    from engine.corpus import UnwritableCorpusError
     from engine.sources import UnknownNameError
 
-    return Failure(str(error), ExitCode.USAGE if isinstance(error, UnknownNameError) else ExitCode.DATA)
+    codes = {UnknownNameError: ExitCode.USAGE, UnwritableCorpusError: ExitCode.FAILURE}
+    return Failure(str(error), next((code for kind, code in codes.items() if isinstance(error, kind)), ExitCode.DATA))
 
 
 def _survey_json(found: "Survey") -> str:
@@ -145,9 +147,12 @@ def _survey_json(found: "Survey") -> str:
 
 
 def _survey_table(found: "Survey") -> str:
+    from advisor.words import count
+
     width = max(map(len, (*found.classes, _NONE)))
     lines = [
-        f"{found.source}: {found.records:,} records of {found.patients:,} patients, {found.unusable:,} unusable",
+        f"{found.source}: {count(found.records, 'record')} of {count(found.patients, 'patient')}, "
+        f"{found.unusable:,} unusable",
         *(f"  {name:{width}} {count:>8,}" for name, count in (*found.classes.items(), (_NONE, found.unlabelled))),
         *_problem_lines(found.problems),
         *_fold_lines(found),

@@ -123,7 +123,7 @@ def _said_in_one_sentence(directory: Path) -> Iterator[None]:
     from advisor.own_data import UnusableRecordsError
     from advisor.question import NoEvidenceError, UnknownNameError
     from engine import sources
-    from engine.corpus import CorpusError
+    from engine.corpus import CorpusError, UnwritableCorpusError
     from engine.partition import PartitionError
     from engine.reading import WorkerLostError
     from studies.curves_file import CurvesFileError
@@ -131,11 +131,11 @@ def _said_in_one_sentence(directory: Path) -> Iterator[None]:
     from studies.transferability_file import TransferabilityFileError
 
     kinds = {
+        ExitCode.FAILURE: (WorkerLostError, StoreError, UnwritableCorpusError),
         ExitCode.USAGE: (UnknownNameError, sources.UnknownNameError, WrongNetworkError, NothingToStartFromError),
         ExitCode.DATA: (CorpusError, sources.SourceError, PartitionError, UnusableRecordsError, CurvesFileError,
                         TransferabilityFileError),
         ExitCode.NO_EVIDENCE: (NoEvidenceError,),
-        ExitCode.FAILURE: (WorkerLostError, StoreError),
     }  # fmt: skip
     try:
         with told_as_failures(kinds):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = "Example: ecgadvise recommend --n-records 5000 --arch cnn"
 _MOST = 1e12
+_SLOWEST = 1e-6  # records a second: two a month
 
 
 def recommend(
@@ -180,8 +181,8 @@ def _refuse_nonsense(question: "Question", from_: str | None) -> None:
         ),
         "device-speed": (
             question.device_speed,
-            question.device_speed is None or 0 < question.device_speed <= _MOST,
-            f"give records a second, more than 0 and at most {_MOST:g}",
+            question.device_speed is None or _SLOWEST <= question.device_speed <= _MOST,
+            f"give records a second, from {_SLOWEST:g} to {_MOST:g}",
         ),
     }
     for option, (value, is_sense, remedy) in refused.items():

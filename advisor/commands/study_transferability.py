@@ -46,12 +46,14 @@ def transferability(
 
 
 def _in_words(arch: str, found: dict[str, Any]) -> str:
+    from advisor.words import count
+
     cells, tasks = len(found["cells"]), found["tasks"]
     correlations = [
         f"{name} {_correlation(found[key])}"
         for name, key in (("over all cells", "over_all_cells"), ("at equal n", "at_equal_n"))
     ]
-    return f"{arch}: {cells} cells of {tasks} task{'s' * (tasks > 1)}, rank correlation {', '.join(correlations)}"
+    return f"{arch}: {count(cells, 'cell')} of {count(tasks, 'task')}, rank correlation {', '.join(correlations)}"
 
 
 def _correlation(numbers: dict[str, float | None]) -> str:

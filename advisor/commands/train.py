@@ -194,7 +194,7 @@ def _said_in_one_sentence(out: Path) -> Iterator[None]:
     from advisor.failures import ExitCode, Failure, told_as_failures
     from advisor.training_advice import NothingToStartFromError
     from engine.checkpoint import CheckpointError
-    from engine.corpus import CorpusError
+    from engine.corpus import CorpusError, UnwritableCorpusError
     from engine.devices import DeviceError
     from engine.partition import PartitionError, TooManyRecordsError
     from engine.reading import WorkerLostError
@@ -207,11 +207,11 @@ def _said_in_one_sentence(out: Path) -> Iterator[None]:
     from studies.curves_file import CurvesFileError
 
     kinds = {
+        ExitCode.FAILURE: (WorkerLostError, DivergedError, UnwritableCorpusError),
         ExitCode.USAGE: (UnknownNameError, UnknownNetworkError, UnknownRecipeError, NothingToStartFromError,
                          DeviceError, TooManyRecordsError),
         ExitCode.DATA: (CorpusError, SourceError, PartitionError, CheckpointError, UnknownCheckpointError, ResumeError,
                         CurvesFileError),
-        ExitCode.FAILURE: (WorkerLostError, DivergedError),
     }  # fmt: skip
     try:
         with told_as_failures(kinds):

@@ -83,7 +83,7 @@ def _read(path: Path) -> tuple[list[str], list[dict[str, str]], list[int]]:
         raise SourceError(f"{path} is no table: {error}") from None
     if len(table) < 2:
         raise SourceError(f"{path} has no rows below its line of column names")
-    columns = table[0][1]
+    columns = _named(table[0][1], [row for _, row in table[1:]])
     repeated = sorted({name for name in columns if name and columns.count(name) > 1})
     if repeated:
         raise SourceError(f"{path} has more than one column named {', '.join(repeated)}")
@@ -91,6 +91,14 @@ def _read(path: Path) -> tuple[list[str], list[dict[str, str]], list[int]]:
         if len(row) != len(columns):
             raise SourceError(f"{path}, line {line}: {len(row)} cells, but {len(columns)} columns")
     return columns, [dict(zip(columns, row, strict=True)) for _, row in table[1:]], [line for line, _ in table[1:]]
+
+
+def _named(columns: list[str], rows: list[list[str]]) -> list[str]:
+    """Name the columns that have cells and no name by where they stand, so that none is lost unsaid."""
+    return [
+        name or (f"unnamed {position + 1}" if any(row[position] for row in rows if len(row) > position) else "")
+        for position, name in enumerate(columns)
+    ]
 
 
 def _record_column(path: Path, columns: list[str], rows: list[dict[str, str]], is_record: Callable[[str], bool]) -> str:
@@ -123,4 +131,5 @@ def _is_label(path: Path, name: str, rows: list[dict[str, str]], lines: list[int
         return False
     line, value = wrong[0]
     said = f"{value!r}" if value else "nothing"
-    raise SourceError(f"{path}, line {line}: {name} says {said}; a label is 0 or 1 in every row ({len(wrong)} are not)")
+    others = f"{len(wrong):,} are not" if len(wrong) > 1 else "one is not"
+    raise SourceError(f"{path}, line {line}: {name} says {said}; a label is 0 or 1 in every row ({others})")

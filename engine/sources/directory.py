@@ -80,8 +80,12 @@ def _leads(paths: list[Path]) -> tuple[tuple[str, ...], str]:
     layouts.pop((), None)
     if not layouts:
         raise SourceError(f"none of {_count(len(chosen), 'header')} looked at can be read and names its leads")
-    leads, votes = layouts.most_common(1)[0]
-    return leads, f"leads {', '.join(leads)} ({votes} of {_count(len(chosen), 'header')} looked at have or give them)"
+    leads = layouts.most_common(1)[0][0]
+    votes = sum(n for layout, n in layouts.items() if set(leads) <= set(layout))
+    said = f"leads {', '.join(leads)} ({votes} of {_count(len(chosen), 'header')} looked at have or give them)"
+    more = {lead: None for layout in layouts for lead in layout if lead not in leads}
+    have_more = sum(n for layout, n in layouts.items() if set(layout) - set(leads))
+    return leads, f"{said}; not used: {', '.join(more)} of {_count(have_more, 'header')}" if more else said
 
 
 def _find_table(root: Path, paths: Mapping[str, Path]) -> Table | None:
@@ -119,8 +123,13 @@ def _by_table(table: Table, paths: Mapping[str, Path]) -> tuple[list[Entry], tup
     found = [names.find(row[table.record]) for row in table.rows]
     times = Counter(record_id for record_id in found if record_id is not None)
     entries = []
+    listed: set[str] = set()
     for row, line, record_id in zip(table.rows, table.lines, found, strict=True):
-        entry = _row_entry(table, row, record_id or row[table.record] or f"line {line}", paths)
+        name = record_id or row[table.record] or f"line {line}"
+        if name in listed:  # a record that several rows name is one record
+            continue
+        listed.add(name)
+        entry = _row_entry(table, row, name, paths)
         if record_id is None:
             entry = replace(
                 entry, problem=f"{table.path.name}, line {line}: no file, or more than one, for this record"
@@ -167,7 +176,7 @@ def _sentences(table: Table, without_file: int, without_row: int) -> tuple[str, 
         said.append(f"{_count(n_patients, 'patient')} in column {table.patient}")
     else:
         said.append("no column names the patient: every record counts as its own patient")
-    counts = ", ".join(f"{label} ({sum(flag(row[label]) or False for row in table.rows)})" for label in table.labels)
+    counts = ", ".join(f"{label} ({sum(flag(row[label]) or False for row in table.rows):,})" for label in table.labels)
     said.append(f"labels (records that have them): {counts}")
     for meaning, column, parse in (("age", table.age, parse_age), ("sex", table.sex, parse_sex)):
         if column:
@@ -192,7 +201,7 @@ def _by_codes(root: Path, paths: Mapping[str, Path]) -> tuple[list[Entry], tuple
     few = "" if frequent_labels(entries) else "; none has 10 records, so that all are used"
     codes = {code for entry in labelled for code in entry.labels}
     return entries, (
-        f"no table: {_count(len(codes), 'SNOMED code')} in {len(labelled)} of {_count(len(entries), 'header')}{few}",
+        f"no table: {_count(len(codes), 'SNOMED code')} in {len(labelled):,} of {_count(len(entries), 'header')}{few}",
         "headers do not name the patient: every record counts as its own patient",
     )
 

@@ -176,6 +176,49 @@ def test_networks_are_compared_on_the_same_tasks_only(curves: CurvesFile):
     assert any("small was measured from 10 to 30 records" in note for note in notes)
 
 
+def test_a_task_that_another_network_was_measured_on_is_no_unknown_name(curves: CurvesFile):
+    cnn = curves.curves[0]
+    ours = with_networks(
+        curves,
+        flat(cnn, 0.80, 0.85, arch="one"),
+        flat(cnn, 0.81, 0.82, arch="two", task="ludb", tasks=("ludb",)),
+        flat(cnn, 0.81, 0.82, arch="three", task="ludb", tasks=("ludb",)),
+    )
+    with pytest.raises(NoEvidenceError, match=r"^one was not measured on ludb; two and three were$"):
+        recommend(Question(500, "one", task="ludb"), ours)
+    with pytest.raises(NoEvidenceError, match=r"^two was not measured on ptb-xl/superclass; one was$"):
+        recommend(Question(500, "two", task="ptb-xl/superclass"), ours)
+    answer = recommend(Question(500, task="ludb"), ours)
+    assert "Not compared: one was not measured on ludb; two and three were." in answer.warnings
+    with pytest.raises(NoEvidenceError, match="two was measured from"):  # not that one was measured elsewhere
+        recommend(Question(10**6, task="ludb"), ours)
+    with pytest.raises(UnknownNameError, match="no task 'lubd'"):
+        recommend(Question(500, "two", task="lubd"), ours)
+
+
+def test_a_task_that_was_measured_from_scratch_alone_or_from_elsewhere_is_no_unknown_name(curves: CurvesFile):
+    cnn = curves.curves[0]
+    scratch = {"scratch": cnn.draws["scratch"]}
+    ours = replace(curves, curves=(cnn, of_task(cnn, "ludb", draws=scratch), of_task(cnn, "form", upstream="mimic")))
+    with pytest.raises(NoEvidenceError, match="was not measured on ludb fine-tuned and scored by auroc_macro"):
+        recommend(Question(500, cnn.arch, task="ludb"), ours)
+    with pytest.raises(NoEvidenceError, match=f"was not measured on form fine-tuned from {cnn.upstream} and"):
+        recommend(Question(500, cnn.arch, task="form", upstream=cnn.upstream), ours)
+
+
+def test_a_network_measured_on_some_of_the_pooled_tasks_is_said_to_have_fewer(curves: CurvesFile):
+    cnn = curves.curves[0]
+    pooled = [curve for arch in ("one", "two") for curve in (
+        *(flat(cnn, 0.8, 0.85, arch=arch, task=task, tasks=(task,)) for task in TASKS),
+        pool(flat(cnn, 0.8, 0.85, arch=arch), *TASKS))]  # fmt: skip
+    few = [flat(cnn, 0.8, 0.85, arch="three", task=task, tasks=(task,)) for task in TASKS[:2]]
+    answer = recommend(Question(500), with_networks(curves, *pooled, *few))
+    assert "Not compared: three was measured on fewer tasks (2 of the 3)." in answer.warnings
+    alone = [flat(cnn, 0.8, 0.85, arch=arch, task="ludb", tasks=("ludb",)) for arch in ("four", "five", "six")]
+    answer = recommend(Question(500), with_networks(curves, *alone, *pooled))
+    assert "Not compared: one answers from more tasks." in answer.warnings
+
+
 def test_without_any_network_in_reach_there_is_no_answer(curves: CurvesFile):
     with pytest.raises(NoEvidenceError, match="is outside"):
         recommend(Question(10**6), curves)

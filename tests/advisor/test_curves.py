@@ -129,13 +129,33 @@ def test_scratch_alone_is_shown_and_not_recommended_from(ecgadvise, tmp_path: Pa
 def test_rows_of_show_are_what_design_promises(ecgadvise, fitted: Path):
     document = json.loads(ecgadvise("curves", "show", "--curves", fitted, "--at", "300,70000", "--json").out)
     assert document["schema_version"] == 1
-    names = {"task", "arch", "strategy", "n_records", "mean", "mean_ci_lower", "mean_ci_upper", "obs_ci_lower",
-             "obs_ci_upper", "support"}  # fmt: skip
+    names = {"task", "arch", "upstream", "strategy", "n_records", "mean", "mean_ci_lower", "mean_ci_upper",
+             "obs_ci_lower", "obs_ci_upper", "support"}  # fmt: skip
     for row in document["rows"]:
         assert set(row) == names
         assert row["obs_ci_lower"] <= row["mean_ci_lower"] <= row["mean"] <= row["mean_ci_upper"] <= row["obs_ci_upper"]
     table = ecgadvise("curves", "show", "--curves", fitted, "--at", "300").out
-    assert "ward-0 our-net fine-tune" in table
+    assert re.search(r"^ward-0 our-net\n  scratch +300 .*\n  fine-tune +300 ", table, flags=re.MULTILINE)
+
+
+def test_two_curves_of_one_task_and_network_are_told_apart_by_their_upstream(ecgadvise, fitted: Path, tmp_path: Path):
+    document = json.loads(fitted.read_text())
+    one = document["curves"][0]
+    document["curves"].insert(1, {**one, "upstream": "mimic"})
+    (tmp_path / "curves.json").write_text(json.dumps(document))
+    show = ("curves", "show", "--curves", tmp_path / "curves.json", "--at", "300")
+    lines = ecgadvise(*show).out.splitlines()
+    names = [line for line in lines if not line.startswith(" ")]
+    assert names[:2] == [f"{one['task']} {one['arch']} from {upstream}" for upstream in (one["upstream"], "mimic")]
+    assert len(set(names)) == len(names) == len(document["curves"])
+    assert {row["upstream"] for row in json.loads(ecgadvise(*show, "--json").out)["rows"]} >= {"mimic"}
+
+
+def test_the_table_of_the_shipped_curves_fits_a_terminal(ecgadvise):
+    lines = ecgadvise("curves", "show", "--at", "100,8000").out.splitlines()
+    assert max(map(len, lines)) <= 80
+    names = [line for line in lines if not line.startswith(" ")]
+    assert len(set(names)) == len(names)
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,14 @@ def test_a_damaged_corpus_is_named(corpora: Path, command: Command):
     assert state_of(found["commands"], "study run") == "absent"
 
 
+def test_a_file_in_place_of_the_corpora_folder_is_named(tmp_path: Path, command: Command):
+    (tmp_path / "file").write_text("")
+    code, out, _ = command("doctor", "--quick", "--corpora", tmp_path / "file")
+    assert code == 1
+    assert f"file: BROKEN: {tmp_path / 'file'} is no folder" in " ".join(out.split())
+    assert "none in" not in out
+
+
 def test_damaged_evidence_is_named(corpora: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch):
     damaged = tmp_path / "curves.json"
     damaged.write_text("{")

@@ -131,6 +131,9 @@ def test_some_labels_or_another_task_can_be_chosen(ward: Path, made_up: Corpus, 
     options = ("--arch", "cnn", "--curves", curves_path, "--json", "--n-records", 100)
     one = json.loads(command("recommend", "--data", ward, "--labels", "tall", *options)[1])
     assert list(one["data"]["classes"]) == ["tall"]
+    whole = json.loads(command("recommend", "--data", ward, "--labels", "ward/labels", *options)[1])
+    assert whole["data"]["task"] == "ward/labels"
+    assert list(whole["data"]["classes"]) == ["wide", "tall"]
     other = json.loads(command("recommend", "--data", made_up.root, "--labels", "morphology", *options)[1])
     assert other["data"]["task"] == "synthetic/morphology"
     said = refused(command("recommend", "--data", ward, "--labels", "AF,tall", *options), 2)
@@ -160,6 +163,22 @@ def test_labels_rarer_or_more_frequent_than_the_evidence_s_are_named(made_up: Co
     assert [sentence for sentence in said if sentence.startswith("Rarer than any label of the evidence")]
     same = TaskFacts("synthetic", 9000, own.corpus.leads, 100.0, own.prevalence)
     assert not [s for s in compare(own, {"t": same}, ("t",)) if not s.startswith("Fewer than 10")]
+
+
+def test_a_label_about_as_frequent_as_the_evidence_s_is_not_said_to_be_rarer_or_more_frequent(
+    made_up: Corpus, tmp_path: Path
+):
+    own = open_own(made_up.root, None, None, tmp_path / "corpora")
+    least, most = min(own.prevalence.values()), max(own.prevalence.values())
+
+    def said_of(factor_least: float, factor_most: float) -> list[str]:
+        shares = {"a": factor_least * least, "b": factor_most * most}
+        facts = TaskFacts("synthetic", 9000, own.corpus.leads, 100.0, shares)
+        return [s for s in compare(own, {"t": facts}, ("t",)) if "of the evidence (" in s]
+
+    assert said_of(1.2, 0.85) == []
+    assert [s.split()[0] for s in said_of(1.3, 1.0)] == ["Rarer"]
+    assert [s.split()[0] for s in said_of(1.0, 0.75)] == ["More"]
 
 
 def test_labels_with_few_records_are_named_with_their_number(ward: Path, tmp_path: Path):
@@ -291,6 +310,35 @@ def test_records_that_cannot_be_read_are_counted_and_none_at_all_is_refused(
     for path in tree.glob("*.dat"):
         path.write_bytes(b"")
     assert "none of the 40 records" in refused(command("recommend", "--data", tree, "--curves", curves_path), 3)
+
+
+def test_a_corpora_folder_that_cannot_be_written_is_no_fault_of_the_records(
+    ward: Path, curves_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("ECGADVISE_CORPORA", "/dev/null")
+    said = refused(command("recommend", "--data", ward, "--curves", curves_path), 1)
+    assert said.startswith("error: cannot write /dev/null/")
+
+
+def test_records_that_cannot_be_used_are_counted_in_every_answer_not_in_the_first_alone(
+    tmp_path: Path, made_up: Corpus, curves_path: Path, command: Command
+):
+    tree = write_directory(tmp_path / "damaged", made_up, 40)
+    (tree / "r003.dat").write_bytes(b"")
+    with (tree / "labels.csv").open("a") as table:
+        table.write("r007,p1,1,0\n")
+    options = ("recommend", "--data", tree, "--arch", "cnn", "--curves", curves_path)
+    assert "2 of 40 records cannot be used" in command(*options)[2]
+    page = tmp_path / "page.html"
+    code, out, err = command(*options, "--report", page)
+    assert code == 0, err
+    said = f"; 2 of 40 could not be used (ecgadvise data check {tree})"
+    assert "".join(said.split()) in "".join(out.split())
+    assert said in html.unescape(page.read_text())
+    answer = json.loads(command(*options, "--json")[1])
+    jsonschema.validate(answer, SCHEMA)
+    assert (answer["data"]["records"], answer["data"]["unusable"]) == (38, 2)
+    assert "2 of 40 records" in command("data", "check", tree)[2]
 
 
 def test_records_with_nothing_to_tell_apart_or_of_two_patients_are_refused(

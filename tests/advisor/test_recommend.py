@@ -1,6 +1,7 @@
 """``ecgadvise recommend`` as its users meet it: what it prints, what it refuses, what it asks of its input."""
 
 import json
+import os
 import re
 import shlex
 from collections.abc import Callable
@@ -122,12 +123,30 @@ def test_damaged_curves_files_end_in_one_sentence(curves_path: Path, tmp_path: P
         "truncated": whole[: len(whole) // 2],
         "newer": re.sub(r'"schema_version":\d+', '"schema_version":99', whole, count=1),
         "lacking": whole.replace('"draws"', '"daws"'),
+        "ragged": re.sub(r'"a":\[([^,]*),', r'"a":[[\1,1],', whole, count=1),
         "empty": "",
     }
     for name, text in cases.items():
         (tmp_path / name).write_text(text)
         said = refused(command("recommend", "--n-records", 500, "--arch", "cnn", "--curves", tmp_path / name), 3)
         assert str(tmp_path / name) in said
+        assert "inhomogeneous" not in said
+
+
+def test_a_curves_file_that_is_a_pipe_or_a_device_is_not_read(tmp_path: Path, command: Command):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/full")):
+        for words in (("recommend", "--n-records", 500), ("curves", "show")):
+            said = refused(command(*words, "--curves", path), 3)
+            assert said.strip() == f"error: the curves file {path} is no regular file"
+
+
+def test_a_target_below_what_the_evidence_speaks_of_takes_at_most_its_fewest_records(command: Command):
+    ask = ("recommend", "--n-records", 500, "--arch", "cnn", "--target")
+    answer = json.loads(command(*ask, 0.55, "--json")[1])
+    fewest = answer["target"]["fine_tune"]["records"]
+    assert f"fine-tuned at most {fewest} records" in command(*ask, 0.55)[1]
+    assert "at most" not in command(*ask, 0.85)[1]
 
 
 def test_color_is_for_terminals_that_want_it(command: Command, monkeypatch: pytest.MonkeyPatch):
@@ -218,10 +237,23 @@ def test_a_curves_file_whose_names_would_drive_a_terminal_is_refused(
         assert "stands where a text belongs" in said
 
 
-def test_times_without_end_are_null(command: Command):
-    code, out, _ = command("recommend", "--n-records", 5000, "--arch", "cnn", "--device-speed", 5e-324, "--json")
-    assert code == 0
-    json.loads(out, parse_constant=pytest.fail)
+@pytest.mark.parametrize("speed", ["5e-324", "1e-300", "9.9e-7"])
+def test_a_speed_at_which_no_training_ends_is_refused(speed: str, command: Command):
+    said = refused(command("recommend", "--n-records", 5000, "--arch", "cnn", "--device-speed", speed), 2)
+    assert said.endswith(": give records a second, from 1e-06 to 1e+12\n")
+
+
+def test_times_and_sums_at_the_most_extreme_values_are_numbers_that_can_be_read(tmp_path: Path, command: Command):
+    page = tmp_path / "page.html"
+    extremes = ("--device-speed", 1e-6, "--gpu-cost", 1e12, "--label-cost", 1e12, "--report", page)
+    code, out, err = command("recommend", "--n-records", 5000, "--arch", "cnn", "--upstream", "none", *extremes)
+    assert code == 0, err
+    assert "over 100,000,000,000" in out
+    shown = page.read_text().partition('id="answer"')[0]
+    for text in (out, re.sub(r"<(style|script|svg).*?</\1>", "", shown, flags=re.DOTALL)):
+        assert not re.search(r"\binf\b|[\d,]{18}", text)
+    answer = command("recommend", "--n-records", 5000, "--arch", "cnn", *extremes, "--json")[1]
+    json.loads(answer, parse_constant=pytest.fail)
 
 
 def test_a_null_character_which_only_a_program_can_pass_is_refused(command):

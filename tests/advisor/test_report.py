@@ -311,6 +311,15 @@ def test_a_target_that_cannot_be_written_is_named(option: str, tmp_path: Path, c
         assert f"{option} is {Path(name)}: its ending must be one of" in refused(command(*question, name), 2)
 
 
+@pytest.mark.parametrize("option", ["--report", "--plot"])
+def test_the_folder_that_a_link_points_into_is_not_made(option: str, tmp_path: Path, command: Command):
+    link, folder = tmp_path / "link.html", tmp_path / "none"
+    link.symlink_to(folder / "x.html")
+    said = refused(command("recommend", "--n-records", 500, "--arch", "cnn", option, link), 1)
+    assert f"cannot write {link}: there is no folder {folder}" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["link.html"]
+
+
 def test_of_two_files_both_are_written_or_none(tmp_path: Path, command: Command):
     page, plot = tmp_path / "x.html", tmp_path / "none" / "x.svg"
     said = refused(command("recommend", "--n-records", 500, "--report", page, "--plot", plot), 1)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from advisor.words import worth
+from advisor.words import duration, money, worth
 from studies.curve_draws import Interval
 
 
@@ -18,3 +18,23 @@ from studies.curve_draws import Interval
 )
 def test_what_pre_training_is_worth_is_left_open_where_it_may_be_a_loss_or_without_end(interval: Interval, says: str):
     assert worth(interval) == says
+
+
+@pytest.mark.parametrize(
+    ("value", "time", "price"),
+    [
+        (None, "unknown", "unknown"),
+        (float("nan"), "unknown", "unknown"),
+        (59.4, "59 s", "59.40"),
+        (7200, "120 min", "7,200"),
+        (99_999_999_999, "27,777,777.8 h", "99,999,999,999"),
+        (1e300, "over 100,000,000,000 h", "over 100,000,000,000"),
+        (float("inf"), "over 100,000,000,000 h", "over 100,000,000,000"),
+    ],
+)
+def test_times_and_sums_without_end_are_not_written_out(value: float | None, time: str, price: str):
+    assert (duration(value), money(value)) == (time, price)
+
+
+def test_a_loss_without_end_is_one():
+    assert money(-1e300) == "under -100,000,000,000"

@@ -10,6 +10,7 @@ from engine.records import LEADS
 from engine.sources import SourceError
 from engine.sources.detect import open_source
 from engine.sources.directory import Directory
+from engine.survey import survey
 
 FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -115,7 +116,16 @@ def test_rows_without_files_and_files_without_rows_are_listed_one_by_one(tree, t
 
 def test_a_record_in_two_rows_is_not_used(tree):
     entries = Directory(table(tree, *GOOD, "rec2.hea,b,0,0")).entries()
-    assert [e.record_id for e in entries if e.problem == "labels.csv has 2 rows for this record"] == ["rec2", "rec2"]
+    assert [e.record_id for e in entries if e.problem == "labels.csv has 2 rows for this record"] == ["rec2"]
+
+
+def test_a_record_in_two_rows_is_one_record_to_prepare_and_to_check(tree, tmp_path_factory):
+    source = Directory(table(tree, *GOOD, "rec2.hea,b,0,0"))
+    corpus, _ = prepare(source, tmp_path_factory.mktemp("out") / "mine")
+    found = survey(source)
+    assert (len(corpus), corpus.unusable) == (5, 1)
+    assert (found.records, found.unusable) == (6, 1)
+    assert [problem.record for problem in found.problems] == ["rec2"]
 
 
 def test_a_file_name_in_two_folders_needs_its_folder(tree, record_writer):
@@ -151,6 +161,14 @@ def test_what_could_mean_two_things_is_refused_in_one_sentence(tree, lines, sent
         Directory(table(tree, *lines))
     assert sentence in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_column_without_a_name_is_named_by_its_place(tree):
+    header, *rows = GOOD
+    source = Directory(table(tree, f"{header},,,", *(f"{row},{k % 2},x," for k, row in enumerate(rows))))
+    assert source.labels == ("AF", "LBBB", "unnamed 5")
+    assert "AF (3), LBBB (2), unnamed 5 (3)" in " ".join(source.inferred)
+    assert "not used: unnamed 6" in source.inferred
 
 
 def test_two_tables_are_refused(tree):
@@ -207,6 +225,16 @@ def test_one_odd_record_does_not_decide_the_leads(tree, record_writer, synthetic
     record_writer(tree / "rec0", synthetic_ecg()[:3], leads=LEADS[:3])
     source = Directory(table(tree, *GOOD))
     assert source.leads == LEADS
+
+
+def test_leads_of_some_records_only_are_named_with_the_number_of_these(tree, record_writer, synthetic_ecg):
+    for name in ("rec0", "rec1", "rec2"):
+        record_writer(tree / name, synthetic_ecg()[:2], leads=LEADS[:2])
+    record_writer(tree / "ward" / "rec4", synthetic_ecg()[:2], leads=LEADS[:2])
+    source = Directory(table(tree, *GOOD))
+    assert source.leads == LEADS[:6]
+    said = "leads I, II, III, aVR, aVL, aVF (6 of 6 headers looked at have or give them)"
+    assert f"{said}; not used: V1, V2, V3, V4, V5, V6 of 2 headers" in source.inferred
 
 
 def test_a_folder_named_like_a_header_and_a_broken_header_are_problems_not_tracebacks(tree):
