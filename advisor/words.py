@@ -23,6 +23,7 @@ def records(interval: Interval, unit: str, least: float = -inf) -> str:
             return "out of reach"
         return f"under {least:,.0f}" if value <= least else f"{value:,.0f}"
 
+    unit = "" if interval.median is None else unit
     return f"{word(interval.median)}{unit} (90 %: {word(interval.lower)} to {word(interval.upper)})"
 
 

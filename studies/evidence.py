@@ -20,7 +20,7 @@ from studies.learning_curves import FitError, ScoredRun, arrange
 from studies.run_tables import RunTable
 from studies.store import COLUMNS, RunRecord, Store
 from studies.summary import SUMMARY, summarise
-from studies.tidy import APART, RunsFileError, comparable_runs, preferred_recipe
+from studies.tidy import APART, RunsFileError, comparable_runs, preferred_recipe, pretraining_runs
 
 METRIC = "auroc_macro"
 _FEWEST_RESAMPLES = 50
@@ -79,7 +79,7 @@ def make_curves(
         of_cell = {"task": task, "arch": arch, "recipe": recipe}
         of_upstream = _matching(fine_tuned, **of_cell, upstream=upstream)
         scratch = _matching(downstream, **of_cell, strategy=SCRATCH)
-        pretraining = _matching(runs, role="pretraining", task=upstream, arch=arch, recipe=recipe)
+        pretraining = _matching(pretraining_runs(runs), task=upstream, arch=arch, recipe=recipe)
         try:
             arms = {SCRATCH: scratch, FINE_TUNE: of_upstream}
             measured.append(_measure(arms, _started_from(of_upstream, pretraining), metric))
@@ -204,13 +204,12 @@ def _pretraining_cost(runs: Sequence[RunRecord]) -> dict[str, Any]:
 
 def _describe_upstreams(runs: Sequence[RunRecord]) -> dict[str, str]:
     described = {}
-    for run in runs:
-        if run.row["role"] == "pretraining":
-            folds = ", ".join(map(str, run.details["spec"]["pool_folds"]))
-            n_classes = len(run.details["classes"])
-            described[run.row["task"]] = (
-                f"{run.details['task']} ({n_classes} classes) of {run.row['n_records']} records, folds {folds}"
-            )
+    for run in pretraining_runs(runs):
+        folds = ", ".join(map(str, run.details["spec"]["pool_folds"]))
+        n_classes = len(run.details["classes"])
+        described[run.row["task"]] = (
+            f"{run.details['task']} ({n_classes} classes) of {run.row['n_records']} records, folds {folds}"
+        )
     return described
 
 

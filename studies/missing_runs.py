@@ -8,6 +8,7 @@ from studies.claims import FEWEST_TASKS, FLATTEN, LARGE
 from studies.paired_differences import Pair
 from studies.store import RunRecord
 from studies.tasks import parse_task
+from studies.tidy import pretraining_runs
 from studies.upstream_labels import Transfer
 
 LARGEST, REPLICATES = 8000, 5
@@ -65,9 +66,9 @@ def _tasks(pairs: Sequence[Pair]) -> list[str]:
 
 def _upstreams(records: Sequence[RunRecord], sharing: frozenset[Transfer]) -> list[str]:
     said = [] if sharing else ["An upstream that has the task's own labels (the best case)."]
-    several = {(run.row["task"], run.row["arch"]) for run in records if run.row["role"] == "pretraining"}
-    keys = [run for run in records if run.row["role"] == "pretraining"]
-    if len(keys) == len(several):
+    pretrainings = pretraining_runs(records)
+    several = {(run.row["task"], run.row["arch"]) for run in pretrainings}
+    if len(pretrainings) == len(several):
         said.append("A second pre-training of any upstream: what another one would give is in no interval.")
     return said
 

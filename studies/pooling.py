@@ -20,7 +20,7 @@ from studies.learning_curves import N_DRAWS, FitError, LearningCurveResults
 from studies.noise import Noise
 
 FEWEST_TASKS = 2
-_SUPPORTING = 3  # tasks at least, and half of them, support a size of the pool
+_SUPPORTING = 2  # tasks at least, and half of them, support a size of the pool
 _FEW_TASKS = 5
 _AHEAD = (2.0, REACH, 4 * REACH)
 LEAST, MOST = 0.02, 0.9995  # scores beyond these count as these: their logit would run away
@@ -68,8 +68,8 @@ def pool_tasks(fits: Mapping[str, LearningCurveResults], seed: int) -> LearningC
 def supported_sizes(measured: Sequence[Floats]) -> Floats:
     """Return the sizes that the tasks support together, of those of each task (``measured``), ascending.
 
-    They are those at which half of the tasks were measured, and three where there are three: a task that stops early
-    does not end the pool's range, nor does one that goes on alone extend it. Where there are not two such sizes, a size
+    They are those at which half of the tasks were measured, and two at least: a task that stops early does not end the
+    pool's range, nor does one that goes on alone extend it. Where there are not two such sizes, a size
     of any task counts that lies within the measured range of so many. Raises FitError when there are not two of those.
     """
     every, counts = np.unique(np.concatenate(list(measured)), return_counts=True)
@@ -100,7 +100,8 @@ def _new_task(
             if node == largest:  # beyond it no task says that tasks differ less: their laws only come to rest
                 least = taus
     drawn[1:] += drawn[:1]
-    return no_better_with_fewer(np.asarray(expit(drawn), np.float64), int((nodes < smallest).sum()))
+    scores = np.maximum(expit(drawn), results[0].chance)  # few tasks may differ by anything, but a score is expected
+    return no_better_with_fewer(np.asarray(scores, np.float64), int((nodes < smallest).sum()))
 
 
 def _draw_effect(centre: Floats, error: Floats, level: Floats, weights: Floats, least: Floats) -> tuple[Floats, Floats]:

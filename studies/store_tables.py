@@ -8,7 +8,7 @@ import numpy as np
 from engine.model_card import table
 from studies.paired_differences import Pair
 from studies.store import RunRecord
-from studies.tidy import TidyRun, comparable_runs
+from studies.tidy import TidyRun, comparable_runs, pretraining_runs
 
 _SECONDS_PER_HOUR = 3600
 
@@ -47,8 +47,7 @@ def pretraining_table(runs: Sequence[RunRecord]) -> list[str]:
             _folds(run, "pool"), _folds(run, "test"), score(run.row["auroc_macro"]),
             f"{run.row['seconds']:,.0f} s", run.row["created"][:10],
         )
-        for run in runs
-        if run.row["role"] == "pretraining"
+        for run in pretraining_runs(runs)
     ]  # fmt: skip
     heads = ("task", "network", "recipe", "records", "folds", "tested on", "macro AUROC", "training", "on")
     return table(heads, sorted(rows)) if rows else ["None."]

@@ -187,8 +187,15 @@ def tidy_records(records: Sequence[RunRecord], path: Path, metric: str = METRIC)
     return replace(
         tidy,
         runs=tuple(replace(run, trajectory=trajectories[run.name]) for run in tidy.runs),
+        pretrainings={**_costs(pretraining_runs(records)), **tidy.pretrainings},
         warnings=(*tidy.warnings, *said),
     )
+
+
+def pretraining_runs(records: Sequence[RunRecord]) -> list[RunRecord]:
+    """Return the runs that others start from: those made for it, and those of the scratch arm that serve as one too."""
+    started = {run.details.get("start_from") for run in records}
+    return [run for run in records if run.row["role"] == "pretraining" or run.key in started]
 
 
 def comparable_runs(records: Sequence[RunRecord]) -> list[RunRecord]:
@@ -207,6 +214,11 @@ def comparable_runs(records: Sequence[RunRecord]) -> list[RunRecord]:
         if "learning_rate" not in run.details["spec"]
         and _validation_folds(run) in (splits.get((run.row["task"], run.row["arch"])) or {_validation_folds(run)})
     ]
+
+
+def _costs(pretrainings: Sequence[RunRecord]) -> dict[tuple[str, str], RunCost]:
+    found = {(run.row["task"], run.row["arch"]): _cost(dict(run.row)) for run in pretrainings}
+    return {network: cost for network, cost in found.items() if cost is not None}
 
 
 def _validation_folds(run: RunRecord) -> tuple[int, ...]:

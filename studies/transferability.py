@@ -28,6 +28,7 @@ from studies.several_stores import distinct_runs, name_stores
 from studies.spec import RunSpec
 from studies.store import RunRecord, Store
 from studies.tasks import open_task, parse_task, pick_leads
+from studies.tidy import pretraining_runs
 from studies.transferability_file import SCHEMA_VERSION, SCORE
 
 _RESAMPLES = 2000
@@ -210,12 +211,7 @@ def _pairs(stores: Sequence[Store]) -> Iterator[tuple[Path, RunRecord, float]]:
 
 def _pretrainings(runs: Mapping[Path, Sequence[RunRecord]]) -> list[tuple[Path, RunRecord]]:
     """Return where every pre-trained network lies; those that are there come last, so that they are the ones taken."""
-    found = [
-        (folder_of(path) / run.key, run)
-        for path, of_store in runs.items()
-        for run in of_store
-        if run.row["role"] == "pretraining"
-    ]
+    found = [(folder_of(path) / run.key, run) for path, of_store in runs.items() for run in pretraining_runs(of_store)]
     return sorted(found, key=lambda network: network[0].is_dir())
 
 

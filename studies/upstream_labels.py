@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from studies.paired_differences import Pair
 from studies.store import RunRecord
-from studies.tidy import TidyRun
+from studies.tidy import TidyRun, pretraining_runs
 
 Transfer = tuple[str, str]  # a task and an upstream
 Cell = tuple[str, int, int]  # a task, a number of records and a replicate
@@ -17,7 +17,7 @@ Cell = tuple[str, int, int]  # a task, a number of records and a replicate
 
 def sharing_labels(records: Sequence[RunRecord]) -> frozenset[Transfer]:
     """Return the transfers whose upstream was pre-trained on labels that the task has, by the names of the labels."""
-    pretrained = {run.row["task"]: set(run.details["classes"]) for run in records if run.row["role"] == "pretraining"}
+    pretrained = {run.row["task"]: set(run.details["classes"]) for run in pretraining_runs(records)}
     tuned = [run for run in records if run.row["role"] == "downstream" and run.row["upstream"] in pretrained]
     return frozenset(
         (run.row["task"], run.row["upstream"])

@@ -106,7 +106,7 @@ def test_the_range_rests_on_what_most_tasks_support():
     abroad = np.array([50.0, 100, 138])
     assert supported_sizes([*usual, abroad]).tolist() == SIZES.tolist()
     apart = [np.array([100.0, 400, 1600]), np.array([200.0, 800, 3200]), np.array([100.0, 500, 2000])]
-    assert supported_sizes(apart).tolist() == [200, 400, 500, 800, 1600]
+    assert supported_sizes(apart).tolist() == [100, 200, 400, 500, 800, 1600, 2000]
     with pytest.raises(FitError, match="too different to compare"):
         supported_sizes([SIZES, np.array([4000.0, 8000])])
 
