@@ -50,7 +50,8 @@ def _of_hospitals(curve: PairedCurve) -> Iterator[str]:
         )
     elif same:
         yield (
-            f"{same} of the {len(corpora)} tasks {'is' if same == 1 else 'are'} of the hospitals whose records the networks were pre-trained on, "
+            f"{same} of the {len(corpora)} tasks {'is' if same == 1 else 'are'} of the hospitals whose records the "
+            "networks were pre-trained on, "
             "patients apart: another may transfer less."
         )
 

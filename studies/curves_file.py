@@ -33,7 +33,8 @@ __all__ = [
     "read_curves",
 ]
 
-SCHEMA_VERSION = 2  # 2: draws may have n0 and a bend, a curve may be pooled, have one strategy, lack cost
+# 2: draws may have n0 and a bend, a curve may be pooled, have one strategy, lack cost; 3: draws may be in base64
+SCHEMA_VERSION = 3
 _MEASURED_WITHIN = 0.10
 _FAMILIES = {"cnn", "rnn", "other"}
 _LARGEST = 10**15  # numbers beyond this are damage

@@ -1,10 +1,11 @@
 """Draws of curves as JSON: how a curves file writes them and how it reads them, with numpy alone.
 
-    {"a": [..], "b": [..], "c": [..], "n0": [..], "nodes": [n, ..], "bend": ".."}
+    {"a": "..", "b": "..", "c": "..", "n0": "..", "nodes": [n, ..], "bend": ".."}
 
-a, b, c and n0 have one number a draw. ``bend`` (see studies/curve_draws.py) has for each of ``nodes`` a whole number a
-draw, in ten-thousandths of a score, finer than any score is known: little-endian, 16 bits, node after node, in base64,
-because most of the file is bends and an answer would wait for them to be read. n0 and the bend may lack.
+a, b, c and n0 have one number a draw, little-endian floats of 32 bits in base64, because most of a file is draws and an
+answer would wait for numbers in words; lists of numbers are read too, as files of schema 2 have them. ``bend`` (see
+studies/curve_draws.py) has for each of ``nodes`` a whole number a draw, in ten-thousandths of a score, finer than any
+score is known: little-endian, 16 bits, node after node, in base64. n0 (which lacks where it is 0) and bend may lack.
 """
 
 from binascii import a2b_base64, b2a_base64
@@ -15,10 +16,10 @@ import numpy as np
 
 from studies.curve_draws import Floats
 
-_DIGITS = {"a": 5, "b": 5, "c": 5, "n0": 4}  # significant digits, far below what is known
+_PARAMETERS, _NUMBER = ("a", "b", "c", "n0"), "<f4"
 _PER_UNIT, _STORED = 10_000, "<i2"  # bends a score; a bend of more than a score says no more than one of a score
 _ROOM = 1_700_000  # bytes for all draws of a file, which stays under 2 MB
-_BYTES_PER_DRAW = 130  # of both arms, with a dozen nodes
+_BYTES_PER_DRAW = 105  # of both arms, with a dozen nodes
 _MOST, _FEWEST = 1000, 200
 _STEEPEST, _LARGEST = 10.0, 10**15  # exponents and numbers beyond these are damage
 
@@ -33,7 +34,9 @@ def write_draws(arms: Mapping[str, Mapping[str, Floats]], kept: int) -> dict[str
     written: dict[str, dict[str, Any]] = {}
     for arm, draws in arms.items():
         written[arm] = {
-            name: [float(f"{value:.{digits}g}") for value in draws[name][:kept]] for name, digits in _DIGITS.items()
+            name: b2a_base64(draws[name][:kept].astype(_NUMBER).tobytes(), newline=False).decode()
+            for name in _PARAMETERS
+            if name != "n0" or draws[name].any()
         }
         if "bend" in draws:
             written[arm]["nodes"] = [float(f"{n:.6g}") for n in draws["nodes"]]
@@ -66,10 +69,12 @@ def _read_bend(written: Mapping[str, Any], n_draws: int) -> dict[str, Floats]:
     return {"nodes": nodes, "bend": bend.reshape(len(nodes), n_draws).T}
 
 
-def _numbers(values: Sequence[float]) -> Floats:
-    if isinstance(values, Sequence) and any(isinstance(value, Sequence) for value in values):
-        raise ValueError("a list stands where the number of a parameter draw belongs")
-    numbers = np.asarray(values, np.float64)
+def _numbers(values: Sequence[float] | str) -> Floats:
+    given: Any = np.frombuffer(a2b_base64(values), _NUMBER) if isinstance(values, str) else values
+    try:
+        numbers = np.asarray(given, np.float64)
+    except ValueError:  # also of lists of different lengths, in numpy's many words
+        raise ValueError("something else stands where the number of a parameter draw belongs") from None
     if numbers.ndim != 1 or not np.isfinite(numbers).all() or (np.abs(numbers) > _LARGEST).any():
         raise ValueError("a parameter draw is not a finite number")
     return numbers

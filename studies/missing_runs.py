@@ -67,7 +67,7 @@ def _tasks(pairs: Sequence[Pair]) -> list[str]:
 def _upstreams(records: Sequence[RunRecord], sharing: frozenset[Transfer]) -> list[str]:
     said = [] if sharing else ["An upstream that has the task's own labels (the best case)."]
     pretrainings = pretraining_runs(records)
-    several = {(run.row["task"], run.row["arch"]) for run in pretrainings}
+    several = {(run.row["task"], run.row["arch"], *run.details["spec"]["pool_folds"]) for run in pretrainings}
     if len(pretrainings) == len(several):
         said.append("A second pre-training of any upstream: what another one would give is in no interval.")
     return said

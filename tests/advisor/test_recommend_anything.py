@@ -14,6 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from studies.draws_document import read_draws
+
 SCHEMA = jsonschema.Draft202012Validator(
     json.loads((Path(__file__).parents[2] / "advisor" / "recommendation.schema.json").read_text())
 )
@@ -56,7 +58,8 @@ def document(curves_path: Path) -> dict[str, Any]:
     for curve in whole["curves"]:
         for draws in curve["draws"].values():
             bend = np.frombuffer(b64decode(draws["bend"]), "<i2").reshape(len(draws["nodes"]), -1)[:, :_DRAWS]
-            draws.update({name: draws[name][:_DRAWS] for name in ("a", "b", "c", "n0")})
+            numbers = read_draws(draws)
+            draws.update({name: numbers[name][:_DRAWS].tolist() for name in ("a", "b", "c", "n0")})
             draws["bend"] = b64encode(bend.tobytes()).decode()
     return whole
 
