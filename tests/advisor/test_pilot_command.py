@@ -150,7 +150,7 @@ def test_a_budget_that_is_too_small_is_refused_with_what_it_takes(options, comma
 
 def test_a_store_that_cannot_be_written_ends_in_one_sentence(options, place: Path, command: Command):
     (place / "file").write_text("")
-    assert sentence(command(*options, "--pilot-store", place / "file"), 3).startswith("error: ")
+    assert sentence(command(*options, "--pilot-store", place / "file"), 1).startswith("error: cannot write ")
 
 
 def test_ctrl_c_stops_a_pilot_and_the_same_command_goes_on(options, place: Path):

@@ -18,7 +18,8 @@ def run(task: str, upstream: str | None, score: float, replicate: int = 0, n: in
 
 
 def record(task: str, role: str, classes: str, upstream: str | None = None) -> SimpleNamespace:
-    return SimpleNamespace(row={"task": task, "role": role, "upstream": upstream}, details={"classes": list(classes)})
+    row = {"task": task, "role": role, "upstream": upstream}
+    return SimpleNamespace(key=f"key of {task}", row=row, details={"classes": list(classes)})
 
 
 def test_an_upstream_shares_labels_by_their_names():
