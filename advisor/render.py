@@ -13,6 +13,7 @@ from advisor.decision import probability
 from advisor.scores import Score
 from advisor.words import ARMS, METRICS, VERDICTS, duration, money, records, worth
 from studies.curve_draws import REACH
+from studies.curves_file import PairedCurve
 
 WIDTH, LINES = 80, 25
 NOTICE = "Advises on model development, not on patients; research use."
@@ -120,13 +121,17 @@ def _fact_table(answer: Recommendation) -> Table:
     for row in (*change_rows(answer), *target_rows(answer), *_cost_rows(answer), *money_rows(answer)):
         table.add_row(*row)
     of_tasks = f"{len(curve.tasks)} tasks" if curve.pooled else curve.task
-    table.add_row(
-        "evidence", f"{answer.curves.study}: {curve.runs:,} paired runs of {of_tasks}, {answer.curves.created[:10]}"
-    )
+    table.add_row("evidence", f"{answer.curves.study}: {_runs(curve)} of {of_tasks}, {answer.curves.created[:10]}")
     return table
 
 
 Row = tuple[str, str]
+
+
+def _runs(curve: PairedCurve) -> str:
+    if curve.foretold is None:
+        return f"{curve.runs:,} paired runs"
+    return f"{curve.foretold.runs:,} paired runs, and {curve.runs:,}"
 
 
 def change_rows(answer: Recommendation) -> Iterator[Row]:

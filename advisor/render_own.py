@@ -46,7 +46,7 @@ def record_rows(found: OwnAnswer) -> Iterator[tuple[str, str]]:
     named = f"lead {leads[0]}" if len(leads) == 1 else f"{len(leads)} leads"
     yield "directory", f"{own.directory} ({own.data.name})"
     prepared = f"{named}, prepared at {own.corpus.fs:g} Hz{_left_out(own)}"
-    yield "records", f"{len(own.data.rows):,} of {own.patients:,} patients, {prepared}"
+    yield "records", f"{len(own.data.rows):,}, of {own.patients:,} patients, {prepared}"
     yield "to learn from", f"{len(own.pool):,}; {len(own.test):,} kept for the test: {own.held_out}"
     yield "labels", _labels(own.prevalence)
     yield "transferability", found.score.in_words() if found.score is not None else found.no_score or ""

@@ -211,7 +211,7 @@ def test_the_page_of_an_answer_for_own_records_says_how_they_differ(
     (section,) = re.findall(r'<section id="your-records".*?</section>', page.read_text(), flags=re.DOTALL)
     for name, facts in answer["data"]["classes"].items():
         assert f'<th scope="row">{name}</th><td>{facts["records"]}</td>' in section
-    assert "60 of " in section
+    assert "60, of " in section
     assert 'id="pilot"' not in page.read_text()
     names = re.findall(r' id="([^"]*)"', page.read_text())
     assert len(names) == len(set(names))
