@@ -51,8 +51,7 @@ def _of_hospitals(curve: PairedCurve) -> Iterator[str]:
     elif same:
         yield (
             f"{same} of the {len(corpora)} tasks {'is' if same == 1 else 'are'} of the hospitals whose records the "
-            "networks were pre-trained on, "
-            "patients apart: another may transfer less."
+            "networks were pre-trained on, patients apart: another may transfer less."
         )
 
 

@@ -32,8 +32,9 @@ def convolve(signals: Tensor, weight: Tensor, padding: int) -> Tensor:
 
     Stride and dilation are 1, padding is with zeros and keeps the length: taps = 2 padding + 1.
     """
-    convolved: Tensor = _Convolution.apply(signals, weight.unsqueeze(2), padding)  # type: ignore[no-untyped-call]
-    return convolved
+    kernel = weight.unsqueeze(2)
+    done: Tensor = _Convolution.apply(signals, kernel, padding)  # type: ignore[no-untyped-call]  # torch does not say
+    return done
 
 
 class _Convolution(torch.autograd.Function):
