@@ -177,7 +177,8 @@ def _mean_of(others: Mapping[str, tuple[RunTable, LearningCurveResults]], n_reco
     """Return each arm's mean over the other tasks at the measured size nearest to ``n_records``."""
     means = defaultdict(list)
     for other, _ in others.values():
-        nearest = other.runs.sizes[np.argmin(np.abs(np.log(other.runs.sizes / n_records)))]
+        sizes = other.runs.sizes
+        nearest = sizes[np.argmin(np.maximum(sizes / n_records, n_records / sizes))]  # of two as near, the smaller
         for arm, values in _row(other, nearest).items():
             means[arm].append(mean_and_error(values)[0])
     return {arm: float(np.nanmean(values)) for arm, values in means.items()}

@@ -10,6 +10,7 @@ distance from the largest size. Its constants were chosen on one half of the dat
 tests/benchmarks/RESULTS.md has the coverage on the other half.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -39,26 +40,58 @@ _JITTER = 1e-10
 
 
 @dataclass(frozen=True)
-class Grid:
-    """The cells of one form: exponents ``c`` (cells, arms), shift ``n0`` of the fine-tuned arm, and their log prior.
-
-    ``precision`` is the prior precision of the linear parameters: a and b; or a, b and d; or a and b of each arm.
-    """
+class Nonlinear:
+    """What is not linear in the law, of some cells: exponents ``c`` (cells, arms) and the fine-tuned arm's ``n0``."""
 
     c: Floats
     n0: Floats
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The cells of one form over its ``axes``, evenly spaced logs: of c; of c and n0; or of the c of each arm.
+
+    ``log_prior`` has as many axes. ``precision`` is the prior precision of the linear parameters: a and b; or a, b and
+    d; or a and b of each arm.
+    """
+
+    n_arms: int
+    axes: tuple[Floats, ...]
     log_prior: Floats
     precision: Floats
+
+    def at(self, positions: Sequence[Floats]) -> Nonlinear:
+        """Return what lies at ``positions`` along each axis, in steps from its first point, also between points."""
+        first, *second = (
+            np.exp(axis[0] + (axis[1] - axis[0]) * at) for axis, at in zip(self.axes, positions, strict=True)
+        )
+        if len(self.precision) == 4:
+            return Nonlinear(np.stack([first, *second], axis=1), np.zeros(len(first)))
+        return Nonlinear(np.repeat(first[:, None], self.n_arms, axis=1), second[0] if second else np.zeros(len(first)))
+
+    def cells(self) -> Nonlinear:
+        """Return what lies at the points, in the order of ``log_prior.ravel()``."""
+        return self.at(list(np.indices(self.log_prior.shape, np.float64).reshape(len(self.axes), -1)))
+
+
+@dataclass(frozen=True)
+class Linear:
+    """The linear part of some cells: ``centre`` (p, cells) and the Cholesky ``root`` (p, p, cells) of its precision.
+
+    ``log_weight`` (cells,) is the log of the data's density there, the prior of the linear part integrated out.
+    """
+
+    centre: Floats
+    root: Floats
+    log_weight: Floats
 
 
 @dataclass(frozen=True)
 class Posterior:
-    """Of every tau and cell: log weight (taus, cells), centre (.., p) and precision (.., p, p) of the linear part."""
+    """The log weights (taus, *axes of the grid) of the cells of a form, all else integrated out."""
 
     grid: Grid
     log_weight: Floats
-    centre: Floats
-    precision: Floats
 
     @property
     def log_evidence(self) -> float:
@@ -91,46 +124,61 @@ def fit_forms(data: SizeMeans) -> dict[Form, tuple[float, Posterior]]:
 def make_grid(form: Form, data: SizeMeans) -> Grid:
     """Return the cells of a form and their prior."""
     flat = _LEVEL_SD**-2
-    prior_c = _normal_weights(np.log(_EXPONENTS), *_EXPONENT_PRIOR)
+    log_c = np.log(_EXPONENTS)
+    prior_c = _normal_weights(log_c, *_EXPONENT_PRIOR)
     if data.n_arms == 1 or form == "no transfer":
-        same = np.repeat(_EXPONENTS[:, None], data.n_arms, axis=1)
-        return Grid(same, np.zeros(len(same)), prior_c, np.full(2, flat))
+        return Grid(data.n_arms, (log_c,), prior_c, np.full(2, flat))
     if form == "separate":
-        one, other = (index.ravel() for index in np.indices((len(prior_c), len(prior_c))))
-        both = np.stack([_EXPONENTS[one], _EXPONENTS[other]], axis=1)
-        return Grid(both, np.zeros(len(both)), prior_c[one] + prior_c[other], np.full(4, flat))
+        return Grid(2, (log_c, log_c), np.add.outer(prior_c, prior_c), np.full(4, flat))
     log_n0 = np.linspace(np.log(data.sizes.min() / 8), np.log(data.largest * 8), _SHIFTS)
     prior_n0 = _normal_weights(log_n0 - np.log(data.sizes.min()), *_SHIFT_PRIOR)
-    one, other = (index.ravel() for index in np.indices((len(prior_c), len(log_n0))))
     precision = np.array([flat, flat] if form == "n0" else [flat, flat, _OFFSET_SD**-2])
-    same = np.repeat(_EXPONENTS[one, None], 2, axis=1)
-    return Grid(same, np.exp(log_n0[other]), prior_c[one] + prior_n0[other], precision)
+    return Grid(2, (log_c, log_n0), np.add.outer(prior_c, prior_n0), precision)
 
 
 def condition(data: SizeMeans, grid: Grid) -> Posterior:
     """Return the posterior of one form given the size means."""
     left_over = lack_of_fit(data.sizes, data.arms, data.sizes, data.arms, data)
-    design = _design(grid, data)
+    cells = grid.cells()
+    design = _design(cells, len(grid.precision), data)
     prior_tau = _normal_weights(np.log(TAUS), *_TAU_PRIOR)
-    log_weight, centres, precisions = [], [], []
+    log_weight = []
     for tau, log_prior_tau in zip(TAUS, prior_tau, strict=True):
-        root = np.linalg.cholesky(data.covariance + tau**2 * left_over + _JITTER * np.eye(len(data.means)))
+        root = np.linalg.cholesky(total_covariance(data, left_over, tau))
         whiten = np.linalg.inv(root)
-        target = whiten @ data.means
-        whitened = whiten @ design  # (p, M, cells)
-        precision = np.einsum("imc,jmc->ijc", whitened, whitened) + np.diag(grid.precision)[:, :, None]
-        moments = np.einsum("imc,m->ic", whitened, target)
-        centre, log_determinant = _solve(precision, moments)
-        misfit = target @ target - (moments * centre).sum(axis=0) + log_determinant
-        volume = np.log(np.diag(root)).sum() + 0.5 * (len(target) * np.log(2 * np.pi) - np.log(grid.precision).sum())
-        log_weight.append(grid.log_prior + log_prior_tau - 0.5 * misfit - volume)
-        centres.append(centre.T)
-        precisions.append(precision.transpose(2, 0, 1))
-    return Posterior(grid, np.array(log_weight), np.array(centres), np.array(precisions))
+        linear = _fit_linear(whiten @ design, (whiten @ data.means)[:, None], grid.precision)
+        log_weight.append(linear.log_weight - np.log(np.diag(root)).sum() + log_prior_tau)
+    weights = np.array(log_weight).reshape(len(TAUS), *grid.log_prior.shape) + grid.log_prior
+    return Posterior(grid, weights)
+
+
+def fit_linear(data: SizeMeans, grid: Grid, cells: Nonlinear, taus: Floats) -> Linear:
+    """Return the linear part of cells between the points of a grid, each with its own tau."""
+    left_over = lack_of_fit(data.sizes, data.arms, data.sizes, data.arms, data)
+    whiten = np.linalg.inv(np.linalg.cholesky(total_covariance(data, left_over, taus[:, None, None])))
+    design = np.einsum("cij,pjc->pic", whiten, _design(cells, len(grid.precision), data))
+    return _fit_linear(design, (whiten @ data.means).T, grid.precision)
+
+
+def total_covariance(data: SizeMeans, left_over: Floats, tau: Floats | float) -> Floats:
+    """Return the covariance of the means about the law: the noise of runs and what the law leaves over."""
+    return np.asarray(data.covariance + tau**2 * left_over + _JITTER * np.eye(len(data.means)), np.float64)
+
+
+def _fit_linear(design: Floats, target: Floats, prior: Floats) -> Linear:
+    """Fit whitened designs (p, M, cells) to whitened means (M, cells), up to the volume of the whitening."""
+    precision = np.einsum("imc,jmc->ijc", design, design) + np.diag(prior)[:, :, None]
+    moments = np.einsum("imc,mc->ic", design, np.broadcast_to(target, design.shape[1:]))
+    root, centre = _solve(precision, moments)
+    log_determinant = 2 * np.log(np.diagonal(root)).sum(axis=-1)
+    residual = target - np.einsum("imc,ic->mc", design, centre)
+    misfit = (residual**2).sum(axis=0) + prior @ centre**2 + log_determinant
+    constant = 0.5 * (len(target) * np.log(2 * np.pi) - np.log(prior).sum())
+    return Linear(centre, root, np.asarray(-0.5 * misfit - constant, np.float64))
 
 
 def _solve(matrices: Floats, right: Floats) -> tuple[Floats, Floats]:
-    """Solve with positive definite matrices (p, p, cells) for right sides (p, cells); return log determinants too.
+    """Return Cholesky roots of positive definite matrices (p, p, cells), and solutions for right sides (p, cells).
 
     All cells in one operation: of matrices so small LAPACK would spend most of the time on the calls.
     """
@@ -142,9 +190,15 @@ def _solve(matrices: Floats, right: Floats) -> tuple[Floats, Floats]:
             root[i, j] = (matrices[i, j] - (root[i, :j] * root[j, :j]).sum(axis=0)) / root[j, j]
         root[i, i] = np.sqrt(matrices[i, i] - (root[i, :i] ** 2).sum(axis=0))
         solved[i] = (right[i] - (root[i, :i] * solved[:i]).sum(axis=0)) / root[i, i]
-    for i in reversed(range(order)):
+    return root, solve_transposed(root, solved)
+
+
+def solve_transposed(root: Floats, right: Floats) -> Floats:
+    """Return root'^-1 right of lower triangular roots (p, p, cells), for right sides (p, cells)."""
+    solved = right.copy()
+    for i in reversed(range(len(right))):
         solved[i] = (solved[i] - (root[i + 1 :, i] * solved[i + 1 :]).sum(axis=0)) / root[i, i]
-    return solved, np.asarray(2 * np.log(np.diagonal(root)).sum(axis=-1), np.float64)
+    return solved
 
 
 def lack_of_fit(
@@ -167,18 +221,18 @@ def _distance(sizes: Floats, largest: float) -> Floats:
     return np.asarray((1 - (sizes / largest) ** -_BENDING) / _BENDING, np.float64)
 
 
-def _design(grid: Grid, data: SizeMeans) -> Floats:
+def _design(cells: Nonlinear, n_linear: int, data: SizeMeans) -> Floats:
     """Return the design (p, M, cells) of the linear parameters, with b as the distance from a at the largest size."""
     fine_tuned = (data.arms == 1).astype(np.float64)[:, None]
-    effective = data.sizes[:, None] + grid.n0 * fine_tuned
-    falling = -np.exp(-grid.c[:, data.arms].T * np.log(effective / data.largest))
+    effective = data.sizes[:, None] + cells.n0 * fine_tuned
+    falling = -np.exp(-cells.c[:, data.arms].T * np.log(effective / data.largest))
     level = np.ones_like(falling)
     columns = {
         2: [level, falling],
         3: [level, falling, level * fine_tuned],
         4: [level * (1 - fine_tuned), falling * (1 - fine_tuned), level * fine_tuned, falling * fine_tuned],
     }
-    return np.stack(columns[len(grid.precision)])
+    return np.stack(columns[n_linear])
 
 
 def _normal_weights(values: Floats, mean: float, sd: float) -> Floats:

@@ -8,6 +8,7 @@ import numpy as np
 from studies.curve_draws import Floats
 from studies.noise import SizeMeans, row_means
 from studies.paired_runs import FEWEST_SIZES, PairedRuns
+from studies.stable_draws import covariance_root
 
 _SIZES_KEPT = 4  # sizes near chance are left out as long as so many remain
 _NEAR_CHANCE = 0.1  # a mean so near to chance says nothing about the shape of the curve
@@ -93,11 +94,10 @@ def descents(data: SizeMeans, freedom: int, rng: np.random.Generator) -> list[De
         contrasts = _falls_between_blocks(len(rows))
         errors = np.sqrt(np.einsum("ci,ij,cj->c", contrasts, covariance, contrasts))
         observed = contrasts @ means / errors
-        if observed.max() <= 0:
-            continue
-        chance = rng.multivariate_normal(np.zeros(len(rows)), covariance, _CHANCES) @ (contrasts / errors[:, None]).T
+        chance = rng.standard_normal((_CHANCES, len(rows))) @ covariance_root(covariance).T
+        chance = chance @ (contrasts / errors[:, None]).T
         chance *= np.sqrt(freedom / rng.chisquare(freedom, (_CHANCES, 1)))
-        if (chance.max(axis=1) >= observed.max()).mean() < _FALSE_ALARMS:
+        if observed.max() > 0 and (chance.max(axis=1) >= observed.max()).mean() < _FALSE_ALARMS:
             after = int(np.flatnonzero(contrasts[observed.argmax()] < 0)[-1])
             before = int(means[:after].argmax())
             found.append(Descent(arm, data.sizes[rows[before]], data.sizes[rows[after]], _largest_fall(means)))

@@ -223,16 +223,17 @@ def fit_learning_curves(runs: PairedRuns, seed: int) -> LearningCurveResults:
     scores, warnings = without_chance_level(runs)
     noise = estimate_noise(runs.sizes, scores)
     data = summarise(runs.sizes, scores, noise)
-    rng = np.random.default_rng(seed)
-    falling = descents(data, noise.degrees_of_freedom, rng)
+    # A generator each: how much one of them is asked for changes no number of another.
+    for_descents, for_laws, for_bends, for_doubt = np.random.default_rng(seed).spawn(4)
+    falling = descents(data, noise.degrees_of_freedom, for_descents)
     warnings += thin_evidence(runs.sizes, scores, data) + [one.describe(list(scores)[one.arm]) for one in falling]
     forms = fit_forms(data)
-    laws, rising = draw_laws(forms, data, runs.test_covariance, noise.degrees_of_freedom, rng)
+    laws, rising = draw_laws(forms, data, runs.test_covariance, noise.degrees_of_freedom, for_laws)
     if not rising:
         warnings.append("these runs do not look like learning curves: hardly any fit rises with more records")
-    nodes, bends = draw_bends(laws, data, float(runs.sizes.min()), rng)
+    nodes, bends = draw_bends(laws, data, float(runs.sizes.min()), for_bends)
     for one in falling:
-        bends[one.arm] += draw_doubt(laws, one.arm, one.fall, nodes, data.largest, rng)
+        bends[one.arm] += draw_doubt(laws, one.arm, one.fall, nodes, data.largest, for_doubt)
     draws = {arm: _draws_of(laws, number, nodes, bends[number], data, runs) for number, arm in enumerate(scores)}
     shares = np.bincount(laws.form, minlength=len(forms)) / N_DRAWS
     return LearningCurveResults(

@@ -19,6 +19,7 @@ _NOISE_SLOPE = (0.55, 0.15)  # prior mean and sd of gamma (STUDY.md section 4)
 _POOLING = 20  # a size's own variance counts against the pooled law's as its degrees of freedom against these
 _STRONGEST = 0.9  # correlations beyond this are not believed
 _LEAST_VARIANCE = 1e-9
+_ALIKE = 1e-18  # sum of squares of replicates that differ by no more than the rounding of their mean
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def estimate_noise(sizes: Floats, scores: Mapping[str, Floats]) -> Noise:
     residuals = [values - row_means(values)[:, None] for values in scores.values()]
     freedom = np.sum([_freedom(values) for values in scores.values()], axis=0)
     squares = np.sum([np.nansum(values**2, axis=1) for values in residuals], axis=0)
-    known = (freedom > 0) & (squares > 0)
+    known = (freedom > 0) & (squares > _ALIKE)
     if not known.any():
         raise FitError("no size has two replicates that differ, so the spread of a run is unknown; run more replicates")
     half = freedom[known] / 2

@@ -27,6 +27,7 @@ from studies.curves_file import PairedCurve, read_curves
 from studies.evidence import EvidenceError, make_curves
 from studies.pilot import Pilot, PilotError
 from studies.pooling import LEAST, MOST, law_through
+from studies.stable_draws import covariance_root
 from studies.store import RunRecord
 
 _ARMS = (SCRATCH, FINE_TUNE)
@@ -98,7 +99,7 @@ def update(curve: PairedCurve, seen: Observed, seed: int) -> dict[str, dict[str,
     centre, covariance = _normal(np.hstack(foretold))
     mean, remaining = _given(centre, covariance, seen, freedom=max(len(curve.tasks) - 1, 1))
     rng = np.random.default_rng(seed)
-    drawn = rng.multivariate_normal(mean, remaining, size=len(foretold[0]), method="eigh")
+    drawn = mean + rng.standard_normal((len(foretold[0]), len(mean))) @ covariance_root(remaining).T
     scores = expit(drawn).reshape(len(drawn), 2, len(nodes))
     return {
         arm: bent(_law(nodes, scores[:, k], seen.sizes), nodes, scores[:, k], chance) for k, arm in enumerate(_ARMS)

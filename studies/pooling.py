@@ -28,6 +28,7 @@ _TAUS = np.concatenate([[0.0], np.geomspace(0.01, 4.0, 60)])
 _TAU_PRIOR = 1.0  # half-normal scale of tau, in logits
 _FREEDOM = 6  # of Student's t that tasks deviate by: some gain far more than the others
 _LEAST_ERROR = 1e-3  # logits
+_LEAST_DIFFERENCE = 1e-9
 
 
 def pool_tasks(fits: Mapping[str, LearningCurveResults], seed: int) -> LearningCurveResults:
@@ -110,20 +111,28 @@ def _draw_effect(centre: Floats, error: Floats, level: Floats, weights: Floats, 
     ``level`` (draws,) says at which quantile of its posterior tau is drawn, ``least`` (draws,) how small it may be at
     the least, ``weights`` (draws, tasks) how the deviations of the measured tasks add up. Returns the draws, and tau.
     """
-    precision = 1 / (error**2 + _TAUS[:, None] ** 2)  # (taus, tasks)
-    total = precision.sum(axis=1)
-    mean = precision @ centre / total
+    precision, total, mean = _weighted(centre, error, _TAUS)
     misfit = (precision * (centre - mean[:, None]) ** 2).sum(axis=1)
     log_weight = 0.5 * (np.log(precision).sum(axis=1) - np.log(total) - misfit) - 0.5 * (_TAUS / _TAU_PRIOR) ** 2
-    posterior = np.exp(log_weight - log_weight.max()) * np.gradient(_TAUS)
-    cumulative = np.cumsum(posterior) / posterior.sum()
-    drawn = np.minimum(np.searchsorted(cumulative, level), len(_TAUS) - 1)
+    density = np.exp(log_weight - log_weight.max())
+    posterior = density * np.gradient(_TAUS)
+    cumulative = np.concatenate([[0.0], np.cumsum(np.diff(_TAUS) * (density[1:] + density[:-1]) / 2)])
+    drawn = np.interp(level * cumulative[-1], cumulative, _TAUS)  # between the points too: no draw sits on a border
     typical = float(posterior @ _TAUS / posterior.sum())
     shrunk = (centre - posterior @ mean / posterior.sum()) * typical**2 / (error**2 + typical**2)
     length = float(np.sqrt((shrunk**2).sum()))
-    normal = weights @ (shrunk / length if length > 0 else np.full(len(shrunk), len(shrunk) ** -0.5))
-    taus = np.maximum(_TAUS[drawn], least)
-    return mean[drawn] + normal * np.sqrt(taus**2 + 1 / total[drawn]), taus
+    differ = length > _LEAST_DIFFERENCE  # tasks that do not differ do so in no direction but that of their rounding
+    normal = weights @ (shrunk / length if differ else np.full(len(shrunk), len(shrunk) ** -0.5))
+    taus = np.maximum(drawn, least)
+    _, total, mean = _weighted(centre, error, drawn)
+    return mean + normal * np.sqrt(taus**2 + 1 / total), taus
+
+
+def _weighted(centre: Floats, error: Floats, taus: Floats) -> tuple[Floats, Floats, Floats]:
+    """Return how much tasks count for each tau (taus, tasks), the sum of that (taus,), and the mean of the tasks."""
+    precision = 1 / (error**2 + taus[:, None] ** 2)
+    total = precision.sum(axis=1)
+    return precision, total, precision @ centre / total
 
 
 def law_through(nodes: Floats, values: Floats, first: int, last: int) -> dict[str, Floats]:

@@ -163,7 +163,9 @@ def test_a_curve_that_falls_is_expected_to_stay_where_it_is_and_is_doubted():
     runs.scores["scratch"][-1] -= 0.04
     falling = fit_learning_curves(runs, 0)
     frame, before = (fit.get_prediction([2000.0, 8000.0]).summary_frame() for fit in (falling, rising))
-    assert frame["mean"][1] == pytest.approx(frame["mean"][0], abs=0.01)
+    # Draws with a band of .35 have a mean that is known to .003: several seeds say where it is.
+    means = [fit_learning_curves(runs, seed).scores("scratch", [2000.0, 8000.0]).mean(axis=0) for seed in range(9)]
+    assert np.mean(means, axis=0)[1] == pytest.approx(np.mean(means, axis=0)[0], abs=0.01)
     width = [found["mean_ci_upper"][:2] - found["mean_ci_lower"][:2] for found in (frame, before)]
     assert (width[0] > 1.3 * width[1]).all()
     assert falling.gain(8000.0).p_within_margin < 0.7

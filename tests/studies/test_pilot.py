@@ -283,6 +283,15 @@ def test_records_unlike_any_task_leave_more_unknown(pool: PairedCurve):
     assert widths[1] > widths[0]
 
 
+def test_what_rounds_otherwise_turns_no_draw_over(pool: PairedCurve):
+    given = Observed(np.array([100.0, 250.0]), np.array([[0.7, 0.76], [0.74, 0.79]]), np.ones(2), np.eye(4) * 1e-4)
+    almost = replace(given, means=given.means * (1 + 1e-13), covariance=given.covariance * (1 - 1e-13))
+    one, other = (update(pool, measured, 5) for measured in (given, almost))
+    for arm, draws in one.items():
+        for name, values in draws.items():
+            np.testing.assert_allclose(other[arm][name], values, rtol=1e-6, atol=1e-7, err_msg=f"{arm} {name}")
+
+
 def test_the_noise_of_runs_and_of_test_patients_is_in_what_is_observed(finished, pool: PairedCurve):
     runs = finished[0].runs()
     found = observe(runs, pool)
