@@ -3,13 +3,16 @@
 import hashlib
 import multiprocessing
 import os
+import pickle
 import signal
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import ecgadvise
 from engine.records import RecordError
 from engine.signal import CONTRACT, Preparation, conform
 from engine.sources import Entry, Source
@@ -105,7 +108,8 @@ def _read_chunks(
             yield start, reader.read_chunk(start, chunk)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(reader,)) as pool:
+    start_worker = partial(ecgadvise.call_pickled, pickle.dumps(partial(_start_worker, reader)))
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker) as pool:
         try:
             futures = {pool.submit(_read_in_worker, start, chunk): start for start, chunk in chunks}
             for future in as_completed(futures):

@@ -3,6 +3,7 @@
 import logging
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 import time
@@ -15,6 +16,8 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import ecgadvise
 
 if TYPE_CHECKING:
     import torch
@@ -92,7 +95,8 @@ class _Slot:
         self.in_flight -= 1
 
     def _new_pool(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker)
+        start = partial(ecgadvise.call_pickled, pickle.dumps(_start_worker))
+        return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), initializer=start)
 
 
 class _GpuExecutor(Executor):
@@ -183,7 +187,7 @@ def dask_workplace(address: str) -> Iterator[Workplace]:
     cluster = _Cluster(client, address)
     # Not pure: a run that failed is tried again, instead of its failure being given back.
     options = {"pure": False, **({"resources": {"GPU": 1}} if cluster.has_gpus() else {})}
-    executor = client.get_executor(**options)
+    executor = _ClusterExecutor(client.get_executor(**options))
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Sending large graph")  # a network, once a worker
@@ -192,6 +196,20 @@ def dask_workplace(address: str) -> Iterator[Workplace]:
         if cluster.lost() is None:
             executor.shutdown(wait=False)
         client.close(timeout=2)
+
+
+class _ClusterExecutor(Executor):
+    """Dask's executor, to which calls go pickled: its scheduler looks at them, and need not know our modules."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+
+    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> "Future[_T]":
+        return self._executor.submit(ecgadvise.call_pickled, pickle.dumps(partial(fn, *args, **kwargs)))
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Let go of what was submitted, at once or after it has ended. Dask cancels what has begun, too."""
+        self._executor.shutdown(wait and not cancel_futures)
 
 
 class _Cluster:

@@ -152,6 +152,16 @@ def corpus(tmp_path_factory: pytest.TempPathFactory, ptbxl_tree: Path) -> Corpus
     return prepare(PtbXl(ptbxl_tree), tmp_path_factory.mktemp("corpora") / "ptb-xl")[0]
 
 
+@pytest.fixture(scope="session")
+def research_code(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A user's folder with packages of our packages' names, of which none must be imported."""
+    folder = tmp_path_factory.mktemp("research")
+    for name in ("advisor", "engine", "models", "studies"):
+        (folder / name).mkdir()
+        (folder / name / "__init__.py").write_text("raise AssertionError(f'{__name__} of the user was imported')\n")
+    return folder
+
+
 class Ended(NamedTuple):
     """How a command ended."""
 

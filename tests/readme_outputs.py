@@ -22,7 +22,7 @@ def shown_outputs(text: str) -> list[tuple[str, str]]:
 
 def run_command(command: str) -> str:
     """Return what a command line, pipes and all, prints in the repository's root. Raises on anything on stderr."""
-    ours = f'ecgadvise() {{ {shlex.quote(sys.executable)} -m advisor "$@"; }}'
+    ours = f'ecgadvise() {{ {shlex.quote(sys.executable)} -m ecgadvise "$@"; }}'
     ended = subprocess.run(
         ["bash", "-c", f"{ours}\n{command}"], capture_output=True, text=True, timeout=120, cwd=ROOT, check=False
     )

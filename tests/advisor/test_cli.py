@@ -18,7 +18,7 @@ HEAVY = ("torch", "pandas", "sklearn", "statsmodels", "scipy", "wfdb", "safetens
 
 def ecgadvise(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "advisor", *arguments], capture_output=True, text=True, cwd=cwd, timeout=300
+        [sys.executable, "-m", "ecgadvise", *arguments], capture_output=True, text=True, cwd=cwd, timeout=300
     )
 
 
@@ -49,7 +49,7 @@ def test_a_user_s_error_is_one_sentence_in_a_real_process():
 
 def test_a_closed_stream_is_no_traceback():
     def closed(stream: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = shlex.join([sys.executable, "-m", "advisor", *arguments])
+        command = shlex.join([sys.executable, "-m", "ecgadvise", *arguments])
         return subprocess.run(["sh", "-c", f"{command} {stream}>&-"], capture_output=True, text=True, timeout=300)
 
     asked = ("recommend", "--n-records", "500", "--arch", "cnn")
@@ -109,7 +109,7 @@ def test_curves_show_gives_every_arm_at_any_size():
 
 def test_a_reader_that_goes_away_is_no_traceback():
     script = (
-        f"{shlex.quote(sys.executable)} -m advisor curves show --at {','.join(map(str, range(100, 400)))} | head -1"
+        f"{shlex.quote(sys.executable)} -m ecgadvise curves show --at {','.join(map(str, range(100, 400)))} | head -1"
     )
     result = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=300)
     assert result.stderr == ""
@@ -148,7 +148,7 @@ def test_from_a_design_to_an_answer(place: Path):
 
 
 def test_ctrl_c_ends_a_study_with_the_command_that_goes_on(place: Path):
-    started = subprocess.Popen([sys.executable, "-m", "advisor", "study", "run", "tiny.toml", "--workers", "1"],
+    started = subprocess.Popen([sys.executable, "-m", "ecgadvise", "study", "run", "tiny.toml", "--workers", "1"],
                                stderr=subprocess.PIPE, text=True, cwd=place)  # fmt: skip
     assert started.stderr is not None
     first = started.stderr.readline()

@@ -14,7 +14,7 @@ from engine.corpus import Corpus
 
 def data(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "advisor", "data", *arguments], capture_output=True, text=True, timeout=300
+        [sys.executable, "-m", "ecgadvise", "data", *arguments], capture_output=True, text=True, timeout=300
     )
 
 
@@ -104,7 +104,11 @@ def test_prepare_as_published_makes_a_corpus_of_its_own(ptbxl_tree: Path, tmp_pa
 )
 def test_what_is_no_tree_ends_in_one_sentence(arguments: list[str], code: int, says: str, tmp_path: Path):
     result = subprocess.run(
-        [sys.executable, "-m", "advisor", "data", *arguments], capture_output=True, text=True, timeout=300, cwd=tmp_path
+        [sys.executable, "-m", "ecgadvise", "data", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=tmp_path,
     )
     assert result.returncode == code
     assert says in result.stderr

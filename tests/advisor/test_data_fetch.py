@@ -226,7 +226,7 @@ def test_ctrl_c_leaves_parts_only_and_prints_the_command_that_goes_on(
     out = tmp_path / "my ludb"
     command = ["data", "fetch", "ludb", "--out", str(out), "--base-url", stalling_url, "--accept-license"]
     part = out / "data/1.dat.part"
-    process = subprocess.Popen([sys.executable, "-m", "advisor", *command], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, "-m", "ecgadvise", *command], stderr=subprocess.PIPE, text=True)
     while process.poll() is None and not (part.exists() and part.stat().st_size == 60_000):
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)

@@ -309,7 +309,7 @@ def test_a_csv_that_cannot_be_written_is_found_out_before_any_record_is_read(ref
 
 @pytest.mark.parametrize("options", [[], ["--json"]])
 def test_a_reader_that_goes_away_is_no_traceback(exported, records, options):
-    command = [sys.executable, "-m", "advisor", "predict", exported / "model.onnx", records, *options]
+    command = [sys.executable, "-m", "ecgadvise", "predict", exported / "model.onnx", records, *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as started:
         started.stdout.close()
         assert started.stderr.read() == ""

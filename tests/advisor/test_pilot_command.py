@@ -157,7 +157,7 @@ def test_ctrl_c_stops_a_pilot_and_the_same_command_goes_on(options, place: Path)
     words = [
         sys.executable,
         "-m",
-        "advisor",
+        "ecgadvise",
         *map(str, options),
         "--pilot-store",
         str(place / "kept"),

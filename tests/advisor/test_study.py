@@ -38,7 +38,7 @@ recipe = "tuned"
 
 def ecgadvise(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "advisor", *arguments], capture_output=True, text=True, cwd=cwd, timeout=300
+        [sys.executable, "-m", "ecgadvise", *arguments], capture_output=True, text=True, cwd=cwd, timeout=300
     )
 
 
@@ -80,7 +80,7 @@ def undisturbed(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> dic
 
 def started(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "advisor", *arguments], stdout=-1, stderr=-1, text=True, cwd=cwd
+        [sys.executable, "-m", "ecgadvise", *arguments], stdout=-1, stderr=-1, text=True, cwd=cwd
     )  # -1: a pipe
 
 
@@ -204,13 +204,13 @@ def test_the_screen_says_cells_runs_and_the_time_left():
 
 
 @contextmanager
-def cluster(n_workers: int) -> Iterator[tuple[str, list[subprocess.Popen[str]]]]:
-    """A Dask scheduler and worker processes; its address, and all processes, the scheduler first."""
+def cluster(n_workers: int, folder: Path) -> Iterator[tuple[str, list[subprocess.Popen[str]]]]:
+    """A Dask scheduler and worker processes that run in a folder; its address, and all, the scheduler first."""
     with ExitStack() as stack:
 
         def start(*words: str) -> subprocess.Popen[str]:
             process = subprocess.Popen([sys.executable, "-m", "distributed.cli.dask_" + words[0], *words[1:]],
-                                       stdout=subprocess.DEVNULL, stderr=-1, text=True)  # fmt: skip
+                                       stdout=subprocess.DEVNULL, stderr=-1, text=True, cwd=folder)  # fmt: skip
             stack.callback(process.communicate)
             stack.callback(process.kill)
             return process
@@ -223,9 +223,9 @@ def cluster(n_workers: int) -> Iterator[tuple[str, list[subprocess.Popen[str]]]]
 
 
 def test_a_cluster_runs_a_study_to_its_end_though_a_worker_is_killed_and_resumes_though_the_scheduler_is(
-    place: Path, undisturbed
+    place: Path, undisturbed, research_code: Path
 ):
-    with cluster(2) as (address, (scheduler, worker, _)):
+    with cluster(2, research_code) as (address, (scheduler, worker, _)):
         words = ["study", "run", "micro.toml", "--executor", "dask", "--scheduler", address]
         runner = started(*words, cwd=place)
         assert runner.stderr is not None

@@ -75,8 +75,8 @@ def train(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
 def test_the_example_trains_a_network_that_has_learnt(tmp_path: Path, corpora: Path):
     words = shlex.split(EXAMPLE.removeprefix("Example: ecgadvise "))
     result = subprocess.run(
-        [sys.executable, "-m", "advisor", *words, "--json"], capture_output=True, text=True, timeout=300, cwd=tmp_path,
-        env=os.environ | {"ECGADVISE_CORPORA": str(corpora)},
+        [sys.executable, "-m", "ecgadvise", *words, "--json"], capture_output=True, text=True, timeout=300,
+        cwd=tmp_path, env=os.environ | {"ECGADVISE_CORPORA": str(corpora)},
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     report = json.loads(result.stdout)

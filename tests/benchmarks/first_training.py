@@ -20,9 +20,9 @@ LONGEST_SECONDS, LEAST_AUROC = 120.0, 0.9
 
 def main() -> None:
     """Train once and print what it took and what came of it."""
-    command = [sys.executable, "-m", "advisor", *ARGUMENTS]
+    command = [sys.executable, "-m", "ecgadvise", *ARGUMENTS]
     with tempfile.TemporaryDirectory() as folder:
-        # "-m advisor" in another folder finds an installed package; from a source tree it needs to be told where.
+        # "-m ecgadvise" in another folder finds an installed package; from a source tree it needs to be told where.
         paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
         environment = os.environ | {"ECGADVISE_CORPORA": folder, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
         started = time.perf_counter()

@@ -40,7 +40,7 @@ def main() -> int:
     rng = random.Random(options.seed)
     with tempfile.TemporaryDirectory(prefix="ecgadvise-kills-") as folder:
         corpora = options.corpora or Path(folder) / "corpora"
-        study = [sys.executable, "-m", "advisor", "study", "run", str(options.design), "--device", "cpu"]
+        study = [sys.executable, "-m", "ecgadvise", "study", "run", str(options.design), "--device", "cpu"]
         study += ["--corpora", str(corpora), "--workers", str(options.workers)]
         whole = Path(folder) / "whole.db"
         if options.corpora is None:  # the time that is drawn from shall not hold their preparation

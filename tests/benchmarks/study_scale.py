@@ -59,7 +59,7 @@ def main() -> None:
             store.failures()
             store.close()
 
-        status = [sys.executable, "-m", "advisor", "study", "status", "--store", str(folder / "scale.db")]
+        status = [sys.executable, "-m", "ecgadvise", "study", "status", "--store", str(folder / "scale.db")]
         figures = {
             f"plan {n_runs:,} runs": median(planned, repeats),
             f"the store of {n_runs:,} runs answers": median(asked, repeats),

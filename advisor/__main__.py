@@ -1,5 +1,0 @@
-"""``python -m advisor`` is ``ecgadvise``."""
-
-from advisor.cli import main
-
-main()
