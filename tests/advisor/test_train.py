@@ -167,8 +167,7 @@ def test_a_familys_default_starts_from_the_released_network_and_says_which(famil
     arch = read_curves(DEFAULT_CURVES).family_default[family]
     opened = Corpus(corpora / "synthetic")
     names = [*suiting(arch, opened.leads, opened.fs, opened.signals.shape[2])]
-    if not names:
-        pytest.skip(f"no {arch} is released with this version")
+    assert names, f"no {arch} is released with this version"
     job, choice = _plan(opened, "diagnosis", family, strategy, None, 40, 0, "tuned", "cpu")
     if choice.strategy == "fine-tune":
         assert (job.arch, choice.upstream) == (arch, find_checkpoint(names[0]))
@@ -230,9 +229,8 @@ def test_bad_input_ends_in_one_sentence_before_any_training(arguments: str, code
     assert not (place / "x").exists()
 
 
-def test_a_device_that_is_not_there_is_refused(train):
-    if torch.cuda.is_available():
-        pytest.skip("there is a CUDA device here")
+def test_a_device_that_is_not_there_is_refused(train, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     code, _, err = train(*TINY, "--out", "x", "--device", "cuda")
     assert code == 2
     assert re.fullmatch(r"error: [^\n]*CUDA[^\n]*\n", err), err
