@@ -45,6 +45,14 @@ class Problem:
     usable: bool
 
 
+class TooManyBadError(CorpusError):
+    """More records than are put up with cannot be used; ``problems`` says which and why, of all records."""
+
+    def __init__(self, n_bad: int, n_listed: int, problems: list[Problem]) -> None:
+        super().__init__(f"{n_bad:,} of {n_listed:,} records cannot be used")
+        self.problems = problems
+
+
 @dataclass(frozen=True)
 class TaskData:
     """A task's view of a corpus: ``rows`` index the corpus, ``labels`` uint8 (rows, classes) follows them."""
@@ -173,13 +181,14 @@ def prepare(
     progress: Callable[[int, int], None] = lambda _done, _total: None,
     workers: int = 1,
     preparation: Preparation = CONTRACT,
+    max_bad: int | None = None,
 ) -> tuple[Corpus, list[Problem]]:
     """Read every record of a source into ``target`` and return the corpus and what was wrong with which record.
 
     The corpus has the name of its directory. The same records in another ``preparation`` are other data.
     The directory appears under its name only when it is complete, and is the same for any number of worker processes.
-    Raises CorpusError when ``target`` exists, cannot be written, or no record is usable; SourceError when the source's
-    tables are malformed.
+    Raises CorpusError when ``target`` exists, cannot be written, or no record is usable, TooManyBadError when more than
+    ``max_bad`` are not; SourceError when the source's tables are malformed.
     """
     if target.exists():
         raise CorpusError(f"{target} exists already; remove it to prepare it again")
@@ -189,11 +198,18 @@ def prepare(
     try:
         with written_whole(target) as folder:
             readings = read_all(source, entries, folder / _RAW, workers, progress, preparation)
+            n_bad = sum(not reading.usable for reading in readings)
+            if max_bad is not None and n_bad > max_bad:
+                raise TooManyBadError(n_bad, len(entries), _problems(readings))
             kept = _keep_usable(source, entries, readings, folder)
             _write_tables(source, target.name, preparation, kept, len(entries) - len(kept), folder)
     except OSError as error:
         raise UnwritableCorpusError(f"cannot write {target}: {error.strerror}") from error
-    return Corpus(target), [Problem(r.record, problem, r.usable) for r in readings for problem in r.problems]
+    return Corpus(target), _problems(readings)
+
+
+def _problems(readings: Sequence[Reading]) -> list[Problem]:
+    return [Problem(reading.record, problem, reading.usable) for reading in readings for problem in reading.problems]
 
 
 def write_divided(corpus: Corpus, data: TaskData, folds: NDArray[np.int64], target: Path) -> Corpus:

@@ -76,6 +76,9 @@ def prepare(
     tree: Tree,
     source: SourceName = None,
     corpora: Annotated[Path | None, typer.Option("--corpora", help="Folder for prepared corpora.")] = None,
+    max_bad: Annotated[
+        int | None, typer.Option(min=0, help="Unusable records up to which it is made. [default: any number]")
+    ] = None,
     workers: Workers = None,
     preparation: Annotated[
         Prepared, typer.Option(help="contract: resampled, in millivolt. paper: as Nguyen and Do published it.")
@@ -84,7 +87,7 @@ def prepare(
     """Check and read every record once, into a corpus that opens in milliseconds."""
     from advisor.failures import ExitCode, Failure
     from advisor.progress import drawn
-    from engine.corpus import CorpusError, default_corpora
+    from engine.corpus import CorpusError, TooManyBadError, default_corpora
     from engine.corpus import prepare as write
     from engine.reading import WorkerLostError
     from engine.signal import CONTRACT, paper_preparation
@@ -96,13 +99,15 @@ def prepare(
     target = (corpora or default_corpora()) / f"{opened.name}{suffix}"
     try:
         with drawn("records") as report:
-            corpus, problems = write(opened, target, report, workers or default_workers(), chosen)
+            corpus, problems = write(opened, target, report, workers or default_workers(), chosen, max_bad)
+    except TooManyBadError as error:
+        _say_problems(error.problems)
+        raise Failure(f"{error} (--max-bad is {max_bad}): {target} was not made", ExitCode.DATA) from None
     except (SourceError, CorpusError) as error:
         raise _failure(error) from None
     except WorkerLostError as error:
         raise Failure(f"{error}; --workers 1 takes less", ExitCode.FAILURE) from None
-    for line in _problem_lines(problems):
-        typer.echo(line, err=True)
+    _say_problems(problems)
     n_bad = len({problem.record for problem in problems if not problem.usable})
     n_odd = len({problem.record for problem in problems if problem.usable})
     typer.echo(f"{len(corpus):,} records, {n_bad} left out, {n_odd} kept with a remark: {corpus.root}")
@@ -166,6 +171,11 @@ def _survey_table(found: "Survey") -> str:
 def _fold_lines(found: "Survey") -> list[str]:
     n = found.patients_in_several_folds
     return [f"{n:,} patients have records in several folds: folds are no split by patient"] if n else []
+
+
+def _say_problems(problems: "Sequence[Problem]") -> None:
+    for line in _problem_lines(problems):
+        typer.echo(line, err=True)
 
 
 def _problem_lines(problems: "Sequence[Problem]") -> list[str]:

@@ -34,9 +34,9 @@ class CodeTest:
     """The CODE-test set in a directory. Raises SourceError when the directory is not one, or h5py is missing."""
 
     name = "code-test"
-    version = "1.0.0"
+    version = "1.0.3"
     licence = "CC BY 4.0"
-    url = "https://doi.org/10.5281/zenodo.3625006"
+    url = "https://doi.org/10.5281/zenodo.3765780"
     citation = (
         "Ribeiro et al., Automatic diagnosis of the 12-lead ECG using a deep neural network, Nat Commun 11:1760 (2020)"
     )

@@ -1,6 +1,6 @@
 """Which publisher's tree a directory is, told by its files."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -69,7 +69,7 @@ def _recognise(root: Path) -> str:
     if any(root.glob("patient*/*.hea")):
         marked.append("ptb")
     if len(marked) > 1:
-        raise SourceError(f"{root} could be {' or '.join(marked)}; name one")
+        raise SourceError(f"{root} could be {' or '.join(marked)}: {_say_which(marked)}")
     if marked:
         return marked[0]
     headers = header_files(root)
@@ -81,8 +81,13 @@ def _recognise(root: Path) -> str:
         _refuse_parent_folder(root)
         return OWN
     if len(sets) > 1:
-        raise SourceError(f"{root} holds {', '.join(name for name in SETS if name in sets)}; name one of them")
+        held = [name for name in SETS if name in sets]
+        raise SourceError(f"{root} holds {', '.join(held)}: {_say_which(held)}")
     return str(sets.pop())
+
+
+def _say_which(names: Sequence[str]) -> str:
+    return f"say which with {' or '.join(f'--source {name}' for name in names)}"
 
 
 def _refuse_parent_folder(root: Path) -> None:

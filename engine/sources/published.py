@@ -129,7 +129,7 @@ PUBLISHED: Mapping[str, PublishedSet] = {
             include=("LICENSE*", "RECORDS", "dx_mapping*", "training/*"),
         ),
         PublishedSet(
-            name="ptbdb",
+            name="ptb",
             slug="ptbdb",
             version="1.0.0",
             licence="ODC-By 1.0",
@@ -154,7 +154,8 @@ PUBLISHED: Mapping[str, PublishedSet] = {
 
 
 def find_published(name: str) -> PublishedSet:
-    """Return the set of that name. Raises SelectionError for one that is not in the table."""
-    if name not in PUBLISHED:
-        raise SelectionError(f"there is no set {name!r}: choose one of {', '.join(PUBLISHED)}")
-    return PUBLISHED[name]
+    """Return the set of that name, ours or PhysioNet's. Raises SelectionError for one that is not in the table."""
+    for one in PUBLISHED.values():
+        if name in (one.name, one.slug):
+            return one
+    raise SelectionError(f"there is no set {name!r}: choose one of {', '.join(PUBLISHED)}")

@@ -79,6 +79,19 @@ def test_prepare_leaves_bad_records_out_and_says_so(damaged_tree: Path, tmp_path
     assert "unusable: 2: file missing" in result.stderr
 
 
+def test_prepare_makes_nothing_where_more_records_are_bad_than_are_put_up_with(damaged_tree: Path, tmp_path: Path):
+    refused = data("prepare", str(damaged_tree), "--corpora", str(tmp_path / "corpora"), "--max-bad", "2")
+    assert refused.returncode == 3
+    target = tmp_path / "corpora" / "ptb-xl"
+    last = refused.stderr.splitlines()[-1]
+    assert last == f"error: 3 of 240 records cannot be used (--max-bad is 2): {target} was not made"
+    assert "unusable: 2: file missing" in refused.stderr
+    assert not target.exists()
+    made = data("prepare", str(damaged_tree), "--corpora", str(tmp_path / "corpora"), "--max-bad", "3")
+    assert made.returncode == 0, made.stderr
+    assert target.is_dir()
+
+
 def test_prepare_as_published_makes_a_corpus_of_its_own(ptbxl_tree: Path, tmp_path: Path):
     for preparation, name in (("contract", "ptb-xl"), ("paper", "ptb-xl-paper")):
         result = data("prepare", str(ptbxl_tree), "--corpora", str(tmp_path), "--preparation", preparation)

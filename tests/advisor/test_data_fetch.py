@@ -303,8 +303,9 @@ def test_the_list_as_json_has_the_promised_keys() -> None:
 @pytest.mark.parametrize("name", [name for name, one in PUBLISHED.items() if one.fetchable])
 def test_every_fetchable_set_points_to_its_version_on_physionet(name: str) -> None:
     one = find_published(name)
-    assert one.files_url == f"https://physionet.org/files/{name}/{one.version}"
-    assert one.url == f"https://physionet.org/content/{name}/{one.version}/"
+    slug = {"ptb": "ptbdb"}.get(name, name)
+    assert one.files_url == f"https://physionet.org/files/{slug}/{one.version}"
+    assert one.url == f"https://physionet.org/content/{slug}/{one.version}/"
     assert "LICENSE*" in one.patterns()
     assert one.patterns(everything=True) == ("*",)
 

@@ -16,7 +16,10 @@ def test_a_publishers_tree_is_recognised_by_its_files(trees, name):
 def test_a_tree_of_one_challenge_set_is_recognised_and_of_several_has_to_be_named(trees):
     assert open_source(trees["challenge"] / "cpsc_2018").name == "cpsc2018"
     assert open_source(trees["challenge"], "ptb").entries()[0].record_id == "S0001"
-    with pytest.raises(SourceError, match="holds cpsc2018, georgia, ptb, chapman; name one"):
+    with pytest.raises(
+        SourceError,
+        match="holds cpsc2018, georgia, ptb, chapman: say which with --source cpsc2018 or --source georgia or",
+    ):
         open_source(trees["challenge"])
     assert isinstance(open_source(trees["challenge"], "directory"), Directory)
 
@@ -40,7 +43,9 @@ def test_what_is_no_tree_is_refused_with_what_was_looked_for(tmp_path, trees):
 def test_two_publishers_in_one_folder_are_refused(tmp_path):
     (tmp_path / "ludb.csv").write_text("ID,Sex,Age\n")
     (tmp_path / "REFERENCE-v3.csv").write_text("")
-    with pytest.raises(SourceError, match="could be challenge-2017 or ludb; name one"):
+    with pytest.raises(
+        SourceError, match="could be challenge-2017 or ludb: say which with --source challenge-2017 or --source ludb"
+    ):
         open_source(tmp_path)
 
 

@@ -16,6 +16,7 @@ from engine.sources.directory import Directory
 from engine.sources.ludb import Ludb
 from engine.sources.ptb import Ptb
 from engine.sources.ptbxl import PtbXl
+from engine.sources.published import find_published
 from engine.splits import draw_records, split_validation
 
 
@@ -30,6 +31,18 @@ def sources(trees):
         "code-test": CodeTest(trees["code-test"]),
         "directory": Directory(trees["challenge"]),
     }
+
+
+@pytest.mark.parametrize("name", ["ptb-xl", "ludb", "ptb", "challenge-2017", "code-test"])
+def test_a_set_has_one_name_version_licence_and_page(sources, name: str):
+    read, listed = sources[name], find_published(name)
+    assert (read.name, read.version, read.licence, read.url) == (
+        listed.name, listed.version, listed.licence, listed.url
+    )  # fmt: skip
+
+
+def test_a_set_is_also_found_by_its_name_on_physionet():
+    assert find_published("ptbdb") is find_published("ptb")
 
 
 ALL = ["ptb-xl", "georgia", "ludb", "ptb", "challenge-2017", "code-test", "directory"]
