@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from advisor.failures import ExitCode, Interrupted
+from advisor.terminal.failures import ExitCode, Interrupted
 
 # In the order of ``ecgadvise --help``. Each is a module of advisor.commands with an ``app`` of its own commands or with
 # a function of its name and an EXAMPLE.
@@ -47,9 +47,9 @@ def build_app(only: str | None = None) -> typer.Typer:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
+        from engine.versions import version_of
 
-        typer.echo(f"ecgadvise {version('ecgadvise')}")
+        typer.echo(f"ecgadvise {version_of('ecgadvise')}")
         raise typer.Exit
 
 

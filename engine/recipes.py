@@ -73,8 +73,8 @@ _TUNED: dict[tuple[str, Strategy], Recipe] = {
 }
 # Nguyen and Do, PLOS ONE 20(5): e0316043 (2025): Adam at 0.01 for every network and both arms, 100 epochs of batches of
 # 256, no schedule, no clipping, no early stopping. They report the best epoch on the test set; here it is chosen on
-# validation records, and ``engine.training.train(monitor=...)`` tells what the test set's own best would have been.
-# Their scaling of each record to -1..1 is a preparation (``engine.signal``), so nothing is standardised.
+# validation records, and ``engine.training.loop.train(monitor=...)`` tells what the test set's own best would have
+# been. Their scaling of each record to -1..1 is a preparation (``engine.records.signal``), so nothing is standardised.
 _PAPER = Recipe(
     "paper", learning_rate=1e-2, weight_decay=0.0, batch_size=256, record_passes=0, min_epochs=100, max_epochs=100,
     validations=100, schedule="constant", clip_norm=None, standardise=False, spacing="even",

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from advisor.cli import main
-from engine.corpus import Corpus
-from studies.evidence import collect
-from studies.store import COLUMNS, RunRecord, Store
+from engine.corpora.corpus import Corpus
+from studies.collection.collect import collect
+from studies.runs.store import COLUMNS, RunRecord, Store
 
 SIZES = (100, 250, 500, 1000, 2000)
 ARCHS = {"resnet1d18-w16": "cnn", "gru-w32": "rnn"}
@@ -161,7 +161,7 @@ def ptbxl_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory: pytest.TempPathFactory, ptbxl_tree: Path) -> Corpus:
     """The small tree, prepared."""
-    from engine.corpus import prepare
+    from engine.corpora.corpus import prepare
     from engine.sources.ptbxl import PtbXl
 
     return prepare(PtbXl(ptbxl_tree), tmp_path_factory.mktemp("corpora") / "ptb-xl")[0]
@@ -216,7 +216,7 @@ def write_checkpoint(root: Path, arch: str = "resnet1d18-w4", **facts: object) -
     """Write a checkpoint of a random network, every running statistic moved, with everything about it recorded."""
     import torch
 
-    from engine.checkpoint import CheckpointFacts, Standardisation, save_checkpoint
+    from engine.checkpoints.checkpoint import CheckpointFacts, Standardisation, save_checkpoint
     from models.registry import create_network
 
     means, stds = tuple(0.01 * k for k in range(12)), tuple(0.1 + 0.02 * k for k in range(12))
@@ -251,7 +251,7 @@ def checkpoint_writer() -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a checkpoint and the model exported from it."""
-    from engine.export import export_checkpoint
+    from engine.deploy.export import export_checkpoint
 
     folder = tmp_path_factory.mktemp("exported")
     export_checkpoint(write_checkpoint(folder / "checkpoint"), folder / "model.onnx")

@@ -10,15 +10,15 @@ import pytest
 WORKERS = """
 import ecgadvise
 from pathlib import Path
-from engine import reading
-from engine.corpus import prepare
+from engine.corpora import reading
+from engine.corpora.corpus import prepare
 from engine.sources.ptbxl import PtbXl
-from studies.executors import local_executor
+from studies.running.workplaces import local_executor
 
 reading._WORTH_WORKERS = 1
 prepare(PtbXl(Path("TREE")), Path("corpus"), workers=2)
 executor = local_executor(1)
-from studies.tasks import parse_task
+from studies.runs.task_names import parse_task
 print(executor.submit(parse_task, "ptb-xl/superclass").result())
 executor.shutdown()
 """

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from models.registry import count_parameters, create_network, find_network, list_networks, training_gflop
-from studies.curves_file import read_curves
-from studies.evidence_files import DEFAULT_CURVES
+from studies.files.curves import read_curves
+from studies.files.shipped import DEFAULT_CURVES
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -8,8 +8,8 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from studies.scorecard import Scorecard
-    from studies.tidy import TidyRuns
+    from studies.collection.scorecard import Scorecard
+    from studies.runs.tidy_runs import TidyRuns
 
 EXAMPLE = "Example: ecgadvise backtest --json"
 _ROWS = (
@@ -40,14 +40,14 @@ def backtest(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Hold out the largest sizes of every curve, and whole tasks; ask the adviser; compare with what was measured."""
-    from advisor.advice import judge
-    from advisor.failures import ExitCode, Failure
-    from advisor.progress import drawn
-    from studies.backtest import SCHEMES, hold_out
-    from studies.evidence_files import DEFAULT_RUNS
-    from studies.run_tables import tabulate
-    from studies.scorecard import score_forecasts
-    from studies.tidy import RunsFileError, read_runs
+    from advisor.answer.recommend import judge
+    from advisor.terminal.failures import ExitCode, Failure
+    from advisor.terminal.progress import drawn
+    from studies.collection.backtest import SCHEMES, hold_out
+    from studies.collection.scorecard import score_forecasts
+    from studies.files.shipped import DEFAULT_RUNS
+    from studies.runs.run_tables import tabulate
+    from studies.runs.tidy_runs import RunsFileError, read_runs
 
     if not 0 < margin < 1:
         raise Failure(f"--margin is {margin:g}: give a difference of the metric between 0 and 1", ExitCode.USAGE)

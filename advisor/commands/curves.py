@@ -11,7 +11,7 @@ import typer
 if TYPE_CHECKING:
     from typing import Any
 
-    from studies.curves_file import CurvesFile, PairedCurve
+    from studies.files.curves import CurvesFile, PairedCurve
 
 app = typer.Typer(help="Fit, show and draw learning curves.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -42,10 +42,10 @@ def fit(
     """Fit a curve for every task, network and upstream, for recommend --curves, curves show and curves plot."""
     import json
 
-    from advisor.answer_files import write_whole
-    from advisor.failures import ExitCode, Failure
-    from studies.evidence import EvidenceError
-    from studies.tidy import RunsFileError
+    from advisor.terminal.answer_files import write_whole
+    from advisor.terminal.failures import ExitCode, Failure
+    from studies.collection.collect import EvidenceError
+    from studies.runs.tidy_runs import RunsFileError
 
     try:
         document, warnings = _fit(runs, metric)
@@ -60,7 +60,7 @@ def fit(
 
 def _of_curves(curves: "list[dict[str, Any]]") -> list[str]:
     """Return what is odd about each curve: too little measured, near chance, not monotone."""
-    from studies.curve_documents import NO_TEST_NOISE
+    from studies.collection.curve_documents import NO_TEST_NOISE
 
     said = [
         f"{curve['task']} {curve['arch']}: {warning}"
@@ -74,11 +74,11 @@ def _of_curves(curves: "list[dict[str, Any]]") -> list[str]:
 
 def _fit(path: Path, metric: str) -> "tuple[dict[str, Any], list[str]]":
     """Return the document of a curves file and what the user should know of it. Raises RunsFileError, EvidenceError."""
-    from advisor.progress import drawn
-    from studies.curve_documents import NO_TEST_NOISE, fit_runs, time_of
-    from studies.evidence import EvidenceError, make_curves
-    from studies.store import Store
-    from studies.tidy import is_store, read_runs
+    from advisor.terminal.progress import drawn
+    from studies.collection.collect import EvidenceError, make_curves
+    from studies.collection.curve_documents import NO_TEST_NOISE, fit_runs, time_of
+    from studies.runs.store import Store
+    from studies.runs.tidy_runs import is_store, read_runs
 
     runs = read_runs(path, metric)
     with drawn("curves") as report:
@@ -102,8 +102,8 @@ def show(
     import json as json_
     from dataclasses import asdict
 
-    from advisor.advice import summarise_score
-    from advisor.answer_json import rounded
+    from advisor.answer.recommend import summarise_score
+    from engine.json_values import rounded
 
     sizes, opened = _sizes(at), _open(curves_file)
     rows = [
@@ -138,8 +138,8 @@ def plot(
     margin: Annotated[float, typer.Option(help="The margin of the break-even.")] = 0.01,
 ) -> None:
     """Draw every curve with its runs, bands and break-even, one panel for each task and network."""
-    from advisor.answer_files import check_targets, write_whole
-    from advisor.failures import ExitCode, Failure
+    from advisor.terminal.answer_files import check_targets, write_whole
+    from advisor.terminal.failures import ExitCode, Failure
 
     check_targets(None, out, option="out")
     if not 0 < margin < 1:
@@ -147,7 +147,7 @@ def plot(
     opened = _open(curves_file)
     chosen = _choose(opened, task, arch)
 
-    from advisor.charts import MOST_PANELS, to_bytes
+    from advisor.text.curve_figure import MOST_PANELS, to_bytes
 
     if len(chosen) > MOST_PANELS:
         raise Failure(
@@ -159,9 +159,9 @@ def plot(
 
 
 def _open(path: Path | None) -> "CurvesFile":
-    from advisor.failures import ExitCode, Failure
-    from studies.curves_file import CurvesFileError, read_curves
-    from studies.evidence_files import DEFAULT_CURVES
+    from advisor.terminal.failures import ExitCode, Failure
+    from studies.files.curves import CurvesFileError, read_curves
+    from studies.files.shipped import DEFAULT_CURVES
 
     try:
         return read_curves(path or DEFAULT_CURVES)
@@ -172,7 +172,7 @@ def _open(path: Path | None) -> "CurvesFile":
 def _choose(opened: "CurvesFile", task: str | None, arch: str | None) -> "list[PairedCurve]":
     from difflib import get_close_matches
 
-    from advisor.failures import ExitCode, Failure
+    from advisor.terminal.failures import ExitCode, Failure
 
     chosen = list(opened.curves)
     network = None if arch is None else opened.family_default.get(arch, arch)
@@ -186,7 +186,7 @@ def _choose(opened: "CurvesFile", task: str | None, arch: str | None) -> "list[P
 
 
 def _sizes(at: str | None) -> list[int]:
-    from advisor.failures import ExitCode, Failure
+    from advisor.terminal.failures import ExitCode, Failure
 
     words = [word.strip() for word in at.split(",")] if at is not None else []
     if any(not re.fullmatch(r"0*[1-9]\d{0,11}", word, re.ASCII) for word in words):

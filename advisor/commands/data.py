@@ -10,10 +10,10 @@ import typer
 from advisor.commands import data_fetch
 
 if TYPE_CHECKING:
-    from advisor.failures import Failure
-    from engine.corpus import Problem
+    from advisor.terminal.failures import Failure
+    from engine.corpora.corpus import Problem
+    from engine.corpora.survey import Survey
     from engine.sources import Source
-    from engine.survey import Survey
 
 app = typer.Typer(help="List, fetch, check and prepare ECG records.", no_args_is_help=True, rich_markup_mode=None)
 app.command("list", epilog=data_fetch.LIST_EXAMPLE)(data_fetch.list_sets)
@@ -48,12 +48,12 @@ def check(
     ] = False,
 ) -> None:
     """Read every record and report what is wrong with which, what there is of each class, and duplicates."""
-    from advisor.failures import ExitCode, Failure
-    from advisor.progress import drawn
-    from engine.reading import WorkerLostError
+    from advisor.terminal.failures import ExitCode, Failure
+    from advisor.terminal.progress import drawn
+    from engine.corpora.reading import WorkerLostError
+    from engine.corpora.survey import survey
     from engine.sources import SourceError
-    from engine.survey import survey
-    from studies.executors import default_workers
+    from studies.running.workplaces import default_workers
 
     opened = _open(tree, source)
     try:
@@ -85,14 +85,14 @@ def prepare(
     ] = Prepared.CONTRACT,
 ) -> None:
     """Check and read every record once, into a corpus that opens in milliseconds."""
-    from advisor.failures import ExitCode, Failure
-    from advisor.progress import drawn
-    from engine.corpus import CorpusError, TooManyBadError, default_corpora
-    from engine.corpus import prepare as write
-    from engine.reading import WorkerLostError
-    from engine.signal import CONTRACT, paper_preparation
+    from advisor.terminal.failures import ExitCode, Failure
+    from advisor.terminal.progress import drawn
+    from engine.corpora.corpus import CorpusError, TooManyBadError, default_corpora
+    from engine.corpora.corpus import prepare as write
+    from engine.corpora.reading import WorkerLostError
+    from engine.records.signal import CONTRACT, paper_preparation
     from engine.sources import SourceError
-    from studies.executors import default_workers
+    from studies.running.workplaces import default_workers
 
     opened = _open(tree, source)
     chosen, suffix = (CONTRACT, "") if preparation is Prepared.CONTRACT else (paper_preparation(opened.name), "-paper")
@@ -127,8 +127,8 @@ def _open(tree: Path, name: str | None) -> "Source":
 
 
 def _failure(error: Exception) -> "Failure":
-    from advisor.failures import ExitCode, Failure
-    from engine.corpus import UnwritableCorpusError
+    from advisor.terminal.failures import ExitCode, Failure
+    from engine.corpora.corpus import UnwritableCorpusError
     from engine.sources import UnknownNameError
 
     codes = {UnknownNameError: ExitCode.USAGE, UnwritableCorpusError: ExitCode.FAILURE}
@@ -152,7 +152,7 @@ def _survey_json(found: "Survey") -> str:
 
 
 def _survey_table(found: "Survey") -> str:
-    from advisor.words import count
+    from advisor.answer.words import count
 
     width = max(map(len, (*found.classes, _NONE)))
     lines = [

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 if TYPE_CHECKING:
-    from engine.fetch import Progress
-    from engine.sources.published import PublishedSet
+    from engine.download.catalogue import PublishedSet
+    from engine.download.tree import Progress
 
 SCHEMA_VERSION = 1
 LIST_EXAMPLE = "Example: ecgadvise data list"
@@ -24,7 +24,7 @@ def list_sets(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the public sets: version, licence, size, and whether data fetch can download them."""
-    from engine.sources.published import PUBLISHED
+    from engine.download.catalogue import PUBLISHED
 
     if as_json:
         import json
@@ -55,7 +55,7 @@ def fetch(
     jobs: Annotated[int | None, typer.Option(min=1, max=_MOST_JOBS, help="Connections at a time. [default: 8]")] = None,
 ) -> None:
     """Download a public set from PhysioNet and verify every file; stop it and run it again to go on."""
-    from advisor.failures import Interrupted
+    from advisor.terminal.failures import Interrupted
 
     published, source, patterns = _choose(name, base_url, fs, everything)
     target = out or Path(name)
@@ -75,8 +75,8 @@ def _choose(
     name: str, base_url: str | None, fs: int | None, everything: bool
 ) -> "tuple[PublishedSet, str, tuple[str, ...]]":
     """Return the set, the URL of its files, and the patterns of those wanted; raise Failure for a wrong choice."""
-    from advisor.failures import ExitCode, Failure
-    from engine.sources.published import SelectionError, find_published
+    from advisor.terminal.failures import ExitCode, Failure
+    from engine.download.catalogue import SelectionError, find_published
 
     try:
         published = find_published(name)
@@ -108,8 +108,8 @@ def _describe(one: "PublishedSet") -> dict[str, str | int | bool]:
 
 def _settle_licence(published: "PublishedSet", target: Path, accepted: bool) -> None:
     """Ask once whether the licence is accepted, and remember it in the target; raise Failure where it is not."""
-    from advisor.failures import ExitCode, Failure
-    from engine.download import TargetError, writing
+    from advisor.terminal.failures import ExitCode, Failure
+    from engine.download.http import TargetError, writing
 
     stamp = f"{published.name} {published.version}, {published.licence}\n"
     marker = target / ACCEPTED
@@ -128,7 +128,7 @@ def _settle_licence(published: "PublishedSet", target: Path, accepted: bool) -> 
 
 
 def _ask(published: "PublishedSet", accepted: bool) -> None:
-    from advisor.failures import ExitCode, Failure
+    from advisor.terminal.failures import ExitCode, Failure
 
     typer.echo(f"{published.name} {published.version}: {published.records:,} records, {published.size}", err=True)
     typer.echo(f"licence:  {published.licence}, {published.licence_url}", err=True)
@@ -146,8 +146,9 @@ def _can_ask() -> bool:
 
 
 def _download(base_url: str, target: Path, patterns: tuple[str, ...], jobs: int | None) -> "Progress":
-    from engine.download import ChecksumError, FetchError
-    from engine.fetch import DEFAULT_JOBS, ListError, fetch_tree
+    from engine.download.checksums import ListError
+    from engine.download.http import ChecksumError, FetchError
+    from engine.download.tree import DEFAULT_JOBS, fetch_tree
 
     try:
         with _drawn() as report:
@@ -157,7 +158,7 @@ def _download(base_url: str, target: Path, patterns: tuple[str, ...], jobs: int 
 
 
 def _fail(error: Exception, damaged: bool) -> NoReturn:
-    from advisor.failures import ExitCode, Failure
+    from advisor.terminal.failures import ExitCode, Failure
 
     raise Failure(str(error), ExitCode.DATA if damaged else ExitCode.FAILURE) from None
 

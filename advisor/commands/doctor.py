@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from advisor.checkup import Checkup, Finding
+    from advisor.terminal.checkup import Checkup, Finding
 
 EXAMPLE = "Example: ecgadvise doctor --quick"
 _WIDTH = 80
@@ -27,11 +27,11 @@ def doctor(
 
     Ends with exit code 1 when something that should work does not.
     """
-    from advisor.checkup import examine
-    from advisor.failures import ExitCode, Failure
-    from engine.corpus import default_corpora
-    from engine.devices import DeviceError
-    from studies.evidence_files import DEFAULT_CURVES
+    from advisor.terminal.checkup import examine
+    from advisor.terminal.failures import ExitCode, Failure
+    from engine.compute.devices import DeviceError
+    from engine.corpora.corpus import default_corpora
+    from studies.files.shipped import DEFAULT_CURVES
 
     try:
         checkup = examine(corpora or default_corpora(), device, DEFAULT_CURVES, probe=not quick)
@@ -48,13 +48,9 @@ def doctor(
 
 
 def _lines(checkup: "Checkup") -> Iterator[str]:
-    from importlib.metadata import PackageNotFoundError, version
+    from engine.versions import version_of
 
-    try:
-        ours = version("ecgadvise")
-    except PackageNotFoundError:
-        ours = "source tree"
-    yield from _item("ecgadvise", f"{ours}, Python {checkup.python}, {checkup.machine}")
+    yield from _item("ecgadvise", f"{version_of('ecgadvise')}, Python {checkup.python}, {checkup.machine}")
     working = [f"{found.what} {found.detail}" for found in checkup.libraries if found.state == "ok"]
     yield from _item("libraries", ", ".join(working))
     yield from _findings("", [found for found in checkup.libraries if found.state != "ok"])

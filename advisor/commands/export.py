@@ -26,9 +26,9 @@ def export(
 
     Scaling, classes, thresholds and facts are in the file. MODEL_CARD.md and MODEL_FACTS.md go beside it.
     """
-    from advisor.failures import ExitCode, Failure
-    from engine.checkpoint import CheckpointError
-    from engine.export import ExportError, TargetExistsError, export_checkpoint
+    from advisor.terminal.failures import ExitCode, Failure
+    from engine.checkpoints.checkpoint import CheckpointError
+    from engine.deploy.export import ExportError, TargetExistsError, export_checkpoint
 
     try:
         own = None if records is None else _read(checkpoint, records)
@@ -49,11 +49,11 @@ def _read(checkpoint: Path, records: Path) -> "NDArray[np.float32]":
     """Return the prepared records (records, leads, samples) in millivolt; raise Failure where one is not usable."""
     import numpy as np
 
-    from advisor.failures import ExitCode, Failure
-    from engine.checkpoint import load_checkpoint
-    from engine.export import preparation_of
-    from engine.inference import list_records, prepare
-    from engine.records import RecordError
+    from advisor.terminal.failures import ExitCode, Failure
+    from engine.checkpoints.checkpoint import load_checkpoint
+    from engine.deploy.export import preparation_of
+    from engine.deploy.inference import list_records, prepare
+    from engine.records.record import RecordError
 
     _, facts = load_checkpoint(checkpoint)
     name, signals = records.as_posix(), []

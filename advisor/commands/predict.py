@@ -8,7 +8,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from engine.inference import Listed, Model, Prediction
+    from engine.deploy.inference import Listed, Model, Prediction
 
 EXAMPLE = "Example: ecgadvise predict model.onnx records/ --csv predictions.csv"
 _LISTED = 20  # remarks and failures that a person reads; --json has all
@@ -27,9 +27,9 @@ def predict(
 
     Records of any sampling rate and lead order are prepared as in training; a bad one is named and stops nothing.
     """
-    from advisor.failures import ExitCode, Failure
-    from advisor.predictions import to_json, to_table
-    from engine.inference import ModelError, open_model
+    from advisor.terminal.failures import ExitCode, Failure
+    from advisor.terminal.predictions import to_json, to_table
+    from engine.deploy.inference import ModelError, open_model
 
     try:
         opened = open_model(model)
@@ -49,9 +49,9 @@ def predict(
 
 def _predict(model: "Model", paths: "Sequence[Path]", batch_size: int) -> "list[Prediction]":
     """Return a prediction for every record, with what could not be listed among them."""
-    from advisor.progress import drawn
-    from engine.inference import Prediction, list_records, predict_records
-    from engine.records import RecordError
+    from advisor.terminal.progress import drawn
+    from engine.deploy.inference import Prediction, list_records, predict_records
+    from engine.records.record import RecordError
 
     listed: dict[str, Listed] = {}  # by name: a shell's * gives a record's header and its samples
     unlisted = []
@@ -70,8 +70,8 @@ def _predict(model: "Model", paths: "Sequence[Path]", batch_size: int) -> "list[
 
 def _check_csv(target: Path) -> None:
     """Raise Failure before any record is read where the file cannot be written."""
-    from advisor.failures import ExitCode, Failure
-    from engine.directories import check_files
+    from advisor.terminal.failures import ExitCode, Failure
+    from engine.files import check_files
 
     try:
         check_files([target])
@@ -80,9 +80,9 @@ def _check_csv(target: Path) -> None:
 
 
 def _write_csv(target: Path, model: "Model", predictions: "Sequence[Prediction]") -> None:
-    from advisor.failures import ExitCode, Failure
-    from advisor.predictions import to_csv
-    from engine.directories import write_files
+    from advisor.terminal.failures import ExitCode, Failure
+    from advisor.terminal.predictions import to_csv
+    from engine.files import write_files
 
     try:
         write_files({target: to_csv(model.facts, predictions).encode()})
@@ -94,7 +94,7 @@ def _write_csv(target: Path, model: "Model", predictions: "Sequence[Prediction]"
 
 def _report(predictions: "Sequence[Prediction]") -> None:
     """Name what is odd about records and raise Failure where one could not be predicted."""
-    from advisor.failures import ExitCode, Failure
+    from advisor.terminal.failures import ExitCode, Failure
 
     remarks = _remarks(predictions)
     failed = [f"{one.record}: {one.problem}" for one in predictions if one.problem is not None]

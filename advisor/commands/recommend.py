@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from advisor import completion
+from advisor.terminal import completion
 
 if TYPE_CHECKING:
-    from advisor.advice import Recommendation
-    from advisor.explanation import Explanation
-    from advisor.own_answer import OwnAnswer
-    from advisor.question import Question
+    from advisor.answer.question import Question
+    from advisor.answer.recommend import Recommendation
+    from advisor.own_records.answer import OwnAnswer
+    from advisor.text.explanation import Explanation
 
 EXAMPLE = "Example: ecgadvise recommend --n-records 5000 --arch cnn"
 _MOST = 1e12
@@ -88,12 +88,12 @@ def recommend(
     plot: Annotated[Path | None, typer.Option(help="Draw both curves and your records: .svg, .png or .html.")] = None,
 ) -> None:
     """Say whether to fine-tune or to train from scratch, what each will score and cost, and how sure that is."""
-    from advisor.advice import recommend as answer
-    from advisor.commands.own_records import Own, in_words
-    from advisor.failures import ExitCode, told_as_failures
-    from advisor.question import NoEvidenceError, Question, UnknownNameError
-    from studies.curves_file import CurvesFileError, read_curves
-    from studies.evidence_files import DEFAULT_CURVES
+    from advisor.answer.question import NoEvidenceError, Question, UnknownNameError
+    from advisor.answer.recommend import recommend as answer
+    from advisor.commands.recommend_own import Own, in_words
+    from advisor.terminal.failures import ExitCode, told_as_failures
+    from studies.files.curves import CurvesFileError, read_curves
+    from studies.files.shipped import DEFAULT_CURVES
 
     own = Own(data, source, labels, from_, pilot, minutes, pilot_store)
     own.check(n_records)
@@ -101,7 +101,7 @@ def recommend(
     question = Question(counted, arch, metric, margin, upstream, task, target, label_cost, gpu_cost, uses, device_speed)
     _refuse_nonsense(question, from_)
     if report or plot:
-        from advisor.answer_files import check_targets
+        from advisor.terminal.answer_files import check_targets
 
         check_targets(report, plot)
     path = curves or DEFAULT_CURVES
@@ -118,7 +118,7 @@ def recommend(
         found = answer(question, read_curves(path))
     _write(found, path, report, plot)
     if json:
-        from advisor.answer_json import to_json
+        from advisor.text.answer_json import to_json
 
         typer.echo(to_json(found, _explain(found, path).as_dict() if explain else None))
         return
@@ -134,33 +134,33 @@ def _write(
     found: "Recommendation", curves: Path, report: Path | None, plot: Path | None, own: "OwnAnswer | None" = None
 ) -> None:
     if report or plot:
-        from advisor.answer_files import write_answer
+        from advisor.terminal.answer_files import write_answer
 
         write_answer(found, curves, report, plot, own)
 
 
 def _to_table(found: "Recommendation", color: bool) -> str:
-    from advisor.render import to_table
+    from advisor.text.table import to_table
 
     return to_table(found, color=color)
 
 
 def _to_text(found: "Recommendation", path: Path, color: bool) -> str:
-    from advisor.render_explanation import to_text
+    from advisor.text.explanation_text import to_text
 
     return to_text(found, _explain(found, path), color=color)
 
 
 def _explain(found: "Recommendation", path: Path) -> "Explanation":
-    from advisor.explanation import explain
+    from advisor.text.explanation import explain
 
     return explain(found, path)
 
 
 def _refuse_nonsense(question: "Question", from_: str | None) -> None:
     """Raise Failure for a value that no question can have. A NaN is in no range. ``from_`` names a network too."""
-    from advisor.failures import ExitCode, Failure
-    from studies.curve_draws import chance_level
+    from advisor.terminal.failures import ExitCode, Failure
+    from studies.files.draws import chance_level
 
     chance = chance_level(question.metric)
     price = f"give a price from 0 to {_MOST:g}"

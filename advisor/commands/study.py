@@ -3,23 +3,22 @@
 import shlex
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from advisor.commands import study_results, study_transferability
+from advisor.commands import study_results
 
 if TYPE_CHECKING:
     import torch
 
-    from engine.corpus import Corpus
-    from studies.design import Design
-    from studies.executors import Workplace
-    from studies.probe import Workload
-    from studies.spec import RunSpec
+    from engine.corpora.corpus import Corpus
+    from studies.running.design import Design
+    from studies.running.workload import Workload
+    from studies.runs.run_spec import RunSpec
 
 app = typer.Typer(help="Plan, run, watch and collect paired runs.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -63,12 +62,12 @@ def plan(
     """List the cells of a design, how many of their runs the store holds, and how long the others will take."""
     from collections import Counter
 
-    from advisor.failures import ExitCode, Failure
-    from advisor.study_progress import cell_line
-    from studies.probe import Workload
-    from studies.runner import cell_of
-    from studies.spec import find_keys
-    from studies.store import Store, StoreError
+    from advisor.terminal.failures import ExitCode, Failure
+    from advisor.terminal.study_progress import cell_line
+    from studies.running.runner import cell_of
+    from studies.running.workload import Workload
+    from studies.runs.run_spec import find_keys
+    from studies.runs.store import Store, StoreError
 
     if gpu_cost is not None and not gpu_cost <= _MOST:  # a NaN is not
         raise Failure(f"--gpu-cost is {gpu_cost:g}: give a price from 0 to {_MOST:g}", ExitCode.USAGE)
@@ -88,7 +87,7 @@ def plan(
     typer.echo("\n".join(lines))
     typer.echo(f"{len(specs) - len(missing)} of {len(specs)} runs done")
     if missing:
-        typer.echo(_forecast(missing, Workload(opened), workers, choose_devices(device) if probe else None, gpu_cost))
+        typer.echo(_forecast(missing, Workload(opened), workers, _choose_devices(device) if probe else None, gpu_cost))
 
 
 @app.command(epilog="Example: ecgadvise study run studies/designs/smoke.toml --store smoke.db --workers 2")
@@ -109,11 +108,12 @@ def run(
     ] = None,
 ) -> None:
     """Run what the store does not hold yet; stop it at any time and run the same command to go on."""
-    from advisor.failures import ExitCode, Failure
-    from advisor.study_progress import shown
-    from studies.probe import Workload
-    from studies.runner import run_study
-    from studies.store import Store
+    from advisor.terminal.failures import ExitCode, Failure
+    from advisor.terminal.study_progress import shown
+    from studies.running.runner import run_study
+    from studies.running.workload import Workload
+    from studies.running.workplaces import choose_workplace
+    from studies.runs.store import Store
 
     if (executor is Where.DASK) != (scheduler is not None):
         raise Failure("--executor dask and --scheduler tcp://host:port go together", ExitCode.USAGE)
@@ -128,7 +128,7 @@ def run(
         results = Store(path)
         results.check()
         folder = next(iter(opened.values())).root.parent
-        load, places = Workload(opened), choose_devices(device)
+        load, places = Workload(opened), _choose_devices(device)
         with choose_workplace(scheduler, workers, places, specs, load) as workplace, shown() as report:
             progress = run_study(
                 specs, results, folder, data_hashes, workplace, report,
@@ -144,12 +144,12 @@ def run(
 @contextmanager
 def _named_failures(go_on: str) -> Iterator[None]:
     """End in one sentence whatever stops a study, with the command that goes on where that helps."""
-    from advisor.failures import ExitCode, Failure, Interrupted
-    from engine.corpus import CorpusError
-    from studies.checkpoints import MissingCheckpointError
-    from studies.executors import SchedulerError
-    from studies.runner import FailedFastError, WorkersGoneError
-    from studies.store import StoreError
+    from advisor.terminal.failures import ExitCode, Failure, Interrupted
+    from engine.corpora.corpus import CorpusError
+    from studies.running.runner import FailedFastError, WorkersGoneError
+    from studies.running.study_networks import MissingCheckpointError
+    from studies.running.workplaces import SchedulerError
+    from studies.runs.store import StoreError
 
     try:
         yield
@@ -172,7 +172,7 @@ def _command(design: Path, given: Mapping[str, object], data: list[str] | None) 
 
 app.command("status", epilog=study_results.STATUS_EXAMPLE)(study_results.status)
 app.command("tuning", epilog=study_results.TUNING_EXAMPLE)(study_results.tuning)
-app.command("transferability", epilog=study_transferability.EXAMPLE)(study_transferability.transferability)
+app.command("transferability", epilog=study_results.TRANSFERABILITY_EXAMPLE)(study_results.transferability)
 app.command("collect", epilog=study_results.COLLECT_EXAMPLE)(study_results.collect)
 app.command("findings", epilog=study_results.FINDINGS_EXAMPLE)(study_results.findings)
 
@@ -183,13 +183,13 @@ def expand_design(
     """Return a design, its runs, the hashes of their data and its corpora, prepared where they are not there."""
     from dataclasses import replace
 
-    from advisor.failures import ExitCode, Failure
-    from advisor.progress import drawn
-    from engine.corpus import CorpusError, default_corpora
-    from studies.corpora import open_corpora
-    from studies.design import DesignError, MissingDataError, read_design
-    from studies.executors import default_workers
-    from studies.expansion import expand, hash_tasks
+    from advisor.terminal.failures import ExitCode, Failure
+    from advisor.terminal.progress import drawn
+    from engine.corpora.corpus import CorpusError, default_corpora
+    from studies.running.design import DesignError, MissingDataError, read_design
+    from studies.running.expansion import expand, hash_tasks
+    from studies.running.study_corpora import open_corpora
+    from studies.running.workplaces import default_workers
 
     try:
         design = read_design(path)
@@ -210,7 +210,7 @@ def expand_design(
 
 
 def _directories(pairs: list[str]) -> dict[str, Path]:
-    from advisor.failures import ExitCode, Failure
+    from advisor.terminal.failures import ExitCode, Failure
 
     for pair in pairs:
         corpus, equals, directory = pair.partition("=")
@@ -219,34 +219,15 @@ def _directories(pairs: list[str]) -> dict[str, Path]:
     return {corpus: Path(directory) for corpus, _, directory in (pair.partition("=") for pair in pairs)}
 
 
-def choose_workplace(
-    scheduler: str | None, workers: int | None, devices: "list[torch.device]", specs: "list[RunSpec]", load: "Workload"
-) -> "AbstractContextManager[Workplace]":
-    """Return where runs run: a cluster, worker processes here, or streams on GPUs of this machine."""
-    from studies.executors import dask_workplace, default_workers, gpu_workplace, local_workplace
-    from studies.probe import runs_at_once
-
-    if scheduler is not None:
-        return dask_workplace(scheduler)
-    if devices[0].type == "cpu":
-        return local_workplace(workers or default_workers())
-    return gpu_workplace(devices, runs_at_once(specs, load, devices[0], workers), workers)
-
-
-def choose_devices(name: str) -> "list[torch.device]":
-    """Return the devices that a study uses: the one that was named by its number, else all of the kind."""
-    import torch
-
-    from advisor.failures import ExitCode, Failure
-    from engine.devices import DeviceError, choose_device
+def _choose_devices(name: str) -> "list[torch.device]":
+    from advisor.terminal.failures import ExitCode, Failure
+    from engine.compute.devices import DeviceError
+    from studies.running.workplaces import choose_devices
 
     try:
-        device = choose_device(name)
+        return choose_devices(name)
     except DeviceError as error:
         raise Failure(str(error), ExitCode.USAGE) from None
-    if device.type == "cpu" or ":" in name:
-        return [device]
-    return [torch.device("cuda", k) for k in range(torch.cuda.device_count())]
 
 
 def _forecast(
@@ -257,9 +238,9 @@ def _forecast(
     price: float | None,
 ) -> str:
     """Say what the runs cost: arithmetic, and with a device the time that a probe of each network predicts there."""
-    from advisor.study_progress import in_words
-    from studies.executors import default_workers
-    from studies.probe import measure_speed
+    from advisor.terminal.study_progress import in_words
+    from studies.running.workload import measure_speed
+    from studies.running.workplaces import default_workers
 
     left = f"left: {len(specs):,} runs, {sum(map(load.gflop, specs)):,.0f} GFLOP"
     if devices is None:

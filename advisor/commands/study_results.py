@@ -1,14 +1,20 @@
 """What a study's store holds: its state, what the learning-rate tuning shows, and the evidence made from it."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from engine.corpora.corpus import Corpus
+    from studies.runs.store import Store
 
 STATUS_EXAMPLE = "Example: ecgadvise study status --store ptbxl-cpu.db"
 TUNING_EXAMPLE = "Example: ecgadvise study tuning --store ptbxl-cpu.db"
 COLLECT_EXAMPLE = "Example: ecgadvise study collect --store ptbxl-cpu.db --from other.db --out evidence/ptbxl-cpu"
-
+TRANSFERABILITY_EXAMPLE = "Example: ecgadvise study transferability --store ptbxl-cpu.db --out evidence/ptbxl-cpu"
 FINDINGS_EXAMPLE = "Example: ecgadvise study findings --out FINDINGS.md"
 
 StoreFile = Annotated[Path, typer.Option("--store", help="The study's store.")]
@@ -16,9 +22,9 @@ StoreFile = Annotated[Path, typer.Option("--store", help="The study's store.")]
 
 def status(store: StoreFile) -> None:
     """Count what is done, in work and failed, cell by cell, also while the study runs."""
-    from advisor.failures import ExitCode, Failure
-    from advisor.study_progress import cell_line
-    from studies.store import Store, StoreError
+    from advisor.terminal.failures import ExitCode, Failure
+    from advisor.terminal.study_progress import cell_line
+    from studies.runs.store import Store, StoreError
 
     try:
         opened = Store(store, create=False)
@@ -39,8 +45,8 @@ def tuning(store: StoreFile) -> None:
     from collections import defaultdict
     from statistics import mean
 
-    from advisor.failures import ExitCode, Failure
-    from studies.store import Store, StoreError
+    from advisor.terminal.failures import ExitCode, Failure
+    from studies.runs.store import Store, StoreError
 
     try:
         runs = Store(store, create=False).runs()
@@ -71,11 +77,11 @@ def collect(
     name: Annotated[str | None, typer.Option(help="The study's name. [default: the store's file name]")] = None,
 ) -> None:
     """Write the tidy runs table, the curves file that recommend reads, and a summary for people."""
-    from advisor.failures import ExitCode, Failure
-    from studies.evidence import EvidenceError
-    from studies.evidence import collect as write
-    from studies.store import Store, StoreError
-    from studies.summary import SUMMARY
+    from advisor.terminal.failures import ExitCode, Failure
+    from studies.collection.collect import EvidenceError
+    from studies.collection.collect import collect as write
+    from studies.collection.summary import SUMMARY
+    from studies.runs.store import Store, StoreError
 
     try:
         if others:
@@ -102,9 +108,9 @@ def findings(
     margin: Annotated[float, typer.Option(help="The smallest difference of the score that matters.")] = 0.01,
 ) -> None:
     """Write what runs say of the four claims, of the protocol and of published numbers, with figures."""
-    from advisor.failures import ExitCode, Failure
-    from studies.findings import FindingsError, make_findings, shipped_stores, write_findings
-    from studies.published import PUBLISHED, PublishedError
+    from advisor.terminal.failures import ExitCode, Failure
+    from studies.findings.findings import FindingsError, make_findings, shipped_stores, write_findings
+    from studies.findings.published import PUBLISHED, PublishedError
 
     if not 0 < margin < 1:
         raise Failure(f"--margin is {margin:g}: give a difference of the score between 0 and 1", ExitCode.USAGE)
@@ -121,8 +127,8 @@ def findings(
 
 def _bring_together(path: Path, others: list[Path]) -> None:
     """Copy what other stores hold into the store at ``path``, which is made where it is not there."""
-    from studies.checkpoints import copy_networks, folder_of
-    from studies.store import Store
+    from studies.running.study_networks import copy_networks, folder_of
+    from studies.runs.store import Store
 
     opened = {other: Store(other, create=False) for other in others}  # all of them, before anything is written
     store = Store(path)
@@ -135,3 +141,83 @@ def _bring_together(path: Path, others: list[Path]) -> None:
     if lacking:
         typer.echo(f"{folder_of(path)} lacks {len(lacking)} pre-trained networks, {lacking[0]} first", err=True)
     store.close()
+
+
+def transferability(
+    store: Annotated[
+        list[Path], typer.Option("--store", help="A study's store, with its networks beside it; several.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the curves file that it belongs to.")],
+    corpora: Annotated[Path | None, typer.Option(help="Folder of prepared corpora.")] = None,
+) -> None:
+    """Measure how LogME of the pre-trained networks ranks the gains of a study's pairs, and describe its records.
+
+    It takes the corpora that the runs were made from, and writes transferability.json, which recommend --data reads.
+    """
+    import json
+
+    from advisor.terminal.progress import drawn
+    from engine.corpora.corpus import default_corpora
+    from engine.files import write_files
+    from studies.collection.transferability import measure
+    from studies.files.transferability import NAME
+    from studies.runs.store import Store
+
+    with _said_in_one_sentence(out):
+        opened = [Store(path, create=False) for path in store]
+        of_runs = _open_corpora(opened, corpora or default_corpora())
+        with drawn("pairs") as progress:
+            document = measure(opened, of_runs, progress)
+        write_files({out / NAME: (json.dumps(document, indent=1) + "\n").encode()})
+    for arch, found in document["networks"].items():
+        typer.echo(_in_words(arch, found))
+    typer.echo(out / NAME)
+
+
+def _in_words(arch: str, found: dict[str, Any]) -> str:
+    from advisor.answer.words import count
+
+    cells, tasks = len(found["cells"]), found["tasks"]
+    correlations = [
+        f"{name} {_correlation(found[key])}"
+        for name, key in (("over all cells", "over_all_cells"), ("at equal n", "at_equal_n"))
+    ]
+    return f"{arch}: {count(cells, 'cell')} of {count(tasks, 'task')}, rank correlation {', '.join(correlations)}"
+
+
+def _correlation(numbers: dict[str, float | None]) -> str:
+    value, low, high = (numbers[name] for name in ("spearman", "ci_lower", "ci_upper"))
+    if value is None:
+        return "unknown"
+    return f"{value:.2f}" + ("" if low is None or high is None else f" (90 %: {low:.2f} to {high:.2f})")
+
+
+def _open_corpora(stores: "Sequence[Store]", folder: Path) -> "dict[str, Corpus]":
+    """Open the corpora of the runs. Raises CorpusError where one is missing or holds other records."""
+    from engine.corpora.corpus import Corpus, CorpusError
+    from studies.runs.task_names import hash_task, parse_task
+
+    runs = [run.row for store in stores for run in store.runs()]
+    hashes = {run["task"]: run["data_hash"] for run in runs if run["role"] == "downstream"}
+    opened = {name: Corpus(folder / name) for name in sorted({parse_task(task).source for task in hashes})}
+    for task, known in hashes.items():
+        if hash_task(opened, task) != known:
+            raise CorpusError(f"{folder} holds other records of {task} than the runs were made from")
+    return opened
+
+
+@contextmanager
+def _said_in_one_sentence(out: Path) -> Iterator[None]:
+    from advisor.terminal.failures import ExitCode, Failure
+    from engine.checkpoints.checkpoint import CheckpointError
+    from engine.corpora.corpus import CorpusError
+    from studies.collection.transferability import NoPairsError
+    from studies.running.study_networks import MissingCheckpointError
+    from studies.runs.store import StoreError
+
+    try:
+        yield
+    except (StoreError, CorpusError, CheckpointError, MissingCheckpointError, NoPairsError) as error:
+        raise Failure(str(error), ExitCode.DATA) from None
+    except OSError as error:
+        raise Failure(f"cannot write to {out}: {error.strerror}", ExitCode.FAILURE) from None

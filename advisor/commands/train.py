@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from advisor.training_advice import Choice
-    from engine.corpus import Corpus
-    from engine.fitting import Fit, Fitted
+    from advisor.answer.strategy import Choice
+    from engine.corpora.corpus import Corpus
+    from engine.training.fit import Fit, Fitted
 
 EXAMPLE = "Example: ecgadvise train --task synthetic --arch cnn --n-records 80 --out trained"
 
@@ -61,8 +61,8 @@ def train(
     The test records are the publisher's last fold (of PTB-XL fold 10), or a fifth of the patients. Of the records that
     are drawn from the others a fifth, whole patients, chooses the epoch, the temperature and the thresholds.
     """
-    from advisor.failures import ExitCode, Failure, Interrupted
-    from advisor.training_report import to_json, to_table
+    from advisor.terminal.failures import ExitCode, Failure, Interrupted
+    from advisor.terminal.training_report import to_json, to_table
 
     if not task and data is None:
         raise Failure("give --task CORPUS/TASK (or --task synthetic), or --data DIR", ExitCode.USAGE)
@@ -83,9 +83,9 @@ def train(
 
 def _check_target(out: Path, force: bool, resume: bool) -> None:
     """Refuse to write over anything but an empty folder, or a checkpoint where that was asked for."""
-    from advisor.failures import ExitCode, Failure
-    from engine.checkpoint import DOCUMENT, WEIGHTS
-    from engine.resuming import NUMBERS, TENSORS
+    from advisor.terminal.failures import ExitCode, Failure
+    from engine.checkpoints.checkpoint import DOCUMENT, WEIGHTS
+    from engine.checkpoints.snapshot import NUMBERS, TENSORS
 
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
@@ -98,10 +98,10 @@ def _check_target(out: Path, force: bool, resume: bool) -> None:
 
 
 def _open(task: str, data: Path | None, source: str | None, corpora: Path | None) -> "tuple[Corpus, str]":
-    from advisor.progress import drawn
-    from engine.corpus import default_corpora
-    from engine.opening import open_directory, open_named
-    from studies.executors import default_workers
+    from advisor.terminal.progress import drawn
+    from engine.corpora.corpus import default_corpora
+    from engine.corpora.opening import open_directory, open_named
+    from studies.running.workplaces import default_workers
 
     folder = corpora or default_corpora()
 
@@ -119,16 +119,16 @@ def _plan(
     recipe: str, device: str,
 ) -> "tuple[Fit, Choice]":  # fmt: skip
     """Decide everything that can be refused before a minute is spent on it."""
-    from advisor.training_advice import choose_strategy
-    from engine.checkpoint import load_checkpoint
-    from engine.devices import choose_device
-    from engine.fitting import Fit
-    from engine.partition import available, divide
+    from advisor.answer.strategy import choose_strategy
+    from engine.checkpoints.checkpoint import load_checkpoint
+    from engine.checkpoints.zoo import find_checkpoint, released, suiting
+    from engine.compute.devices import choose_device
+    from engine.corpora.partition import available, divide
     from engine.recipes import find_recipe
-    from engine.zoo import find_checkpoint, released, suiting
+    from engine.training.fit import Fit
     from models.registry import find_network
-    from studies.curves_file import read_curves
-    from studies.evidence_files import DEFAULT_CURVES
+    from studies.files.curves import read_curves
+    from studies.files.shipped import DEFAULT_CURVES
 
     choose_device(device)
     curves, view = read_curves(DEFAULT_CURVES), corpus.task(task)
@@ -146,10 +146,10 @@ def _plan(
 
 
 def _fit(job: "Fit", choice: "Choice", out: Path, resume: bool) -> "Fitted":
-    from advisor.training_progress import watched
-    from engine.directories import check_writable
-    from engine.fitting import fit, forewarn
-    from engine.resuming import load_snapshot
+    from advisor.terminal.training_progress import watched
+    from engine.checkpoints.snapshot import load_snapshot
+    from engine.files import check_writable
+    from engine.training.fit import fit, forewarn
 
     snapshot, behind = None, (0, float("nan"))
     if resume:
@@ -191,20 +191,20 @@ def _few_threads(job: "Fit") -> Iterator[None]:
 @contextmanager
 def _said_in_one_sentence(out: Path) -> Iterator[None]:
     """Turn what a user can put right into one sentence and its exit code."""
-    from advisor.failures import ExitCode, Failure, told_as_failures
-    from advisor.training_advice import NothingToStartFromError
-    from engine.checkpoint import CheckpointError
-    from engine.corpus import CorpusError, UnwritableCorpusError
-    from engine.devices import DeviceError
-    from engine.partition import PartitionError, TooManyRecordsError
-    from engine.reading import WorkerLostError
+    from advisor.answer.strategy import NothingToStartFromError
+    from advisor.terminal.failures import ExitCode, Failure, told_as_failures
+    from engine.checkpoints.checkpoint import CheckpointError
+    from engine.checkpoints.snapshot import ResumeError
+    from engine.checkpoints.zoo import UnknownCheckpointError
+    from engine.compute.devices import DeviceError
+    from engine.corpora.corpus import CorpusError, UnwritableCorpusError
+    from engine.corpora.partition import PartitionError, TooManyRecordsError
+    from engine.corpora.reading import WorkerLostError
     from engine.recipes import UnknownRecipeError
-    from engine.resuming import ResumeError
     from engine.sources import SourceError, UnknownNameError
-    from engine.training import DivergedError
-    from engine.zoo import UnknownCheckpointError
+    from engine.training.loop import DivergedError
     from models.registry import UnknownNetworkError
-    from studies.curves_file import CurvesFileError
+    from studies.files.curves import CurvesFileError
 
     kinds = {
         ExitCode.FAILURE: (WorkerLostError, DivergedError, UnwritableCorpusError),

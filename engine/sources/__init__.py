@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from engine.records import Record
+from engine.records.record import Record
 
 
 class SourceError(ValueError):

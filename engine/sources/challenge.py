@@ -15,10 +15,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.records import LEADS, Record, RecordError, header_files, read_header, read_wfdb
+from engine.records.record import LEADS, Record, RecordError, comment_value, header_files, read_header, read_wfdb
+from engine.records.snomed import described, diagnosis_codes, in_order, named
 from engine.sources import Entry, SourceError, TaskDefinition
-from engine.sources.snomed import described, diagnosis_codes, in_order, named
-from engine.sources.tables import comment_value, frequent_labels, parse_age, parse_sex
+from engine.sources.tables import frequent_labels, parse_age, parse_sex
 
 _CHALLENGE = "Perez Alday et al., Physiol Meas 41:124003 (2020); Reyna et al., Comput Cardiol 48 (2021)"
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from engine.records import Record, read_wfdb
+from engine.records.record import Record, read_wfdb
 from engine.sources import Entry, SourceError, TaskDefinition
 
 CLASSES = {"N": "normal sinus rhythm", "A": "atrial fibrillation", "O": "another rhythm", "~": "too noisy"}

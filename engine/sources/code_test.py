@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.records import LEADS, Record, RecordError
+from engine.records.record import LEADS, Record, RecordError
 from engine.sources import Entry, SourceError, TaskDefinition
 from engine.sources.tables import parse_age, parse_sex, read_rows
 

@@ -4,13 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from engine.records import header_files
+from engine.records.record import header_files
 from engine.sources import Source, SourceError, UnknownNameError
 from engine.sources.challenge import SETS, Challenge, set_of
 from engine.sources.challenge2017 import Challenge2017
 from engine.sources.code_test import TRACING_FILES, CodeTest
-from engine.sources.directory import Directory
 from engine.sources.ludb import Ludb
+from engine.sources.own_directory import Directory
 from engine.sources.ptb import Ptb
 from engine.sources.ptbxl import PtbXl
 

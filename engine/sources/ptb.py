@@ -9,9 +9,9 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from engine.records import LEADS, Record, RecordError, read_header, read_wfdb
+from engine.records.record import LEADS, Record, RecordError, comment_value, read_header, read_wfdb
 from engine.sources import Entry, SourceError, TaskDefinition
-from engine.sources.tables import comment_value, parse_age, parse_sex
+from engine.sources.tables import parse_age, parse_sex
 
 _PATIENT = re.compile(r"patient\d+")
 _PAPER = {"NORM": "Healthy control", "MI": "Myocardial infarction"}

@@ -14,7 +14,7 @@ import ast
 from collections.abc import Mapping
 from pathlib import Path
 
-from engine.records import LEADS, Record, read_wfdb
+from engine.records.record import LEADS, Record, read_wfdb
 from engine.sources import Entry, SourceError, TaskDefinition
 from engine.sources.tables import parse_age, read_rows
 

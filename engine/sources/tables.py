@@ -3,7 +3,7 @@
 import csv
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from engine.sources import Entry, SourceError
@@ -44,15 +44,6 @@ def parse_age(text: str) -> float | None:
 def parse_sex(text: str) -> str | None:
     """Return "female" or "male" for F, M, Female, male, ...; None for anything else."""
     return _SEXES.get(text.strip().lower())
-
-
-def comment_value(comments: Sequence[str], name: str) -> str | None:
-    """Return what follows ``name:`` in a header's comments, whatever its case, stripped; None where it is not there."""
-    for comment in comments:
-        key, colon, value = comment.partition(":")
-        if colon and key.strip().strip("<>").lower() == name.lower():
-            return value.strip()
-    return None
 
 
 def frequent_labels(entries: Iterable[Entry], at_least: int = 10) -> tuple[str, ...]:

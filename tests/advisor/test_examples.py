@@ -12,7 +12,7 @@ import pytest
 import typer
 
 from advisor.cli import build_app
-from engine.corpus import Corpus
+from engine.corpora.corpus import Corpus
 
 ROOT = Path(__file__).parents[2]
 ELSEWHERE = {  # examples that take a network or minutes, and where what they do is run small

@@ -19,7 +19,7 @@ from functools import partial
 
 import numpy as np
 
-from studies.learning_curves import FitError, LearningCurveResults, PairedRuns, fit_learning_curves
+from studies.fitting.learning_curves import FitError, LearningCurveResults, PairedRuns, fit_learning_curves
 
 SIZES = np.array([100.0, 250, 500, 1000, 2000, 4000])
 AHEAD = np.array([8000.0, 16000.0])

@@ -19,11 +19,11 @@ from pathlib import Path
 
 import numpy as np
 
-from studies.backtest import HeldOut, forecast_sizes
-from studies.learning_curves import FitError
-from studies.run_tables import RunTable, tabulate
-from studies.scorecard import score_forecasts
-from studies.tidy import TidyRun, TidyRuns, read_runs
+from studies.collection.backtest import HeldOut, forecast_sizes
+from studies.collection.scorecard import score_forecasts
+from studies.fitting.learning_curves import FitError
+from studies.runs.run_tables import RunTable, tabulate
+from studies.runs.tidy_runs import TidyRun, TidyRuns, read_runs
 
 _LCDB = "openmlid"
 _CURVES = 80

@@ -13,7 +13,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from engine.evaluation import bootstrap_auroc_macro, evaluate, paired_bootstrap
+from engine.evaluation.bootstrap import bootstrap_auroc_macro, paired_bootstrap
+from engine.evaluation.evaluation import evaluate
 
 RECORDS, PATIENTS, RESAMPLES = 2158, 1877, 1000
 SUPERCLASS_PREVALENCES = (0.446, 0.255, 0.241, 0.230, 0.121)

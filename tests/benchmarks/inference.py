@@ -19,11 +19,11 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
-from engine.checkpoint import CheckpointFacts, Standardisation, load_network, save_checkpoint
-from engine.export import export_checkpoint
-from engine.inference import open_session
-from engine.parity import synthetic_records
-from engine.records import LEADS
+from engine.checkpoints.checkpoint import CheckpointFacts, Standardisation, load_network, save_checkpoint
+from engine.deploy.export import export_checkpoint
+from engine.deploy.inference import open_session
+from engine.deploy.parity import synthetic_records
+from engine.records.record import LEADS
 from models.registry import create_network, list_networks
 
 THREADS = 2

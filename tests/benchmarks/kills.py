@@ -21,8 +21,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from studies.evidence import EvidenceError, collect
-from studies.store import Store
+from studies.collection.collect import EvidenceError, collect
+from studies.runs.store import Store
 
 STUDIES = Path(__file__).parents[2] / "studies"
 MEASURED = {"seconds", "seconds_to_best", "peak_memory_mb", "created"}

@@ -1,4 +1,4 @@
-"""What keeping freed memory (engine.devices.keep_freed_memory) gives a training on the processor, and costs in memory.
+"""What keeping freed memory (``keep_freed_memory``) gives a training on the processor, and costs in memory.
 
     python tests/benchmarks/memory.py [ARCH ...]
 
@@ -12,10 +12,10 @@ import sys
 
 import torch
 
-from engine.devices import keep_freed_memory
+from engine.compute.devices import keep_freed_memory
+from engine.compute.steps import PlainRun
 from engine.recipes import find_recipe
-from engine.stepping import PlainRun
-from engine.transfer import new_network
+from engine.training.starting_point import new_network
 from models.registry import find_network
 
 ARCHS = ("gru-w32", "resnet1d18-w16", "xresnet1d18", "lstm-w32", "lstm", "gru", "resnet1d18")

@@ -4,7 +4,7 @@ without it.
     python tests/benchmarks/pilot.py STUDY.db [STUDY.db ...] [--arch resnet1d18-w16]
 
 A forecast is of the mean over a cell's replicates: its band has the noise of these runs in it, and leaves out that of
-the test's patients, as in ``studies.backtest``.
+the test's patients, as in ``studies.collection.backtest``.
 """
 
 import argparse
@@ -15,16 +15,17 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.splits import stable_seed
-from studies.backtest import fit_table
-from studies.curve_draws import FINE_TUNE, SCRATCH, Floats, chance_level, evaluate
-from studies.curves_file import PairedCurve
-from studies.learning_curves import LearningCurveResults
-from studies.pilot_fit import observe, update
-from studies.pooling import pool_tasks
-from studies.run_tables import RunTable, tabulate
-from studies.store import RunRecord, Store
-from studies.tidy import TidyRuns, read_runs
+from advisor.own_records.pilot_update import observe, update
+from engine.seeds import stable_seed
+from studies.collection.backtest import fit_table
+from studies.files.arms import FINE_TUNE, SCRATCH
+from studies.files.curves import PairedCurve
+from studies.files.draws import Floats, chance_level, evaluate
+from studies.fitting.learning_curves import LearningCurveResults
+from studies.fitting.pooling import pool_tasks
+from studies.runs.run_tables import RunTable, tabulate
+from studies.runs.store import RunRecord, Store
+from studies.runs.tidy_runs import TidyRuns, read_runs
 
 METRIC = "auroc_macro"
 PILOT_SIZES, REPLICATES = (100, 250), (0, 1)

@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from engine.corpus import Corpus, prepare
+from engine.corpora.corpus import Corpus, prepare
 from engine.sources.ptbxl import PtbXl
 
 _NAIVE_RECORDS, _OPENINGS = 1000, 20

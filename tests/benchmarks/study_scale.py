@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 
 from advisor.commands.study import plan
-from engine.sources.synthetic import prepared_synthetic
-from studies.design import read_design
-from studies.expansion import expand, hash_tasks
-from studies.owners import this_process
-from studies.spec import find_keys
-from studies.store import COLUMNS, RunRecord, Store
+from engine.corpora.synthetic import prepared_synthetic
+from studies.running.design import read_design
+from studies.running.expansion import expand, hash_tasks
+from studies.runs.claim_owners import this_process
+from studies.runs.run_spec import find_keys
+from studies.runs.store import COLUMNS, RunRecord, Store
 
 DESIGN = """
 name = "scale"

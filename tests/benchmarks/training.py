@@ -24,12 +24,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from engine.devices import choose_device, describe_device, finished
-from engine.packing import choose_runs_at_once
-from engine.processor import open_run
+from engine.compute.clocks import finished
+from engine.compute.devices import choose_device, describe_device
+from engine.compute.packing import choose_runs_at_once
+from engine.compute.steps import PlainRun, Run, open_run
 from engine.recipes import Recipe, find_recipe
-from engine.stepping import PlainRun, Run
-from engine.transfer import new_network
+from engine.training.starting_point import new_network
 from models.registry import find_network, training_gflop
 
 N_LEADS, N_SAMPLES, N_CLASSES = 12, 1000, 5
@@ -237,7 +237,7 @@ def _cuda_speeds(
     network: nn.Module, recipe: Recipe, device: torch.device, arguments: argparse.Namespace
 ) -> dict[str, float]:
     """Return records/s of training alone, eagerly and as ``auto`` chooses."""
-    from engine.cuda import open_run as open_cuda_run
+    from engine.compute.cuda_graphs import open_run as open_cuda_run
 
     signals, labels = (tensor.to(device) for tensor in _records(arguments.batches * recipe.batch_size))
     speeds = {}

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import wfdb
 
-from engine.records import LEADS, read_header, read_wfdb
-from engine.signal import conform
+from engine.corpora.splits import split_validation
+from engine.records.record import LEADS, read_header, read_wfdb
+from engine.records.signal import conform
 from engine.sources.challenge import SETS, Challenge
 from engine.sources.challenge2017 import Challenge2017
 from engine.sources.detect import open_source
 from engine.sources.ludb import Ludb
 from engine.sources.ptbxl import SINGLE_STATEMENTS, PtbXl
-from engine.splits import split_validation
 
 ROOT = Path(os.environ.get("ECGADVISE_DATA") or Path(__file__).parents[2] / ".data" / "real")
 TREES = {"ptb-xl": "ptbxl_database.csv", "challenge-2017": "REFERENCE-v3.csv", "ludb": "ludb.csv"}

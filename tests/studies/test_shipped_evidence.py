@@ -14,16 +14,16 @@ import numpy as np
 import pytest
 from numpy._core._multiarray_umath import __cpu_dispatch__
 
-from advisor.advice import recommend
-from advisor.question import Question
+from advisor.answer.question import Question
+from advisor.answer.recommend import recommend
 from models.registry import count_parameters, create_network
-from studies.curves_file import is_disjoint, read_curves
-from studies.draws_document import read_draws
-from studies.evidence import collect
-from studies.evidence_files import DEFAULT_CURVES, EVIDENCE
-from studies.paired_differences import pair_runs
-from studies.store import RunRecord, Store
-from studies.tidy import tidy_records
+from studies.collection.collect import collect
+from studies.files.curves import is_disjoint, read_curves
+from studies.files.draws_codec import read_draws
+from studies.files.shipped import DEFAULT_CURVES, EVIDENCE
+from studies.runs.pairs import pair_runs
+from studies.runs.store import RunRecord, Store
+from studies.runs.tidy_runs import tidy_records
 
 PACKS = sorted(path.parent for path in EVIDENCE.glob("*/study.db"))
 OPEN_LICENCES = {"ptb-xl": "CC BY 4.0", "ludb": "ODC-By 1.0", "challenge-2017": "ODC-By 1.0"}

@@ -1,0 +1,117 @@
+"""What the reader of an answer must know and the numbers do not show, the most important first."""
+
+from collections.abc import Iterator, Mapping
+
+from advisor.answer.costs import PRETRAINING, Cost, Money
+from advisor.answer.curve_choice import is_pool
+from advisor.answer.question import NOTHING_PRETRAINED, Question
+from studies.files.curves import CurvesFile, PairedCurve, Support
+from studies.files.draws import Interval
+
+
+def warn(
+    question: Question, curve: PairedCurve, curves: CurvesFile, support: Support,
+    numbers_of_records: tuple[Interval, ...], cost: Mapping[str, Cost], money: Money | None,
+) -> list[str]:  # fmt: skip
+    """Return the warnings of an answer, a sentence each."""
+    return [
+        *_of_evidence(question, curve, curves, support),
+        *(f"{message[0].upper()}{message[1:]}." for message in curve.warnings),
+        *_of_pretraining(question, curve, cost, money),
+        *_of_missing_values(numbers_of_records),
+        *_of_costs(question, cost, money),
+    ]
+
+
+def _of_evidence(question: Question, curve: PairedCurve, curves: CurvesFile, support: Support) -> Iterator[str]:
+    low, high = min(curve.sizes), max(curve.sizes)
+    if support == "extrapolated" and curve.foretold is None:
+        yield f"Extrapolated to {question.n_records:,} records from runs with {low:,} to {high:,}."
+    yield _of_tasks(question, curve, curves)
+    yield from _of_other_upstreams(curve, curves)
+    if far := _beyond_pilot(question, curve):
+        yield far
+    yield from _of_hospitals(curve)
+    if question.arch is not None and curve.arch != question.arch:
+        parameters = curves.networks[curve.arch].parameters
+        size = "" if parameters is None else f" ({parameters:,} parameters)"
+        yield f"{question.arch} stands for {curve.arch}{size}; others may differ."
+
+
+def _of_hospitals(curve: PairedCurve) -> Iterator[str]:
+    """Say where the tested records are of the hospitals that the pre-training's are of."""
+    corpora = [task.split("/")[0] for task in curve.tasks or (curve.task,)]
+    same = corpora.count(curve.upstream.split("/")[0])
+    if same == len(corpora):
+        networks = "Pre-trained networks of one corpus" if curve.pooled else "One pre-trained network"
+        yield (
+            f"{networks} ({curve.upstream}), and the same hospitals' records upstream and in the task, "
+            "patients apart: another may transfer less."
+        )
+    elif same:
+        yield (
+            f"{same} of the {len(corpora)} tasks {'is' if same == 1 else 'are'} of the hospitals whose records the "
+            "networks were pre-trained on, patients apart: another may transfer less."
+        )
+
+
+def _beyond_pilot(question: Question, curve: PairedCurve) -> str | None:
+    """Say how far the pilot's sizes are from the asker's number of records."""
+    measured = curve.measured_sizes
+    if curve.foretold is not None and not 0.9 * measured[0] <= question.n_records <= 1.1 * measured[-1]:
+        low, high = measured[0], measured[-1]
+        return f"The pilot ran from {low:,} to {high:,} records; at {question.n_records:,} the other tasks say most."
+    return None
+
+
+def _of_other_upstreams(curve: PairedCurve, curves: CurvesFile) -> Iterator[str]:
+    """Name what else a task's network was pre-trained on: another upstream transfers more, or less."""
+    if curve.pooled or curve.own:
+        return
+    key = (curve.task, curve.arch, curve.metric)
+    alike = (other for other in curves.curves if (other.task, other.arch, other.metric) == key and not other.pooled)
+    if others := sorted({other.upstream for other in alike} - {curve.upstream}):
+        yield f"Measured too, pre-trained on {' and on '.join(others)}: --upstream."
+
+
+def _of_tasks(question: Question, curve: PairedCurve, curves: CurvesFile) -> str:
+    if curve.own:
+        others = len(curve.tasks) - 1
+        beside = f", beside {others} other tasks" if others else " alone: no tasks were pooled to add it to"
+        return f"The bands are of your own records, from {curve.runs // 2} pairs of a pilot{beside}."
+    if curve.pooled:
+        corpora = sorted({task.split("/")[0] for task in curve.tasks})
+        among = f", all of {corpora[0]}" if len(corpora) == 1 else ""
+        return f"The bands are a new dataset's, judged from {len(curve.tasks)} tasks{among}; yours may differ more."
+    if question.task is not None and any(is_pool(other) and other.arch == curve.arch for other in curves.curves):
+        return f"One task only, {curve.task}: other datasets are in the bands without --task."
+    return f"One task only, {curve.task}: how far other datasets differ is unknown and not in the bands."
+
+
+def _of_pretraining(
+    question: Question, curve: PairedCurve, cost: Mapping[str, Cost], money: Money | None
+) -> Iterator[str]:
+    if not question.pays_pretraining:
+        return
+    if question.upstream == NOTHING_PRETRAINED:
+        yield f"Fine-tuning is judged by a network pre-trained on {curve.upstream}; yours has yet to be made."
+    if PRETRAINING not in cost:
+        yield "What a pre-training costs was not measured."
+    elif money is None or money.p_pays_off is None:
+        yield "Give --label-cost and --gpu-cost, and the verdict weighs what pre-training saves against its price."
+
+
+def _of_missing_values(intervals: tuple[Interval, ...]) -> Iterator[str]:
+    if any(None in (interval.median, interval.lower, interval.upper) for interval in intervals):
+        yield "Out of reach (null in JSON): more records than the evidence can speak of."
+
+
+def _of_costs(question: Question, cost: Mapping[str, Cost], money: Money | None) -> Iterator[str]:
+    device = cost["scratch"].device
+    if device is None:
+        yield "The runs say nothing of what they cost (null in JSON)."
+        return
+    if all(c.gpu_seconds is None for c in cost.values()) and question.device_speed is None:
+        yield f"Times on {device}; no GPU was measured (gpu_seconds is null)."
+    if money is not None and question.gpu_cost is not None and question.device_speed is None:
+        yield f"Machine money is for times on {device}: ecgadvise doctor measures your --device-speed."

@@ -1,0 +1,200 @@
+"""Question -> Recommendation: the answer of STUDY.md section 5, in plain numpy.
+
+Every number comes from the posterior draws of a curves file, so that the gain, its probabilities and the break-even
+belong to the same fits.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import ceil
+
+import numpy as np
+from numpy.typing import NDArray
+
+from advisor.answer.caveats import warn
+from advisor.answer.costs import Cost, Money, charge, cost_curve, count_money, is_worth_paying
+from advisor.answer.curve_choice import choose_curve, choose_curves
+from advisor.answer.decision import Verdict, decide, explain, judge, outcomes_at_hand, outcomes_to_pay
+from advisor.answer.flips import Flip, find_flips
+from advisor.answer.question import NoEvidenceError, Question, UnknownNameError
+from advisor.answer.scores import ARMS, MoreRecords, Reach, Score, add_records, reach_target, summarise_score
+from studies.files.arms import FINE_TUNE, SCRATCH
+from studies.files.curves import CurvesFile, PairedCurve, Support
+from studies.files.draws import (
+    REACH,
+    Floats,
+    Gain,
+    Interval,
+    ScoreGrid,
+    chance_level,
+    interval,
+    score_grid,
+    summarise_gain,
+)
+
+__all__ = [
+    "NetworkRow",
+    "NoEvidenceError",
+    "Question",
+    "Recommendation",
+    "UnknownNameError",
+    "Verdict",
+    "judge",
+    "recommend",
+    "summarise_score",
+]
+
+
+@dataclass(frozen=True)
+class NetworkRow:
+    """One measured network at the asker's number of records: its better arm, what that scores and how long it takes."""
+
+    arch: str
+    family: str
+    arm: str
+    score: Score
+    seconds: float | None
+    support: Support
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """The answer, with everything it rests on.
+
+    ``flips`` are the nearest numbers of records with another verdict, fewer and more. ``networks`` are those that were
+    compared, best first; empty when one was asked for.
+    """
+
+    question: Question
+    curve: PairedCurve
+    curves: CurvesFile
+    verdict: Verdict
+    why: str
+    scratch: Score
+    fine_tune: Score
+    gain: Gain
+    worth_in_records: Interval
+    break_even: Interval
+    cost: Mapping[str, Cost]
+    support: Support
+    warnings: tuple[str, ...]
+    target: Mapping[str, Reach] | None
+    money: Money | None
+    more_records: MoreRecords | None
+    flips: tuple[Flip | None, Flip | None]
+    networks: tuple[NetworkRow, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Case:
+    """A question and the curves that answer it: one for the scores, one for what a training costs."""
+
+    question: Question
+    curve: PairedCurve
+    priced_by: PairedCurve
+
+    def gain(self, n_records: int) -> Floats:
+        """Return draws of the gain."""
+        scratch, fine_tuned = (self.curve.scores(arm, n_records)[:, 0] for arm in (SCRATCH, FINE_TUNE))
+        return fine_tuned - scratch
+
+    @cached_property
+    def grids(self) -> dict[str, ScoreGrid]:
+        """Scores of each strategy over the evidence's reach."""
+        curve = self.curve
+        smallest, largest, chance = min(curve.sizes), max(curve.sizes), chance_level(curve.metric)
+        return {arm: score_grid(curve.draws[arm], smallest, largest, chance) for arm in (SCRATCH, FINE_TUNE)}
+
+    def worth(self, n_records: int) -> Floats:
+        """Return draws of what pre-training is worth: how many more records scratch needs to score the same."""
+        return self.grids[SCRATCH].reaching_from(n_records, self.curve.scores(FINE_TUNE, n_records)[:, 0]) - n_records
+
+    def cost(self, n_records: int) -> dict[str, Cost]:
+        """Return what a training of each arm and the pre-training cost."""
+        return charge(self.priced_by, n_records, self.question.device_speed)
+
+    def weigh(self, n_records: int) -> NDArray[np.bool_] | None:
+        """Say of each draw whether a pre-training pays off; None where it costs nothing or there are no prices."""
+        if not self.question.pays_pretraining:
+            return None
+        return is_worth_paying(self.question, self.cost(n_records), self.worth(n_records))
+
+    def decide(self, n_records: int) -> Verdict:
+        """Return the verdict."""
+        gain, pays_off = self.gain(n_records), self.weigh(n_records)
+        if self.question.pays_pretraining and pays_off is None:
+            pays_off = np.ones(gain.shape, np.bool_)
+        return decide(gain, self.question.margin, pays_off)
+
+
+def recommend(question: Question, curves: CurvesFile) -> Recommendation:
+    """Answer a question from a curves file.
+
+    Raises UnknownNameError for a name that does not exist, NoEvidenceError when nothing was measured near enough.
+    """
+    if question.arch is not None:
+        return _answer(question, choose_curve(question, question.arch, curves), curves)
+    compared, left_out = choose_curves(question, curves)
+    rows = sorted((_row(question, curve, curves) for curve in compared), key=lambda row: -row.score.mean)
+    best = next(curve for curve in compared if curve.arch == rows[0].arch)
+    answer = _answer(question, best, curves)
+    notes = tuple(f"Not compared: {reason}." for reason in left_out)
+    return replace(answer, networks=tuple(rows), warnings=(*answer.warnings, *notes))
+
+
+def _answer(question: Question, curve: PairedCurve, curves: CurvesFile) -> Recommendation:
+    n, case = question.n_records, _Case(question, curve, cost_curve(curve, curves))
+    least, most = ceil(min(curve.sizes) / REACH), int(max(curve.sizes) * REACH)
+    gain, verdict = summarise_gain(case.gain(n), question.margin), case.decide(n)
+    scratch, fine_tune = (summarise_score(curve, arm, n) for arm in (SCRATCH, FINE_TUNE))
+    worth = case.worth(n)
+    even = interval(case.grids[FINE_TUNE].last_ahead(case.grids[SCRATCH], question.margin))
+    support, cost = curve.support(n), case.cost(n)
+    money = count_money(question, cost, worth)
+    return Recommendation(
+        question=question,
+        curve=curve,
+        curves=curves,
+        verdict=verdict,
+        why=_reason(case, gain, verdict),
+        scratch=scratch,
+        fine_tune=fine_tune,
+        gain=gain,
+        worth_in_records=interval(worth),
+        break_even=even,
+        cost=cost,
+        support=support,
+        warnings=tuple(warn(question, curve, curves, support, (interval(worth), even), cost, money)),
+        target=None
+        if question.target is None
+        else reach_target(question, question.target, case.grids, least, case.priced_by),
+        money=money,
+        more_records=add_records(question, curve, {"scratch": scratch.mean, "fine_tune": fine_tune.mean}),
+        flips=find_flips(case.decide, n, verdict, least, most),
+    )
+
+
+def _reason(case: _Case, gain: Gain, verdict: Verdict) -> str:
+    question = case.question
+    outcomes = (
+        outcomes_to_pay(case.gain(question.n_records), question.margin, case.weigh(question.n_records))
+        if question.pays_pretraining
+        else outcomes_at_hand(gain, question.margin)
+    )
+    return explain(verdict, question.n_records, outcomes, _further_evidence(question.n_records, case.curve))
+
+
+def _further_evidence(n_records: int, curve: PairedCurve) -> str:
+    if curve.pooled:
+        return "paired runs on your own records"
+    inside = min(curve.measured_sizes) <= n_records <= max(curve.measured_sizes)
+    return "more paired replicates" if inside else f"paired runs at {n_records:,} records"
+
+
+def _row(question: Question, curve: PairedCurve, curves: CurvesFile) -> NetworkRow:
+    n = question.n_records
+    scores = {arm: summarise_score(curve, strategy, n) for arm, strategy in ARMS.items()}
+    arm = max(scores, key=lambda name: scores[name].mean)
+    seconds = charge(cost_curve(curve, curves), n, question.device_speed)[arm].seconds
+    return NetworkRow(curve.arch, curve.family, arm, scores[arm], seconds, curve.support(n))

@@ -1,0 +1,168 @@
+"""The part of ``ecgadvise recommend`` that reads a directory of the asker's, and runs a pilot on it."""
+
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+from typer.exceptions import TyperException
+
+from advisor.answer.question import Question
+from advisor.terminal.failures import ExitCode, Failure, Interrupted, told_as_failures
+
+if TYPE_CHECKING:
+    from advisor.own_records.answer import OwnAnswer
+    from advisor.own_records.records import OwnData
+
+PILOT_METRIC = "auroc_macro"
+_MINUTES, _LONGEST = 10.0, 100_000.0  # of a pilot: where none are given; ten weeks
+
+
+@dataclass(frozen=True)
+class Own:
+    """The options about the asker's own records, as given."""
+
+    data: Path | None
+    source: str | None
+    labels: str | None
+    from_: str | None
+    pilot: bool
+    minutes: float | None
+    store: Path | None
+
+    def check(self, n_records: int | None) -> None:
+        """Refuse options that do not go together. Raises Failure."""
+        needing = {
+            "--source": self.source, "--labels": self.labels, "--from": self.from_, "--pilot": self.pilot or None,
+            "--minutes": self.minutes, "--pilot-store": self.store,
+        }  # fmt: skip
+        if self.data is None:
+            if n_records is None:
+                raise Failure("give --n-records, the labelled records you have, or --data DIR", ExitCode.USAGE)
+            if given := [name for name, value in needing.items() if value is not None]:
+                raise Failure(f"{given[0]} is about your own records: give --data DIR with it", ExitCode.USAGE)
+        if self.store is not None and not self.pilot:
+            raise Failure("--pilot-store is where --pilot keeps its runs: give --pilot with it", ExitCode.USAGE)
+        if self.minutes is None:
+            return
+        if not (isfinite(self.minutes) and 0 < self.minutes <= _LONGEST):
+            raise Failure(
+                f"--minutes is {self.minutes:g}: give minutes, more than 0 and at most {_LONGEST:,.0f}", ExitCode.USAGE
+            )
+        if not self.pilot:
+            raise Failure("--minutes is how long --pilot may take: give --pilot with it", ExitCode.USAGE)
+
+    def answer(self, question: Question, n_records: int | None, curves: Path) -> "OwnAnswer":
+        """Answer for the directory; ``n_records`` is the number that was given. Raises Failure and Interrupted."""
+        return _answer(self, question, n_records, curves)
+
+
+def in_words(found: "OwnAnswer", curves: Path, explain: bool, json: bool, color: bool) -> str:
+    """Return an answer as JSON, or as the table or the long form with the records after it."""
+    from advisor.text.answer_json import to_json
+    from advisor.text.explanation import explain as gather
+    from advisor.text.explanation_text import to_text
+    from advisor.text.own_records_text import to_own_table, with_records
+
+    if json:
+        whole = found.with_warnings
+        return to_json(whole, gather(whole, curves).as_dict() if explain else None, found.as_dict())
+    if explain:
+        return with_records(to_text(found.answer, gather(found.answer, curves), color=color), found, color=color)
+    return to_own_table(found, color=color)
+
+
+def _answer(asked: Own, question: Question, n_records: int | None, curves: Path) -> "OwnAnswer":
+    """Open the directory and answer for its number of records, unless one was given; after a pilot, if asked for."""
+    from advisor.own_records.answer import answer_for, network_given, with_pilot
+    from advisor.terminal.study_progress import shown
+    from engine.corpora.corpus import default_corpora
+    from studies.files.curves import read_curves
+    from studies.files.transferability import read_transferability
+
+    assert asked.data is not None, "checked before"
+    if asked.pilot and question.metric != PILOT_METRIC:
+        raise Failure(f"--pilot measures {PILOT_METRIC} alone, not {question.metric}", ExitCode.USAGE)
+    with _said_in_one_sentence(asked.data):
+        evidence, known = read_curves(curves), read_transferability(curves)
+        given = network_given(asked.from_, question.arch, evidence)
+        own = _open(asked, asked.data)
+        question = replace(question, n_records=len(own.pool) if n_records is None else n_records)
+        found = answer_for(question, n_records, own, evidence, known, given)
+        if not asked.pilot:
+            return found
+        folder = asked.store or default_corpora() / "pilots" / own.corpus.content_hash[:12]
+        try:
+            return with_pilot(found, given, folder, asked.minutes or _MINUTES, _say, shown)
+        except KeyboardInterrupt:
+            raise Interrupted(f"go on with: {shlex.join(['ecgadvise', *sys.argv[1:]])}") from None
+
+
+def _open(asked: Own, directory: Path) -> "OwnData":
+    from advisor.own_records.records import open_own
+    from advisor.terminal.progress import drawn
+    from engine.corpora.corpus import default_corpora
+    from studies.running.workplaces import default_workers
+
+    with drawn("records") as progress:
+        return open_own(directory, asked.labels, asked.source, default_corpora(), default_workers(), _say, progress)
+
+
+def _say(sentence: str) -> None:
+    typer.echo(sentence, err=True)
+
+
+@contextmanager
+def _said_in_one_sentence(directory: Path) -> Iterator[None]:
+    """Turn what a user can put right into one sentence and its exit code."""
+    from advisor.answer.question import NoEvidenceError, UnknownNameError
+    from advisor.own_records.answer import NothingToStartFromError, WrongNetworkError
+    from advisor.own_records.records import UnusableRecordsError
+    from engine import sources
+    from engine.corpora.corpus import CorpusError, UnwritableCorpusError
+    from engine.corpora.partition import PartitionError
+    from engine.corpora.reading import WorkerLostError
+    from studies.files.curves import CurvesFileError
+    from studies.files.transferability import TransferabilityFileError
+    from studies.runs.store import StoreError
+
+    kinds = {
+        ExitCode.FAILURE: (WorkerLostError, StoreError, UnwritableCorpusError),
+        ExitCode.USAGE: (UnknownNameError, sources.UnknownNameError, WrongNetworkError, NothingToStartFromError),
+        ExitCode.DATA: (CorpusError, sources.SourceError, PartitionError, UnusableRecordsError, CurvesFileError,
+                        TransferabilityFileError),
+        ExitCode.NO_EVIDENCE: (NoEvidenceError,),
+    }  # fmt: skip
+    try:
+        with told_as_failures(kinds):
+            yield
+    except TyperException:
+        raise
+    except OSError as error:
+        where = error.filename or directory
+        raise Failure(f"cannot read or write {where}: {error.strerror or error}", ExitCode.FAILURE) from None
+    except Exception as error:
+        if (code := _of_training(error)) is None:
+            raise
+        raise Failure(str(error), code) from None
+
+
+def _of_training(error: Exception) -> ExitCode | None:
+    """Return the exit code of an error of the training stack, which most answers never load."""
+    from advisor.own_records.pilot_study import BudgetError, PilotError
+    from engine.checkpoints.checkpoint import CheckpointError
+    from engine.checkpoints.zoo import UnknownCheckpointError
+    from engine.compute.devices import DeviceError
+    from studies.running.runner import WorkersGoneError
+    from studies.running.study_networks import MissingCheckpointError
+
+    if isinstance(error, BudgetError):
+        return ExitCode.USAGE
+    if isinstance(error, CheckpointError | UnknownCheckpointError | PilotError | MissingCheckpointError):
+        return ExitCode.DATA
+    return ExitCode.FAILURE if isinstance(error, DeviceError | WorkersGoneError) else None

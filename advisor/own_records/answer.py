@@ -1,0 +1,141 @@
+"""An answer for a directory of the asker's: what the records are, what does not match, and what a pilot changed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from advisor.answer.recommend import Question, Recommendation, recommend
+from advisor.answer.words import count
+from advisor.own_records.records import OwnData, compare
+from advisor.own_records.score import Score, score_own, why_left_out
+from studies.files.curves import CurvesFile
+from studies.files.transferability import Transferability
+
+if TYPE_CHECKING:
+    from advisor.own_records.pilot import Moved, Watch
+
+
+class NothingToStartFromError(LookupError):
+    """A pilot is asked for, and no pre-trained network is at hand; the message says how to give one."""
+
+
+class WrongNetworkError(LookupError):
+    """The checkpoint given is of another network than the one asked for."""
+
+
+@dataclass(frozen=True)
+class OwnAnswer:
+    """The answer, without the ``mismatches`` among its warnings, and what it says of the records themselves.
+
+    ``n_given`` is said where the asker's own number of records goes before the directory's. Of ``score`` and
+    ``no_score`` one is None.
+    """
+
+    answer: Recommendation
+    own: OwnData
+    mismatches: tuple[str, ...]
+    n_given: str | None
+    score: Score | None
+    no_score: str | None
+    moved: "Moved | None" = None
+
+    @property
+    def with_warnings(self) -> Recommendation:
+        """The answer with all warnings: how the records differ from the evidence's first."""
+        said = (self.n_given,) if self.n_given else ()
+        return replace(self.answer, warnings=(*said, *self.mismatches, *self.answer.warnings))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what the answer's JSON says under ``data``."""
+        return {
+            **self.own.as_dict(),
+            "mismatches": list(self.mismatches),
+            "transferability": None if self.score is None else self.score.as_dict(),
+            "no_transferability": self.no_score,
+            "pilot": None if self.moved is None else self.moved.as_dict(),
+        }
+
+
+def network_given(from_: str | None, arch: str | None, curves: CurvesFile) -> tuple[str, Path, str] | None:
+    """Return name, folder and architecture of the checkpoint that the asker gave, None where none was.
+
+    Raises UnknownCheckpointError, CheckpointError, and WrongNetworkError where it is not the network asked about.
+    """
+    if from_ is None:
+        return None
+    from engine.checkpoints.checkpoint import load_checkpoint
+    from engine.checkpoints.zoo import find_checkpoint
+
+    path = find_checkpoint(from_)
+    found = load_checkpoint(path)[1].arch
+    wanted = curves.family_default.get(arch, arch) if arch is not None else found
+    if wanted != found:
+        raise WrongNetworkError(
+            f"--from {from_} holds {found}, and --arch {arch} asks about {wanted}: name one of them"
+        )
+    return Path(from_).name or from_, path, found
+
+
+def answer_for(
+    question: Question, n_given: int | None, own: OwnData, curves: CurvesFile, known: Transferability | None,
+    given: tuple[str, Path, str] | None,
+) -> OwnAnswer:  # fmt: skip
+    """Answer for a directory; ``given`` is what ``network_given`` returned.
+
+    With a network given and no ``arch`` asked for, the answer is about that network. Raises as ``recommend`` does, and
+    CheckpointError.
+    """
+    if given is not None and question.arch is None:
+        question = replace(question, arch=given[2])
+    answer = recommend(question, curves)
+    curve = answer.curve
+    score = _score(own, curve.arch, question.n_records, known, given)
+    mismatches = compare(own, {} if known is None else known.tasks, tuple(curve.tasks or (curve.task,)))
+    said = None
+    if n_given is not None and n_given != len(own.pool):
+        said = f"Answered for the {n_given:,} records given; {own.directory} has {len(own.pool):,} to learn from."
+    if isinstance(score, Score):
+        return OwnAnswer(answer, own, mismatches, said, score, None)
+    return OwnAnswer(answer, own, mismatches, said, None, score)
+
+
+def _score(
+    own: OwnData, arch: str, n_records: int, known: Transferability | None, given: tuple[str, Path, str] | None
+) -> Score | str:
+    """Score the network at hand on the records, or say why that is left out. Raises CheckpointError."""
+    correlation = None if known is None else known.networks.get(arch)
+    if correlation is None or not correlation.is_there:
+        return why_left_out(arch, correlation)
+    network = at_hand(given, arch, own)
+    if network is None:
+        return f"left out: no pre-trained {arch} for these leads is at hand (--from)."
+    return score_own(own, *network, n_records, correlation)
+
+
+def at_hand(given: tuple[str, Path, str] | None, arch: str, own: OwnData) -> tuple[str, Path] | None:
+    """Return name and folder of the network given, else of a released one that takes these records; None without."""
+    if given is not None:
+        return given[:2]
+    from engine.checkpoints.zoo import suiting
+
+    corpus = own.corpus
+    return next(iter(suiting(arch, corpus.leads, corpus.fs, corpus.signals.shape[2]).items()), None)
+
+
+def with_pilot(
+    found: OwnAnswer, given: tuple[str, Path, str] | None, folder: Path, minutes: float, say: Callable[[str], None],
+    watch: "Watch",
+) -> OwnAnswer:  # fmt: skip
+    """Run a pilot and answer for this dataset. Raises NothingToStartFromError and as ``run_pilot`` does."""
+    from advisor.own_records.pilot import run_pilot
+
+    arch = found.answer.curve.arch
+    network = at_hand(given, arch, found.own)
+    if network is None:
+        raise NothingToStartFromError(
+            f"a pilot fine-tunes a pre-trained {arch} for {count(len(found.own.corpus.leads), 'lead')}, and none is "
+            "released with this version: give a checkpoint's folder with --from (ecgadvise train makes one)"
+        )
+    moved = run_pilot(found.answer, found.own, network, folder, minutes, say, watch)
+    return replace(found, answer=moved.after, moved=moved)

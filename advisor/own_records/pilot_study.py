@@ -1,0 +1,255 @@
+"""A pilot: a few small paired runs on one directory's own records, within a budget of time.
+
+It is a study like any other (``studies.running.runner``), with its store in a folder of its own: the records that may
+be learnt from are fold 1 of a corpus made for it, the test records fold 2, and both arms of a pair share subset and
+seed. Whole replicates are run one after the other while the budget lasts, so that a stop leaves whole pairs; the same
+pilot again goes on where it was.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import accumulate
+from math import ceil
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.checkpoints.checkpoint import CheckpointError, load_checkpoint
+from engine.corpora.corpus import Corpus, TaskData, write_divided
+from engine.corpora.splits import has_both_outcomes
+from studies.files.arms import FINE_TUNE, SCRATCH
+from studies.running.runner import Progress, run_study
+from studies.running.study_networks import digest_of, folder_of, read_files, write_files
+from studies.running.workload import Speed, Workload
+from studies.running.workplaces import Workplace
+from studies.runs.run_spec import RunSpec, find_keys
+from studies.runs.store import RunRecord, Store
+from studies.runs.task_names import hash_task
+
+POOL, TEST = 1, 2
+MOST_REPLICATES, FEWEST_REPLICATES = 5, 2
+_SMALLEST, _POSITIVES = 20, 5  # records, and records with a typical label, that a size must have
+_FEWEST_PATIENTS = 10
+_RATIO, _CLOSEST = 3.0, 1.3  # between one size and the next
+_MOST_SIZES, _FEWEST_SIZES = 3, 2
+_OVERRUN = 1.1  # of the budget, before another replicate is left out
+
+
+class PilotError(ValueError):
+    """Records with which no pilot can be run; one sentence says what is missing."""
+
+
+class BudgetError(PilotError):
+    """A budget in which no pilot fits; the message says which one would do."""
+
+
+@dataclass(frozen=True)
+class Pilot:
+    """What is run: a divided corpus, a task of it, a network, and the pre-trained one that the fine-tuned arm starts
+    from, which was trained on ``upstream`` and lies where the runner looks for it.
+    """
+
+    folder: Path
+    corpus: Corpus
+    task: str
+    arch: str
+    upstream: str
+    upstream_records: int
+    data_hashes: dict[str, str]
+
+    @property
+    def store(self) -> Path:
+        """Where the runs are kept."""
+        return self.folder / "pilot.db"
+
+    def specs(self, n_records: int, replicate: int) -> tuple[RunSpec, RunSpec]:
+        """Return a pair of runs: from scratch and fine-tuned."""
+        scratch = RunSpec(self.task, self.arch, "scratch", None, n_records, replicate, "tuned", (POOL,), (TEST,))
+        tuned = replace(scratch, strategy="fine-tune", upstream=self.upstream, upstream_records=self.upstream_records)
+        return scratch, tuned
+
+    def runs(self) -> list[RunRecord]:
+        """Return the whole pairs that the store holds, both runs of each."""
+        if not self.store.is_file():
+            return []
+        store = Store(self.store)
+        mine = [run for run in store.runs() if self._is_mine(run)]
+        store.close()
+        cells = [{_cell(run) for run in mine if run.row["strategy"] == arm} for arm in (SCRATCH, FINE_TUNE)]
+        return [run for run in mine if _cell(run) in cells[0] & cells[1]]
+
+    def _is_mine(self, run: RunRecord) -> bool:
+        keys = self._keys_at(run.row["n_records"], run.row["replicate"])
+        return run.key in keys and run.row["auroc_macro"] is not None
+
+    def _keys_at(self, n_records: int, replicate: int) -> set[str]:
+        specs = self.specs(n_records, replicate)
+        keys = find_keys(specs, self.data_hashes)
+        return {keys[spec] for spec in specs}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The sizes and replicates that a budget allows, and the ``seconds`` that they are expected to take."""
+
+    sizes: tuple[int, ...]
+    replicates: int
+    seconds: float
+
+    @property
+    def pairs(self) -> int:
+        """The number of pairs of runs."""
+        return len(self.sizes) * self.replicates
+
+
+def _cell(run: RunRecord) -> tuple[int, int]:
+    return run.row["n_records"], run.row["replicate"]
+
+
+def set_up(folder: Path, corpus: Corpus, data: TaskData, test: NDArray[np.int64], arch: str, checkpoint: Path) -> Pilot:
+    """Make a pilot's folder ready: the divided corpus, and the pre-trained network beside the store.
+
+    ``test`` are positions into ``data``. Raises CheckpointError for a network that does not take these records,
+    CorpusError and OSError when the folder cannot be written.
+    """
+    facts = load_checkpoint(checkpoint)[1]
+    n_samples = corpus.signals.shape[2]
+    if facts.arch != arch:
+        raise CheckpointError(f"{checkpoint} holds {facts.arch}, not {arch}")
+    if (facts.leads, facts.fs, facts.n_samples) != (corpus.leads, corpus.fs, n_samples):
+        taken = _describe_signal(facts.leads, facts.n_samples, facts.fs)
+        given = _describe_signal(corpus.leads, n_samples, corpus.fs)
+        raise CheckpointError(f"{checkpoint} takes {taken}, and these records have {given}")
+    folds = np.full(len(data.rows), POOL, np.int64)
+    folds[test] = TEST
+    identity = json.dumps([corpus.content_hash, data.name, data.classes, folds.tolist()])
+    name = f"own-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
+    target = folder / "corpora" / name
+    divided = Corpus(target) if target.is_dir() else write_divided(corpus, data, folds, target)
+    task = f"{name}/labels"
+    hashes = {task: hash_task({name: divided}, task), facts.task: digest_of(checkpoint)}
+    pilot = Pilot(folder, divided, task, arch, facts.task, facts.n_records or 0, hashes)
+    start = pilot.specs(2, 0)[1].pretraining()
+    assert start is not None, "the fine-tuned arm starts from a network"
+    beside = folder_of(pilot.store) / start.key(hashes)
+    if not beside.is_dir():
+        write_files(read_files(checkpoint), beside)
+    return pilot
+
+
+def _describe_signal(leads: tuple[str, ...], n_samples: int, fs: float) -> str:
+    plural = "s" if len(leads) > 1 else ""
+    return f"{len(leads)} lead{plural} ({', '.join(leads)}) of {n_samples:,} samples at {fs:g} Hz"
+
+
+def check_records(data: TaskData, pool: NDArray[np.int64], test: NDArray[np.int64]) -> int:
+    """Return the smallest useful size. Raises PilotError for records that are too few to tell two arms apart."""
+    for name, column in zip(data.classes, data.labels.T, strict=True):
+        if not column.any():
+            raise PilotError(
+                f"no record of {data.name} has the label {name}: a pilot cannot score it; leave it out with --labels"
+            )
+    if not has_both_outcomes(data.labels[test]).any():
+        raise PilotError(
+            f"no label of {data.name} has both records with it and records without it among the {len(test):,} test "
+            "records: a pilot has nothing to score"
+        )
+    shares = data.labels[pool].mean(axis=0)
+    typical = float(np.median(np.minimum(shares, 1 - shares)))
+    smallest = max(_SMALLEST, ceil(_POSITIVES / max(typical, 1e-9)))
+    smallest = min(smallest, max(_SMALLEST, len(pool) // 2))
+    n_patients = len(np.unique(data.patients[pool]))
+    if len(pool) < _SMALLEST * _FEWEST_SIZES or n_patients < _FEWEST_PATIENTS:
+        raise PilotError(
+            f"{data.name} has {len(pool):,} records of {n_patients:,} patients besides those kept for the test: a "
+            f"pilot needs {_SMALLEST * _FEWEST_SIZES} records of {_FEWEST_PATIENTS} patients or more"
+        )
+    return smallest
+
+
+def plan(
+    pilot: Pilot, n_pool: int, smallest: int, budget: float, speed: Speed, at_a_time: int,
+    fewest: int = FEWEST_REPLICATES,
+) -> Plan:  # fmt: skip
+    """Choose the sizes, up to all ``n_pool`` records, and replicates, at least ``fewest``, for ``budget`` seconds.
+
+    A pilot that has begun keeps its sizes, may get more, and what it holds costs nothing. Raises BudgetError where
+    nothing fits.
+    """
+    load = Workload({pilot.corpus.name: pilot.corpus})
+    stored = {(_cell(run), run.row["strategy"]) for run in pilot.runs()}
+
+    def seconds(sizes: Sequence[int], replicate: int) -> float:
+        """Return how long a replicate's missing runs take: side by side, and never less than the longest of them."""
+        specs = [spec for size in sizes for spec in pilot.specs(size, replicate)]
+        missing = [spec for spec in specs if ((spec.n_records, replicate), spec.strategy) not in stored]
+        each = [speed.seconds(load.passes(spec)) for spec in missing]
+        return max(sum(each) / at_a_time, *each) if each else 0.0
+
+    begun = tuple(sorted({cell[0] for cell, _ in stored}))
+    offers = _offers(n_pool, smallest)
+    if len(begun) >= _FEWEST_SIZES:  # a stop leaves whole pairs of the larger sizes, which are run first
+        offers = [*(offer for offer in offers if set(begun) < set(offer)), begun]
+    for sizes in offers:
+        after = list(accumulate(seconds(sizes, replicate) for replicate in range(MOST_REPLICATES)))
+        replicates = sum(total <= budget for total in after)
+        if replicates >= fewest:
+            return Plan(sizes, replicates, after[replicates - 1])
+    least = min(sum(seconds(sizes, replicate) for replicate in range(fewest)) for sizes in offers) / 60
+    raise BudgetError(
+        f"the smallest pilot takes about {least:.2g} minutes here, more than {budget / 60:g}; give --minutes "
+        f"{ceil(least)} or more"
+    )
+
+
+def _offers(n_pool: int, smallest: int) -> list[tuple[int, ...]]:
+    """Return choices of sizes, the most telling first: up to all records before fewer, three before two."""
+    offers, top = [], n_pool
+    while top >= smallest:
+        for count in (_MOST_SIZES, _FEWEST_SIZES):
+            ratio = min(_RATIO, (top / smallest) ** (1 / (count - 1)))
+            below = {max(_SMALLEST, _rounded(top / ratio**k)) for k in range(1, count)}
+            if ratio > _CLOSEST and len(below) == count - 1:
+                offers.append((*sorted(below), top))
+        top = _rounded(top / 2)
+    return offers
+
+
+def _rounded(value: float) -> int:
+    """Return a number of records to two digits."""
+    return int(float(f"{value:.2g}"))
+
+
+def _report_whole(report: Callable[[Progress], None], total: int, before: int, progress: Progress) -> None:
+    """Report a replicate's progress as that of all the pilot's runs, ``before`` of which went before it."""
+    report(replace(progress, total=total, done=before + progress.done))
+
+
+def run(
+    pilot: Pilot, chosen: Plan, budget: float, workplace: Workplace, device: str, report: Callable[[Progress], None],
+    clock: Callable[[], float] = time.monotonic,
+) -> int:  # fmt: skip
+    """Run the plan, replicate by replicate while the budget in seconds lasts; return how many runs failed.
+
+    KeyboardInterrupt leaves what has come back in the store. Raises what ``run_study`` does.
+    """
+    started, slowest, failed = clock(), 0.0, 0
+    store = Store(pilot.store)
+    try:
+        for replicate in range(chosen.replicates):
+            began = clock()
+            if replicate and began - started + slowest > _OVERRUN * budget:
+                break
+            specs = [spec for size in reversed(chosen.sizes) for spec in pilot.specs(size, replicate)]
+            shown = partial(_report_whole, report, 2 * chosen.pairs, replicate * len(specs))
+            corpora = pilot.corpus.root.parent
+            failed += run_study(specs, store, corpora, pilot.data_hashes, workplace, shown, device=device).failed
+            slowest = max(slowest, clock() - began)
+    finally:
+        store.close()
+    return failed

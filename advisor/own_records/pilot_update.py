@@ -1,0 +1,224 @@
+"""What a pilot on one dataset adds to what other tasks foretold of it.
+
+Scores of the pooled tasks' draws, arms and sizes together, are taken for jointly normal on the logit scale, with their
+median, the width of their 90 % band and their rank correlation: that is what is foretold of a new dataset, random
+effects included (``studies.fitting.pooling``). A pilot measures some of these scores, with the noise of its runs and of
+its test patients. What is then known of all of them is the normal distribution given the measured ones, as in kriging
+or in the empirical-Bayes estimate of one more group of a random-effects model (Robinson, Statistical Science 6, 1991).
+From few tasks the covariance is itself poorly known. What remains unknown is therefore widened, as the residual
+variance of a regression of p coefficients on T tasks is, by (T - 1) / (T - 1 - p), where the noise of what was measured
+shrinks p (the trace of the hat matrix), but never beyond what was unknown before; and where a pilot lies farther from
+what was foretold than it should, as for Student's t (Shah, Wilson and Ghahramani, AISTATS 2014). What that is worth is
+measured by tests/benchmarks/pilot.py.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.special import expit, logit
+from scipy.stats import norm, rankdata
+
+from advisor.own_records.pilot_study import Pilot, PilotError
+from engine.files import write_files
+from engine.seeds import stable_seed
+from studies.collection.collect import EvidenceError, make_curves
+from studies.files.arms import FINE_TUNE, SCRATCH
+from studies.files.curves import PairedCurve, read_curves
+from studies.files.draws import BAND, REACH, Floats, bent, chance_level
+from studies.fitting.pooling import LEAST, MOST, law_through
+from studies.fitting.stable_draws import covariance_root
+from studies.runs.store import RunRecord
+
+_ARMS = (SCRATCH, FINE_TUNE)
+_FEWEST_RESAMPLES = 50
+_RIDGE = 1e-6
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What a pilot measured: ``means`` (arms, sizes), scratch first, over ``pairs`` (sizes,), and their covariance.
+
+    ``covariance`` (arms x sizes, arms x sizes), arm after arm, is the noise of runs and of the test's patients;
+    ``excess`` is how many times more its runs vary than was foretold, at least 1.
+    """
+
+    sizes: Floats
+    means: Floats
+    pairs: Floats
+    covariance: Floats
+    excess: float = 1.0
+
+
+def observe(runs: Sequence[RunRecord], curve: PairedCurve) -> Observed:
+    """Sum up the pairs of a pilot; how far single runs scatter is what ``curve`` says, or more where the pilot does.
+
+    Raises PilotError where the test records are too few for their sampling noise to be known.
+    """
+    sizes = np.array(sorted({run.row["n_records"] for run in runs}), np.float64)
+    cells = [
+        [run for run in runs if run.row["strategy"] == arm and run.row["n_records"] == n]
+        for arm in _ARMS
+        for n in sizes
+    ]
+    scores = [np.array([run.row["auroc_macro"] for run in cell]) for cell in cells]
+    resampled = np.array([
+        np.mean([np.array(run.details["bootstrap"], np.float64) for run in cell], axis=0) for cell in cells
+    ])  # fmt: skip
+    finite = np.isfinite(resampled).all(axis=0)
+    if finite.sum() < _FEWEST_RESAMPLES:
+        raise PilotError(
+            f"the {runs[0].details['test_records']} test records are too few: hardly any resample of their patients "
+            "has records with and without a label"
+        )
+    pairs = np.array([len(cell) for cell in cells[: len(sizes)]], np.float64)
+    variances = np.array([curve.run_sd(n) ** 2 for n in sizes])
+    excess = _excess(scores, np.tile(variances, 2))
+    noise = _run_noise(variances * excess, pairs, curve.noise["correlation"])
+    means = np.array([values.mean() for values in scores]).reshape(2, -1)
+    return Observed(sizes, means, pairs, np.cov(resampled[:, finite]) + noise, excess)
+
+
+def _excess(scores: Sequence[Floats], variances: Floats) -> float:
+    """Return how many times more the pilot's runs vary than was foretold, at least 1."""
+    squares = sum(((values - values.mean()) ** 2).sum() / v for values, v in zip(scores, variances, strict=True))
+    freedom = sum(len(values) - 1 for values in scores)
+    return max(1.0, float(squares / freedom)) if freedom else 1.0
+
+
+def _run_noise(variances: Floats, pairs: Floats, correlation: float) -> Floats:
+    """Return the covariance of the means from the noise of runs: between sizes none, between arms that of pairs."""
+    return np.asarray(np.kron([[1.0, correlation], [correlation, 1.0]], np.diag(variances / pairs)), np.float64)
+
+
+def update(curve: PairedCurve, seen: Observed, seed: int) -> dict[str, dict[str, Floats]]:
+    """Return draws of both arms for the dataset of the pilot, given what the pooled ``curve`` foretold of it."""
+    chance = chance_level(curve.metric)
+    nodes = _nodes(curve, seen.sizes)
+    foretold = [np.hstack([_logits(curve.scores(arm, at)) for arm in _ARMS]) for at in (nodes, seen.sizes)]
+    centre, covariance = _normal(np.hstack(foretold))
+    mean, remaining = _given(centre, covariance, seen, freedom=max(len(curve.tasks) - 1, 1))
+    rng = np.random.default_rng(seed)
+    drawn = mean + rng.standard_normal((len(foretold[0]), len(mean))) @ covariance_root(remaining).T
+    scores = expit(drawn).reshape(len(drawn), 2, len(nodes))
+    return {
+        arm: bent(_law(nodes, scores[:, k], seen.sizes), nodes, scores[:, k], chance) for k, arm in enumerate(_ARMS)
+    }
+
+
+def _given(centre: Floats, covariance: Floats, seen: Observed, freedom: int) -> tuple[Floats, Floats]:
+    """Return mean and covariance of the first variables given the last, which were measured with noise."""
+    n_seen = seen.means.size
+    means = np.clip(seen.means.ravel(), LEAST, MOST)
+    slope = 1 / (means * (1 - means))  # of the logit: the noise is known on the scale of scores
+    noise = slope[:, None] * seen.covariance * slope
+    both = covariance[-n_seen:, -n_seen:] + noise + _RIDGE * np.eye(n_seen)
+    gain = np.linalg.solve(both, covariance[-n_seen:, :-n_seen]).T
+    used = float(np.trace(np.linalg.solve(both, covariance[-n_seen:, -n_seen:])))  # coefficients, shrunk by the noise
+    surprise = logit(means) - centre[-n_seen:]
+    distance = float(surprise @ np.linalg.solve(both, surprise))
+    before = covariance[:-n_seen, :-n_seen]
+    remaining = before - gain @ covariance[-n_seen:, :-n_seen]
+    known = _at_most(remaining * freedom / max(freedom - used, 1.0), before)
+    strange = max(1.0, (freedom + distance) / (freedom + n_seen))
+    return centre[:-n_seen] + gain @ surprise, strange * known
+
+
+def _at_most(covariance: Floats, limit: Floats) -> Floats:
+    """Return a covariance cut down to ``limit`` in every direction in which it is larger."""
+    values, axes = np.linalg.eigh(limit + _RIDGE * np.eye(len(limit)))
+    root = axes * np.sqrt(values)
+    inverse = axes / np.sqrt(values)
+    ratios, directions = np.linalg.eigh(inverse.T @ ((covariance + covariance.T) / 2) @ inverse)
+    back = root @ directions
+    return np.asarray(back * np.clip(ratios, 0.0, 1.0) @ back.T, np.float64)
+
+
+def _normal(draws: Floats) -> tuple[Floats, Floats]:
+    """Return mean and covariance of the normal distribution that draws (draws, variables) are taken for.
+
+    From quantiles and ranks: the draws have the heavy tails of Student's t, whose moments a few of them would decide.
+    """
+    low, centre, high = np.quantile(draws, (BAND[0], 0.5, BAND[1]), axis=0)
+    sd = (high - low) / (2 * norm.ppf(BAND[1]))
+    scores = norm.ppf((rankdata(draws, axis=0) - 0.5) / len(draws))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        correlation = np.nan_to_num(np.corrcoef(scores, rowvar=False))  # a score that never differs has none
+    return np.asarray(centre), np.asarray(sd[:, None] * correlation * sd)
+
+
+def _nodes(curve: PairedCurve, sizes: Floats) -> Floats:
+    measured = np.unique(np.concatenate([np.array(curve.sizes, np.float64), sizes]))
+    ends = (measured[0] / REACH, measured[0] / 2, 2 * measured[-1], REACH * measured[-1])
+    return np.unique(np.concatenate([measured, ends]))
+
+
+def _logits(scores: Floats) -> Floats:
+    return np.asarray(logit(np.clip(scores, LEAST, MOST)), np.float64)
+
+
+def _law(nodes: Floats, scores: Floats, sizes: Floats) -> dict[str, Floats]:
+    """Return for each draw a law through its scores at the smallest and the largest size of the pilot."""
+    first, last = (int(np.searchsorted(nodes, size)) for size in (sizes[0], sizes[-1]))
+    return law_through(nodes, scores, first, max(last, first + 1))
+
+
+def fit_pilot(pilot: Pilot, foretold: PairedCurve | None) -> PairedCurve:
+    """Return the curve of the pilot's dataset: what was ``foretold`` of it and its whole pairs, or these alone.
+
+    A curves file of the pairs alone is left in its folder where they allow one: two sizes with two pairs each. Raises
+    PilotError where they do not and nothing was foretold, OSError where it cannot be written.
+    """
+    runs = pilot.runs()
+    if not runs:
+        raise PilotError("the pilot has no whole pair of trainings: there is nothing to add")
+    alone, reason = _fit_alone(pilot, runs)
+    if foretold is None:
+        if alone is None:
+            pairs = len(runs) // 2
+            raise PilotError(f"the pilot's {pairs} pairs make no curve yet ({reason}); the same command adds more")
+        return replace(alone, own=True)
+    seen = observe(runs, foretold)
+    table = {arm: _points(runs, arm) for arm in _ARMS}
+    return replace(
+        foretold,
+        task=pilot.task,
+        upstream=pilot.upstream,
+        draws=update(foretold, seen, stable_seed(pilot.task, len(runs))),
+        noise={**foretold.noise, "alpha": foretold.noise["alpha"] + float(np.log(seen.excess)) / 2},
+        sizes=tuple(sorted({*foretold.sizes, *(int(n) for n in seen.sizes)})),
+        replicates=int(seen.pairs.min()),
+        runs=len(runs),
+        points=table,
+        cost=alone.cost if alone is not None else foretold.cost,
+        sources=_with_own(foretold.sources, runs[0].details["source"]),
+        test_records=runs[0].details["test_records"],
+        warnings=() if alone is None else alone.warnings,
+        pooled=False,
+        own=True,
+        foretold=foretold,
+        tasks=(*foretold.tasks, pilot.task),
+    )
+
+
+def _with_own(sources: Sequence[Mapping[str, str]], own: Mapping[str, str | None]) -> tuple[Mapping[str, str], ...]:
+    known = {name: value for name, value in own.items() if value}  # an own directory has no url
+    return (*sources, *([known] if known and known not in sources else []))
+
+
+def _fit_alone(pilot: Pilot, runs: Sequence[RunRecord]) -> tuple[PairedCurve | None, str]:
+    """Fit the pairs by themselves, or say why that cannot be."""
+    try:
+        document = make_curves(runs, "pilot")
+    except EvidenceError as error:
+        return None, str(error)
+    path = pilot.folder / "curves.json"
+    write_files({path: json.dumps(document).encode()})
+    return read_curves(path).curves[0], ""
+
+
+def _points(runs: Sequence[RunRecord], arm: str) -> dict[int, tuple[float, ...]]:
+    of_arm = [run for run in runs if run.row["strategy"] == arm]
+    sizes = sorted({run.row["n_records"] for run in of_arm})
+    return {n: tuple(run.row["auroc_macro"] for run in of_arm if run.row["n_records"] == n) for n in sizes}

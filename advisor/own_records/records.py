@@ -1,0 +1,191 @@
+"""The asker's own records: opened, counted, and compared with the records that the evidence rests on."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.corpora.corpus import Corpus, TaskData
+from engine.corpora.opening import Say, open_directory
+from engine.corpora.partition import available, listed
+from engine.sources import UnknownNameError
+from studies.files.transferability import TaskFacts
+
+FEWEST_POSITIVES = 10  # records of a label, under which any score of it is vague
+_NAMED = 3
+_CLEARLY_RARER = 0.8  # times; a share nearer than that to the evidence's is no other prevalence
+_NOT_COMPARED = (
+    "What the evidence's records are like is not written beside its curves: leads, labels and prevalence were not "
+    "compared with yours."
+)
+
+
+class UnusableRecordsError(ValueError):
+    """Records from which nothing can be learnt; one sentence says why."""
+
+
+@dataclass(frozen=True)
+class OwnData:
+    """A directory's records under one task's labels, or some of them.
+
+    ``pool`` and ``test`` are positions into ``data``: the records to train and validate with, and those kept apart,
+    which are ``held_out`` in words, as ``ecgadvise train`` does it.
+    """
+
+    directory: Path
+    corpus: Corpus
+    data: TaskData
+    described: str
+    pool: NDArray[np.int64]
+    test: NDArray[np.int64]
+    held_out: str
+
+    @property
+    def patients(self) -> int:
+        """The number of patients."""
+        return len(np.unique(self.data.patients))
+
+    @property
+    def positives(self) -> dict[str, int]:
+        """How many records have each label, the most frequent first."""
+        counts = dict(zip(self.data.classes, self.data.labels.sum(axis=0, dtype=int).tolist(), strict=True))
+        return dict(sorted(counts.items(), key=lambda item: -item[1]))
+
+    @property
+    def prevalence(self) -> dict[str, float]:
+        """The share of records that has each label."""
+        return {name: count / len(self.data.rows) for name, count in self.positives.items()}
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what there is, ready for JSON."""
+        source = self.corpus.manifest["source"]
+        return {
+            "directory": str(self.directory),
+            "source": source["name"],
+            "task": self.data.name,
+            "described": self.described,
+            "records": len(self.data.rows),
+            "unusable": self.corpus.unusable,
+            "patients": self.patients,
+            "records_to_learn_from": len(self.pool),
+            "records_to_test_on": len(self.test),
+            "held_out": self.held_out,
+            "leads": list(self.corpus.leads),
+            "fs": self.corpus.fs,
+            "classes": {
+                name: {"records": count, "prevalence": round(count / len(self.data.rows), 4)}
+                for name, count in self.positives.items()
+            },
+        }
+
+
+def open_own(
+    directory: Path,
+    labels: str | None,
+    source: str | None,
+    corpora: Path,
+    workers: int = 1,
+    say: Say = lambda _sentence: None,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> OwnData:
+    """Open a directory of any known kind, or a prepared corpus; it is prepared into ``corpora`` the first time.
+
+    ``labels`` names one of its tasks, or some labels of its first, apart by commas. Raises SourceError and CorpusError
+    for a directory without usable records, UnknownNameError for labels or a source that do not exist, PartitionError
+    and UnusableRecordsError where there is nothing to learn.
+    """
+    corpus, first = open_directory(directory, "", corpora, source, workers, say, progress)
+    if labels is not None and (bare := labels.removeprefix(f"{corpus.name}/")) in corpus.tasks:
+        labels = bare  # as the answer's table names a task
+    task = labels if labels in corpus.tasks else first
+    data = corpus.task(task)
+    if labels is not None and labels not in corpus.tasks:
+        data = _pick(data, labels, corpus)
+    pool, test, words = available(corpus, data)
+    has_both = (data.labels[pool].any(axis=0)) & (data.labels[pool] == 0).any(axis=0)
+    if not has_both.any():
+        raise UnusableRecordsError(
+            f"no label of {directory} ({listed(data.classes)}) has both records with it and records without it among "
+            f"the {len(pool):,} to learn from: there is nothing to tell apart"
+        )
+    return OwnData(directory, corpus, data, corpus.describe_task(task), pool, test, words)
+
+
+def _pick(data: TaskData, labels: str, corpus: Corpus) -> TaskData:
+    wanted = tuple(dict.fromkeys(name.strip() for name in labels.split(",") if name.strip()))
+    unknown = [name for name in wanted if name not in data.classes]
+    if unknown or not wanted:
+        what = repr(unknown[0]) if unknown else repr(labels)
+        others = f"; its tasks are {', '.join(corpus.tasks)}" if len(corpus.tasks) > 1 else ""
+        raise UnknownNameError(f"{data.name} has no label {what}; it has {listed(data.classes)}{others}")
+    columns = [data.classes.index(name) for name in wanted]
+    return replace(data, classes=wanted, labels=data.labels[:, columns])
+
+
+def compare(own: OwnData, facts: Mapping[str, TaskFacts], tasks: tuple[str, ...]) -> tuple[str, ...]:
+    """Say in plain words where the records do not match those of the evidence's ``tasks``."""
+    known = [facts[task] for task in tasks if task in facts]
+    return (*(_beside(own, known) if known else (_NOT_COMPARED,)), *_too_few(own))
+
+
+def _beside(own: OwnData, known: list[TaskFacts]) -> Iterator[str]:
+    yield from _signal(own, known)
+    yield from _labels(own, known)
+    sources = sorted({facts.source for facts in known})
+    mine = own.corpus.manifest["source"]["name"]
+    if mine not in sources:
+        yield (
+            f"The evidence's records are of {' and '.join(sources)}, yours of {mine}: other hospitals, devices and "
+            "patients, which no band accounts for unless a pilot does."
+        )
+
+
+def _signal(own: OwnData, known: list[TaskFacts]) -> Iterator[str]:
+    layouts = {facts.leads for facts in known}
+    if own.corpus.leads not in layouts:
+        theirs = " or ".join(sorted({_leads(leads) for leads in layouts}))
+        yield f"Your records have {_leads(own.corpus.leads)}, the evidence's {theirs}: yours were not measured."
+    rates = {facts.fs for facts in known}
+    if own.corpus.fs not in rates:
+        theirs = " or ".join(f"{rate:g}" for rate in sorted(rates))
+        yield f"Your records are at {own.corpus.fs:g} Hz, the evidence's at {theirs} Hz."
+
+
+def _leads(leads: tuple[str, ...]) -> str:
+    return f"one lead ({leads[0]})" if len(leads) == 1 else f"{len(leads)} leads"
+
+
+def _labels(own: OwnData, known: list[TaskFacts]) -> Iterator[str]:
+    counts = [len(facts.prevalence) for facts in known]
+    n, low, high = len(own.data.classes), min(counts), max(counts)
+    if not low <= n <= high:
+        theirs = f"{low}" if low == high else f"{low} to {high}"
+        yield f"Your records have {n} label{'s' * (n > 1)}, the evidence's tasks {theirs}."
+    shares = [share for facts in known for share in facts.prevalence.values()]
+    least, most = min(shares), max(shares)
+    rare = {name: share for name, share in own.prevalence.items() if 0 < share < _CLEARLY_RARER * least}
+    frequent = {name: share for name, share in own.prevalence.items() if share > most / _CLEARLY_RARER}
+    for found, words, limit in ((rare, "Rarer", least), (frequent, "More frequent", most)):
+        if found:
+            yield f"{words} than any label of the evidence ({percent(limit)} of records): {_with_shares(found)}."
+
+
+def _too_few(own: OwnData) -> Iterator[str]:
+    few = {name: count for name, count in own.positives.items() if count < FEWEST_POSITIVES}
+    if few:
+        more = f" and {len(few) - _NAMED} more" if len(few) > _NAMED else ""
+        named = ", ".join(f"{name} ({count})" for name, count in list(few.items())[:_NAMED])
+        yield f"Fewer than {FEWEST_POSITIVES} records have {named}{more}: any score of these is vague."
+
+
+def _with_shares(shares: Mapping[str, float]) -> str:
+    more = f" and {len(shares) - _NAMED} more" if len(shares) > _NAMED else ""
+    return ", ".join(f"{name} ({percent(share)})" for name, share in list(shares.items())[:_NAMED]) + more
+
+
+def percent(share: float) -> str:
+    """Write a share of records."""
+    return f"{100 * share:.0f} %" if share >= 0.095 else f"{100 * share:.2g} %"

@@ -1,0 +1,1 @@
+"""An answer as one page that stands alone."""

@@ -1,0 +1,147 @@
+"""What the sections of a report say, in pieces of HTML."""
+
+from collections.abc import Iterator, Mapping
+
+from advisor.answer.costs import PRETRAINING, Bill
+from advisor.answer.decision import probability
+from advisor.answer.recommend import Recommendation
+from advisor.answer.words import ARMS, METRICS, duration, money, records, worth
+from advisor.report.html import bullets, facts, paragraph, table, text
+from advisor.text.explanation import Explanation
+from advisor.text.explanation_text import (
+    backtest_rows,
+    backtest_sentence,
+    evidence_sentences,
+    fit_sentence,
+    parameter_rows,
+    point_rows,
+    scatter_sentence,
+    task_rows,
+)
+from advisor.text.table import band, change_rows, money_rows, target_rows
+from studies.files.draws import REACH
+
+_COSTS = {"fine_tune": "fine-tuned", "scratch": "from scratch", PRETRAINING: "pre-training"}
+
+
+def scores(answer: Recommendation) -> Iterator[str]:
+    """Both expected scores, the gain and its three probabilities."""
+    gain, margin, metric = answer.gain, answer.question.margin, answer.question.metric
+    rows = [
+        (ARMS[arm], f"{score.mean:.3f}", band(score), f"{score.obs_ci_lower:.3f} to {score.obs_ci_upper:.3f}")
+        for arm, score in (("fine_tune", answer.fine_tune), ("scratch", answer.scratch))
+    ]
+    gains = ("gain", f"{gain.mean:+.3f}", f"{gain.mean_ci_lower:+.3f} to {gain.mean_ci_upper:+.3f}", "")
+    yield table((METRICS.get(metric, metric), "expected", "90 % band", "90 % of single runs"), [*rows, gains])
+    odds = {
+        "above": (f"fine-tuning gains more than {margin:g}", gain.p_above_margin),
+        "within": (f"the two differ by at most {margin:g}", gain.p_within_margin),
+        "below": (f"fine-tuning loses more than {margin:g}", gain.p_below_margin),
+    }
+    parts = "".join(f'<i class="{kind}" style="flex-grow:{p:.4f}"></i>' for kind, (_, p) in odds.items())
+    yield f'<div class="odds" aria-hidden="true">{parts}</div>'
+    yield table(("how probable is it that", ""), [(words, probability(p)) for words, p in odds.values()])
+
+
+def changes(answer: Recommendation) -> Iterator[tuple[str, str]]:
+    """What the answer turns on, each with its number."""
+    least = min(answer.curve.sizes) / REACH
+    yield "pre-training is worth", worth(answer.worth_in_records)
+    yield "break-even", records(answer.break_even, " records", least=least)
+    yield from change_rows(answer)
+    yield from target_rows(answer)
+
+
+def networks(answer: Recommendation) -> str:
+    """Every measured network that was compared."""
+    rows = [
+        (row.arch, ARMS[row.arm], f"{row.score.mean:.3f}", band(row.score), duration(row.seconds))
+        for row in answer.networks
+    ]
+    return table(("network", "better arm", "expected", "90 % band", "one training"), rows)
+
+
+def costs(answer: Recommendation) -> Iterator[str]:
+    """What one training of each arm takes, and the bill where prices were given."""
+    charged = {_COSTS[name]: answer.cost[name] for name in _COSTS if name in answer.cost}
+    columns = {
+        "records passed": [
+            None if cost.records_seen is None else f"{cost.records_seen:,}" for cost in charged.values()
+        ],
+        "time on a processor": [_time(cost.cpu_seconds) for cost in charged.values()],
+        "time on a GPU": [_time(cost.gpu_seconds) for cost in charged.values()],
+        "time on your device": [_time(cost.your_seconds) for cost in charged.values()],
+        "best epoch after": [
+            None if cost.share_to_best is None else f"{cost.share_to_best:.0%} of it" for cost in charged.values()
+        ],
+        "measured on": [cost.device for cost in charged.values()],
+    }
+    known = {name: values for name, values in columns.items() if any(value is not None for value in values)}
+    rows = [
+        (name, *("-" if values[k] is None else str(values[k]) for values in known.values()))
+        for k, name in enumerate(charged)
+    ]
+    yield table(("one training", *known), rows) if known else paragraph("The runs say nothing of what they cost.")
+    if answer.money is None:
+        yield paragraph("No price was given: --label-cost and --gpu-cost add both bills.", "note")
+        return
+    bills = {"fine-tuned": answer.money.fine_tune, "from scratch": answer.money.scratch}
+    yield table(("money", "labels", "machine", "pre-training", "total"), [_bill_row(*one) for one in bills.items()])
+    yield facts(money_rows(answer))
+    if (paid := answer.money.p_pays_off) is not None:
+        yield paragraph(
+            f"Probability that the labels saved are worth more than fine-tuning costs: {probability(paid)}."
+        )
+
+
+def _time(seconds: float | None) -> str | None:
+    return None if seconds is None else duration(seconds)
+
+
+def _bill_row(name: str, bill: Bill) -> tuple[str, ...]:
+    parts = (bill.labels, bill.machine, bill.pretraining)
+    return name, *("-" if part is None else money(part) for part in parts), money(bill.total)
+
+
+def question(answer: Recommendation) -> Iterator[tuple[str, str]]:
+    """What was asked, and what stands for it in the evidence."""
+    asked, curve = answer.question, answer.curve
+    parameters = answer.curves.networks[curve.arch].parameters
+    size = "" if parameters is None else f", {parameters:,} parameters"
+    given: Mapping[str, str | None] = {
+        "labelled records": f"{asked.n_records:,}, for training and validation together",
+        "network": f"{asked.arch or 'the best that was measured'}: {curve.arch} ({curve.family}{size})",
+        "pre-trained on": curve.upstream if asked.upstream != "none" else f"nothing yet; judged by {curve.upstream}",
+        "task": asked.task or ("any: all tasks that were measured" if curve.pooled else f"any: {curve.task}"),
+        "score": METRICS.get(asked.metric, asked.metric),
+        "difference that matters": f"{asked.margin:g}",
+        "score to reach": None if asked.target is None else f"{asked.target:g}",
+        "price of a labelled record": None if asked.label_cost is None else f"{asked.label_cost:,g}",
+        "price of a machine hour": None if asked.gpu_cost is None else f"{asked.gpu_cost:,g}",
+        "trainings that share the pre-training": None if asked.uses is None else f"{asked.uses:,}",
+        "records a second on your device": None if asked.device_speed is None else f"{asked.device_speed:,g}",
+    }
+    return ((name, value) for name, value in given.items() if value is not None)
+
+
+def backtest(answer: Recommendation, explanation: Explanation) -> Iterator[str]:
+    """How good such advice was on what was held out."""
+    if explanation.backtest is None:
+        yield paragraph(f"Not measured: {explanation.no_backtest}.")
+        return
+    yield paragraph(backtest_sentence(answer, explanation.backtest))
+    yield table(("", "measured"), backtest_rows(explanation.backtest))
+
+
+def evidence(answer: Recommendation, explanation: Explanation) -> Iterator[str]:
+    """The runs, their scores, and the fit."""
+    yield bullets(evidence_sentences(answer, explanation))
+    columns = ("from scratch", "fine-tuned", "gain", "runs")
+    if explanation.tasks:
+        yield table((f"expected at {answer.question.n_records:,} records", *columns), task_rows(explanation))
+    if explanation.points:
+        yield table(("records", *columns), point_rows(explanation), "Measured: the mean of the runs at each size")
+    yield f"<h3>Fit</h3><p>{text(fit_sentence(answer, explanation))}</p>"
+    if explanation.parameters:
+        yield table(("", *(ARMS[arm] for arm in explanation.parameters)), parameter_rows(explanation))
+    yield paragraph(scatter_sentence(answer, explanation))

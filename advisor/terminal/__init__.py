@@ -1,0 +1,1 @@
+"""What a terminal needs: progress, completion, failures in one sentence, the files that are written."""

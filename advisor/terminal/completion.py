@@ -1,0 +1,45 @@
+"""Names that the shell completes, from the evidence that is asked: no training stack is loaded for them."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from studies.files.curves import CurvesFile
+
+
+def archs(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Complete ``--arch``: the families, then what was measured, then every registered network."""
+    opened = _open(ctx)
+    if opened is None:
+        return []
+    measured = [curve.arch for curve in opened.curves]
+    return _starting(incomplete, [*opened.family_default, *measured, *opened.registered])
+
+
+def upstreams(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Complete ``--upstream``."""
+    opened = _open(ctx)
+    return [] if opened is None else _starting(incomplete, [*(c.upstream for c in opened.curves), "none"])
+
+
+def tasks(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Complete ``--task``."""
+    opened = _open(ctx)
+    return [] if opened is None else _starting(incomplete, [c.task for c in opened.curves if not c.pooled])
+
+
+def _starting(incomplete: str, names: list[str]) -> list[str]:
+    return [name for name in dict.fromkeys(names) if name.startswith(incomplete)]
+
+
+def _open(ctx: typer.Context) -> "CurvesFile | None":
+    """Open the curves file of the command line, else what ships; None where it cannot be read: nothing to complete."""
+    from studies.files.curves import CurvesFileError, read_curves
+    from studies.files.shipped import DEFAULT_CURVES
+
+    try:
+        return read_curves(Path(ctx.params.get("curves") or DEFAULT_CURVES))
+    except CurvesFileError:
+        return None

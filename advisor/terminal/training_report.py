@@ -1,0 +1,122 @@
+"""What a training came to: a table for people, JSON for programs."""
+
+import json
+import shlex
+from collections.abc import Sequence
+from io import StringIO
+from math import isnan
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from advisor.answer.strategy import Choice
+    from engine.checkpoints.checkpoint import CheckpointFacts
+    from engine.evaluation.evaluation import Evaluation
+    from engine.training.fit import Fitted
+
+SCHEMA_VERSION = 1
+_WIDTH = 80
+_LISTED = 30  # classes that a person reads; --json has all
+_FEW = 10  # records
+
+
+def next_command(out: Path) -> str:
+    """Return the command that makes an ONNX file of the checkpoint."""
+    return shlex.join(["ecgadvise", "export", str(out), "--out", "model.onnx"])
+
+
+def to_json(fitted: "Fitted", choice: "Choice", out: Path) -> str:
+    """Return what was trained, how it scored on the test records and where it is, as a JSON document."""
+    facts = fitted.facts
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "checkpoint": str(out),
+        **{name: getattr(facts, name) for name in ("task", "arch", "strategy", "upstream", "n_records", "classes")},
+        "advice": {"verdict": choice.verdict, "why": choice.why},
+        "evaluation": facts.evaluation,
+        "subgroups": facts.subgroups,
+        "thresholds": dict(zip(facts.classes, facts.thresholds, strict=True)),
+        "temperature": facts.temperature,
+        **{name: facts.record[name] for name in ("seconds", "wall_seconds", "epochs", "best_epoch", "device")},
+        "records": {name: value for name, value in facts.record.items() if name.endswith(("_records", "_patients"))},
+        "held_out": facts.record["held_out"],
+        "warnings": fitted.warnings,
+        "next": next_command(out),
+    }
+    return json.dumps(document, indent=2, allow_nan=False)
+
+
+def to_table(fitted: "Fitted", evaluation: "Evaluation", choice: "Choice", described: str, out: Path) -> str:
+    """Return the same for a reader, 80 columns wide, the score first."""
+    facts, record = fitted.facts, fitted.facts.record
+    console = Console(file=StringIO(), width=_WIDTH, no_color=True, highlight=False, markup=False, emoji=False)
+    console.print(
+        f"macro AUROC {_score(evaluation.auroc_macro)} "
+        f"(90 %: {_band(evaluation.auroc_macro_ci_lower, evaluation.auroc_macro_ci_upper)}) on "
+        f"{evaluation.n_records:,} test records of {evaluation.n_patients:,} patients"
+    )
+    console.print(choice.why)
+    console.print(_class_table(evaluation))
+    left = len(evaluation.classes) - _LISTED
+    if left > 0:
+        console.print(f"... and {left} more classes: see --json")
+    console.print(_fact_table(facts, record, evaluation, described, out))
+    for warning in _warnings(fitted.warnings, evaluation):
+        console.print(f"! {warning}")
+    buffer = console.file
+    assert isinstance(buffer, StringIO)
+    return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines())
+
+
+def _class_table(evaluation: "Evaluation") -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    table.add_column("class", overflow="fold")
+    for name in ("AUROC", "90 % interval", "AUPRC", "F1", "threshold", "records"):
+        table.add_column(name, no_wrap=True, justify="right" if name == "records" else "left")
+    for name, found in list(evaluation.classes.items())[:_LISTED]:
+        scores = (_score(found.auprc), _score(found.f1), f"{found.threshold:.3f}", f"{found.positives:,}")
+        table.add_row(name, _score(found.auroc), _band(found.auroc_ci_lower, found.auroc_ci_upper), *scores)
+    return table
+
+
+def _fact_table(facts: "CheckpointFacts", record: Any, evaluation: "Evaluation", described: str, out: Path) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), show_header=False)
+    start = f"from {facts.upstream}" if facts.upstream else "from scratch"
+    strategy = start if facts.strategy == "scratch" else f"{facts.strategy} {start}"
+    table.add_row("network", f"{facts.arch}, {strategy}")
+    table.add_row("task", f"{facts.task}: {described}")
+    table.add_row(
+        "records",
+        f"{record['training_records']:,} to train, {record['validation_records']:,} to choose epoch, temperature and "
+        f"thresholds; test: {record['held_out']}",
+    )
+    table.add_row(
+        "calibration",
+        f"temperature {facts.temperature:.2f}, expected calibration error {_score(evaluation.ece)} on the test records",
+    )
+    table.add_row(
+        "training",
+        f"{record['epochs']} epochs in {record['seconds']:,.0f} s, best at {record['best_epoch']}; {record['device']}",
+    )
+    table.add_row("checkpoint", str(out))
+    table.add_row("next", next_command(out))
+    return table
+
+
+def _warnings(warnings: Sequence[str], evaluation: "Evaluation") -> list[str]:
+    from engine.corpora.partition import listed
+
+    few = [name for name, found in evaluation.classes.items() if 0 < found.positives < _FEW]
+    noted = f"{listed(few)}: in fewer than {_FEW} test records, so that the scores are vague"
+    return [*warnings, noted] if few else [*warnings]
+
+
+def _score(value: float) -> str:
+    return "-" if isnan(value) else f"{value:.3f}"
+
+
+def _band(low: float, high: float) -> str:
+    return "-" if isnan(low) else f"{low:.3f} to {high:.3f}"

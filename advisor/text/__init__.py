@@ -1,0 +1,1 @@
+"""An answer as tables, JSON and figures."""

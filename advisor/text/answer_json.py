@@ -1,0 +1,90 @@
+"""A recommendation as the JSON document of DESIGN.md (``recommendation.schema.json``), for programs."""
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from advisor.answer.costs import Money
+from advisor.answer.recommend import Recommendation
+from engine.json_values import finite, rounded
+
+SCHEMA_VERSION = 1  # keys are only ever added; one that changes its meaning needs a new version
+
+
+def to_json(
+    answer: Recommendation, explanation: dict[str, Any] | None = None, data: dict[str, Any] | None = None
+) -> str:
+    """Return the answer, scores rounded to 4 decimals, with an explanation and the asker's data where given."""
+    question, curve = answer.question, answer.curve
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "question": {
+            "n_records": question.n_records,
+            "arch": curve.arch,
+            "family": curve.family,
+            "metric": question.metric,
+            "margin": question.margin,
+            "upstream": curve.upstream,
+            "task": question.task,
+            "pays_pretraining": question.pays_pretraining,
+            "uses": question.uses,
+            "device_speed": question.device_speed,
+        },
+        "verdict": answer.verdict,
+        "why": answer.why,
+        "scratch": rounded(asdict(answer.scratch)),
+        "fine_tune": rounded(asdict(answer.fine_tune)),
+        "gain": rounded(asdict(answer.gain)),
+        "worth_in_records": asdict(answer.worth_in_records),
+        "break_even": asdict(answer.break_even),
+        "flips": {
+            side: None if flip is None else asdict(flip)
+            for side, flip in zip(("fewer_records", "more_records"), answer.flips, strict=True)
+        },
+        "more_records": None if answer.more_records is None else rounded(asdict(answer.more_records)),
+        "target": _target(answer),
+        "cost": {name: rounded(asdict(cost), digits=2) for name, cost in answer.cost.items()},
+        "money": None if answer.money is None else _money(answer.money, question.label_cost, question.gpu_cost),
+        "networks": [{**rounded(asdict(row)), "score": rounded(asdict(row.score))} for row in answer.networks],
+        "pooled": curve.pooled,
+        "support": answer.support,
+        "evidence": _evidence(answer),
+        "warnings": list(answer.warnings),
+        **({} if explanation is None else {"explanation": explanation}),
+        **({} if data is None else {"data": data}),
+    }
+    return json.dumps(finite(document), indent=2, allow_nan=False)
+
+
+def _target(answer: Recommendation) -> dict[str, Any] | None:
+    if answer.target is None:
+        return None
+    arms = {name: rounded(asdict(reach)) for name, reach in answer.target.items()}
+    return {"score": answer.question.target, "probability": 0.8, **arms}
+
+
+def _money(money: Money, label_cost: float | None, gpu_cost: float | None) -> dict[str, Any]:
+    return {
+        "label_cost": label_cost,
+        "gpu_cost": gpu_cost,
+        "scratch": rounded(asdict(money.scratch), digits=2),
+        "fine_tune": rounded(asdict(money.fine_tune), digits=2),
+        "label_saving": None if money.label_saving is None else rounded(asdict(money.label_saving), digits=2),
+        "p_pays_off": money.p_pays_off,
+    }
+
+
+def _evidence(answer: Recommendation) -> dict[str, Any]:
+    curve = answer.curve
+    return {
+        "study": answer.curves.study,
+        "runs": curve.runs + (curve.foretold.runs if curve.foretold is not None else 0),
+        "tasks": list(curve.tasks or (curve.task,)),
+        "replicates": curve.replicates,
+        "sizes": list(curve.sizes),
+        "test_records": curve.test_records,
+        "source": dict(curve.sources[0]) if len(curve.sources) == 1 else {},
+        "sources": [dict(source) for source in curve.sources],
+        "created": answer.curves.created,
+        "version": answer.curves.version,
+    }

@@ -1,0 +1,157 @@
+"""What an answer rests on, for ``--explain``: the evidence, the fit, how good such advice was, and the limits."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from advisor.answer.recommend import Recommendation
+from studies.files.arms import FINE_TUNE, SCRATCH
+from studies.files.backtest import BACKTEST, Backtest, _parse_backtest
+from studies.files.draws import BAND, REACH, quantiles
+
+PARAMETERS = ("a", "b", "c", "n0")
+_DIGITS = 4
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A parameter's median and 90 % interval."""
+
+    median: float
+    lower: float
+    upper: float
+
+
+@dataclass(frozen=True)
+class Point:
+    """What was measured at one size: mean score of each arm over so many runs."""
+
+    n_records: int
+    scratch: float | None
+    fine_tune: float | None
+    runs: int
+
+
+@dataclass(frozen=True)
+class TaskOutlook:
+    """What one of the pooled tasks expects at the asker's number of records."""
+
+    task: str
+    upstream: str
+    scratch: float
+    fine_tune: float
+    runs: int
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Everything behind an answer: ``points`` of a single task, or the ``tasks`` of a pooled curve.
+
+    ``parameters[arm][name]`` are those of the law in ``score(n) = a - b (n + n0) ** -c + bend(n)``, none of a pooled
+    curve or one that a pilot was added to; ``run_sd`` is the spread of one run at the asker's number of records.
+    ``backtest`` is None where it was not measured, and ``no_backtest`` says why.
+    """
+
+    upstream: str | None
+    sources: tuple[Mapping[str, str], ...]
+    points: tuple[Point, ...]
+    tasks: tuple[TaskOutlook, ...]
+    parameters: Mapping[str, Mapping[str, Estimate]]
+    run_sd: float
+    pair_correlation: float
+    draws: int
+    backtest: Backtest | None
+    no_backtest: str | None
+    limits: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it ready for JSON."""
+        return asdict(self)
+
+
+def explain(answer: Recommendation, curves_path: Path) -> Explanation:
+    """Gather what an answer rests on; ``curves_path`` is the file that it came from."""
+    curve = answer.curve
+    backtest, reason = _read_backtest(curves_path.with_name(BACKTEST))
+    return Explanation(
+        upstream=answer.curves.upstreams.get(curve.upstream),
+        sources=curve.sources,
+        points=_points(answer),
+        tasks=tuple(_outlooks(answer)) if curve.pooled else (),
+        parameters={}
+        if curve.pooled or curve.foretold is not None  # draws of scores: the law beneath them says nothing
+        else {
+            arm: {name: _estimate(draws[name]) for name in PARAMETERS if name in draws}
+            for arm, draws in curve.draws.items()
+        },
+        run_sd=_significant(curve.run_sd(answer.question.n_records)),
+        pair_correlation=curve.noise["correlation"],
+        draws=len(next(iter(curve.draws.values()))["a"]),
+        backtest=backtest,
+        no_backtest=reason,
+        limits=_limits(answer),
+    )
+
+
+def _points(answer: Recommendation) -> tuple[Point, ...]:
+    points = answer.curve.points
+    sizes = sorted({n for by_size in points.values() for n in by_size})
+    found = []
+    for n in sizes:
+        scratch, fine_tune = (points.get(arm, {}).get(n, ()) for arm in ("scratch", "fine-tune"))
+        found.append(Point(n, _mean(scratch), _mean(fine_tune), len(scratch) + len(fine_tune)))
+    return tuple(found)
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return round(sum(values) / len(values), _DIGITS) if values else None
+
+
+def _outlooks(answer: Recommendation) -> Iterator[TaskOutlook]:
+    """Give the pooled tasks one by one, as far as they reach the asker's number of records."""
+    n, pool = answer.question.n_records, answer.curve
+    for one in answer.curves.curves:
+        is_of_pool = (one.arch, one.metric) == (pool.arch, pool.metric) and one.task in pool.tasks and not one.pooled
+        if is_of_pool and FINE_TUNE in one.draws and one.support(n) != "beyond":
+            scratch, fine_tune = (round(float(one.scores(arm, n).mean()), _DIGITS) for arm in (SCRATCH, FINE_TUNE))
+            yield TaskOutlook(one.task, one.upstream, scratch, fine_tune, one.runs)
+
+
+def _estimate(values: Any) -> Estimate:
+    lower, median, upper = quantiles(values, (BAND[0], 0.5, BAND[1]))
+    return Estimate(*(_significant(v) for v in (median, lower, upper)))
+
+
+def _significant(value: float) -> float:
+    return float(f"{value:.{_DIGITS}g}")
+
+
+def _read_backtest(path: Path) -> tuple[Backtest | None, str | None]:
+    """Return the figures, or why there are none: nothing in the answer depends on them."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        return _parse_backtest(document), None
+    except FileNotFoundError:
+        return None, f"no {BACKTEST} beside the curves file (ecgadvise backtest --json makes one)"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None, f"{path.name} beside the curves file cannot be read"
+
+
+def _limits(answer: Recommendation) -> tuple[str, ...]:
+    curve = answer.curve
+    tasks = curve.tasks or (curve.task,)
+    corpora = ", ".join(sorted({task.split("/")[0] for task in tasks}))
+    n_tasks = f"{len(tasks)} tasks of {corpora} were" if len(tasks) > 1 else f"One task of {corpora} was"
+    low, high = min(curve.sizes), max(curve.sizes)
+    pilot = "With a pilot bands are narrower, and those of the gain held less often than 90 % on held-out tasks."
+    return (
+        *((pilot,) if curve.foretold is not None else ()),
+        f"{n_tasks} measured, from {low:,} to {high:,} records; beyond {REACH:g} times that the answer is refused.",
+        "Other hospitals, devices, patients and labels may differ from these by more than any band says.",
+        "Scores, gain and target are of the expected score of a training; a single run scatters about it.",
+        "Both arms follow one recipe; better tuning of either, another network or another pre-training may differ.",
+        "The curves are power laws with room to bend, fitted to these runs; real curves may turn where none was run.",
+        "Costs are machine time and labels; staff, storage, failed runs and a regulatory file are not in them.",
+    )

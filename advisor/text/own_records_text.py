@@ -1,0 +1,107 @@
+"""The asker's records and what a pilot changed: the rows that say it, and their tables of at most 80 columns."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from advisor.answer.words import VERDICTS, duration
+from advisor.own_records.answer import OwnAnswer
+from advisor.own_records.records import OwnData, percent
+from advisor.text.table import NOTICE, band, console, plain_table, take_lines, to_table
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from advisor.own_records.pilot import Moved
+
+_LABELS = 6
+MOVED = ("", "before", "after")
+
+
+def to_own_table(found: OwnAnswer, *, color: bool = False) -> str:
+    """Return the answer, then the records, what does not match the evidence, and what a pilot changed."""
+    return with_records(to_table(found.answer, color=color), found, color=color)
+
+
+def with_records(text: str, found: OwnAnswer, *, color: bool = False) -> str:
+    """Put the sections about the asker's records before the last line of an answer in words."""
+    out = console(color)
+    if found.moved is not None:
+        out.print()
+        out.print("What the pilot changed", style="bold")
+        out.print(_moved_table(found.moved))
+    out.print()
+    out.print("Your records", style="bold")
+    out.print(_table(record_rows(found)))
+    for sentence in (found.n_given, *found.mismatches):
+        if sentence is not None:
+            out.print(f"! {sentence}")
+    body = text.removesuffix(f"{NOTICE}\n").rstrip("\n")
+    return "\n".join([body, *take_lines(out), NOTICE, ""])
+
+
+def record_rows(found: OwnAnswer) -> Iterator[tuple[str, str]]:
+    """What the records are, each fact with its name."""
+    own = found.own
+    leads = own.corpus.leads
+    named = f"lead {leads[0]}" if len(leads) == 1 else f"{len(leads)} leads"
+    yield "directory", f"{own.directory} ({own.data.name})"
+    prepared = f"{named}, prepared at {own.corpus.fs:g} Hz{_left_out(own)}"
+    yield "records", f"{len(own.data.rows):,}, of {own.patients:,} patients, {prepared}"
+    yield "to learn from", f"{len(own.pool):,}; {len(own.test):,} kept for the test: {own.held_out}"
+    yield "labels", _labels(own.prevalence)
+    yield "transferability", found.score.in_words() if found.score is not None else found.no_score or ""
+
+
+def _left_out(own: OwnData) -> str:
+    """Say how many records could not be used, and, but for a corpus prepared elsewhere, what tells why."""
+    if not own.corpus.unusable:
+        return ""
+    where = "" if own.corpus.root == own.directory else f" (ecgadvise data check {own.directory})"
+    return f"; {own.corpus.unusable:,} of {len(own.corpus) + own.corpus.unusable:,} could not be used{where}"
+
+
+def _labels(prevalence: Mapping[str, float]) -> str:
+    shown = [f"{name} {percent(share)}" for name, share in list(prevalence.items())[:_LABELS]]
+    more = len(prevalence) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
+
+
+def _moved_table(moved: "Moved") -> "Table":
+    whole = plain_table()
+    whole.add_column()
+    whole.add_row(_table(moved_rows(moved), *MOVED))
+    whole.add_row(_table(measured_rows(moved)))
+    return whole
+
+
+def _table(rows: Iterable[tuple[str, ...]], *header: str) -> "Table":
+    table = plain_table(*header)
+    for row in rows:
+        table.add_row(*row)
+    for column in table.columns:
+        column.overflow = "fold"  # a long path is broken, not cut
+    return table
+
+
+def measured_rows(moved: "Moved") -> Iterator[tuple[str, str]]:
+    """What the pilot itself measured, and from what."""
+    yield "measured gain", _measured(moved)
+    yield "pilot", f"from {moved.network}, {duration(moved.seconds)}; kept in {moved.store}"
+
+
+def _measured(moved: "Moved") -> str:
+    first, *others = (f"{moved.gain(n):+.3f} at {n:,}" for n in moved.sizes)
+    counts = sorted(set(moved.sizes.values()))
+    pairs = f"{counts[0]} pair{'s' * (counts[0] > 1)}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]} pairs"
+    return ", ".join([f"{first} records", *others]) + f" ({pairs} each)"
+
+
+def moved_rows(moved: "Moved") -> Iterator[tuple[str, ...]]:
+    """The answer before and after the pilot, under the columns ``MOVED``."""
+    both = (moved.before, moved.after)
+    yield ("verdict", *(VERDICTS[answer.verdict][0].lower() for answer in both))
+    for name, words in (("fine_tune", "fine-tuned"), ("scratch", "from scratch")):
+        scores = [getattr(answer, name) for answer in both]
+        yield (words, *(f"{score.mean:.3f} ({band(score)})" for score in scores))
+    gains = [answer.gain for answer in both]
+    yield ("gain", *(f"{g.mean:+.3f} ({g.mean_ci_lower:+.3f} to {g.mean_ci_upper:+.3f})" for g in gains))

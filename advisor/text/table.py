@@ -1,0 +1,187 @@
+"""A recommendation for a reader: at most 25 lines of 80 columns, the verdict first."""
+
+from collections.abc import Iterator
+from io import StringIO
+from math import ceil
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from advisor.answer.decision import probability
+from advisor.answer.recommend import Recommendation
+from advisor.answer.scores import Score
+from advisor.answer.words import ARMS, METRICS, VERDICTS, duration, money, records, worth
+from studies.files.curves import PairedCurve
+from studies.files.draws import REACH
+
+WIDTH, LINES = 80, 25
+NOTICE = "Advises on model development, not on patients; research use."
+_MOST_NETWORKS = 4
+
+
+def to_table(answer: Recommendation, *, color: bool = False) -> str:
+    """Return the answer; warnings that do not fit are counted in the last line but one."""
+    out = console(color)
+    lines = answer_lines(answer, out)
+    if len(lines) > LINES - 2:  # long names take more lines
+        lines = [*lines[: LINES - 3], "... the rest: see --explain"]
+    for position, warning in enumerate(answer.warnings):
+        out.print(f"! {warning}")
+        added = take_lines(out)
+        left = len(answer.warnings) - position
+        if len(lines) + len(added) > LINES - (1 if left == 1 else 2):
+            lines.append(f"! {left} more warning{'s' * (left > 1)}: see --explain")
+            break
+        lines += added
+    return "\n".join([*lines, NOTICE, ""])
+
+
+def answer_lines(answer: Recommendation, out: Console) -> list[str]:
+    """Return the answer without its warnings."""
+    question, curve = answer.question, answer.curve
+    words, style = VERDICTS[answer.verdict]
+    network = f"{question.arch} = {curve.arch}" if question.arch not in (None, curve.arch) else curve.arch
+    out.print(Text.assemble((words, style), f"  ({network}, {question.n_records:,} records: {answer.support})"))
+    out.print(answer.why)
+    out.print(_score_table(answer))
+    if answer.networks:
+        out.print(_network_table(answer))
+    out.print(_fact_table(answer))
+    return take_lines(out)
+
+
+def console(color: bool) -> Console:
+    """Return a console that prints text as it is into a buffer."""
+    return Console(
+        file=StringIO(),
+        width=WIDTH,
+        force_terminal=color,
+        no_color=not color,
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
+
+
+def take_lines(out: Console) -> list[str]:
+    """Take what was printed since the last call, without the spaces that tables end in."""
+    buffer = out.file
+    assert isinstance(buffer, StringIO)
+    text = buffer.getvalue()
+    buffer.seek(0)
+    buffer.truncate()
+    return [line.rstrip() for line in text.splitlines()]
+
+
+def plain_table(*header: str) -> Table:
+    """Return a table without lines; its columns have names where a header is given."""
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim", show_header=bool(header))
+    for name in header:
+        table.add_column(name)
+    return table
+
+
+def _score_table(answer: Recommendation) -> Table:
+    metric = answer.question.metric
+    table = plain_table(METRICS.get(metric, metric), "expected", "90 % band", "90 % of single runs")
+    for name, score in (("fine-tuned", answer.fine_tune), ("from scratch", answer.scratch)):
+        run = f"{score.obs_ci_lower:.3f} to {score.obs_ci_upper:.3f}"
+        table.add_row(name, f"{score.mean:.3f}", band(score), run)
+    gain = answer.gain
+    table.add_row("gain", f"{gain.mean:+.3f}", f"{gain.mean_ci_lower:+.3f} to {gain.mean_ci_upper:+.3f}")
+    return table
+
+
+def _network_table(answer: Recommendation) -> Table:
+    table = plain_table("network", "better arm", "expected", "90 % band", "training")
+    for row in answer.networks[:_MOST_NETWORKS]:
+        arm, score = ARMS[row.arm], row.score
+        table.add_row(row.arch, arm, f"{score.mean:.3f}", band(score), duration(row.seconds))
+    if (left := len(answer.networks) - _MOST_NETWORKS) > 0:
+        table.add_row(f"{left} more: see --json")
+    return table
+
+
+def band(score: Score) -> str:
+    """Write the band of the mean."""
+    return f"{score.mean_ci_lower:.3f} to {score.mean_ci_upper:.3f}"
+
+
+def _fact_table(answer: Recommendation) -> Table:
+    table = plain_table()
+    gain, margin, curve = answer.gain, answer.question.margin, answer.curve
+    table.add_row(
+        "probability",
+        f"gain > {margin:g}: {probability(gain.p_above_margin)}   in between: {probability(gain.p_within_margin)}   "
+        f"loss > {margin:g}: {probability(gain.p_below_margin)}",
+    )
+    table.add_row("pre-training", f"worth {worth(answer.worth_in_records)}")
+    table.add_row("break-even", records(answer.break_even, " records", least=min(curve.sizes) / REACH))
+    for row in (*change_rows(answer), *target_rows(answer), *_cost_rows(answer), *money_rows(answer)):
+        table.add_row(*row)
+    of_tasks = f"{len(curve.tasks)} tasks" if curve.pooled else curve.task
+    table.add_row("evidence", f"{answer.curves.study}: {_runs(curve)} of {of_tasks}, {answer.curves.created[:10]}")
+    return table
+
+
+Row = tuple[str, str]
+
+
+def _runs(curve: PairedCurve) -> str:
+    if curve.foretold is None:
+        return f"{curve.runs:,} paired runs"
+    return f"{curve.foretold.runs:,} paired runs, and {curve.runs:,}"
+
+
+def change_rows(answer: Recommendation) -> Iterator[Row]:
+    """Say what would change the answer: other numbers of records, and what more labels add."""
+    flips = [f"{f.n_records:,} records: {VERDICTS[f.verdict][0].lower()}" for f in answer.flips if f is not None]
+    yield "changes at", "; ".join(flips) or "no number of records that the evidence reaches"
+    if (more := answer.more_records) is not None:
+        added, price = more.n_records - answer.question.n_records, answer.question.label_cost
+        cost = "" if price is None else f" for {money(price * added)}"
+        interval = f"90 %: {more.added_ci_lower:+.3f} to {more.added_ci_upper:+.3f}"
+        yield "more labels", f"{added:,} more: {more.added:+.3f} {ARMS[more.arm]} ({interval}){cost}"
+
+
+def target_rows(answer: Recommendation) -> Iterator[Row]:
+    """Say how many records the asked score takes, if one was asked for."""
+    if answer.target is None:
+        return
+    words = []
+    least = ceil(min(answer.curve.sizes) / REACH)
+    for name in ("fine_tune", "scratch"):
+        reach = answer.target[name]
+        fewest = "" if reach.records is None or reach.records > least else "at most "
+        cost = "" if reach.total_cost is None else f" for {money(reach.total_cost)}"
+        unreachable = f"unreachable (probability {probability(reach.p_unreachable)})"
+        words.append(
+            f"{ARMS[name]} {unreachable if reach.records is None else f'{fewest}{reach.records:,} records{cost}'}"
+        )
+    yield f"target {answer.question.target:g}", ", ".join(words)
+
+
+def _cost_rows(answer: Recommendation) -> Iterator[Row]:
+    words = [
+        f"{duration(answer.cost[name].seconds)} {what}"
+        for name, what in (("fine_tune", "fine-tuned"), ("scratch", "from scratch"), ("pretraining", "pre-training"))
+        if name in answer.cost
+    ]
+    yield "one training", ", ".join(words)
+
+
+def money_rows(answer: Recommendation) -> Iterator[Row]:
+    """Say what both arms cost in money, where prices were given."""
+    if answer.money is None:
+        return
+    tuned, scratch, saving = answer.money.fine_tune, answer.money.scratch, answer.money.label_saving
+    shared = answer.question.uses or 1
+    paid = (
+        tuned.pretraining is not None
+        and f" (pre-training{f' / {shared:,}' * (shared > 1)}: {money(tuned.pretraining)})"
+    )
+    yield "total cost", f"{money(tuned.total)} fine-tuned{paid or ''}, {money(scratch.total)} from scratch"
+    if saving is not None:
+        words = ["out of reach" if v is None else money(v) for v in (saving.median, saving.lower, saving.upper)]
+        yield "labels saved", f"worth {words[0]} (90 %: {words[1]} to {words[2]})"

@@ -1,0 +1,52 @@
+"""Pre-trained networks at hand: those that ship in ``models/zoo``, a checkpoint folder each."""
+
+from pathlib import Path
+
+import models
+from engine.checkpoints.checkpoint import CheckpointError, CheckpointFacts, load_checkpoint
+
+ZOO = Path(models.__file__).parent / "zoo"
+
+
+class UnknownCheckpointError(LookupError):
+    """No checkpoint folder and no released network has that name; the message lists the released ones."""
+
+
+def released(zoo: Path = ZOO) -> dict[str, Path]:
+    """Return the released networks by name."""
+    return {path.parent.name: path.parent for path in sorted(zoo.glob("*/checkpoint.json"))}
+
+
+def find_checkpoint(name: str, zoo: Path = ZOO) -> Path:
+    """Return the folder of a checkpoint, given by its path or by the name of a released network.
+
+    A folder goes before a name. Raises UnknownCheckpointError when there is neither.
+    """
+    if Path(name).exists():
+        return Path(name)
+    known = released(zoo)
+    if name not in known:
+        listed = f"released networks: {', '.join(known)}" if known else "no network is released with this version"
+        raise UnknownCheckpointError(f"no checkpoint folder {name}, nor a released network of that name ({listed})")
+    return known[name]
+
+
+def suiting(arch: str, leads: tuple[str, ...], fs: float, n_samples: int, zoo: Path = ZOO) -> dict[str, Path]:
+    """Return the released networks of that architecture which take this signal, that with most records first."""
+    found = {
+        name: (facts.n_records or 0, path)
+        for name, path in released(zoo).items()
+        if (facts := _facts(path)) is not None and _signal(facts) == (arch, leads, fs, n_samples)
+    }
+    return {name: path for name, (_, path) in sorted(found.items(), key=lambda item: (-item[1][0], item[0]))}
+
+
+def _facts(path: Path) -> CheckpointFacts | None:
+    try:
+        return load_checkpoint(path)[1]
+    except CheckpointError:  # a damaged one is no candidate; whoever names it is told why
+        return None
+
+
+def _signal(facts: CheckpointFacts) -> tuple[str, tuple[str, ...], float, int]:
+    return facts.arch, facts.leads, facts.fs, facts.n_samples

@@ -1,0 +1,1 @@
+"""Records on disk as a prepared corpus, its splits and its tasks."""

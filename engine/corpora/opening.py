@@ -1,0 +1,83 @@
+"""From a name or a directory to a corpus and one of its tasks; what is not prepared yet is prepared once and kept."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from engine.corpora.corpus import SCHEMA_VERSION, Corpus, prepare
+from engine.corpora.synthetic import N_RECORDS, NAME, prepared_synthetic
+from engine.sources import UnknownNameError
+from engine.sources.detect import open_source
+
+Say = Callable[[str], None]
+FROM_DIRECTORIES = "from-directories"
+
+
+def open_named(name: str, corpora: Path, say: Say = lambda _sentence: None) -> tuple[Corpus, str]:
+    """Return the corpus of ``corpus`` or ``corpus/task`` and the task's name in it, its first one where none is given.
+
+    The corpus ``synthetic`` is made where it is not there. Raises CorpusError, and UnknownNameError for what is not
+    there.
+    """
+    which, _, task = name.partition("/")
+    if which == NAME:
+        if not (corpora / NAME).exists():
+            say(f"making {N_RECORDS:,} records in {corpora / NAME}, once")
+        return _with_task(prepared_synthetic(corpora), task)
+    prepared = sorted(path.parent.name for path in corpora.glob("*/corpus.json"))
+    if which not in prepared:
+        listed = ", ".join(dict.fromkeys([*prepared, NAME]))
+        raise UnknownNameError(f"no prepared corpus is named {which!r} in {corpora}; there is {listed}")
+    return _with_task(Corpus(corpora / which), task)
+
+
+def open_directory(
+    root: Path,
+    task: str,
+    corpora: Path,
+    source_name: str | None = None,
+    workers: int = 1,
+    say: Say = lambda _sentence: None,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> tuple[Corpus, str]:
+    """Return the corpus of a directory and the task's name in it: a prepared corpus, or any tree of records.
+
+    A tree is prepared into ``corpora / "from-directories"`` the first time, and again when a file in it has changed.
+    ``source_name`` says what the tree is where its files do not tell. Raises CorpusError, SourceError for a directory
+    without usable records, UnknownNameError for an unknown task or source.
+    """
+    if (root / "corpus.json").is_file():
+        return _with_task(Corpus(root), task)
+    source = open_source(root, source_name)
+    target = corpora / FROM_DIRECTORIES / _fingerprint(root) / (source_name or source.name)
+    if not target.exists():
+        for sentence in getattr(source, "inferred", ()):
+            say(sentence)
+        say(f"preparing {root} into {target}, once")
+        corpus, _ = prepare(source, target, progress, workers)
+        _report(corpus, root, say)
+    return _with_task(Corpus(target), task)
+
+
+def _with_task(corpus: Corpus, task: str) -> tuple[Corpus, str]:
+    if task and task not in corpus.tasks:
+        raise UnknownNameError(f"corpus {corpus.name} has no task {task!r}; it has {', '.join(corpus.tasks)}")
+    return corpus, task or corpus.tasks[0]
+
+
+def _report(corpus: Corpus, root: Path, say: Say) -> None:
+    if corpus.unusable:
+        listed = len(corpus) + corpus.unusable
+        say(f"{corpus.unusable:,} of {listed:,} records cannot be used: see ecgadvise data check {root}")
+
+
+def _fingerprint(root: Path) -> str:
+    """Return a hash of every file's name, size and time of change below a directory."""
+    files = []
+    for folder, _, names in os.walk(root):
+        for path in (Path(folder, name) for name in names):
+            status = path.stat() if path.exists() else path.lstat()  # a link to nowhere is a file like any other
+            files.append((path.relative_to(root).as_posix(), status.st_size, status.st_mtime_ns))
+    return hashlib.sha256(json.dumps([SCHEMA_VERSION, sorted(files)]).encode()).hexdigest()[:12]

@@ -1,0 +1,136 @@
+"""Reading every record of a source: in parallel, each brought to the signal contract, nothing stopped by a bad one."""
+
+import hashlib
+import multiprocessing
+import os
+import pickle
+import signal
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import ecgadvise
+from engine.records.record import RecordError
+from engine.records.signal import CONTRACT, Preparation, conform
+from engine.sources import Entry, Source
+
+_CHUNK = 256  # records a worker takes at a time
+_WORTH_WORKERS = 1024  # fewer records are read before a worker process has started
+
+
+class WorkerLostError(RuntimeError):
+    """A worker process was killed from outside."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What came of one record: ``problems`` in words, and a digest of its signal where it is usable."""
+
+    record: str
+    usable: bool
+    problems: tuple[str, ...]
+    digest: bytes
+
+
+def read_all(
+    source: Source,
+    entries: Sequence[Entry],
+    signals: Path | None = None,
+    workers: int = 1,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+    preparation: Preparation = CONTRACT,
+) -> list[Reading]:
+    """Read the entries and return what came of each, in their order.
+
+    With ``signals``, the conformed float32 samples of entry k are written to that file as its k-th block; an entry
+    that is not usable leaves its block as it was.
+    """
+    if signals is not None:
+        signals.touch()
+    reader = _Reader(source, signals, preparation)
+    chunks = [(start, entries[start : start + _CHUNK]) for start in range(0, len(entries), _CHUNK)]
+    readings: dict[int, list[Reading]] = {}
+    done = 0
+    for start, chunk in _read_chunks(reader, chunks, workers if len(entries) >= _WORTH_WORKERS else 1):
+        readings[start] = chunk
+        done += len(chunk)
+        progress(done, len(entries))
+    return [reading for start in sorted(readings) for reading in readings[start]]
+
+
+def duplicates(readings: Sequence[Reading]) -> list[tuple[str, ...]]:
+    """Return the groups of usable records whose signals are equal to the bit."""
+    groups: dict[bytes, list[str]] = defaultdict(list)
+    for reading in readings:
+        if reading.usable:
+            groups[reading.digest].append(reading.record)
+    return [tuple(group) for group in groups.values() if len(group) > 1]
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """What a worker process needs to know once."""
+
+    source: Source
+    signals: Path | None
+    preparation: Preparation
+
+    def read_chunk(self, start: int, chunk: Sequence[Entry]) -> list[Reading]:
+        file = os.open(self.signals, os.O_RDWR) if self.signals is not None else None
+        try:
+            return [self._read(entry, start + k, file) for k, entry in enumerate(chunk)]
+        finally:
+            if file is not None:
+                os.close(file)
+
+    def _read(self, entry: Entry, position: int, file: int | None) -> Reading:
+        try:
+            if entry.problem is not None:
+                raise RecordError(entry.problem)
+            recording = self.source.read(entry)
+            record = conform(recording, self.source.leads, self.source.fs, preparation=self.preparation)
+        except RecordError as error:
+            return Reading(entry.record_id, False, (str(error),), b"")
+        samples = record.signals.tobytes()
+        if file is not None:
+            os.pwrite(file, samples, position * len(samples))
+        return Reading(entry.record_id, True, record.notes, hashlib.blake2b(samples, digest_size=16).digest())
+
+
+def _read_chunks(
+    reader: _Reader, chunks: Sequence[tuple[int, Sequence[Entry]]], workers: int
+) -> Iterator[tuple[int, list[Reading]]]:
+    if workers == 1:
+        for start, chunk in chunks:
+            yield start, reader.read_chunk(start, chunk)
+        return
+    context = multiprocessing.get_context("spawn")
+    start_worker = partial(ecgadvise.call_pickled, pickle.dumps(partial(_start_worker, reader)))
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker) as pool:
+        try:
+            futures = {pool.submit(_read_in_worker, start, chunk): start for start, chunk in chunks}
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        except BrokenExecutor as error:
+            raise WorkerLostError("a worker process was ended from outside, for want of memory perhaps") from error
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for worker in multiprocessing.active_children():
+                worker.terminate()
+            raise
+
+
+_reader_of_worker: _Reader
+
+
+def _start_worker(reader: _Reader) -> None:
+    global _reader_of_worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
+    _reader_of_worker = reader
+
+
+def _read_in_worker(start: int, chunk: Sequence[Entry]) -> list[Reading]:
+    return _reader_of_worker.read_chunk(start, chunk)

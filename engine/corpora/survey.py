@@ -1,0 +1,65 @@
+"""What a directory of records is worth: every record read, counted and checked, nothing written."""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from engine.corpora.corpus import Problem
+from engine.corpora.reading import duplicates, read_all
+from engine.sources import Entry, Source, UnknownNameError
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The outcome of a check. ``classes`` counts the listed records of each class of ``task``, usable or not.
+
+    ``unlabelled`` records have none of them. ``duplicates`` are groups of usable records with equal signals.
+    """
+
+    source: str
+    task: str
+    records: int
+    unusable: int
+    patients: int
+    classes: dict[str, int]
+    unlabelled: int
+    patients_in_several_folds: int
+    problems: tuple[Problem, ...]
+    duplicates: tuple[tuple[str, ...], ...]
+
+
+def survey(
+    source: Source,
+    task: str | None = None,
+    workers: int = 1,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Survey:
+    """Read every record of a source and report. ``task`` is the source's first unless one is named.
+
+    Raises UnknownNameError for an unknown task, SourceError for malformed tables.
+    """
+    name = task or next(iter(source.tasks))
+    if name not in source.tasks:
+        raise UnknownNameError(f"{source.name} has no task {name!r}; it has {', '.join(source.tasks)}")
+    entries = source.entries()
+    readings = read_all(source, entries, workers=workers, progress=progress)
+    classes = {label: set(union) for label, union in source.tasks[name].classes.items()}
+    return Survey(
+        source=source.name,
+        task=name,
+        records=len(entries),
+        unusable=sum(not reading.usable for reading in readings),
+        patients=len({entry.patient for entry in entries}),
+        classes={label: sum(bool(entry.labels & union) for entry in entries) for label, union in classes.items()},
+        unlabelled=sum(not any(entry.labels & union for union in classes.values()) for entry in entries),
+        patients_in_several_folds=_patients_in_several_folds(entries),
+        problems=tuple(Problem(r.record, problem, r.usable) for r in readings for problem in r.problems),
+        duplicates=tuple(duplicates(readings)),
+    )
+
+
+def _patients_in_several_folds(entries: Sequence[Entry]) -> int:
+    folds: dict[str, set[int | None]] = defaultdict(set)
+    for entry in entries:
+        folds[entry.patient].add(entry.fold)
+    return sum(len(of_patient) > 1 for of_patient in folds.values())

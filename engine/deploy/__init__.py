@@ -1,0 +1,1 @@
+"""ONNX export, its comparison with the network, inference, model cards."""

@@ -1,0 +1,187 @@
+"""The model card beside an exported model (Mitchell et al., "Model cards for model reporting", FAT* 2019).
+
+Everything in it comes from the checkpoint; what was not recorded is said to be so, and nothing is filled in.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from engine.deploy.markdown import UNKNOWN, bullets, count, document, figure, interval, number, plain, table
+from engine.deploy.model_facts import ModelFacts
+
+FEW_POSITIVES = 30  # test records with a class: fewer, and its figures are mostly chance
+NOTABLE_ECE = 0.05
+_PARTS, _COUNTED = ("training", "validation", "test"), ("records", "patients")
+_SPLIT_KEYS = {f"{part}_{kind}" for part in _PARTS for kind in _COUNTED}  # of the checkpoint's free facts
+
+
+@dataclass(frozen=True)
+class Exported:
+    """The file that a card describes, its size in bytes, and in words how it agrees with the network."""
+
+    file: str
+    bytes: int
+    agreement: str
+
+
+def model_card(facts: ModelFacts, exported: Exported) -> str:
+    """Return the card in Markdown."""
+    sections = {"Model": _model(facts, exported), **sections_of(facts), "Versions": _versions(facts)}
+    opening = f"{facts.arch} for {facts.task}, {len(facts.classes)} classes, written by `ecgadvise export`."
+    return document(f"Model card of {exported.file}", opening, sections)
+
+
+def sections_of(facts: ModelFacts) -> dict[str, list[str]]:
+    """Return what every card has, of an exported model and of a released network: lines of Markdown by title."""
+    return {
+        "Intended use": [facts.intended_use],
+        "Warnings": bullets(warnings(facts)),
+        "Training data": _data(facts),
+        "Splits": _splits(facts),
+        "Performance": _performance(facts),
+        "Calibration": _calibration(facts),
+        "Subgroups": _subgroups(facts),
+        "Limits": bullets(limits(facts)),
+    }
+
+
+def warnings(facts: ModelFacts) -> list[str]:
+    """Return what a user has to know before the first prediction, as sentences, from the facts alone."""
+    evaluation = facts.evaluation
+    found = ["Its training was interrupted: these are the best weights until then."] * bool(
+        facts.record.get("interrupted")
+    )
+    if not evaluation:
+        return [*found, "How well the model does was not recorded: measure it on your own records before you use it."]
+    if left_out := evaluation.get("left_out"):
+        found.append(f"Not tested, since the test records have one outcome only: {', '.join(left_out)}.")
+    scored = {name: one for name, one in evaluation.get("classes", {}).items() if name not in (left_out or ())}
+    few = [name for name, one in scored.items() if one["positives"] < FEW_POSITIVES]
+    if few:
+        found.append(f"Fewer than {FEW_POSITIVES} positive test records, so that chance decides: {', '.join(few)}.")
+    if (evaluation.get("ece") or 0) > NOTABLE_ECE:
+        found.append(f"Probabilities are off by {evaluation['ece']:.2f} on average (expected calibration error).")
+    return found + _disparities(facts) or ["None from the figures below; the limits hold all the same."]
+
+
+def limits(facts: ModelFacts) -> list[str]:
+    """Return what holds for every model of this kind."""
+    return [
+        "Tested on records of the source named above only: another hospital, device or population may score lower.",
+        "Probabilities and thresholds fit the training records' prevalence: where yours differs, calibrate again.",
+        f"It sees the first {facts.n_samples / facts.fs:g} s of {len(facts.leads)} leads, nothing else of the patient.",
+        "A record of something that is none of its classes still gets probabilities.",
+        "Labels are what readers wrote, not what a later diagnosis confirmed, unless the source says otherwise.",
+    ]
+
+
+def _disparities(facts: ModelFacts) -> list[str]:
+    """Name the groups whose interval lies below that of the best group with the same attribute."""
+    found = []
+    for attribute, groups in facts.subgroups.items():
+        scored = {name: one for name, one in groups.items() if number(one, "auroc_macro") is not None}
+        if not scored:
+            continue
+        best = max(scored, key=lambda name: scored[name]["auroc_macro"])
+        floor = number(scored[best], "auroc_macro_ci_lower")
+        for name, one in scored.items():
+            upper = number(one, "auroc_macro_ci_upper")
+            if floor is not None and upper is not None and upper < floor:
+                values = f"{one['auroc_macro']:.3f} against {scored[best]['auroc_macro']:.3f}"
+                found.append(f"Lower macro AUROC by {attribute}: {name}, {values} ({best}).")
+    return found
+
+
+def _model(facts: ModelFacts, exported: Exported) -> list[str]:
+    seconds = facts.n_samples / facts.fs
+    scaling = ", each lead of each record scaled to -1..1" if facts.preparation["min_max"] else ""
+    start = f"fine-tuned from {facts.upstream}" if facts.upstream else facts.strategy
+    signal = f"`ecg` float32 (batch, {len(facts.leads)}, {facts.n_samples}): {facts.units} at {facts.fs:g} Hz, "
+    return table(
+        ("", ""),
+        {
+            "file": f"{exported.file}, {exported.bytes:,} bytes, ONNX opset {facts.opset}"
+            + (", weights stored in 16 bits" if facts.half else ""),
+            "network": f"{facts.arch}, {start}",
+            "input": f"{signal}{seconds:g} s, leads {', '.join(facts.leads)}{scaling}",
+            "outputs": f"`logits`; `probability` = sigmoid(logit / {facts.temperature:.4g}), each class on its own",
+            "decision": "present where the probability is at least the class's threshold (see Performance)",
+            "trained": facts.created or UNKNOWN,
+            "SHA-256 of the weights": f"`{facts.weights_sha256}`",
+            "compared with the trained network": exported.agreement,
+        }.items(),
+    )
+
+
+def _data(facts: ModelFacts) -> list[str]:
+    source = facts.source
+    rows: dict[str, Any] = {
+        "source": " ".join(source[key] for key in ("name", "version") if source.get(key)) or None,
+        "licence": facts.licence,
+        "address": source.get("url"),
+        "citation": source.get("citation"),
+        "task": facts.task,
+        "SHA-256 of the data": f"`{facts.data_hash}`" if facts.data_hash else None,
+        "records for training and validation": count(facts.n_records),
+        **{key.replace("_", " "): plain(value) for key, value in facts.record.items() if key not in _SPLIT_KEYS},
+        "recipe": plain(facts.recipe),
+    }
+    return table(("", ""), rows.items())
+
+
+def _splits(facts: ModelFacts) -> list[str]:
+    known = {f"test_{kind}": facts.evaluation.get(f"n_{kind}") for kind in _COUNTED} | dict(facts.record)
+    rows = [(part, *(count(known.get(f"{part}_{kind}")) for kind in _COUNTED)) for part in _PARTS]
+    said = "Records are split by patient, where the source tells patients apart."
+    return [*table(("", *_COUNTED), rows), "", said]
+
+
+def _performance(facts: ModelFacts) -> list[str]:
+    evaluation = facts.evaluation
+    if not evaluation:
+        known = {name: figure(facts.metrics, name) for name in facts.metrics}
+        return table(("metric", "value"), known.items()) if known else [UNKNOWN.capitalize() + "."]
+    overall = {
+        "macro AUROC": interval(evaluation, "auroc_macro"),
+        "macro AUPRC": figure(evaluation, "auprc_macro"),
+        "macro F1 at the thresholds": figure(evaluation, "f1_macro"),
+    }
+    classes = evaluation.get("classes", {})
+    rows = [
+        (
+            name, facts.codes.get(name), count(classes.get(name, {}).get("positives")), f"{threshold:.3f}",
+            interval(classes.get(name, {}), "auroc"), figure(classes.get(name, {}), "auprc"),
+            figure(classes.get(name, {}), "f1"),
+        )
+        for name, threshold in zip(facts.classes, facts.thresholds, strict=True)
+    ]  # fmt: skip
+    said = "On test records that training did not see. Intervals are 90 %, patients resampled."
+    heads = ("class", "codes", "positive test records", "threshold", "AUROC", "AUPRC", "F1")
+    return [said, "", *table(("metric", "value"), overall.items()), "", *table(heads, rows)]
+
+
+def _calibration(facts: ModelFacts) -> list[str]:
+    rows = {
+        "temperature": f"{facts.temperature:.4g}",
+        "expected calibration error (mean over classes)": figure(facts.evaluation, "ece"),
+        "Brier score": figure(facts.evaluation if facts.evaluation else facts.metrics, "brier"),
+    }
+    return table(("", ""), rows.items())
+
+
+def _subgroups(facts: ModelFacts) -> list[str]:
+    rows = [
+        (attribute, name, count(one.get("n")), count(one.get("n_classes")), interval(one, "auroc_macro"))
+        for attribute, groups in facts.subgroups.items()
+        for name, one in groups.items()
+    ]
+    if not rows:
+        return [UNKNOWN.capitalize() + "."]
+    said = "Groups of few records are counted, not scored; groups differ in which classes can be scored."
+    return [*table(("attribute", "group", "test records", "classes scored", "macro AUROC"), rows), "", said]
+
+
+def _versions(facts: ModelFacts) -> list[str]:
+    names = dict.fromkeys((*facts.versions, *facts.exported_with))
+    rows = [(name, facts.versions.get(name), facts.exported_with.get(name)) for name in names]
+    return table(("", "trained with", "exported with"), rows)

@@ -1,0 +1,73 @@
+"""The card of a released network, from its checkpoint alone: what it is, what it was trained on, how to use it."""
+
+from engine.checkpoints.checkpoint import CheckpointFacts
+from engine.deploy.export import OPSETS, model_facts
+from engine.deploy.markdown import UNKNOWN, bullets, document, table
+from engine.deploy.model_card import sections_of
+from models.registry import count_parameters, create_network
+
+CARD = "CARD.md"
+_LICENCES = {"CC BY 4.0": "https://creativecommons.org/licenses/by/4.0/"}
+
+
+def zoo_card(name: str, facts: CheckpointFacts, weights_sha256: str) -> str:
+    """Return the card of the network that is released as ``name``, in Markdown."""
+    sections = {
+        "Network": _network(facts, weights_sha256),
+        "Use": _use(name, facts),
+        "Licence and attribution": _licence(facts),
+        **sections_of(model_facts(facts, OPSETS[0], False, weights_sha256)),
+        "Versions": table(("", "trained with"), facts.versions.items()),
+    }
+    sections["Limits"] = [*sections["Limits"], *bullets(_pretraining_limits(facts))]
+    opening = f"{facts.arch}, pre-trained on {facts.task}: a starting point for fine-tuning, with its head."
+    return document(name, opening, sections)
+
+
+def _network(facts: CheckpointFacts, weights_sha256: str) -> list[str]:
+    shape = {"n_leads": len(facts.leads), "n_classes": len(facts.classes), "n_samples": facts.n_samples}
+    rows = {
+        "network": facts.arch,
+        "parameters": f"{count_parameters(create_network(facts.arch, **shape)):,}, the head included",
+        "input": f"{facts.n_samples} samples at {facts.fs:g} Hz, millivolt, leads {', '.join(facts.leads)}",
+        "classes": str(len(facts.classes)),
+        "files": "`weights.safetensors` and `checkpoint.json`, with scaling, temperature and thresholds in it",
+        "SHA-256 of the weights": f"`{weights_sha256}`",
+        "trained": facts.created or UNKNOWN,
+    }
+    return table(("", ""), rows.items())
+
+
+def _use(name: str, facts: CheckpointFacts) -> list[str]:
+    train = f"ecgadvise train --data DIR --arch {facts.arch} --strategy fine-tune"
+    return [
+        "`ecgadvise train` starts from it where it suits the records and the network, and says so:",
+        "",
+        f"    {train} --out my-network",
+        f"    {train} --from {name} --out my-network",
+    ]
+
+
+def _licence(facts: CheckpointFacts) -> list[str]:
+    source = facts.source
+    licence = source.get("licence", UNKNOWN)
+    address = f" ({_LICENCES[licence]})" if licence in _LICENCES else ""
+    return [
+        f"Trained on {source.get('name', UNKNOWN)} {source.get('version', '')}, {licence}{address}: who passes the "
+        f"weights on names it. {source.get('citation', UNKNOWN)}. {source.get('url', '')}",
+        "",
+        "The weights are given under the same licence as the records; they hold no record. ecgadvise itself is "
+        "Apache-2.0.",
+    ]
+
+
+def _pretraining_limits(facts: CheckpointFacts) -> list[str]:
+    folds, unused = facts.record.get("folds"), facts.record.get("unused_folds", "none")
+    held_out, source = facts.record.get("held_out", UNKNOWN), facts.source.get("name", "the source")
+    seen = f"records of folds {folds}" if folds else "records of it"
+    rest = "" if unused == "none" else f"; not used: fold{'s' * (',' in unused)} {unused}"
+    return [
+        f"A task of {source} itself is no test of transfer: {seen} were seen here with these labels; held out to "
+        f"be tested on: {held_out}{rest}.",
+        "One training from one seed: another would give another network, and how much they differ is not known.",
+    ]

@@ -1,0 +1,1 @@
+"""Public sets and their verified download."""

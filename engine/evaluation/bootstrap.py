@@ -1,0 +1,98 @@
+"""Intervals of scores by resampling the patients of a test set."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.evaluation.metrics import Floats, _resampled_auroc, auroc_macro
+
+INTERVAL = 0.90
+_BLOCK = 2**22  # counts of records held at a time by the bootstrap: 32 MiB
+
+
+def bootstrap_auroc_macro(
+    labels: NDArray[np.uint8], scores: NDArray[np.floating], patients: NDArray[np.int64], n_resamples: int, seed: int
+) -> Floats:
+    """Return the macro AUROC of ``n_resamples`` resamples of the test set, whole patients drawn with replacement.
+
+    A resample in which no class has both outcomes gives NaN. Resamples depend on ``patients`` and ``seed`` alone: two
+    networks given the same ones are compared in pairs.
+    """
+    return macro_of_resamples(bootstrap_auroc_per_class(labels, scores, patients, n_resamples, seed))
+
+
+def bootstrap_auroc_per_class(
+    labels: NDArray[np.uint8], scores: NDArray[np.floating], patients: NDArray[np.int64], n_resamples: int, seed: int
+) -> Floats:
+    """Return the AUROC (classes, resamples) of the resamples of ``bootstrap_auroc_macro``, NaN where there is none."""
+    _, owner = np.unique(patients, return_inverse=True)
+    n_patients = int(owner.max()) + 1
+    rng, shares = np.random.default_rng(seed), np.full(n_patients, 1 / n_patients)
+    values = np.full((labels.shape[1], n_resamples), np.nan)
+    step = max(1, _BLOCK // len(labels))
+    for start in range(0, n_resamples, step):
+        draws = rng.multinomial(n_patients, shares, size=min(step, n_resamples - start))
+        counts = draws.T.astype(np.float64)[owner]  # (records, resamples)
+        for k, row in enumerate(values):
+            row[start : start + step] = _resampled_auroc(labels[:, k] > 0, scores[:, k], counts)
+    return values
+
+
+def macro_of_resamples(per_class: Floats) -> Floats:
+    """Return the mean (resamples,) of (classes, resamples) over the classes that have a value, NaN where none has."""
+    known = np.isfinite(per_class)
+    means = np.full(per_class.shape[1], np.nan)
+    np.divide(np.where(known, per_class, 0).sum(axis=0), known.sum(axis=0), out=means, where=known.any(axis=0))
+    return means
+
+
+def paired_bootstrap(
+    labels: NDArray[np.uint8],
+    probabilities_one: NDArray[np.floating],
+    probabilities_other: NDArray[np.floating],
+    patients: NDArray[np.int64],
+    n_resamples: int,
+    seed: int,
+) -> Floats:
+    """Return the difference (resamples,) in macro AUROC, one minus other, of two networks on the same test records.
+
+    Both are scored on the same resamples of whole patients. A resample in which no class has both outcomes gives NaN.
+    """
+    one, other = (
+        bootstrap_auroc_macro(labels, probabilities, patients, n_resamples, seed)
+        for probabilities in (probabilities_one, probabilities_other)
+    )
+    return one - other
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One network's macro AUROC minus another's on the same records, with its 90 % interval by patient."""
+
+    difference: float
+    difference_ci_lower: float
+    difference_ci_upper: float
+
+
+def compare(
+    labels: NDArray[np.uint8],
+    probabilities_one: NDArray[np.floating],
+    probabilities_other: NDArray[np.floating],
+    patients: NDArray[np.int64],
+    n_resamples: int,
+    seed: int,
+) -> Difference:
+    """Return by how much the first network scores above the other on the test records, and how sure that is."""
+    observed = auroc_macro(labels, probabilities_one) - auroc_macro(labels, probabilities_other)
+    resampled = paired_bootstrap(labels, probabilities_one, probabilities_other, patients, n_resamples, seed)
+    return Difference(observed, *interval(resampled))
+
+
+def interval(values: Floats, level: float = INTERVAL) -> tuple[float, float]:
+    """Return the percentile interval of resampled values, NaN left out; (NaN, NaN) when there is no other."""
+    known = values[np.isfinite(values)]
+    if not len(known):
+        return float("nan"), float("nan")
+    lower, upper = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
+    return float(lower), float(upper)

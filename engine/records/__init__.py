@@ -1,0 +1,1 @@
+"""One recording: its signal, units, leads and header."""

@@ -1,0 +1,170 @@
+"""Where a training is: its records, its looks at the validation records, and the best weights so far."""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from engine.checkpoints.snapshot import Snapshot
+from engine.compute.steps import Run
+from engine.evaluation.metrics import auroc_macro, f1_weighted
+from engine.recipes import Recipe
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Standardised signals float32 (records, leads, samples) and their labels float32 0/1 (records, classes)."""
+
+    signals: Tensor
+    labels: Tensor
+
+    @classmethod
+    def of(cls, signals: NDArray[np.float32], labels: NDArray[np.uint8]) -> "Examples":
+        """Wrap arrays."""
+        return cls(torch.from_numpy(signals), torch.from_numpy(labels.astype(np.float32)))
+
+    def __len__(self) -> int:
+        return len(self.signals)
+
+
+@dataclass(frozen=True)
+class Validation:
+    """One look at the validation records: ``auroc`` is NaN when no class has both outcomes among them."""
+
+    epoch: int
+    auroc: float
+    loss: float
+    training_loss: float
+    seconds: float
+    records_seen: int
+
+
+@dataclass(frozen=True)
+class Monitored:
+    """One look at records that decide nothing: macro AUROC, and F1 at 0.5 weighted by prevalence."""
+
+    epoch: int
+    auroc: float
+    f1_weighted: float
+
+
+@dataclass(frozen=True)
+class Optimism:
+    """What choosing the epoch on the monitored records themselves would have reported, beside the honest choice."""
+
+    auroc_maximum: float
+    auroc_chosen: float
+    f1_weighted_maximum: float
+    f1_weighted_chosen: float
+
+    @classmethod
+    def of(cls, looks: tuple[Monitored, ...], chosen_epoch: int) -> "Optimism":
+        """Compare the looks at every epoch with the one at the epoch that validation chose."""
+        chosen = next(look for look in looks if look.epoch == chosen_epoch)
+        auroc, f1 = (np.fmax.reduce([getattr(look, name) for look in looks]) for name in ("auroc", "f1_weighted"))
+        return cls(float(auroc), chosen.auroc, float(f1), chosen.f1_weighted)
+
+
+class DivergedError(RuntimeError):
+    """The loss became infinite or NaN."""
+
+
+class Course:
+    """A training in progress: ``epoch`` epochs are done, ``best_weights`` are those of the ``best`` look."""
+
+    def __init__(self, run: Run, training: Examples, recipe: Recipe, charged: float) -> None:
+        self.run, self._training, self.recipe = run, training, recipe
+        self._charged = charged  # before the run: moving the records, the features of a frozen body, an earlier part
+        self.epoch = 0
+        self.best: Validation | None = None
+        self.best_weights: dict[str, Tensor] = {}
+        self.validations: list[Validation] = []
+        self.monitored: list[Monitored] = []
+
+    @property
+    def records_seen(self) -> int:
+        """How often a record was trained on."""
+        return self.epoch * len(self._training)
+
+    def seconds(self) -> float:
+        """Return what the run is charged so far."""
+        return self._charged + self.run.seconds()
+
+    def train_epoch(self, generator: torch.Generator) -> Tensor:
+        """Train once over all records in a new order; return the mean loss, still on the device."""
+        signals, labels = self._training.signals, self._training.labels
+        order = torch.randperm(len(signals), generator=generator, device=signals.device)
+        loss = self.run.train_epoch(signals, labels, order)
+        self.epoch += 1
+        return loss
+
+    def look(self, validation: Examples, training_loss: float) -> Validation:
+        """Score the validation records and keep the weights if they are the best so far. Raises DivergedError."""
+        _check_finite(training_loss, "training")
+        logits = self.run.predict(validation.signals)
+        loss = float(F.binary_cross_entropy_with_logits(logits, validation.labels))
+        auroc = auroc_macro(validation.labels.numpy().astype(np.uint8), logits.numpy())
+        _check_finite(loss, "validation")
+        now = Validation(self.epoch, auroc, loss, training_loss, self.seconds(), self.records_seen)
+        self.validations.append(now)
+        if self.best is None or self.recipe.selection == "last" or _rank(now) > _rank(self.best):
+            self.best = now
+            self.best_weights = {name: value.clone() for name, value in self.run.network.state_dict().items()}
+        return now
+
+    def monitor(self, examples: Examples) -> None:
+        """Score records that decide nothing; the run is not charged for it."""
+        before = self.run.seconds()
+        labels, logits = examples.labels.numpy().astype(np.uint8), self.run.predict(examples.signals)
+        scores = auroc_macro(labels, logits.numpy()), f1_weighted(labels, torch.sigmoid(logits).numpy())
+        self.monitored.append(Monitored(self.epoch, *scores))
+        self._charged -= self.run.seconds() - before
+
+    def is_out_of_patience(self) -> bool:
+        """Return whether the latest looks, as many as the recipe's patience, brought no better one."""
+        patience, since_best = self.recipe.patience, self.validations[::-1].index(self.best) if self.best else 0
+        return patience is not None and since_best >= patience
+
+    def snapshot(self, generator: torch.Generator) -> Snapshot:
+        """Return everything that is needed to go on."""
+        device = generator.device
+        random = {"order": generator.get_state(), "cpu": torch.get_rng_state()}
+        if device.type == "cuda":
+            random["cuda"] = torch.cuda.get_rng_state(device)
+        groups = {"network": self.run.network.state_dict(), "best": self.best_weights, "moments": self.run.moments()}
+        numbers = {
+            "seconds": self.seconds(),
+            "best_epoch": self.best.epoch if self.best else None,
+            "validations": [asdict(look) for look in self.validations],
+            "monitored": [asdict(look) for look in self.monitored],
+        }
+        return Snapshot.of(self.epoch, {**groups, "random": random}, numbers)
+
+    def restore(self, snapshot: Snapshot, generator: torch.Generator, steps: int) -> None:
+        """Put everything back to where a snapshot was taken, ``steps`` steps into the training."""
+        device, random = generator.device, snapshot.group("random")
+        self.run.network.load_state_dict(snapshot.group("network"))
+        self.run.load_moments(snapshot.group("moments"), steps)
+        self.best_weights = {name: value.to(device) for name, value in snapshot.group("best").items()}
+        self.epoch = snapshot.epoch
+        self.validations = [Validation(**look) for look in snapshot.numbers["validations"]]
+        self.monitored = [Monitored(**look) for look in snapshot.numbers["monitored"]]
+        self.best = next(look for look in self.validations if look.epoch == snapshot.numbers["best_epoch"])
+        self._charged += snapshot.numbers["seconds"]
+        generator.set_state(random["order"])
+        torch.set_rng_state(random["cpu"])
+        if device.type == "cuda":
+            torch.cuda.set_rng_state(random["cuda"], device)
+
+
+def _check_finite(loss: float, which: str) -> None:
+    if not np.isfinite(loss):
+        raise DivergedError(f"the {which} loss became {loss}; a lower learning rate may help")
+
+
+def _rank(validation: Validation) -> tuple[float, float]:
+    """Order by AUROC; where it ties or cannot be computed, by loss."""
+    return (validation.auroc if np.isfinite(validation.auroc) else 0.0, -validation.loss)

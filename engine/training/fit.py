@@ -1,0 +1,217 @@
+"""Training one network for use: a task of a corpus in, a checkpoint with everything that is known about it out.
+
+The test records are looked at once, after temperature and thresholds have been chosen on the validation records. A
+study's runs go another way (``studies.running.runner``): they differ in one thing at a time, and their networks are not
+kept.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from engine.checkpoints.checkpoint import CheckpointFacts, Standardisation, load_checkpoint, save_checkpoint
+from engine.checkpoints.snapshot import Snapshot, save_snapshot
+from engine.compute.devices import choose_device, describe_device
+from engine.corpora.corpus import Corpus, TaskData
+from engine.corpora.partition import Partition, lacking_classes
+from engine.evaluation.calibration import calibrated_probabilities, choose_thresholds, fit_temperature
+from engine.evaluation.evaluation import Evaluation, evaluate
+from engine.evaluation.subgroups import subgroups
+from engine.recipes import Recipe, Strategy
+from engine.seeds import stable_seed
+from engine.training.loop import Examples, Training, Validation, predict_logits, train
+from engine.training.starting_point import Shape, Start, starting_point
+from engine.versions import training_versions
+
+_SCP_SOURCES = ("ptb-xl",)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What is to be trained. ``upstream`` is the checkpoint to start from, if any; ``why`` is kept with it."""
+
+    corpus: Corpus
+    data: TaskData
+    partition: Partition
+    arch: str
+    strategy: Strategy
+    upstream: Path | None
+    recipe: Recipe
+    device: str = "auto"
+    why: str = ""
+
+    def identity(self) -> dict[str, Any]:
+        """Return what two trainings must share for one to be the other's continuation, as JSON values."""
+        task = self.data.name.partition("/")[2]
+        return {
+            "task": self.data.name,
+            "data": self.corpus.task_hash(task),
+            "arch": self.arch,
+            "strategy": self.strategy,
+            "upstream": None if self.upstream is None else load_checkpoint(self.upstream)[1].task,
+            "n_records": self.partition.n_records,
+            "seed": self.partition.asked,
+            "recipe": self.recipe.digest(),
+        }
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What came of it; a training that was stopped has no evaluation, for its test records were not looked at."""
+
+    facts: CheckpointFacts
+    training: Training
+    evaluation: Evaluation | None
+    warnings: tuple[str, ...]
+
+
+def forewarn(job: Fit) -> tuple[str, ...]:
+    """Return sentences about what this training cannot learn or show.
+
+    An upstream of the same records may have seen the test records, unless it is known to have held out the same ones.
+    Raises PartitionError where nothing can be learnt or tested, CheckpointError for an upstream that does not fit.
+    """
+    sentences = lacking_classes(job.data, job.partition)
+    _start(job)
+    if job.upstream is None:
+        return sentences
+    facts = load_checkpoint(job.upstream)[1]
+    if facts.data_hash != job.corpus.content_hash and not _same_publisher(facts.source, job.corpus.manifest["source"]):
+        return sentences
+    seen = f"{job.upstream.name} was pre-trained on {facts.task}, records of the same source"
+    if facts.record.get("held_out") != job.partition.held_out:
+        return (*sentences, f"{seen}: whether the test records were among them is not known")
+    spared = (
+        f"the test records ({job.partition.held_out}) were held out then too, but those that validate here were not"
+    )
+    return (*sentences, f"{seen}: {spared}, so that validation scores are too high")
+
+
+def _same_publisher(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
+    """Whether two sources are one published set; what has no address, as a directory of one's own, is none."""
+    return bool(one.get("url")) and one.get("url") == other.get("url")
+
+
+def fit(
+    job: Fit,
+    out: Path,
+    report: Callable[[Validation], None] = lambda _validation: None,
+    should_stop: Callable[[], bool] = lambda: False,
+    resume: Snapshot | None = None,
+) -> Fitted:
+    """Train, calibrate on the validation records, test once, and write the checkpoint to ``out``.
+
+    When ``should_stop`` says so the training ends after the epoch in hand: the checkpoint then holds the best weights
+    so far, its record says ``interrupted``, there is no test, and beside it lies what a later ``resume`` needs. Raises
+    PartitionError, CheckpointError for an upstream that does not fit, DeviceError, DivergedError, and OSError when the
+    checkpoint cannot be written.
+    """
+    data, rows = job.data, job.partition
+    warnings = forewarn(job)
+    device = choose_device(job.device)
+    start = _start(job)
+    scaling = start.scaling(job.recipe, job.corpus.signals[data.rows[rows.training]])
+
+    def examples(positions: NDArray[np.int64]) -> Examples:
+        return Examples.of(scaling.apply(job.corpus.signals[data.rows[positions]]), data.labels[positions])
+
+    validation = examples(rows.validation)
+    result = train(
+        start.network, examples(rows.training), validation, job.recipe, rows.seed, report,
+        device=device, should_stop=should_stop, resume=resume,
+    )  # fmt: skip
+    logits = predict_logits(start.network, validation.signals).numpy()
+    temperature = fit_temperature(data.labels[rows.validation], logits)
+    thresholds = choose_thresholds(data.labels[rows.validation], calibrated_probabilities(logits, temperature))
+    facts = replace(
+        _facts(job, scaling, result, device), temperature=temperature, thresholds=tuple(thresholds.tolist())
+    )
+    evaluation = None
+    if not result.stopped:
+        scores = predict_logits(start.network, examples(rows.test).signals).numpy()
+        evaluation, facts = _tested(job, facts, calibrated_probabilities(scores, temperature))
+    save_checkpoint(start.network, facts, out)
+    if result.snapshot is not None:
+        save_snapshot(result.snapshot, job.identity(), out)
+    return Fitted(facts, result, evaluation, warnings)
+
+
+def _start(job: Fit) -> Start:
+    shape = Shape(job.corpus.leads, job.corpus.fs, job.corpus.signals.shape[2], len(job.data.classes))
+    return starting_point(job.strategy, job.arch, shape, job.partition.seed, job.upstream)
+
+
+def _tested(
+    job: Fit, facts: CheckpointFacts, probabilities: NDArray[np.floating]
+) -> tuple[Evaluation, CheckpointFacts]:
+    """Score the test records, as a whole and by sex and age; the resamples are those of a study's run."""
+    data, rows, seed = job.data, job.partition.test, stable_seed(job.data.name)
+    labels, patients = data.labels[rows], data.patients[rows]
+    evaluation = evaluate(labels, probabilities, patients, data.classes, facts.thresholds, seed)
+    ages, sexes = job.corpus.ages[data.rows[rows]], job.corpus.sexes[data.rows[rows]]
+    metrics = {name: getattr(evaluation, name) for name in ("auroc_macro", "auprc_macro", "brier", "ece")}
+    return evaluation, replace(
+        facts,
+        metrics={**facts.metrics, **metrics},
+        evaluation=evaluation.as_dict(bootstrap=False),
+        subgroups=subgroups(labels, probabilities, patients, ages, sexes, seed),
+    )
+
+
+def _facts(job: Fit, scaling: Standardisation, result: Training, device: torch.device) -> CheckpointFacts:
+    """Return everything that is known before the test."""
+    corpus, rows = job.corpus, job.partition
+    patients = job.data.patients
+    upstream = None if job.upstream is None else load_checkpoint(job.upstream)[1]
+    return CheckpointFacts(
+        arch=job.arch,
+        task=job.data.name,
+        classes=job.data.classes,
+        leads=corpus.leads,
+        fs=corpus.fs,
+        n_samples=corpus.signals.shape[2],
+        standardisation=scaling,
+        recipe=asdict(job.recipe),
+        data_hash=corpus.content_hash,
+        metrics={"validation_auroc": result.best.auroc},
+        strategy=job.strategy,
+        upstream=None if upstream is None else upstream.task,
+        n_records=rows.n_records,
+        source=corpus.manifest["source"],
+        codes=_codes(corpus, job.data),
+        versions=training_versions(str(torch.__version__)),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        record={
+            "training_records": len(rows.training),
+            "validation_records": len(rows.validation),
+            "test_records": len(rows.test),
+            "training_patients": len(np.unique(patients[rows.training])),
+            "validation_patients": len(np.unique(patients[rows.validation])),
+            "test_patients": len(np.unique(patients[rows.test])),
+            "held_out": rows.held_out,
+            "seed": rows.asked,
+            "preparation": corpus.manifest["preparation"],
+            "device": describe_device(device),
+            "seconds": round(result.seconds, 3),
+            "wall_seconds": round(result.wall_seconds, 3),
+            "epochs": result.epochs,
+            "best_epoch": result.best.epoch,
+            "interrupted": result.stopped,
+            "why": job.why,
+        },
+    )
+
+
+def _codes(corpus: Corpus, data: TaskData) -> dict[str, str]:
+    """Return the codes that make up each class, where the source's labels are codes."""
+    unions = corpus.manifest["tasks"][data.name.partition("/")[2]]["classes"]
+    is_scp = corpus.manifest["source"]["name"].startswith(_SCP_SOURCES)
+    systems = {name: "SNOMED CT" if all(map(str.isdigit, union)) else "SCP-ECG" if is_scp else ""
+               for name, union in unions.items()}  # fmt: skip
+    return {name: f"{systems[name]} {', '.join(union)}" for name, union in unions.items() if systems[name]}

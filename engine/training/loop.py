@@ -1,0 +1,188 @@
+"""The training loop, one for the CPU and CUDA.
+
+Design choices: all records lie on the device as tensors and are shuffled by index; nothing waits for the device but a
+look at the validation records, and these are log-spaced, because with few records they cost more than training; the
+epoch with the best macro AUROC on them is kept; the test set is not seen here. Where only ``head`` is trained, what
+comes before it is computed once. One thread, one seed, one processor: the same run gives the same bits.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from engine.checkpoints.snapshot import Snapshot
+from engine.compute.clocks import beside_others, clock_of
+from engine.compute.devices import numbered
+from engine.compute.steps import Run, predict_in_batches
+from engine.compute.steps import open_run as open_processor_run
+from engine.recipes import Recipe
+from engine.training.course import Course, DivergedError, Examples, Monitored, Optimism, Validation
+from engine.training.starting_point import SEEDING, head_inputs, trains_head_alone
+
+__all__ = [
+    "DivergedError",
+    "Examples",
+    "Mode",
+    "Monitored",
+    "Optimism",
+    "Snapshot",
+    "Training",
+    "Validation",
+    "predict_logits",
+    "predict_probabilities",
+    "train",
+]
+
+Mode = Literal["auto", "eager", "graph", "compile"]
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a training did; ``best`` is the validation whose weights the network now holds.
+
+    ``seconds`` is what the run takes on a machine that does nothing else: processor time of the training thread, on
+    CUDA see ``engine.compute.devices.SharedClock``. ``wall_seconds`` is what the clock showed, since a resumption. A
+    training that was ``stopped`` leaves a ``snapshot`` to go on from.
+    """
+
+    epochs: int
+    records_seen: int
+    seconds: float
+    wall_seconds: float
+    best: Validation
+    validations: tuple[Validation, ...]
+    monitored: tuple[Monitored, ...] = ()
+    stopped: bool = False
+    snapshot: Snapshot | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def optimism(self) -> Optimism | None:
+        """How much better the epoch looks that monitored records would choose; None when none were monitored."""
+        return Optimism.of(self.monitored, self.best.epoch) if self.monitored else None
+
+
+def train(
+    network: nn.Module,
+    training: Examples,
+    validation: Examples,
+    recipe: Recipe,
+    seed: int,
+    report: Callable[[Validation], None] = lambda _validation: None,
+    *,
+    device: str | torch.device = "cpu",
+    should_stop: Callable[[], bool] = lambda: False,
+    on_best: Callable[[nn.Module, Validation], None] | None = None,
+    monitor: Examples | None = None,
+    resume: Snapshot | None = None,
+    mode: Mode = "auto",
+) -> Training:
+    """Train the network in place and leave it on the device, with the weights of its best validation epoch.
+
+    ``seed`` fixes the order of the records, and dropout. Weights without ``requires_grad`` stay as they are; when
+    nothing but ``head`` is trained, the rest is in evaluation mode (``engine.training.starting_point.starting_point``).
+
+    ``report`` gets every validation as it happens. ``should_stop`` is asked after every epoch but the last. ``on_best``
+    gets the network at every validation that is the best so far, with its weights. ``monitor`` records are scored at
+    every validation and influence nothing, nor are they charged. ``resume`` goes on from ``Training.snapshot``, on the
+    CPU to the bits that an unbroken training gives. ``mode`` is how CUDA runs a step (``engine.compute.cuda_graphs``).
+
+    Raises DivergedError, found out at a validation.
+    """
+    place, started = numbered(device), time.perf_counter()
+    with SEEDING:
+        torch.manual_seed(seed)
+    trained = network.get_submodule("head") if trains_head_alone(network) else network
+    with beside_others(place):
+        clock = clock_of(place)
+        network.to(place)
+        training, validation = (_read_by(trained, network, examples, place) for examples in (training, validation))
+        training = replace(training, labels=training.labels.to(place))
+        monitor = None if monitor is None else _read_by(trained, network, monitor, place)
+        charged = clock.seconds()
+    epochs, batches = recipe.epochs(len(training)), -(-len(training) // recipe.batch_size)
+    with _open_run(trained, training, recipe, epochs * batches, place, mode) as run:
+        course = Course(run, training, recipe, charged)
+        generator = torch.Generator(place).manual_seed(seed)
+        if resume is not None:
+            course.restore(resume, generator, resume.epoch * batches)
+
+        def improved(now: Validation) -> None:
+            if on_best is not None:
+                trained.load_state_dict(course.best_weights)
+                on_best(network, now)
+
+        stopped = _follow(course, epochs, generator, validation, monitor, report, improved, should_stop)
+        snapshot = course.snapshot(generator) if stopped else None
+        trained.load_state_dict(course.best_weights)
+        assert course.best is not None, "the first epoch is always validated"
+        return Training(
+            course.epoch, course.records_seen, course.seconds(), time.perf_counter() - started, course.best,
+            tuple(course.validations), tuple(course.monitored), stopped, snapshot,
+        )  # fmt: skip
+
+
+def predict_logits(network: nn.Module, signals: Tensor, batch_size: int = 256) -> Tensor:
+    """Return logits float32 (records, classes) of standardised signals, the network in evaluation mode.
+
+    They are on the CPU, wherever the network is.
+    """
+    return predict_in_batches(network, signals, batch_size)
+
+
+def predict_probabilities(network: nn.Module, signals: Tensor) -> NDArray[np.float32]:
+    """Return probabilities float32 (records, classes), each class on its own (multi-label)."""
+    probabilities: NDArray[np.float32] = torch.sigmoid(predict_logits(network, signals)).numpy()
+    return probabilities
+
+
+def _read_by(trained: nn.Module, network: nn.Module, examples: Examples, place: torch.device) -> Examples:
+    """Move signals to the device; where only ``head`` is trained they become what it reads of them."""
+    signals = examples.signals.to(place)
+    return replace(examples, signals=signals if trained is network else head_inputs(network, signals))
+
+
+@contextmanager
+def _open_run(
+    network: nn.Module, training: Examples, recipe: Recipe, steps: int, place: torch.device, mode: Mode
+) -> Iterator[Run]:
+    if place.type == "cpu":
+        yield open_processor_run(network, recipe, steps)
+        return
+    from engine.compute.cuda_graphs import open_run
+
+    with open_run(network, training.signals.shape, training.labels.shape[1], recipe, steps, place, mode) as run:
+        yield run
+
+
+def _follow(
+    course: Course, epochs: int, generator: torch.Generator, validation: Examples, monitor: Examples | None,
+    report: Callable[[Validation], None], improved: Callable[[Validation], None], should_stop: Callable[[], bool],
+) -> bool:  # fmt: skip
+    """Train to the end, unless patience is lost or it is stopped; return whether it was stopped."""
+    looks = _validation_epochs(epochs, course.recipe)
+    while course.epoch < epochs:
+        loss = course.train_epoch(generator)
+        if course.epoch in looks:
+            now = course.look(validation, float(loss))
+            if monitor is not None:
+                course.monitor(monitor)
+            report(now)
+            if now is course.best:
+                improved(now)
+            if course.is_out_of_patience():
+                return False
+        if course.epoch < epochs and should_stop():
+            return True
+    return False
+
+
+def _validation_epochs(epochs: int, recipe: Recipe) -> set[int]:
+    spaced = np.geomspace if recipe.spacing == "log" else np.linspace
+    return {*spaced(1, epochs, recipe.validations).round().astype(int).tolist(), epochs}

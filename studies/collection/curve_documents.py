@@ -1,0 +1,220 @@
+"""From tables of runs to the document of a curves file, whoever ran them."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from engine.seeds import stable_seed
+from engine.versions import version_of
+from models.registry import find_network, list_networks
+from studies.files.curves import SCHEMA_VERSION, corpus_of, is_disjoint
+from studies.files.draws_codec import affordable_draws, write_draws
+from studies.fitting.learning_curves import FitError, LearningCurveResults, fit_learning_curves
+from studies.fitting.pooling import FEWEST_TASKS, pool_tasks
+from studies.runs.run_tables import RunTable, tabulate
+from studies.runs.tidy_runs import TidyRuns
+
+NO_UPSTREAM = "none"  # what the curve of a network that was only trained from scratch has for an upstream
+NO_TEST_NOISE = "the test set's own sampling noise is unknown and not in these bands"
+_FAMILIES = ("cnn", "rnn")
+_DIGITS = 6  # significant digits of what is measured
+NEW_TASK = "a new task"
+
+Report = Callable[[int, int], None]  # (done, total)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A table of runs, and what is known of it beyond the scores: warnings, ``cost`` and ``provenance`` if any.
+
+    ``kind`` says whose records the upstream's are and whether the task's labels are among its own, if that is known.
+    """
+
+    table: RunTable
+    metric: str
+    warnings: tuple[str, ...] = ()
+    cost: Mapping[str, Any] | None = None
+    provenance: Mapping[str, Any] | None = None
+    kind: str | None = None
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What was measured, and the curves fitted to it."""
+
+    measured: Measured
+    fit: LearningCurveResults
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a curves file says of all its curves. ``parameters`` maps a network to its number of them, if known."""
+
+    study: str
+    version: str
+    created: str
+    parameters: Mapping[str, int | None]
+    upstreams: Mapping[str, str]
+
+
+def fit_runs(runs: TidyRuns, created: str, report: Report = lambda _done, _total: None) -> dict[str, Any]:
+    """Fit anybody's runs and return the document of a curves file; ``not_fitted`` in it names what has no curve.
+
+    Of costs, provenance and the test set's sampling noise such runs say nothing, so the document holds none.
+    """
+    tables, left_out = tabulate(runs)
+    measured = [Measured(table, runs.metric, (NO_TEST_NOISE,)) for table in tables]
+    archs = {table.arch: None for table in tables}
+    upstreams = {table.upstream: f"as named in {runs.name}" for table in tables if table.upstream}
+    header = Header(runs.name, version_of("ecgadvise"), created, archs, upstreams)
+    document = make_document(header, measured, report)
+    document["not_fitted"] += left_out
+    return document
+
+
+def time_of(path: Path) -> str:
+    """Return when a file was last changed, in UTC: the same file gives the same document."""
+    return datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="seconds")
+
+
+def make_document(
+    header: Header, measured: Sequence[Measured], report: Report = lambda _done, _total: None
+) -> dict[str, Any]:
+    """Fit every table and return the document of a curves file; what could not be fitted is in ``not_fitted``."""
+    fitted: list[Fitted] = []
+    failures = []
+    for done, one in enumerate(measured, start=1):
+        try:
+            fitted.append(Fitted(one, fit_learning_curves(one.table.runs, _seed(one.table))))
+        except FitError as error:
+            failures.append(f"{one.table.name}: {error}")
+        report(done, len(measured))
+    groups = _group(fitted)
+    kept = affordable_draws(len(fitted) + len(groups))
+    single = [_describe(one.measured, one.fit, kept) for one in fitted]
+    pooled = [_pool(arch, kind, group, kept, failures) for (arch, kind), group in groups.items()]
+    curves = [*single, *filter(None, pooled)]
+    families = {one.table.arch: _family(one.table.family) for one in measured}
+    archs = sorted({curve["arch"] for curve in curves})
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "study": header.study,
+        "version": header.version,
+        "created": header.created,
+        "networks": {arch: {"family": families[arch], "parameters": header.parameters[arch]} for arch in archs},
+        "registered": {name: find_network(name).family for name in list_networks()},
+        "family_default": _family_defaults(single),
+        "upstreams": dict(header.upstreams),
+        "not_fitted": failures,
+        "curves": curves,
+    }
+
+
+def _seed(table: RunTable) -> int:
+    return stable_seed(table.task, table.arch, *filter(None, [table.upstream]))
+
+
+def _group(fitted: Sequence[Fitted]) -> dict[tuple[str, str], dict[str, Fitted]]:
+    """Return what can be pooled, by network and upstream: the tasks, and of each the fit that stands for it.
+
+    Tasks are pooled by the corpus their upstreams come from, because each task has an upstream without its own labels.
+    Of a task with several upstreams, one without its labels stands for it, then that with the most runs. Tasks of one
+    kind of upstream are a pool of their own too, where that is not the same.
+    """
+    groups: dict[tuple[str, str], dict[str, Fitted]] = defaultdict(dict)
+    for one in sorted(fitted, key=_stands_for_its_task):
+        table = one.measured.table
+        if table.upstream is not None:
+            kind = one.measured.kind or table.upstream
+            groups[table.arch, corpus_of(kind)][table.task] = one
+            groups[table.arch, kind][table.task] = one
+    for (arch, name), group in list(groups.items()):
+        if name != corpus_of(name) and group == groups.get((arch, corpus_of(name))):
+            del groups[arch, corpus_of(name)]
+    return {key: dict(sorted(group.items())) for key, group in sorted(groups.items()) if len(group) >= FEWEST_TASKS}
+
+
+def _stands_for_its_task(one: Fitted) -> tuple[bool, int, str]:
+    return is_disjoint(one.measured.kind or ""), one.measured.table.n_runs, one.measured.table.upstream or ""
+
+
+def _pool(arch: str, kind: str, group: Mapping[str, Fitted], kept: int, failures: list[str]) -> dict[str, Any] | None:
+    """Describe what a task that nobody has measured may look like, with the costs of the task with the most runs.
+
+    Its provenance is that task's too, with the ``sources`` of all tasks in place of one to speak of.
+    """
+    try:
+        fit = pool_tasks({task: one.fit for task, one in group.items()}, stable_seed(arch, kind, *group))
+    except FitError as error:
+        failures.append(f"{NEW_TASK} {arch} from {kind}: {error}")
+        return None
+    most = max(group.values(), key=lambda one: one.measured.table.n_runs).measured
+    tables = [one.measured.table for one in group.values()]
+    return {
+        **_describe(replace(most, warnings=(), kind=None), fit, kept),
+        "task": NEW_TASK,
+        "upstream": kind,
+        "sizes": [int(n) for n in fit.sizes],
+        "replicates": max(min(table.replicates for table in tables), 1),
+        "runs": sum(table.n_runs for table in tables),
+        "points": {arm: {} for arm in fit.arms},
+        "pooled": True,
+        "tasks": list(group),
+        **({} if most.provenance is None else {"provenance": {**most.provenance, "sources": _sources(group)}}),
+    }
+
+
+def _sources(group: Mapping[str, Fitted]) -> list[Mapping[str, str]]:
+    """Return the publishers of the tasks' records, each once, that of the first task first."""
+    sources: list[Mapping[str, str]] = []
+    for one in group.values():
+        source = (one.measured.provenance or {}).get("source")
+        if source and source not in sources:
+            sources.append(source)
+    return sources
+
+
+def _describe(one: Measured, fit: LearningCurveResults, kept: int) -> dict[str, Any]:
+    table = one.table
+    return {
+        "task": table.task,
+        "arch": table.arch,
+        "family": _family(table.family),
+        "upstream": table.upstream or NO_UPSTREAM,
+        **({} if one.kind is None else {"kind": one.kind}),
+        "metric": one.metric,
+        "sizes": [int(n) for n in table.runs.sizes],
+        "replicates": max(table.replicates, 1),
+        "runs": table.n_runs,
+        "draws": write_draws(fit.draws, kept),
+        "noise": {
+            "alpha": _round(fit.noise.alpha), "gamma": _round(fit.noise.gamma),
+            "correlation": _round(fit.noise.correlation), "degrees_of_freedom": fit.degrees_of_freedom,
+        },
+        "points": {
+            arm: {str(n): [round(value, _DIGITS) for value in values] for n, values in by_size.items()}
+            for arm, by_size in table.points().items()
+        },
+        **({} if one.cost is None else {"cost": one.cost}),
+        **({} if one.provenance is None else {"provenance": one.provenance}),
+        "warnings": [*one.warnings, *fit.warnings],
+    }  # fmt: skip
+
+
+def _family(family: str) -> str:
+    return family if family in _FAMILIES else "other"
+
+
+def _family_defaults(curves: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """Name, for each family, the network with the most runs behind it."""
+    runs: dict[str, Counter[str]] = defaultdict(Counter)
+    for curve in curves:
+        runs[curve["family"]][curve["arch"]] += curve["runs"]
+    return {family: counts.most_common(1)[0][0] for family, counts in sorted(runs.items()) if family in _FAMILIES}
+
+
+def _round(value: float) -> float:
+    return float(f"{value:.{_DIGITS}g}")

@@ -1,0 +1,133 @@
+"""What stores hold, as tables: cells and arms, pre-trained networks, devices, times and versions."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from engine.deploy.markdown import table
+from studies.runs.pairs import Pair
+from studies.runs.store import RunRecord
+from studies.runs.tidy_runs import TidyRun, comparable_runs, pretraining_runs
+
+_SECONDS_PER_HOUR = 3600
+
+
+def measured_lines(runs: Sequence[RunRecord]) -> list[str]:
+    """Return the tables of what was run downstream and of the networks that it started from."""
+    return [
+        *cell_table([run for run in runs if run.row["role"] == "downstream"]),
+        "",
+        "Pre-trained networks, tested on the upstream task's own test records:",
+        "",
+        *pretraining_table(runs),
+    ]
+
+
+def cell_table(downstream: Sequence[RunRecord]) -> list[str]:
+    """Return a row for every task, network, recipe and arm, with its sizes and its fewest and most runs at a size."""
+    kept = {run.key for run in comparable_runs(downstream)}
+    cells: dict[tuple[str, ...], Counter[int]] = defaultdict(Counter)
+    for run in downstream:
+        row = run.row
+        recipe = row["recipe"] if run.key in kept else f"{row['recipe']}, apart"
+        cells[row["task"], row["arch"], recipe, row["strategy"], row["upstream"] or ""][row["n_records"]] += 1
+    rows = []
+    for cell, counts in sorted(cells.items()):
+        numbers = sorted({min(counts.values()), max(counts.values())})
+        rows.append((*cell, ", ".join(f"{n:,}" for n in sorted(counts)), " to ".join(map(str, numbers))))
+    return table(("task", "network", "recipe", "arm", "pre-trained on", "n", "runs at each"), rows)
+
+
+def pretraining_table(runs: Sequence[RunRecord]) -> list[str]:
+    """Return a row for every pre-trained network."""
+    rows = [
+        (
+            run.row["task"], run.row["arch"], run.row["recipe"], f"{run.row['n_records']:,}",
+            _folds(run, "pool"), _folds(run, "test"), score(run.row["auroc_macro"]),
+            f"{run.row['seconds']:,.0f} s", run.row["created"][:10],
+        )
+        for run in pretraining_runs(runs)
+    ]  # fmt: skip
+    heads = ("task", "network", "recipe", "records", "folds", "tested on", "macro AUROC", "training", "on")
+    return table(heads, sorted(rows)) if rows else ["None."]
+
+
+def _folds(run: RunRecord, side: str) -> str:
+    return ", ".join(map(str, run.details["spec"].get(f"{side}_folds", ())))
+
+
+def score(value: float | None) -> str:
+    """Return a score with three decimals."""
+    return "-" if value is None else f"{value:.3f}"
+
+
+def store_lines(stores: Mapping[str, Sequence[RunRecord]]) -> list[str]:
+    """Return a row for every store: its runs, when and on what they ran, how long they took, and the versions."""
+    rows = []
+    for name, runs in sorted(stores.items()):
+        days = sorted({run.row["created"][:10] for run in runs}) or [""]
+        hours = sum(run.row["seconds"] for run in runs) / _SECONDS_PER_HOUR
+        when = days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}"
+        devices = "; ".join(sorted({run.row["device"] for run in runs}))
+        rows.append((f"`{name}`", f"{len(runs):,}", when, devices, f"{hours:.1f} h", versions(runs)))
+    return table(("store", "runs", "run on", "device", "training", "versions"), rows)
+
+
+def versions(runs: Sequence[RunRecord]) -> str:
+    """Return the versions that runs were made with."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for run in runs:
+        for name, version in run.details["versions"].items():
+            found[name].add(version)
+    return ", ".join(f"{name} {' and '.join(sorted(known))}" for name, known in sorted(found.items()))
+
+
+def gain_tables(pairs: Sequence[Pair]) -> list[str]:
+    """Return the tables of the mean gain and the number of pairs, one a network."""
+    lines: list[str] = []
+    for arch in sorted({pair.scratch.arch for pair in pairs}):
+        lines += [f"Mean paired gain of `{arch}` (number of pairs):", "", *_gain_table(pairs, arch), ""]
+    return lines
+
+
+def _gain_table(pairs: Sequence[Pair], arch: str) -> list[str]:
+    """Return a network's mean paired gain with the number of pairs: tasks and upstreams down, sizes across."""
+    cells: dict[tuple[str, str], dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for pair in pairs:
+        if pair.scratch.arch == arch:
+            where = pair.scratch.task, pair.fine_tuned.upstream or ""
+            cells[where][pair.scratch.n_records].append(pair.gain)
+    sizes = sorted({n for by_size in cells.values() for n in by_size})
+    rows = [
+        (task, upstream, *(f"{np.mean(by_size[n]):+.3f} ({len(by_size[n])})" if n in by_size else "" for n in sizes))
+        for (task, upstream), by_size in sorted(cells.items())
+    ]
+    return table(("task", "pre-trained on", *(f"{n:,}" for n in sizes)), rows)
+
+
+def arm_table(runs: Sequence[TidyRun]) -> list[str]:
+    """Return mean, standard deviation and number of the scores of every arm: tasks, networks, upstreams, sizes down.
+
+    What starts from random weights stands beside the arms of every upstream of its task and network.
+    """
+    upstreams: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for run in runs:
+        upstreams[run.task, run.arch] |= {run.upstream} if run.upstream else set()
+    cells: dict[tuple[str, str, str, int], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for run in runs:
+        for upstream in [run.upstream] if run.upstream else upstreams[run.task, run.arch] or {""}:
+            cells[run.task, run.arch, upstream, run.n_records][run.strategy].append(run.score)
+    arms = sorted({arm for by_arm in cells.values() for arm in by_arm}, key=lambda arm: (arm != "scratch", arm))
+    rows = [
+        (task, arch, upstream, f"{n:,}", *(_mean_and_spread(by_arm.get(arm, [])) for arm in arms))
+        for (task, arch, upstream, n), by_arm in sorted(cells.items())
+    ]
+    return table(("task", "network", "pre-trained on", "n", *arms), rows)
+
+
+def _mean_and_spread(values: Sequence[float]) -> str:
+    if not values:
+        return ""
+    spread = f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.3f}{spread} ({len(values)})"

@@ -1,0 +1,238 @@
+"""Does a score of a pre-trained network, from one forward pass, foretell what fine-tuning it gains?
+
+LogME (You, Liu, Wang and Long, ICML 2021): the largest log evidence, per record, of a Bayesian linear regression from
+the network's features to a label, averaged over labels, one against the rest. It costs no training. Whether it ranks
+tasks as their gains do is measured here, over the cells (task, n) of a study's runs: the score on the records of each
+run against the gain of its pair. ``at_equal_n`` ranks within each size, which is what an asker with one n can use.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from engine.checkpoints.checkpoint import load_network
+from engine.corpora.corpus import Corpus
+from engine.seeds import stable_seed
+from engine.training.starting_point import head_inputs
+from studies.collection.logme import log_me
+from studies.files.arms import FINE_TUNE, SCRATCH
+from studies.files.draws import BAND, Floats
+from studies.files.transferability import SCHEMA_VERSION, SCORE
+from studies.running.one_run import training_rows
+from studies.running.study_networks import MissingCheckpointError, folder_of
+from studies.runs.run_spec import RunSpec
+from studies.runs.several_stores import distinct_runs, name_stores
+from studies.runs.store import RunRecord, Store
+from studies.runs.task_names import open_task, parse_task, pick_leads
+from studies.runs.tidy_runs import pretraining_runs
+
+_RESAMPLES = 2000
+_CELL = ("task", "arch", "n_records", "replicate", "recipe")
+_FEWEST_CELLS = 3  # at one size, for ranks to say anything
+
+Report = Callable[[int, int], None]  # (done, total)
+
+
+class NoPairsError(ValueError):
+    """Stores without a fine-tuned run that has a run from scratch beside it."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One task, network and size of the evidence: mean score of the pre-trained network, and mean gain of the pairs."""
+
+    task: str
+    arch: str
+    upstream: str
+    n_records: int
+    score: float
+    gain: float
+    pairs: int
+
+
+def score_network(checkpoint: Path, signals: NDArray[np.float32], labels: NDArray[np.uint8]) -> float:
+    """Return the score of a pre-trained network on signals (records, leads, samples) in millivolt and their labels.
+
+    Raises CheckpointError where the checkpoint cannot be read.
+    """
+    return log_me(features_of(checkpoint, signals), labels)
+
+
+def features_of(checkpoint: Path, signals: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return what the network's head is given, (records, features)."""
+    network, facts = load_network(checkpoint)
+    return head_inputs(network, torch.from_numpy(facts.standardisation.apply(signals))).numpy()
+
+
+def measure(
+    stores: Sequence[Store], corpora: Mapping[str, Corpus], report: Report = lambda _done, _total: None
+) -> dict[str, Any]:
+    """Measure over the runs of study stores and return the document of ``transferability.json``.
+
+    Runs of a tuning are left out. Raises MissingCheckpointError where a pre-trained network is gone, CheckpointError
+    for one that is damaged, NoPairsError where there is nothing to measure.
+    """
+    pairs = list(_pairs(stores))
+    if not pairs:
+        raise NoPairsError(f"{stores[0].path} holds no pair of runs, from scratch and fine-tuned")
+    found: dict[tuple[Any, ...], list[tuple[float, float]]] = defaultdict(list)
+    features = _Features(corpora)
+    for done, (checkpoint, tuned, gain) in enumerate(pairs, start=1):
+        score = features.score(checkpoint, tuned)
+        if np.isfinite(score):  # else its few records have no label to tell apart, or no feature to do it by
+            found[_values(tuned, "task", "arch", "upstream", "n_records")].append((score, gain))
+        report(done, len(pairs))
+    means = {cell: np.mean(np.array(values), axis=0).tolist() for cell, values in sorted(found.items())}
+    cells = [
+        Cell(task, arch, upstream, n, score, gain, len(found[task, arch, upstream, n]))
+        for (task, arch, upstream, n), (score, gain) in means.items()
+    ]
+    tasks, archs = (sorted({getattr(cell, name) for cell in cells}) for name in ("task", "arch"))
+    by_path = {store.path: store for store in stores}
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "score": SCORE,
+        "tasks": {task: describe_task(corpora[parse_task(task).source], task) for task in tasks},
+        "networks": {arch: _correlate(arch, [c for c in cells if c.arch == arch]) for arch in archs},
+        "provenance": {
+            "stores": {name: len(by_path[path].keys()) for name, path in name_stores(list(by_path)).items()},
+            "newest_run": max(run.row["created"] for store in stores for run in store.runs()),
+            "data": {name: corpus.content_hash for name, corpus in sorted(corpora.items())},
+            "intervals": f"90 %, {_RESAMPLES} resamples of whole tasks",
+        },
+    }  # fmt: skip
+
+
+def describe_task(corpus: Corpus, name: str) -> dict[str, Any]:
+    """Return what a task's records are: what an asker's own are compared with."""
+    data = open_task(corpus, name)
+    leads = [corpus.leads[k] for k in pick_leads(corpus, name)]
+    prevalence = dict(zip(data.classes, (round(float(share), 4) for share in data.labels.mean(axis=0)), strict=True))
+    return {"source": corpus.manifest["source"]["name"], "records": len(data.rows), "leads": leads, "fs": corpus.fs,
+            "prevalence": prevalence}  # fmt: skip
+
+
+class _Features:
+    """The features of pre-trained networks, a record's once."""
+
+    def __init__(self, corpora: Mapping[str, Corpus]) -> None:
+        self._corpora = corpora
+        self._known: dict[tuple[Path, str], dict[int, NDArray[np.float32]]] = defaultdict(dict)
+
+    def score(self, checkpoint: Path, run: RunRecord) -> float:
+        """Score the network that a run started from on the run's own records."""
+        spec = read_spec(run)
+        corpus = self._corpora[parse_task(spec.task).source]
+        data = open_task(corpus, spec.task)
+        training, validation = training_rows(data, spec, spec.resolve_recipe())
+        rows = np.sort(np.concatenate([training, validation]))
+        known = self._known[checkpoint, spec.task]
+        wanted = [row for row in data.rows[rows].tolist() if row not in known]
+        if wanted:
+            signals = np.ascontiguousarray(corpus.signals[wanted][:, pick_leads(corpus, spec.task)])
+            known.update(zip(wanted, features_of(checkpoint, signals), strict=True))
+        return log_me(np.stack([known[row] for row in data.rows[rows].tolist()]), data.labels[rows])
+
+
+def read_spec(run: RunRecord) -> RunSpec:
+    """Return the spec that a stored run was made of."""
+    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in run.details["spec"].items()}
+    return RunSpec(**values)
+
+
+def _pairs(stores: Sequence[Store]) -> Iterator[tuple[Path, RunRecord, float]]:
+    """Give each fine-tuned run that has a run from scratch beside it, the network it started from, and its gain."""
+    of_stores = {store.path: store.runs() for store in stores}
+    runs = distinct_runs(of_stores)
+    pretrainings = _pretrainings(of_stores)
+    by_key = {run.key: network for network, run in pretrainings}
+    networks = {_values(run, "task", "arch", "recipe"): network for network, run in pretrainings}
+    scored = [run for _, run in runs if _counts(run)]
+    scratch = {_values(run, *_CELL): run.row["auroc_macro"] for run in scored if run.row["strategy"] == SCRATCH}
+    for run in scored:
+        if run.row["strategy"] == FINE_TUNE and (cell := _values(run, *_CELL)) in scratch:
+            start = _values(run, "upstream", "arch", "recipe")
+            key = run.details.get("start_from")  # runs of an early store do not say
+            named = by_key.get(key) if key else networks.get(start)
+            if named is None:
+                raise MissingCheckpointError(f"no store given holds the pre-training of {start[1]} on {start[0]}")
+            yield named, run, run.row["auroc_macro"] - scratch[cell]
+
+
+def _pretrainings(runs: Mapping[Path, Sequence[RunRecord]]) -> list[tuple[Path, RunRecord]]:
+    """Return where every pre-trained network lies; those that are there come last, so that they are the ones taken."""
+    found = [(folder_of(path) / run.key, run) for path, of_store in runs.items() for run in pretraining_runs(of_store)]
+    return sorted(found, key=lambda network: network[0].is_dir())
+
+
+def _counts(run: RunRecord) -> bool:
+    is_tuning = "learning_rate" in run.details["spec"]
+    return run.row["role"] == "downstream" and run.row["auroc_macro"] is not None and not is_tuning
+
+
+def _values(run: RunRecord, *names: str) -> tuple[Any, ...]:
+    return tuple(run.row[name] for name in names)
+
+
+def _correlate(arch: str, cells: Sequence[Cell]) -> dict[str, Any]:
+    tasks = sorted({cell.task for cell in cells})
+    rng = np.random.default_rng(stable_seed("transferability", arch))
+    resamples = [rng.choice(len(tasks), len(tasks)) for _ in range(_RESAMPLES if len(tasks) > 1 else 0)]
+    by_task = {task: [cell for cell in cells if cell.task == task] for task in tasks}
+    drawn = [[cell for number in picked for cell in by_task[tasks[number]]] for picked in resamples]
+    return {
+        "over_all_cells": _estimate(spearman, cells, drawn),
+        "at_equal_n": _estimate(spearman_at_equal_n, cells, drawn),
+        "tasks": len(tasks),
+        "cells": [[c.task, c.upstream, c.n_records, round(c.score, 5), round(c.gain, 5), c.pairs] for c in cells],
+    }
+
+
+def _estimate(
+    statistic: Callable[[Sequence[Cell]], float], cells: Sequence[Cell], drawn: Sequence[Sequence[Cell]]
+) -> dict[str, float | None]:
+    values = np.array([statistic(sample) for sample in drawn])
+    values = values[np.isfinite(values)]
+    low, high = np.quantile(values, BAND) if len(values) else (np.nan, np.nan)
+    numbers = {"spearman": statistic(cells), "ci_lower": float(low), "ci_upper": float(high)}
+    return {name: round(value, 3) if np.isfinite(value) else None for name, value in numbers.items()}
+
+
+def spearman(cells: Sequence[Cell]) -> float:
+    """Return the rank correlation of score and gain; NaN where one of them never differs."""
+    return _correlation(_ranks([c.score for c in cells]), _ranks([c.gain for c in cells]))
+
+
+def spearman_at_equal_n(cells: Sequence[Cell]) -> float:
+    """Return the correlation of the ranks that score and gain have among the cells of the same size."""
+    by_size: dict[int, list[Cell]] = defaultdict(list)
+    for cell in cells:
+        by_size[cell.n_records].append(cell)
+    groups = [group for group in by_size.values() if len(group) >= _FEWEST_CELLS]
+    if not groups:
+        return float("nan")
+    scores = np.concatenate([_standing([cell.score for cell in group]) for group in groups])
+    return _correlation(scores, np.concatenate([_standing([cell.gain for cell in group]) for group in groups]))
+
+
+def _standing(values: Sequence[float]) -> Floats:
+    """Return the ranks about their mean, in units of how many there are."""
+    return np.asarray((_ranks(values) - (len(values) + 1) / 2) / len(values), np.float64)
+
+
+def _ranks(values: Sequence[float]) -> Floats:
+    from scipy.stats import rankdata
+
+    return np.asarray(rankdata(values), np.float64)
+
+
+def _correlation(one: Floats, other: Floats) -> float:
+    if len(one) < 2 or not one.std() or not other.std():
+        return float("nan")
+    return float(np.corrcoef(one, other)[0, 1])

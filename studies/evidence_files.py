@@ -1,7 +1,0 @@
-"""Where the evidence that ships lies."""
-
-from pathlib import Path
-
-EVIDENCE = Path(__file__).parent / "evidence"
-DEFAULT_CURVES = EVIDENCE / "ptbxl-cpu" / "curves.json"
-DEFAULT_RUNS = DEFAULT_CURVES.with_name("runs.csv")

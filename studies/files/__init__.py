@@ -1,0 +1,1 @@
+"""The files that an answer is made from, read with numpy alone."""

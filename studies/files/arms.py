@@ -1,0 +1,3 @@
+"""The arms that a curve compares."""
+
+FINE_TUNE, SCRATCH = "fine-tune", "scratch"

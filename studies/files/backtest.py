@@ -1,0 +1,75 @@
+"""The rules that the advice is held against in a backtest, and what each is called. Imports nothing."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any
+
+POLICIES = {
+    "advice": "this advice",
+    "always_fine_tune": "always fine-tuning",
+    "always_scratch": "always from scratch",
+    "below_5000": "fine-tuning below 5,000",
+    "last_value": "the arm last ahead",
+}
+BACKTEST = "backtest.json"  # beside the curves file: what ``ecgadvise backtest --json`` printed
+
+
+@dataclass(frozen=True)
+class Backtest:
+    """Figures of ``ecgadvise backtest``; None where it gives none."""
+
+    tasks: int
+    cells: int
+    regret: Mapping[str, float | None]
+    coverage: Mapping[str, float | None]
+    abstention: float | None
+    brier: float | None
+
+
+def _parse_backtest(document: Mapping[str, Any]) -> Backtest:
+    return Backtest(
+        tasks=len(document["tasks"]),
+        cells=int(document["cells"]),
+        regret={str(name): _figure(value) for name, value in document["regret"].items()},
+        coverage={str(name): _figure(value) for name, value in document["coverage"].items()},
+        abstention=_figure(document["abstention"]),
+        brier=_figure(document["brier"]["advice"]),
+    )
+
+
+def _figure(value: object) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+        raise ValueError(f"{str(value)[:40]} is no figure of a backtest")
+    return float(value)
+
+
+def check_backtest(document: Any) -> dict[str, Any]:
+    """Return a document of ``ecgadvise backtest --json``, all of whose figures can be shown. Raises ValueError."""
+    try:
+        cards = [document, *document.get("by_scheme", {}).values()]
+        known = [len(document["tasks"]), *(card["cells"] for card in cards)]
+        known += [end for ends in document.get("regret_ci", {}).values() if ends is not None for end in _two(ends)]
+        may_lack = [document["abstention"], document["brier"]["advice"], document["brier"]["base_rate"]]
+        may_lack += [value for card in cards for name in ("regret", "coverage") for value in card[name].values()]
+        may_lack += [*(card["regret"]["advice"] for card in cards), *document["width"].values()]
+        wrong = [one for one in (*known, *(one for one in may_lack if one is not None)) if not _is_figure(one)]
+    except KeyError as error:
+        raise ValueError(f"it lacks {error}") from None
+    except (TypeError, AttributeError, OverflowError):
+        raise ValueError("its parts are not what they should be") from None
+    if wrong:
+        raise ValueError(f"{str(wrong[0])[:40]} is no figure")
+    return dict(document)
+
+
+def _two(ends: Sequence[Any]) -> Sequence[Any]:
+    if len(ends) != 2:
+        raise ValueError("an interval has two ends")
+    return ends
+
+
+def _is_figure(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)

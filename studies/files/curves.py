@@ -1,0 +1,330 @@
+"""The curves file: everything that ``recommend`` needs, small, readable with json and numpy alone.
+
+Written by ``studies.collection.collect``, read here. ``schema_version`` counts changes that older readers cannot take.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from stat import S_ISDIR, S_ISREG
+from typing import Any, Literal
+
+from numpy.typing import NDArray
+
+from studies.files.arms import FINE_TUNE, SCRATCH
+from studies.files.draws import REACH, Floats, chance_level, evaluate, run_sd
+from studies.files.draws_codec import read_draws
+
+__all__ = [
+    "FINE_TUNE",
+    "REACH",
+    "SCHEMA_VERSION",
+    "SCRATCH",
+    "CurvesFile",
+    "CurvesFileError",
+    "Network",
+    "PairedCurve",
+    "PretrainingCost",
+    "Support",
+    "TrainingCost",
+    "corpus_of",
+    "is_disjoint",
+    "read_curves",
+]
+
+# 2: draws may have n0 and a bend, a curve may be pooled, have one strategy, lack cost; 3: draws may be in base64
+SCHEMA_VERSION = 3
+_MEASURED_WITHIN = 0.10
+_FAMILIES = {"cnn", "rnn", "other"}
+_LARGEST = 10**15  # numbers beyond this are damage
+UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # controls, halves of characters
+
+Support = Literal["measured", "interpolated", "extrapolated", "beyond"]
+
+
+class CurvesFileError(ValueError):
+    """A curves file that is missing, damaged or too new; one sentence says which and what to do."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network that the evidence measured; ``parameters`` is None where nobody said how many."""
+
+    name: str
+    family: str
+    parameters: int | None
+
+
+@dataclass(frozen=True)
+class TrainingCost:
+    """What a training costs: records seen follow from the recipe, seconds from the speed of the measured device.
+
+    ``share_to_best`` is the median share of a training at which its best validation epoch was reached.
+    """
+
+    device: str
+    record_passes: int
+    min_epochs: int
+    max_epochs: int
+    validation_fraction: float
+    seconds_per_record: float
+    share_to_best: float
+
+    def records_seen(self, n_records: int) -> int:
+        """Return how many records pass through a training with ``n_records``, validation share included in them."""
+        training = max(1, round(n_records * (1 - self.validation_fraction)))
+        return min(max(self.record_passes // training, self.min_epochs), self.max_epochs) * training
+
+
+@dataclass(frozen=True)
+class PretrainingCost:
+    """What the one pre-training cost that all fine-tuned runs start from."""
+
+    device: str
+    records_seen: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class PairedCurve:
+    """The arms of one task, network and upstream: parameter draws, the measured points, and what a run costs.
+
+    ``draws[strategy]`` is what ``studies.files.draws`` evaluates; draw i of one strategy belongs to draw i of the
+    other. A curve of anybody's runs may have ``scratch`` alone, no ``cost`` and no ``sources``.
+    ``kind`` says, where it is known, whose records the upstream's are and whether the task's labels are among its own.
+    ``points[strategy]`` maps a size to the scores of its replicates. ``sources`` are the publishers of the tasks'
+    records, as far as they are known, ``replicates`` the smallest number of pairs at a size. A ``pooled`` curve
+    predicts a task that nobody has measured from the ``tasks`` that were: its draws carry the variance between tasks,
+    and it has no points and no ``test_records``. ``own`` is the curve of the asker's records after a pilot on them, and
+    of no file: ``runs``, ``replicates``, points and test records are the pilot's, whose task is the last of ``tasks``;
+    the others are those of the pooled curve that ``foretold`` the pilot, if any, and ``sizes`` are of both.
+    """
+
+    task: str
+    arch: str
+    family: str
+    upstream: str
+    metric: str
+    sizes: tuple[int, ...]
+    replicates: int
+    runs: int
+    draws: Mapping[str, Mapping[str, Floats]]
+    noise: Mapping[str, float]
+    points: Mapping[str, Mapping[int, tuple[float, ...]]]
+    cost: Mapping[str, TrainingCost]
+    pretraining: PretrainingCost | None
+    sources: tuple[Mapping[str, str], ...]
+    test_records: int | None
+    warnings: tuple[str, ...]
+    pooled: bool = False
+    tasks: tuple[str, ...] = ()
+    own: bool = False
+    foretold: "PairedCurve | None" = None
+    kind: str | None = None
+
+    @property
+    def measured_sizes(self) -> tuple[int, ...]:
+        """The numbers of records with which runs were made: of the pilot where there was one, else of the evidence."""
+        return tuple(sorted({n for by_size in self.points.values() for n in by_size})) if self.own else self.sizes
+
+    def scores(self, strategy: str, n_records: NDArray[Any] | float) -> Floats:
+        """Return the expected score of each draw, shape (draws, sizes), at the given numbers of records.
+
+        Not under chance level: a power law falls without end towards few records, a network does not.
+        """
+        return evaluate(self.draws[strategy], n_records, chance_level(self.metric))
+
+    def run_sd(self, n_records: float) -> float:
+        """Return the standard deviation of a single run's score about its expectation."""
+        largest = max((self.foretold or self).sizes)
+        return float(run_sd(self.noise["alpha"], self.noise["gamma"], largest, n_records))
+
+    def support(self, n_records: float) -> Support:
+        """Say how near to measured sizes ``n_records`` lies."""
+        measured = self.measured_sizes
+        if any(abs(n_records - size) <= _MEASURED_WITHIN * size for size in measured):
+            return "measured"
+        if min(measured) <= n_records <= max(measured):
+            return "interpolated"
+        return "extrapolated" if min(self.sizes) / REACH <= n_records <= max(self.sizes) * REACH else "beyond"
+
+
+@dataclass(frozen=True)
+class CurvesFile:
+    """An opened curves file."""
+
+    study: str
+    version: str
+    created: str
+    networks: Mapping[str, Network]
+    registered: Mapping[str, str]
+    family_default: Mapping[str, str]
+    upstreams: Mapping[str, str]
+    curves: tuple[PairedCurve, ...]
+
+
+def corpus_of(upstream: str) -> str:
+    """Return whose records an upstream, or a kind of upstream, was made of: what stands before the slash."""
+    return upstream.split("/")[0]
+
+
+def is_disjoint(kind: str) -> bool:
+    """Say whether a kind of upstream has none of the task's labels (STUDY.md section 3)."""
+    return kind.endswith("/disjoint")
+
+
+def read_curves(path: Path) -> CurvesFile:
+    """Read a curves file. Raises CurvesFileError."""
+    try:
+        if not S_ISREG(mode := path.stat().st_mode) and not S_ISDIR(mode):  # a device may be read without end
+            raise CurvesFileError(f"the curves file {path} is no regular file")
+        document = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+    except CurvesFileError:
+        raise
+    except FileNotFoundError:
+        raise CurvesFileError(f"no curves file at {path}") from None
+    except OSError as error:
+        raise CurvesFileError(f"cannot read the curves file {path}: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise CurvesFileError(f"{path} is damaged or no curves file: {error}") from None
+    version = document.get("schema_version") if isinstance(document, dict) else None
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise CurvesFileError(f"{path} is no curves file: it has no schema_version")
+    if version > SCHEMA_VERSION:
+        raise CurvesFileError(
+            f"{path} has curves schema {version}, and this ecgadvise reads up to {SCHEMA_VERSION}: update ecgadvise"
+        )
+    try:
+        return _parse(document)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+        raise CurvesFileError(f"{path} is damaged: {reason}") from None
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _parse(document: Mapping[str, Any]) -> CurvesFile:
+    networks = {
+        _text(name): Network(name, _text(facts["family"]), _count_or_none(facts["parameters"]))
+        for name, facts in document["networks"].items()
+    }
+    curves = tuple(_parse_curve(curve) for curve in document["curves"])
+    if not curves:
+        raise ValueError("it holds no curve")
+    for curve in curves:
+        if curve.arch not in networks:
+            raise ValueError(f"it does not describe the network {curve.arch}")
+    return CurvesFile(
+        **{name: _text(document[name]) for name in ("study", "version", "created")},
+        networks=networks,
+        registered=_texts(document["registered"]),
+        family_default=_texts(document["family_default"]),
+        upstreams=_texts(document["upstreams"]),
+        curves=curves,
+    )
+
+
+def _parse_curve(curve: Mapping[str, Any]) -> PairedCurve:
+    draws = _parse_draws(curve["draws"])
+    sizes = tuple(_count(n) for n in curve["sizes"])
+    if not sizes:
+        raise ValueError("a curve has no sizes")
+    family = _text(curve["family"])
+    if family not in _FAMILIES:
+        raise ValueError(f"{family!r} is no family of networks")
+    pooled = _flag(curve.get("pooled", False))
+    sources, test_records = _parse_provenance(curve["provenance"], pooled) if "provenance" in curve else ((), None)
+    return PairedCurve(
+        **{name: _text(curve[name]) for name in ("task", "arch", "upstream", "metric")},
+        family=family,
+        sizes=sizes,
+        replicates=_count(curve["replicates"]),
+        runs=_count(curve["runs"]),
+        draws=draws,
+        noise={name: _number(curve["noise"][name], -100, 100) for name in ("alpha", "gamma", "correlation")},
+        points={
+            arm: {int(n): tuple(_number(v, 0, 1) for v in values) for n, values in by_size.items()}
+            for arm, by_size in curve["points"].items()
+        },
+        cost={arm: _parse_cost(curve["cost"][arm]) for arm in draws} if "cost" in curve else {},
+        pretraining=_parse_pretraining(curve["cost"]["pretraining"])
+        if "pretraining" in curve.get("cost", {})
+        else None,
+        sources=sources,
+        test_records=test_records,
+        warnings=tuple(_text(warning) for warning in curve["warnings"]),
+        pooled=pooled,
+        tasks=tuple(_text(task) for task in curve.get("tasks", [curve["task"]])),
+        own=False,
+        foretold=None,
+        kind=_text(curve["kind"]) if "kind" in curve else None,
+    )
+
+
+def _parse_provenance(provenance: Mapping[str, Any], pooled: bool) -> tuple[tuple[Mapping[str, str], ...], int | None]:
+    """Return the publishers of the records, and how many tested: no number of one task stands for a pool's others."""
+    one, test_records = _texts(provenance["source"]), _count(provenance["test_records"])
+    if not pooled:
+        return ((one,) if one else ()), test_records
+    return tuple(_texts(source) for source in provenance.get("sources", [])), None
+
+
+def _parse_draws(arms: Mapping[str, Any]) -> dict[str, dict[str, Floats]]:
+    if SCRATCH not in arms or not set(arms) <= {SCRATCH, FINE_TUNE}:
+        raise ValueError(f"a curve has the strategies {sorted(arms)}")
+    draws = {arm: read_draws(written) for arm, written in arms.items()}
+    if len({len(values["a"]) for values in draws.values()}) != 1:
+        raise ValueError("the parameters of a curve differ in their number of draws")
+    return draws
+
+
+def _parse_cost(cost: Mapping[str, Any]) -> TrainingCost:
+    return TrainingCost(
+        device=_text(cost["device"]),
+        record_passes=_count(cost["record_passes"]),
+        min_epochs=_count(cost["min_epochs"]),
+        max_epochs=_count(cost["max_epochs"]),
+        validation_fraction=_number(cost["validation_fraction"], 0, 1),
+        seconds_per_record=_number(cost["seconds_per_record"], 0, 1e6),
+        share_to_best=_number(cost["share_to_best"], 0, 1),
+    )
+
+
+def _parse_pretraining(cost: Mapping[str, Any]) -> PretrainingCost:
+    return PretrainingCost(_text(cost["device"]), _count(cost["records_seen"]), _number(cost["seconds"], 0, 1e12))
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value or UNPRINTABLE.search(value):
+        raise ValueError(f"{str(value)[:40]!r} stands where a text belongs")
+    return value
+
+
+def _texts(values: Mapping[str, object]) -> dict[str, str]:
+    return {_text(name): _text(value) for name, value in values.items()}
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{str(value)[:40]} stands where true or false belongs")
+    return value
+
+
+def _number(value: object, low: float, high: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise ValueError(f"{str(value)[:40]} stands where a number from {low:g} to {high:g} belongs")
+    return float(value)
+
+
+def _count(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _LARGEST:
+        raise ValueError(f"{str(value)[:40]} stands where a positive whole number belongs")
+    return value
+
+
+def _count_or_none(value: object) -> int | None:
+    return None if value is None else _count(value)

@@ -1,0 +1,283 @@
+"""The four claims of Nguyen and Do (PLOS ONE 20(5): e0316043, 2025) as tests on paired runs.
+
+Every claim becomes one number, oriented so that it is positive when the claim holds, with a 90 % interval over tasks.
+The claim is confirmed when the whole interval is above zero, refuted when the interval excludes an effect as large as
+one that would matter, open otherwise. So a confirmed effect may still be too small to matter: the sentence says so.
+A claim is about downstream sets in general: tested on fewer than two tasks it stays open, whatever the one shows.
+
+    python -m studies.findings.claims STORE.db
+"""
+
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from math import log, log2
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from studies.fitting.censored_regression import CensoredFitError, fit_censored
+from studies.fitting.random_effects import Combined, TaskEstimate, average_by_task, combine, mean_over_sizes
+from studies.runs.pairs import Pair, estimate_by_task, mean_gain, pair_runs, slope_per_doubling
+from studies.runs.tidy_runs import RunsFileError, TidyRun, TidyRuns, read_runs
+from studies.runs.training_cost import log_time_ratios, uses_to_pay_off
+
+Verdict = Literal["confirmed", "refuted", "open"]
+
+SMALL, LARGE = 500, 2000  # records: a small downstream set, and one that may be enough
+SHORTER = 0.1  # a training that is shorter by less than this share is not shorter in any way that matters
+FLATTEN = "-flatten"
+FEWEST_TASKS = 2
+RULE = (
+    "Each claim is one number, positive when the claim holds, with a 90 % interval over tasks (random effects, Hartung "
+    "and Knapp). Confirmed: the whole interval is above zero. Refuted: the interval excludes an effect as large as the "
+    "smallest that matters ({margin:g} of the score; for the decline of claim 2 so much over the widest range of "
+    "records that a task was run at, which its sentence gives per doubling; for claim 3 a training shorter by "
+    "{shorter:.0%}). "
+    "Comparable, the second part of claim 2, is confirmed when the whole interval of the gain lies within {margin:g} "
+    "either way, and refuted when none of it does. Open otherwise, and whenever fewer than {tasks} tasks were run."
+)
+STATEMENTS = {
+    "1": "fine-tuning is preferable on small downstream sets",
+    "2 decline": "the gain declines as the downstream set grows",
+    "2 comparable": "with enough data, training from scratch is comparable",
+    "3": "fine-tuning reaches what scratch reaches sooner",
+    "4 pooled head": "transfer suits convolutional networks better than recurrent ones with a pooled head",
+    "4 flatten head": "transfer suits convolutional networks better than recurrent ones with a flatten head",
+}
+
+
+@dataclass(frozen=True)
+class ClaimResult:
+    """One claim, tested. ``scope`` is the family it was tested in (with its head), or the two that were compared.
+
+    ``effect`` is in ``unit`` with a 90 % interval; None, with an open verdict, where there are no runs to test it on.
+    """
+
+    claim: str
+    scope: str
+    verdict: Verdict
+    effect: float | None
+    ci_lower: float | None
+    ci_upper: float | None
+    unit: str
+    n_pairs: int
+    tasks: tuple[str, ...]
+    sentence: str
+
+
+def judge_claims(runs: TidyRuns, margin: float = 0.01) -> list[ClaimResult]:
+    """Test claims 1 to 3 in every family, and claim 4 between the families.
+
+    ``margin`` is the smallest difference of the metric that matters.
+    """
+    pairs = pair_runs(runs.runs)
+    results = []
+    for family in sorted({scope_of(pair.scratch) for pair in pairs}):
+        of_family = [pair for pair in pairs if scope_of(pair.scratch) == family]
+        results += [
+            _small_sets(of_family, family, margin),
+            _decline(of_family, family, margin),
+            _comparable(of_family, family, margin),
+            _sooner(of_family, family, runs),
+        ]
+    results += [_contrast(pairs, margin, flatten=False), _contrast(pairs, margin, flatten=True)]
+    return sorted(results, key=lambda result: (result.claim, result.scope))
+
+
+def rule(margin: float = 0.01) -> str:
+    """Return in words how a claim is judged."""
+    return RULE.format(margin=margin, shorter=SHORTER, tasks=FEWEST_TASKS)
+
+
+def scope_of(run: TidyRun) -> str:
+    """Name the family that a network is tested in: a flatten head, an ablation, is one of its own."""
+    return f"{run.family}, flatten head" if FLATTEN in run.arch else run.family
+
+
+def _small_sets(pairs: Sequence[Pair], family: str, margin: float) -> ClaimResult:
+    small = [pair for pair in pairs if pair.scratch.n_records <= SMALL]
+    found = _over_tasks(small, mean_gain)
+    if found is None:
+        return _untested("1", family, f"no size of at most {SMALL} records has two pairs in a task")
+    said = f"with at most {SMALL} records fine-tuning gains {_signed(found)}{_small_print(found, margin)}"
+    return _result("1", family, found, _verdict(found, margin), "score", said)
+
+
+def _decline(pairs: Sequence[Pair], family: str, margin: float) -> ClaimResult:
+    found = _over_tasks(pairs, slope_per_doubling)
+    if found is None:
+        return _untested("2 decline", family, "no task has pairs at three sizes")
+    ranges = _ranges([pair for pair in pairs if pair.scratch.task in found.tasks])
+    matters = margin / log2(ranges[-1][1] / ranges[-1][0])
+    declines = Combined(-found.effect, -found.ci_upper, -found.ci_lower, found.between_sd, found.n_pairs, found.tasks)
+    narrowest, widest = (f"{low:,} to {high:,}" for low, high in (ranges[0], ranges[-1]))
+    within = f"from {widest}"
+    if len(ranges) > 1:
+        within = f"within the range of each task, {narrowest} at the narrowest and {widest} at the widest,"
+    said = (
+        f"with every doubling of the records {within} the gain changes by {_signed(found)}; a decline by less "
+        f"than {matters:.2g} does not matter"
+    )
+    return _result("2 decline", family, declines, _verdict(declines, matters), "score per doubling", said)
+
+
+def _ranges(pairs: Sequence[Pair]) -> list[tuple[int, int]]:
+    """Return the smallest and the largest size of every task, each such range once, the widest in doublings last."""
+    sizes: dict[str, list[int]] = defaultdict(list)
+    for pair in pairs:
+        sizes[pair.scratch.task].append(pair.scratch.n_records)
+    return sorted(
+        {(min(of_task), max(of_task)) for of_task in sizes.values()}, key=lambda ends: (ends[1] / ends[0], ends)
+    )
+
+
+def _comparable(pairs: Sequence[Pair], family: str, margin: float) -> ClaimResult:
+    """Two one-sided tests: comparable when the whole interval of the gain at the largest size is within the margin."""
+    largest: dict[str, int] = defaultdict(int)
+    for pair in pairs:
+        largest[pair.scratch.task] = max(largest[pair.scratch.task], pair.scratch.n_records)
+    at_end = [pair for pair in pairs if pair.scratch.n_records == largest[pair.scratch.task] >= LARGE]
+    found = _over_tasks(at_end, mean_gain)
+    if found is None:
+        return _untested("2 comparable", family, f"no task has two pairs at {LARGE:,} records or more")
+    within = found.ci_lower >= -margin and found.ci_upper <= margin
+    beyond = found.ci_lower > margin or found.ci_upper < -margin
+    sizes = sorted({largest[task] for task in found.tasks})
+    at = " to ".join(f"{n:,}" for n in dict.fromkeys((sizes[0], sizes[-1])))
+    said = f"at {at} records fine-tuning gains {_signed(found)}; comparable means within {margin:g} either way"
+    verdict: Verdict = "confirmed" if within else "refuted" if beyond else "open"
+    return _result("2 comparable", family, found, verdict, "score", said)
+
+
+def _sooner(pairs: Sequence[Pair], family: str, runs: TidyRuns) -> ClaimResult:
+    found = _over_tasks(pairs, _mean_log_ratio)
+    if found is None:
+        return _untested("3", family, "too few runs hold their course on the validation records")
+    sooner = Combined(-found.effect, -found.ci_upper, -found.ci_lower, found.between_sd, found.n_pairs, found.tasks)
+    ratio, low, high = (float(np.exp(value)) for value in (found.effect, found.ci_lower, found.ci_upper))
+    _, censored = log_time_ratios([(pair.scratch, pair.fine_tuned) for pair in pairs])
+    said = (
+        f"fine-tuning reaches scratch's best validation score after {ratio:.2f} times the records that scratch sees "
+        f"until then (90 %: {low:.2f} to {high:.2f}); it never does in {censored.sum()} of {len(censored)} pairs"
+        f"{_left_out(len(pairs), len(censored), found)}{_pay_off(pairs, runs, ratio)}"
+    )
+    return _result("3", family, sooner, _verdict(sooner, -log(1 - SHORTER)), "log ratio of records seen", said)
+
+
+def _left_out(n_pairs: int, n_followed: int, found: Combined) -> str:
+    """Say how many pairs are not in claim 3, because nothing or too little is known of their course."""
+    parts = []
+    if unknown := n_pairs - n_followed:
+        parts.append(
+            f"the other {unknown} of {n_pairs} are left out, with no AUROC on the validation records to follow"
+        )
+    if alone := n_followed - found.n_pairs:
+        parts.append(f"{alone} are not in the ratio, as too few pairs of their task and network get there")
+    return "".join(f"; {part}" for part in parts)
+
+
+def _mean_log_ratio(pairs: Sequence[Pair]) -> TaskEstimate | None:
+    ratios, censored = log_time_ratios([(pair.scratch, pair.fine_tuned) for pair in pairs])
+    try:
+        fit = fit_censored(ratios, np.ones((len(ratios), 1)), censored)
+    except CensoredFitError:
+        return None
+    return TaskEstimate(
+        float(fit.coefficients[0]), float(fit.covariance[0, 0]), fit.n_observed - 1, len(ratios), 1 / len(ratios)
+    )
+
+
+def _pay_off(pairs: Sequence[Pair], runs: TidyRuns, ratio: float) -> str:
+    """Say after how many trainings a pre-training has paid for itself in records seen."""
+    networks = sorted({(pair.fine_tuned.upstream or "", pair.fine_tuned.arch) for pair in pairs})
+    known = [runs.pretrainings[network].records_seen for network in networks if network in runs.pretrainings]
+    scratch = [pair.scratch.cost.records_to_best for pair in pairs if pair.scratch.cost]
+    if not known or not scratch:
+        return ""
+    paid, needed = float(np.mean(known)), float(np.mean(scratch))
+    uses = uses_to_pay_off(paid, needed, needed * ratio)
+    after = f"pays for itself after {uses:,.0f} such trainings" if uses is not None else "never pays for itself"
+    return f"; a pre-training of {paid:,.0f} records seen {after}"
+
+
+def _contrast(pairs: Sequence[Pair], margin: float, *, flatten: bool) -> ClaimResult:
+    """Compare the families' gains at the same task, upstream, size and replicate: the same records and seed."""
+    claim = "4 flatten head" if flatten else "4 pooled head"
+    recurrent = [pair for pair in pairs if pair.scratch.family == "rnn" and (FLATTEN in pair.scratch.arch) is flatten]
+    cnn, rnn = (_mean_gains([pair for pair in pairs if pair.scratch.family == "cnn"]), _mean_gains(recurrent))
+    shared = sorted(cnn.keys() & rnn.keys())
+    differences = {
+        curve: [(cell[2], cnn[cell] - rnn[cell]) for cell in cells]
+        for curve, cells in groupby(shared, key=lambda cell: cell[:2])
+    }
+    by_task = average_by_task({curve: mean_over_sizes(values) for curve, values in differences.items()})
+    if not by_task:
+        return _untested(claim, "cnn - rnn", "no task has two pairs of both at one size, replicate and upstream")
+    found = combine(by_task)
+    said = f"convolutional networks gain {_signed(found)} more than recurrent ones{_small_print(found, margin)}"
+    return _result(claim, "cnn - rnn", found, _verdict(found, margin), "score", said)
+
+
+def _mean_gains(pairs: Sequence[Pair]) -> dict[tuple[str, str, int, int], float]:
+    """Return the mean gain over networks at every task, upstream, size and replicate."""
+    gains: dict[tuple[str, str, int, int], list[float]] = defaultdict(list)
+    for pair in pairs:
+        run = pair.scratch
+        gains[run.task, pair.fine_tuned.upstream or "", run.n_records, run.replicate].append(pair.gain)
+    return {cell: float(np.mean(values)) for cell, values in gains.items()}
+
+
+def _over_tasks(pairs: Sequence[Pair], estimate: Callable[[Sequence[Pair]], TaskEstimate | None]) -> Combined | None:
+    by_task = estimate_by_task(pairs, estimate)
+    return combine(by_task) if by_task else None
+
+
+def _verdict(found: Combined, margin: float) -> Verdict:
+    if found.ci_lower > 0:
+        return "confirmed"
+    return "refuted" if found.ci_upper < margin else "open"
+
+
+def _signed(found: Combined) -> str:
+    return f"{found.effect:+.3f} (90 %: {found.ci_lower:+.3f} to {found.ci_upper:+.3f})"
+
+
+def _small_print(found: Combined, margin: float) -> str:
+    small = found.ci_lower > 0 and found.effect < margin
+    return f", less than the {margin:g} that matters" if small else ""
+
+
+def _result(claim: str, scope: str, found: Combined, verdict: Verdict, unit: str, said: str) -> ClaimResult:
+    n = len(found.tasks)
+    over = f"over {n} tasks" if n > 1 else f"on one task, {found.tasks[0]}, which says nothing of others"
+    if n < FEWEST_TASKS and verdict != "open":
+        over, verdict = f"{over} (there alone it would be {verdict})", "open"
+    sentence = f"{verdict.capitalize()}: {said}, {over}."
+    numbers = (found.effect, found.ci_lower, found.ci_upper)
+    return ClaimResult(claim, scope, verdict, *numbers, unit, found.n_pairs, found.tasks, sentence)
+
+
+def _untested(claim: str, scope: str, reason: str) -> ClaimResult:
+    return ClaimResult(claim, scope, "open", None, None, None, "", 0, (), f"Open: {reason}.")
+
+
+def main() -> None:
+    """Print the claims of a store or runs file."""
+    try:
+        results = judge_claims(read_runs(Path(sys.argv[1])))
+    except (IndexError, RunsFileError) as error:
+        sys.exit(
+            f"error: {error}"
+            if isinstance(error, RunsFileError)
+            else "usage: python -m studies.findings.claims STORE.db"
+        )
+    for result in results:
+        sys.stdout.write(f"{result.claim} ({result.scope}): {STATEMENTS[result.claim]}\n    {result.sentence}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""The sections of the findings on the four claims, and on the gain by number of records and by task."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import get_args
+
+import numpy as np
+
+from engine.deploy.markdown import table
+from studies.collection.store_tables import gain_tables
+from studies.figure_style import to_svg
+from studies.findings.claims import SMALL, STATEMENTS, ClaimResult, Verdict, judge_claims, rule, scope_of
+from studies.findings.figures import draw_gains, draw_tasks
+from studies.fitting.random_effects import Combined, TaskEstimate, combine
+from studies.runs.pairs import Pair, SizeGain, estimate_by_task, gains_by_size, mean_gain, pair_runs
+from studies.runs.task_names import parse_task
+from studies.runs.tidy_runs import TidyRuns
+
+GAINS, TASKS = "gains.svg", "tasks.svg"
+_READING = (
+    "Grey: single tasks. Orange: over tasks with the 90 % interval, hollow at sizes that fewer than half of the tasks "
+    "were run at. Band: differences that do not matter."
+)
+
+
+def effect(found: Combined | None) -> str:
+    """Return an effect with its interval in brackets."""
+    return "" if found is None else f"{found.effect:+.3f} ({found.ci_lower:+.3f} to {found.ci_upper:+.3f})"
+
+
+def claim_lines(runs: TidyRuns, margin: float) -> list[str]:
+    """Return every claim with its verdict, effect and interval, and the rule that gave it."""
+    results = judge_claims(runs, margin)
+    heads = ("claim", "where", "verdict", "effect (90 %)", "unit", "pairs", "tasks")
+    rows = [
+        (
+            f"{one.claim}: {STATEMENTS[one.claim]}", one.scope, f"**{one.verdict}**",
+            "" if one.effect is None else f"{one.effect:+.3f} ({one.ci_lower:+.3f} to {one.ci_upper:+.3f})",
+            one.unit, str(one.n_pairs), str(len(one.tasks)),
+        )
+        for one in results
+    ]  # fmt: skip
+    said = [f"- {one.claim} ({one.scope}). {one.sentence}" for one in results]
+    opening = [*_verdicts(results), "", rule(margin), "", *_scopes(runs), ""]
+    return [*opening, *table(heads, rows), "", "In words:", "", *said]
+
+
+def _verdicts(results: Sequence[ClaimResult]) -> list[str]:
+    """Return which claims were confirmed, refuted and left open, and where."""
+    lines = []
+    for verdict in get_args(Verdict):
+        named = [f"{one.claim} ({one.scope})" for one in results if one.verdict == verdict]
+        lines.append(f"- **{verdict}**: {', '.join(named) or 'none'}")
+    return lines
+
+
+def _scopes(runs: TidyRuns) -> list[str]:
+    """Say which networks stand for a family, and how far apart the tasks are."""
+    archs: dict[str, set[str]] = defaultdict(set)
+    tasks: dict[str, set[str]] = defaultdict(set)
+    for pair in pair_runs(runs.runs):
+        archs[scope_of(pair.scratch)].add(f"`{pair.scratch.arch}`")
+        tasks[parse_task(pair.scratch.task).source].add(pair.scratch.task)
+    networks = "; ".join(f"{scope} is {', '.join(sorted(names))}" for scope, names in sorted(archs.items()))
+    sources = ", ".join(f"{len(names)} of {source}" for source, names in sorted(tasks.items()))
+    return [
+        f"Small is at most {SMALL} records. Here {networks or 'no network was run in pairs'}; networks of a family "
+        f"that were run on one task are averaged. Tasks: {sources or 'none'}. Tasks of one source share records and "
+        "labels, so that an interval over them is about tasks of that source and too narrow for another hospital's. "
+        "In recipe `tuned` both arms train for the same number of epochs, and its one-cycle schedule brings a training "
+        "to its best near the end: claim 3 is judged for that recipe only."
+    ]
+
+
+def gain_lines(pairs: Sequence[Pair], margin: float) -> tuple[list[str], dict[str, str]]:
+    """Return the gain over tasks at every size, then task by task, and the figures: SVG by file name."""
+    gains = gains_by_size(pairs, scope_of)
+    if not gains:
+        return [], {}
+    small = _small_by_task(pairs)
+    figures = {GAINS: to_svg(draw_gains(gains, _means(pairs), margin))}
+    lines = [
+        "Over tasks, with the spread of tasks about it (between-task standard deviation) and that of single pairs:",
+        "",
+    ]
+    lines += [
+        *_over_tasks(gains, pairs),
+        "",
+        f"![The gain by number of records](FIGURES/{GAINS})",
+        "",
+        _READING,
+        "",
+        *gain_tables(pairs),
+    ]
+    if small:
+        title = f"Mean gain with at most {SMALL} records"
+        figures[TASKS] = to_svg(draw_tasks(small, margin, title))
+        lines += ["", f"![{title}, task by task](FIGURES/{TASKS})"]
+    return lines, figures
+
+
+def _over_tasks(gains: Sequence[SizeGain], pairs: Sequence[Pair]) -> list[str]:
+    rows = [
+        (
+            one.family, f"{one.n_records:,}", effect(one.gain),
+            "one task" if one.gain.between_sd is None else f"{one.gain.between_sd:.3f}",
+            f"{_within(one, pairs):.3f}", str(one.gain.n_pairs), str(len(one.gain.tasks)),
+        )
+        for one in gains
+    ]  # fmt: skip
+    heads = ("family", "n", "gain (90 %)", "between tasks", "between pairs", "pairs", "tasks")
+    return table(heads, rows)
+
+
+def _within(gain: SizeGain, pairs: Sequence[Pair]) -> float:
+    """Return the standard deviation of a pair's gain about the mean of its task, network and upstream."""
+    cells = defaultdict(list)
+    for pair in pairs:
+        if (scope_of(pair.scratch), pair.scratch.n_records) == (gain.family, gain.n_records):
+            cells[pair.scratch.task, pair.scratch.arch, pair.fine_tuned.upstream].append(pair.gain)
+    kept = [np.array(values) for values in cells.values() if len(values) > 1]
+    squares = sum(float(((values - values.mean()) ** 2).sum()) for values in kept)
+    return float((squares / sum(len(values) - 1 for values in kept)) ** 0.5)
+
+
+def _means(pairs: Sequence[Pair]) -> dict[str, dict[str, dict[int, float]]]:
+    values: dict[tuple[str, str, int], list[float]] = defaultdict(list)
+    for pair in pairs:
+        values[scope_of(pair.scratch), pair.scratch.task, pair.scratch.n_records].append(pair.gain)
+    means: dict[str, dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
+    for (family, task, n), gains in sorted(values.items()):
+        means[family][task][n] = float(np.mean(gains))
+    return means
+
+
+def _small_by_task(pairs: Sequence[Pair]) -> dict[str, dict[str, Combined]]:
+    """Return every task's mean gain with few records, by family; with its own interval, as that of one task."""
+    by_family: dict[str, dict[str, Combined]] = {}
+    for family in sorted({scope_of(pair.scratch) for pair in pairs}):
+        here = [pair for pair in pairs if scope_of(pair.scratch) == family and pair.scratch.n_records <= SMALL]
+        found: dict[str, TaskEstimate] = estimate_by_task(here, mean_gain)
+        if found:
+            by_family[family] = {task: combine({task: one}) for task, one in found.items()}
+    return by_family

@@ -1,0 +1,173 @@
+"""``FINDINGS.md``: what the evidence says of the four claims, of the protocol and of published numbers.
+
+Everything in it is computed from stores of runs, the backtest beside them and ``published.csv``; the same files give
+the same bytes. A section without runs says so in one line.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from studies.collection.store_tables import measured_lines, store_lines
+from studies.files.backtest import check_backtest
+from studies.files.shipped import EVIDENCE
+from studies.findings.backtest_section import backtest_lines
+from studies.findings.claims_section import claim_lines, gain_lines
+from studies.findings.missing_runs import missing_lines
+from studies.findings.protocol import control_lines, protocol_lines
+from studies.findings.published import PUBLISHED, published_lines, read_published
+from studies.runs.pairs import Pair, pair_runs
+from studies.runs.several_stores import distinct_runs, name_stores
+from studies.runs.store import RunRecord, Store, StoreError
+from studies.runs.tidy_runs import RunsFileError, TidyRuns, tidy_records
+from studies.runs.upstream_labels import Transfer, main_arm, sharing_labels
+
+MARGIN = 0.01
+FIGURES = "findings"  # the folder of the figures, beside the text
+OPEN = "Open: not run."
+_STORES = EVIDENCE.parent / "stores"
+
+
+class FindingsError(ValueError):
+    """Stores from which no findings can be made; one sentence says why."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """The text in Markdown, and the figures that it names: their SVG by file name."""
+
+    text: str
+    figures: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Material:
+    """What findings are made of: ``records`` are all runs of all stores, ``runs`` those that arms are compared in.
+
+    ``main`` are those of them without upstreams that have the task's own labels (``sharing``), as far as others were
+    run: what the claims are about. ``pairs`` are of all ``runs``.
+    """
+
+    stores: Mapping[str, Sequence[RunRecord]]
+    records: Sequence[RunRecord]
+    runs: TidyRuns
+    main: TidyRuns
+    sharing: frozenset[Transfer]
+    pairs: Sequence[Pair]
+    backtests: Mapping[str, Mapping[str, Any]]
+
+
+def shipped_stores() -> list[Path]:
+    """Return the stores that come with this version: the evidence, and runs that no answer rests on."""
+    return sorted([*EVIDENCE.glob("*/study.db"), *_STORES.glob("*/study.db")])
+
+
+def read_material(paths: Sequence[Path]) -> Material:
+    """Read stores; a run that several of them hold counts once. Raises FindingsError."""
+    if not paths:
+        raise FindingsError("no study store ships with this version: name one with --store")
+    named = name_stores(paths)
+    try:
+        stores = {path: _read_runs(path) for path in named.values()}
+        records = [run for _, run in distinct_runs(stores)]
+        if not records:
+            raise FindingsError(f"{paths[0]} holds no run yet")
+        records.sort(key=lambda run: tuple(str(run.row[name]) for name in ("task", "arch", "strategy", "key")))
+        runs = tidy_records(records, paths[0])
+    except (StoreError, RunsFileError) as error:
+        raise FindingsError(str(error)) from None
+    files = {name: path.with_name("backtest.json") for name, path in named.items()}
+    backtests = {name: _read_backtest(path) for name, path in files.items() if path.exists()}
+    by_name = {name: stores[path] for name, path in named.items()}
+    sharing = sharing_labels(records)
+    main = replace(runs, runs=main_arm(runs.runs, sharing))
+    return Material(by_name, records, runs, main, sharing, pair_runs(runs.runs), backtests)
+
+
+def _read_runs(path: Path) -> list[RunRecord]:
+    store = Store(path, create=False)
+    runs = store.runs()
+    store.close()
+    return runs
+
+
+def _read_backtest(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise FindingsError(f"{path} cannot be read: {error}") from None
+    try:
+        return check_backtest(document)
+    except ValueError as error:
+        raise FindingsError(f"{path} is no document of ecgadvise backtest --json: {error}") from None
+
+
+def make_findings(paths: Sequence[Path], published: Path = PUBLISHED, margin: float = MARGIN) -> Findings:
+    """Make the findings from the stores at ``paths``. Raises FindingsError."""
+    found = read_material(paths)
+    gains, figures = gain_lines(pair_runs(found.main.runs), margin)
+    scores = read_published(published)
+    sections = {
+        "The four claims": claim_lines(found.main, margin),
+        "The gain by number of records": [line.replace("FIGURES/", f"{FIGURES}/") for line in gains],
+        "What the repaired protocol changes": protocol_lines(found.records, found.pairs, found.sharing),
+        "Control arms": control_lines(found.runs.runs),
+        "Is the advice any good?": backtest_lines(found.backtests),
+        "Beside published numbers": published_lines(scores, found.records, found.pairs),
+        "What was measured": [*measured_lines(found.records), "", *store_lines(found.stores)],
+        "What is missing": missing_lines(found.records, found.pairs, found.sharing),
+    }
+    lines = ["# Findings", "", *_opening(found, margin)]
+    for title, body in sections.items():
+        lines += ["", f"## {title}", "", *(body or [OPEN])]
+    return Findings("\n".join(_without_double_blanks(lines)) + "\n", figures)
+
+
+def write_findings(findings: Findings, out: Path) -> list[Path]:
+    """Write the text to ``out`` and its figures into the folder beside it; return the paths. Raises OSError."""
+    folder = out.parent / FIGURES
+    folder.mkdir(parents=True, exist_ok=True)
+    written = {out: findings.text, **{folder / name: svg for name, svg in findings.figures.items()}}
+    for path, text in written.items():
+        path.write_text(text, encoding="utf-8")
+    return list(written)
+
+
+def _opening(found: Material, margin: float) -> list[str]:
+    tasks, archs = ({getattr(pair.scratch, name) for pair in found.pairs} for name in ("task", "arch"))
+    newest = max(run.row["created"] for run in found.records)[:10]
+    return [
+        "The study of C. V. Nguyen and C. D. Do, \"Transfer learning in ECG diagnosis: Is it effective?\" (PLOS ONE "
+        "20(5): e0316043, 2025), done again on public records. Written by `ecgadvise study findings` from the stores "
+        "named below: no number here was typed.",
+        "",
+        f"{len(found.pairs)} pairs of runs, one from scratch and one fine-tuned on the same records from the same "
+        f"seed, of {_count(len(archs), 'network')} on {_count(len(tasks), 'task')}; the last run is of {newest}. "
+        "Scores are macro AUROC on test records that were looked at once, gains fine-tuned minus from scratch, n "
+        f"counts training and validation records together, intervals are 90 %. A difference under "
+        f"{margin:g} is taken not to matter.{_left_out(found)}",
+    ]  # fmt: skip
+
+
+def _left_out(found: Material) -> str:
+    """Say which pairs the claims are not about."""
+    left_out = len(found.pairs) - len(pair_runs(found.main.runs))
+    if not left_out:
+        return ""
+    transfers = sorted({(pair.scratch.task, pair.fine_tuned.upstream or "") for pair in found.pairs} & found.sharing)
+    named = ", ".join(f"{task} from {upstream}" for task, upstream in transfers)
+    return (
+        f" The claims and the gains by size are about upstreams without the task's own labels: {left_out} pairs from "
+        f"others ({named}) stand apart, under the upstream's labels."
+    )
+
+
+def _count(n: int, word: str) -> str:
+    return f"{n} {word}{'s' * (n != 1)}"
+
+
+def _without_double_blanks(lines: Sequence[str]) -> list[str]:
+    return [lines[0], *(line for before, line in pairwise(lines) if line or before)]

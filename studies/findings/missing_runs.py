@@ -1,0 +1,85 @@
+"""What the evidence lacks of the study as planned (``designs/ptbxl.toml``), found from the runs that are there."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from models.registry import is_narrow
+from studies.findings.claims import FEWEST_TASKS, FLATTEN, LARGE
+from studies.runs.pairs import Pair
+from studies.runs.store import RunRecord
+from studies.runs.task_names import parse_task
+from studies.runs.tidy_runs import pretraining_runs
+from studies.runs.upstream_labels import Transfer
+
+LARGEST, REPLICATES = 8000, 5
+_ARMS = ("frozen", "random-frozen")
+
+
+def missing_lines(records: Sequence[RunRecord], pairs: Sequence[Pair], sharing: frozenset[Transfer]) -> list[str]:
+    """Return what is missing, a line each."""
+    if not pairs:
+        return ["- Pairs of runs, one from scratch and one fine-tuned on the same records: every claim is about those."]
+    found = [*_networks(pairs), *_sizes(pairs), *_tasks(pairs), *_upstreams(records, sharing), *_others(records)]
+    return [f"- {sentence}" for sentence in found] or ["Nothing of what was planned."]
+
+
+def _networks(pairs: Sequence[Pair]) -> list[str]:
+    archs = sorted({pair.scratch.arch for pair in pairs})
+    said = []
+    if all(is_narrow(arch) for arch in archs):
+        said.append(f"Pairs of full-size networks: those of {', '.join(archs)} are narrow ones.")
+    for family in ("cnn", "rnn"):
+        tasks = {pair.scratch.task for pair in pairs if pair.scratch.family == family}
+        if len(tasks) < FEWEST_TASKS:
+            said.append(f"Tasks of {family} networks: {len(tasks)} so far, and claims about them need {FEWEST_TASKS}.")
+    if not any(FLATTEN in arch for arch in archs):
+        said.append("Recurrent networks with the published flatten head, in pairs.")
+    return said
+
+
+def _sizes(pairs: Sequence[Pair]) -> list[str]:
+    largest: dict[tuple[str, str], int] = defaultdict(int)
+    cells: dict[tuple[str, str, str, int], int] = defaultdict(int)
+    for pair in pairs:
+        run = pair.scratch
+        largest[run.task, run.arch] = max(largest[run.task, run.arch], run.n_records)
+        cells[run.task, run.arch, pair.fine_tuned.upstream or "", run.n_records] += 1
+    said = []
+    if (most := max(largest.values())) < LARGEST:
+        said.append(f"Pairs with more than {most:,} records.")
+    short = sorted(f"{task} {arch} ({n:,})" for (task, arch), n in largest.items() if n < LARGE)
+    if short:
+        said.append(f"Pairs with {LARGE:,} records or more of: {', '.join(short)}.")
+    if few := sum(count < REPLICATES for count in cells.values()):
+        said.append(
+            f"{REPLICATES} pairs in {few} of {len(cells)} cells of task, network, upstream and size, which have fewer."
+        )
+    return said
+
+
+def _tasks(pairs: Sequence[Pair]) -> list[str]:
+    sources = sorted({parse_task(pair.scratch.task).source for pair in pairs})
+    if len(sources) > 1:
+        return []
+    return [f"Downstream records of other hospitals: all pairs are of {sources[0]}."]
+
+
+def _upstreams(records: Sequence[RunRecord], sharing: frozenset[Transfer]) -> list[str]:
+    said = [] if sharing else ["An upstream that has the task's own labels (the best case)."]
+    pretrainings = pretraining_runs(records)
+    several = {(run.row["task"], run.row["arch"], *run.details["spec"]["pool_folds"]) for run in pretrainings}
+    if len(pretrainings) == len(several):
+        said.append("A second pre-training of any upstream: what another one would give is in no interval.")
+    return said
+
+
+def _others(records: Sequence[RunRecord]) -> list[str]:
+    downstream = [run for run in records if run.row["role"] == "downstream"]
+    arms, recipes = ({run.row[name] for run in downstream} for name in ("strategy", "recipe"))
+    said = [f"The control arm `{arm}`." for arm in _ARMS if arm not in arms]
+    if "paper" not in recipes:
+        said.append("The recipe `paper`, and with it what reporting the best epoch on the test set is worth.")
+    if all(run.row["device"].startswith("CPU") for run in records):
+        said.append("A GPU: all times are of processors.")
+    said.append("Splits that let a patient onto two sides, and the five sets of the paper (`designs/paper.toml`).")
+    return said

@@ -1,0 +1,247 @@
+"""What the repaired protocol changes: the test set's own best epoch, the recurrent head, and what the controls score.
+
+All of them are differences of two runs on the same records from the same seed, averaged over sizes within a task and
+over tasks as in ``studies.runs.pairs``.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from engine.deploy.markdown import table
+from models.registry import count_parameters, create_network
+from studies.files.arms import FINE_TUNE, SCRATCH
+from studies.findings.claims import FLATTEN
+from studies.findings.claims_section import effect
+from studies.fitting.random_effects import Combined, average_by_task, combine, mean_over_sizes
+from studies.runs.pairs import Pair
+from studies.runs.store import RunRecord
+from studies.runs.tidy_runs import TidyRun, comparable_runs
+from studies.runs.upstream_labels import Transfer, gains_by_labels
+
+FROZEN, RANDOM_FROZEN = "frozen", "random-frozen"
+CONTRASTS = (
+    ("frozen minus from scratch", FROZEN, SCRATCH),
+    ("frozen minus fine-tuned", FROZEN, FINE_TUNE),
+    ("random-frozen minus from scratch", RANDOM_FROZEN, SCRATCH),
+    ("frozen minus random-frozen", FROZEN, RANDOM_FROZEN),
+)
+
+Curve = tuple[str, ...]  # the task first
+Values = Mapping[Curve, Sequence[tuple[int, float]]]
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A difference in words, in what it was measured, and how large it is."""
+
+    name: str
+    scope: str
+    found: Combined
+
+
+def over_tasks(values: Values) -> Combined | None:
+    """Combine ``(n_records, value)`` of curves; None where no size of any has two values."""
+    by_task = average_by_task({curve: mean_over_sizes(found) for curve, found in values.items()})
+    return combine(by_task) if by_task else None
+
+
+def optimism_effects(runs: Sequence[RunRecord]) -> list[Effect]:
+    """Say by how much the best epoch on the test set beats the one that validation chose, by network and strategy.
+
+    And what that makes of the gain. Runs that looked at the test set in every epoch are those of recipe ``paper``.
+    """
+    looked = [run for run in runs if run.details.get("test_maximum") and run.row["role"] == "downstream"]
+    effects = []
+    for arch, strategy in sorted({(run.row["arch"], run.row["strategy"]) for run in looked}):
+        of_cell = [run for run in looked if (run.row["arch"], run.row["strategy"]) == (arch, strategy)]
+        for score, words in (("auroc", "macro AUROC"), ("f1_weighted", "weighted F1")):
+            name = f"test maximum minus validation's choice, {words}"
+            effects += _effect(name, f"{arch}, {strategy}", _by_curve(of_cell, partial(_optimism, score)))
+    return effects + _gain_effects(looked)
+
+
+def _gain_effects(looked: Sequence[RunRecord]) -> list[Effect]:
+    """Compare the gain at each arm's own test maximum with that at the epochs which validation chose."""
+    effects = []
+    for arch in sorted({run.row["arch"] for run in looked}):
+        of_arch = [run for run in looked if run.row["arch"] == arch]
+        scratch = {_cell(run): run for run in of_arch if run.row["strategy"] == SCRATCH}
+        tuned = [run for run in of_arch if run.row["strategy"] == FINE_TUNE and _cell(run) in scratch]
+        for kind, words in (("chosen", "at validation's choice"), ("maximum", "at each arm's test maximum")):
+            values: dict[Curve, list[tuple[int, float]]] = defaultdict(list)
+            for run in tuned:
+                arms = (run, scratch[_cell(run)])
+                one, other = (arm.details["test_maximum"][f"auroc_{kind}"] for arm in arms)
+                if one is not None and other is not None:
+                    values[run.row["task"], run.row["upstream"]].append((run.row["n_records"], one - other))
+            effects += _effect(f"gain in macro AUROC {words}", f"{arch}, recipe {looked[0].row['recipe']}", values)
+    return effects
+
+
+def _cell(run: RunRecord) -> tuple[object, ...]:
+    return tuple(run.row[name] for name in ("task", "n_records", "replicate", "recipe"))
+
+
+def recipe_effects(runs: Sequence[RunRecord]) -> list[Effect]:
+    """Compare recipe ``tuned`` with recipe ``paper`` on the same records, each with its own pre-training.
+
+    Both recipes' scores are those of the epoch that validation chose.
+    """
+    scores: dict[tuple[str, str], dict[tuple[str, str, int, int], dict[str, float]]] = defaultdict(
+        lambda: defaultdict(dict)
+    )
+    for run in comparable_runs(runs):
+        row = run.row
+        if row["role"] == "downstream" and row["strategy"] in (SCRATCH, FINE_TUNE) and row["auroc_macro"] is not None:
+            cell = row["task"], row["upstream"] or "", row["n_records"], row["replicate"]
+            scores[row["arch"], row["strategy"]][cell][row["recipe"]] = row["auroc_macro"]
+    effects = []
+    for (arch, strategy), cells in sorted(scores.items()):
+        values: dict[Curve, list[tuple[int, float]]] = defaultdict(list)
+        for (task, upstream, n, _), found in sorted(cells.items()):
+            if found.keys() >= {"tuned", "paper"}:
+                values[task, upstream].append((n, found["tuned"] - found["paper"]))
+        effects += _effect("macro AUROC, recipe tuned minus paper", f"{arch}, {strategy}", values)
+    return effects
+
+
+def _optimism(score: str, run: RunRecord) -> float | None:
+    maximum, chosen = (run.details["test_maximum"][f"{score}_{kind}"] for kind in ("maximum", "chosen"))
+    return None if maximum is None or chosen is None else maximum - chosen
+
+
+def _by_curve(runs: Iterable[RunRecord], value: Callable[[RunRecord], float | None]) -> Values:
+    values: dict[Curve, list[tuple[int, float]]] = defaultdict(list)
+    for run in runs:
+        if (measured := value(run)) is not None:
+            values[run.row["task"], run.row["upstream"] or ""].append((run.row["n_records"], measured))
+    return values
+
+
+def control_effects(runs: Sequence[TidyRun]) -> list[Effect]:
+    """Compare the control arms with the others, by network and number of records."""
+    effects = []
+    for arch in sorted({run.arch for run in runs}):
+        of_arch = [run for run in runs if run.arch == arch]
+        for name, one, other in CONTRASTS:
+            values = _differences(of_arch, one, other)
+            for n in sorted({n for found in values.values() for n, _ in found}):
+                at_n = {curve: [pair for pair in found if pair[0] == n] for curve, found in values.items()}
+                effects += _effect(name, f"{arch}, {n:,} records", at_n)
+    return effects
+
+
+def _differences(runs: Sequence[TidyRun], one: str, other: str) -> Values:
+    """Return the differences of two strategies on the same records, started from the same upstream where both are."""
+    others: dict[tuple[object, ...], list[TidyRun]] = defaultdict(list)
+    for run in runs:
+        if run.strategy == other:
+            others[run.task, run.n_records, run.replicate].append(run)
+    values: dict[Curve, list[tuple[int, float]]] = defaultdict(list)
+    for run in runs:
+        if run.strategy == one:
+            for match in others[run.task, run.n_records, run.replicate]:
+                if None in (run.upstream, match.upstream) or run.upstream == match.upstream:
+                    values[run.task, run.upstream or ""].append((run.n_records, run.score - match.score))
+    return values
+
+
+def label_effects(pairs: Sequence[Pair], sharing: frozenset[Transfer]) -> list[Effect]:
+    """Compare the gain from upstreams that have the task's own labels with that from others, by network and size."""
+    effects = []
+    for arch, cells in sorted(gains_by_labels(pairs, sharing).items()):
+        for n in sorted({n for _, n, _ in cells}):
+            values: dict[Curve, list[tuple[int, float]]] = defaultdict(list)
+            for (task, size, _), difference in cells.items():
+                if size == n:
+                    values[task,].append((n, difference))
+            effects += _effect("gain with the task's own labels minus without", f"{arch}, {n:,} records", values)
+    return effects
+
+
+def head_effects(pairs: Sequence[Pair]) -> list[Effect]:
+    """Compare the gain of a recurrent network with a pooled head with that of the same one with a flatten head."""
+    gains: dict[str, dict[tuple[str, str, int, int], float]] = defaultdict(dict)
+    for pair in pairs:
+        run = pair.scratch
+        if run.family == "rnn":
+            gains[run.arch][run.task, pair.fine_tuned.upstream or "", run.n_records, run.replicate] = pair.gain
+    effects = []
+    for flat in sorted(arch for arch in gains if FLATTEN in arch):
+        pooled = flat.replace(FLATTEN, "")
+        values: dict[Curve, list[tuple[int, float]]] = defaultdict(list)
+        for cell in sorted(gains[flat].keys() & gains.get(pooled, {}).keys()):
+            values[cell[:2]].append((cell[2], gains[pooled][cell] - gains[flat][cell]))
+        effects += _effect("gain with a pooled head minus gain with a flatten head", f"{pooled}, {flat}", values)
+    return effects
+
+
+def head_share(arch: str, n_classes: int) -> tuple[int, float]:
+    """Return a network's number of weights and the share of them in its head, which transfer replaces."""
+    network = create_network(arch, n_classes=n_classes)
+    total = count_parameters(network)
+    return total, count_parameters(network.get_submodule("head")) / total
+
+
+def _effect(name: str, scope: str, values: Values) -> list[Effect]:
+    found = over_tasks(values)
+    return [Effect(name, scope, found)] if found else []
+
+
+NOT_RUN = "Open: not run"
+_CLASSES = 5
+
+
+def protocol_lines(records: Sequence[RunRecord], pairs: Sequence[Pair], sharing: frozenset[Transfer]) -> list[str]:
+    """Return what the test maximum, the upstream's labels, a flatten head and patients on two sides are worth."""
+    return [
+        "### The best epoch on the test set",
+        "",
+        *_effects(optimism_effects(records), "runs of recipe `paper`, which look at the test set in every epoch"),
+        "",
+        "### The recipe",
+        "",
+        *_effects(recipe_effects(records), "runs of both recipes, `tuned` and `paper`, on the same records"),
+        "",
+        "### The upstream's labels",
+        "",
+        *_effects(label_effects(pairs, sharing), "pairs from an upstream with the task's own labels and one without"),
+        "",
+        "### The recurrent head",
+        "",
+        f"Transfer replaces the head. Its share of the weights for {_CLASSES} classes, in the networks that were run:",
+        "",
+        *_heads(records),
+        "",
+        *_effects(head_effects(pairs), "pairs of a recurrent network with either head on the same records"),
+        "",
+        "### Patients on two sides",
+        "",
+        f"{NOT_RUN}: every run keeps the records of a patient on one side, so what a split by record would add is not "
+        "known from here.",
+    ]
+
+
+def _heads(records: Sequence[RunRecord]) -> list[str]:
+    archs = sorted({run.row["arch"] for run in records if run.row["role"] == "downstream"})
+    shares = {arch: head_share(arch, _CLASSES) for arch in archs}
+    return table(
+        ("network", "weights", "in the head"),
+        [(f"`{arch}`", f"{weights:,}", f"{share:.1%}") for arch, (weights, share) in shares.items()],
+    )
+
+
+def control_lines(runs: Iterable[TidyRun]) -> list[str]:
+    """Return what a linear probe of a pre-trained and of a random network score against the other arms."""
+    return _effects(control_effects(list(runs)), "runs with a frozen body (`frozen`, `random-frozen`)")
+
+
+def _effects(effects: Sequence[Effect], missing: str) -> list[str]:
+    if not effects:
+        return [f"{NOT_RUN}: it takes two {missing}."]
+    rows = [
+        (one.name, one.scope, effect(one.found), str(one.found.n_pairs), str(len(one.found.tasks))) for one in effects
+    ]
+    return table(("difference", "where", "mean (90 %)", "runs", "tasks"), rows)

@@ -1,0 +1,1 @@
+"""From runs to the posterior of their learning curves, and from tasks to a new one."""

@@ -1,0 +1,153 @@
+"""What a task that nobody has measured may look like: random effects over the tasks that were.
+
+On the logit scale, at every size, the score from scratch and the gain of fine-tuning of task t are mu + u_t, u_t normal
+with standard deviation tau, and are known with an error of their own: the spread of the task's draws there, which is
+large where the task was measured badly or not at all. A task counts with 1 / (error^2 + tau^2), so that one that is
+barely known hardly counts, and its error is not taken for a difference between tasks. tau has a half-normal prior
+(Roever et al., Research Synthesis Methods 12, 2021) and is integrated over on a grid: with few tasks, for which it is
+hardly known, the bands are wide. What varies together between tasks, sizes and arms varies together in the draws:
+a new task's deviations are the measured tasks' own, added up with random weights. These follow Student's t, whose
+degrees of freedom were chosen by holding out each of the nine tasks that were measured in November 2026.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from scipy.special import expit, logit
+
+from studies.files.draws import REACH, Floats, bent, evaluate, no_better_with_fewer
+from studies.fitting.learning_curves import N_DRAWS, FitError, LearningCurveResults
+from studies.fitting.noise import Noise
+
+FEWEST_TASKS = 2
+_SUPPORTING = 2  # tasks at least, and half of them, support a size of the pool
+_FEW_TASKS = 5
+_AHEAD = (2.0, REACH, 4 * REACH)
+LEAST, MOST = 0.02, 0.9995  # scores beyond these count as these: their logit would run away
+_TAUS = np.concatenate([[0.0], np.geomspace(0.01, 4.0, 60)])
+_TAU_PRIOR = 1.0  # half-normal scale of tau, in logits
+_FREEDOM = 6  # of Student's t that tasks deviate by: some gain far more than the others
+_LEAST_ERROR = 1e-3  # logits
+_LEAST_DIFFERENCE = 1e-9
+
+
+def pool_tasks(fits: Mapping[str, LearningCurveResults], seed: int) -> LearningCurveResults:
+    """Return draws for a new task from fits of the measured ones (by name), as a result with ``tasks`` set.
+
+    Raises FitError for fewer than two tasks, because how far tasks differ cannot be known from one, for tasks that
+    differ in their arms, and for tasks of which too few were measured at the same sizes.
+    """
+    if len(fits) < FEWEST_TASKS:
+        named = " and ".join(fits) or "no task"
+        raise FitError(f"{named} alone cannot say how far tasks differ, which takes {FEWEST_TASKS} tasks, better five")
+    results = list(fits.values())
+    first = results[0]
+    if len({result.arms for result in results}) > 1:
+        raise FitError("the tasks to be pooled differ in their arms")
+    sizes = supported_sizes([result.sizes for result in results])
+    nodes = np.unique(np.concatenate([sizes[0] / np.array([REACH, 2.0]), sizes, sizes[-1] * np.array(_AHEAD)]))
+    values = _new_task(results, nodes, float(sizes[0]), float(sizes[-1]), np.random.default_rng(seed))
+    alpha, gamma, correlation = (
+        float(np.mean([getattr(r.noise, name) for r in results])) for name in ("alpha", "gamma", "correlation")
+    )
+    return LearningCurveResults(
+        draws={
+            arm: bent(law_through(nodes, values[k], len(nodes) // 2, len(nodes) - 3), nodes, values[k], first.chance)
+            for k, arm in enumerate(first.arms)
+        },
+        sizes=sizes,
+        noise=Noise(alpha, gamma, correlation, largest=float(sizes[-1])),
+        degrees_of_freedom=len(fits) - 1,
+        forms={"pooled": 1.0},
+        joint=np.zeros(N_DRAWS, np.bool_),
+        warnings=_warn(results),
+        chance=first.chance,
+        tasks=tuple(fits),
+    )
+
+
+def supported_sizes(measured: Sequence[Floats]) -> Floats:
+    """Return the sizes that the tasks support together, of those of each task (``measured``), ascending.
+
+    They are those at which half of the tasks were measured, and two at least: a task that stops early does not end the
+    pool's range, nor does one that goes on alone extend it. Where there are not two such sizes, a size
+    of any task counts that lies within the measured range of so many. Raises FitError when there are not two of those.
+    """
+    every, counts = np.unique(np.concatenate(list(measured)), return_counts=True)
+    enough = max(-(-len(measured) // 2), min(_SUPPORTING, len(measured)))
+    covering = np.sum([(every >= sizes.min()) & (every <= sizes.max()) for sizes in measured], axis=0)
+    for support in (counts, covering):
+        if len(supported := every[support >= enough]) > 1:
+            return np.asarray(supported, np.float64)
+    raise FitError("the tasks to be pooled were measured at sizes too different to compare")
+
+
+def _new_task(
+    results: Sequence[LearningCurveResults], nodes: Floats, smallest: float, largest: float, rng: np.random.Generator
+) -> Floats:
+    """Draw scores (arms, N_DRAWS, nodes) of a new task, supported from the ``smallest`` to the ``largest`` node."""
+    arms = results[0].arms
+    curves = np.array([[evaluate(r.draws[arm], nodes, r.chance) for arm in arms] for r in results])
+    logits = logit(np.clip(curves, LEAST, MOST))  # (tasks, arms, draws, nodes)
+    logits[:, 1:] -= logits[:, :1]  # the gain is far better known than either level
+    centre, error = logits.mean(axis=2), np.maximum(logits.std(axis=2), _LEAST_ERROR)  # (tasks, arms, nodes)
+    weights = rng.standard_normal((N_DRAWS, len(results)))
+    weights *= np.sqrt(_FREEDOM / rng.chisquare(_FREEDOM, (N_DRAWS, 1)))
+    drawn = np.empty((len(arms), N_DRAWS, len(nodes)))
+    for k in range(len(arms)):
+        level, least = rng.random(N_DRAWS), np.zeros(N_DRAWS)
+        for j, node in enumerate(nodes):
+            drawn[k, :, j], taus = _draw_effect(centre[:, k, j], error[:, k, j], level, weights, least)
+            if node == largest:  # beyond it no task says that tasks differ less: their laws only come to rest
+                least = taus
+    drawn[1:] += drawn[:1]
+    scores = np.maximum(expit(drawn), results[0].chance)  # few tasks may differ by anything, but a score is expected
+    return no_better_with_fewer(np.asarray(scores, np.float64), int((nodes < smallest).sum()))
+
+
+def _draw_effect(centre: Floats, error: Floats, level: Floats, weights: Floats, least: Floats) -> tuple[Floats, Floats]:
+    """Draw what a new task has at one size, from what the tasks have (``centre`` and its ``error``, of every task).
+
+    ``level`` (draws,) says at which quantile of its posterior tau is drawn, ``least`` (draws,) how small it may be at
+    the least, ``weights`` (draws, tasks) how the deviations of the measured tasks add up. Returns the draws, and tau.
+    """
+    precision, total, mean = _weighted(centre, error, _TAUS)
+    misfit = (precision * (centre - mean[:, None]) ** 2).sum(axis=1)
+    log_weight = 0.5 * (np.log(precision).sum(axis=1) - np.log(total) - misfit) - 0.5 * (_TAUS / _TAU_PRIOR) ** 2
+    density = np.exp(log_weight - log_weight.max())
+    posterior = density * np.gradient(_TAUS)
+    cumulative = np.concatenate([[0.0], np.cumsum(np.diff(_TAUS) * (density[1:] + density[:-1]) / 2)])
+    drawn = np.interp(level * cumulative[-1], cumulative, _TAUS)  # between the points too: no draw sits on a border
+    typical = float(posterior @ _TAUS / posterior.sum())
+    shrunk = (centre - posterior @ mean / posterior.sum()) * typical**2 / (error**2 + typical**2)
+    length = float(np.sqrt((shrunk**2).sum()))
+    differ = length > _LEAST_DIFFERENCE  # tasks that do not differ do so in no direction but that of their rounding
+    normal = weights @ (shrunk / length if differ else np.full(len(shrunk), len(shrunk) ** -0.5))
+    taus = np.maximum(drawn, least)
+    _, total, mean = _weighted(centre, error, drawn)
+    return mean + normal * np.sqrt(taus**2 + 1 / total), taus
+
+
+def _weighted(centre: Floats, error: Floats, taus: Floats) -> tuple[Floats, Floats, Floats]:
+    """Return how much tasks count for each tau (taus, tasks), the sum of that (taus,), and the mean of the tasks."""
+    precision = 1 / (error**2 + taus[:, None] ** 2)
+    total = precision.sum(axis=1)
+    return precision, total, precision @ centre / total
+
+
+def law_through(nodes: Floats, values: Floats, first: int, last: int) -> dict[str, Floats]:
+    """Return for each draw the law of c = 0.5 through its scores at two of the nodes, which are given by position.
+
+    The law only lends its shape between the nodes, where the bend is linear; at them draws are as drawn.
+    """
+    c = 0.5
+    x, y = nodes[first] ** -c, nodes[last] ** -c
+    b = np.maximum((values[:, last] - values[:, first]) / (x - y), 0.0)
+    a = np.clip(values[:, last] + b * y, LEAST, 1.0)
+    return {"a": a, "b": b, "c": np.full(len(values), c), "n0": np.zeros(len(values))}
+
+
+def _warn(results: Sequence[LearningCurveResults]) -> tuple[str, ...]:
+    if len(results) >= _FEW_TASKS:
+        return ()
+    return (f"how far tasks differ is known from {len(results)} tasks only, and the bands are wide for it",)

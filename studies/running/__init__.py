@@ -1,0 +1,1 @@
+"""From a design to runs: plan, workers, what a failure does."""

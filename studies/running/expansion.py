@@ -1,0 +1,175 @@
+"""From a design to its runs: what the data can give, what they cannot, and in which order."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from itertools import combinations, product
+from types import MappingProxyType
+
+from engine.corpora.corpus import Corpus, CorpusError, TaskData
+from engine.recipes import UnknownRecipeError, find_recipe
+from models.registry import UnknownNetworkError, find_network
+from studies.running.design import Design, DesignError, Grid, MissingDataError
+from studies.runs.run_spec import STARTING_FROM_UPSTREAM, RunSpec
+from studies.runs.task_names import hash_task, open_task, parse_task, pick_leads
+
+_NONE_MISSING: Mapping[str, str] = MappingProxyType({})
+
+
+def expand(design: Design, corpora: Mapping[str, Corpus], missing: Mapping[str, str] = _NONE_MISSING) -> list[RunSpec]:
+    """Return the design's runs: pre-trainings, tuning, then replicate by replicate, so that a stop leaves whole pairs.
+
+    ``missing`` says for a corpus that is not there why. Raises DesignError with everything that the data cannot give:
+    an unknown task, a size beyond the pool, an unknown network or recipe, a patient on two sides; MissingDataError
+    where missing corpora are all that is wrong.
+    """
+    view = _View(corpora, missing)
+    problems = [problem for grid in design.all_grids for problem in _grid_problems(grid, view)]
+    problems = list(dict.fromkeys(problems))
+    if problems and set(problems) <= set(missing.values()):
+        raise MissingDataError(f"design {design.name}: " + "; ".join(problems))
+    if not problems:
+        problems = list(dict.fromkeys(p for grid in design.all_grids for p in _shared_patients(grid, view)))
+    if problems:
+        raise DesignError(f"design {design.name}: " + "; ".join(problems))
+    tuning = list(_runs(design.tuning, view)) if design.tuning else []
+    grids = sorted((run for grid in design.grids for run in _runs(grid, view)), key=lambda run: run.replicate)
+    pretrainings = dict.fromkeys(spec for run in [*tuning, *grids] if (spec := run.pretraining()))
+    return list(dict.fromkeys([*pretrainings, *tuning, *grids]))
+
+
+def hash_tasks(specs: Iterable[RunSpec], corpora: Mapping[str, Corpus]) -> dict[str, str]:
+    """Return the data hash of every task that the runs use, as ``RunSpec.key`` takes them."""
+    return {task: hash_task(corpora, task) for task in {spec.task for spec in specs}}
+
+
+class _View:
+    """The prepared corpora, each task opened once."""
+
+    def __init__(self, corpora: Mapping[str, Corpus], missing: Mapping[str, str]) -> None:
+        self.corpora, self.missing = corpora, missing
+        self.task: Callable[[str], TaskData] = cache(self._task)
+        self.n_records: Callable[[str, tuple[int, ...]], int] = cache(self._n_records)
+
+    def corpus(self, task: str) -> Corpus:
+        """Return the corpus of a task. Raises CorpusError when it is not prepared."""
+        source = parse_task(task).source
+        if source not in self.corpora:
+            raise CorpusError(self.missing.get(source, f"task {task} needs the corpus {source}, which is not prepared"))
+        return self.corpora[source]
+
+    def leads(self, task: str) -> tuple[str, ...]:
+        """Return the leads that a task uses. Raises CorpusError for one that its corpus lacks."""
+        corpus = self.corpus(task)
+        return tuple(corpus.leads[k] for k in pick_leads(corpus, task))
+
+    def patients(self, task: str, folds: Sequence[int]) -> set[int]:
+        """Return the patients of a task in the folds."""
+        data = self.task(task)
+        return set(data.patients[data.in_folds(folds)].tolist())
+
+    def _task(self, task: str) -> TaskData:
+        return open_task(self.corpus(task), task)
+
+    def _n_records(self, task: str, folds: tuple[int, ...]) -> int:
+        """Return the number of records of a task in the folds. Raises CorpusError where there are none."""
+        if not (n_records := len(self.task(task).in_folds(folds))):
+            raise CorpusError(f"{task} has no records in folds {list(folds)}")
+        return n_records
+
+
+def _runs(grid: Grid, view: _View) -> Iterator[RunSpec]:
+    replicates = range(grid.first_replicate, grid.first_replicate + grid.replicates)
+    for replicate, task, arch, size, strategy in product(
+        replicates, grid.tasks, grid.archs, grid.sizes, grid.strategies
+    ):
+        n_records = view.n_records(task, grid.pool_folds) if size == "all" else int(size)
+        for upstream in grid.upstreams if strategy in STARTING_FROM_UPSTREAM else (None,):
+            spec = RunSpec(
+                task, arch, strategy, upstream, n_records, replicate, grid.recipe, grid.pool_folds, grid.test_folds,
+                validation_folds=grid.validation_folds,
+            )  # fmt: skip
+            if upstream is not None:
+                spec = replace(
+                    spec,
+                    upstream_folds=grid.upstream_folds,
+                    upstream_records=view.n_records(upstream, grid.upstream_folds),
+                    upstream_test_folds=grid.upstream_test_folds,
+                )
+            for rate in grid.learning_rates:
+                yield spec if rate is None else replace(spec, learning_rate=rate)
+
+
+def _grid_problems(grid: Grid, view: _View) -> Iterator[str]:
+    for name in grid.archs:
+        try:
+            find_network(name)
+        except UnknownNetworkError as error:
+            yield str(error)
+    try:
+        find_recipe(grid.recipe, "cnn", "scratch")
+    except UnknownRecipeError as error:
+        yield str(error)
+    used = [(task, folds) for task in grid.tasks for folds in (grid.pool_folds, grid.test_folds)]
+    used += [
+        (task, folds)
+        for task in grid.upstreams
+        for folds in (grid.upstream_folds, grid.upstream_test_folds or grid.test_folds)
+    ]
+    for task, folds in used:
+        try:
+            view.n_records(task, folds)
+            view.leads(task)
+        except CorpusError as error:
+            yield str(error)
+    yield from _size_problems(grid, view)
+    yield from _signal_problems(grid, view)
+
+
+def _size_problems(grid: Grid, view: _View) -> Iterator[str]:
+    for task, size in product(grid.tasks, grid.sizes):
+        try:
+            n_records = view.n_records(task, grid.pool_folds)
+        except CorpusError:
+            continue  # named already
+        if isinstance(size, int) and n_records < size:
+            yield f"{task} has {n_records} records in folds {list(grid.pool_folds)}, fewer than the size {size}"
+
+
+def _signal_problems(grid: Grid, view: _View) -> Iterator[str]:
+    """Name the tasks whose signals the networks of an upstream cannot take."""
+    for task, upstream in product(grid.tasks, grid.upstreams):
+        try:
+            one, other = view.leads(task), view.leads(upstream)
+        except CorpusError:
+            continue  # named already
+        if one != other:
+            yield f"{task} has leads {' '.join(one)}, its upstream {upstream} has {' '.join(other)}: choose some with @"
+
+
+def _shared_patients(grid: Grid, view: _View) -> Iterator[str]:
+    """Name the sides of a split that share a patient, which no fold number shows."""
+    for task in grid.tasks:
+        own = {"pool_folds": (task, grid.pool_folds), "test_folds": (task, grid.test_folds)}
+        if grid.validation_folds:
+            own["pool_folds"] = (task, tuple(fold for fold in grid.pool_folds if fold not in grid.validation_folds))
+            own["validation_folds"] = (task, grid.validation_folds)
+        yield from _overlaps(task, own, view)
+        for upstream in grid.upstreams:
+            if parse_task(upstream).source == parse_task(task).source:
+                sides = {"upstream_folds": (upstream, grid.upstream_folds)}
+                yield from _overlaps(task, own | sides, view)
+    for upstream in grid.upstreams:
+        test_side = "upstream_test_folds" if grid.upstream_test_folds else "test_folds"
+        sides = {
+            "upstream_folds": (upstream, grid.upstream_folds),
+            test_side: (upstream, grid.upstream_test_folds or grid.test_folds),
+        }
+        yield from _overlaps(upstream, sides, view)
+
+
+def _overlaps(task: str, sides: Mapping[str, tuple[str, tuple[int, ...]]], view: _View) -> Iterator[str]:
+    patients = {side: view.patients(*where) for side, where in sides.items()}
+    for one, other in combinations(patients, 2):
+        if shared := patients[one] & patients[other]:
+            yield f"{len(shared)} patients of {task} are in both {one} and {other}"

@@ -1,0 +1,105 @@
+"""Release a pre-trained network: a checkpoint folder with its card, in ``models/zoo``.
+
+    python -m studies.running.release sites.checkpoints/5d45ed946713f3a559d64d2f resnet1d18-w16-ptbxl
+
+Takes a checkpoint of ``ecgadvise train`` or of a study. A study's networks do not know which folds they were trained
+and tested on: the store beside their folder does, and what it says of the run goes into the checkpoint's record.
+"""
+
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from engine.checkpoints.checkpoint import WEIGHTS, CheckpointError, load_network, save_checkpoint
+from engine.checkpoints.zoo import ZOO
+from engine.deploy.zoo_card import CARD, zoo_card
+from engine.files import file_sha256
+from studies.running.study_networks import folder_of
+from studies.runs.store import RunRecord, Store, StoreError, training_records
+
+_FOLDS = 10  # of every corpus: PTB-XL's own, and those that others get (engine.corpora.splits.make_folds)
+_USAGE = "usage: python -m studies.running.release CHECKPOINT NAME"
+
+
+class ReleaseError(ValueError):
+    """A checkpoint that cannot be released; one sentence says why."""
+
+
+def release(checkpoint: Path, name: str, zoo: Path = ZOO) -> Path:
+    """Write the network of a checkpoint, what is known of it and its card to ``zoo/name``; return that folder.
+
+    Raises ReleaseError, CheckpointError and StoreError; OSError when it cannot be written.
+    """
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", name):
+        raise ReleaseError(f"{name!r} is no name for a network: small letters, digits, dots and hyphens")
+    network, facts = load_network(checkpoint)
+    if facts.evaluation.get("auroc_macro") is None:
+        raise ReleaseError(f"{checkpoint} was never tested, or not on records of both outcomes: no AUROC to go with it")
+    if not facts.source.get("licence"):
+        raise ReleaseError(f"{checkpoint} does not say under which licence its records are")
+    facts = replace(facts, record=facts.record or _record_of(checkpoint))
+    target = zoo / name
+    save_checkpoint(network, facts, target)
+    (target / CARD).write_text(zoo_card(name, facts, file_sha256(target / WEIGHTS)), encoding="utf-8")
+    return target
+
+
+def _record_of(checkpoint: Path) -> dict[str, Any]:
+    """Return what the store beside a study's networks says of the run that made this one."""
+    folder = checkpoint.resolve().parent
+    path = folder.with_suffix(".db")
+    if folder != folder_of(path) or not path.is_file():
+        raise ReleaseError(f"{checkpoint} does not say how it was trained, and no study store {path} does")
+    store = Store(path, create=False)
+    run = next((run for run in store.runs() if run.key == checkpoint.name), None)
+    store.close()
+    if run is None:
+        raise ReleaseError(f"{path} holds no run {checkpoint.name}")
+    return _described(run)
+
+
+def _described(run: RunRecord) -> dict[str, Any]:
+    spec, row, n_training = run.details["spec"], run.row, training_records(run)
+    unused = sorted({*range(1, _FOLDS + 1)} - {*spec["pool_folds"], *spec["test_folds"]})
+    return {
+        "training_records": n_training,
+        "validation_records": row["n_records"] - n_training,
+        "test_records": run.details["test_records"],
+        "test_patients": run.details["test_patients"],
+        "folds": ", ".join(map(str, spec["pool_folds"])),
+        "unused_folds": ", ".join(map(str, unused)) or "none",
+        "held_out": _held_out(run, spec["test_folds"]),
+        "epochs": row["epochs"],
+        "best_epoch": row["best_epoch"],
+        "device": row["device"],
+        "seconds": row["seconds"],
+        "run": run.key,
+    }
+
+
+def _held_out(run: RunRecord, folds: Sequence[int]) -> str:
+    """Say what was tested on, in the words of ``engine.corpora.splits.hold_out`` where it would hold out the same."""
+    if run.details["source"]["name"].startswith("ptb-xl") and list(folds) == [_FOLDS]:
+        return f"fold {_FOLDS} of the publisher's {_FOLDS}"
+    return f"folds {', '.join(map(str, folds))}"
+
+
+def main() -> None:
+    """Release the checkpoint that is named on the command line."""
+    try:
+        checkpoint, name = sys.argv[1:]
+    except ValueError:
+        sys.exit(_USAGE)
+    try:
+        target = release(Path(checkpoint), name)
+    except (ReleaseError, CheckpointError, StoreError) as error:
+        sys.exit(f"error: {error}")
+    score = load_network(target)[1].evaluation["auroc_macro"]
+    sys.stdout.write(f"{target}: macro AUROC {score:.3f}\n")
+
+
+if __name__ == "__main__":
+    main()

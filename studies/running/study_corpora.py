@@ -1,0 +1,68 @@
+"""The corpora of a design: opened, and prepared first from the design's directories where they are not yet."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from engine.corpora.corpus import Corpus, CorpusError, prepare
+from engine.corpora.synthetic import NAME as SYNTHETIC
+from engine.corpora.synthetic import prepared_synthetic
+from engine.records.signal import CONTRACT, paper_preparation
+from engine.sources import SourceError
+from engine.sources.detect import open_source, source_names
+from studies.running.design import Design
+from studies.runs.task_names import parse_task
+
+PAPER_SUFFIX = "-paper"
+
+
+def open_corpora(
+    design: Design,
+    folder: Path,
+    say: Callable[[str], None] = lambda _sentence: None,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+    workers: int = 1,
+) -> tuple[dict[str, Corpus], dict[str, str]]:
+    """Return the corpora of a design's tasks by name, and for those that are not there a sentence that says so.
+
+    What is not prepared yet is prepared into ``folder`` first, unless another corpus is missing: then nothing can run.
+    The made-up corpus ``synthetic`` is made. A corpus whose name ends in ``-paper`` is prepared as Nguyen and Do (2025)
+    published it. Raises CorpusError for one that is damaged or cannot be prepared.
+    """
+    names = dict.fromkeys(parse_task(task).source for task in design.tasks)
+    absent = {name: None for name in names if name != SYNTHETIC and not (folder / name).is_dir()}
+    missing = {name: _missing(name, design, folder) for name in absent}
+    if not any(name not in design.data or not design.data[name].is_dir() for name in absent):
+        for name in absent:
+            say(f"preparing {design.data[name]} into {folder / name}, once")
+            _prepare(name, design.data[name], folder / name, progress, workers)
+        missing = {}
+    opened = {name: _open(name, folder) for name in names if name not in missing}
+    return opened, missing
+
+
+def _open(name: str, folder: Path) -> Corpus:
+    if name == SYNTHETIC:
+        return prepared_synthetic(folder)
+    corpus = Corpus(folder / name)
+    if corpus.name != name:
+        raise CorpusError(f"{folder / name} was renamed after it was prepared; prepare it again")
+    return corpus
+
+
+def _missing(name: str, design: Design, folder: Path) -> str:
+    tree = design.data.get(name)
+    if tree is None:
+        return f"no prepared corpus {name} in {folder}: make it with ecgadvise data prepare, or give --data {name}=DIR"
+    if tree.is_dir():
+        return f"no prepared corpus {name} in {folder} yet: {tree} will be prepared when the others are there"
+    return f"no prepared corpus {name} in {folder}, and no directory {tree} to prepare it from: give --data {name}=DIR"
+
+
+def _prepare(name: str, tree: Path, target: Path, progress: Callable[[int, int], None], workers: int) -> None:
+    published = name.removesuffix(PAPER_SUFFIX)
+    try:
+        source = open_source(tree, published if published in source_names() else None)
+        preparation = paper_preparation(source.name) if name.endswith(PAPER_SUFFIX) else CONTRACT
+        prepare(source, target, progress, workers, preparation)
+    except SourceError as error:
+        raise CorpusError(f"corpus {name} cannot be prepared: {error}") from None

@@ -1,0 +1,68 @@
+"""The pre-trained networks of a study: a folder beside the store, from which they travel to workers elsewhere.
+
+A worker on another machine does not see the folder. It gets a network once, as the bytes of its files with a job, and
+keeps it in its user cache under the run's key and the hash of its weights; what a worker trains goes back to the runner
+as bytes too. So nothing but the prepared corpora has to be on a worker's disk, and no disk has to be shared.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from engine.files import written_whole
+
+
+class MissingCheckpointError(RuntimeError):
+    """The store says that a network was pre-trained, and its checkpoint is gone."""
+
+
+def folder_of(store: Path) -> Path:
+    """Return where the networks of a store lie."""
+    return store.with_suffix(".checkpoints")
+
+
+def read_files(checkpoint: Path) -> dict[str, bytes]:
+    """Return the files of a checkpoint by name."""
+    return {path.name: path.read_bytes() for path in sorted(checkpoint.iterdir())}
+
+
+def write_files(files: Mapping[str, bytes], checkpoint: Path) -> None:
+    """Write a checkpoint, complete or not at all; one that is there already is replaced."""
+    with written_whole(checkpoint) as folder:
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+
+
+def digest_of(checkpoint: Path) -> str:
+    """Return the hash of a checkpoint's weights as it is written down beside them.
+
+    Raises MissingCheckpointError where there is none.
+    """
+    try:
+        return str(json.loads((checkpoint / "checkpoint.json").read_text(encoding="utf-8"))["sha256"])
+    except (OSError, ValueError, KeyError) as error:
+        raise MissingCheckpointError(
+            f"{checkpoint.parent} lacks the pre-trained network {checkpoint.name}, which the store says was trained "
+            f"({type(error).__name__}); put it back, or run the design into a new store"
+        ) from None
+
+
+def received(folder: Path, key: str, digest: str, sent: Mapping[str, bytes] | None) -> Path | None:
+    """Return where this machine has the network ``key``, written down first where it was ``sent``; None without."""
+    if (folder / key).is_dir():
+        return folder / key
+    from platformdirs import user_cache_path
+
+    cached = user_cache_path("ecgadvise") / "networks" / f"{key}-{digest[:16]}"
+    if not cached.is_dir():
+        if sent is None:
+            return None
+        write_files(sent, cached)
+    return cached
+
+
+def copy_networks(source: Path, target: Path, keys: Iterable[str]) -> None:
+    """Copy those of the networks that one study's folder has and another's lacks."""
+    for key in keys:
+        if (source / key).is_dir() and not (target / key).is_dir():
+            write_files(read_files(source / key), target / key)

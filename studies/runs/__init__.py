@@ -1,0 +1,1 @@
+"""One run: its specification, its record, the store and the pairs."""

@@ -1,0 +1,100 @@
+"""What fine-tuning gained over scratch, run by run in pairs, and how estimates of tasks become one.
+
+A pair is two runs of one task, network, size and replicate: the same records, the same seed. Estimates are made within
+each task and combined as random effects (two-stage meta-analysis), because tasks, not runs, are what a new dataset is
+one more of. The interval is that of Hartung and Knapp with k - 1 degrees of freedom, never narrower than the usual one
+(Roever et al., BMC Med Res Methodol 15:99, 2015); with one task it knows nothing of other tasks.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from studies.files.curves import FINE_TUNE, SCRATCH
+from studies.fitting.random_effects import Combined, TaskEstimate, average_by_task, combine, mean_over_sizes
+from studies.runs.tidy_runs import TidyRun
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two runs on the same records from the same seed."""
+
+    scratch: TidyRun
+    fine_tuned: TidyRun
+
+    @property
+    def gain(self) -> float:
+        """Fine-tuned minus scratch."""
+        return self.fine_tuned.score - self.scratch.score
+
+
+@dataclass(frozen=True)
+class SizeGain:
+    """The gain of a family of networks at one size, over tasks."""
+
+    family: str
+    n_records: int
+    gain: Combined
+
+
+def pair_runs(runs: Iterable[TidyRun]) -> list[Pair]:
+    """Match every fine-tuned run with the scratch run of its task, network, size and replicate."""
+    runs = list(runs)
+    scratch = {_cell(run): run for run in runs if run.strategy == SCRATCH}
+    return [Pair(scratch[_cell(run)], run) for run in runs if run.strategy == FINE_TUNE and _cell(run) in scratch]
+
+
+def _cell(run: TidyRun) -> tuple[str, str, int, int]:
+    return run.task, run.arch, run.n_records, run.replicate
+
+
+def gains_by_size(pairs: Sequence[Pair], scope_of: Callable[[TidyRun], str]) -> list[SizeGain]:
+    """Return the mean gain of every family at every size that has two pairs or more in a task.
+
+    ``scope_of`` names what a network is taken together with, its family.
+    """
+    found = []
+    cells: dict[tuple[str, int], list[Pair]] = defaultdict(list)
+    for pair in pairs:
+        cells[scope_of(pair.scratch), pair.scratch.n_records].append(pair)
+    for (scope, n), here in sorted(cells.items()):
+        if by_task := estimate_by_task(here, mean_gain):
+            found.append(SizeGain(scope, n, combine(by_task)))
+    return found
+
+
+def estimate_by_task(
+    pairs: Sequence[Pair], estimate: Callable[[Sequence[Pair]], TaskEstimate | None]
+) -> dict[str, TaskEstimate]:
+    """TaskEstimate for every network and upstream of a task, and average over these.
+
+    The networks of a task share records, so that their errors are taken as fully correlated: the variance of the
+    average is the average variance. Tasks for which ``estimate`` gives None are left out.
+    """
+    curves: dict[tuple[str, str, str | None], list[Pair]] = defaultdict(list)
+    for pair in pairs:
+        curves[pair.scratch.task, pair.scratch.arch, pair.fine_tuned.upstream].append(pair)
+    return average_by_task({curve: estimate(of_curve) for curve, of_curve in curves.items()})
+
+
+def mean_gain(pairs: Sequence[Pair]) -> TaskEstimate | None:
+    """Return the mean gain, every size with the same weight; None where no size has two pairs."""
+    return mean_over_sizes([(pair.scratch.n_records, pair.gain) for pair in pairs])
+
+
+def slope_per_doubling(pairs: Sequence[Pair]) -> TaskEstimate | None:
+    """Return by how much the gain changes when n doubles: least squares on log2 n with robust (HC3) errors.
+
+    None where fewer than three sizes were run.
+    """
+    from statsmodels.api import OLS
+
+    n = np.array([pair.scratch.n_records for pair in pairs], np.float64)
+    if len(set(n)) < 3 or len(n) < 5:
+        return None
+    design = np.column_stack([np.ones(len(n)), np.log2(n)])
+    fit = OLS(np.array([pair.gain for pair in pairs]), design).fit(cov_type="HC3")
+    spread = float(((design[:, 1] - design[:, 1].mean()) ** 2).sum())
+    return TaskEstimate(float(fit.params[1]), float(fit.cov_params()[1, 1]), len(n) - 2, len(n), 1 / spread)

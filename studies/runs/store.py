@@ -1,0 +1,372 @@
+"""The study store: one SQLite file that holds every finished run, and what went wrong with the others.
+
+A run is written in one transaction after it ends; a killed study loses the runs in flight and nothing else. Several
+runners on one machine may share a store: each run is claimed before it is started (``claim``). A store is for one
+machine, because its write-ahead log lies in shared memory; ``merge`` brings the stores of several machines together.
+"""
+
+import json
+import os
+import sqlite3
+import time
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from studies.runs.claim_owners import Owner, is_alive
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+MIGRATIONS = (
+    """
+    CREATE TABLE runs (
+        key TEXT PRIMARY KEY, task TEXT NOT NULL, arch TEXT NOT NULL, family TEXT NOT NULL, strategy TEXT NOT NULL,
+        upstream TEXT, n_records INTEGER NOT NULL, replicate INTEGER NOT NULL, recipe TEXT NOT NULL,
+        role TEXT NOT NULL CHECK (role IN ('downstream', 'pretraining')),
+        auroc_macro REAL, auprc_macro REAL, brier REAL, validation_auroc REAL,
+        seconds REAL NOT NULL, seconds_to_best REAL NOT NULL, epochs INTEGER NOT NULL, best_epoch INTEGER NOT NULL,
+        records_seen INTEGER NOT NULL, records_to_best INTEGER NOT NULL, gflop REAL, peak_memory_mb REAL,
+        device TEXT NOT NULL, data_hash TEXT NOT NULL, created TEXT NOT NULL, details TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE probabilities (
+        key TEXT PRIMARY KEY REFERENCES runs (key), records INTEGER NOT NULL, classes INTEGER NOT NULL,
+        float16_zlib BLOB NOT NULL
+    ) STRICT;
+    CREATE TABLE failures (
+        id INTEGER PRIMARY KEY, key TEXT NOT NULL, spec TEXT NOT NULL, error TEXT NOT NULL, created TEXT NOT NULL
+    ) STRICT;
+    """,
+    """
+    ALTER TABLE runs ADD COLUMN f1_macro REAL;
+    ALTER TABLE runs ADD COLUMN f1_weighted REAL;
+    ALTER TABLE runs ADD COLUMN ece REAL;
+    ALTER TABLE runs ADD COLUMN attempts INTEGER;
+    CREATE TABLE claims (
+        key TEXT PRIMARY KEY, task TEXT NOT NULL, arch TEXT NOT NULL, strategy TEXT NOT NULL, upstream TEXT,
+        n_records INTEGER NOT NULL, host TEXT NOT NULL, pid INTEGER NOT NULL, started TEXT NOT NULL,
+        heartbeat REAL NOT NULL
+    ) STRICT;
+    CREATE INDEX runs_of_cell ON runs (task, arch, strategy, upstream, n_records);
+    """,
+)
+COLUMNS = (
+    "key", "task", "arch", "family", "strategy", "upstream", "n_records", "replicate", "recipe", "role",
+    "auroc_macro", "auprc_macro", "brier", "validation_auroc", "seconds", "seconds_to_best", "epochs", "best_epoch",
+    "records_seen", "records_to_best", "gflop", "peak_memory_mb", "device", "data_hash", "created",
+    "f1_macro", "f1_weighted", "ece", "attempts",
+)  # fmt: skip
+_CELL = ("task", "arch", "strategy", "upstream", "n_records")
+_DAMAGED = "put a copy back, or save what is whole with: sqlite3 {} .recover"
+
+
+class StoreError(RuntimeError):
+    """A store that cannot be read or written; one sentence says why."""
+
+
+class Claim(Enum):
+    """What came of the wish to run something."""
+
+    OURS = "ours"
+    ELSEWHERE = "elsewhere"  # another runner is at it
+    DONE = "done"
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One finished run: ``row`` has a value for every name in COLUMNS.
+
+    ``details`` holds what has no column of its own: the spec, recipe, versions, per-class AUROC, the trajectory on the
+    validation records, and ``bootstrap``, the macro AUROC of each resample of the test patients (the same resamples
+    for every run of a task, so that runs are compared in pairs).
+    """
+
+    row: Mapping[str, Any]
+    details: Mapping[str, Any]
+
+    @property
+    def key(self) -> str:
+        """The run's identity."""
+        return str(self.row["key"])
+
+
+@dataclass(frozen=True)
+class CellCount:
+    """How many runs of a cell are finished, in work, and failed without a later success.
+
+    ``recipe`` is None for runs in work beside finished ones of several recipes, since a claim does not say its own.
+    """
+
+    task: str
+    arch: str
+    strategy: str
+    upstream: str | None
+    n_records: int
+    recipe: str | None
+    done: int
+    running: int
+    failed: int
+
+
+class Store:
+    """An open store; the file is made, or brought to the newest schema, when ``create``. Raises StoreError."""
+
+    def __init__(self, path: Path, *, create: bool = True) -> None:
+        self.path = path
+        if not create and not path.is_file():
+            raise StoreError(f"no study store at {path}; ecgadvise study run makes one")
+        with self._named_errors():
+            self._connection = _connect(path, create=create)
+            has_tables = self._connection.execute("SELECT 1 FROM sqlite_schema").fetchone()  # asked before the version:
+            version = self._version()  # another runner may be making them
+            if version > len(MIGRATIONS):
+                raise StoreError(f"{path} has store schema {version}, newer than {len(MIGRATIONS)}: update ecgadvise")
+            if not version and (has_tables or not create):
+                raise StoreError(f"{path} is no study store: it is a database of something else")
+            if create:
+                self._migrate()
+            self._columns = self._readable_columns()
+
+    def check(self) -> None:
+        """Read the whole file and raise StoreError when a part of it is damaged."""
+        with self._named_errors():
+            found = self._connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if found != "ok":
+            words = " ".join(found.split())
+            raise StoreError(f"study store {self.path} is damaged ({words}): {_DAMAGED.format(self.path)}")
+
+    def keys(self) -> set[str]:
+        """Return the keys of the finished runs."""
+        with self._named_errors():
+            return {key for (key,) in self._connection.execute("SELECT key FROM runs")}
+
+    def add(self, record: RunRecord, probabilities: "NDArray[np.floating]") -> None:
+        """Write a finished run and its test probabilities (records, classes), and end its claim, in one transaction."""
+        import numpy as np  # here, because status is asked often and needs none
+
+        blob = zlib.compress(np.ascontiguousarray(probabilities, "<f2").tobytes(), 9)
+        row = [*(record.row.get(name) for name in COLUMNS), json.dumps(record.details)]
+        with self._transaction():
+            self._insert(row, (record.key, *probabilities.shape, blob))
+            self._connection.execute("DELETE FROM claims WHERE key = ?", [record.key])
+
+    def add_failure(self, key: str, spec: Mapping[str, Any], error: str, created: str) -> None:
+        """Write down a run that failed, and end its claim."""
+        with self._transaction():
+            self._connection.execute(
+                "INSERT INTO failures (key, spec, error, created) VALUES (?, ?, ?, ?)",
+                [key, json.dumps(spec), error, created],
+            )
+            self._connection.execute("DELETE FROM claims WHERE key = ?", [key])
+
+    def failures(self) -> list[tuple[str, str]]:
+        """Return key and error of the failed attempts whose run has not been finished since."""
+        with self._named_errors():
+            return self._connection.execute(
+                "SELECT key, error FROM failures WHERE key NOT IN (SELECT key FROM runs) ORDER BY id"
+            ).fetchall()
+
+    def runs(self) -> list[RunRecord]:
+        """Return every finished run, in an order that does not depend on when each ended."""
+        query = (
+            f"SELECT {self._columns}, details FROM runs "
+            "ORDER BY task, arch, strategy, upstream, n_records, replicate, recipe, key"
+        )
+        with self._named_errors():
+            rows = self._connection.execute(query).fetchall()
+            return [RunRecord(dict(zip(COLUMNS, row[:-1], strict=True)), json.loads(row[-1])) for row in rows]
+
+    def probabilities(self, key: str) -> "NDArray[np.float16]":
+        """Return the test probabilities float16 (records, classes) of a run. Raises KeyError."""
+        import numpy as np
+
+        with self._named_errors():
+            row = self._connection.execute(
+                "SELECT records, classes, float16_zlib FROM probabilities WHERE key = ?", [key]
+            ).fetchone()
+            if row is None:
+                raise KeyError(key)
+            return np.frombuffer(zlib.decompress(row[2]), "<f2").reshape(row[0], row[1])
+
+    def cells(self) -> list[CellCount]:
+        """Count every cell's runs: counted by SQLite, so that 10,000 of them take milliseconds."""
+        cell = ", ".join((*_CELL, "recipe"))
+        spec = ", ".join(f"json_extract(spec, '$.{name}')" for name in (*_CELL, "recipe"))
+        queries = {
+            "done": f"SELECT {cell}, COUNT(*) FROM runs GROUP BY {cell}",
+            "failed": f"SELECT {spec}, COUNT(DISTINCT key) FROM failures WHERE key NOT IN (SELECT key FROM runs) "
+            f"GROUP BY {spec}",
+        }
+        counts: dict[tuple[Any, ...], dict[str, int]] = {}
+        with self._named_errors():
+            for kind, query in queries.items():
+                for *where, count in self._connection.execute(query):
+                    counts.setdefault(tuple(where), {})[kind] = count
+        recipes: dict[tuple[Any, ...], list[str | None]] = {}
+        for *where, recipe in counts:
+            recipes.setdefault(tuple(where), []).append(recipe)
+        for where in self._running_cells():
+            known = recipes.get(where, [])
+            running = counts.setdefault((*where, known[0] if len(known) == 1 else None), {})
+            running["running"] = running.get("running", 0) + 1
+        ordered = sorted(counts.items(), key=lambda item: [(value is not None, value or 0) for value in item[0]])
+        kinds = ("done", "running", "failed")
+        return [CellCount(*where, *(count.get(kind, 0) for kind in kinds)) for where, count in ordered]
+
+    def claim(self, key: str, spec: Mapping[str, Any], owner: Owner) -> Claim:
+        """Say that ``owner`` starts this run now, unless it is finished or in the hands of a runner that is alive."""
+        with self._transaction():
+            if self._connection.execute("SELECT 1 FROM runs WHERE key = ?", [key]).fetchone():
+                return Claim.DONE
+            if (held := self._holders().get(key)) is not None and is_alive(*held):
+                return Claim.ELSEWHERE
+            row = [key, *(spec.get(name) for name in _CELL), owner.host, owner.pid, owner.started, time.time()]
+            self._connection.execute(f"INSERT OR REPLACE INTO claims VALUES ({', '.join('?' * len(row))})", row)
+        return Claim.OURS
+
+    def claimed(self) -> set[str]:
+        """Return the keys that runners which are alive have in work."""
+        with self._named_errors():
+            return {key for key, held in self._holders().items() if is_alive(*held)}
+
+    def release(self, owner: Owner, key: str | None = None) -> None:
+        """End one of the owner's claims, or all of them."""
+        with self._transaction():
+            self._connection.execute(
+                "DELETE FROM claims WHERE host = ? AND pid = ? AND started = ? AND key = coalesce(?, key)",
+                [owner.host, owner.pid, owner.started, key],
+            )
+
+    def heartbeat(self, owner: Owner) -> None:
+        """Say that the owner is still at its claims."""
+        with self._transaction():
+            self._connection.execute(
+                "UPDATE claims SET heartbeat = ? WHERE host = ? AND pid = ? AND started = ?",
+                [time.time(), owner.host, owner.pid, owner.started],
+            )
+
+    def missing_from(self, other: "Store") -> list[str]:
+        """Return the keys of the runs that another store holds and this one does not, in order."""
+        return sorted(other.keys() - self.keys())
+
+    def pretrainings(self) -> list[str]:
+        """Return the keys of the runs whose network others start from."""
+        with self._named_errors():
+            found = self._connection.execute("SELECT key FROM runs WHERE role = 'pretraining' ORDER BY key")
+            return [key for (key,) in found]
+
+    def merge(self, other: "Store", keys: Sequence[str]) -> None:
+        """Copy runs and their probabilities from another store, all of them in one transaction."""
+        with self._transaction():
+            for key in keys:
+                self._insert(*other.raw(key))
+
+    def raw(self, key: str) -> tuple[list[Any], tuple[Any, ...]]:
+        """Return a run as it is stored: its row with its details, and its probabilities' row."""
+        with self._named_errors():
+            run = self._connection.execute(f"SELECT {self._columns}, details FROM runs WHERE key = ?", [key])
+            blob = self._connection.execute(
+                "SELECT key, records, classes, float16_zlib FROM probabilities WHERE key = ?", [key]
+            )
+            return list(run.fetchone()), blob.fetchone()
+
+    def close(self) -> None:
+        """Fold the write-ahead log into the file and close it."""
+        self._connection.close()
+
+    def _insert(self, row: Sequence[Any], probabilities: tuple[Any, ...]) -> None:
+        marks = ", ".join("?" * len(row))
+        self._connection.execute(f"INSERT INTO runs ({', '.join(COLUMNS)}, details) VALUES ({marks})", row)
+        self._connection.execute("INSERT INTO probabilities VALUES (?, ?, ?, ?)", probabilities)
+
+    def _holders(self) -> dict[str, tuple[Owner, float]]:
+        if self._version() < 2:
+            return {}
+        rows = self._connection.execute("SELECT key, host, pid, started, heartbeat FROM claims")
+        return {key: (Owner(host, pid, started), heartbeat) for key, host, pid, started, heartbeat in rows}
+
+    def _running_cells(self) -> list[tuple[Any, ...]]:
+        with self._named_errors():
+            alive = self.claimed()
+            rows = self._connection.execute(f"SELECT key, {', '.join(_CELL)} FROM claims") if alive else ()
+            return [tuple(cell) for key, *cell in rows if key in alive]
+
+    def _version(self) -> int:
+        return int(self._connection.execute("PRAGMA user_version").fetchone()[0])
+
+    def _readable_columns(self) -> str:
+        """Return what to select for COLUMNS: NULL for a column that an older store, opened to be read, lacks."""
+        there = {row[1] for row in self._connection.execute("PRAGMA table_info(runs)")}
+        return ", ".join(name if name in there else "NULL" for name in COLUMNS)
+
+    def _migrate(self) -> None:
+        if self._version() == len(MIGRATIONS):
+            return
+        with self._transaction():
+            for number, script in enumerate(MIGRATIONS, start=1):
+                if number > self._version():  # asked again: another runner may have been first
+                    for statement in script.split(";"):
+                        self._connection.execute(statement)
+                    self._connection.execute(f"PRAGMA user_version = {number}")
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Write all of the block or nothing, whatever ends it."""
+        with self._named_errors():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:  # a full disk has rolled it back already
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError, zlib.error, json.JSONDecodeError) as error:
+            raise StoreError(f"study store {self.path}: {_in_words(error, self.path)}") from error
+
+
+def _connect(path: Path, *, create: bool) -> sqlite3.Connection:
+    """Open the file in autocommit; one that is only read is neither made nor brought to a newer schema."""
+    if create:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(path, timeout=60, isolation_level=None)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        return connection
+    if os.access(path.parent, os.W_OK):
+        mode = "rw"  # so that closing tidies the log away; query_only keeps the content as it is
+    else:
+        mode = "ro" if path.with_name(path.name + "-wal").exists() else "ro&immutable=1"  # no log can be made here
+    connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode={mode}", uri=True, timeout=60, isolation_level=None)
+    connection.execute("PRAGMA query_only = ON")
+    return connection
+
+
+def _in_words(error: Exception, path: Path) -> str:
+    code = getattr(error, "sqlite_errorname", "")
+    if code.startswith("SQLITE_FULL"):
+        return "no space is left on its disk; what was finished is in it: make room and run the same command"
+    if code.startswith("SQLITE_READONLY") or code == "SQLITE_CANTOPEN":
+        return f"it cannot be written here ({error}); check its permissions, or name another with --store"
+    if code.startswith("SQLITE_NOTADB"):
+        return f"this is no study store ({error})"
+    if code.startswith("SQLITE_CORRUPT") or isinstance(error, zlib.error | json.JSONDecodeError):
+        return f"it is damaged ({error}): {_DAMAGED.format(path)}"
+    return str(error)
+
+
+def training_records(run: RunRecord) -> int:
+    """Return on how many records a run trained, those that validated it left out."""
+    return round(float(run.row["records_seen"]) / int(run.row["epochs"]))

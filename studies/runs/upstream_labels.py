@@ -1,0 +1,48 @@
+"""Which upstreams have labels of the task among their own: the best case of transfer, apart from the main arm.
+
+Between two hospitals with different label sets the upstream has other labels than the task (STUDY.md section 3). Claims
+are about that; what the task's own labels add, on other patients, is a finding of its own.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from studies.runs.pairs import Pair
+from studies.runs.store import RunRecord
+from studies.runs.tidy_runs import TidyRun, pretraining_runs
+
+Transfer = tuple[str, str]  # a task and an upstream
+Cell = tuple[str, int, int]  # a task, a number of records and a replicate
+
+
+def sharing_labels(records: Sequence[RunRecord]) -> frozenset[Transfer]:
+    """Return the transfers whose upstream was pre-trained on labels that the task has, by the names of the labels."""
+    pretrained = {run.row["task"]: set(run.details["classes"]) for run in pretraining_runs(records)}
+    tuned = [run for run in records if run.row["role"] == "downstream" and run.row["upstream"] in pretrained]
+    return frozenset(
+        (run.row["task"], run.row["upstream"])
+        for run in tuned
+        if set(run.details["classes"]) & pretrained[run.row["upstream"]]
+    )
+
+
+def main_arm(runs: Sequence[TidyRun], sharing: frozenset[Transfer]) -> tuple[TidyRun, ...]:
+    """Leave out runs from an upstream with the task's labels, where the network has one without them for the task."""
+    others = {(run.task, run.arch) for run in runs if run.upstream is not None and _transfer(run) not in sharing}
+    return tuple(run for run in runs if _transfer(run) not in sharing or (run.task, run.arch) not in others)
+
+
+def gains_by_labels(pairs: Sequence[Pair], sharing: frozenset[Transfer]) -> dict[str, dict[Cell, float]]:
+    """Return by network what the gain is larger by from an upstream with the task's labels, on the same records."""
+    gains: dict[str, dict[Cell, dict[bool, float]]] = defaultdict(lambda: defaultdict(dict))
+    for pair in pairs:
+        run = pair.scratch
+        gains[run.arch][run.task, run.n_records, run.replicate][_transfer(pair.fine_tuned) in sharing] = pair.gain
+    return {
+        arch: {cell: found[True] - found[False] for cell, found in cells.items() if len(found) == 2}
+        for arch, cells in gains.items()
+    }
+
+
+def _transfer(run: TidyRun) -> Transfer:
+    return run.task, run.upstream or ""

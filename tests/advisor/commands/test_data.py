@@ -1,0 +1,142 @@
+"""``ecgadvise data check`` and ``data prepare``, as processes, on synthetic trees."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.corpora.corpus import Corpus
+
+
+def data(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "ecgadvise", "data", *arguments], capture_output=True, text=True, timeout=300
+    )
+
+
+@pytest.fixture
+def damaged_tree(ptbxl_tree: Path, tmp_path: Path) -> Path:
+    """The small PTB-XL tree with one record truncated, one missing, one altered, and one that repeats another."""
+    root = shutil.copytree(ptbxl_tree, tmp_path / "ptb-xl")
+    records = root / "records100" / "00000"
+    whole = (records / "00001_lr.dat").read_bytes()
+    (records / "00001_lr.dat").write_bytes(whole[:12_000])
+    (records / "00002_lr.dat").unlink()
+    altered = bytearray((records / "00003_lr.dat").read_bytes())
+    altered[500] ^= 1
+    (records / "00003_lr.dat").write_bytes(bytes(altered))
+    (records / "00005_lr.dat").write_bytes((records / "00004_lr.dat").read_bytes())
+    header = (records / "00004_lr.hea").read_text().replace("00004_lr", "00005_lr")
+    (records / "00005_lr.hea").write_text(header)
+    return root
+
+
+def test_check_counts_what_is_there(ptbxl_tree: Path):
+    result = data("check", str(ptbxl_tree), "--json")
+    assert result.returncode == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert (report["records"], report["patients"], report["unusable"]) == (240, 120, 0)
+    assert report["classes"] == {"NORM": 40, "MI": 80, "STTC": 40, "CD": 40, "HYP": 40}
+    assert report["unlabelled"] == 0
+    assert report["problems"] == []
+    assert report["duplicates"] == []
+
+
+def test_check_names_every_bad_record_and_exits_3(damaged_tree: Path):
+    result = data("check", str(damaged_tree), "--json")
+    assert result.returncode == 3
+    assert "3 of 240 records" in result.stderr
+    report = json.loads(result.stdout)
+    bad = {problem["record"]: problem["problem"] for problem in report["problems"] if not problem["usable"]}
+    assert set(bad) == {"1", "2", "3"}
+    assert "truncated" in bad["1"]
+    assert "missing" in bad["2"]
+    assert "checksum" in bad["3"]
+    assert report["duplicates"] == [["4", "5"]]
+    assert report["classes"]["NORM"] == 40  # what is listed, usable or not
+
+
+def test_max_bad_lets_a_check_pass(damaged_tree: Path):
+    assert data("check", str(damaged_tree), "--max-bad", "3").returncode == 0
+    assert data("check", str(damaged_tree), "--max-bad", "2").returncode == 3
+
+
+def test_check_for_people_names_records_and_causes(damaged_tree: Path):
+    lines = data("check", str(damaged_tree)).stdout.splitlines()
+    assert lines[0] == "ptb-xl: 240 records of 120 patients, 3 unusable"
+    assert any(line.startswith("unusable: 1: truncated") for line in lines)
+    assert "equal signals: 4, 5" in lines
+
+
+def test_prepare_leaves_bad_records_out_and_says_so(damaged_tree: Path, tmp_path: Path):
+    result = data("prepare", str(damaged_tree), "--corpora", str(tmp_path / "corpora"))
+    assert result.returncode == 0, result.stderr
+    assert "237 records, 3 left out" in result.stdout
+    assert "unusable: 2: file missing" in result.stderr
+
+
+def test_prepare_makes_nothing_where_more_records_are_bad_than_are_put_up_with(damaged_tree: Path, tmp_path: Path):
+    refused = data("prepare", str(damaged_tree), "--corpora", str(tmp_path / "corpora"), "--max-bad", "2")
+    assert refused.returncode == 3
+    target = tmp_path / "corpora" / "ptb-xl"
+    last = refused.stderr.splitlines()[-1]
+    assert last == f"error: 3 of 240 records cannot be used (--max-bad is 2): {target} was not made"
+    assert "unusable: 2: file missing" in refused.stderr
+    assert not target.exists()
+    made = data("prepare", str(damaged_tree), "--corpora", str(tmp_path / "corpora"), "--max-bad", "3")
+    assert made.returncode == 0, made.stderr
+    assert target.is_dir()
+
+
+def test_prepare_as_published_makes_a_corpus_of_its_own(ptbxl_tree: Path, tmp_path: Path):
+    for preparation, name in (("contract", "ptb-xl"), ("paper", "ptb-xl-paper")):
+        result = data("prepare", str(ptbxl_tree), "--corpora", str(tmp_path), "--preparation", preparation)
+        assert result.returncode == 0, result.stderr
+        assert Corpus(tmp_path / name).task("superclass").name == f"{name}/superclass"
+    published, contract = Corpus(tmp_path / "ptb-xl-paper"), Corpus(tmp_path / "ptb-xl")
+    assert published.content_hash != contract.content_hash
+    np.testing.assert_array_equal(published.signals.max(axis=2), 1)
+    np.testing.assert_array_equal(published.signals.min(axis=2), -1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["check", "nowhere"], 3, "nowhere is no directory"),
+        (["check", "."], 3, "no ECG records"),
+        (["prepare", "."], 3, "no ECG records"),
+        (["check", ".", "--source", "mimic"], 2, "no set is named mimic"),
+        (["check", ".", "--source", "ptb-xl"], 3, "ptbxl_database.csv"),
+        (["check"], 2, "DIR"),
+        (["check", ".", "--max-bad", "-1"], 2, "--max-bad"),
+    ],
+)
+def test_what_is_no_tree_ends_in_one_sentence(arguments: list[str], code: int, says: str, tmp_path: Path):
+    result = subprocess.run(
+        [sys.executable, "-m", "ecgadvise", "data", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=tmp_path,
+    )
+    assert result.returncode == code
+    assert says in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_an_unknown_task_is_named(ptbxl_tree: Path):
+    result = data("check", str(ptbxl_tree), "--task", "rhythms")
+    assert result.returncode == 2
+    assert "it has superclass, form, rhythm" in result.stderr
+
+
+def test_a_target_that_cannot_be_written_ends_in_one_sentence(ptbxl_tree: Path, tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    result = data("prepare", str(ptbxl_tree), "--corpora", str(tmp_path / "file"))
+    assert result.returncode == 1
+    assert "cannot write" in result.stderr
+    assert len(result.stderr.splitlines()) == 1

@@ -1,0 +1,261 @@
+"""``ecgadvise recommend`` as its users meet it: what it prints, what it refuses, what it asks of its input."""
+
+import json
+import os
+import re
+import shlex
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from advisor.answer.recommend import Question, recommend
+from advisor.text.table import NOTICE, to_table
+from studies.files.curves import read_curves
+
+SCHEMA = json.loads((Path(__file__).parents[3] / "advisor" / "recommendation.schema.json").read_text())
+Command = Callable[..., tuple[int, str, str]]
+
+QUESTIONS = [
+    "--n-records 5000 --arch cnn",
+    "--n-records 25 --arch rnn",
+    "--n-records 8000",
+    "--n-records 300 --arch cnn --upstream none",
+    "--n-records 300 --upstream none --label-cost 2.5 --gpu-cost 3 --uses 4 --target 0.9",
+    "--n-records 1000 --arch cnn --target 0.99 --label-cost 1e12 --gpu-cost 1e12",
+    "--n-records 1000 --arch rnn --target 0.51 --label-cost 0 --gpu-cost 0 --device-speed 1e-3",
+    "--n-records 2000 --arch resnet1d18-w16 --task ptb-xl/superclass --uses 1 --device-speed 900.5 --margin 0.5",
+]
+
+
+def refused(ended: tuple[int, str, str], code: int) -> str:
+    """Assert one sentence on stderr, nothing on stdout, and the exit code."""
+    assert ended[0] == code, ended
+    assert ended[1] == ""
+    assert re.fullmatch(r"error: [^\n]+\n", ended[2]), ended[2]
+    return ended[2]
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_the_table_fits_a_terminal_and_says_once_what_it_is_not_for(question: str, command: Command):
+    code, out, err = command("recommend", *shlex.split(question))
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert len(lines) <= 25
+    assert max(map(len, lines)) <= 80
+    assert out.count(NOTICE) == 1
+    assert lines[0].split("  ")[0] in {
+        "FINE-TUNE", "TRAIN FROM SCRATCH", "NO MATERIAL DIFFERENCE", "NOT ENOUGH EVIDENCE"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+@pytest.mark.parametrize("more", ["", "--explain"])
+def test_json_follows_the_schema_and_hangs_together(question: str, more: str, command: Command):
+    code, out, err = command("recommend", *shlex.split(question), "--json", *shlex.split(more))
+    assert (code, err) == (0, "")
+    answer = json.loads(out)
+    jsonschema.validate(answer, SCHEMA)
+    assert ("explanation" in answer) == bool(more)
+    for arm in ("scratch", "fine_tune"):
+        assert answer[arm]["mean_ci_lower"] <= answer[arm]["mean"] <= answer[arm]["mean_ci_upper"]
+        assert answer[arm]["obs_ci_lower"] <= answer[arm]["mean_ci_lower"]
+        assert answer[arm]["mean_ci_upper"] <= answer[arm]["obs_ci_upper"]
+    gain = answer["gain"]
+    assert gain["mean"] == pytest.approx(answer["fine_tune"]["mean"] - answer["scratch"]["mean"], abs=2e-4)
+    assert sum(gain[f"p_{side}_margin"] for side in ("above", "within", "below")) == pytest.approx(1, abs=1e-3)
+    assert (answer["target"] is None) == ("--target" not in question)
+    assert (answer["money"] is None) == ("-cost" not in question)
+    assert bool(answer["networks"]) == ("--arch" not in question)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        ("--n-records 0 --arch cnn", 2, "--n-records is 0"),
+        ("--n-records -5 --arch cnn", 2, "--n-records is -5"),
+        ("--n-records abc --arch cnn", 2, "'abc' is not a valid int"),
+        ("--n-records 1e400 --arch cnn", 2, "1e400"),
+        ("--n-records nan --arch cnn", 2, "nan"),
+        ("--arch cnn", 2, "--n-records"),
+        ("--n-records 500 --arch transfomer", 2, "nearest name is"),
+        ("--n-records 500 --arch resnet1d81", 2, "nearest name is 'resnet1d18"),
+        ("--n-records 500 --arch ''", 2, "no network is named ''"),
+        ("--n-records 500 --arch", 2, "--arch"),
+        ("--n-records 500 --arch cnn --metric f2", 2, "no metric 'f2'"),
+        ("--n-records 500 --arch cnn --upstream mimic", 2, "'mimic'"),
+        ("--n-records 500 --arch cnn --task ptb-xl/supreclass", 2, "nearest name is 'ptb-xl/superclass'"),
+        ("--n-records 500 --task ''", 2, "no task ''"),
+        ("--n-record 500 --arch cnn", 2, "--n-record"),
+        ("--n-records 500 --arch cnn --arch rnn --device-speed 3 --n-records", 2, "--n-records"),
+        ("--n-records 500 --device-speed 100", 2, "name it with --arch"),
+        ("--n-records 500 --arch resnet1d18", 4, "did not measure resnet1d18"),
+        ("--n-records 8001 --arch cnn", 4, "8,001 is outside"),
+        ("--n-records 8001", 4, "8,001 is outside"),
+        ("--n-records 123456789012345678901234567890 --arch cnn", 4, "is outside"),
+        ("--n-records 3 --arch cnn", 4, "3 is outside"),
+        ("--n-records 500 --arch cnn --curves nowhere.json", 3, "nowhere.json"),
+        ("--n-records 500 --arch cnn --curves .", 3, "curves file ."),
+    ],
+)
+def test_bad_input_ends_in_one_sentence(arguments: str, code: int, says: str, command: Command):
+    assert says in refused(command("recommend", *shlex.split(arguments)), code)
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "-1", "1e308", "many", ""])
+@pytest.mark.parametrize("option", ["margin", "target", "label-cost", "gpu-cost", "uses", "device-speed"])
+def test_nonsense_values_name_their_option(option: str, value: str, command: Command):
+    said = refused(command("recommend", "--n-records", 500, "--arch", "cnn", f"--{option}", value), 2)
+    assert f"--{option}" in said
+
+
+@pytest.mark.parametrize(("option", "value"), [("margin", 0), ("margin", 1), ("target", 0.5), ("target", 1),
+                                               ("uses", 0), ("uses", 1.5), ("device-speed", 0)])  # fmt: skip
+def test_values_at_the_edge_are_refused(option: str, value: float, command: Command):
+    assert f"--{option}" in refused(command("recommend", "--n-records", 500, "--arch", "cnn", f"--{option}", value), 2)
+
+
+def test_damaged_curves_files_end_in_one_sentence(curves_path: Path, tmp_path: Path, command: Command):
+    whole = curves_path.read_text()
+    cases = {
+        "truncated": whole[: len(whole) // 2],
+        "newer": re.sub(r'"schema_version":\d+', '"schema_version":99', whole, count=1),
+        "lacking": whole.replace('"draws"', '"daws"'),
+        "ragged": re.sub(r'"a":"[^"]*"', r'"a":[[0.9,1],0.9]', whole, count=1),
+        "empty": "",
+    }
+    for name, text in cases.items():
+        (tmp_path / name).write_text(text)
+        said = refused(command("recommend", "--n-records", 500, "--arch", "cnn", "--curves", tmp_path / name), 3)
+        assert str(tmp_path / name) in said
+        assert "inhomogeneous" not in said
+
+
+def test_a_curves_file_that_is_a_pipe_or_a_device_is_not_read(tmp_path: Path, command: Command):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/full")):
+        for words in (("recommend", "--n-records", 500), ("curves", "show")):
+            said = refused(command(*words, "--curves", path), 3)
+            assert said.strip() == f"error: the curves file {path} is no regular file"
+
+
+def test_a_target_below_what_the_evidence_speaks_of_takes_at_most_its_fewest_records(command: Command):
+    ask = ("recommend", "--n-records", 500, "--arch", "cnn", "--task", "ptb-xl/AFIB", "--target")
+    answer = json.loads(command(*ask, 0.55, "--json")[1])
+    fewest = answer["target"]["fine_tune"]["records"]
+    assert f"fine-tuned at most {fewest} records" in command(*ask, 0.55)[1]
+    assert "at most" not in command(*ask, 0.85)[1]
+
+
+def test_color_is_for_terminals_that_want_it(command: Command, monkeypatch: pytest.MonkeyPatch):
+    question = "recommend", "--n-records", 500, "--arch", "cnn"
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    plain = command(*question)[1]
+    assert "\x1b" not in plain
+    colored = command(*question, terminal=True)[1]
+    assert "\x1b[" in colored
+    assert re.sub(r"\x1b\[[\d;]*m", "", colored) == plain
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert command(*question, terminal=True)[1] == plain
+
+
+def test_long_names_are_cut_to_the_lines_of_a_screen(curves_path: Path):
+    curves = read_curves(curves_path)
+    name = "a-network-of-somebody-s-with-a-long-name-" * 12
+    curve = replace(curves.curves[0], arch=name, task=name, upstream=name, warnings=("too " * 200,))
+    network = replace(curves.networks[curves.curves[0].arch], name=name)
+    named = replace(curves, curves=(curve,), networks={name: network}, study=name)
+    table = to_table(recommend(Question(500, target=0.9, label_cost=1.0, gpu_cost=1.0, upstream="none"), named))
+    assert len(table.splitlines()) <= 25
+    assert max(map(len, table.splitlines())) <= 80
+    assert NOTICE in table
+
+
+def test_explain_says_what_the_answer_rests_on(command: Command):
+    code, out, _ = command("recommend", "--n-records", 5000, "--arch", "cnn", "--explain")
+    assert code == 0
+    assert max(map(len, out.splitlines())) <= 80
+    for title in ("Evidence", "Fit", "Backtest", "Limits"):
+        assert f"\n{title}\n" in out
+    assert out.count(NOTICE) == 1
+    answer = json.loads(command("recommend", "--n-records", 5000, "--arch", "cnn", "--explain", "--json")[1])
+    said = " ".join(out.split())
+    for warning in answer["warnings"]:
+        assert warning in said
+    of_task = "recommend", "--n-records", 5000, "--arch", "cnn", "--task", "ptb-xl/superclass", "--explain"
+    point = json.loads(command(*of_task, "--json")[1])["explanation"]["points"][0]
+    out = command(*of_task)[1]
+    assert f"{point['scratch']:.3f}" in out
+    assert f"{point['fine_tune']:.3f}" in out
+
+
+def test_backtest_figures_are_shown_where_there_are_any(curves_path: Path, tmp_path: Path, command: Command):
+    path = tmp_path / "curves.json"
+    path.write_text(curves_path.read_text())
+    question = "recommend", "--n-records", 500, "--arch", "cnn", "--curves", path, "--explain"
+    assert "Not measured: no backtest.json" in command(*question)[1]
+    document = {
+        "tasks": ["a", "b"], "cells": 17, "regret": {"advice": 0.0012, "always_scratch": 0.0345},
+        "coverage": {"gain": 0.91, "scratch": None}, "abstention": 0.25, "brier": {"advice": 0.123, "base_rate": 0.2},
+    }  # fmt: skip
+    beside = tmp_path / "backtest.json"
+    beside.write_text(json.dumps(document))
+    shown = command(*question)[1]
+    for figure in ("17 held-out cells of 2 tasks", "0.0012", "0.0345", "91%", "25%", "0.123"):
+        assert figure in shown
+    assert json.loads(command(*question, "--json")[1])["explanation"]["backtest"]["regret"]["advice"] == 0.0012
+    for damage in ("", "[]", "{}", '{"tasks": 3}', json.dumps({**document, "abstention": "x"}), '{"tasks": NaN}'):
+        beside.write_text(damage)
+        code, out, _ = command(*question)
+        assert code == 0
+        assert "backtest.json beside the curves file cannot be read" in " ".join(out.split())
+
+
+def test_an_error_is_one_line_whatever_it_quotes(command: Command):
+    said = refused(command("recommend", "--n-records", 500, "--task", "a\nb\x1b[31m\tc"), 2)
+    assert "\x1b" not in said
+    assert "the nearest name is 'ptb-xl/" in said
+    said = refused(command("curves", "plot", "--out", "x.svg", "--task", "a\nb\x1b[31m"), 2)
+    assert said.startswith("error: --task is a b [31m: ")
+
+
+def test_a_path_that_no_system_takes_ends_in_one_sentence(command: Command):
+    for words in (("data", "check"), ("study", "status", "--store"), ("doctor", "--quick", "--corpora")):
+        assert "File name too long" in refused(command(*words, "a" * 5000), 1)
+
+
+def test_a_curves_file_whose_names_would_drive_a_terminal_is_refused(
+    curves_path: Path, tmp_path: Path, command: Command
+):
+    for word in ("a\x1b[2J", "two\nlines", "half \ud800", "\x9b1m"):
+        document = json.loads(curves_path.read_text())
+        document["curves"][0]["task"] = word
+        (tmp_path / "curves.json").write_text(json.dumps(document))
+        said = refused(command("recommend", "--n-records", 500, "--curves", tmp_path / "curves.json"), 3)
+        assert "stands where a text belongs" in said
+
+
+@pytest.mark.parametrize("speed", ["5e-324", "1e-300", "9.9e-7"])
+def test_a_speed_at_which_no_training_ends_is_refused(speed: str, command: Command):
+    said = refused(command("recommend", "--n-records", 5000, "--arch", "cnn", "--device-speed", speed), 2)
+    assert said.endswith(": give records a second, from 1e-06 to 1e+12\n")
+
+
+def test_times_and_sums_at_the_most_extreme_values_are_numbers_that_can_be_read(tmp_path: Path, command: Command):
+    page = tmp_path / "page.html"
+    extremes = ("--device-speed", 1e-6, "--gpu-cost", 1e12, "--label-cost", 1e12, "--report", page)
+    code, out, err = command("recommend", "--n-records", 5000, "--arch", "cnn", "--upstream", "none", *extremes)
+    assert code == 0, err
+    assert "over 100,000,000,000" in out
+    shown = page.read_text().partition('id="answer"')[0]
+    for text in (out, re.sub(r"<(style|script|svg).*?</\1>", "", shown, flags=re.DOTALL)):
+        assert not re.search(r"\binf\b|[\d,]{18}", text)
+    answer = command("recommend", "--n-records", 5000, "--arch", "cnn", *extremes, "--json")[1]
+    json.loads(answer, parse_constant=pytest.fail)
+
+
+def test_a_null_character_which_only_a_program_can_pass_is_refused(command):
+    for words in (("recommend", "--n-records", 500, "--curves", "a\0"), ("data", "check", "\0"), ("\0",)):
+        assert command(*words) == (2, "", "error: an argument holds a null character\n")

@@ -1,0 +1,292 @@
+"""``ecgadvise train`` as its users meet it: from nothing to a checkpoint, Ctrl-C, what is refused."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from advisor.cli import main
+from advisor.commands.train import EXAMPLE, Asked, _plan
+from advisor.terminal.training_progress import watched
+from engine.checkpoints.checkpoint import load_network
+from engine.checkpoints.zoo import find_checkpoint, released, suiting
+from engine.corpora.corpus import Corpus
+from engine.corpora.synthetic import prepared_synthetic
+from engine.training.loop import Validation
+from studies.files.curves import read_curves
+from studies.files.shipped import DEFAULT_CURVES
+
+TINY = ("--task", "synthetic", "--arch", "resnet1d18-w2", "--n-records", "40", "--strategy", "scratch")
+
+
+# The command in a process that gets a real SIGINT after its first epoch, however busy the machine is.
+INTERRUPTED = """
+import os, signal
+from advisor.cli import main
+from advisor.terminal.training_progress import Watch
+report = Watch.report
+def report_and_interrupt(self, validation):
+    report(self, validation)
+    if validation.epoch == 1:
+        os.kill(os.getpid(), signal.SIGINT)
+Watch.report = report_and_interrupt
+main()
+"""
+
+
+@pytest.fixture(scope="module")
+def corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("corpora")
+    prepared_synthetic(folder)
+    return folder
+
+
+@pytest.fixture
+def place(tmp_path: Path, corpora: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with the synthetic corpus prepared elsewhere."""
+    monkeypatch.setenv("ECGADVISE_CORPORA", str(corpora))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def train(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Run the command in this process; return exit code, stdout and stderr."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["ecgadvise", "train", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        return int(ended.value.code or 0), said.out, said.err
+
+    return run
+
+
+def test_the_example_trains_a_network_that_has_learnt(tmp_path: Path, corpora: Path):
+    words = shlex.split(EXAMPLE.removeprefix("Example: ecgadvise "))
+    result = subprocess.run(
+        [sys.executable, "-m", "ecgadvise", *words, "--json"], capture_output=True, text=True, timeout=300,
+        cwd=tmp_path, env=os.environ | {"ECGADVISE_CORPORA": str(corpora)},
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert report["schema_version"] == 1
+    assert report["evaluation"]["auroc_macro"] > 0.75
+    assert report["evaluation"]["auroc_macro_ci_lower"] < report["evaluation"]["auroc_macro"]
+    assert report["records"]["training_records"] + report["records"]["validation_records"] == 80
+    assert report["advice"]["why"] in result.stderr
+    assert list(report["thresholds"]) == report["classes"]
+    looks = re.findall(r"^epoch (\d+) of 60: loss [\d.]+, validation AUROC [\d.]+ \(best [\d.]+\)", result.stderr, re.M)
+    assert looks[0] == "1"
+    assert looks[-1] == "60"
+    facts = load_network(tmp_path / report["checkpoint"])[1]
+    assert facts.metrics["auroc_macro"] == report["evaluation"]["auroc_macro"]
+
+
+def test_ctrl_c_leaves_a_checkpoint_and_the_command_that_goes_on(place: Path, train):
+    whole = train(*TINY, "--out", "whole")
+    assert whole[0] == 0, whole[2]
+    stopped = subprocess.run([sys.executable, "-c", INTERRUPTED, "train", *TINY, "--out", "out"],
+                             capture_output=True, text=True, timeout=300)  # fmt: skip
+    assert stopped.returncode == 130, stopped.stderr
+    assert stopped.stdout == ""
+    said = stopped.stderr.splitlines()
+    assert "stopping after this epoch; Ctrl-C again stops at once and keeps nothing" in said
+    facts = load_network(place / "out")[1]
+    assert facts.record["interrupted"] is True
+    assert facts.record["epochs"] < 60
+    found = re.fullmatch(r"interrupted; out has the best weights so far .*; go on with: ecgadvise train (.*)", said[-1])
+    assert found, said[-1]
+    resumed = train(*shlex.split(found[1]))
+    assert resumed[0] == 0, resumed[2]
+    shown = [re.sub(r"epochs in \d+ s", "epochs", text.replace("out", "whole")) for text in (resumed[1], whole[1])]
+    assert shown[0] == shown[1]
+    weights = "weights.safetensors"
+    assert (place / "out" / weights).read_bytes() == (place / "whole" / weights).read_bytes()
+    code, _, err = train(*TINY, "--out", "out", "--resume")
+    assert (code, err) == (3, "error: out holds no interrupted training to resume\n")
+
+
+def test_the_table_says_what_a_person_needs(train):
+    code, out, err = train(*TINY, "--out", "out")
+    assert code == 0, err
+    lines = out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert re.match(
+        r"macro AUROC 0\.\d{3} \(90 %: 0\.\d{3} to 0\.\d{3}\) on 200 test records of \d+ patients", lines[0]
+    )
+    for name in ("normal", "irregular rhythm", "wide QRS", "tall QRS", "inferior Q"):
+        row = next(line for line in lines if line.startswith(name))
+        assert re.search(r"\d\.\d{3} +\d\.\d{3} to \d\.\d{3} +\d\.\d{3} +\d\.\d{3} +\d\.\d{3} +\d+$", row)
+    text = " ".join(out.split())
+    for words in ("no clinical meaning", "temperature ", "expected calibration error", "fold 10 of the publisher's 10"):
+        assert words in text
+    assert "ecgadvise export out --out model.onnx" in text
+
+
+def test_a_checkpoint_is_replaced_on_request_only_and_nothing_else_ever(place: Path, train):
+    (place / "out").mkdir()
+    assert train(*TINY, "--out", "out")[0] == 0  # an empty folder is none to lose
+    before = (place / "out" / "checkpoint.json").read_bytes()
+    assert train(*TINY, "--out", "out")[::2] == (2, "error: out exists; --force replaces it\n")
+    assert (place / "out" / "checkpoint.json").read_bytes() == before
+    assert train(*TINY, "--out", "out", "--force", "--seed", "1")[0] == 0
+    assert (place / "out" / "checkpoint.json").read_bytes() != before
+    (place / "out" / "model.onnx").write_text("mine")
+    code, _, err = train(*TINY, "--out", "out", "--force")
+    assert (code, err) == (2, "error: out is no checkpoint (model.onnx is there): choose another --out\n")
+    assert (place / "out" / "model.onnx").read_text() == "mine"
+
+
+def test_a_network_is_fine_tuned_from_a_checkpoint(place: Path, train):
+    train(*TINY, "--out", "upstream")
+    other = ("--task", "synthetic/morphology", "--n-records", "60", "--from", "upstream", "--json")
+    code, out, err = train(*other, "--strategy", "fine-tune", "--out", "tuned")
+    assert code == 0, err
+    report = json.loads(out)
+    assert (report["strategy"], report["arch"]) == ("fine-tune", "resnet1d18-w2")  # that of --from
+    assert report["upstream"] == "synthetic/diagnosis"
+    assert "auto" not in err
+    code, _, err = train(*other, "--arch", "resnet1d18-w4", "--out", "other")
+    assert (code, err) == (3, "error: upstream holds resnet1d18-w2, not resnet1d18-w4\n")
+
+
+@pytest.mark.parametrize("family", ["cnn", "rnn"])
+@pytest.mark.parametrize("strategy", [Asked.FINE_TUNE, Asked.AUTO])
+def test_a_familys_default_starts_from_the_released_network_and_says_which(family: str, strategy: Asked, corpora: Path):
+    arch = read_curves(DEFAULT_CURVES).family_default[family]
+    opened = Corpus(corpora / "synthetic")
+    names = [*suiting(arch, opened.leads, opened.fs, opened.signals.shape[2])]
+    assert names, f"no {arch} is released with this version"
+    job, choice = _plan(opened, "diagnosis", family, strategy, None, 40, 0, "tuned", "cpu")
+    if choice.strategy == "fine-tune":
+        assert (job.arch, choice.upstream) == (arch, find_checkpoint(names[0]))
+        assert names[0] in choice.why
+    else:
+        assert strategy is Asked.AUTO
+        assert choice.verdict in ("scratch", "no-material-difference")
+
+
+def test_what_no_released_network_suits_is_said_with_those_there_are(train):
+    _, _, err = train("--task", "synthetic", "--arch", "gru-w3", "--strategy", "fine-tune", "--out", "x")
+    for name in released():
+        assert name in err
+    _, _, err = train("--task", "synthetic", "--from", "nowhere", "--out", "x")
+    for name in released():
+        assert name in err
+
+
+def test_a_directory_is_prepared_and_trained_on(ptbxl_tree: Path, train):
+    arguments = ("--data", str(ptbxl_tree), "--arch", "resnet1d18-w2", "--n-records", "40", "--task", "rhythm")
+    code, out, err = train(*arguments, "--out", "out", "--json")
+    assert code == 0, err
+    assert json.loads(out)["task"] == "ptb-xl/rhythm"
+    assert "preparing" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        ("--task synthetic", 2, "--out"),
+        ("--out x", 2, "give --task CORPUS/TASK (or --task synthetic), or --data DIR"),
+        ("--out x --task mimic", 2, "no prepared corpus is named 'mimic'"),
+        ("--out x --task synthetic/rhythms", 2, "no task 'rhythms'; it has diagnosis, morphology"),
+        ("--out x --task synthetic --arch resnet1d81", 2, "no network is named 'resnet1d81'"),
+        ("--out x --task synthetic --strategy maybe", 2, "'maybe' is not one of"),
+        ("--out x --task synthetic --strategy random-frozen", 2, "'random-frozen' is not one of"),
+        ("--out x --task synthetic --strategy frozen --arch gru-w3", 2, "needs a pre-trained gru-w3 for these leads"),
+        ("--out x --task synthetic --recipe best", 2, "no recipe is named 'best'"),
+        ("--out x --task synthetic --device tpu", 2, "tpu"),
+        ("--out x --task synthetic --n-records 1801", 2, "has 1,800 records besides those held out"),
+        ("--out x --task synthetic --n-records 1", 2, "--n-records"),
+        ("--out x --task synthetic --n-records 2", 3, "2 records of synthetic/diagnosis are too few"),
+        ("--out x --task synthetic --from nowhere", 3, "no checkpoint folder nowhere, nor a released network"),
+        ("--out x --task synthetic --from .", 3, ". is no checkpoint: it has no checkpoint.json"),
+        ("--out x --task synthetic --resume", 3, "x holds no interrupted training to resume"),
+        ("--out x --data nowhere", 3, "nowhere is no directory"),
+        ("--out x --data .", 3, "holds no ECG records"),
+        ("--out file --task synthetic", 2, "file is no checkpoint"),
+        ("--out file/x --task synthetic", 1, "cannot write file/x: "),
+    ],
+)
+def test_bad_input_ends_in_one_sentence_before_any_training(arguments: str, code: int, says: str, place: Path, train):
+    (place / "file").write_text("")
+    ended, out, err = train(*shlex.split(arguments))
+    assert ended == code, err
+    assert re.fullmatch(r"error: [^\n]+\n", err), err
+    assert says in err
+    assert out == ""
+    assert not (place / "x").exists()
+
+
+def test_a_device_that_is_not_there_is_refused(train, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    code, _, err = train(*TINY, "--out", "x", "--device", "cuda")
+    assert code == 2
+    assert re.fullmatch(r"error: [^\n]*CUDA[^\n]*\n", err), err
+
+
+def test_records_of_few_patients_are_refused(place: Path, train, ptbxl_tree: Path):
+    root = shutil.copytree(ptbxl_tree, place / "few")
+    table = (root / "ptbxl_database.csv").read_text().splitlines()
+    (root / "ptbxl_database.csv").write_text("\n".join(table[:5]) + "\n")
+    code, _, err = train("--data", "few", "--arch", "resnet1d18-w2", "--out", "x")
+    assert code == 3
+    assert err.splitlines()[-1].endswith(
+        "records of 2 patients: at least 3 are needed, to train, to validate and to test"
+    )
+
+
+def test_a_full_disk_ends_in_one_sentence(train, place: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(_path: Path, _content: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    code, out, err = train(*TINY, "--out", "x")
+    assert (code, out) == (1, "")
+    assert err.splitlines()[-1] == "error: cannot write x: No space left on device"
+    assert not (place / "x").exists()
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def look(epoch: int, auroc: float) -> Validation:
+    return Validation(epoch, auroc, 0.3, 0.2, 1.0, 100)
+
+
+def test_the_second_ctrl_c_stops_at_once(ctrl_c: None, capsys: pytest.CaptureFixture[str]):
+    with watched(10) as watch:
+        assert not watch.should_stop()
+        os.kill(os.getpid(), signal.SIGINT)
+        assert watch.should_stop()
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_epochs_are_counted_once_whether_they_are_looked_at_or_not(capsys: pytest.CaptureFixture[str]):
+    with watched(4, done=1, best=0.9) as watch:
+        watch.report(look(2, float("nan")))
+        watch.should_stop()
+        watch.should_stop()
+        assert watch.done == 3
+        watch.report(look(4, 0.8))
+        assert (watch.done, watch.best) == (4, 0.9)
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "epoch 2 of 4: loss 0.2000, validation AUROC unknown"
+    assert said[1] == "epoch 4 of 4: loss 0.2000, validation AUROC 0.800 (best 0.900), 0 s left"

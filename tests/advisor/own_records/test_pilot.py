@@ -1,0 +1,338 @@
+"""A pilot from its plan to the curve of its dataset: what is run, what is kept, and what is then known."""
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from advisor.own_records.pilot_study import Pilot, PilotError, Plan, check_records, plan, run, set_up
+from advisor.own_records.pilot_update import Observed, fit_pilot, observe, update
+from engine.checkpoints.checkpoint import CheckpointError
+from engine.corpora.corpus import Corpus
+from engine.corpora.partition import available
+from engine.corpora.synthetic import prepared_synthetic
+from studies.files.arms import FINE_TUNE, SCRATCH
+from studies.files.curves import PairedCurve
+from studies.fitting.learning_curves import fit_learning_curves
+from studies.fitting.noise import Noise
+from studies.fitting.paired_runs import ScoredRun, arrange
+from studies.fitting.pooling import pool_tasks
+from studies.running.runner import Progress
+from studies.running.study_networks import folder_of
+from studies.running.workload import Speed
+from studies.running.workplaces import local_workplace
+from studies.runs.run_spec import find_keys
+from studies.runs.store import Store
+
+ARCH = "resnet1d18-w2"
+
+
+@pytest.fixture(scope="module")
+def made_up(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    return prepared_synthetic(tmp_path_factory.mktemp("corpora"), 120)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory, checkpoint_writer) -> Path:
+    return checkpoint_writer(tmp_path_factory.mktemp("networks") / "small", ARCH)
+
+
+def make_pilot(folder: Path, corpus: Corpus, checkpoint: Path, labels: slice = slice(None)) -> Pilot:
+    data = corpus.task("diagnosis")
+    data = replace(data, classes=data.classes[labels], labels=data.labels[:, labels])
+    return set_up(folder, corpus, data, available(corpus, data)[1], ARCH, checkpoint)
+
+
+def test_the_test_records_are_those_that_train_keeps_apart(tmp_path: Path, made_up: Corpus, checkpoint: Path):
+    pilot = make_pilot(tmp_path, made_up, checkpoint)
+    data = made_up.task("diagnosis")
+    pool, test, _ = available(made_up, data)
+    divided = pilot.corpus.task("labels")
+    assert divided.in_folds([1]).tolist() == pool.tolist()
+    assert divided.in_folds([2]).tolist() == test.tolist()
+    assert (divided.classes, divided.labels.tolist()) == (data.classes, data.labels.tolist())
+    assert np.array_equal(pilot.corpus.signals, made_up.signals)
+    pilot.corpus.verify()
+
+
+def test_other_labels_or_another_network_are_another_pilot(
+    tmp_path: Path, made_up: Corpus, checkpoint: Path, checkpoint_writer
+):
+    def keys(pilot: Pilot) -> set[str]:
+        found = find_keys(pilot.specs(40, 0), pilot.data_hashes)
+        return {found[spec] for spec in pilot.specs(40, 0)}
+
+    first = make_pilot(tmp_path, made_up, checkpoint)
+    assert keys(make_pilot(tmp_path, made_up, checkpoint)) == keys(first)
+    assert not keys(make_pilot(tmp_path, made_up, checkpoint, slice(2, 4))) & keys(first)
+    two = checkpoint_writer(tmp_path / "other", ARCH, classes=("A", "B"), thresholds=(0.5, 0.5))
+    other = make_pilot(tmp_path, made_up, two)
+    assert len(keys(other) & keys(first)) == 1  # from scratch
+    assert len(list(folder_of(first.store).iterdir())) == 2
+
+
+def test_a_network_for_other_signals_is_refused(tmp_path: Path, made_up: Corpus, checkpoint_writer):
+    with pytest.raises(CheckpointError, match=r"takes 1 lead .*and these records have 12"):
+        from engine.checkpoints.checkpoint import Standardisation
+
+        one = checkpoint_writer(tmp_path / "one", ARCH, leads=("I",), standardisation=Standardisation((0.0,), (1.0,)))
+        make_pilot(tmp_path, made_up, one)
+    with pytest.raises(CheckpointError, match="holds gru-w4, not resnet1d18-w2"):
+        make_pilot(tmp_path, made_up, checkpoint_writer(tmp_path / "gru", "gru-w4"))
+
+
+def test_records_that_cannot_be_piloted_are_refused_with_the_reason(made_up: Corpus):
+    data = made_up.task("diagnosis")
+    pool, test, _ = available(made_up, data)
+    assert 20 <= check_records(data, pool, test) <= len(pool) // 2
+    empty = replace(data, labels=data.labels * np.array([1, 0, 1, 1, 1], np.uint8))
+    with pytest.raises(PilotError, match=f"no record of .* has the label {data.classes[1]}"):
+        check_records(empty, pool, test)
+    with pytest.raises(PilotError, match=r"has 30 records .*needs 40"):
+        check_records(data, pool[:30], test)
+    with pytest.raises(PilotError, match=r"of 5 patients .*of 10 patients or more"):
+        check_records(replace(data, patients=np.arange(len(data.rows)) % 5), pool, test)
+    alike = test[(data.labels[test] == data.labels[test[0]]).all(axis=1)]
+    with pytest.raises(PilotError, match="nothing to score"):
+        check_records(data, pool, alike)
+
+
+@pytest.mark.parametrize("n_pool", [50, 96, 480, 3000, 20000])
+@pytest.mark.parametrize("budget", [20.0, 600.0, 6000.0])
+def test_a_plan_keeps_the_budget_and_ends_at_the_records_there_are(
+    tmp_path: Path, made_up: Corpus, checkpoint: Path, n_pool: int, budget: float
+):
+    pilot = make_pilot(tmp_path, made_up, checkpoint)
+    speed = Speed(1e-3, 3e-4)
+    try:
+        chosen = plan(pilot, n_pool, 24, budget, speed, 2)
+    except PilotError as error:
+        assert budget == 20.0
+        assert "give --minutes" in str(error)
+        return
+    assert chosen.seconds <= budget
+    assert 2 <= chosen.replicates <= 5
+    assert 2 <= len(chosen.sizes) <= 3
+    assert list(chosen.sizes) == sorted(set(chosen.sizes))
+    assert chosen.sizes[0] >= 20
+    assert chosen.sizes[-1] <= n_pool
+    if budget == 6000.0 and n_pool <= 3000:
+        assert chosen.sizes[-1] == n_pool
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, made_up: Corpus, checkpoint: Path) -> tuple[Pilot, Plan]:
+    """A pilot that was run: two sizes, two pairs each."""
+    pilot = make_pilot(tmp_path_factory.mktemp("pilot"), made_up, checkpoint)
+    chosen = Plan((30, 60), 2, 1.0)
+    with local_workplace(2) as workplace:
+        assert run(pilot, chosen, 1e9, workplace, "cpu", lambda _progress: None) == 0
+    return pilot, chosen
+
+
+def test_the_pairs_share_records_and_seed_and_are_kept(finished):
+    pilot, _ = finished
+    runs = pilot.runs()
+    cells = [(run.row["strategy"], run.row["n_records"], run.row["replicate"]) for run in runs]
+    assert sorted(cells) == sorted((arm, n, k) for arm in (SCRATCH, FINE_TUNE) for n in (30, 60) for k in (0, 1))
+    assert {run.details["test_records"] for run in runs} == {len(pilot.corpus.task("labels").in_folds([2]))}
+    assert {run.row["upstream"] for run in runs} == {None, "ptb-xl/superclass"}
+
+
+def test_the_same_pilot_again_runs_nothing(finished):
+    pilot, chosen = finished
+    before = {run.key: run.row["created"] for run in pilot.runs()}
+    with local_workplace(1) as workplace:
+        run(pilot, chosen, 1e9, workplace, "cpu", lambda _progress: None)
+    assert {run.key: run.row["created"] for run in pilot.runs()} == before
+    again = plan(pilot, 96, 20, 1e6, Speed(1e-6, 1e-6), 2)
+    assert again.sizes == (30, 60)  # one that has begun keeps its sizes
+
+
+def test_a_pilot_that_was_stopped_among_its_sizes_goes_on_with_all_of_them(
+    tmp_path: Path, made_up: Corpus, checkpoint: Path, monkeypatch
+):
+    pilot, speed = make_pilot(tmp_path, made_up, checkpoint), Speed(1e-3, 3e-4)
+    whole = plan(pilot, 480, 24, 6000.0, speed, 2)
+    assert len(whole.sizes) == 3
+    begun = [
+        SimpleNamespace(row={"n_records": n, "replicate": 0, "strategy": arm})
+        for n in whole.sizes[1:]
+        for arm in (SCRATCH, FINE_TUNE)
+    ]
+    monkeypatch.setattr(Pilot, "runs", lambda _: begun)
+    assert plan(pilot, 480, 24, 6000.0, speed, 2).sizes == whole.sizes
+    assert plan(pilot, 700, 24, 6000.0, speed, 2).sizes == whole.sizes[1:]  # none of its sizes would be more
+
+
+def test_a_spent_budget_leaves_whole_replicates(tmp_path: Path, made_up: Corpus, checkpoint: Path, monkeypatch):
+    ran: list[int] = []
+
+    def pretend(specs, *_args, **_options):
+        ran.extend(spec.replicate for spec in specs)
+        return Progress(len(specs))
+
+    monkeypatch.setattr("advisor.own_records.pilot_study.run_study", pretend)
+    times = iter([0.0, 0.0, 40.0, 40.0, 80.0, 80.0, 120.0])
+    pilot = make_pilot(tmp_path, made_up, checkpoint)
+    run(pilot, Plan((30, 60), 5, 100.0), 100.0, None, "cpu", lambda _p: None, lambda: next(times))
+    assert sorted(set(ran)) == [0, 1]
+    assert ran.count(0) == ran.count(1) == 4
+
+
+def test_half_a_pair_does_not_count(tmp_path: Path, made_up: Corpus, checkpoint: Path, finished):
+    pilot = make_pilot(tmp_path, made_up, checkpoint)
+    done = finished[0].runs()
+    store = Store(pilot.store)
+    for run_ in [r for r in done if (r.row["strategy"], r.row["replicate"]) != (SCRATCH, 1)]:
+        store.add(run_, np.zeros((2, 5)))
+    store.close()
+    assert {(r.row["strategy"], r.row["replicate"]) for r in pilot.runs()} == {(SCRATCH, 0), (FINE_TUNE, 0)}
+
+
+def test_a_pilot_alone_answers_from_two_sizes_of_two_pairs(finished):
+    curve = fit_pilot(finished[0], None)
+    assert curve.own
+    assert curve.sizes == (30, 60)
+    assert curve.runs == 8
+    assert (finished[0].folder / "curves.json").is_file()
+    assert curve.cost[SCRATCH].device
+
+
+# What a pilot adds to what was foretold, where the truth is known.
+
+SIZES = (100, 250, 500, 1000)
+
+
+def pooled_curve(levels, gains, seed: int = 0) -> PairedCurve:
+    """The curve of a new task, from tasks that end at ``levels`` and gain ``gains`` at 100 records."""
+    fits = {}
+    rng = np.random.default_rng(seed)
+    for k, (level, gain) in enumerate(zip(levels, gains, strict=True)):
+        runs = []
+        for n in SIZES:
+            for replicate in range(4):
+                shared = rng.normal(0, 0.01)
+                for arm, extra in ((SCRATCH, 0.0), (FINE_TUNE, gain * (100 / n) ** 0.5)):
+                    score = level - 1.5 * n**-0.5 + extra + shared + rng.normal(0, 0.006)
+                    runs.append(ScoredRun(arm, n, replicate, float(np.clip(score, 0.3, 0.99))))
+        fits[f"t{k}"] = fit_learning_curves(arrange(runs, np.eye(2) * 1e-5), k)
+    pool = pool_tasks(fits, 1)
+    return PairedCurve(
+        "a new task", ARCH, "cnn", "up", "auroc_macro", SIZES, 4, 100, pool.draws,
+        {"alpha": pool.noise.alpha, "gamma": pool.noise.gamma, "correlation": pool.noise.correlation},
+        {}, {}, None, (), None, (), pooled=True, tasks=tuple(fits),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def pool() -> PairedCurve:
+    return pooled_curve([0.85, 0.88, 0.90, 0.92, 0.95, 0.97], [0.02, 0.1, 0.05, 0.08, 0.03, 0.06])
+
+
+def seen(scratch: float, gain: float, sd: float, n: int = 100) -> Observed:
+    return Observed(np.array([float(n)]), np.array([[scratch], [scratch + gain]]), np.array([2.0]), np.eye(2) * sd**2)
+
+
+def band(draws, arm: str, n: float) -> tuple[float, float, float]:
+    from studies.files.draws import evaluate
+
+    return tuple(np.quantile(evaluate(draws[arm], n, 0.5)[:, 0], (0.05, 0.5, 0.95)))
+
+
+def test_what_a_pilot_measures_well_is_what_is_then_expected(pool: PairedCurve):
+    draws = update(pool, seen(0.74, 0.07, 0.002), 0)
+    for arm, truth in ((SCRATCH, 0.74), (FINE_TUNE, 0.81)):
+        low, middle, high = band(draws, arm, 100)
+        assert middle == pytest.approx(truth, abs=0.004)
+        assert high - low < 0.02
+
+
+def test_a_pilot_that_measures_nothing_changes_nothing(pool: PairedCurve):
+    draws = update(pool, seen(0.74, 0.07, 10.0), 0)
+    for arm in (SCRATCH, FINE_TUNE):
+        for n in (100, 400, 1000):
+            before = np.quantile(pool.scores(arm, n)[:, 0], (0.05, 0.5, 0.95))
+            assert np.allclose(before, band(draws, arm, n), atol=0.02)
+
+
+def test_a_pilot_at_few_records_tells_of_many_and_leaves_more_unknown_there(pool: PairedCurve):
+    draws = update(pool, seen(0.80, 0.05, 0.005), 0)
+    widths = [band(draws, SCRATCH, n)[2] - band(draws, SCRATCH, n)[0] for n in (100, 1000)]
+    before = np.quantile(pool.scores(SCRATCH, 1000)[:, 0], (0.05, 0.5, 0.95))
+    assert widths[0] < widths[1] < before[2] - before[0]
+    assert band(draws, SCRATCH, 1000)[1] > before[1]  # better than the tasks are at 100, so at 1,000
+
+
+def test_a_better_measured_gain_narrows_its_band(pool: PairedCurve):
+    from studies.files.draws import evaluate
+
+    def width(sd: float) -> float:
+        draws = update(pool, seen(0.74, 0.06, sd), 0)
+        gain = evaluate(draws[FINE_TUNE], 200, 0.5) - evaluate(draws[SCRATCH], 200, 0.5)
+        return float(np.subtract(*np.quantile(gain, (0.95, 0.05))))
+
+    assert width(0.003) < width(0.01) < width(0.05)
+
+
+def test_records_unlike_any_task_leave_more_unknown(pool: PairedCurve):
+    usual, strange = (update(pool, seen(score, 0.05, 0.01), 0) for score in (0.75, 0.40))
+    widths = [band(draws, SCRATCH, 1000)[2] - band(draws, SCRATCH, 1000)[0] for draws in (usual, strange)]
+    assert widths[1] > widths[0]
+
+
+def test_what_rounds_otherwise_turns_no_draw_over(pool: PairedCurve):
+    given = Observed(np.array([100.0, 250.0]), np.array([[0.7, 0.76], [0.74, 0.79]]), np.ones(2), np.eye(4) * 1e-4)
+    almost = replace(given, means=given.means * (1 + 1e-13), covariance=given.covariance * (1 - 1e-13))
+    one, other = (update(pool, measured, 5) for measured in (given, almost))
+    for arm, draws in one.items():
+        for name, values in draws.items():
+            np.testing.assert_allclose(other[arm][name], values, rtol=1e-6, atol=1e-7, err_msg=f"{arm} {name}")
+
+
+def test_the_noise_of_runs_and_of_test_patients_is_in_what_is_observed(finished, pool: PairedCurve):
+    runs = finished[0].runs()
+    found = observe(runs, pool)
+    assert found.sizes.tolist() == [30, 60]
+    for k, arm in enumerate((SCRATCH, FINE_TUNE)):
+        scores = [run.row["auroc_macro"] for run in runs if (run.row["strategy"], run.row["n_records"]) == (arm, 30)]
+        assert found.means[k, 0] == pytest.approx(np.mean(scores))
+    run_variance = pool.run_sd(30) ** 2 / 2
+    assert found.covariance[0, 0] > run_variance
+    assert np.linalg.eigvalsh(found.covariance).min() >= 0
+    calm = observe(runs, replace(pool, noise={**pool.noise, "alpha": pool.noise["alpha"] - 3}))
+    assert calm.excess > 1  # runs that scatter more than was foretold
+    curve = fit_pilot(finished[0], replace(pool, noise={**pool.noise, "alpha": pool.noise["alpha"] - 3}))
+    assert curve.run_sd(30) == pytest.approx(curve.foretold.run_sd(30) * calm.excess**0.5)
+    noisier = observe(runs, replace(pool, noise={**pool.noise, "alpha": pool.noise["alpha"] + 3}))
+    assert noisier.covariance[0, 0] > found.covariance[0, 0]
+
+
+def test_the_bands_hold_the_truth_of_new_tasks_about_as_often_as_they_say():
+    """Six tasks foretell a seventh drawn like them; two pairs at 100 records; the truth at 1,000."""
+    held = []
+    for seed in range(24):
+        rng = np.random.default_rng(100 + seed)
+        levels, gains = rng.normal(0.9, 0.03, 7), rng.normal(0.05, 0.02, 7)
+        curve = pooled_curve(levels[:6], gains[:6], seed)
+        truth = levels[6] - 1.5 * np.array([100.0, 1000.0]) ** -0.5
+        measured = truth[0] + rng.normal(0, 0.01), truth[0] + gains[6] + rng.normal(0, 0.01)
+        given = Observed(np.array([100.0]), np.array(measured)[:, None], np.array([2.0]), np.eye(2) * 1e-4)
+        low, _, high = band(update(curve, given, seed), SCRATCH, 1000)
+        held.append(low <= truth[1] <= high)
+    assert np.mean(held) >= 0.75
+
+
+def test_a_curve_with_a_pilot_says_what_it_rests_on(finished, pool: PairedCurve):
+    curve = fit_pilot(finished[0], pool)
+    assert (curve.own, curve.pooled) == (True, False)
+    assert curve.sizes == (30, 60, *SIZES)
+    assert curve.tasks == (*pool.tasks, finished[0].task)
+    assert curve.points[SCRATCH].keys() == {30, 60}
+    assert curve.foretold is pool
+    assert [curve.support(n) for n in (31, 45, 100, 1000, 5000)] == [
+        "measured", "interpolated", "extrapolated", "extrapolated", "beyond"
+    ]  # fmt: skip
+    assert Noise(**{name: curve.noise[name] for name in ("alpha", "gamma", "correlation")})

@@ -1,0 +1,239 @@
+"""A device is found or refused in one sentence, and a run is charged its own time whatever else the machine does."""
+
+import platform
+import subprocess
+import sys
+import threading
+import time
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from engine.compute.clocks import ProcessorClock, SharedClock, Turnstile, beside_others, clock_of, turnstile_of
+from engine.compute.devices import DeviceError, choose_device, describe_device, keep_freed_memory, numbered
+
+
+def pretend(monkeypatch, n_devices: int, cuda: str | None = "13.0") -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: n_devices > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: n_devices)
+    monkeypatch.setattr(torch.version, "cuda", cuda)
+
+
+@pytest.mark.parametrize(
+    ("name", "n_devices", "device"),
+    [("auto", 0, "cpu"), ("auto", 1, "cuda:0"), ("cpu", 1, "cpu"), ("cuda", 2, "cuda:0"), ("cuda:1", 2, "cuda:1")],
+)
+def test_a_device_is_chosen_by_its_name(monkeypatch, name, n_devices, device):
+    pretend(monkeypatch, n_devices)
+    assert choose_device(name) == torch.device(device)
+
+
+@pytest.mark.parametrize(
+    ("name", "n_devices", "cuda", "said"),
+    [
+        ("cuda", 0, "13.0", "no CUDA device for cuda: torch sees none"),
+        ("cuda:0", 0, None, "no CUDA device for cuda:0: this torch was built without CUDA"),
+        ("cuda:3", 2, "13.0", "no cuda:3: this machine has 2 CUDA devices"),
+        ("gpu", 1, "13.0", "'gpu' is no device; give auto, cpu, cuda or cuda:N"),
+        ("cuda:", 1, "13.0", "'cuda:' is no device"),
+        ("cuda:-1", 1, "13.0", "'cuda:-1' is no device"),
+        ("cpu:0", 1, "13.0", "'cpu:0' is no device"),
+        ("", 1, "13.0", "'' is no device"),
+    ],
+)
+def test_a_device_that_is_not_there_is_refused_in_one_sentence(monkeypatch, name, n_devices, cuda, said):
+    pretend(monkeypatch, n_devices, cuda)
+    with pytest.raises(DeviceError) as failure:
+        choose_device(name)
+    assert said in str(failure.value)
+    assert "\n" not in str(failure.value)
+
+
+def test_a_processor_is_described_by_its_name_and_threads():
+    threads = torch.get_num_threads()
+    described = describe_device()
+    assert described == describe_device(torch.device("cpu"))
+    assert described.startswith("CPU ")
+    assert f", {threads} thread" in described
+
+
+def test_a_gpu_is_described_by_its_name_and_memory(monkeypatch):
+    facts = SimpleNamespace(name="NVIDIA H200", total_memory=139 * 2**30)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: facts)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    assert describe_device("cuda:0") == "GPU NVIDIA H200, 139 GiB, CUDA 13.0"
+
+
+class Hand:
+    """A clock whose hand the test moves."""
+
+    def __init__(self) -> None:
+        self.at = 100.0
+
+    def __call__(self) -> float:
+        return self.at
+
+
+def test_a_processor_charges_the_time_of_its_thread_and_no_waiting(monkeypatch):
+    processor, wall = Hand(), Hand()
+    monkeypatch.setattr(time, "thread_time", processor)
+    monkeypatch.setattr(time, "perf_counter", wall)
+    clock = clock_of(torch.device("cpu"))
+    assert isinstance(clock, ProcessorClock)
+    wall.at += 50.0
+    processor.at += 2.0
+    assert clock.seconds() == 2.0
+
+
+def test_a_run_that_has_the_device_to_itself_is_charged_the_wall_clock():
+    turnstile, hand = Turnstile(), Hand()
+    with turnstile.run():
+        clock = SharedClock(turnstile, hand)
+        clock.count(1.0)
+        hand.at += 7.0
+        assert clock.seconds() == pytest.approx(7.0)
+        hand.at += 2.0
+        assert clock.seconds() == pytest.approx(9.0)
+
+
+def test_a_run_beside_others_is_charged_the_price_of_its_work_alone():
+    turnstile, hand = Turnstile(), Hand()
+    with turnstile.run(), turnstile.run():
+        clock = SharedClock(turnstile, hand)
+        clock.count(1.5)
+        clock.count(1.5)
+        hand.at += 10.0
+        assert clock.seconds() == pytest.approx(3.0)
+        hand.at += 10.0
+        assert clock.seconds() == pytest.approx(3.0), "no work, no charge"
+
+
+def test_a_run_is_never_charged_more_than_the_wall_clock():
+    turnstile, hand = Turnstile(), Hand()
+    with turnstile.run(), turnstile.run():
+        clock = SharedClock(turnstile, hand)
+        clock.count(50.0)
+        hand.at += 10.0
+        assert clock.seconds() == pytest.approx(10.0)
+
+
+def test_a_neighbour_that_came_and_went_between_two_readings_is_noticed():
+    turnstile, hand = Turnstile(), Hand()
+    with turnstile.run():
+        clock = SharedClock(turnstile, hand)
+        with turnstile.run():
+            hand.at += 10.0
+        clock.count(4.0)
+        assert clock.seconds() == pytest.approx(4.0)
+        hand.at += 5.0
+        assert clock.seconds() == pytest.approx(9.0), "alone again"
+
+
+def test_a_neighbour_that_leaves_makes_the_interval_a_shared_one():
+    turnstile, hand = Turnstile(), Hand()
+    with turnstile.run():
+        with turnstile.run():
+            clock = SharedClock(turnstile, hand)
+            hand.at += 10.0
+        clock.count(4.0)
+        assert clock.seconds() == pytest.approx(4.0)
+
+
+def test_whoever_is_alone_waits_for_the_others_and_they_for_it():
+    turnstile, events = Turnstile(), []
+    working, leave = threading.Event(), threading.Event()
+
+    def work() -> None:
+        with turnstile.together():
+            working.set()
+            assert leave.wait(10)
+            events.append("work")
+
+    def measure() -> None:
+        with turnstile.alone():
+            events.append("alone")
+
+    threads = [threading.Thread(target=work), threading.Thread(target=measure)]
+    threads[0].start()
+    assert working.wait(10)
+    threads[1].start()
+    leave.set()
+    for thread in threads:
+        thread.join(10)
+    assert events == ["work", "alone"]
+    with turnstile.alone():
+        late = threading.Thread(target=work)
+        working.clear()
+        late.start()
+        assert not working.wait(0.05), "work that begins while someone is alone waits"
+    late.join(10)
+    assert events == ["work", "alone", "work"]
+
+
+def test_two_work_together():
+    turnstile, both = Turnstile(), threading.Barrier(2, timeout=10)
+
+    def work() -> None:
+        with turnstile.together():
+            both.wait()
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert not both.broken
+
+
+def test_plain_cuda_is_the_numbered_device_of_this_thread(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 2)
+    assert numbered("cuda") == torch.device("cuda", 2)
+    assert numbered("cuda:1") == torch.device("cuda", 1)
+    assert numbered("cpu") == torch.device("cpu")
+
+
+def test_work_on_a_gpu_waits_while_another_thread_is_alone_there():
+    device, worked = torch.device("cuda", 77), threading.Event()
+
+    def work() -> None:
+        with beside_others(device):
+            worked.set()
+
+    with turnstile_of(device).alone():
+        thread = threading.Thread(target=work)
+        thread.start()
+        assert not worked.wait(0.05)
+        with beside_others(torch.device("cpu")):
+            pass  # a processor has nothing to wait for
+    assert worked.wait(10)
+    thread.join(10)
+
+
+FAULTS = """
+import resource, sys, torch
+from engine.compute.devices import keep_freed_memory
+torch.set_num_threads(1)
+if sys.argv[1] == "kept":
+    assert keep_freed_memory()
+network, records = torch.nn.LSTM(12, 32, batch_first=True), torch.zeros(64, 1000, 12)
+for _ in range(3):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    network(records)[0].sum().backward()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc gives freed memory back at once")
+def test_memory_that_a_step_frees_is_kept_for_the_next():
+    def faults(how: str) -> int:
+        command = [sys.executable, "-c", FAULTS, how]
+        return int(subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout)
+
+    assert 4 * faults("kept") < faults("given back")
+
+
+def test_another_c_library_is_left_alone(monkeypatch):
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
+    monkeypatch.setattr("ctypes.CDLL", lambda _: pytest.fail("the C library was touched"))
+    assert keep_freed_memory.__wrapped__() is False

@@ -1,0 +1,82 @@
+"""What a processor's run arranges: which network it trains, and that this changes nothing but the time."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from engine.compute import steps as processor
+from engine.compute.steps import PlainRun
+from engine.recipes import find_recipe
+from engine.training.course import Examples
+from engine.training.loop import train
+from engine.training.starting_point import new_network
+from models.registry import create_network
+
+STEPS = 20
+
+
+def batches(n_records: int = 8) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    generator = torch.Generator().manual_seed(3)
+    return [
+        (torch.randn(n_records, 3, 96, generator=generator),
+         (torch.rand(n_records, 2, generator=generator) < 0.4).float())
+        for _ in range(STEPS)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["tuned", "paper"])
+@pytest.mark.parametrize(
+    ("arch", "dtype"),
+    [("resnet1d18-w32", torch.float64), ("resnet1d50-w8", torch.float64), ("xresnet1d18-w64", torch.float64),
+     ("xresnet1d18-w64", torch.float32), ("gru-w8", torch.float32)],
+)  # fmt: skip
+def test_twenty_steps_have_the_losses_of_a_plain_loop(arch: str, dtype: torch.dtype, name: str):
+    """In float64, because a residual network in float32 leaves that by as much as any two orders of sums differ."""
+    recipe = replace(find_recipe(name, "cnn", "fine-tune"), learning_rate=3e-4, batch_size=8)
+    networks = [new_network(arch, 3, 96, 2, seed=5).to(dtype) for _ in range(2)]
+    for layer in (layer for network in networks for layer in network.modules() if isinstance(layer, nn.Dropout)):
+        layer.p = 0.0
+    runs = PlainRun(networks[0], recipe, STEPS), processor.open_run(networks[1], recipe, STEPS)
+    expected, losses = (
+        [float(run.train_epoch(x.to(dtype), y.to(dtype), torch.arange(8))) for x, y in batches()] for run in runs
+    )
+    assert losses == pytest.approx(expected, rel=1e-8 if dtype == torch.float64 else 1e-4)
+    assert abs(losses[0] - losses[-1]) > 0.01, "the steps have an effect"
+
+
+def test_the_caller_s_network_ends_with_the_best_weights_of_its_twin():
+    network = new_network("resnet1d18-w32", 3, 96, 2, seed=5)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    kept: list[dict[str, torch.Tensor]] = []
+    recipe = replace(find_recipe("tuned", "cnn", "scratch"), record_passes=0, min_epochs=3, max_epochs=3)
+    training, validation = (Examples(*batches(24)[k]) for k in range(2))
+    train(
+        network, training, validation, recipe, 0,
+        on_best=lambda now, _: kept.append({name: value.clone() for name, value in now.state_dict().items()}),
+    )  # fmt: skip
+    assert type(network.stem[0]) is nn.Conv1d
+    assert all(value.is_contiguous() for value in network.state_dict().values())
+    assert all(torch.equal(value, kept[-1][name]) for name, value in network.state_dict().items())
+    assert not torch.equal(network.stem[0].weight, before["stem.0.weight"])
+
+
+@pytest.mark.parametrize("arch", ["gru-w4", "lstm-w4"])
+def test_a_recurrent_network_is_trained_itself(arch: str):
+    network = create_network(arch, n_classes=2)
+    assert processor.open_run(network, find_recipe("tuned", "rnn", "scratch"), 1).network is network
+
+
+def test_without_onednn_a_network_is_trained_itself(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(processor, "_HAS_ONEDNN", False)
+    network = create_network("resnet1d18-w4", n_classes=2)
+    assert processor.open_run(network, find_recipe("tuned", "cnn", "scratch"), 1).network is network
+
+
+@pytest.mark.parametrize(("arch", "kept"), [("lstm-w4", True), ("gru-w4", True), ("resnet1d18-w4", False)])
+def test_memory_is_kept_where_a_network_gains_by_it(arch: str, kept: bool, monkeypatch: pytest.MonkeyPatch):
+    called = []
+    monkeypatch.setattr(processor, "keep_freed_memory", lambda: called.append(True))
+    processor.open_run(create_network(arch, n_classes=2), find_recipe("tuned", "rnn", "scratch"), 1)
+    assert bool(called) is kept

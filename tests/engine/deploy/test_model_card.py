@@ -1,0 +1,145 @@
+"""Card and label say what the checkpoint knows, and of the rest that it was not recorded."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from engine.deploy.markdown import UNKNOWN
+from engine.deploy.model_card import Exported, model_card, warnings
+from engine.deploy.model_facts import INTENDED_USE, ModelFacts, read_metadata
+from engine.deploy.model_facts_label import model_facts_label
+from engine.evaluation.evaluation import evaluate
+from engine.evaluation.subgroups import subgroups
+
+EXPORTED = Exported("model.onnx", 123_456, "the same in every respect")
+BARE = ModelFacts(
+    schema_version=1, arch="gru", task="mine/rhythm", classes=("AF", "SR", "rare"), thresholds=(0.5, 0.4, 0.3),
+    temperature=1.25, leads=("I", "II"), fs=100.0, n_samples=1000, units="mV",
+    preparation={"anti_alias": True, "min_max": False}, intended_use=INTENDED_USE, opset=18, half=False,
+    data_hash="abc", weights_sha256="def", licence=None, created="", strategy="scratch", upstream=None, n_records=None,
+)  # fmt: skip
+
+
+def evaluated() -> ModelFacts:
+    """Facts whose every part is known: women are scored worse, one class is rare, another has one outcome."""
+    rng = np.random.default_rng(0)
+    n = 600
+    labels = np.stack([rng.random(n) < 0.4, np.ones(n), np.arange(n) < 9], axis=1).astype(np.uint8)
+    sexes = np.where(np.arange(n) % 2, "female", "male")
+    noise = np.where(sexes == "female", 0.9, 0.2)[:, None] * rng.random((n, 3))
+    probabilities = np.clip(0.5 * labels + noise, 0, 1)
+    patients, ages = np.arange(n) // 2, rng.uniform(20, 90, n).astype(np.float32)
+    evaluation = evaluate(labels, probabilities, patients, BARE.classes, BARE.thresholds, 0, 200)
+    return replace(
+        BARE, evaluation=evaluation.as_dict(bootstrap=False), upstream="ptb-xl/all", strategy="fine-tune",
+        subgroups=subgroups(labels, probabilities, patients, ages, sexes, 0, 200), n_records=1234,
+        codes={"AF": "164889003"}, licence="CC BY 4.0", created="2026-11-22T20:00:00+00:00",
+        source={"name": "mine", "version": "2", "licence": "CC BY 4.0", "url": "https://example.org", "citation": "Me"},
+        record={"training_patients": 400, "good": True, "empty": "", "split": {"test": "fold 10"}},
+        versions={"torch": "2.13.0"},
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def known() -> ModelFacts:
+    return evaluated()
+
+
+def cells(text: str) -> dict[str, list[str]]:
+    """Rows of the tables by their first cell."""
+    rows = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in text.splitlines() if "|" in line]
+    return {row[0]: row[1:] for row in rows}
+
+
+def test_the_card_gives_every_class_with_its_interval(known):
+    rows = cells(model_card(known, EXPORTED))
+    one = known.evaluation["classes"]["AF"]
+    interval = f"{one['auroc']:.3f} ({one['auroc_ci_lower']:.3f} to {one['auroc_ci_upper']:.3f})"
+    assert rows["AF"] == [
+        "164889003",
+        f"{one['positives']}",
+        "0.500",
+        interval,
+        f"{one['auprc']:.3f}",
+        f"{one['f1']:.3f}",
+    ]
+    assert rows["SR"][:4] == [UNKNOWN, "600", "0.400", UNKNOWN]
+    assert rows["macro AUROC"][0].startswith(f"{known.evaluation['auroc_macro']:.3f} (")
+
+
+def test_the_card_tells_data_calibration_groups_and_limits(known):
+    card = model_card(known, EXPORTED)
+    rows = cells(card)
+    expected = {
+        "source": "mine 2", "licence": "CC BY 4.0", "records for training and validation": "1,234",
+        "split": "test fold 10", "good": "yes", "empty": UNKNOWN, "temperature": "1.25",
+        "network": "gru, fine-tuned from ptb-xl/all",
+        "compared with the trained network": "the same in every respect",
+    }  # fmt: skip
+    for name, value in expected.items():
+        assert rows[name] == [value], name
+    assert rows["training"] == [UNKNOWN, "400"]
+    assert rows["test"] == ["600", "300"]
+    assert "| sex | female | 300 |" in card
+    assert "| age | 80 and over |" in card
+    for title in ("Intended use", "Warnings", "Subgroups", "Limits", "Versions"):
+        assert f"## {title}" in card
+    assert INTENDED_USE in card
+
+
+def test_warnings_follow_from_the_figures(known):
+    said = warnings(known)
+    assert "Not tested, since the test records have one outcome only: SR." in said
+    assert "Fewer than 30 positive test records, so that chance decides: rare." in said
+    assert any(line.startswith("Lower macro AUROC by sex: female, ") for line in said)
+    assert any("expected calibration error" in line for line in said)
+    assert not any("by sex: male" in line for line in said)
+    fair = replace(known, subgroups={}, evaluation=known.evaluation | {"left_out": [], "ece": 0.01, "classes": {}})
+    assert warnings(fair) == ["None from the figures below; the limits hold all the same."]
+
+
+def test_an_interrupted_training_is_said(known):
+    for facts in (BARE, known):
+        stopped = replace(facts, record={"interrupted": True})
+        assert warnings(stopped)[0].startswith("Its training was interrupted")
+        assert warnings(facts)[0] != warnings(stopped)[0]
+
+
+@pytest.mark.parametrize("write", [model_card, model_facts_label])
+def test_what_is_not_known_is_said_to_be_not_recorded(write):
+    text = write(BARE, EXPORTED)
+    assert text.count(UNKNOWN) >= 5
+    for wrong in ("None", "nan", "{", "null"):
+        assert wrong not in text.replace("None from", "")
+    assert "How well the model does was not recorded" in text
+
+
+def test_an_earlier_checkpoint_shows_the_metrics_that_it_has():
+    rows = cells(model_card(replace(BARE, metrics={"auroc_macro": 0.9125, "brier": None}), EXPORTED))
+    assert rows["auroc_macro"] == ["0.912"]
+    assert rows["brier"] == [UNKNOWN]
+
+
+def test_the_label_has_the_sections_of_sendak_and_fits_a_page(known):
+    many = replace(
+        known, classes=tuple(f"class {k}" for k in range(71)), thresholds=(0.5,) * 71,
+        evaluation=known.evaluation
+        | {"left_out": [], "classes": {f"class {k}": known.evaluation["classes"]["AF"] for k in range(71)}},
+    )  # fmt: skip
+    for facts in (known, many):
+        label = model_facts_label(facts, EXPORTED)
+        for title in ("Summary", "Mechanism", "Validation and performance", "Uses and directions", "Warnings"):
+            assert f"## {title}" in label
+        assert len(label.splitlines()) <= 75
+    assert "The 12 commonest of 71" in label
+
+
+def test_a_pipe_in_a_name_does_not_break_the_table(known):
+    odd = replace(BARE, classes=("A|B", "SR", "rare"))
+    assert "| A\\|B |" in model_card(replace(odd, evaluation={"classes": {}}), EXPORTED)
+
+
+def test_facts_come_back_from_the_metadata_as_they_were(known):
+    for facts in (BARE, known):
+        assert read_metadata(facts.to_metadata() | {"other.tool": "1"}) == facts

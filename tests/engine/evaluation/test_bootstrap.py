@@ -1,0 +1,150 @@
+"""The bootstrap resamples patients, in pairs, and its values stay what they were."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+import engine.evaluation.evaluation
+from engine.evaluation.bootstrap import (
+    bootstrap_auroc_macro,
+    bootstrap_auroc_per_class,
+    compare,
+    interval,
+    paired_bootstrap,
+)
+from engine.evaluation.metrics import auroc_macro, auroc_per_class
+
+
+def column(*values: float) -> np.ndarray:
+    return np.array(values)[:, None]
+
+
+def labels_of(*values: int) -> np.ndarray:
+    return np.array(values, np.uint8)[:, None]
+
+
+@pytest.fixture
+def patient_test_set() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels and scores of 60 patients with 5 records each that are nearly copies of one another; 2 classes."""
+    rng = np.random.default_rng(3)
+    patients = rng.permutation(np.repeat(np.arange(1000, 1060), 5))
+    label_of = rng.integers(0, 2, (60, 2))
+    score_of = label_of + rng.normal(0, 1.2, (60, 2))
+    labels = label_of[patients - 1000].astype(np.uint8)
+    return labels, score_of[patients - 1000] + rng.normal(0, 0.01, labels.shape), patients
+
+
+def test_the_bootstrap_is_paired_two_networks_get_the_same_resamples(patient_test_set):
+    labels, scores, patients = patient_test_set
+    values = bootstrap_auroc_macro(labels, scores, patients, 200, seed=5)
+    same_order = bootstrap_auroc_macro(labels, np.exp(3 * scores - 1), patients, 200, seed=5)
+    reverse_order = bootstrap_auroc_macro(labels, -scores, patients, 200, seed=5)
+    np.testing.assert_array_equal(values, same_order)
+    np.testing.assert_allclose(values, 1 - reverse_order, atol=1e-12)
+    assert len(set(values.tolist())) > 100, "the resamples differ from each other"
+
+
+def test_the_bootstrap_depends_on_its_seed(patient_test_set):
+    once, again, other = (bootstrap_auroc_macro(*patient_test_set, 50, seed=seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(once, again)
+    assert not np.any(once == other)
+
+
+def test_the_bootstrap_draws_whole_patients(patient_test_set):
+    """A second copy of each record, under its patient, is no new information: nothing changes."""
+    labels, scores, patients = patient_test_set
+    twice = np.tile(np.arange(len(labels)), 2)
+    np.testing.assert_allclose(
+        bootstrap_auroc_macro(labels, scores, patients, 100, seed=7),
+        bootstrap_auroc_macro(labels[twice], scores[twice], patients[twice], 100, seed=7),
+        rtol=1e-12,
+    )
+
+
+def test_the_bootstrap_keeps_the_records_of_a_patient_together():
+    """Each patient has one positive above one negative record, and a distance from all others: AUROC shows who came."""
+    labels = np.tile(np.array([[0], [1]], np.uint8), (2, 1))
+    scores, patients = column(0.0, 1.0, 2.0, 3.0), np.array([4, 4, 9, 9])
+    values = bootstrap_auroc_macro(labels, scores, patients, 400, seed=0)
+    # One patient twice scores 1; both once score 3 of 4 pairs. A record-wise draw would give other values too.
+    assert set(values.tolist()) == {1.0, 0.75}
+    assert np.mean(values == 1.0) == pytest.approx(0.5, abs=0.1)  # 4 standard errors
+
+
+def test_the_bootstrap_spreads_as_a_plain_loop_over_patients_does(patient_test_set):
+    labels, scores, patients = patient_test_set
+    rng = np.random.default_rng(11)
+    rows_of = [np.flatnonzero(patients == patient) for patient in np.unique(patients)]
+    by_hand = []
+    for _ in range(400):
+        rows = np.concatenate([rows_of[i] for i in rng.choice(60, 60)])
+        by_hand.append(roc_auc_score(labels[rows], scores[rows], average="macro"))
+    values = bootstrap_auroc_macro(labels, scores, patients, 2000, seed=0)
+    assert values.shape == (2000,)
+    # Drawn record by record the spread would be less than half of this.
+    assert np.std(values) == pytest.approx(np.std(by_hand), rel=0.2)
+    assert np.mean(values) == pytest.approx(np.mean(by_hand), abs=4 * np.std(by_hand) / 20)
+
+
+def test_a_resample_without_both_outcomes_in_any_class_is_nan_without_a_warning():
+    """Of three patients one is positive: three draws in ten miss it."""
+    values = bootstrap_auroc_macro(labels_of(0, 0, 1), column(0.1, 0.2, 0.3), np.arange(3), 200, seed=0)
+    assert np.isnan(values).any()
+    assert set(values[np.isfinite(values)].tolist()) == {1.0}
+
+
+def test_the_values_of_the_bootstrap_are_those_of_the_stored_runs():
+    """Curves rest on resamples of earlier versions: the stream of patients and the score of a resample must stay."""
+    rng = np.random.default_rng(3)
+    labels, scores = rng.integers(0, 2, (30, 2)).astype(np.uint8), rng.integers(0, 9, (30, 2)) / 8
+    values = bootstrap_auroc_macro(labels, scores, rng.integers(0, 12, 30), 4, seed=5)
+    assert values.tolist() == [0.618150398484968, 0.30830627705627706, 0.3658008658008658, 0.5270737986270022]
+
+
+@pytest.mark.parametrize("records_at_a_time", [1, 1000, 300 * 7 + 1])
+def test_the_bootstrap_does_not_depend_on_how_much_is_held_at_a_time(patient_test_set, monkeypatch, records_at_a_time):
+    whole = bootstrap_auroc_per_class(*patient_test_set, 50, seed=1)
+    monkeypatch.setattr(engine.evaluation.evaluation, "_BLOCK", records_at_a_time)
+    np.testing.assert_array_equal(bootstrap_auroc_per_class(*patient_test_set, 50, seed=1), whole)
+
+
+def test_a_resample_scores_as_its_records_do(patient_test_set):
+    """Every patient once is the test set itself; the mean over classes is the macro value."""
+    labels, scores, patients = patient_test_set
+    per_class = bootstrap_auroc_per_class(labels, scores, patients, 30, seed=2)
+    assert per_class.shape == (2, 30)
+    macro = bootstrap_auroc_macro(labels, scores, patients, 30, seed=2)
+    np.testing.assert_allclose(per_class.mean(axis=0), macro, rtol=1e-14)
+    alone = bootstrap_auroc_per_class(labels, scores, np.zeros(len(labels), np.int64), 3, seed=2)
+    np.testing.assert_array_equal(alone, np.repeat(auroc_per_class(labels, scores)[:, None], 3, axis=1))
+
+
+def test_two_equal_networks_differ_by_exactly_nothing(patient_test_set):
+    labels, scores, patients = patient_test_set
+    assert paired_bootstrap(labels, scores, scores.copy(), patients, 50, seed=0).tolist() == [0.0] * 50
+
+
+def test_the_paired_bootstrap_is_the_difference_on_the_same_resamples(patient_test_set):
+    labels, scores, patients = patient_test_set
+    other = scores + np.random.default_rng(8).normal(0, 0.3, scores.shape)
+    differences = paired_bootstrap(labels, scores, other, patients, 300, seed=4)
+    one, two = (bootstrap_auroc_macro(labels, x, patients, 300, seed=4) for x in (scores, other))
+    np.testing.assert_array_equal(differences, one - two)
+    np.testing.assert_array_equal(differences, -paired_bootstrap(labels, other, scores, patients, 300, seed=4))
+    unpaired = one - bootstrap_auroc_macro(labels, other, patients, 300, seed=5)
+    assert np.std(differences) < np.std(unpaired) / 2, "what both networks find hard does not blur the difference"
+
+
+def test_a_comparison_holds_the_observed_difference_and_its_interval(patient_test_set):
+    labels, scores, patients = patient_test_set
+    worse = np.random.default_rng(8).random(scores.shape)
+    found = compare(labels, scores, worse, patients, 300, seed=4)
+    assert found.difference == auroc_macro(labels, scores) - auroc_macro(labels, worse)
+    resampled = paired_bootstrap(labels, scores, worse, patients, 300, seed=4)
+    assert np.mean(resampled < found.difference_ci_lower) == pytest.approx(0.05, abs=0.005)
+    assert np.mean(resampled > found.difference_ci_upper) == pytest.approx(0.05, abs=0.005)
+
+
+def test_an_interval_leaves_out_what_is_nan():
+    assert interval(np.array([np.nan, *np.linspace(0, 1, 101)])) == (pytest.approx(0.05), pytest.approx(0.95))
+    assert np.isnan(interval(np.array([np.nan]))).all()

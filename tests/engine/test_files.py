@@ -1,0 +1,78 @@
+"""Files appear whole or not at all, and what is there and is no file is left what it is."""
+
+import os
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+
+from engine.files import check_files, write_files
+
+
+def test_files_appear_with_the_folders_they_need(tmp_path):
+    write_files({tmp_path / "a" / "one": b"1", tmp_path / "a" / "two": b"2"})
+    assert {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()} == {"one": b"1", "two": b"2"}
+
+
+def test_none_of_the_files_appears_where_one_cannot(tmp_path):
+    (tmp_path / "two").mkdir()
+    with pytest.raises(IsADirectoryError):
+        write_files({tmp_path / "one": b"1", tmp_path / "two": b"2", tmp_path / "three": b"3"})
+    assert [path.name for path in tmp_path.iterdir()] == ["two"]
+
+
+def test_a_pipe_is_written_to_and_stays_a_pipe(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    read = []
+    reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()))
+    reader.start()
+    write_files({pipe: b"predictions"})
+    reader.join(timeout=10)
+    assert read == [b"predictions"]
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="there is no /dev/full here")
+def test_a_full_device_raises_and_stays_a_device():
+    full = Path("/dev/full")
+    with pytest.raises(OSError, match="No space left"):
+        write_files({full: b"predictions"})
+    assert full.is_char_device()
+
+
+def test_a_link_stays_a_link_and_its_file_is_replaced(tmp_path):
+    (tmp_path / "file").write_bytes(b"old")
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    write_files({tmp_path / "link": b"new"})
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "file").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("folder", "Is a directory"), ("file/x", "is no folder"), ("x" * 300, "too long"), ("new/deep", None)],
+)
+def test_what_cannot_be_written_is_found_out_early_and_leaves_nothing(tmp_path, name, says):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("")
+    if says is None:
+        check_files([tmp_path / name])
+    else:
+        with pytest.raises(OSError, match=says):
+            check_files([tmp_path / "fine", tmp_path / name])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+@pytest.mark.parametrize("name", ["there", "new", "link"])
+def test_a_folder_that_may_not_be_written_to_is_found_out_early_also_for_a_file_that_is_there(
+    tmp_path, monkeypatch, name
+):
+    locked = tmp_path / "locked"
+    locked.mkdir()
+    (locked / "there").write_text("old")
+    (tmp_path / "link").symlink_to(locked / "there")
+    monkeypatch.setattr(os, "access", lambda folder, _mode: Path(folder) != locked)
+    with pytest.raises(PermissionError, match="may write to"):
+        check_files([tmp_path / name if name == "link" else locked / name])

@@ -1,0 +1,166 @@
+"""From a task to a checkpoint: what is in it, what a stop leaves, what going on gives."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from engine.checkpoints.checkpoint import CheckpointError, CheckpointFacts, load_checkpoint, load_network
+from engine.checkpoints.snapshot import load_snapshot
+from engine.corpora.corpus import Corpus
+from engine.corpora.partition import PartitionError, divide
+from engine.evaluation.calibration import calibrated_probabilities, choose_thresholds, fit_temperature
+from engine.evaluation.evaluation import evaluate
+from engine.recipes import find_recipe
+from engine.seeds import stable_seed
+from engine.training.fit import Fit, Fitted, fit, forewarn
+from engine.training.loop import predict_logits
+
+ARCH = "resnet1d18-w2"
+QUICK = replace(find_recipe("tuned", "cnn", "scratch"), min_epochs=4, max_epochs=4, validations=4)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Two threads of a network as small as this wait for each other more than they work."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def job(corpus: Corpus, task: str = "superclass", n_records: int = 80, **changes) -> Fit:
+    data = corpus.task(task)
+    partition = divide(corpus, data, n_records, 0, QUICK.validation_fraction)
+    return replace(Fit(corpus, data, partition, ARCH, "scratch", None, QUICK, "cpu", "for the test"), **changes)
+
+
+def stop_after(epochs: int) -> Callable[[], bool]:
+    asked = iter(range(1, 100))
+    return lambda: next(asked) >= epochs
+
+
+@pytest.fixture(scope="module")
+def trained(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> tuple[Fitted, Path]:
+    out = tmp_path_factory.mktemp("fitted") / "out"
+    return fit(job(corpus), out), out
+
+
+def test_the_checkpoint_holds_the_network_that_was_tested(corpus: Corpus, trained: tuple[Fitted, Path]):
+    fitted, out = trained
+    network, facts = load_network(out)
+    task, rows = job(corpus).data, job(corpus).partition
+
+    def logits(positions):
+        signals = facts.standardisation.apply(corpus.signals[task.rows[positions]])
+        return predict_logits(network, torch.from_numpy(signals)).numpy()
+
+    labels = task.labels[rows.validation]
+    assert facts.temperature == pytest.approx(fit_temperature(labels, logits(rows.validation)), rel=1e-6)
+    chosen = choose_thresholds(labels, calibrated_probabilities(logits(rows.validation), facts.temperature))
+    assert facts.thresholds == pytest.approx(chosen.tolist(), rel=1e-6)
+    probabilities = calibrated_probabilities(logits(rows.test), facts.temperature)
+    again = evaluate(
+        task.labels[rows.test], probabilities, task.patients[rows.test], task.classes, facts.thresholds,
+        stable_seed(task.name),
+    )  # fmt: skip
+    assert fitted.evaluation == again
+    assert facts.evaluation == again.as_dict(bootstrap=False)
+
+
+def test_the_facts_are_complete(corpus: Corpus, trained: tuple[Fitted, Path]):
+    facts = load_checkpoint(trained[1])[1]
+    defaults = CheckpointFacts.__dataclass_fields__
+    left = [name for name in defaults if getattr(facts, name) in ("", (), {}, None)]
+    assert left == ["upstream"]
+    assert facts.source == corpus.manifest["source"]
+    assert facts.codes["NORM"] == "SCP-ECG NORM"
+    assert set(facts.subgroups) == {"sex", "age"}
+    record = facts.record
+    assert record["training_records"] + record["validation_records"] == facts.n_records == 80
+    assert record["preparation"] == corpus.manifest["preparation"]
+    assert (record["interrupted"], record["why"], record["epochs"]) == (False, "for the test", 4)
+    assert set(facts.versions) == {"python", "torch", "numpy", "ecgadvise"}
+
+
+def test_the_same_job_gives_the_same_weights(corpus: Corpus, trained: tuple[Fitted, Path], tmp_path: Path):
+    fit(job(corpus), tmp_path / "again")
+    weights = "weights.safetensors"
+    assert (tmp_path / "again" / weights).read_bytes() == (trained[1] / weights).read_bytes()
+
+
+def test_a_stopped_training_leaves_a_checkpoint_and_goes_on_as_if_nothing_had_happened(
+    corpus: Corpus, trained: tuple[Fitted, Path], tmp_path: Path
+):
+    out = tmp_path / "out"
+    stopped = fit(job(corpus), out, should_stop=stop_after(2))
+    facts = load_network(out)[1]
+    assert stopped.evaluation is None
+    assert facts.evaluation == {}
+    assert set(facts.metrics) == {"validation_auroc"}
+    assert (facts.record["interrupted"], facts.record["epochs"]) == (True, 2)
+    assert len(facts.thresholds) == 5
+    resumed = fit(job(corpus), out, resume=load_snapshot(out, job(corpus).identity()))
+    whole, path = trained
+    assert resumed.evaluation == whole.evaluation
+    assert (out / "weights.safetensors").read_bytes() == (path / "weights.safetensors").read_bytes()
+    assert sorted(file.name for file in out.iterdir()) == ["checkpoint.json", "weights.safetensors"]
+
+
+@pytest.mark.parametrize("strategy", ["fine-tune", "frozen"])
+def test_a_pre_trained_network_is_started_from(
+    corpus: Corpus, trained: tuple[Fitted, Path], tmp_path: Path, strategy: str
+):
+    upstream = trained[1]
+    fit(job(corpus, "rhythm", strategy=strategy, upstream=upstream), tmp_path / "out")
+    weights, facts = load_checkpoint(tmp_path / "out")
+    before, upstream_facts = load_checkpoint(upstream)
+    assert (facts.strategy, facts.upstream, facts.task) == (strategy, "ptb-xl/superclass", "ptb-xl/rhythm")
+    assert facts.standardisation == upstream_facts.standardisation
+    body = [name for name in weights if not name.startswith("head.")]
+    same = all(torch.equal(weights[name], before[name]) for name in body)
+    assert same == (strategy == "frozen")
+
+
+def test_an_upstream_that_may_have_seen_the_test_is_warned_of(
+    corpus: Corpus, trained: tuple[Fitted, Path], tmp_path: Path
+):
+    started = job(corpus, "rhythm", strategy="fine-tune", upstream=trained[1])
+    (said,) = [sentence for sentence in forewarn(started) if "pre-trained on" in sentence]
+    assert "the test records (fold 10 of the publisher's 10) were held out then too" in said
+    assert "validation scores are too high" in said
+    otherwise = replace(started, partition=replace(started.partition, held_out="other records"))
+    assert any("whether the test records were among them is not known" in s for s in forewarn(otherwise))
+
+
+def test_an_upstream_of_another_network_is_refused_beforehand(corpus: Corpus, trained: tuple[Fitted, Path]):
+    with pytest.raises(CheckpointError, match="holds resnet1d18-w2, not resnet1d18-w4"):
+        forewarn(job(corpus, strategy="fine-tune", upstream=trained[1], arch="resnet1d18-w4"))
+
+
+def test_records_of_one_outcome_are_refused_beforehand(corpus: Corpus):
+    started = job(corpus)
+    only = np.flatnonzero((started.data.labels == [1, 0, 0, 0, 0]).all(axis=1))
+    with pytest.raises(PartitionError, match="no class of ptb-xl/superclass"):
+        forewarn(replace(started, partition=replace(started.partition, training=only)))
+
+
+def test_a_training_is_its_own_continuation_only(corpus: Corpus, trained: tuple[Fitted, Path]):
+    identity = job(corpus).identity()
+    assert job(corpus).identity() == identity
+    others = [job(corpus, n_records=60), job(corpus, "rhythm"), job(corpus, arch="resnet1d18-w4"),
+              job(corpus, strategy="fine-tune", upstream=trained[1])]  # fmt: skip
+    assert all(other.identity() != identity for other in others)
+
+
+def test_a_full_disk_ends_in_an_os_error(corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(_path: Path, _content: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left"):
+        fit(job(corpus), tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,138 @@
+"""Networks in the zoo: how one gets there, and that those which ship are what their cards say."""
+
+import json
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.checkpoints.checkpoint import CheckpointError, load_network
+from engine.checkpoints.zoo import ZOO, UnknownCheckpointError, find_checkpoint, released, suiting
+from engine.deploy.zoo_card import zoo_card
+from engine.files import file_sha256
+from studies.running.release import ReleaseError, main, release
+from studies.runs.store import RunRecord, Store
+
+SOURCE = {
+    "name": "ptb-xl",
+    "version": "1.0.3",
+    "licence": "CC BY 4.0",
+    "url": "https://x.org",
+    "citation": "Wagner 2020",
+}
+EVALUATION = {"auroc_macro": 0.8765, "auroc_macro_ci_lower": 0.86, "auroc_macro_ci_upper": 0.89, "n_records": 9,
+              "n_patients": 8}  # fmt: skip
+
+
+@pytest.fixture
+def study(tmp_path: Path, checkpoint_writer, synthetic_run) -> Path:
+    """A checkpoint of a study, beside the store that knows how it was trained."""
+    run = synthetic_run("resnet1d18-w16", "scratch", 100, 0, 0.8765, role="pretraining")
+    row = {**run.row, "key": "abc", "epochs": 10, "records_seen": 800, "best_epoch": 9}
+    spec = {"pool_folds": [1, 2, 3], "test_folds": [10]}
+    store = Store(tmp_path / "made.db")
+    store.add(RunRecord(row, {**run.details, "spec": spec}), np.zeros((2, 5)))
+    store.close()
+    checkpoint = tmp_path / "made.checkpoints" / "abc"
+    return checkpoint_writer(checkpoint, "resnet1d18-w4", source=SOURCE, evaluation=EVALUATION, task="ptb-xl/all")
+
+
+def card_auroc(folder: Path) -> str:
+    found = re.search(r"^\| macro AUROC \| (0\.\d{3})", (folder / "CARD.md").read_text(), re.M)
+    assert found
+    return found[1]
+
+
+def test_a_studys_network_is_released_with_what_its_store_knows(study: Path, tmp_path: Path):
+    target = release(study, "mine-1.0", tmp_path / "zoo")
+    assert sorted(path.name for path in target.iterdir()) == ["CARD.md", "checkpoint.json", "weights.safetensors"]
+    network, facts = load_network(target)
+    before = load_network(study)[0].state_dict()
+    assert all((value == before[name]).all() for name, value in network.state_dict().items())
+    assert (facts.record["training_records"], facts.record["validation_records"]) == (80, 20)
+    assert facts.record["held_out"] == "fold 10 of the publisher's 10"
+    card = (target / "CARD.md").read_text()
+    assert card_auroc(target) == "0.876"
+    for words in ("CC BY 4.0", "Wagner 2020", "records of folds 1, 2, 3 were seen", "--from mine-1.0", "4,", "| 80 |"):
+        assert words in card
+    assert "held out to be tested on: fold 10 of the publisher's 10; not used: folds 4, 5, 6, 7, 8, 9." in card
+
+
+@pytest.mark.parametrize(
+    ("record", "says"),
+    [
+        ({"folds": "1, 2", "unused_folds": "none", "held_out": "fold 3"},
+         "records of folds 1, 2 were seen here with these labels; held out to be tested on: fold 3."),
+        ({"held_out": "9 of 45 patients"},
+         "records of it were seen here with these labels; held out to be tested on: 9 of 45 patients."),
+    ],
+)  # fmt: skip
+def test_a_card_says_what_was_seen_as_far_as_it_is_known(record: dict, says: str, tmp_path: Path, checkpoint_writer):
+    facts = load_network(checkpoint_writer(tmp_path / "network", source=SOURCE, evaluation=EVALUATION))[1]
+    assert says in zoo_card("mine", replace(facts, record=record), "0" * 64)
+
+
+def test_the_released_network_is_found_by_name_and_by_what_it_takes(study: Path, tmp_path: Path):
+    zoo = tmp_path / "zoo"
+    release(study, "mine", zoo)
+    facts = load_network(study)[1]
+    assert find_checkpoint("mine", zoo) == zoo / "mine"
+    assert list(suiting(facts.arch, facts.leads, 100.0, 1000, zoo)) == ["mine"]
+    assert suiting(facts.arch, facts.leads[:1], 100.0, 1000, zoo) == {}
+    with pytest.raises(UnknownCheckpointError, match=r"released networks: mine\)"):
+        find_checkpoint("yours", zoo)
+
+
+def test_of_several_that_suit_the_one_of_most_records_comes_first(tmp_path: Path, checkpoint_writer):
+    for name, n in (("a", 10), ("b", 30), ("c", 20)):
+        checkpoint_writer(tmp_path / name, n_records=n)
+    leads = load_network(tmp_path / "a")[1].leads
+    assert list(suiting("resnet1d18-w4", leads, 100.0, 1000, tmp_path)) == ["b", "c", "a"]
+
+
+def test_what_cannot_be_released_is_said(study: Path, tmp_path: Path, checkpoint_writer, monkeypatch, capsys):
+    zoo = tmp_path / "zoo"
+    with pytest.raises(ReleaseError, match="no name for a network"):
+        release(study, "../up", zoo)
+    untested = checkpoint_writer(tmp_path / "untested", source=SOURCE)
+    with pytest.raises(ReleaseError, match="never tested"):
+        release(untested, "x", zoo)
+    foreign = checkpoint_writer(tmp_path / "foreign", evaluation=EVALUATION)
+    with pytest.raises(ReleaseError, match="under which licence"):
+        release(foreign, "x", zoo)
+    alone = checkpoint_writer(tmp_path / "alone", evaluation=EVALUATION, source=SOURCE)
+    with pytest.raises(ReleaseError, match="does not say how it was trained"):
+        release(alone, "x", zoo)
+    moved = study.rename(study.with_name("other"))
+    with pytest.raises(ReleaseError, match="holds no run other"):
+        release(moved, "x", zoo)
+    assert not zoo.exists()
+    for arguments, says in (([], "usage: "), ([str(tmp_path / "none"), "x"], "error: .* is no checkpoint")):
+        monkeypatch.setattr("sys.argv", ["release", *arguments])
+        with pytest.raises(SystemExit, match=says):
+            main()
+
+
+@pytest.mark.parametrize("name", released())
+def test_every_released_network_is_what_its_card_says(name: str, tmp_path: Path):
+    folder = ZOO / name
+    _, facts = load_network(folder)
+    assert card_auroc(folder) == f"{facts.evaluation['auroc_macro']:.3f}"
+    assert facts.metrics["auroc_macro"] == facts.evaluation["auroc_macro"]
+    card = (folder / "CARD.md").read_text()
+    assert json.loads((folder / "checkpoint.json").read_text())["sha256"] in card
+    assert facts.source["citation"] in card
+    assert facts.source["licence"] in card
+    assert facts.record["held_out"] == "fold 10 of the publisher's 10"
+    assert card == zoo_card(name, facts, file_sha256(folder / "weights.safetensors"))
+    seen, unused = (facts.record[name].split(", ") for name in ("folds", "unused_folds"))
+    assert sorted([*seen, *unused, "10"], key=int) == [str(fold) for fold in range(1, 11)]
+    altered = shutil.copytree(folder, tmp_path / "altered")
+    weights = bytearray((altered / "weights.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (altered / "weights.safetensors").write_bytes(weights)
+    with pytest.raises(CheckpointError, match="SHA-256 differs"):
+        load_network(altered)

@@ -1,0 +1,231 @@
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from studies.runs.run_tables import tabulate
+from studies.runs.tidy_runs import REQUIRED, RunsFileError, read_runs
+
+HEADER = [*REQUIRED, "upstream", "auroc_macro"]
+ROW = {"task": "ward", "arch": "resnet1d18-w16", "strategy": "scratch", "n_records": "100", "replicate": "0",
+       "upstream": "", "auroc_macro": "0.8"}  # fmt: skip
+
+
+def write(path: Path, *rows: dict[str, str], header: list[str] | None = None) -> Path:
+    header = header or list(dict.fromkeys(name for row in rows for name in row))
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, header, restval="", extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def test_rows_become_runs_and_other_columns_are_ignored(tmp_path: Path):
+    rows = [
+        ROW | {"mood": "fine", "n_records": "100.0"},
+        ROW | {"strategy": "fine-tune", "upstream": "ptb-xl/all", "mood": ""},
+        ROW | {"arch": "our-net", "upstream": "None"},
+        ROW | {"arch": "gru", "family": "rnn"},
+        {},
+    ]
+    found = read_runs(write(tmp_path / "runs.csv", *rows))
+    assert [run.family for run in found.runs] == ["cnn", "cnn", "other", "rnn"]
+    assert [run.upstream for run in found.runs] == [None, "ptb-xl/all", None, None]
+    assert [run.n_records for run in found.runs] == [100] * 4
+    assert [run.name for run in found.runs] == ["row 2", "row 3", "row 4", "row 5"]
+
+
+def test_upstream_may_be_missing_where_all_is_from_scratch(tmp_path: Path):
+    header = [*REQUIRED, "accuracy"]
+    path = write(tmp_path / "runs.csv", ROW | {"accuracy": "0.7"}, header=header)
+    assert read_runs(path, "accuracy").runs[0].score == 0.7
+
+
+@pytest.mark.parametrize("name", ["accuracy", "roc_auc", "f1-macro", "Balanced_Accuracy"])
+def test_the_only_column_of_scores_is_read_where_it_has_another_name_and_that_is_said(name: str, tmp_path: Path):
+    row = {**ROW, name: "0.7", "seed": "3", "minutes": "0.5"}
+    found = read_runs(write(tmp_path / "runs.csv", row, header=[*REQUIRED, "seed", name, "minutes"]))
+    assert (found.metric, found.runs[0].score) == (name, 0.7)
+    assert found.warnings[0] == f"there is no column auroc_macro: the scores are those of the column {name}"
+    both = write(tmp_path / "both.csv", row | {"auroc_macro": "0.8"})
+    assert (read_runs(both).metric, read_runs(both).warnings) == ("auroc_macro", ())
+
+
+def test_a_score_of_zero_is_taken_where_chance_is_no_more(tmp_path: Path):
+    row = ROW | {"f1": "0"}
+    assert read_runs(write(tmp_path / "runs.csv", row), "f1").runs[0].score == 0
+    with pytest.raises(RunsFileError, match="auc is 0, not between 0 and 1"):
+        read_runs(write(tmp_path / "runs.csv", ROW | {"auc": "0"}), "auc")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"auroc_macro": "nan"}, "row 3: auroc_macro is 'nan', not a number"),
+        ({"auroc_macro": ""}, "row 3: auroc_macro is '', not a number"),
+        ({"auroc_macro": "inf"}, "row 3: auroc_macro is 'inf'"),
+        ({"auroc_macro": "87.3"}, "row 3: auroc_macro is 87.3, not between 0 and 1"),
+        ({"auroc_macro": "0"}, "row 3: auroc_macro is 0, not between"),
+        ({"auroc_macro": "-0.1"}, "row 3: auroc_macro is -0.1"),
+        ({"n_records": "100.5"}, "row 3: n_records is '100.5', not a whole number"),
+        ({"n_records": "many"}, "row 3: n_records is 'many'"),
+        ({"n_records": "0"}, "row 3: n_records is '0', not a whole number of at least 1"),
+        ({"n_records": "-5"}, "row 3: n_records is '-5'"),
+        ({"n_records": "1e400"}, "row 3: n_records is '1e400'"),
+        ({"replicate": "one"}, "row 3: replicate is 'one'"),
+        ({"task": ""}, "row 3: task is empty"),
+        ({"arch": "  "}, "row 3: arch is empty"),
+        ({"strategy": "finetune"}, "row 3: unknown strategy 'finetune', did you mean fine-tune?"),
+        ({"strategy": "magic"}, "row 3: unknown strategy 'magic', there is scratch, fine-tune"),
+        ({"strategy": "fine-tune"}, "row 3: fine-tune has no upstream"),
+        ({"upstream": "ptb-xl/all"}, "row 3: a run from scratch has the upstream 'ptb-xl/all'"),
+        ({"replicate": "0"}, "row 3 repeats row 2 (ward resnet1d18-w16 scratch, n_records 100, replicate 0)"),
+    ],
+)
+def test_every_problem_is_named_by_its_row(change: dict[str, str], says: str, tmp_path: Path):
+    path = write(tmp_path / "runs.csv", ROW, ROW | {"replicate": "1"} | change)
+    with pytest.raises(RunsFileError) as error:
+        read_runs(path)
+    assert says in str(error.value)
+    assert str(path) in str(error.value)
+
+
+def test_all_problems_are_counted_and_the_first_five_named(tmp_path: Path):
+    rows = [ROW | {"replicate": str(k), "auroc_macro": "nan"} for k in range(8)]
+    with pytest.raises(RunsFileError, match=r"row 6: .*; and 3 more$") as error:
+        read_runs(write(tmp_path / "runs.csv", *rows))
+    assert "row 7" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "lacks the columns task, arch"),
+        ("task,arch,strategy,replicate,auroc_macro\n", "lacks the column n_records"),
+        (",".join([*REQUIRED, "accuracy", "f1"]), "no column auroc_macro; choose with --metric one of accuracy, f1"),
+        (",".join([*REQUIRED, "seconds"]), "it has no column of scores"),
+        (",".join([*HEADER, "task"]), "has the column task twice"),
+        (",".join(HEADER), "holds no run"),
+        (",".join(HEADER) + "\na,b,scratch\n", "row 2 has 3 cells, and the header 7"),
+        (",".join(HEADER) + '\na,"b,scratch\n', "neither a CSV file"),
+        (b"\xff\xfe\x00\x01" * 20, "neither a CSV file"),
+        (b"SQLite format 3\x00" + b"\x07" * 200, "no study store"),
+    ],
+)
+def test_files_that_are_no_runs_are_refused(text: str | bytes, says: str, tmp_path: Path):
+    path = tmp_path / "runs.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(RunsFileError, match=says):
+        read_runs(path)
+
+
+def test_a_file_that_is_not_there_and_a_metric_that_falls_are_refused(tmp_path: Path):
+    with pytest.raises(RunsFileError, match="no runs file at"):
+        read_runs(tmp_path / "none.csv")
+    with pytest.raises(RunsFileError, match="cannot read"):
+        read_runs(tmp_path)
+    with pytest.raises(RunsFileError, match="brier falls with more records"):
+        read_runs(write(tmp_path / "runs.csv", ROW), "brier")
+
+
+def test_a_score_of_one_is_taken_and_said(tmp_path: Path):
+    found = read_runs(write(tmp_path / "runs.csv", ROW, ROW | {"replicate": "1", "auroc_macro": "1.0"}))
+    assert found.runs[1].score == 1
+    assert "1 of 2 runs have auroc_macro 1" in found.warnings[0]
+
+
+def test_a_store_gives_the_same_runs_as_its_table(tmp_path: Path, synthetic_store):
+    from studies.collection.collect import collect
+
+    store = synthetic_store(tmp_path / "s.db", lambda n: 0.9 - 2 * n**-0.5, lambda n: 0.9 - 2 * (n + 300) ** -0.5)
+    table = collect(store, "s", tmp_path)[0]
+    store.close()
+    one, other = read_runs(tmp_path / "s.db"), read_runs(table)
+    without_name = [
+        {(run.task, run.arch, run.strategy, run.upstream, run.n_records, run.replicate, run.score) for run in of.runs}
+        for of in (one, other)
+    ]
+    assert without_name[0] == without_name[1]
+    assert len(one.runs) == 100
+    assert one.pretrainings == other.pretrainings
+    assert len(one.pretrainings) == 2
+    with pytest.raises(RunsFileError, match="no metric loudness; it has auroc_macro"):
+        read_runs(tmp_path / "s.db", "loudness")
+
+
+def test_runs_of_a_store_without_the_metric_are_left_out(tmp_path: Path, synthetic_store, synthetic_run):
+    store = synthetic_store(tmp_path / "s.db", lambda n: 0.9 - 2 * n**-0.5, lambda n: 0.9 - 2 * (n + 300) ** -0.5)
+    run = synthetic_run("gru-w32", "scratch", 4000, 0, 0.9)
+    store.add(replace(run, row={**run.row, "auroc_macro": None}), np.zeros((2, 5)))
+    store.close()
+    found = read_runs(tmp_path / "s.db")
+    assert (len(found.runs), found.warnings) == (100, ("1 of 103 runs have no auroc_macro and are left out",))
+    with pytest.raises(RunsFileError, match="holds no run"):
+        read_runs(tmp_path / "s.db", "auprc_macro")
+
+
+def test_runs_are_arranged_by_task_network_and_upstream(tmp_path: Path):
+    rows = [
+        ROW | {"task": task, "n_records": str(n), "replicate": str(r), "strategy": strategy, "upstream": upstream,
+               "auroc_macro": f"{0.7 + r / 10:.1f}"}
+        for task, strategy, upstream in (
+            ("ward", "scratch", ""), ("ward", "fine-tune", "a"), ("ward", "fine-tune", "b"), ("ward", "frozen", "a"),
+            ("clinic", "scratch", ""), ("home", "fine-tune", "a"),
+        )
+        for n in (100, 200)
+        for r in range(2)
+        if not (strategy == "scratch" and n == 200 and r == 1)
+    ]  # fmt: skip
+    tables, left_out = tabulate(read_runs(write(tmp_path / "runs.csv", *rows)))
+    assert [table.name for table in tables] == [
+        "clinic resnet1d18-w16", "ward resnet1d18-w16 from a", "ward resnet1d18-w16 from b",
+    ]  # fmt: skip
+    assert left_out == [
+        "4 frozen runs: curves are of scratch and fine-tune",
+        "home resnet1d18-w16: fine-tuned only, without a run from scratch to compare with",
+    ]
+    clinic, ward, _ = tables
+    assert not clinic.is_paired and ward.is_paired
+    np.testing.assert_array_equal(ward.runs.scores["scratch"], [[0.7, 0.8], [0.7, np.nan]])
+    assert (ward.replicates, ward.n_runs) == (1, 7)
+    assert ward.points()["scratch"] == {100: [0.7, 0.8], 200: [0.7]}
+    assert ward.without_largest(1).points()["fine-tune"] == {100: [0.7, 0.8]}
+
+
+def test_runs_of_other_recipes_are_left_out(tmp_path: Path):
+    rows = [ROW | {"recipe": recipe, "replicate": str(r)} for recipe in ("paper", "tuned") for r in range(2)]
+    found = read_runs(write(tmp_path / "runs.csv", *rows))
+    assert {run.recipe for run in found.runs} == {"tuned"}
+    assert found.warnings == ("2 runs of other recipes than tuned are left out",)
+
+
+CELLS = st.one_of(
+    st.sampled_from(
+        ["", "scratch", "fine-tune", "frozen", "ward", "nan", "1", "0", "0.5", "-1", "1e9", "1e999", "\x00", '"']
+    ),
+    st.text(max_size=8),
+    st.floats().map(str),
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=st.lists(st.lists(CELLS, min_size=7, max_size=7), max_size=6))
+def test_no_file_ends_in_anything_but_runs_or_one_sentence(rows: list[list[str]], tmp_path: Path):
+    path = tmp_path / "runs.csv"
+    with path.open("w", newline="", encoding="utf-8", errors="surrogatepass") as file:
+        writer = csv.writer(file)
+        writer.writerows([HEADER, *rows])
+    try:
+        found = read_runs(path)
+    except RunsFileError as error:
+        assert str(error).startswith((str(path), "no runs file"))
+        assert "\n" not in str(error)
+        return
+    assert found.runs
+    for run in found.runs:
+        assert run.task and run.arch and run.n_records >= 1 and 0 < run.score <= 1
+    tabulate(found)

@@ -1,0 +1,53 @@
+"""Upstreams with the task's own labels stand apart from the main arm."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from studies.findings.protocol import label_effects
+from studies.runs.pairs import pair_runs
+from studies.runs.tidy_runs import TidyRun
+from studies.runs.upstream_labels import gains_by_labels, main_arm, sharing_labels
+
+SHARING = frozenset({("a/five", "a/all"), ("a/form", "a/all")})
+
+
+def run(task: str, upstream: str | None, score: float, replicate: int = 0, n: int = 100) -> TidyRun:
+    strategy = "scratch" if upstream is None else "fine-tune"
+    return TidyRun(task, "cnn1", "cnn", strategy, upstream, n, replicate, score, "here")
+
+
+def record(task: str, role: str, classes: str, upstream: str | None = None) -> SimpleNamespace:
+    row = {"task": task, "role": role, "upstream": upstream}
+    return SimpleNamespace(key=f"key of {task}", row=row, details={"classes": list(classes)})
+
+
+def test_an_upstream_shares_labels_by_their_names():
+    records = [
+        record("a/all", "pretraining", "MNOP"), record("a/other", "pretraining", "OP"),
+        record("a/five", "downstream", "MN", "a/all"), record("a/five", "downstream", "MN", "a/other"),
+        record("a/five", "downstream", "MN"), record("b/two", "downstream", "XY", "a/all"),
+    ]  # fmt: skip
+    assert sharing_labels(records) == {("a/five", "a/all")}
+
+
+def test_the_main_arm_leaves_out_such_an_upstream_where_there_is_another():
+    scratch, shared, other = run("a/five", None, 0.7), run("a/five", "a/all", 0.9), run("a/five", "a/other", 0.8)
+    alone = [run("a/form", None, 0.6), run("a/form", "a/all", 0.8)]
+    assert main_arm([scratch, shared, other, *alone], SHARING) == (scratch, other, *alone)
+
+
+def test_what_the_task_s_labels_add_is_compared_on_the_same_records():
+    runs = [
+        made
+        for k in range(3)
+        for made in (
+            run("a/five", None, 0.7, k), run("a/five", "a/all", 0.9 + 0.01 * k, k), run("a/five", "a/other", 0.8, k)
+        )
+    ]  # fmt: skip
+    pairs = pair_runs([*runs, run("a/five", None, 0.7, 9), run("a/five", "a/all", 0.95, 9)])
+    found = gains_by_labels(pairs, SHARING)["cnn1"]
+    assert found == {("a/five", 100, k): pytest.approx(0.1 + 0.01 * k) for k in range(3)}
+    (effect,) = label_effects(pairs, SHARING)
+    assert effect.scope == "cnn1, 100 records"
+    assert (effect.found.effect, effect.found.n_pairs) == (pytest.approx(0.11), 3)
