@@ -1,4 +1,4 @@
-"""The ``ecgadvise`` command: one file a verb in ``advisor/commands``, errors in one sentence, exit codes of DESIGN.
+"""The ``ecgadvise`` command: one file a verb in ``advisor/commands``, errors in one sentence and an ExitCode.
 
 Commands import what they need when they run, so that ``recommend`` answers without loading the training stack.
 """

@@ -1,4 +1,4 @@
-"""From draws of the gain to a verdict (STUDY.md section 5), and the verdict in one sentence."""
+"""From draws of the gain to a verdict (METHODS.md, Decision), and the verdict in one sentence."""
 
 from typing import Literal
 

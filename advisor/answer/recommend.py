@@ -1,4 +1,4 @@
-"""Question -> Recommendation: the answer of STUDY.md section 5, in plain numpy.
+"""Question -> Recommendation: the answer of METHODS.md, Decision, in plain numpy.
 
 Every number comes from the posterior draws of a curves file, so that the gain, its probabilities and the break-even
 belong to the same fits.

@@ -1,4 +1,4 @@
-"""A recommendation as the JSON document of DESIGN.md (``recommendation.schema.json``), for programs."""
+"""A recommendation as the JSON document that ``recommendation.schema.json`` describes, for programs."""
 
 import json
 from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""Is the advice any good? Hold runs out and forecast them from the others (STUDY.md section 6).
+"""Is the advice any good? Hold runs out and forecast them from the others (METHODS.md, Backtest).
 
 Two things are held out: the largest one and the largest two sizes of every curve, and every task (its forecast is then
 the pooled one of the other tasks). A held-out cell is one task, network, upstream and size with two replicates or more.

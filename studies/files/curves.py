@@ -171,7 +171,7 @@ def corpus_of(upstream: str) -> str:
 
 
 def is_disjoint(kind: str) -> bool:
-    """Say whether a kind of upstream has none of the task's labels (STUDY.md section 3)."""
+    """Say whether a kind of upstream has none of the task's labels (METHODS.md, Upstreams)."""
     return kind.endswith("/disjoint")
 
 

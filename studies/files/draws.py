@@ -1,6 +1,6 @@
 """What follows from parameter draws of learning curves, in plain numpy: scores, gain, worth in records, break-even.
 
-A draw of one arm is a law and a bend, ``score(n) = a - b * (n + n0) ** -c + bend(n)`` (STUDY.md section 4). The bend is
+A draw of one arm is a law and a bend, ``score(n) = a - b * (n + n0) ** -c + bend(n)`` (METHODS.md, Curves). The bend is
 what measured sizes say beyond the law, and how far the curve may drift from it beyond them: ``bend`` (draws, nodes) at
 the numbers of records ``nodes``, in between linear in log n, outside as at the ends. Without it a draw is the law.
 Draw i of one arm belongs to draw i of the other, so that differences between arms are differences between draws. The

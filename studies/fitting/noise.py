@@ -15,7 +15,7 @@ from scipy.special import digamma
 from studies.files.draws import Floats, run_sd
 from studies.fitting.paired_runs import FitError
 
-_NOISE_SLOPE = (0.55, 0.15)  # prior mean and sd of gamma (STUDY.md section 4)
+_NOISE_SLOPE = (0.55, 0.15)  # prior mean and sd of gamma (METHODS.md, Noise)
 _POOLING = 20  # a size's own variance counts against the pooled law's as its degrees of freedom against these
 _STRONGEST = 0.9  # correlations beyond this are not believed
 _LEAST_VARIANCE = 1e-9

@@ -25,7 +25,7 @@ FORMS: tuple[Form, ...] = get_args(Form)
 _FORM_PRIOR = {"no transfer": 5.0, "n0": 1.0, "n0 and d": 1.0, "separate": 0.5}  # the simpler, the likelier
 
 _EXPONENTS = np.geomspace(0.04, 2.5, 28)
-_EXPONENT_PRIOR = (np.log(0.5), 0.6)  # c ~ logN(log 0.5, 0.6), STUDY.md section 4
+_EXPONENT_PRIOR = (np.log(0.5), 0.6)  # c ~ logN(log 0.5, 0.6), METHODS.md, Curves
 _SHIFTS = 32
 _SHIFT_PRIOR = (np.log(4.0), 2.0)  # of log n0, in smallest measured sizes: next to nothing is said about it
 _OFFSET_SD = 0.01  # of the prior of d

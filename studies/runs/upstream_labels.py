@@ -1,7 +1,7 @@
 """Which upstreams have labels of the task among their own: the best case of transfer, apart from the main arm.
 
-Between two hospitals with different label sets the upstream has other labels than the task (STUDY.md section 3). Claims
-are about that; what the task's own labels add, on other patients, is a finding of its own.
+Between two hospitals with different label sets the upstream has other labels than the task (METHODS.md, Upstreams).
+Claims are about that; what the task's own labels add, on other patients, is a finding of its own.
 """
 
 from collections import defaultdict

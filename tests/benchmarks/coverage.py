@@ -2,7 +2,7 @@
 
     python tests/benchmarks/coverage.py [FITS]
 
-Truths: scratch a - b n^-c, fine-tuned a + d - b (n + n0)^-c (STUDY.md section 4), a from .87 to .95, score at n = 100
+Truths: scratch a - b n^-c, fine-tuned a + d - b (n + n0)^-c (METHODS.md, Curves), a from .87 to .95, score at n = 100
 from .70 to .80, c log-normal about 0.5 with sd 0.3, n0 of 0, 100 or 500 records, d about 0 with sd 0.005 (half of the
 truths with n0 = 0 have d = 0). The noise of a run is log-normal about 0.03 at n = 100 with sd 0.4, falls as n^-0.55 and
 is correlated 0.4 within a pair; the test set adds sd 0.004 to both arms. FITS fits, a third of them for each n0.
