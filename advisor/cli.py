@@ -1,4 +1,4 @@
-"""The ``ecgadvise`` command: one file a verb in ``advisor/commands``, errors in one sentence and an ExitCode.
+"""The ``ecgadvise`` command: one file a verb in ``advisor/commands``, errors in one sentence with their exit code.
 
 Commands import what they need when they run, so that ``recommend`` answers without loading the training stack.
 """
@@ -14,7 +14,8 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from advisor.terminal.failures import ExitCode, Interrupted
+from advisor.terminal.failures import Interrupted
+from models.errors import ExitCode, UserError
 
 # In the order of ``ecgadvise --help``. Each is a module of advisor.commands with an ``app`` of its own commands or with
 # a function of its name and an EXAMPLE.
@@ -76,7 +77,7 @@ def _open_streams() -> None:
 
 
 def main() -> None:
-    """Run the command line and exit with an ExitCode. An error of ours, a defect, ends in a traceback."""
+    """Run the command line and exit with an ExitCode, that of a UserError for one; a defect ends in a traceback."""
     _open_streams()
     if any("\0" in word for word in sys.argv[1:]):  # no shell passes one; a program that calls this can
         typer.echo("error: an argument holds a null character", err=True)
@@ -85,8 +86,11 @@ def main() -> None:
     try:
         code = build_app(named)(prog_name="ecgadvise", standalone_mode=False)
     except Interrupted as stop:
-        typer.echo(f"interrupted; {stop.message}", err=True)
+        typer.echo(f"interrupted; {stop}", err=True)
         sys.exit(ExitCode.INTERRUPTED)
+    except UserError as error:
+        typer.echo(f"error: {_in_one_line(str(error))}", err=True)
+        sys.exit(error.exit_code)
     except TyperException as error:
         if message := error.format_message():
             typer.echo(message if message.startswith("Usage:") else f"error: {_in_one_line(message)}", err=True)

@@ -5,6 +5,8 @@ import json
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Literal
 
+from models.errors import ExitCode, UserError
+
 Strategy = Literal["scratch", "fine-tune", "frozen", "random-frozen"]
 Schedule = Literal["one-cycle", "constant"]
 Selection = Literal["validation", "last"]
@@ -82,8 +84,10 @@ _PAPER = Recipe(
 NAMES = ("paper", "tuned")
 
 
-class UnknownRecipeError(LookupError):
+class UnknownRecipeError(UserError, LookupError):
     """No recipe has that name."""
+
+    exit_code = ExitCode.USAGE
 
 
 def find_recipe(

@@ -28,6 +28,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from models.errors import ExitCode, UserError
+
 Family = Literal["cnn", "rnn"]
 
 
@@ -49,8 +51,10 @@ class NetworkEntry:
     build: Builder
 
 
-class UnknownNetworkError(LookupError):
+class UnknownNetworkError(UserError, LookupError):
     """No network is registered under that name; the message names the nearest ones."""
+
+    exit_code = ExitCode.USAGE
 
 
 _entries: dict[str, NetworkEntry] = {}

@@ -2,15 +2,21 @@
 
 from dataclasses import dataclass
 
+from models.errors import ExitCode, UserError
+
 NOTHING_PRETRAINED = "none"  # what --upstream is when there is no pre-trained network to start from
 
 
-class UnknownNameError(LookupError):
+class UnknownNameError(UserError, LookupError):
     """The question names a network, a task, an upstream or a metric that does not exist; the message says what does."""
 
+    exit_code = ExitCode.USAGE
 
-class NoEvidenceError(LookupError):
+
+class NoEvidenceError(UserError, LookupError):
     """The question is valid, but the evidence does not reach it; the message says how far it goes."""
+
+    exit_code = ExitCode.NO_EVIDENCE
 
 
 @dataclass(frozen=True)

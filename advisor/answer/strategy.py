@@ -7,14 +7,17 @@ from typing import get_args
 
 from advisor.answer.recommend import NoEvidenceError, Question, Recommendation, UnknownNameError, Verdict, recommend
 from engine.recipes import Strategy
+from models.errors import ExitCode, UserError
 from studies.files.curves import CurvesFile
 
 AUTO = "auto"
 _DISCARDED: tuple[Verdict, ...] = ("scratch", "no-material-difference")
 
 
-class NothingToStartFromError(LookupError):
+class NothingToStartFromError(UserError, LookupError):
     """A strategy that needs a pre-trained network, and none is at hand; the message says how to give one."""
+
+    exit_code = ExitCode.USAGE
 
 
 @dataclass(frozen=True)

@@ -41,20 +41,18 @@ def backtest(
 ) -> None:
     """Hold out the largest sizes of every curve, and whole tasks; ask the adviser; compare with what was measured."""
     from advisor.answer.recommend import judge
-    from advisor.terminal.failures import ExitCode, Failure
+    from advisor.terminal.failures import Failure
     from advisor.terminal.progress import drawn
+    from models.errors import ExitCode
     from studies.collection.backtest import SCHEMES, hold_out
     from studies.collection.scorecard import score_forecasts
     from studies.files.shipped import DEFAULT_RUNS
     from studies.runs.run_tables import tabulate
-    from studies.runs.tidy_runs import RunsFileError, read_runs
+    from studies.runs.tidy_runs import read_runs
 
     if not 0 < margin < 1:
         raise Failure(f"--margin is {margin:g}: give a difference of the metric between 0 and 1", ExitCode.USAGE)
-    try:
-        found = read_runs(runs or DEFAULT_RUNS, metric)
-    except RunsFileError as error:
-        raise Failure(str(error), ExitCode.DATA) from None
+    found = read_runs(runs or DEFAULT_RUNS, metric)
     tables, left_out = tabulate(found)
     with drawn("curves") as report:
         cells, problems = hold_out(tables, report)

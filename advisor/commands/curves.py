@@ -43,14 +43,8 @@ def fit(
     import json
 
     from advisor.terminal.answer_files import write_whole
-    from advisor.terminal.failures import ExitCode, Failure
-    from studies.collection.collect import EvidenceError
-    from studies.runs.tidy_runs import RunsFileError
 
-    try:
-        document, warnings = _fit(runs, metric)
-    except (RunsFileError, EvidenceError) as error:
-        raise Failure(str(error), ExitCode.DATA) from None
+    document, warnings = _fit(runs, metric)
     write_whole({out: (json.dumps(document, separators=(",", ":")) + "\n").encode()})
     for warning in [*warnings, *_of_curves(document["curves"])]:
         typer.echo(f"warning: {warning}", err=True)
@@ -139,7 +133,8 @@ def plot(
 ) -> None:
     """Draw every curve with its runs, bands and break-even, one panel for each task and network."""
     from advisor.terminal.answer_files import check_targets, write_whole
-    from advisor.terminal.failures import ExitCode, Failure
+    from advisor.terminal.failures import Failure
+    from models.errors import ExitCode
 
     check_targets(None, out, option="out")
     if not 0 < margin < 1:
@@ -159,20 +154,17 @@ def plot(
 
 
 def _open(path: Path | None) -> "CurvesFile":
-    from advisor.terminal.failures import ExitCode, Failure
-    from studies.files.curves import CurvesFileError, read_curves
+    from studies.files.curves import read_curves
     from studies.files.shipped import DEFAULT_CURVES
 
-    try:
-        return read_curves(path or DEFAULT_CURVES)
-    except CurvesFileError as error:
-        raise Failure(str(error), ExitCode.DATA) from None
+    return read_curves(path or DEFAULT_CURVES)
 
 
 def _choose(opened: "CurvesFile", task: str | None, arch: str | None) -> "list[PairedCurve]":
     from difflib import get_close_matches
 
-    from advisor.terminal.failures import ExitCode, Failure
+    from advisor.terminal.failures import Failure
+    from models.errors import ExitCode
 
     chosen = list(opened.curves)
     network = None if arch is None else opened.family_default.get(arch, arch)
@@ -186,7 +178,8 @@ def _choose(opened: "CurvesFile", task: str | None, arch: str | None) -> "list[P
 
 
 def _sizes(at: str | None) -> list[int]:
-    from advisor.terminal.failures import ExitCode, Failure
+    from advisor.terminal.failures import Failure
+    from models.errors import ExitCode
 
     words = [word.strip() for word in at.split(",")] if at is not None else []
     if any(not re.fullmatch(r"0*[1-9]\d{0,11}", word, re.ASCII) for word in words):

@@ -10,7 +10,6 @@ import typer
 from advisor.commands import data_fetch
 
 if TYPE_CHECKING:
-    from advisor.terminal.failures import Failure
     from engine.corpora.corpus import Problem
     from engine.corpora.survey import Survey
     from engine.sources import Source
@@ -48,20 +47,18 @@ def check(
     ] = False,
 ) -> None:
     """Read every record and report what is wrong with which, what there is of each class, and duplicates."""
-    from advisor.terminal.failures import ExitCode, Failure
+    from advisor.terminal.failures import Failure
     from advisor.terminal.progress import drawn
     from engine.corpora.reading import WorkerLostError
     from engine.corpora.survey import survey
-    from engine.sources import SourceError
+    from models.errors import ExitCode
     from studies.running.workplaces import default_workers
 
     opened = _open(tree, source)
     try:
         with drawn("records") as report:
             found = survey(opened, task, workers or default_workers(), report)
-    except SourceError as error:
-        raise _failure(error) from None
-    except WorkerLostError as error:
+    except WorkerLostError as error:  # here an option helps
         raise Failure(f"{error}; --workers 1 takes less", ExitCode.FAILURE) from None
     typer.echo(_survey_json(found) if json else _survey_table(found))
     if found.unusable > max_bad:
@@ -85,13 +82,13 @@ def prepare(
     ] = Prepared.CONTRACT,
 ) -> None:
     """Check and read every record once, into a corpus that opens in milliseconds."""
-    from advisor.terminal.failures import ExitCode, Failure
+    from advisor.terminal.failures import Failure
     from advisor.terminal.progress import drawn
-    from engine.corpora.corpus import CorpusError, TooManyBadError, default_corpora
+    from engine.corpora.corpus import TooManyBadError, default_corpora
     from engine.corpora.corpus import prepare as write
     from engine.corpora.reading import WorkerLostError
     from engine.records.signal import CONTRACT, paper_preparation
-    from engine.sources import SourceError
+    from models.errors import ExitCode
     from studies.running.workplaces import default_workers
 
     opened = _open(tree, source)
@@ -100,12 +97,10 @@ def prepare(
     try:
         with drawn("records") as report:
             corpus, problems = write(opened, target, report, workers or default_workers(), chosen, max_bad)
-    except TooManyBadError as error:
+    except TooManyBadError as error:  # its records are listed, as after a preparation
         _say_problems(error.problems)
         raise Failure(f"{error} (--max-bad is {max_bad}): {target} was not made", ExitCode.DATA) from None
-    except (SourceError, CorpusError) as error:
-        raise _failure(error) from None
-    except WorkerLostError as error:
+    except WorkerLostError as error:  # here an option helps
         raise Failure(f"{error}; --workers 1 takes less", ExitCode.FAILURE) from None
     _say_problems(problems)
     n_bad = len({problem.record for problem in problems if not problem.usable})
@@ -114,25 +109,12 @@ def prepare(
 
 
 def _open(tree: Path, name: str | None) -> "Source":
-    from engine.sources import SourceError
     from engine.sources.detect import open_source
 
-    try:
-        source = open_source(tree, name)
-    except SourceError as error:
-        raise _failure(error) from None
+    source = open_source(tree, name)
     for sentence in getattr(source, "inferred", ()):
         typer.echo(sentence, err=True)
     return source
-
-
-def _failure(error: Exception) -> "Failure":
-    from advisor.terminal.failures import ExitCode, Failure
-    from engine.corpora.corpus import UnwritableCorpusError
-    from engine.sources import UnknownNameError
-
-    codes = {UnknownNameError: ExitCode.USAGE, UnwritableCorpusError: ExitCode.FAILURE}
-    return Failure(str(error), next((code for kind, code in codes.items() if isinstance(error, kind)), ExitCode.DATA))
 
 
 def _survey_json(found: "Survey") -> str:

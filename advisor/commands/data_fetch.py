@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -74,15 +74,13 @@ def fetch(
 def _choose(
     name: str, base_url: str | None, fs: int | None, everything: bool
 ) -> "tuple[PublishedSet, str, tuple[str, ...]]":
-    """Return the set, the URL of its files, and the patterns of those wanted; raise Failure for a wrong choice."""
-    from advisor.terminal.failures import ExitCode, Failure
-    from engine.download.catalogue import SelectionError, find_published
+    """Return the set, the URL of its files, and the patterns of those wanted. Raises UserError for a wrong choice."""
+    from advisor.terminal.failures import Failure
+    from engine.download.catalogue import find_published
+    from models.errors import ExitCode
 
-    try:
-        published = find_published(name)
-        patterns = published.patterns(fs, everything)
-    except SelectionError as error:
-        raise Failure(str(error), ExitCode.USAGE) from None
+    published = find_published(name)
+    patterns = published.patterns(fs, everything)
     if published.files_url is None:
         raise Failure(
             f"{name} cannot be fetched, its publisher lists no SHA-256: download it from {published.url} and check it",
@@ -107,28 +105,27 @@ def _describe(one: "PublishedSet") -> dict[str, str | int | bool]:
 
 
 def _settle_licence(published: "PublishedSet", target: Path, accepted: bool) -> None:
-    """Ask once whether the licence is accepted, and remember it in the target; raise Failure where it is not."""
-    from advisor.terminal.failures import ExitCode, Failure
-    from engine.download.http import TargetError, writing
+    """Ask once whether the licence is accepted, and remember it in the target. Raises UserError where it is not."""
+    from advisor.terminal.failures import Failure
+    from engine.download.http import writing
+    from models.errors import ExitCode
 
     stamp = f"{published.name} {published.version}, {published.licence}\n"
     marker = target / ACCEPTED
-    try:
-        with writing(marker):
-            remembered = marker.read_text(encoding="utf-8") if marker.exists() else None
-            if remembered == stamp:
-                return
-            if remembered is not None:
-                raise Failure(f"{target} holds {remembered.strip()}: choose another folder with --out", ExitCode.USAGE)
-            _ask(published, accepted)
-            target.mkdir(parents=True, exist_ok=True)
-            marker.write_text(stamp, encoding="utf-8")
-    except TargetError as error:
-        raise Failure(str(error), ExitCode.FAILURE) from None
+    with writing(marker):
+        remembered = marker.read_text(encoding="utf-8") if marker.exists() else None
+        if remembered == stamp:
+            return
+        if remembered is not None:
+            raise Failure(f"{target} holds {remembered.strip()}: choose another folder with --out", ExitCode.USAGE)
+        _ask(published, accepted)
+        target.mkdir(parents=True, exist_ok=True)
+        marker.write_text(stamp, encoding="utf-8")
 
 
 def _ask(published: "PublishedSet", accepted: bool) -> None:
-    from advisor.terminal.failures import ExitCode, Failure
+    from advisor.terminal.failures import Failure
+    from models.errors import ExitCode
 
     typer.echo(f"{published.name} {published.version}: {published.records:,} records, {published.size}", err=True)
     typer.echo(f"licence:  {published.licence}, {published.licence_url}", err=True)
@@ -146,21 +143,10 @@ def _can_ask() -> bool:
 
 
 def _download(base_url: str, target: Path, patterns: tuple[str, ...], jobs: int | None) -> "Progress":
-    from engine.download.checksums import ListError
-    from engine.download.http import ChecksumError, FetchError
     from engine.download.tree import DEFAULT_JOBS, fetch_tree
 
-    try:
-        with _drawn() as report:
-            return fetch_tree(base_url, target, patterns, jobs or DEFAULT_JOBS, report)
-    except FetchError as error:
-        _fail(error, damaged=isinstance(error, ChecksumError | ListError))
-
-
-def _fail(error: Exception, damaged: bool) -> NoReturn:
-    from advisor.terminal.failures import ExitCode, Failure
-
-    raise Failure(str(error), ExitCode.DATA if damaged else ExitCode.FAILURE) from None
+    with _drawn() as report:
+        return fetch_tree(base_url, target, patterns, jobs or DEFAULT_JOBS, report)
 
 
 @contextmanager

@@ -28,15 +28,11 @@ def doctor(
     Ends with exit code 1 when something that should work does not.
     """
     from advisor.terminal.checkup import examine
-    from advisor.terminal.failures import ExitCode, Failure
-    from engine.compute.devices import DeviceError
     from engine.corpora.corpus import default_corpora
+    from models.errors import ExitCode
     from studies.files.shipped import DEFAULT_CURVES
 
-    try:
-        checkup = examine(corpora or default_corpora(), device, DEFAULT_CURVES, probe=not quick)
-    except DeviceError as error:
-        raise Failure(str(error), ExitCode.USAGE) from None
+    checkup = examine(corpora or default_corpora(), device, DEFAULT_CURVES, probe=not quick)
     if json:
         from json import dumps
 

@@ -26,19 +26,10 @@ def export(
 
     Scaling, classes, thresholds and facts are in the file. MODEL_CARD.md and MODEL_FACTS.md go beside it.
     """
-    from advisor.terminal.failures import ExitCode, Failure
-    from engine.checkpoints.checkpoint import CheckpointError
-    from engine.deploy.export import ExportError, TargetExistsError, export_checkpoint
+    from engine.deploy.export import export_checkpoint
 
-    try:
-        own = None if records is None else _read(checkpoint, records)
-        report = export_checkpoint(checkpoint, out, opset=opset, half=fp16, own_records=own, force=force)
-    except CheckpointError as error:
-        raise Failure(str(error), ExitCode.DATA) from None
-    except TargetExistsError as error:
-        raise Failure(str(error), ExitCode.USAGE) from None
-    except ExportError as error:
-        raise Failure(str(error), ExitCode.FAILURE) from None
+    own = None if records is None else _read(checkpoint, records)
+    report = export_checkpoint(checkpoint, out, opset=opset, half=fp16, own_records=own, force=force)
     share = report.bytes / report.weight_bytes
     typer.echo(f"{report.model}: {report.bytes:,} bytes ({share:.2f} of the 32-bit weights), opset {report.opset}")
     typer.echo(f"{report.card}, {report.label.name}")
@@ -49,11 +40,12 @@ def _read(checkpoint: Path, records: Path) -> "NDArray[np.float32]":
     """Return the prepared records (records, leads, samples) in millivolt; raise Failure where one is not usable."""
     import numpy as np
 
-    from advisor.terminal.failures import ExitCode, Failure
+    from advisor.terminal.failures import Failure
     from engine.checkpoints.checkpoint import load_checkpoint
     from engine.deploy.export import preparation_of
     from engine.deploy.inference import list_records, prepare
     from engine.records.record import RecordError
+    from models.errors import ExitCode
 
     _, facts = load_checkpoint(checkpoint)
     name, signals = records.as_posix(), []
@@ -62,6 +54,6 @@ def _read(checkpoint: Path, records: Path) -> "NDArray[np.float32]":
             name = listed.record
             record = prepare(listed.read(), facts.leads, facts.fs, facts.n_samples, preparation_of(facts))
             signals.append(record.signals)
-    except RecordError as error:
+    except RecordError as error:  # it does not know the record's name
         raise Failure(f"{name} cannot be compared on: {error}", ExitCode.DATA) from None
     return np.stack(signals)

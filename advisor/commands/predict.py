@@ -27,14 +27,10 @@ def predict(
 
     Records of any sampling rate and lead order are prepared as in training; a bad one is named and stops nothing.
     """
-    from advisor.terminal.failures import ExitCode, Failure
     from advisor.terminal.predictions import to_json, to_table
-    from engine.deploy.inference import ModelError, open_model
+    from engine.deploy.inference import open_model
 
-    try:
-        opened = open_model(model)
-    except ModelError as error:
-        raise Failure(str(error), ExitCode.DATA) from None
+    opened = open_model(model)
     if csv is not None:
         _check_csv(csv)
     predictions = _predict(opened, records, batch_size)
@@ -70,8 +66,9 @@ def _predict(model: "Model", paths: "Sequence[Path]", batch_size: int) -> "list[
 
 def _check_csv(target: Path) -> None:
     """Raise Failure before any record is read where the file cannot be written."""
-    from advisor.terminal.failures import ExitCode, Failure
+    from advisor.terminal.failures import Failure
     from engine.files import check_files
+    from models.errors import ExitCode
 
     try:
         check_files([target])
@@ -80,9 +77,10 @@ def _check_csv(target: Path) -> None:
 
 
 def _write_csv(target: Path, model: "Model", predictions: "Sequence[Prediction]") -> None:
-    from advisor.terminal.failures import ExitCode, Failure
+    from advisor.terminal.failures import Failure
     from advisor.terminal.predictions import to_csv
     from engine.files import write_files
+    from models.errors import ExitCode
 
     try:
         write_files({target: to_csv(model.facts, predictions).encode()})
@@ -94,7 +92,8 @@ def _write_csv(target: Path, model: "Model", predictions: "Sequence[Prediction]"
 
 def _report(predictions: "Sequence[Prediction]") -> None:
     """Name what is odd about records and raise Failure where one could not be predicted."""
-    from advisor.terminal.failures import ExitCode, Failure
+    from advisor.terminal.failures import Failure
+    from models.errors import ExitCode
 
     remarks = _remarks(predictions)
     failed = [f"{one.record}: {one.problem}" for one in predictions if one.problem is not None]

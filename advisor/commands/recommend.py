@@ -88,11 +88,10 @@ def recommend(
     plot: Annotated[Path | None, typer.Option(help="Draw both curves and your records: .svg, .png or .html.")] = None,
 ) -> None:
     """Say whether to fine-tune or to train from scratch, what each will score and cost, and how sure that is."""
-    from advisor.answer.question import NoEvidenceError, Question, UnknownNameError
+    from advisor.answer.question import Question
     from advisor.answer.recommend import recommend as answer
     from advisor.commands.recommend_own import Own, in_words
-    from advisor.terminal.failures import ExitCode, told_as_failures
-    from studies.files.curves import CurvesFileError, read_curves
+    from studies.files.curves import read_curves
     from studies.files.shipped import DEFAULT_CURVES
 
     own = Own(data, source, labels, from_, pilot, minutes, pilot_store)
@@ -110,12 +109,7 @@ def recommend(
         _write(for_own.with_warnings, path, report, plot, for_own)
         typer.echo(in_words(for_own, path, explain, json, _color()), nl=json, color=_color())
         return
-    kinds = {
-        ExitCode.USAGE: (UnknownNameError,), ExitCode.DATA: (CurvesFileError,),
-        ExitCode.NO_EVIDENCE: (NoEvidenceError,),
-    }  # fmt: skip
-    with told_as_failures(kinds):
-        found = answer(question, read_curves(path))
+    found = answer(question, read_curves(path))
     _write(found, path, report, plot)
     if json:
         from advisor.text.answer_json import to_json
@@ -159,7 +153,8 @@ def _explain(found: "Recommendation", path: Path) -> "Explanation":
 
 def _refuse_nonsense(question: "Question", from_: str | None) -> None:
     """Raise Failure for a value that no question can have. A NaN is in no range. ``from_`` names a network too."""
-    from advisor.terminal.failures import ExitCode, Failure
+    from advisor.terminal.failures import Failure
+    from models.errors import ExitCode
     from studies.files.draws import chance_level
 
     chance = chance_level(question.metric)

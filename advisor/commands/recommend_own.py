@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
-from typer.exceptions import TyperException
 
 from advisor.answer.question import Question
-from advisor.terminal.failures import ExitCode, Failure, Interrupted, told_as_failures
+from advisor.terminal.failures import Failure, Interrupted
+from models.errors import ExitCode
 
 if TYPE_CHECKING:
     from advisor.own_records.answer import OwnAnswer
@@ -58,7 +58,7 @@ class Own:
             raise Failure("--minutes is how long --pilot may take: give --pilot with it", ExitCode.USAGE)
 
     def answer(self, question: Question, n_records: int | None, curves: Path) -> "OwnAnswer":
-        """Answer for the directory; ``n_records`` is the number that was given. Raises Failure and Interrupted."""
+        """Answer for the directory; ``n_records`` is the number that was given. Raises UserError, Interrupted."""
         return _answer(self, question, n_records, curves)
 
 
@@ -88,7 +88,7 @@ def _answer(asked: Own, question: Question, n_records: int | None, curves: Path)
     assert asked.data is not None, "checked before"
     if asked.pilot and question.metric != PILOT_METRIC:
         raise Failure(f"--pilot measures {PILOT_METRIC} alone, not {question.metric}", ExitCode.USAGE)
-    with _said_in_one_sentence(asked.data):
+    with _name_unusable_files(asked.data):
         evidence, known = read_curves(curves), read_transferability(curves)
         given = network_given(asked.from_, question.arch, evidence)
         own = _open(asked, asked.data)
@@ -97,10 +97,8 @@ def _answer(asked: Own, question: Question, n_records: int | None, curves: Path)
         if not asked.pilot:
             return found
         folder = asked.store or default_corpora() / "pilots" / own.corpus.content_hash[:12]
-        try:
+        with _resumable_pilot():
             return with_pilot(found, given, folder, asked.minutes or _MINUTES, _say, shown)
-        except KeyboardInterrupt:
-            raise Interrupted(f"go on with: {shlex.join(['ecgadvise', *sys.argv[1:]])}") from None
 
 
 def _open(asked: Own, directory: Path) -> "OwnData":
@@ -118,51 +116,23 @@ def _say(sentence: str) -> None:
 
 
 @contextmanager
-def _said_in_one_sentence(directory: Path) -> Iterator[None]:
-    """Turn what a user can put right into one sentence and its exit code."""
-    from advisor.answer.question import NoEvidenceError, UnknownNameError
-    from advisor.own_records.answer import NothingToStartFromError, WrongNetworkError
-    from advisor.own_records.records import UnusableRecordsError
-    from engine import sources
-    from engine.corpora.corpus import CorpusError, UnwritableCorpusError
-    from engine.corpora.partition import PartitionError
-    from engine.corpora.reading import WorkerLostError
-    from studies.files.curves import CurvesFileError
-    from studies.files.transferability import TransferabilityFileError
+def _resumable_pilot() -> Iterator[None]:
+    """End a pilot that Ctrl-C stopped with the command that goes on. Raises Failure and Interrupted."""
     from studies.runs.store import StoreError
 
-    kinds = {
-        ExitCode.FAILURE: (WorkerLostError, StoreError, UnwritableCorpusError),
-        ExitCode.USAGE: (UnknownNameError, sources.UnknownNameError, WrongNetworkError, NothingToStartFromError),
-        ExitCode.DATA: (CorpusError, sources.SourceError, PartitionError, UnusableRecordsError, CurvesFileError,
-                        TransferabilityFileError),
-        ExitCode.NO_EVIDENCE: (NoEvidenceError,),
-    }  # fmt: skip
     try:
-        with told_as_failures(kinds):
-            yield
-    except TyperException:
-        raise
+        yield
+    except StoreError as error:  # a pilot writes its store itself: it is not data that the asker gave
+        raise Failure(str(error), ExitCode.FAILURE) from None
+    except KeyboardInterrupt:
+        raise Interrupted(f"go on with: {shlex.join(['ecgadvise', *sys.argv[1:]])}") from None
+
+
+@contextmanager
+def _name_unusable_files(directory: Path) -> Iterator[None]:
+    """Say which file or folder could not be read or written. Raises Failure for an OSError."""
+    try:
+        yield
     except OSError as error:
         where = error.filename or directory
         raise Failure(f"cannot read or write {where}: {error.strerror or error}", ExitCode.FAILURE) from None
-    except Exception as error:
-        if (code := _of_training(error)) is None:
-            raise
-        raise Failure(str(error), code) from None
-
-
-def _of_training(error: Exception) -> ExitCode | None:
-    """Return the exit code of an error of the training stack, which most answers never load."""
-    from advisor.own_records.pilot_study import BudgetError, PilotError
-    from engine.checkpoints.checkpoint import CheckpointError
-    from engine.checkpoints.zoo import UnknownCheckpointError
-    from engine.compute.devices import DeviceError
-    from studies.running.runner import WorkersGoneError
-    from studies.running.study_networks import MissingCheckpointError
-
-    if isinstance(error, BudgetError):
-        return ExitCode.USAGE
-    if isinstance(error, CheckpointError | UnknownCheckpointError | PilotError | MissingCheckpointError):
-        return ExitCode.DATA
-    return ExitCode.FAILURE if isinstance(error, DeviceError | WorkersGoneError) else None

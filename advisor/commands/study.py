@@ -62,21 +62,20 @@ def plan(
     """List the cells of a design, how many of their runs the store holds, and how long the others will take."""
     from collections import Counter
 
-    from advisor.terminal.failures import ExitCode, Failure
+    from advisor.terminal.failures import Failure
     from advisor.terminal.study_progress import cell_line
+    from models.errors import ExitCode
     from studies.running.runner import cell_of
     from studies.running.workload import Workload
+    from studies.running.workplaces import choose_devices
     from studies.runs.run_spec import find_keys
-    from studies.runs.store import Store, StoreError
+    from studies.runs.store import Store
 
     if gpu_cost is not None and not gpu_cost <= _MOST:  # a NaN is not
         raise Failure(f"--gpu-cost is {gpu_cost:g}: give a price from 0 to {_MOST:g}", ExitCode.USAGE)
     study, specs, data_hashes, opened = expand_design(design, corpora, data)
     path = store or Path(f"{study.name}.db")
-    try:
-        stored = Store(path, create=False).keys() if path.exists() else set()
-    except StoreError as error:
-        raise Failure(str(error), ExitCode.DATA) from None
+    stored = Store(path, create=False).keys() if path.exists() else set()
     keys = find_keys(specs, data_hashes)
     missing = [spec for spec in specs if keys[spec] not in stored]
     total, left = Counter(map(cell_of, specs)), Counter(map(cell_of, missing))
@@ -87,7 +86,7 @@ def plan(
     typer.echo("\n".join(lines))
     typer.echo(f"{len(specs) - len(missing)} of {len(specs)} runs done")
     if missing:
-        typer.echo(_forecast(missing, Workload(opened), workers, _choose_devices(device) if probe else None, gpu_cost))
+        typer.echo(_forecast(missing, Workload(opened), workers, choose_devices(device) if probe else None, gpu_cost))
 
 
 @app.command(epilog="Example: ecgadvise study run studies/designs/smoke.toml --store smoke.db --workers 2")
@@ -108,11 +107,12 @@ def run(
     ] = None,
 ) -> None:
     """Run what the store does not hold yet; stop it at any time and run the same command to go on."""
-    from advisor.terminal.failures import ExitCode, Failure
+    from advisor.terminal.failures import Failure
     from advisor.terminal.study_progress import shown
+    from models.errors import ExitCode
     from studies.running.runner import run_study
     from studies.running.workload import Workload
-    from studies.running.workplaces import choose_workplace
+    from studies.running.workplaces import choose_devices, choose_workplace
     from studies.runs.store import Store
 
     if (executor is Where.DASK) != (scheduler is not None):
@@ -128,7 +128,7 @@ def run(
         results = Store(path)
         results.check()
         folder = next(iter(opened.values())).root.parent
-        load, places = Workload(opened), _choose_devices(device)
+        load, places = Workload(opened), choose_devices(device)
         with choose_workplace(scheduler, workers, places, specs, load) as workplace, shown() as report:
             progress = run_study(
                 specs, results, folder, data_hashes, workplace, report,
@@ -143,21 +143,18 @@ def run(
 
 @contextmanager
 def _named_failures(go_on: str) -> Iterator[None]:
-    """End in one sentence whatever stops a study, with the command that goes on where that helps."""
-    from advisor.terminal.failures import ExitCode, Failure, Interrupted
-    from engine.corpora.corpus import CorpusError
+    """Say with what stops a study, where that helps, the command that goes on. Raises Failure and Interrupted."""
+    from advisor.terminal.failures import Failure, Interrupted
+    from models.errors import ExitCode
     from studies.running.runner import FailedFastError, WorkersGoneError
-    from studies.running.study_networks import MissingCheckpointError
     from studies.running.workplaces import SchedulerError
     from studies.runs.store import StoreError
 
     try:
         yield
-    except (MissingCheckpointError, CorpusError) as error:
-        raise Failure(str(error), ExitCode.DATA) from None
-    except StoreError as error:
+    except StoreError as error:  # the store is what a study writes, it is not data that is missing
         raise Failure(str(error), ExitCode.FAILURE) from None
-    except (WorkersGoneError, FailedFastError, SchedulerError) as error:
+    except (WorkersGoneError, FailedFastError, SchedulerError) as error:  # what is done is kept
         raise Failure(f"{error}; go on with: {go_on}", ExitCode.FAILURE) from None
     except KeyboardInterrupt:
         raise Interrupted(f"go on with: {go_on}") from None
@@ -183,51 +180,38 @@ def expand_design(
     """Return a design, its runs, the hashes of their data and its corpora, prepared where they are not there."""
     from dataclasses import replace
 
-    from advisor.terminal.failures import ExitCode, Failure
+    from advisor.terminal.failures import Failure
     from advisor.terminal.progress import drawn
-    from engine.corpora.corpus import CorpusError, default_corpora
-    from studies.running.design import DesignError, MissingDataError, read_design
+    from engine.corpora.corpus import UnwritableCorpusError, default_corpora
+    from models.errors import ExitCode
+    from studies.running.design import read_design
     from studies.running.expansion import expand, hash_tasks
     from studies.running.study_corpora import open_corpora
     from studies.running.workplaces import default_workers
 
+    design = read_design(path)
+    design = replace(design, data={**design.data, **_directories(data or [])})
     try:
-        design = read_design(path)
-        design = replace(design, data={**design.data, **_directories(data or [])})
         with drawn("records") as progress:
             opened, missing = open_corpora(
                 design, folder or default_corpora(), lambda sentence: typer.echo(sentence, err=True), progress,
                 default_workers(),
             )  # fmt: skip
-        specs = expand(design, opened, missing)
-    except MissingDataError as error:
+    except UnwritableCorpusError as error:  # to a study it is data that is missing, whatever the reason
         raise Failure(str(error), ExitCode.DATA) from None
-    except DesignError as error:
-        raise Failure(str(error), ExitCode.USAGE) from None
-    except CorpusError as error:
-        raise Failure(str(error), ExitCode.DATA) from None
+    specs = expand(design, opened, missing)
     return design, specs, hash_tasks(specs, opened), opened
 
 
 def _directories(pairs: list[str]) -> dict[str, Path]:
-    from advisor.terminal.failures import ExitCode, Failure
+    from advisor.terminal.failures import Failure
+    from models.errors import ExitCode
 
     for pair in pairs:
         corpus, equals, directory = pair.partition("=")
         if not (corpus and equals and directory):
             raise Failure(f"--data {pair}: give a corpus and its directory, as cpsc2018=DIR", ExitCode.USAGE)
     return {corpus: Path(directory) for corpus, _, directory in (pair.partition("=") for pair in pairs)}
-
-
-def _choose_devices(name: str) -> "list[torch.device]":
-    from advisor.terminal.failures import ExitCode, Failure
-    from engine.compute.devices import DeviceError
-    from studies.running.workplaces import choose_devices
-
-    try:
-        return choose_devices(name)
-    except DeviceError as error:
-        raise Failure(str(error), ExitCode.USAGE) from None
 
 
 def _forecast(

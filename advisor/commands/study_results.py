@@ -1,7 +1,6 @@
 """What a study's store holds: its state, what the learning-rate tuning shows, and the evidence made from it."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,15 +21,11 @@ StoreFile = Annotated[Path, typer.Option("--store", help="The study's store.")]
 
 def status(store: StoreFile) -> None:
     """Count what is done, in work and failed, cell by cell, also while the study runs."""
-    from advisor.terminal.failures import ExitCode, Failure
     from advisor.terminal.study_progress import cell_line
-    from studies.runs.store import Store, StoreError
+    from studies.runs.store import Store
 
-    try:
-        opened = Store(store, create=False)
-        cells, failures = opened.cells(), opened.failures()
-    except StoreError as error:
-        raise Failure(str(error), ExitCode.DATA) from None
+    opened = Store(store, create=False)
+    cells, failures = opened.cells(), opened.failures()
     for cell in cells:
         counts = f"{cell.done} done, {cell.running} running, {cell.failed} failed"
         typer.echo(cell_line(cell.task, cell.arch, cell.strategy, cell.upstream, cell.n_records, cell.recipe, counts))
@@ -45,13 +40,11 @@ def tuning(store: StoreFile) -> None:
     from collections import defaultdict
     from statistics import mean
 
-    from advisor.terminal.failures import ExitCode, Failure
-    from studies.runs.store import Store, StoreError
+    from advisor.terminal.failures import Failure
+    from models.errors import ExitCode
+    from studies.runs.store import Store
 
-    try:
-        runs = Store(store, create=False).runs()
-    except StoreError as error:
-        raise Failure(str(error), ExitCode.DATA) from None
+    runs = Store(store, create=False).runs()
     scores: dict[tuple[str, ...], list[float]] = defaultdict(list)
     for run in runs:
         rate = run.details["spec"].get("learning_rate")
@@ -77,18 +70,16 @@ def collect(
     name: Annotated[str | None, typer.Option(help="The study's name. [default: the store's file name]")] = None,
 ) -> None:
     """Write the tidy runs table, the curves file that recommend reads, and a summary for people."""
-    from advisor.terminal.failures import ExitCode, Failure
-    from studies.collection.collect import EvidenceError
+    from advisor.terminal.failures import Failure
+    from models.errors import ExitCode
     from studies.collection.collect import collect as write
     from studies.collection.summary import SUMMARY
-    from studies.runs.store import Store, StoreError
+    from studies.runs.store import Store
 
     try:
         if others:
             _bring_together(store, others)
         table, curves, not_fitted = write(Store(store, create=False), name or store.stem, out)
-    except (StoreError, EvidenceError) as error:
-        raise Failure(str(error), ExitCode.DATA) from None
     except OSError as error:
         named = f" ({error.filename})" if error.filename not in (None, str(out)) else ""
         raise Failure(f"cannot write to {out}: {error.strerror}{named}", ExitCode.FAILURE) from None
@@ -108,16 +99,14 @@ def findings(
     margin: Annotated[float, typer.Option(help="The smallest difference of the score that matters.")] = 0.01,
 ) -> None:
     """Write what runs say of the four claims, of the protocol and of published numbers, with figures."""
-    from advisor.terminal.failures import ExitCode, Failure
-    from studies.findings.findings import FindingsError, make_findings, shipped_stores, write_findings
-    from studies.findings.published import PUBLISHED, PublishedError
+    from advisor.terminal.failures import Failure
+    from models.errors import ExitCode
+    from studies.findings.findings import make_findings, shipped_stores, write_findings
+    from studies.findings.published import PUBLISHED
 
     if not 0 < margin < 1:
         raise Failure(f"--margin is {margin:g}: give a difference of the score between 0 and 1", ExitCode.USAGE)
-    try:
-        found = make_findings(stores or shipped_stores(), published or PUBLISHED, margin)
-    except (FindingsError, PublishedError) as error:
-        raise Failure(str(error), ExitCode.DATA) from None
+    found = make_findings(stores or shipped_stores(), published or PUBLISHED, margin)
     try:
         written = write_findings(found, out)
     except OSError as error:
@@ -156,19 +145,23 @@ def transferability(
     """
     import json
 
+    from advisor.terminal.failures import Failure
     from advisor.terminal.progress import drawn
     from engine.corpora.corpus import default_corpora
     from engine.files import write_files
+    from models.errors import ExitCode
     from studies.collection.transferability import measure
     from studies.files.transferability import NAME
     from studies.runs.store import Store
 
-    with _said_in_one_sentence(out):
+    try:
         opened = [Store(path, create=False) for path in store]
         of_runs = _open_corpora(opened, corpora or default_corpora())
         with drawn("pairs") as progress:
             document = measure(opened, of_runs, progress)
         write_files({out / NAME: (json.dumps(document, indent=1) + "\n").encode()})
+    except OSError as error:
+        raise Failure(f"cannot write to {out}: {error.strerror}", ExitCode.FAILURE) from None
     for arch, found in document["networks"].items():
         typer.echo(_in_words(arch, found))
     typer.echo(out / NAME)
@@ -204,20 +197,3 @@ def _open_corpora(stores: "Sequence[Store]", folder: Path) -> "dict[str, Corpus]
         if hash_task(opened, task) != known:
             raise CorpusError(f"{folder} holds other records of {task} than the runs were made from")
     return opened
-
-
-@contextmanager
-def _said_in_one_sentence(out: Path) -> Iterator[None]:
-    from advisor.terminal.failures import ExitCode, Failure
-    from engine.checkpoints.checkpoint import CheckpointError
-    from engine.corpora.corpus import CorpusError
-    from studies.collection.transferability import NoPairsError
-    from studies.running.study_networks import MissingCheckpointError
-    from studies.runs.store import StoreError
-
-    try:
-        yield
-    except (StoreError, CorpusError, CheckpointError, MissingCheckpointError, NoPairsError) as error:
-        raise Failure(str(error), ExitCode.DATA) from None
-    except OSError as error:
-        raise Failure(f"cannot write to {out}: {error.strerror}", ExitCode.FAILURE) from None

@@ -61,13 +61,14 @@ def train(
     The test records are the publisher's last fold (of PTB-XL fold 10), or a fifth of the patients. Of the records that
     are drawn from the others a fifth, whole patients, chooses the epoch, the temperature and the thresholds.
     """
-    from advisor.terminal.failures import ExitCode, Failure, Interrupted
+    from advisor.terminal.failures import Failure, Interrupted
     from advisor.terminal.training_report import to_json, to_table
+    from models.errors import ExitCode
 
     if not task and data is None:
         raise Failure("give --task CORPUS/TASK (or --task synthetic), or --data DIR", ExitCode.USAGE)
     _check_target(out, force, resume)
-    with _said_in_one_sentence(out):
+    with _name_unwritten_files(out):
         corpus, named = _open(task, data, source, corpora)
         job, choice = _plan(corpus, named, arch, strategy, from_, n_records, seed, recipe, device)
         fitted = _fit(job, choice, out, resume)
@@ -83,9 +84,10 @@ def train(
 
 def _check_target(out: Path, force: bool, resume: bool) -> None:
     """Refuse to write over anything but an empty folder, or a checkpoint where that was asked for."""
-    from advisor.terminal.failures import ExitCode, Failure
+    from advisor.terminal.failures import Failure
     from engine.checkpoints.checkpoint import DOCUMENT, WEIGHTS
     from engine.checkpoints.snapshot import NUMBERS, TENSORS
+    from models.errors import ExitCode
 
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
@@ -189,33 +191,13 @@ def _few_threads(job: "Fit") -> Iterator[None]:
 
 
 @contextmanager
-def _said_in_one_sentence(out: Path) -> Iterator[None]:
-    """Turn what a user can put right into one sentence and its exit code."""
-    from advisor.answer.strategy import NothingToStartFromError
-    from advisor.terminal.failures import ExitCode, Failure, told_as_failures
-    from engine.checkpoints.checkpoint import CheckpointError
-    from engine.checkpoints.snapshot import ResumeError
-    from engine.checkpoints.zoo import UnknownCheckpointError
-    from engine.compute.devices import DeviceError
-    from engine.corpora.corpus import CorpusError, UnwritableCorpusError
-    from engine.corpora.partition import PartitionError, TooManyRecordsError
-    from engine.corpora.reading import WorkerLostError
-    from engine.recipes import UnknownRecipeError
-    from engine.sources import SourceError, UnknownNameError
-    from engine.training.loop import DivergedError
-    from models.registry import UnknownNetworkError
-    from studies.files.curves import CurvesFileError
+def _name_unwritten_files(out: Path) -> Iterator[None]:
+    """Say which folder could not be written, with the file where that is another. Raises Failure for an OSError."""
+    from advisor.terminal.failures import Failure
+    from models.errors import ExitCode
 
-    kinds = {
-        ExitCode.FAILURE: (WorkerLostError, DivergedError, UnwritableCorpusError),
-        ExitCode.USAGE: (UnknownNameError, UnknownNetworkError, UnknownRecipeError, NothingToStartFromError,
-                         DeviceError, TooManyRecordsError),
-        ExitCode.DATA: (CorpusError, SourceError, PartitionError, CheckpointError, UnknownCheckpointError, ResumeError,
-                        CurvesFileError),
-    }  # fmt: skip
     try:
-        with told_as_failures(kinds):
-            yield
+        yield
     except OSError as error:
         named = f" ({error.filename})" if error.filename not in (None, str(out)) else ""
         raise Failure(f"cannot write {out}: {error.strerror or error}{named}", ExitCode.FAILURE) from None

@@ -9,6 +9,7 @@ from advisor.answer.recommend import Question, Recommendation, recommend
 from advisor.answer.words import count
 from advisor.own_records.records import OwnData, compare
 from advisor.own_records.score import Score, score_own, why_left_out
+from models.errors import ExitCode, UserError
 from studies.files.curves import CurvesFile
 from studies.files.transferability import Transferability
 
@@ -16,12 +17,16 @@ if TYPE_CHECKING:
     from advisor.own_records.pilot import Moved, Watch
 
 
-class NothingToStartFromError(LookupError):
+class NothingToStartFromError(UserError, LookupError):
     """A pilot is asked for, and no pre-trained network is at hand; the message says how to give one."""
 
+    exit_code = ExitCode.USAGE
 
-class WrongNetworkError(LookupError):
+
+class WrongNetworkError(UserError, LookupError):
     """The checkpoint given is of another network than the one asked for."""
+
+    exit_code = ExitCode.USAGE
 
 
 @dataclass(frozen=True)

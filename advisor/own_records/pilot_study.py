@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from engine.checkpoints.checkpoint import CheckpointError, load_checkpoint
 from engine.corpora.corpus import Corpus, TaskData, write_divided
 from engine.corpora.splits import has_both_outcomes
+from models.errors import ExitCode, UserError
 from studies.files.arms import FINE_TUNE, SCRATCH
 from studies.running.runner import Progress, run_study
 from studies.running.study_networks import digest_of, folder_of, read_files, write_files
@@ -40,12 +41,16 @@ _MOST_SIZES, _FEWEST_SIZES = 3, 2
 _OVERRUN = 1.1  # of the budget, before another replicate is left out
 
 
-class PilotError(ValueError):
+class PilotError(UserError, ValueError):
     """Records with which no pilot can be run; one sentence says what is missing."""
+
+    exit_code = ExitCode.DATA
 
 
 class BudgetError(PilotError):
     """A budget in which no pilot fits; the message says which one would do."""
+
+    exit_code = ExitCode.USAGE
 
 
 @dataclass(frozen=True)

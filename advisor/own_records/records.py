@@ -12,6 +12,7 @@ from engine.corpora.corpus import Corpus, TaskData
 from engine.corpora.opening import Say, open_directory
 from engine.corpora.partition import available, listed
 from engine.sources import UnknownNameError
+from models.errors import ExitCode, UserError
 from studies.files.transferability import TaskFacts
 
 FEWEST_POSITIVES = 10  # records of a label, under which any score of it is vague
@@ -23,8 +24,10 @@ _NOT_COMPARED = (
 )
 
 
-class UnusableRecordsError(ValueError):
+class UnusableRecordsError(UserError, ValueError):
     """Records from which nothing can be learnt; one sentence says why."""
+
+    exit_code = ExitCode.DATA
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from advisor.terminal.failures import ExitCode, Failure
+from advisor.terminal.failures import Failure
+from models.errors import ExitCode
 
 if TYPE_CHECKING:
     from advisor.answer.recommend import Recommendation

@@ -20,13 +20,16 @@ from torch import Tensor, nn
 from engine.checkpoints.fields import SCHEMA_VERSION, FieldError, checked_fields
 from engine.evaluation.calibration import DEFAULT_THRESHOLD
 from engine.files import written_whole
+from models.errors import ExitCode, UserError
 from models.registry import create_network
 
 WEIGHTS, DOCUMENT = "weights.safetensors", "checkpoint.json"
 
 
-class CheckpointError(ValueError):
+class CheckpointError(UserError, ValueError):
     """A checkpoint that is missing, altered or not for this network; one sentence says which."""
+
+    exit_code = ExitCode.DATA
 
 
 @dataclass(frozen=True)

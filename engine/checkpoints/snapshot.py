@@ -14,12 +14,16 @@ from typing import Any
 
 from torch import Tensor
 
+from models.errors import ExitCode, UserError
+
 SCHEMA_VERSION = 1
 TENSORS, NUMBERS = "resume.safetensors", "resume.json"
 
 
-class ResumeError(ValueError):
+class ResumeError(UserError, ValueError):
     """There is nothing to resume, or it is not what is asked for; one sentence says which."""
+
+    exit_code = ExitCode.DATA
 
 
 @dataclass(frozen=True)

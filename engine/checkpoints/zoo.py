@@ -4,12 +4,15 @@ from pathlib import Path
 
 import models
 from engine.checkpoints.checkpoint import CheckpointError, CheckpointFacts, load_checkpoint
+from models.errors import ExitCode, UserError
 
 ZOO = Path(models.__file__).parent / "zoo"
 
 
-class UnknownCheckpointError(LookupError):
+class UnknownCheckpointError(UserError, LookupError):
     """No checkpoint folder and no released network has that name; the message lists the released ones."""
+
+    exit_code = ExitCode.DATA
 
 
 def released(zoo: Path = ZOO) -> dict[str, Path]:

@@ -8,9 +8,13 @@ from pathlib import Path
 
 import torch
 
+from models.errors import ExitCode, UserError
 
-class DeviceError(RuntimeError):
+
+class DeviceError(UserError, RuntimeError):
     """The device that was asked for is not there; one sentence says so."""
+
+    exit_code = ExitCode.USAGE
 
 
 def choose_device(name: str = "auto") -> torch.device:

@@ -22,18 +22,23 @@ from engine.corpora.reading import Reading, read_all
 from engine.files import written_whole
 from engine.records.signal import CONTRACT, Preparation
 from engine.sources import Entry, Source, TaskDefinition
+from models.errors import ExitCode, UserError
 
 SCHEMA_VERSION = 2
 _RAW = "signals.raw"
 _FILES = ("signals.npy", "labels.npy", "records.npz")
 
 
-class CorpusError(ValueError):
+class CorpusError(UserError, ValueError):
     """A corpus directory that is missing, damaged or altered; one sentence says which and what to do."""
+
+    exit_code = ExitCode.DATA
 
 
 class UnwritableCorpusError(CorpusError):
     """A corpus directory that cannot be written."""
+
+    exit_code = ExitCode.FAILURE
 
 
 @dataclass(frozen=True)

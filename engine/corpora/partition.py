@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from engine.corpora.corpus import Corpus, TaskData
 from engine.corpora.splits import draw_records, has_both_outcomes, hold_out, split_validation
 from engine.seeds import stable_seed
+from models.errors import ExitCode, UserError
 
 _FEWEST_PATIENTS = 3
 _LISTED = 5
@@ -19,12 +20,16 @@ _EFFECTS = {
 }
 
 
-class PartitionError(ValueError):
+class PartitionError(UserError, ValueError):
     """Records that cannot be divided as asked; one sentence says what is missing."""
+
+    exit_code = ExitCode.DATA
 
 
 class TooManyRecordsError(PartitionError):
     """More records are asked for than there are besides the test records."""
+
+    exit_code = ExitCode.USAGE
 
 
 @dataclass(frozen=True)

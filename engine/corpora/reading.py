@@ -16,13 +16,16 @@ import ecgadvise
 from engine.records.record import RecordError
 from engine.records.signal import CONTRACT, Preparation, conform
 from engine.sources import Entry, Source
+from models.errors import ExitCode, UserError
 
 _CHUNK = 256  # records a worker takes at a time
 _WORTH_WORKERS = 1024  # fewer records are read before a worker process has started
 
 
-class WorkerLostError(RuntimeError):
+class WorkerLostError(UserError, RuntimeError):
     """A worker process was killed from outside."""
+
+    exit_code = ExitCode.FAILURE
 
 
 @dataclass(frozen=True)

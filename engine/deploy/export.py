@@ -31,6 +31,7 @@ from engine.files import check_files, file_sha256, write_files
 from engine.json_values import without_nan
 from engine.records.signal import CONTRACT, Preparation, paper_preparation
 from engine.versions import version_of
+from models.errors import ExitCode, UserError
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -41,12 +42,16 @@ _LIBRARIES = ("ecgadvise", "torch", "numpy", "onnx", "onnxscript", "onnxruntime"
 _LOGGERS = ("torch.onnx", "onnxscript", "onnx_ir")
 
 
-class ExportError(RuntimeError):
+class ExportError(UserError, RuntimeError):
     """Nothing was written; one sentence says why."""
+
+    exit_code = ExitCode.FAILURE
 
 
 class TargetExistsError(ExportError):
     """A file that the export would write is there already."""
+
+    exit_code = ExitCode.USAGE
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,16 @@ from numpy.typing import NDArray
 from engine.deploy.model_facts import ModelFacts, ModelFactsError, read_metadata
 from engine.records.record import LEADS, Record, RecordError, header_files, read_wfdb
 from engine.records.signal import CONTRACT, Preparation, conform
+from models.errors import ExitCode, UserError
 
 BATCH_SIZE = 64
 _SUFFIXES = (".hea", ".dat", ".mat")
 
 
-class ModelError(ValueError):
+class ModelError(UserError, ValueError):
     """A model file that is missing, damaged or not from ``ecgadvise export``; one sentence says which."""
+
+    exit_code = ExitCode.DATA
 
 
 @dataclass(frozen=True)

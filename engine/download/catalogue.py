@@ -10,14 +10,18 @@ Patterns are those of ``fnmatch`` over the path inside the set, in which ``*`` a
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from models.errors import ExitCode, UserError
+
 _LICENCES = {
     "CC BY 4.0": "https://creativecommons.org/licenses/by/4.0/",
     "ODC-By 1.0": "https://opendatacommons.org/licenses/by/1-0/",
 }
 
 
-class SelectionError(ValueError):
+class SelectionError(UserError, ValueError):
     """A set, or a part of one, that is not on offer; one sentence says what is."""
+
+    exit_code = ExitCode.USAGE
 
 
 @dataclass(frozen=True)

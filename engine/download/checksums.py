@@ -9,6 +9,7 @@ from engine.download.http import (
     PART,
     FetchError,
 )
+from models.errors import ExitCode
 
 SUMS = "SHA256SUMS.txt"
 _LINE = re.compile(r"([0-9a-fA-F]{64}) [ *]?(\S.*)")
@@ -16,6 +17,8 @@ _LINE = re.compile(r"([0-9a-fA-F]{64}) [ *]?(\S.*)")
 
 class ListError(FetchError):
     """A SHA256SUMS.txt that is malformed, names paths outside its tree, or lists none of the files wanted."""
+
+    exit_code = ExitCode.DATA
 
 
 @dataclass(frozen=True)

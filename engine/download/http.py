@@ -25,6 +25,8 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
+from models.errors import ExitCode, UserError
+
 PART = ".part"
 _CHUNK = 64 * 1024  # bytes at most
 _TIMEOUT = (15.0, 30.0)  # seconds to connect, and between two packets
@@ -37,8 +39,10 @@ _REFUSED = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
-class FetchError(Exception):
+class FetchError(UserError):
     """A download that cannot go on; one sentence says what was wrong, where, and what to do."""
+
+    exit_code = ExitCode.FAILURE
 
 
 class MissingFileError(FetchError):
@@ -47,6 +51,8 @@ class MissingFileError(FetchError):
 
 class ChecksumError(FetchError):
     """What the server sends is not what was published."""
+
+    exit_code = ExitCode.DATA
 
 
 class TargetError(FetchError):

@@ -19,6 +19,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from models.errors import ExitCode, UserError
+
 _Read = TypeVar("_Read")
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 _MILLIVOLT = {"mv": 1.0, "uv": 1e-3, "\u00b5v": 1e-3, "\u03bcv": 1e-3, "nv": 1e-6, "v": 1e3}
@@ -41,8 +43,10 @@ _SIGNAL_LINE = re.compile(
 )
 
 
-class RecordError(ValueError):
+class RecordError(UserError, ValueError):
     """A recording that cannot be used; the message is a short reason, without the record's name."""
+
+    exit_code = ExitCode.DATA
 
 
 @dataclass(frozen=True)

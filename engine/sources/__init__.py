@@ -6,14 +6,19 @@ from pathlib import Path
 from typing import Protocol
 
 from engine.records.record import Record
+from models.errors import ExitCode, UserError
 
 
-class SourceError(ValueError):
+class SourceError(UserError, ValueError):
     """A directory that is not what its publisher distributes; one sentence says what is missing or wrong."""
+
+    exit_code = ExitCode.DATA
 
 
 class UnknownNameError(SourceError):
     """No source or task has the name that was asked for; the message lists those that there are."""
+
+    exit_code = ExitCode.USAGE
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from engine.checkpoints.snapshot import Snapshot
 from engine.compute.steps import Run
 from engine.evaluation.metrics import auroc_macro, f1_weighted
 from engine.recipes import Recipe
+from models.errors import ExitCode, UserError
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,10 @@ class Optimism:
         return cls(float(auroc), chosen.auroc, float(f1), chosen.f1_weighted)
 
 
-class DivergedError(RuntimeError):
+class DivergedError(UserError, RuntimeError):
     """The loss became infinite or NaN."""
+
+    exit_code = ExitCode.FAILURE
 
 
 class Course:

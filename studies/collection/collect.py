@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.recipes import Recipe
+from models.errors import ExitCode, UserError
 from models.registry import count_parameters, create_network
 from studies.collection.curve_documents import NO_TEST_NOISE, Header, Measured, make_document
 from studies.collection.summary import SUMMARY, summarise
@@ -30,8 +31,10 @@ _CLASSES = 5  # that a network's parameters are counted for, as in the table of 
 Report = Callable[[int, int], None]  # (done, total)
 
 
-class EvidenceError(ValueError):
+class EvidenceError(UserError, ValueError):
     """A store from which no curve can be made; one sentence says why."""
+
+    exit_code = ExitCode.DATA
 
 
 def collect(store: Store, study: str, out: Path) -> tuple[Path, Path, list[str]]:

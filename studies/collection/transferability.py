@@ -20,6 +20,7 @@ from engine.checkpoints.checkpoint import load_network
 from engine.corpora.corpus import Corpus
 from engine.seeds import stable_seed
 from engine.training.starting_point import head_inputs
+from models.errors import ExitCode, UserError
 from studies.collection.logme import log_me
 from studies.files.arms import FINE_TUNE, SCRATCH
 from studies.files.draws import BAND, Floats
@@ -39,8 +40,10 @@ _FEWEST_CELLS = 3  # at one size, for ranks to say anything
 Report = Callable[[int, int], None]  # (done, total)
 
 
-class NoPairsError(ValueError):
+class NoPairsError(UserError, ValueError):
     """Stores without a fine-tuned run that has a run from scratch beside it."""
+
+    exit_code = ExitCode.DATA
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from numpy.typing import NDArray
 
+from models.errors import ExitCode, UserError
 from studies.files.arms import FINE_TUNE, SCRATCH
 from studies.files.draws import REACH, Floats, chance_level, evaluate, run_sd
 from studies.files.draws_codec import read_draws
@@ -44,8 +45,10 @@ UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # controls, halv
 Support = Literal["measured", "interpolated", "extrapolated", "beyond"]
 
 
-class CurvesFileError(ValueError):
+class CurvesFileError(UserError, ValueError):
     """A curves file that is missing, damaged or too new; one sentence says which and what to do."""
+
+    exit_code = ExitCode.DATA
 
 
 @dataclass(frozen=True)

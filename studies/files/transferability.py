@@ -9,13 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from models.errors import ExitCode, UserError
+
 NAME = "transferability.json"
 SCHEMA_VERSION = 1
 SCORE = "LogME"
 
 
-class TransferabilityFileError(ValueError):
+class TransferabilityFileError(UserError, ValueError):
     """A file that is damaged or too new; one sentence says which."""
+
+    exit_code = ExitCode.DATA
 
 
 @dataclass(frozen=True)

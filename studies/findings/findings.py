@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from models.errors import ExitCode, UserError
 from studies.collection.store_tables import measured_lines, store_lines
 from studies.files.backtest import check_backtest
 from studies.files.shipped import EVIDENCE
@@ -31,8 +32,10 @@ OPEN = "Open: not run."
 _STORES = EVIDENCE.parent / "stores"
 
 
-class FindingsError(ValueError):
+class FindingsError(UserError, ValueError):
     """Stores from which no findings can be made; one sentence says why."""
+
+    exit_code = ExitCode.DATA
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from engine.deploy.markdown import table
+from models.errors import ExitCode, UserError
 from models.registry import is_narrow
 from studies.files.arms import FINE_TUNE, SCRATCH
 from studies.files.draws import BAND
@@ -29,8 +30,10 @@ NEAR_SIZE = 2.0  # and that are near enough for two gains to be put side by side
 _FAMILIES = {"resnet": "cnn", "inception": "cnn", "lstm": "rnn", "gru": "rnn"}  # by what a method is called
 
 
-class PublishedError(ValueError):
+class PublishedError(UserError, ValueError):
     """A table of published scores that cannot be used; one sentence says why."""
+
+    exit_code = ExitCode.DATA
 
 
 @dataclass(frozen=True)

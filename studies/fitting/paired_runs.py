@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from models.errors import ExitCode, UserError
 from studies.files.arms import FINE_TUNE, SCRATCH
 from studies.files.draws import Floats
 
@@ -12,8 +13,10 @@ FEWEST_SIZES = 2
 _ARMS = (SCRATCH, FINE_TUNE)
 
 
-class FitError(ValueError):
+class FitError(UserError, ValueError):
     """Runs that no curve can be fitted to; one sentence says why."""
+
+    exit_code = ExitCode.DATA
 
 
 @dataclass(frozen=True)

@@ -45,18 +45,23 @@ from pathlib import Path
 from typing import Any, get_args
 
 from engine.recipes import Strategy
+from models.errors import ExitCode, UserError
 from studies.runs.run_spec import STARTING_FROM_UPSTREAM
 from studies.runs.task_names import parse_task
 
 _FIRST_TUNING_REPLICATE = 100
 
 
-class DesignError(ValueError):
+class DesignError(UserError, ValueError):
     """A design that cannot be run; the message lists every problem."""
+
+    exit_code = ExitCode.USAGE
 
 
 class MissingDataError(DesignError):
     """A design whose corpora are not all there; the message lists every one that is not."""
+
+    exit_code = ExitCode.DATA
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from engine.checkpoints.checkpoint import WEIGHTS, CheckpointError, load_network
 from engine.checkpoints.zoo import ZOO
 from engine.deploy.zoo_card import CARD, zoo_card
 from engine.files import file_sha256
+from models.errors import ExitCode, UserError
 from studies.running.study_networks import folder_of
 from studies.runs.store import RunRecord, Store, StoreError, training_records
 
@@ -24,8 +25,10 @@ _FOLDS = 10  # of every corpus: PTB-XL's own, and those that others get (engine.
 _USAGE = "usage: python -m studies.running.release CHECKPOINT NAME"
 
 
-class ReleaseError(ValueError):
+class ReleaseError(UserError, ValueError):
     """A checkpoint that cannot be released; one sentence says why."""
+
+    exit_code = ExitCode.DATA
 
 
 def release(checkpoint: Path, name: str, zoo: Path = ZOO) -> Path:

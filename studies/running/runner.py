@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from models.errors import ExitCode, UserError
 from studies.running.one_run import Job, NetworkWanted, Outcome, execute, now
 from studies.running.study_networks import digest_of, folder_of, read_files, write_files
 from studies.running.workplaces import Workplace
@@ -23,12 +24,16 @@ _POLL_SECONDS = 1.0  # how often a runner that waits for another one's runs look
 _KILLED = "its worker process was ended from outside, for want of memory perhaps"
 
 
-class WorkersGoneError(RuntimeError):
+class WorkersGoneError(UserError, RuntimeError):
     """The place where runs run is gone, as a whole."""
 
+    exit_code = ExitCode.FAILURE
 
-class FailedFastError(RuntimeError):
+
+class FailedFastError(UserError, RuntimeError):
     """A run failed, and the study was to stop at the first failure."""
+
+    exit_code = ExitCode.FAILURE
 
 
 @dataclass

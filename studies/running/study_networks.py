@@ -10,10 +10,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from engine.files import written_whole
+from models.errors import ExitCode, UserError
 
 
-class MissingCheckpointError(RuntimeError):
+class MissingCheckpointError(UserError, RuntimeError):
     """The store says that a network was pre-trained, and its checkpoint is gone."""
+
+    exit_code = ExitCode.DATA
 
 
 def folder_of(store: Path) -> Path:

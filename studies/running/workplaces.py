@@ -18,6 +18,7 @@ from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import ecgadvise
+from models.errors import ExitCode, UserError
 
 if TYPE_CHECKING:
     import torch
@@ -33,8 +34,10 @@ _CONNECT_SECONDS = 10
 _COUNT_SECONDS = 5.0  # how often a cluster is asked for its workers
 
 
-class SchedulerError(RuntimeError):
+class SchedulerError(UserError, RuntimeError):
     """No Dask scheduler answers; one sentence says where and what to do."""
+
+    exit_code = ExitCode.FAILURE
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from models.errors import ExitCode, UserError
 from studies.runs.claim_owners import Owner, is_alive
 
 if TYPE_CHECKING:
@@ -67,8 +68,10 @@ _CELL = ("task", "arch", "strategy", "upstream", "n_records")
 _DAMAGED = "put a copy back, or save what is whole with: sqlite3 {} .recover"
 
 
-class StoreError(RuntimeError):
+class StoreError(UserError, RuntimeError):
     """A store that cannot be read or written; one sentence says why."""
+
+    exit_code = ExitCode.DATA
 
 
 class Claim(Enum):

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from engine.recipes import Strategy
+from models.errors import ExitCode, UserError
 from models.registry import UnknownNetworkError, find_network
 from studies.files.curves import UNPRINTABLE
 from studies.files.draws import chance_level
@@ -42,8 +43,10 @@ _SQLITE = b"SQLite format 3\0"
 _NAMED_PROBLEMS = 5  # so many are named in an error, the others are counted
 
 
-class RunsFileError(ValueError):
+class RunsFileError(UserError, ValueError):
     """A runs file that cannot be used; the message names the rows and what is wrong in each."""
+
+    exit_code = ExitCode.DATA
 
 
 @dataclass(frozen=True)

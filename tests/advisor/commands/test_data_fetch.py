@@ -22,7 +22,7 @@ from typer.testing import CliRunner, Result
 from advisor.commands import data_fetch
 from engine.download.catalogue import PUBLISHED, SelectionError, find_published
 from engine.download.checksums import SUMS
-from engine.download.http import TargetError
+from models.errors import UserError
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
 app.command("fetch", epilog=data_fetch.FETCH_EXAMPLE)(data_fetch.fetch)
@@ -329,4 +329,5 @@ def test_an_unreadable_marker_is_one_sentence(url: str, tmp_path: Path) -> None:
     (tmp_path / "ludb" / data_fetch.ACCEPTED).mkdir(parents=True)
     result = fetch(url, tmp_path / "ludb")
     assert code_of(result) == 1
-    assert not isinstance(result.exception, TargetError)
+    assert isinstance(result.exception, UserError)
+    assert "\n" not in str(result.exception)
