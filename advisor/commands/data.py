@@ -11,7 +11,7 @@ from advisor.commands import data_fetch
 
 if TYPE_CHECKING:
     from advisor.terminal.failures import Failure
-    from engine.corpora.corpus import Problem
+    from engine.corpora.corpus import Problem, TreeState
     from engine.corpora.survey import Survey
     from engine.sources import Source
 
@@ -94,12 +94,13 @@ def prepare(
     from engine.sources import SourceError
     from studies.running.workplaces import default_workers
 
-    opened = _open(tree, source)
+    state = _identify(tree, source)  # before a file is read: what changes meanwhile makes it another tree
+    opened = _open(tree, state.reader)
     chosen, suffix = (CONTRACT, "") if preparation is Prepared.CONTRACT else (paper_preparation(opened.name), "-paper")
     target = (corpora or default_corpora()) / f"{opened.name}{suffix}"
     try:
         with drawn("records") as report:
-            corpus, problems = write(opened, target, report, workers or default_workers(), chosen, max_bad)
+            corpus, problems = write(opened, target, report, workers or default_workers(), chosen, max_bad, state)
     except TooManyBadError as error:
         _say_problems(error.problems)
         raise Failure(f"{error} (--max-bad is {max_bad}): {target} was not made", ExitCode.DATA) from None
@@ -111,6 +112,16 @@ def prepare(
     n_bad = len({problem.record for problem in problems if not problem.usable})
     n_odd = len({problem.record for problem in problems if problem.usable})
     typer.echo(f"{len(corpus):,} records, {n_bad} left out, {n_odd} kept with a remark: {corpus.root}")
+
+
+def _identify(tree: Path, name: str | None) -> "TreeState":
+    from engine.corpora.opening import identify_tree
+    from engine.sources import SourceError
+
+    try:
+        return identify_tree(tree, name)
+    except SourceError as error:
+        raise _failure(error) from None
 
 
 def _open(tree: Path, name: str | None) -> "Source":
