@@ -86,17 +86,19 @@ def prepare(
     from advisor.terminal.progress import drawn
     from engine.corpora.corpus import TooManyBadError, default_corpora
     from engine.corpora.corpus import prepare as write
+    from engine.corpora.opening import identify_tree
     from engine.corpora.reading import WorkerLostError
     from engine.records.signal import CONTRACT, paper_preparation
     from models.errors import ExitCode
     from studies.running.workplaces import default_workers
 
-    opened = _open(tree, source)
+    state = identify_tree(tree, source)  # before a file is read: what changes meanwhile makes it another tree
+    opened = _open(tree, state.reader)
     chosen, suffix = (CONTRACT, "") if preparation is Prepared.CONTRACT else (paper_preparation(opened.name), "-paper")
     target = (corpora or default_corpora()) / f"{opened.name}{suffix}"
     try:
         with drawn("records") as report:
-            corpus, problems = write(opened, target, report, workers or default_workers(), chosen, max_bad)
+            corpus, problems = write(opened, target, report, workers or default_workers(), chosen, max_bad, state)
     except TooManyBadError as error:  # its records are listed, as after a preparation
         _say_problems(error.problems)
         raise Failure(f"{error} (--max-bad is {max_bad}): {target} was not made", ExitCode.DATA) from None

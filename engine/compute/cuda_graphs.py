@@ -115,8 +115,7 @@ def open_run(
 ) -> Iterator[StaticRun]:
     """Yield a run of ``steps`` steps from the network's weights on records of ``shape`` (records, leads, samples).
 
-    ``mode``: ``eager``, ``graph``, ``compile`` (torch.compile, then a graph: pays for deep networks and long runs only)
-    or ``auto``, the faster of the first two.
+    ``mode``: ``eager``, ``graph``, or ``auto``, the faster of the two.
     """
     if device.type == "cuda":
         _prefer_speed()
@@ -194,7 +193,6 @@ def _ways_of(mode: str, network: nn.Module) -> tuple[str, ...]:
 
 def _way(name: str, step: StaticStep, device: torch.device) -> Callable[[], None]:
     """Return what does one step in the named way. Raises RuntimeError when this step cannot be done so."""
-    step.forward = torch.compile(step.network) if name == "compile" else step.network
     return step if name == "eager" else record(step, device)
 
 

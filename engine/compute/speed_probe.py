@@ -22,8 +22,8 @@ class Choice:
 def fastest_way(ways: Mapping[str, Callable[[], Callable[[], None]]], now: Callable[[], float]) -> Choice:
     """Time ten steps of every way, the first of which must work.
 
-    A way is prepared by its function, which returns the step. One that fails with a RuntimeError, as CUDA's and the
-    compiler's failures do, is left out and its reason kept. ``now`` waits for the device and returns seconds.
+    A way is prepared by its function, which returns the step. One that fails with a RuntimeError, as CUDA's failures
+    do, is left out and its reason kept. ``now`` waits for the device and returns seconds.
     """
     seconds: dict[str, float] = {}
     failures: dict[str, str] = {}

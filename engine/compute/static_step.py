@@ -11,7 +11,7 @@ AdamW is written out on whole lists of tensors, because torch's fused one takes 
 recorded graph would keep for ever.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -63,7 +63,6 @@ class StaticStep:
         self, network: nn.Module, batch: tuple[int, ...], n_classes: int, clip_norm: float | None, precision: Precision
     ) -> None:
         self.network = network
-        self.forward: Callable[[Tensor], Tensor] = network
         self.parameters: list[Tensor] = [parameter for parameter in network.parameters() if parameter.requires_grad]
         device = self.parameters[0].device
         self.signals = torch.zeros(batch, device=device)
@@ -84,7 +83,7 @@ class StaticStep:
     def __call__(self) -> None:
         """Do the step; the network must be in training mode."""
         with self._autocast():
-            loss = weighted_loss(self.forward(self.signals), self.labels, self.weights)
+            loss = weighted_loss(self.network(self.signals), self.labels, self.weights)
         gradients = list(torch.autograd.grad(loss, self.parameters))
         with torch.no_grad():
             if self._clip_norm is not None:

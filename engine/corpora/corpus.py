@@ -50,6 +50,14 @@ class Problem:
     usable: bool
 
 
+@dataclass(frozen=True)
+class TreeState:
+    """A directory tree at one time: the ``fingerprint`` of its files, and the name of the source that reads them."""
+
+    fingerprint: str
+    reader: str
+
+
 class TooManyBadError(CorpusError):
     """More records than are put up with cannot be used; ``problems`` says which and why, of all records."""
 
@@ -79,7 +87,7 @@ class Corpus:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.manifest = _read_manifest(root)
+        self.manifest = read_manifest(root)
         self.name: str = self.manifest["name"]
         self.leads = tuple(self.manifest["leads"])
         self.fs = float(self.manifest["fs"])
@@ -187,10 +195,13 @@ def prepare(
     workers: int = 1,
     preparation: Preparation = CONTRACT,
     max_bad: int | None = None,
+    prepared_from: TreeState | None = None,
 ) -> tuple[Corpus, list[Problem]]:
     """Read every record of a source into ``target`` and return the corpus and what was wrong with which record.
 
     The corpus has the name of its directory. The same records in another ``preparation`` are other data.
+    ``prepared_from`` is kept in the manifest, for whoever has that tree to prepare again; it is not part of the
+    data's identity.
     The directory appears under its name only when it is complete, and is the same for any number of worker processes.
     Raises CorpusError when ``target`` exists, cannot be written, or no record is usable, TooManyBadError when more than
     ``max_bad`` are not; SourceError when the source's tables are malformed.
@@ -207,7 +218,10 @@ def prepare(
             if max_bad is not None and n_bad > max_bad:
                 raise TooManyBadError(n_bad, len(entries), _problems(readings))
             kept = _keep_usable(source, entries, readings, folder)
-            _write_tables(source, target.name, preparation, kept, len(entries) - len(kept), folder)
+            facts = {"name": target.name, **describe(source, preparation), "unusable": len(entries) - len(kept)}
+            if prepared_from is not None:
+                facts["prepared_from"] = asdict(prepared_from)
+            _write_tables(source, facts, kept, folder)
     except OSError as error:
         raise UnwritableCorpusError(f"cannot write {target}: {error.strerror}") from error
     return Corpus(target), _problems(readings)
@@ -237,7 +251,8 @@ def write_divided(corpus: Corpus, data: TaskData, folds: NDArray[np.int64], targ
             (folder / "signals.npy").symlink_to((corpus.root / "signals.npy").resolve())
             np.save(folder / "labels.npy", labels)
             np.savez(folder / "records.npz", **columns)
-            manifest = {name: value for name, value in corpus.manifest.items() if name != "manifest_hash"}
+            others = {"manifest_hash", "prepared_from"}  # what is written here is not what the tree holds
+            manifest = {name: value for name, value in corpus.manifest.items() if name not in others}
             manifest |= {"name": target.name, "labels": data.classes, "tasks": {"labels": _plain(definition)}}
             manifest["sha256"] = manifest["sha256"] | {name: _sha256(folder / name) for name in _FILES[1:]}
             manifest["content_hash"] = _content_hash(manifest, [corpus.record_ids, corpus.patients, of_record])
@@ -271,9 +286,19 @@ def _gather(raw: Path, target: Path, shape: tuple[int, int], rows: list[int]) ->
             file.write(source.read(size))
 
 
-def _write_tables(
-    source: Source, name: str, preparation: Preparation, entries: list[Entry], unusable: int, folder: Path
-) -> None:
+def describe(source: Source, preparation: Preparation) -> dict[str, Any]:
+    """Return what a manifest says of a source and of how its records are prepared."""
+    return {
+        "source": {key: getattr(source, key) for key in ("name", "version", "licence", "url", "citation")},
+        "preparation": asdict(preparation),
+        "fs": source.fs,
+        "leads": list(source.leads),
+        "labels": list(source.labels),
+        "tasks": {name: _plain(task) for name, task in source.tasks.items()},
+    }
+
+
+def _write_tables(source: Source, facts: dict[str, Any], entries: list[Entry], folder: Path) -> None:
     columns = {label: column for column, label in enumerate(source.labels)}
     labels = np.zeros((len(entries), len(columns)), np.uint8)
     for row, entry in enumerate(entries):
@@ -287,15 +312,8 @@ def _write_tables(
     np.savez(folder / "records.npz", record_ids=record_ids, patients=patients, folds=folds, ages=ages, sexes=sexes)
     manifest: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
-        "name": name,
-        "source": {key: getattr(source, key) for key in ("name", "version", "licence", "url", "citation")},
-        "preparation": asdict(preparation),
-        "fs": source.fs,
-        "leads": source.leads,
-        "labels": source.labels,
-        "tasks": {name: _plain(task) for name, task in source.tasks.items()},
+        **facts,
         "records": len(entries),
-        "unusable": unusable,
         "sha256": {name: _sha256(folder / name) for name in _FILES},
     }
     manifest["content_hash"] = _content_hash(manifest, [record_ids, patients, folds])
@@ -310,7 +328,8 @@ def _plain(task: TaskDefinition) -> dict[str, Any]:
     return {**asdict(task), "classes": {name: list(union) for name, union in task.classes.items()}}
 
 
-def _read_manifest(root: Path) -> dict[str, Any]:
+def read_manifest(root: Path) -> dict[str, Any]:
+    """Return what ``corpus.json`` says. Raises CorpusError when it is missing, altered or of another schema."""
     try:
         manifest: Any = json.loads((root / "corpus.json").read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -4,12 +4,14 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
-from engine.corpora.corpus import SCHEMA_VERSION, Corpus, prepare
+from engine.corpora.corpus import SCHEMA_VERSION, Corpus, CorpusError, TreeState, describe, prepare, read_manifest
 from engine.corpora.synthetic import N_RECORDS, NAME, prepared_synthetic
-from engine.sources import UnknownNameError
-from engine.sources.detect import open_source
+from engine.records.signal import CONTRACT
+from engine.sources import Source, UnknownNameError
+from engine.sources.detect import open_source, recognise
 
 Say = Callable[[str], None]
 FROM_DIRECTORIES = "from-directories"
@@ -44,21 +46,46 @@ def open_directory(
 ) -> tuple[Corpus, str]:
     """Return the corpus of a directory and the task's name in it: a prepared corpus, or any tree of records.
 
-    A tree is prepared into ``corpora / "from-directories"`` the first time, and again when a file in it has changed.
+    A tree that ``data prepare`` has prepared into ``corpora``, and that is as it was then, is not prepared again. Any
+    other is prepared into ``corpora / "from-directories"`` the first time, and again when a file in it has changed.
     ``source_name`` says what the tree is where its files do not tell. Raises CorpusError, SourceError for a directory
     without usable records, UnknownNameError for an unknown task or source.
     """
     if (root / "corpus.json").is_file():
         return _with_task(Corpus(root), task)
-    source = open_source(root, source_name)
-    target = corpora / FROM_DIRECTORIES / _fingerprint(root) / (source_name or source.name)
-    if not target.exists():
-        for sentence in getattr(source, "inferred", ()):
-            say(sentence)
-        say(f"preparing {root} into {target}, once")
-        corpus, _ = prepare(source, target, progress, workers)
-        _report(corpus, root, say)
-    return _with_task(Corpus(target), task)
+    state = identify_tree(root, source_name)
+    source = open_source(root, state.reader)
+    target = corpora / FROM_DIRECTORIES / state.fingerprint / (source_name or source.name)
+    if target.exists():
+        return _with_task(Corpus(target), task)
+    if (prepared := _find_prepared(source, state, corpora)) is not None:
+        say(f"{root} was prepared before: using {prepared.root}")
+        return _with_task(prepared, task)
+    for sentence in getattr(source, "inferred", ()):
+        say(sentence)
+    say(f"preparing {root} into {target}, once")
+    corpus, _ = prepare(source, target, progress, workers, prepared_from=state)
+    _report(corpus, root, say)
+    return _with_task(corpus, task)
+
+
+def identify_tree(root: Path, source_name: str | None = None) -> TreeState:
+    """Return what tells a tree as it is now, and as it is read, from every other. Raises SourceError."""
+    reader = recognise(root, source_name)
+    return TreeState(_fingerprint(root), reader)
+
+
+def _find_prepared(source: Source, state: TreeState, corpora: Path) -> Corpus | None:
+    """Return the corpus in ``corpora`` that this very tree was prepared into, as the source reads it today."""
+    wanted = json.loads(json.dumps({**describe(source, CONTRACT), "prepared_from": asdict(state)}))
+    for document in sorted(corpora.glob("*/corpus.json")):
+        try:
+            manifest = read_manifest(document.parent)
+            if all(manifest.get(name) == value for name, value in wanted.items()):
+                return Corpus(document.parent)
+        except CorpusError:
+            continue  # nobody asked for this one, and a damaged corpus does not serve
+    return None
 
 
 def _with_task(corpus: Corpus, task: str) -> tuple[Corpus, str]:
@@ -75,9 +102,16 @@ def _report(corpus: Corpus, root: Path, say: Say) -> None:
 
 def _fingerprint(root: Path) -> str:
     """Return a hash of every file's name, size and time of change below a directory."""
-    files = []
-    for folder, _, names in os.walk(root):
-        for path in (Path(folder, name) for name in names):
-            status = path.stat() if path.exists() else path.lstat()  # a link to nowhere is a file like any other
-            files.append((path.relative_to(root).as_posix(), status.st_size, status.st_mtime_ns))
+    paths = [Path(folder, name) for folder, _, names in os.walk(root) for name in names]
+    files = [(path.relative_to(root).as_posix(), *_size_and_change(path)) for path in paths]
     return hashlib.sha256(json.dumps([SCHEMA_VERSION, sorted(files)]).encode()).hexdigest()[:12]
+
+
+def _size_and_change(path: Path) -> tuple[int, int]:
+    for look in (path.stat, path.lstat):  # a link to nowhere is a file like any other
+        try:
+            status = look()
+        except OSError:
+            continue
+        return status.st_size, status.st_mtime_ns
+    return -1, -1  # one that nobody may look at, or that has just gone

@@ -1,11 +1,9 @@
 """Intervals of scores by resampling the patients of a test set."""
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.evaluation.metrics import Floats, _resampled_auroc, auroc_macro
+from engine.evaluation.metrics import Floats, _resampled_auroc
 
 INTERVAL = 0.90
 _BLOCK = 2**22  # counts of records held at a time by the bootstrap: 32 MiB
@@ -45,48 +43,6 @@ def macro_of_resamples(per_class: Floats) -> Floats:
     means = np.full(per_class.shape[1], np.nan)
     np.divide(np.where(known, per_class, 0).sum(axis=0), known.sum(axis=0), out=means, where=known.any(axis=0))
     return means
-
-
-def paired_bootstrap(
-    labels: NDArray[np.uint8],
-    probabilities_one: NDArray[np.floating],
-    probabilities_other: NDArray[np.floating],
-    patients: NDArray[np.int64],
-    n_resamples: int,
-    seed: int,
-) -> Floats:
-    """Return the difference (resamples,) in macro AUROC, one minus other, of two networks on the same test records.
-
-    Both are scored on the same resamples of whole patients. A resample in which no class has both outcomes gives NaN.
-    """
-    one, other = (
-        bootstrap_auroc_macro(labels, probabilities, patients, n_resamples, seed)
-        for probabilities in (probabilities_one, probabilities_other)
-    )
-    return one - other
-
-
-@dataclass(frozen=True)
-class Difference:
-    """One network's macro AUROC minus another's on the same records, with its 90 % interval by patient."""
-
-    difference: float
-    difference_ci_lower: float
-    difference_ci_upper: float
-
-
-def compare(
-    labels: NDArray[np.uint8],
-    probabilities_one: NDArray[np.floating],
-    probabilities_other: NDArray[np.floating],
-    patients: NDArray[np.int64],
-    n_resamples: int,
-    seed: int,
-) -> Difference:
-    """Return by how much the first network scores above the other on the test records, and how sure that is."""
-    observed = auroc_macro(labels, probabilities_one) - auroc_macro(labels, probabilities_other)
-    resampled = paired_bootstrap(labels, probabilities_one, probabilities_other, patients, n_resamples, seed)
-    return Difference(observed, *interval(resampled))
 
 
 def interval(values: Floats, level: float = INTERVAL) -> tuple[float, float]:

@@ -3,8 +3,6 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.corpora.splits import has_both_outcomes
-
 Floats = NDArray[np.float64]
 
 
@@ -33,11 +31,6 @@ def average_precision_per_class(labels: NDArray[np.uint8], scores: NDArray[np.fl
     """
     columns = range(labels.shape[1])
     return np.array([_average_precision(labels[:, k], scores[:, k]) for k in columns], np.float64)
-
-
-def average_precision_macro(labels: NDArray[np.uint8], scores: NDArray[np.floating]) -> float:
-    """Return the mean average precision over the classes that have both outcomes, NaN when none has."""
-    return _mean(average_precision_per_class(labels, scores)[has_both_outcomes(labels)])
 
 
 def f1_per_class(labels: NDArray[np.uint8], probabilities: NDArray[np.floating], thresholds: Floats | float) -> Floats:

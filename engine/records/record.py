@@ -138,11 +138,6 @@ def order_leads(record: Record, leads: tuple[str, ...] = LEADS) -> Record:
     return Record(record.signals[rows], record.fs, leads, record.notes)
 
 
-def flat_leads(record: Record) -> tuple[str, ...]:
-    """Return the leads whose signal never changes."""
-    return tuple(lead for lead, flat in zip(record.leads, np.ptp(record.signals, axis=1) == 0, strict=True) if flat)
-
-
 def _header_text(path: Path) -> str:
     file = path.with_name(path.name + ".hea")
     text = _content(file, 0, _MAX_HEADER_BYTES + 1).decode("utf-8", errors="replace")

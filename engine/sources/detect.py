@@ -49,19 +49,27 @@ def source_names() -> tuple[str, ...]:
     return tuple(_READERS)
 
 
+def recognise(root: Path, name: str | None = None) -> str:
+    """Return which of ``source_names`` reads a directory: the given one, else the one that its files tell.
+
+    Raises SourceError as ``open_source`` does.
+    """
+    if not root.is_dir():
+        raise SourceError(f"{root} is no directory")
+    if name is None:
+        return _recognise(root)
+    if name not in _READERS:
+        raise UnknownNameError(f"no set is named {name}; there are {', '.join(_READERS)}")
+    return name
+
+
 def open_source(root: Path, name: str | None = None) -> Source:
     """Return the source that a directory holds, or the one of the given name.
 
     A tree of the 2020/2021 Challenge may hold several sets: then one has to be named. ``directory`` reads any tree as a
     user's own. Raises SourceError that says what was looked for when nothing fits.
     """
-    if not root.is_dir():
-        raise SourceError(f"{root} is no directory")
-    if name is not None:
-        if name not in _READERS:
-            raise UnknownNameError(f"no set is named {name}; there are {', '.join(_READERS)}")
-        return _READERS[name](root)
-    return _READERS[_recognise(root)](root)
+    return _READERS[recognise(root, name)](root)
 
 
 def _recognise(root: Path) -> str:

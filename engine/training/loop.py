@@ -40,7 +40,7 @@ __all__ = [
     "train",
 ]
 
-Mode = Literal["auto", "eager", "graph", "compile"]
+Mode = Literal["auto", "eager", "graph"]
 
 
 @dataclass(frozen=True)

@@ -77,20 +77,6 @@ def new_network(arch: str, n_leads: int, n_samples: int, n_classes: int, seed: i
         return create_network(arch, n_leads=n_leads, n_classes=n_classes, n_samples=n_samples)
 
 
-def from_checkpoint(
-    checkpoint: Path, arch: str, n_leads: int, n_samples: int, n_classes: int, seed: int
-) -> tuple[nn.Module, Standardisation]:
-    """Return the pre-trained network with a new head of ``n_classes``, and the scaling that its weights expect.
-
-    The head's weights depend on the seed alone and equal those of ``new_network``; all other weights are the
-    checkpoint's. Raises CheckpointError when the checkpoint is of another network or another signal; the leads' names
-    are compared by ``starting_point`` only.
-    """
-    weights, facts = load_checkpoint(checkpoint)
-    network = _with_new_head(checkpoint, weights, facts, arch, n_leads, n_samples, n_classes, seed)
-    return network, facts.standardisation
-
-
 def _with_new_head(
     checkpoint: Path, weights: dict[str, Tensor], facts: CheckpointFacts, arch: str,
     n_leads: int, n_samples: int, n_classes: int, seed: int,

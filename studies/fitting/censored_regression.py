@@ -29,11 +29,6 @@ class CensoredFit:
     sigma: float
     covariance: Floats
     n_observed: int
-    n_censored: int
-
-    def predict(self, design: Floats) -> tuple[Floats, Floats]:
-        """Return expectation and standard error (rows,) at the rows of a design (rows, p)."""
-        return design @ self.coefficients, np.sqrt(np.einsum("ip,pq,iq->i", design, self.covariance, design))
 
 
 def fit_censored(outcome: Floats, design: Floats, censored: NDArray[np.bool_]) -> CensoredFit:
@@ -96,10 +91,10 @@ def _describe(parameters: Floats, hessian: Floats, observed: NDArray[np.bool_]) 
     # beta = delta / theta: the delta method
     jacobian = np.column_stack([np.eye(len(coefficients)), -coefficients]) * sigma
     covariance = jacobian @ np.linalg.inv(-hessian) @ jacobian.T
-    return CensoredFit(coefficients, float(sigma), covariance, int(observed.sum()), int((~observed).sum()))
+    return CensoredFit(coefficients, float(sigma), covariance, int(observed.sum()))
 
 
 def _without_spread(coefficients: Floats, design: Floats, observed: NDArray[np.bool_]) -> CensoredFit:
     n_parameters = design.shape[1]
     nothing = np.zeros((n_parameters, n_parameters))
-    return CensoredFit(coefficients, 0.0, nothing, int(observed.sum()), int((~observed).sum()))
+    return CensoredFit(coefficients, 0.0, nothing, int(observed.sum()))

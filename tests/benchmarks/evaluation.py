@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from engine.evaluation.bootstrap import bootstrap_auroc_macro, paired_bootstrap
+from engine.evaluation.bootstrap import bootstrap_auroc_macro
 from engine.evaluation.evaluation import evaluate
 
 RECORDS, PATIENTS, RESAMPLES = 2158, 1877, 1000
@@ -21,19 +21,18 @@ SUPERCLASS_PREVALENCES = (0.446, 0.255, 0.241, 0.230, 0.121)
 
 
 def main() -> None:
-    """Print the time of one bootstrap, of the paired one and of a whole evaluation."""
+    """Print the time of one bootstrap and of a whole evaluation."""
     prevalences = np.full(int(sys.argv[1]), 0.25) if len(sys.argv) > 1 else np.array(SUPERCLASS_PREVALENCES)
     rng = np.random.default_rng(0)
     patients = np.r_[np.arange(PATIENTS), rng.integers(0, PATIENTS, RECORDS - PATIENTS)]
     labels = (rng.random((RECORDS, len(prevalences))) < prevalences).astype(np.uint8)
-    one, other = ((rng.random(labels.shape) + labels).astype(np.float32) / 2 for _ in range(2))
+    scores = (rng.random(labels.shape) + labels).astype(np.float32) / 2
     classes, thresholds = [f"class {k}" for k in range(len(prevalences))], [0.5] * len(prevalences)
     sys.stdout.write(
         f"{RECORDS:,} records, {PATIENTS:,} patients, {len(prevalences)} classes, {RESAMPLES:,} resamples\n"
     )
-    _report("bootstrap_auroc_macro", lambda: bootstrap_auroc_macro(labels, one, patients, RESAMPLES, 0))
-    _report("paired_bootstrap", lambda: paired_bootstrap(labels, one, other, patients, RESAMPLES, 0))
-    _report("evaluate", lambda: evaluate(labels, one, patients, classes, thresholds, 0, RESAMPLES))
+    _report("bootstrap_auroc_macro", lambda: bootstrap_auroc_macro(labels, scores, patients, RESAMPLES, 0))
+    _report("evaluate", lambda: evaluate(labels, scores, patients, classes, thresholds, 0, RESAMPLES))
 
 
 def _report(name: str, work: Callable[[], object]) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from engine.corpora.corpus import Corpus
+from engine.corpora.opening import open_directory
 
 
 def data(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -101,6 +102,15 @@ def test_prepare_as_published_makes_a_corpus_of_its_own(ptbxl_tree: Path, tmp_pa
     assert published.content_hash != contract.content_hash
     np.testing.assert_array_equal(published.signals.max(axis=2), 1)
     np.testing.assert_array_equal(published.signals.min(axis=2), -1)
+
+
+def test_a_prepared_tree_is_taken_by_what_reads_the_same_tree(ptbxl_tree: Path, tmp_path: Path):
+    corpora = tmp_path / "corpora"
+    assert data("prepare", str(ptbxl_tree), "--corpora", str(corpora)).returncode == 0
+    said: list[str] = []
+    opened, task = open_directory(ptbxl_tree, "", corpora, say=said.append)
+    assert (opened.root, task) == (corpora / "ptb-xl", "superclass")
+    assert said == [f"{ptbxl_tree} was prepared before: using {corpora / 'ptb-xl'}"]
 
 
 @pytest.mark.parametrize(

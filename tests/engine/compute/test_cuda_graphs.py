@@ -235,13 +235,6 @@ def test_on_a_gpu_a_recorded_step_is_chosen_or_named_and_equals_the_eager_one():
 
 
 @gpu
-def test_on_a_gpu_a_compiled_step_gives_the_losses_of_the_eager_one():
-    runs = [train(network_of("resnet1d18-w8"), TRAINING, VALIDATION, RECIPE, 3, device="cuda", mode=mode)
-            for mode in ("eager", "compile")]  # fmt: skip
-    assert losses_of(runs[1]) == pytest.approx(losses_of(runs[0]), rel=0.05)
-
-
-@gpu
 def test_on_a_gpu_bf16_reaches_the_score_of_float32():
     """Within the noise of seeds: the spread of three float32 trainings."""
     recipe = replace(find_recipe("tuned", "cnn", "scratch"), min_epochs=12, max_epochs=12)

@@ -1,14 +1,19 @@
 """From a name or a directory to a corpus: what is not prepared is prepared once, and again when it has changed."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
-from engine.corpora.corpus import Corpus, CorpusError
-from engine.corpora.opening import FROM_DIRECTORIES, open_directory, open_named
+from engine.corpora.corpus import Corpus, CorpusError, prepare, write_divided
+from engine.corpora.opening import FROM_DIRECTORIES, identify_tree, open_directory, open_named
 from engine.corpora.synthetic import prepared_synthetic
+from engine.records.signal import PAPER
 from engine.sources import SourceError, UnknownNameError
+from engine.sources.detect import open_source
 
 
 @pytest.fixture
@@ -78,3 +83,90 @@ def test_a_directory_without_records_is_refused(tmp_path: Path):
 def test_a_link_to_nowhere_stops_nothing(tree: Path, tmp_path: Path):
     (tree / "link").symlink_to(tmp_path / "gone")
     assert len(open_directory(tree, "", tmp_path / "corpora")[0]) == 240
+
+
+def prepare_as_data_does(tree: Path, target: Path, source: str | None = None, **others: Any) -> Corpus:
+    state = identify_tree(tree, source)
+    return prepare(open_source(tree, source), target, prepared_from=state, **others)[0]
+
+
+@pytest.mark.parametrize("source", [None, "ptb-xl"])
+def test_a_tree_that_was_prepared_before_is_not_prepared_again(tree: Path, tmp_path: Path, source: str | None):
+    corpora, said = tmp_path / "corpora", []
+    prepared = prepare_as_data_does(tree, corpora / "ptb-xl")
+    opened, task = open_directory(tree, "form", corpora, source, say=said.append)
+    assert (opened.root, task) == (prepared.root, "form")
+    assert said == [f"{tree} was prepared before: using {prepared.root}"]
+    assert [path.name for path in corpora.iterdir()] == ["ptb-xl"]
+    with pytest.raises(UnknownNameError, match="no task 'rhythms'"):
+        open_directory(tree, "rhythms", corpora, source)
+
+
+def test_where_a_tree_was_prepared_makes_no_other_data(tree: Path, tmp_path: Path):
+    prepared = prepare_as_data_does(tree, tmp_path / "with" / "ptb-xl")
+    without = prepare(open_source(tree), tmp_path / "without" / "ptb-xl")[0]
+    assert prepared.content_hash == without.content_hash
+    assert prepared.task_hash("form") == without.task_hash("form")
+    assert prepared.manifest["prepared_from"] == {"fingerprint": identify_tree(tree).fingerprint, "reader": "ptb-xl"}
+    assert "prepared_from" not in without.manifest
+
+
+def test_a_corpus_that_does_not_say_what_tree_it_is_of_opens_and_is_not_taken_for_one(tree: Path, tmp_path: Path):
+    corpora = tmp_path / "corpora"
+    older = prepare(open_source(tree), corpora / "ptb-xl")[0]
+    assert open_named("ptb-xl", corpora)[0].root == older.root
+    assert open_directory(older.root, "", corpora)[0].root == older.root
+    opened, _ = open_directory(tree, "", corpora)
+    assert opened.root.is_relative_to(corpora / FROM_DIRECTORIES)
+    assert opened.content_hash == older.content_hash
+
+
+def test_a_tree_that_changed_since_it_was_prepared_is_prepared_anew(tree: Path, tmp_path: Path):
+    prepare_as_data_does(tree, tmp_path / "corpora" / "ptb-xl")
+    (tree / "records100" / "00000" / "00001_lr.hea").write_text("damaged")
+    opened, _ = open_directory(tree, "", tmp_path / "corpora")
+    assert opened.root.is_relative_to(tmp_path / "corpora" / FROM_DIRECTORIES)
+    assert len(opened) == 239
+
+
+def test_a_corpus_prepared_otherwise_or_of_other_classes_or_damaged_is_not_taken(tree: Path, tmp_path: Path):
+    corpora = tmp_path / "corpora"
+    prepare_as_data_does(tree, corpora / "as-published", preparation=PAPER)
+    source = open_source(tree)
+    source.tasks = {"form": replace(source.tasks["form"], classes={"all of it": source.labels})}
+    prepare(source, corpora / "other-classes", prepared_from=identify_tree(tree))
+    damaged = prepare_as_data_does(tree, corpora / "damaged").root
+    np.save(damaged / "labels.npy", np.zeros(3))
+    (corpora / "no-corpus").mkdir()
+    (corpora / "no-corpus" / "corpus.json").write_text("{")
+    assert open_directory(tree, "", corpora)[0].root.is_relative_to(corpora / FROM_DIRECTORIES)
+
+
+def test_the_same_files_read_otherwise_are_other_records(trees: dict[str, Path], tmp_path: Path):
+    corpora, tree = tmp_path / "corpora", trees["code-test"]
+    padded = prepare_as_data_does(tree, corpora / "code-test", "code-test-padded")
+    assert open_directory(tree, "", corpora, "code-test-padded")[0].root == padded.root
+    assert open_directory(tree, "", corpora)[0].content_hash != padded.content_hash
+
+
+def test_records_with_other_folds_are_not_taken_for_the_tree_that_they_come_from(tree: Path, tmp_path: Path):
+    corpora = tmp_path / "corpora"
+    prepared = prepare_as_data_does(tree, tmp_path / "elsewhere")
+    data = prepared.task("form")
+    divided = write_divided(prepared, data, np.zeros(len(data.rows), np.int64), corpora / "pilot")
+    assert open_directory(tree, "", corpora)[0].root != divided.root
+    assert "prepared_from" not in divided.manifest
+
+
+def test_files_that_nobody_may_look_at_stop_nothing(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    header = tree / "records100" / "00000" / "00001_lr.hea"
+    whole = identify_tree(tree)
+
+    def refuse(path: Path, *, follow_symlinks: bool = True) -> Any:
+        if path == header:
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, follow_symlinks=follow_symlinks)
+
+    stat = Path.stat
+    monkeypatch.setattr(Path, "stat", refuse)
+    assert identify_tree(tree) != whole

@@ -16,7 +16,6 @@ from engine.evaluation.evaluation import evaluate
 from engine.evaluation.metrics import (
     auroc_macro,
     auroc_per_class,
-    average_precision_macro,
     average_precision_per_class,
     brier_score,
     f1_per_class,
@@ -159,7 +158,7 @@ def test_a_class_whose_positives_all_weigh_nothing_has_no_auroc():
 def test_scores_are_nan_without_a_warning_when_no_class_has_both_outcomes():
     labels, scores = np.zeros((3, 2), np.uint8), np.random.default_rng(0).random((3, 2))
     assert np.isnan(auroc_macro(labels, scores))
-    assert np.isnan(average_precision_macro(labels, scores))
+    assert np.isnan(average_precision_per_class(labels, scores)).all()
 
 
 def test_scores_that_are_nan_have_no_auroc():
@@ -170,21 +169,21 @@ def test_scores_that_are_nan_have_no_auroc():
 
 
 def test_a_score_that_is_nan_has_no_average_precision():
-    assert np.isnan(average_precision_macro(labels_of(0, 1, 1), column(0.1, np.nan, 0.9)))
+    assert np.isnan(average_precision_per_class(labels_of(0, 1, 1), column(0.1, np.nan, 0.9))).tolist() == [True]
 
 
-def test_average_precision_by_hand_over_the_classes_with_both_outcomes():
+def test_average_precision_by_hand_where_a_class_has_both_outcomes():
     labels = np.array([[1, 0, 1], [0, 0, 1], [1, 0, 1], [0, 0, 1]], np.uint8)
     scores = np.repeat(column(0.9, 0.8, 0.7, 0.6), 3, axis=1)
     # Of the two positives the first is found with precision 1, the second with 2/3, each at half the recall.
-    assert average_precision_macro(labels, scores) == pytest.approx(5 / 6)
+    np.testing.assert_allclose(average_precision_per_class(labels, scores), [5 / 6, np.nan, np.nan])
 
 
-def test_average_precision_is_scikit_learns_mean_over_classes():
+def test_average_precision_of_every_class_is_scikit_learns():
     rng = np.random.default_rng(2)
     labels, scores = rng.integers(0, 2, (40, 3)).astype(np.uint8), rng.integers(0, 10, (40, 3)) / 10
-    expected = average_precision_score(labels, scores, average="macro")
-    assert average_precision_macro(labels, scores) == pytest.approx(expected)
+    expected = average_precision_score(labels, scores, average=None)
+    np.testing.assert_allclose(average_precision_per_class(labels, scores), expected, atol=1e-12)
 
 
 def test_brier_score_by_hand():
@@ -211,8 +210,10 @@ def test_an_evaluation_holds_every_score(tested):
     found = evaluate(**tested)
     labels, probabilities, patients = (tested[name] for name in ("labels", "probabilities", "patients"))
     assert (found.n_records, found.n_patients, found.left_out) == (300, 60, ("C",))
-    assert found.auroc_macro == auroc_macro(labels, probabilities)
-    assert found.auprc_macro == average_precision_macro(labels, probabilities)
+    both = slice(2)  # the classes with both outcomes
+    assert found.auroc_macro == pytest.approx(roc_auc_score(labels[:, both], probabilities[:, both], average="macro"))
+    expected = average_precision_score(labels[:, both], probabilities[:, both], average="macro")
+    assert found.auprc_macro == pytest.approx(expected)
     assert found.brier == brier_score(labels, probabilities)
     assert found.ece == expected_calibration_error(labels, probabilities)
     by_class = [f1_score(labels[:, k], probabilities[:, k] >= (0.4, 0.6)[k]) for k in range(2)]

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from engine.records.record import (
     LEADS,
     RecordError,
-    flat_leads,
     header_files,
     lead_name,
     order_leads,
@@ -304,12 +303,6 @@ def test_a_missing_or_doubled_lead_is_a_named_error(tmp_path, record_writer):
         order_leads(record)
     with pytest.raises(RecordError, match="lead V5 is there more than once"):
         order_leads(record, LEADS[:11])
-
-
-def test_flat_leads_are_named(tmp_path, record_writer, synthetic_ecg):
-    samples = synthetic_ecg()
-    samples[10] = 40
-    assert flat_leads(read_wfdb(record_writer(tmp_path / "r", samples))) == ("V5",)
 
 
 @pytest.mark.parametrize("gone", [FileNotFoundError, PermissionError, OSError])

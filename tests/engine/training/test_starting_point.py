@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -17,10 +17,12 @@ from engine.checkpoints.checkpoint import (
     save_checkpoint,
 )
 from engine.recipes import Strategy, find_recipe
-from engine.training.starting_point import Shape, Start, from_checkpoint, new_network, starting_point
+from engine.records.record import LEADS
+from engine.training.starting_point import Shape, Start, new_network, starting_point
 
 ARCHS = ["resnet1d18-w4", "gru-w4"]
 SCALING = Standardisation(mean=(0.1, 0.2, 0.3), std=(1.0, 2.0, 3.0))
+SHAPE = Shape(leads=("I", "II", "V1"), fs=100.0, n_samples=250, n_classes=2)
 
 
 def save_pretrained(arch: str, root: Path) -> Path:
@@ -52,12 +54,16 @@ def head_of(network: nn.Module) -> dict[str, torch.Tensor]:
     return {name: value for name, value in network.state_dict().items() if name.startswith("head.")}
 
 
+def fine_tuned(checkpoint: Path, arch: str, seed: int, **shape: Any) -> Start:
+    return starting_point("fine-tune", arch, replace(SHAPE, **shape), seed, checkpoint)
+
+
 def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_every_weight_but_the_head_is_the_checkpoints(arch, pretrained):
-    network, _ = from_checkpoint(pretrained, arch, 3, 250, n_classes=2, seed=0)
+    network = fine_tuned(pretrained, arch, seed=0).network
     weights, _ = load_checkpoint(pretrained)
     state = network.state_dict()
     assert state.keys() == weights.keys()
@@ -66,23 +72,23 @@ def test_every_weight_but_the_head_is_the_checkpoints(arch, pretrained):
 
 
 def test_the_head_equals_that_of_a_new_network_of_the_same_seed_and_no_other(arch, pretrained):
-    head = head_of(from_checkpoint(pretrained, arch, 3, 250, n_classes=2, seed=4)[0])
+    head = head_of(fine_tuned(pretrained, arch, seed=4).network)
     assert same(head, head_of(new_network(arch, 3, 250, 2, seed=4)))
     assert not same(head, head_of(new_network(arch, 3, 250, 2, seed=5)))
     assert head["head.weight"].shape[0] == 2
 
 
 def test_the_head_is_new_even_where_the_number_of_classes_is_the_same(arch, pretrained):
-    head = head_of(from_checkpoint(pretrained, arch, 3, 250, n_classes=5, seed=4)[0])
+    head = head_of(fine_tuned(pretrained, arch, seed=4, n_classes=5).network)
     assert same(head, head_of(new_network(arch, 3, 250, 5, seed=4)))
 
 
 def test_the_scaling_is_the_checkpoints(arch, pretrained):
-    assert from_checkpoint(pretrained, arch, 3, 250, n_classes=2, seed=0)[1] == SCALING
+    assert fine_tuned(pretrained, arch, seed=0).standardisation == SCALING
 
 
 def test_every_weight_of_a_fine_tuned_network_can_be_trained(arch, pretrained):
-    network, _ = from_checkpoint(pretrained, arch, 3, 250, n_classes=2, seed=0)
+    network = fine_tuned(pretrained, arch, seed=0).network
     assert all(parameter.requires_grad for parameter in network.parameters())
 
 
@@ -99,15 +105,15 @@ def test_a_new_network_depends_on_its_seed_alone(arch):
     [
         pytest.param({"arch": "gru-w4"}, "resnet1d18-w4, not gru-w4", id="another network"),
         pytest.param({"arch": "resnet1d18-w8"}, "resnet1d18-w4, not resnet1d18-w8", id="another width"),
-        pytest.param({"n_leads": 12}, "3 leads of 250 samples, not 12 of 250", id="other leads"),
+        pytest.param({"leads": LEADS}, "3 leads of 250 samples, not 12 of 250", id="other leads"),
         pytest.param({"n_samples": 1000}, "3 leads of 250 samples, not 3 of 1000", id="another length"),
     ],
 )
 def test_a_checkpoint_of_another_network_or_signal_is_refused(tmp_path, other, named):
     root = save_pretrained("resnet1d18-w4", tmp_path / "upstream")
-    asked = {"arch": "resnet1d18-w4", "n_leads": 3, "n_samples": 250, **other}
+    asked = {"arch": "resnet1d18-w4", **other}
     with pytest.raises(CheckpointError) as failure:
-        from_checkpoint(root, **asked, n_classes=2, seed=0)
+        fine_tuned(root, asked.pop("arch"), seed=0, **asked)
     assert str(root) in str(failure.value)
     assert named in str(failure.value)
 
@@ -117,25 +123,24 @@ def test_weights_that_do_not_fit_the_network_they_are_said_to_be_of_are_refused(
     _, facts = load_checkpoint(root)
     save_checkpoint(new_network("resnet1d18-w8", 3, 250, 5, seed=0), replace(facts, arch="resnet1d18-w4"), root)
     with pytest.raises(CheckpointError, match="upstream"):
-        from_checkpoint(root, "resnet1d18-w4", 3, 250, n_classes=2, seed=0)
+        fine_tuned(root, "resnet1d18-w4", seed=0)
 
 
 def test_a_checkpoint_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match="nowhere"):
-        from_checkpoint(tmp_path / "nowhere", "gru-w4", 3, 250, n_classes=2, seed=0)
+        fine_tuned(tmp_path / "nowhere", "gru-w4", seed=0)
 
 
-SHAPE = Shape(leads=("I", "II", "V1"), fs=100.0, n_samples=250, n_classes=2)
 FLATTEN = ["gru-flatten-w4", "bilstm-flatten-w4"]
 
 
 @pytest.mark.parametrize("strategy", get_args(Strategy))
 def test_a_start_has_the_weights_and_the_scaling_of_its_strategy(arch, pretrained, strategy):
     start = starting_point(strategy, arch, SHAPE, seed=4, checkpoint=pretrained)
-    random, (transferred, _) = new_network(arch, 3, 250, 2, 4), from_checkpoint(pretrained, arch, 3, 250, 2, 4)
+    random = new_network(arch, 3, 250, 2, seed=4)
     from_upstream = strategy in ("fine-tune", "frozen")
-    expected = transferred if from_upstream else random
-    assert same(start.network.state_dict(), expected.state_dict())
+    weights = load_checkpoint(pretrained)[0] if from_upstream else random.state_dict()
+    assert same(start.network.state_dict(), {**weights, **head_of(random)})
     assert start.standardisation == (SCALING if from_upstream else None)
 
 
