@@ -130,6 +130,8 @@ def raising(monkeypatch: pytest.MonkeyPatch, tmp_path, request):
 
         if target in ("engine.corpora.survey.survey", "engine.corpora.corpus.prepare"):
             monkeypatch.setattr("engine.sources.detect.open_source", lambda *_: SimpleNamespace(name="ludb"))
+        if line.startswith("data prepare"):
+            monkeypatch.setattr("engine.corpora.opening.identify_tree", lambda *_: SimpleNamespace(reader="ludb"))
         monkeypatch.setattr(target, fail)
         monkeypatch.setattr("sys.argv", ["ecgadvise", *line.split()])
 
