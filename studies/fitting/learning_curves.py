@@ -18,16 +18,12 @@ from studies.files.arms import FINE_TUNE, SCRATCH
 from studies.files.draws import (
     Floats,
     Gain,
-    Interval,
     bent,
-    break_even,
     evaluate,
-    interval,
     no_better_with_fewer,
     quantiles,
     records_to_reach,
     summarise_gain,
-    worth_in_records,
 )
 from studies.fitting.noise import Noise, SizeMeans, estimate_noise, summarise
 from studies.fitting.paired_runs import FitError, PairedRuns, ScoredRun, arrange, check_runs
@@ -59,10 +55,6 @@ class SummaryFrame:
     def to_dict(self) -> dict[str, list[Any]]:
         """Return the columns as lists (``pandas.DataFrame(frame.to_dict())`` makes a data frame of them)."""
         return {name: values.tolist() for name, values in self.columns.items()}
-
-    def rows(self) -> list[dict[str, Any]]:
-        """Return one dictionary a row."""
-        return [dict(zip(self.columns, row, strict=True)) for row in zip(*self.to_dict().values(), strict=True)]
 
 
 @dataclass(frozen=True)
@@ -177,21 +169,12 @@ class LearningCurveResults:
 
     def gain(self, n_records: float, margin: float = 0.01) -> Gain:
         """Return fine-tuned minus scratch at ``n_records``. Raises FitError for a single arm."""
-        self._require_pair("a gain")
+        if not self._is_paired:
+            raise FitError(
+                f"a gain compares {SCRATCH} with {FINE_TUNE}, and this fit has {' and '.join(self.arms)} only"
+            )
         drawn = (self.scores(FINE_TUNE, n_records) - self.scores(SCRATCH, n_records))[:, 0]
         return summarise_gain(drawn, margin)
-
-    def worth_in_records(self, n_records: float) -> Interval:
-        """Return how many more records scratch needs to score what fine-tuning scores at ``n_records``."""
-        self._require_pair("a worth in records")
-        smallest, largest = float(self.sizes.min()), float(self.sizes.max())
-        return interval(worth_in_records(self.draws, n_records, smallest, largest, self.chance))
-
-    def break_even(self, margin: float = 0.01) -> Interval:
-        """Return the smallest n beyond which the gain stays at or under ``margin``."""
-        self._require_pair("a break-even")
-        smallest, largest = float(self.sizes.min()), float(self.sizes.max())
-        return interval(break_even(self.draws, margin, smallest, largest, self.chance))
 
     def n_for(self, target: float, assurance: float = 0.8) -> dict[str, Requirement]:
         """Return, for each arm, the least n whose expected score reaches ``target`` with probability ``assurance``."""
@@ -204,12 +187,6 @@ class LearningCurveResults:
         reached = float(np.isfinite(needed).mean())
         enough = float(np.sort(needed)[max(int(np.ceil(assurance * N_DRAWS)) - 1, 0)])
         return Requirement(int(np.ceil(enough)) if np.isfinite(enough) else None, reached, 1 - reached)
-
-    def _require_pair(self, what: str) -> None:
-        if not self._is_paired:
-            raise FitError(
-                f"{what} compares {SCRATCH} with {FINE_TUNE}, and this fit has {' and '.join(self.arms)} only"
-            )
 
 
 def fit_learning_curves(runs: PairedRuns, seed: int) -> LearningCurveResults:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -226,6 +228,13 @@ def test_what_cannot_be_fitted_is_refused_by_name(ordinary):
     for sizes in (SIZES + 0.5, np.r_[SIZES[:1], SIZES[:-1]]):
         with pytest.raises(FitError, match="whole numbers of records, each named once"):
             fit_learning_curves(PairedRuns(sizes, ordinary.scores, TEST_COVARIANCE), 0)
+
+
+def test_a_gain_takes_both_arms(ordinary):
+    fit = fit_learning_curves(ordinary, 0)
+    alone = replace(fit, draws={"scratch": fit.draws["scratch"]})
+    with pytest.raises(FitError, match="a gain compares scratch with fine-tune, and this fit has scratch only"):
+        alone.gain(1000.0)
 
 
 def test_two_sizes_give_a_wide_answer_that_says_it_is_nearly_all_prior(ordinary):
