@@ -6,8 +6,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol
 
+from advisor.interface.caller_state import caller_state_kept
 from advisor.interface.curves import Curves
-from advisor.interface.torch_state import torch_state_kept
 from studies.collection.fit_table import fit_columns, fit_file, warnings_of_curves
 
 
@@ -26,7 +26,7 @@ def fit_curves(table: str | PathLike[str] | Columns, metric: str = "auroc_macro"
     fine-tune), upstream, n_records, replicate and ``metric``. ``study`` names what comes from no file. Raises
     RunsFileError for rows that cannot be used, and EvidenceError where they give no curve.
     """
-    with torch_state_kept():
+    with caller_state_kept():
         if isinstance(table, str | PathLike):
             document, said = fit_file(Path(table), metric)
         else:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from advisor.commands.train import Asked, few_threads, plan
+from advisor.interface.caller_state import caller_state_kept
 from advisor.interface.model import Model, load_model
 from advisor.interface.records import log
-from advisor.interface.torch_state import torch_state_kept
 from engine.checkpoints.checkpoint import CheckpointFacts
 from engine.corpora.corpus import Corpus, default_corpora
 from engine.corpora.opening import open_directory
@@ -40,7 +40,7 @@ class Trained:
 
         Raises TargetExistsError where a file is there and not ``force``, and ExportError.
         """
-        with torch_state_kept():
+        with caller_state_kept():
             export_checkpoint(self.folder, Path(path), force=force)
         return load_model(path)
 
@@ -85,7 +85,7 @@ def train(
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise FileExistsError(f"{folder} exists and is not an empty folder: choose another out")
     corpus, named = _open(data, task, source, workers)
-    with torch_state_kept():
+    with caller_state_kept():
         upstream = None if start_from is None else str(start_from)
         job, choice = plan(corpus, named, arch, Asked(strategy), upstream, n_records, seed, recipe, device)
         check_writable(folder)
