@@ -25,6 +25,7 @@ from engine.corpora.corpus import Corpus, CorpusError
 from engine.deploy.inference import ModelError, list_records, open_model, predict_records
 from engine.records.record import RecordError, read_wfdb
 from studies.collection.collect import EvidenceError
+from studies.figure_style import BLUE, ORANGE
 from studies.runs.tidy_runs import RunsFileError
 
 ROOT = Path(__file__).parents[1]
@@ -137,7 +138,7 @@ def test_both_curves_are_drawn_on_new_axes_or_on_the_caller_s():
     for drawn in (ax, left):
         assert drawn.get_xscale() == "log"
         assert drawn.get_xlabel().startswith("labelled records")
-        assert {line.get_color() for line in drawn.lines} >= {"#0072b2", "#d55e00"} or len(drawn.lines) > 6
+        assert {line.get_color() for line in drawn.lines} >= {BLUE, ORANGE}
         assert any("5,000" in text.get_text() for text in drawn.get_legend().get_texts())
         assert [5000, 5000] in [list(line.get_xdata()) for line in drawn.lines]
     assert not right.lines
