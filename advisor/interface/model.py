@@ -1,8 +1,9 @@
 """``ecgadvise.load_model``: probabilities from an exported model for recordings in memory, without torch."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from os import PathLike
 from pathlib import Path
 
@@ -10,11 +11,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from advisor.interface.records import log
-from engine.deploy.inference import BATCH_SIZE, open_model, prepare
+from engine.deploy.inference import Listed, open_model, predict_records
 from engine.deploy.inference import Model as Session
 from engine.deploy.model_facts import ModelFacts
 from engine.records.record import Record, RecordError, lead_name
-from engine.records.signal import Preparation
 
 
 @dataclass(frozen=True, repr=False)
@@ -53,32 +53,20 @@ class Model:
                 f"signals have shape {np.shape(signals)}: with {len(leads)} leads give (records, {len(leads)}, "
                 f"samples), or ({len(leads)}, samples) of one recording"
             )
-        notes: Counter[str] = Counter()
-        batches = list(self._batches(recordings, float(fs), tuple(map(lead_name, leads)), notes))
+        named = tuple(map(lead_name, leads))
+        listed = [
+            Listed(f"recording {number}", partial(Record, recording, float(fs), named))
+            for number, recording in enumerate(recordings)
+        ]
+        rows, notes = [], Counter[str]()
+        for one in predict_records(self.session, listed):
+            if one.probabilities is None:
+                raise RecordError(f"{one.record}: {one.problem}")
+            rows.append(one.probabilities)
+            notes.update(one.notes)
         for note, n in notes.items():
             log.warning("%s recording%s: %s", f"{n:,}", "s" * (n != 1), note)
-        return np.concatenate([np.empty((0, len(self.classes)), np.float32), *batches])
-
-    def _batches(
-        self, recordings: NDArray[np.float32], fs: float, leads: tuple[str, ...], notes: Counter[str]
-    ) -> Iterator[NDArray[np.float32]]:
-        for start in range(0, len(recordings), BATCH_SIZE):
-            prepared = [
-                self._prepare(start + k, Record(recording, fs, leads))
-                for k, recording in enumerate(recordings[start : start + BATCH_SIZE])
-            ]
-            notes.update(note for one in prepared for note in one.notes)
-            probabilities = self.session.probabilities(np.stack([one.signals for one in prepared]))
-            if (bad := np.flatnonzero(~np.isfinite(probabilities).all(axis=1))).size:
-                raise RecordError(f"recording {start + bad[0]}: the model gives no finite probability for it")
-            yield probabilities
-
-    def _prepare(self, number: int, record: Record) -> Record:
-        facts = self.facts
-        try:
-            return prepare(record, facts.leads, facts.fs, facts.n_samples, Preparation(**facts.preparation))
-        except RecordError as error:
-            raise RecordError(f"recording {number}: {error}") from None
+        return np.array(rows, np.float32).reshape(len(rows), len(self.classes))
 
     def __repr__(self) -> str:
         facts = self.facts

@@ -115,13 +115,13 @@ def read_columns(columns: Mapping[str, Sequence[Any]], metric: str = METRIC, nam
     """Read the runs of columns in memory, as those of a CSV file; ``name`` is the study's. Raises RunsFileError."""
     _refuse_falling(metric)
     cells = {column.strip(): [_cell(value) for value in values] for column, values in columns.items()}
-    metric, said = _choose_metric(list(cells), metric)
-    _check_header(Path(name), list(cells), metric)
+    header, path = list(cells), Path(name)
+    metric, said = _choose_metric(header, metric)
+    _check_header(path, header, metric)
     if len({len(values) for values in cells.values()}) > 1:
         raise RunsFileError(f"the columns of {name} differ in their number of rows")
-    rows = (dict(zip(cells, row, strict=True)) for row in zip(*cells.values(), strict=True))
-    tidy = _tidy(Path(name), metric, ((f"row {number}", row) for number, row in enumerate(rows)))
-    return replace(tidy, name=name, warnings=(*said, *tidy.warnings))
+    rows = [(f"row {number}", row) for number, row in enumerate(zip(*cells.values(), strict=True))]
+    return replace(_read_rows(path, metric, said, header, rows), name=name)
 
 
 def _cell(value: object) -> str:
@@ -156,6 +156,13 @@ def _read_csv(path: Path, metric: str) -> TidyRuns:
         metric, said = _choose_metric(header, metric)
         _check_header(path, header, metric)
         rows = [(f"row {lines.line_num}", line) for line in lines if any(cell.strip() for cell in line)]
+    return _read_rows(path, metric, said, header, rows)
+
+
+def _read_rows(
+    path: Path, metric: str, said: Sequence[str], header: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]
+) -> TidyRuns:
+    """Read the cells of rows, each with its name; ``said`` is to be said of them."""
     problems = [
         f"{name} has {len(line)} cells, and the header {len(header)}" for name, line in rows if len(line) != len(header)
     ]
