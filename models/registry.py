@@ -10,6 +10,12 @@ and give it a row in README's table of networks (a test compares the two). The m
 (batch, n_leads, n_samples) to logits (batch, n_classes), and its last layer is ``head``, an ``nn.Linear``: transfer
 replaces that layer and nothing else. All weights come from torch's global generator. A batch of one record trains.
 
+Another package registers its networks the same way, in a module that its distribution names as an entry point of the
+group ``ecgadvise.networks``; in its ``pyproject.toml``::
+
+    [project.entry-points."ecgadvise.networks"]
+    mine = "my_package.networks"
+
 A name may end in ``-wN``, which narrows or widens the network: N channels in the first stage of a convolutional
 network, N hidden units of a recurrent one. ``resnet1d18`` is ``resnet1d18-w64``.
 """
@@ -22,6 +28,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cache
+from importlib.metadata import entry_points
 from typing import Any, Literal, Protocol
 
 import torch
@@ -31,6 +39,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from models.errors import ExitCode, UserError
 
 Family = Literal["cnn", "rnn"]
+ENTRY_POINTS = "ecgadvise.networks"  # the group in which other packages name modules that register networks
 
 
 class Builder(Protocol):
@@ -76,6 +85,19 @@ def _load_all() -> None:
     package = importlib.import_module(__package__)
     for module in pkgutil.iter_modules(package.__path__):
         importlib.import_module(f"{__package__}.{module.name}")
+    _load_other_packages()
+
+
+@cache
+def _load_other_packages() -> None:
+    """Load what other packages name as entry points, once a process: to look for them takes milliseconds."""
+    for point in entry_points(group=ENTRY_POINTS):
+        try:
+            point.load()
+        except Exception as error:
+            of = f" of the package {point.dist.name}" if point.dist is not None else ""
+            error.add_note(f"This was the entry point {point.name} = {point.value}{of}, group {ENTRY_POINTS}.")
+            raise
 
 
 def list_networks(pattern: str = "*") -> list[str]:

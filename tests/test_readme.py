@@ -5,8 +5,11 @@ import runpy
 import shlex
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
+import wfdb
 
 from models.registry import count_parameters, create_network, find_network, list_networks, training_gflop
 from studies.files.curves import read_curves
@@ -39,6 +42,51 @@ def test_named_commands_and_their_options_exist(line: str, command):
     assert code == 0, err
     for option in (word for word in words if word.startswith("--")):
         assert option in out
+
+
+def write_ward(root: Path, n_records: int) -> None:
+    """Write a directory of one's own: records of noise in which AF and LBBB are amplitudes of a lead each."""
+    rng, leads = np.random.default_rng(1), ["I", "II", "V1", "V2", "V3", "V4", "V5", "V6"]
+    rows = ["record,patient,AF,LBBB"]
+    root.mkdir()
+    for k in range(n_records):
+        signal = rng.normal(0, 0.1, (1000, 8))
+        signal[:, 2] *= 1 + 3 * (k % 2)
+        signal[:, 3] *= 1 + 3 * (k % 3 == 0)
+        wfdb.wrsamp(f"r{k}", fs=100, units=["mV"] * 8, sig_name=leads, p_signal=signal, fmt=["16"] * 8,
+                    write_dir=str(root))  # fmt: skip
+        rows.append(f"r{k},p{k},{k % 2},{int(k % 3 == 0)}")
+    (root / "labels.csv").write_text("\n".join(rows) + "\n")
+
+
+def test_the_python_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    section = README[README.index("## From Python") :].split("\n## ")[0]
+    (code,) = re.findall(r"```python\n(.*?)```", section, flags=re.DOTALL)
+    assert len(code.splitlines()) <= 20
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ECGADVISE_CORPORA", str(tmp_path / "corpora"))
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    write_ward(tmp_path / "ward", 60)
+    rng, n = np.random.default_rng(0), 8
+    arms = [("scratch", "", 0.0), ("fine-tune", "ptb-xl/all", 0.03)]
+    runs = [
+        ("ward/AF", "my-resnet", arm, upstream, size, k, 0.9 + gain - size**-0.5 + rng.normal(0, 0.005))
+        for size in (100, 250, 500, 1000) for k in range(3) for arm, upstream, gain in arms
+    ]  # fmt: skip
+    columns = ("task", "arch", "strategy", "upstream", "n_records", "replicate", "auroc_macro")
+    theirs = {
+        "signals": rng.normal(0, 0.2, (n, 12, 5000)),
+        "leads": ["V1", "V2", "V3", "V4", "V5", "V6", "I", "II", "III", "AVR", "AVL", "AVF"],
+        "y": np.arange(2 * n).reshape(n, 2) // 3 % 2,
+        "patients": [f"p{k // 2}" for k in range(n)],
+        "runs": pd.DataFrame(runs, columns=columns),
+    }
+    exec(compile(code, "README.md", "exec"), theirs)
+    out = capsys.readouterr().out
+    assert out.startswith("no-material-difference 0.00")
+    assert "my-resnet, 500 records: measured" in out
+    assert (tmp_path / "curves.png").exists() and (tmp_path / "my-model" / "MODEL_CARD.md").exists()
+    assert theirs["p"].shape == (n, 2)
 
 
 def test_the_table_of_networks_is_true():

@@ -43,8 +43,11 @@ def fit(
     import json
 
     from advisor.terminal.answer_files import write_whole
+    from advisor.terminal.progress import drawn
+    from studies.collection.fit_table import fit_file
 
-    document, warnings = _fit(runs, metric)
+    with drawn("curves") as report:
+        document, warnings = fit_file(runs, metric, report)
     write_whole({out: (json.dumps(document, separators=(",", ":")) + "\n").encode()})
     for warning in [*warnings, *_of_curves(document["curves"])]:
         typer.echo(f"warning: {warning}", err=True)
@@ -53,37 +56,12 @@ def fit(
 
 
 def _of_curves(curves: "list[dict[str, Any]]") -> list[str]:
-    """Return what is odd about each curve: too little measured, near chance, not monotone."""
-    from studies.collection.curve_documents import NO_TEST_NOISE
+    """Return what is odd about each curve, the first of many, and how many more there are."""
+    from studies.collection.fit_table import warnings_of_curves
 
-    said = [
-        f"{curve['task']} {curve['arch']}: {warning}"
-        for curve in curves
-        for warning in curve["warnings"]
-        if warning != NO_TEST_NOISE
-    ]
+    said = warnings_of_curves(curves)
     more = len(said) - _NAMED_WARNINGS
     return said if more <= 1 else [*said[:_NAMED_WARNINGS], f"{more} more such warnings are in the curves file"]
-
-
-def _fit(path: Path, metric: str) -> "tuple[dict[str, Any], list[str]]":
-    """Return the document of a curves file and what the user should know of it. Raises RunsFileError, EvidenceError."""
-    from advisor.terminal.progress import drawn
-    from studies.collection.collect import EvidenceError, make_curves
-    from studies.collection.curve_documents import NO_TEST_NOISE, fit_runs, time_of
-    from studies.runs.store import Store
-    from studies.runs.tidy_runs import is_store, read_runs
-
-    runs = read_runs(path, metric)
-    with drawn("curves") as report:
-        if is_store(path) and any(run.strategy == "fine-tune" for run in runs.runs):
-            document = make_curves(Store(path, create=False).runs(), path.stem, metric, report)
-            return document, [*runs.warnings, *document["not_fitted"]]
-        document = fit_runs(runs, time_of(path), report)
-    if not document["curves"]:
-        raise EvidenceError(f"{path} gives no curve: {'; '.join(document['not_fitted'][:3])}")
-    said = [NO_TEST_NOISE, "the runs say nothing of what they cost in a way that can be foretold: costs are null"]
-    return document, [*runs.warnings, *document["not_fitted"], *said]
 
 
 @app.command(epilog="Example: ecgadvise curves show --at 500,5000 --json")
@@ -94,23 +72,11 @@ def show(
 ) -> None:
     """Show what every curve expects at given numbers of records, and how far that is from what was measured."""
     import json as json_
-    from dataclasses import asdict
 
-    from advisor.answer.recommend import summarise_score
-    from engine.json_values import rounded
+    from advisor.text.curve_rows import curve_rows
 
     sizes, opened = _sizes(at), _open(curves_file)
-    rows = [
-        {
-            **{"task": curve.task, "arch": curve.arch, "upstream": curve.upstream},
-            **{"strategy": strategy, "n_records": n},
-            **rounded(asdict(summarise_score(curve, strategy, n))),
-            "support": curve.support(n),
-        }
-        for curve in opened.curves
-        for strategy in curve.draws
-        for n in sizes or curve.sizes
-    ]
+    rows = curve_rows(opened, sizes)
     if json:
         typer.echo(json_.dumps({"schema_version": 1, "rows": rows}, indent=1, allow_nan=False))
         return

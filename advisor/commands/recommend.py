@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from advisor.text.explanation import Explanation
 
 EXAMPLE = "Example: ecgadvise recommend --n-records 5000 --arch cnn"
-_MOST = 1e12
-_SLOWEST = 1e-6  # records a second: two a month
 
 
 def recommend(
@@ -152,37 +150,15 @@ def _explain(found: "Recommendation", path: Path) -> "Explanation":
 
 
 def _refuse_nonsense(question: "Question", from_: str | None) -> None:
-    """Raise Failure for a value that no question can have. A NaN is in no range. ``from_`` names a network too."""
+    """Raise Failure for a value that no question can have. ``from_`` names a network too."""
+    from advisor.answer.question_values import find_nonsense
     from advisor.terminal.failures import Failure
     from models.errors import ExitCode
-    from studies.files.draws import chance_level
 
-    chance = chance_level(question.metric)
-    price = f"give a price from 0 to {_MOST:g}"
-    refused = {
-        "n-records": (question.n_records, question.n_records >= 1, "give a positive number of labelled records"),
-        "margin": (question.margin, 0 < question.margin < 1, "give a difference of the metric between 0 and 1"),
-        "target": (
-            question.target,
-            question.target is None or chance < question.target < 1,
-            f"give a score between {chance:g}, which chance reaches, and 1",
-        ),
-        "label-cost": (question.label_cost, question.label_cost is None or 0 <= question.label_cost <= _MOST, price),
-        "gpu-cost": (question.gpu_cost, question.gpu_cost is None or 0 <= question.gpu_cost <= _MOST, price),
-        "uses": (
-            question.uses,
-            question.uses is None or 1 <= question.uses <= _MOST,
-            f"give the number of trainings that share a pre-training, from 1 to {_MOST:g}",
-        ),
-        "device-speed": (
-            question.device_speed,
-            question.device_speed is None or _SLOWEST <= question.device_speed <= _MOST,
-            f"give records a second, from {_SLOWEST:g} to {_MOST:g}",
-        ),
-    }
-    for option, (value, is_sense, remedy) in refused.items():
-        if not is_sense:
-            shown = f"{value:g}" if isinstance(value, float) else value
-            raise Failure(f"--{option} is {shown}: {remedy}", ExitCode.USAGE)
-    if question.device_speed is not None and question.arch is None and from_ is None:
-        raise Failure("--device-speed is the speed of one network: name it with --arch", ExitCode.USAGE)
+    nonsense = find_nonsense(question, _option, names_network=question.arch is not None or from_ is not None)
+    if nonsense is not None:
+        raise Failure(nonsense, ExitCode.USAGE)
+
+
+def _option(field: str) -> str:
+    return f"--{field.replace('_', '-')}"

@@ -70,7 +70,7 @@ def train(
     _check_target(out, force, resume)
     with _name_unwritten_files(out):
         corpus, named = _open(task, data, source, corpora)
-        job, choice = _plan(corpus, named, arch, strategy, from_, n_records, seed, recipe, device)
+        job, choice = plan(corpus, named, arch, strategy, from_, n_records, seed, recipe, device)
         fitted = _fit(job, choice, out, resume)
     if fitted.evaluation is None:
         words = [word for word in sys.argv[1:] if word not in ("--force", "--resume")]
@@ -116,7 +116,7 @@ def _open(task: str, data: Path | None, source: str | None, corpora: Path | None
         return open_directory(data, task, folder, source, default_workers(), say, progress)
 
 
-def _plan(
+def plan(
     corpus: "Corpus", task: str, arch: str | None, strategy: Asked, from_: str | None, n_records: int | None, seed: int,
     recipe: str, device: str,
 ) -> "tuple[Fit, Choice]":  # fmt: skip
@@ -169,12 +169,12 @@ def _fit(job: "Fit", choice: "Choice", out: Path, resume: bool) -> "Fitted":
     )
     for sentence in said:
         typer.echo(sentence, err=True)
-    with _few_threads(job), watched(epochs, *behind) as watch:
+    with few_threads(job), watched(epochs, *behind) as watch:
         return fit(job, out, watch.report, watch.should_stop, snapshot)
 
 
 @contextmanager
-def _few_threads(job: "Fit") -> Iterator[None]:
+def few_threads(job: "Fit") -> Iterator[None]:
     """Train a small network in one thread: it gains nothing from more, and loses much where others want them too."""
     import torch
 

@@ -14,6 +14,13 @@ SCHEMA_VERSION = 1  # keys are only ever added; one that changes its meaning nee
 def to_json(
     answer: Recommendation, explanation: dict[str, Any] | None = None, data: dict[str, Any] | None = None
 ) -> str:
+    """Return the document as text."""
+    return json.dumps(to_document(answer, explanation, data), indent=2, allow_nan=False)
+
+
+def to_document(
+    answer: Recommendation, explanation: dict[str, Any] | None = None, data: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """Return the answer, scores rounded to 4 decimals, with an explanation and the asker's data where given."""
     question, curve = answer.question, answer.curve
     document = {
@@ -53,7 +60,8 @@ def to_json(
         **({} if explanation is None else {"explanation": explanation}),
         **({} if data is None else {"data": data}),
     }
-    return json.dumps(finite(document), indent=2, allow_nan=False)
+    plain: dict[str, Any] = finite(document)
+    return plain
 
 
 def _target(answer: Recommendation) -> dict[str, Any] | None:

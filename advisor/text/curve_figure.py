@@ -73,6 +73,14 @@ def draw_curves(curves: Sequence[PairedCurve], margin: float, yours: int | None 
     return figure
 
 
+def draw_on(panel: Axes, curve: PairedCurve, margin: float, yours: int | None = None) -> None:
+    """Draw one curve on axes of somebody else's figure, with a legend below them."""
+    with mpl.rc_context(STYLE):
+        _draw_panel(panel, curve, trace(curve, margin, _POINTS, () if yours is None else (yours,)), yours)
+        handles = _legend([curve], margin, yours)
+        panel.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, frameon=False)
+
+
 def _draw_panel(panel: Axes, curve: PairedCurve, lines: CurveLines, yours: int | None) -> None:
     n, (low, high) = lines.n, lines.measured
     for arm, line in lines.arms.items():

@@ -32,6 +32,7 @@ __all__ = [
     "TrainingCost",
     "corpus_of",
     "is_disjoint",
+    "parse_curves",
     "read_curves",
 ]
 
@@ -200,7 +201,7 @@ def read_curves(path: Path) -> CurvesFile:
             f"{path} has curves schema {version}, and this ecgadvise reads up to {SCHEMA_VERSION}: update ecgadvise"
         )
     try:
-        return _parse(document)
+        return parse_curves(document)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
         raise CurvesFileError(f"{path} is damaged: {reason}") from None
@@ -210,7 +211,8 @@ def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is no JSON number")
 
 
-def _parse(document: Mapping[str, Any]) -> CurvesFile:
+def parse_curves(document: Mapping[str, Any]) -> CurvesFile:
+    """Return the curves of a curves file's document. Raises what ``read_curves`` calls damage."""
     networks = {
         _text(name): Network(name, _text(facts["family"]), _count_or_none(facts["parameters"]))
         for name, facts in document["networks"].items()

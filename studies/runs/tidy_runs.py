@@ -39,6 +39,7 @@ _OTHER_COLUMNS = {
     "records_seen", "records_to_best", "gflop", "peak_memory_mb", "device", "data_hash", "created", "attempts",
 }  # fmt: skip
 _NO_UPSTREAM = {"", "-", "none", "null", "na", "nan"}
+_MISSING = {"nan", "<NA>", "NaT"}  # as pandas writes a value that is not there
 _SQLITE = b"SQLite format 3\0"
 _NAMED_PROBLEMS = 5  # so many are named in an error, the others are counted
 
@@ -102,8 +103,7 @@ def read_runs(path: Path, metric: str = METRIC) -> TidyRuns:
     Where a file has no column METRIC, and that is what is asked for, its only column that is named as a score is read,
     and a warning says which. Raises RunsFileError with every problem by row.
     """
-    if metric in LOWER_IS_BETTER:
-        raise RunsFileError(f"{metric} falls with more records; give a score that rises, such as auroc_macro")
+    _refuse_falling(metric)
     try:
         return _read_store(path, metric) if is_store(path) else _read_csv(path, metric)
     except FileNotFoundError:
@@ -112,6 +112,30 @@ def read_runs(path: Path, metric: str = METRIC) -> TidyRuns:
         raise RunsFileError(f"cannot read the runs file {path}: {error.strerror}") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise RunsFileError(f"{path} is neither a CSV file in UTF-8 nor a study store: {error}") from None
+
+
+def read_columns(columns: Mapping[str, Sequence[Any]], metric: str = METRIC, name: str = "table") -> TidyRuns:
+    """Read the runs of columns in memory, as those of a CSV file; ``name`` is the study's. Raises RunsFileError."""
+    _refuse_falling(metric)
+    cells = {column.strip(): [_cell(value) for value in values] for column, values in columns.items()}
+    header, path = list(cells), Path(name)
+    metric, said = _choose_metric(header, metric)
+    _check_header(path, header, metric)
+    if len({len(values) for values in cells.values()}) > 1:
+        raise RunsFileError(f"the columns of {name} differ in their number of rows")
+    rows = [(f"row {number}", row) for number, row in enumerate(zip(*cells.values(), strict=True))]
+    return replace(_read_rows(path, metric, said, header, rows), name=name)
+
+
+def _cell(value: object) -> str:
+    """Write a value as a CSV file has it, empty where a DataFrame has none."""
+    text = "" if value is None else str(value).strip()
+    return "" if text in _MISSING else text
+
+
+def _refuse_falling(metric: str) -> None:
+    if metric in LOWER_IS_BETTER:
+        raise RunsFileError(f"{metric} falls with more records; give a score that rises, such as auroc_macro")
 
 
 def is_store(path: Path) -> bool:
@@ -135,6 +159,13 @@ def _read_csv(path: Path, metric: str) -> TidyRuns:
         metric, said = _choose_metric(header, metric)
         _check_header(path, header, metric)
         rows = [(f"row {lines.line_num}", line) for line in lines if any(cell.strip() for cell in line)]
+    return _read_rows(path, metric, said, header, rows)
+
+
+def _read_rows(
+    path: Path, metric: str, said: Sequence[str], header: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]
+) -> TidyRuns:
+    """Read the cells of rows, each with its name; ``said`` is to be said of them."""
     problems = [
         f"{name} has {len(line)} cells, and the header {len(header)}" for name, line in rows if len(line) != len(header)
     ]

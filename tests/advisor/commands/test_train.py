@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from advisor.cli import main
-from advisor.commands.train import EXAMPLE, Asked, _plan
+from advisor.commands.train import EXAMPLE, Asked, plan
 from advisor.terminal.training_progress import watched
 from engine.checkpoints.checkpoint import load_network
 from engine.checkpoints.zoo import find_checkpoint, released, suiting
@@ -168,7 +168,7 @@ def test_a_familys_default_starts_from_the_released_network_and_says_which(famil
     opened = Corpus(corpora / "synthetic")
     names = [*suiting(arch, opened.leads, opened.fs, opened.signals.shape[2])]
     assert names, f"no {arch} is released with this version"
-    job, choice = _plan(opened, "diagnosis", family, strategy, None, 40, 0, "tuned", "cpu")
+    job, choice = plan(opened, "diagnosis", family, strategy, None, 40, 0, "tuned", "cpu")
     if choice.strategy == "fine-tune":
         assert (job.arch, choice.upstream) == (arch, find_checkpoint(names[0]))
         assert names[0] in choice.why

@@ -10,14 +10,51 @@ from collections.abc import Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from advisor.interface.curve_fit import fit_curves
+    from advisor.interface.curves import Curves
+    from advisor.interface.model import Model, load_model
+    from advisor.interface.recommendation import Answer, recommend
+    from advisor.interface.records import Corpus, open_corpus, prepare
+    from advisor.interface.scores import Evaluation, evaluate
+    from advisor.interface.training import Trained, train
+
+    __version__: str
+
+__all__ = [
+    "Answer",
+    "Corpus",
+    "Curves",
+    "Evaluation",
+    "Model",
+    "Trained",
+    "__version__",
+    "evaluate",
+    "fit_curves",
+    "load_model",
+    "open_corpus",
+    "prepare",
+    "recommend",
+    "train",
+]
 
 _PACKAGES = ("advisor", "engine", "models", "studies")
-_HERE = Path(__file__).parent
+_HERE = Path(__file__).parents[1]
+_MODULES = {
+    "curve_fit": ("fit_curves",),
+    "curves": ("Curves",),
+    "model": ("Model", "load_model"),
+    "recommendation": ("Answer", "recommend"),
+    "records": ("Corpus", "open_corpus", "prepare"),
+    "scores": ("Evaluation", "evaluate"),
+    "training": ("Trained", "train"),
+}  # of advisor.interface
 
 
 class _Finder:
-    """Finds our packages beside this module, before Python looks along its path."""
+    """Finds our packages next to this one, before Python looks along its path."""
 
     @staticmethod
     def find_spec(
@@ -43,6 +80,27 @@ def _claim_names() -> None:
 
 _claim_names()
 
+if not TYPE_CHECKING:  # a type checker would take it for a sign that there may be any name
+
+    def __getattr__(name: str) -> Any:
+        """Load what is asked for by its name, once."""
+        from importlib import import_module
+
+        if name == "__version__":
+            from engine.versions import version_of
+
+            value: Any = version_of("ecgadvise")
+        elif module := next((module for module, names in _MODULES.items() if name in names), None):
+            value = getattr(import_module(f"advisor.interface.{module}"), name)
+        else:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
 
 def call_pickled(call: bytes) -> Any:
     """Make a call of ours in another process: ``call`` is a pickled callable without arguments.
@@ -60,7 +118,3 @@ def main() -> None:
     from advisor.cli import main as run
 
     run()
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,47 @@
+"""The values that no question can have."""
+
+from collections.abc import Callable
+
+from advisor.answer.question import Question
+from studies.files.draws import chance_level
+
+_MOST = 1e12
+_SLOWEST = 1e-6  # records a second: two a month
+
+
+def find_nonsense(question: Question, spell: Callable[[str], str], *, names_network: bool) -> str | None:
+    """Return a sentence about the first value that the question cannot have, None where all make sense.
+
+    ``spell`` writes a field's name as the asker knows it. A NaN is in no range. A speed is that of one network:
+    ``names_network`` says whether there is one.
+    """
+    chance = chance_level(question.metric)
+    price = f"give a price from 0 to {_MOST:g}"
+    refused = {
+        "n_records": (question.n_records, question.n_records >= 1, "give a positive number of labelled records"),
+        "margin": (question.margin, 0 < question.margin < 1, "give a difference of the metric between 0 and 1"),
+        "target": (
+            question.target,
+            question.target is None or chance < question.target < 1,
+            f"give a score between {chance:g}, which chance reaches, and 1",
+        ),
+        "label_cost": (question.label_cost, question.label_cost is None or 0 <= question.label_cost <= _MOST, price),
+        "gpu_cost": (question.gpu_cost, question.gpu_cost is None or 0 <= question.gpu_cost <= _MOST, price),
+        "uses": (
+            question.uses,
+            question.uses is None or 1 <= question.uses <= _MOST,
+            f"give the number of trainings that share a pre-training, from 1 to {_MOST:g}",
+        ),
+        "device_speed": (
+            question.device_speed,
+            question.device_speed is None or _SLOWEST <= question.device_speed <= _MOST,
+            f"give records a second, from {_SLOWEST:g} to {_MOST:g}",
+        ),
+    }
+    for field, (value, is_sense, remedy) in refused.items():
+        if not is_sense:
+            shown = f"{value:g}" if isinstance(value, float) else value
+            return f"{spell(field)} is {shown}: {remedy}"
+    if question.device_speed is not None and not names_network:
+        return f"{spell('device_speed')} is the speed of one network: name it with {spell('arch')}"
+    return None

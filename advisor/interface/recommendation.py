@@ -1,0 +1,98 @@
+"""``ecgadvise.recommend``: the question that the tool exists for, without the training stack."""
+
+from dataclasses import dataclass, fields
+from operator import index
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from advisor.answer.question import Question
+from advisor.answer.question_values import find_nonsense
+from advisor.answer.recommend import Recommendation
+from advisor.answer.recommend import recommend as answer
+from advisor.answer.words import VERDICTS
+from advisor.interface.curves import Curves
+from studies.files.curves import CurvesFile, read_curves
+from studies.files.shipped import DEFAULT_CURVES
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+@dataclass(frozen=True, repr=False)
+class Answer(Recommendation):
+    """The answer to a question: ``verdict``, ``why``, ``scratch``, ``fine_tune``, ``gain`` and what they rest on.
+
+    ``print`` shows it as the command line does.
+    """
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the document that ``ecgadvise recommend --json`` prints."""
+        from advisor.text.answer_json import to_document
+
+        return to_document(self)
+
+    def plot(self, ax: "Axes | None" = None) -> "Axes":
+        """Draw both curves and the asked number of records on ``ax``, or on axes of a new figure; return the axes."""
+        from advisor.text.curve_figure import draw_on
+        from advisor.text.curve_lines import with_task_means
+
+        if ax is None:
+            from matplotlib import pyplot
+
+            ax = pyplot.subplots(figsize=(6.6, 4.6), layout="constrained")[1]
+        drawn = with_task_means(self.curve, self.curves) if self.curve.pooled else self.curve
+        draw_on(ax, drawn, self.question.margin, self.question.n_records)
+        return ax
+
+    def __repr__(self) -> str:
+        gain, n = self.gain, self.question.n_records
+        return (
+            f"<Answer: {VERDICTS[self.verdict][0].lower()} at {n:,} records ({self.curve.arch}, {self.support}); "
+            f"gain {gain.mean:+.3f} (90 %: {gain.mean_ci_lower:+.3f} to {gain.mean_ci_upper:+.3f})>"
+        )
+
+    def __str__(self) -> str:
+        from advisor.text.table import to_table
+
+        return to_table(self).rstrip("\n")
+
+
+def recommend(
+    n_records: int,
+    arch: str | None = None,
+    *,
+    task: str | None = None,
+    upstream: str | None = None,
+    metric: str = "auroc_macro",
+    margin: float = 0.01,
+    target: float | None = None,
+    label_cost: float | None = None,
+    gpu_cost: float | None = None,
+    uses: int | None = None,
+    device_speed: float | None = None,
+    curves: "str | PathLike[str] | Curves | None" = None,
+) -> Answer:
+    """Say whether to fine-tune or to train from scratch, what each will score and cost, and how sure that is.
+
+    ``n_records`` are the labelled records for training and validation together, ``arch`` is cnn, rnn or the name of a
+    network (None: the best that was measured); all else is as in ``ecgadvise recommend``. ``curves`` is a curves file
+    or what ``fit_curves`` returned, the evidence that ships by default. Raises ValueError for a value that no question
+    can have, UnknownNameError, NoEvidenceError and CurvesFileError.
+    """
+    numbers = (target, label_cost, gpu_cost, device_speed)
+    target, label_cost, gpu_cost, device_speed = (None if value is None else float(value) for value in numbers)
+    question = Question(
+        index(n_records), arch, metric, float(margin), upstream, task, target, label_cost, gpu_cost,
+        None if uses is None else index(uses), device_speed,
+    )  # fmt: skip
+    if (nonsense := find_nonsense(question, str, names_network=arch is not None)) is not None:
+        raise ValueError(nonsense)
+    found = answer(question, _open(curves))
+    return Answer(**{field.name: getattr(found, field.name) for field in fields(found)})
+
+
+def _open(curves: "str | PathLike[str] | Curves | None") -> CurvesFile:
+    if isinstance(curves, Curves):
+        return curves.file
+    return read_curves(DEFAULT_CURVES if curves is None else Path(curves))

@@ -1,0 +1,40 @@
+"""``ecgadvise.open_corpus`` and ``ecgadvise.prepare``: from a directory of records to an opened corpus."""
+
+import logging
+from os import PathLike
+from pathlib import Path
+
+from engine.corpora.corpus import Corpus
+from engine.corpora.corpus import prepare as write
+
+__all__ = ["Corpus", "log", "open_corpus", "prepare"]
+
+log = logging.getLogger("ecgadvise")  # what the command line says on stderr
+_NAMED = 20  # problems; the others are counted
+
+
+def open_corpus(path: str | PathLike[str]) -> Corpus:
+    """Open a prepared corpus. Raises CorpusError."""
+    return Corpus(Path(path))
+
+
+def prepare(
+    directory: str | PathLike[str], out: str | PathLike[str], source: str | None = None, workers: int = 1
+) -> Corpus:
+    """Read every record of a publisher's tree, or of a directory of one's own, into the corpus ``out``, and open it.
+
+    ``source`` says what the directory is where its files do not tell; ``workers`` are processes. What was inferred, and
+    every record with a problem, is a warning of the logger ``ecgadvise``. Raises SourceError, UnknownNameError and
+    CorpusError, also when ``out`` exists.
+    """
+    from engine.sources.detect import open_source
+
+    opened = open_source(Path(directory), source)
+    for sentence in getattr(opened, "inferred", ()):
+        log.warning(sentence)
+    corpus, problems = write(opened, Path(out), workers=workers)
+    for problem in problems[:_NAMED]:
+        log.warning("%s: %s: %s", "kept" if problem.usable else "unusable", problem.record, problem.problem)
+    if (more := len(problems) - _NAMED) > 0:
+        log.warning("... and %s more problems: see ecgadvise data check %s", f"{more:,}", directory)
+    return corpus

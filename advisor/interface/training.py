@@ -1,0 +1,102 @@
+"""``ecgadvise.train``: a network for use from a corpus or a directory, as ``ecgadvise train`` makes it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Literal, get_args
+
+from advisor.commands.train import Asked, few_threads, plan
+from advisor.interface.caller_state import caller_state_kept
+from advisor.interface.model import Model, load_model
+from advisor.interface.records import log
+from engine.checkpoints.checkpoint import CheckpointFacts
+from engine.corpora.corpus import Corpus, default_corpora
+from engine.corpora.opening import open_directory
+from engine.deploy.export import export_checkpoint
+from engine.evaluation.evaluation import Evaluation
+from engine.files import check_writable
+from engine.training.fit import fit
+from engine.training.loop import Validation
+
+Strategy = Literal["auto", "scratch", "fine-tune", "frozen"]
+
+
+@dataclass(frozen=True, repr=False)
+class Trained:
+    """A trained network: its checkpoint's ``folder``, what is known of it, and how it did on the test records.
+
+    ``why`` says why it was trained from scratch or from a pre-trained network, ``warnings`` what it cannot show.
+    """
+
+    folder: Path
+    facts: CheckpointFacts
+    evaluation: Evaluation
+    why: str
+    warnings: tuple[str, ...]
+
+    def export(self, path: str | PathLike[str], *, force: bool = False) -> Model:
+        """Write the network as an ONNX file, its card and label next to it, and open it.
+
+        Raises TargetExistsError where a file is there and not ``force``, and ExportError.
+        """
+        with caller_state_kept():
+            export_checkpoint(self.folder, Path(path), force=force)
+        return load_model(path)
+
+    def __repr__(self) -> str:
+        facts, score = self.facts, self.evaluation
+        return (
+            f"<Trained {facts.arch} for {facts.task}, {facts.strategy}: macro AUROC {score.auroc_macro:.3f} "
+            f"(90 %: {score.auroc_macro_ci_lower:.3f} to {score.auroc_macro_ci_upper:.3f}) on "
+            f"{score.n_records:,} test records; {self.folder}>"
+        )
+
+
+def train(
+    data: Corpus | str | PathLike[str],
+    task: str = "",
+    arch: str | None = None,
+    *,
+    out: str | PathLike[str],
+    strategy: Strategy = "auto",
+    start_from: str | PathLike[str] | None = None,
+    n_records: int | None = None,
+    seed: int = 0,
+    recipe: str = "tuned",
+    device: str = "auto",
+    source: str | None = None,
+    workers: int = 1,
+    report: Callable[[Validation], None] = lambda _validation: None,
+) -> Trained:
+    """Train a network on labelled records, calibrate it, test it once, and keep it in the folder ``out``.
+
+    ``data`` is an opened corpus, the path of one, or a directory of records; ``task`` is the first where none is named.
+    ``arch`` is cnn, rnn or a network's name (None: that of ``start_from``, else cnn), ``start_from`` a checkpoint's
+    folder or a released network, ``n_records`` how many to train and validate with (None: all but the test's);
+    ``report`` gets every validation. Torch's random numbers, threads and precision stay the caller's. Raises
+    ValueError, FileExistsError where ``out`` is not empty, and what ``ecgadvise train`` ends with.
+    """
+    if strategy not in get_args(Strategy):
+        raise ValueError(f"strategy is {strategy!r}: give one of {', '.join(get_args(Strategy))}")
+    if n_records is not None and n_records < 2:
+        raise ValueError(f"n_records is {n_records}: give at least 2, to train and to validate with")
+    folder = Path(out)
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise FileExistsError(f"{folder} exists and is not an empty folder: choose another out")
+    corpus, named = _open(data, task, source, workers)
+    with caller_state_kept():
+        upstream = None if start_from is None else str(start_from)
+        job, choice = plan(corpus, named, arch, Asked(strategy), upstream, n_records, seed, recipe, device)
+        check_writable(folder)
+        with few_threads(job):
+            fitted = fit(job, folder, report)
+    assert fitted.evaluation is not None, "nothing stops this training"
+    return Trained(folder, fitted.facts, fitted.evaluation, choice.why, fitted.warnings)
+
+
+def _open(data: Corpus | str | PathLike[str], task: str, source: str | None, workers: int) -> tuple[Corpus, str]:
+    if isinstance(data, Corpus):
+        data.task(task)  # raises CorpusError for one that is not there
+        return data, task or data.tasks[0]
+    return open_directory(Path(data), task, default_corpora(), source, workers, log.warning)
