@@ -14,10 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.recipes import Recipe
 from studies.fitting.censored_regression import CensoredFit, CensoredFitError, fit_censored
-from studies.runs.store import RunRecord
-from studies.runs.tidy_runs import RunCost, TidyRun
+from studies.runs.run import Run, known
 
 _NORMAL_90 = 1.6448536269514722  # the 95 % quantile of a standard normal variable
 _JOULES_PER_KWH = 3.6e6
@@ -108,17 +106,17 @@ def uses_to_pay_off(pretraining: float, scratch: float, fine_tune: float) -> flo
     return pretraining / (scratch - fine_tune) if fine_tune < scratch else None
 
 
-def fit_cost_curves(runs: Sequence[TidyRun]) -> tuple[list[CostCurve], list[str]]:
+def fit_cost_curves(runs: Sequence[Run]) -> tuple[list[CostCurve], list[str]]:
     """Fit a cost curve for every network and strategy; return those and, in words, what could not be fitted.
 
     Runs without costs are passed over.
     """
-    groups: dict[tuple[str, str], list[tuple[int, RunCost]]] = defaultdict(list)
+    groups: dict[tuple[str, str], list[Run]] = defaultdict(list)
     for run in runs:
-        if run.cost is not None:
-            groups[run.arch, run.strategy].append((run.n_records, run.cost))
+        if run.has_cost:
+            groups[run.arch, run.strategy].append(run)
     curves, failures = [], []
-    for (arch, strategy), measured in sorted(groups.items()):
+    for (arch, strategy), measured in sorted(groups.items(), key=lambda group: group[0]):
         try:
             curves.append(_fit_group(arch, strategy, measured))
         except CensoredFitError as error:
@@ -126,21 +124,25 @@ def fit_cost_curves(runs: Sequence[TidyRun]) -> tuple[list[CostCurve], list[str]
     return curves, failures
 
 
-def _fit_group(arch: str, strategy: str, measured: Sequence[tuple[int, RunCost]]) -> CostCurve:
-    sizes = np.array([n for n, _ in measured], np.float64)
+def _fit_group(arch: str, strategy: str, measured: Sequence[Run]) -> CostCurve:
+    sizes = np.array([run.n_records for run in measured], np.float64)
     constant = np.ones((len(sizes), 1))
     design = constant if len(set(sizes)) == 1 else np.column_stack([constant, np.log(sizes)])
-    to_best = np.log([float(cost.records_to_best) for _, cost in measured])
-    fit = fit_censored(to_best, design, np.array([cost.censored for _, cost in measured]))
-    speeds = speed_of_devices([cost for _, cost in measured])
-    return CostCurve(arch, strategy, int(sizes.min()), int(sizes.max()), fit, speeds)
+    to_best = np.log([float(known(run.records_to_best)) for run in measured])
+    fit = fit_censored(to_best, design, np.array([_is_censored(run) for run in measured]))
+    return CostCurve(arch, strategy, int(sizes.min()), int(sizes.max()), fit, speed_of_devices(measured))
 
 
-def speed_of_devices(costs: Sequence[RunCost]) -> dict[str, float]:
+def _is_censored(run: Run) -> bool:
+    """Whether the last epoch was the best, so that the true best may lie beyond the end of the training."""
+    return known(run.best_epoch) >= known(run.epochs)
+
+
+def speed_of_devices(runs: Sequence[Run]) -> dict[str, float]:
     """Return the median records a second of the runs on each device, the device with most runs first."""
     speeds: dict[str, list[float]] = defaultdict(list)
-    for cost in costs:
-        speeds[cost.device].append(cost.records_seen / cost.seconds)
+    for run in runs:
+        speeds[known(run.device)].append(known(run.records_seen) / known(run.seconds))
     ordered = sorted(speeds.items(), key=lambda item: -len(item[1]))
     return {device: float(np.median(values)) for device, values in ordered}
 
@@ -153,7 +155,7 @@ def records_to_target(trajectory: Sequence[tuple[int, float]], target: float) ->
     return trajectory[-1][0], False
 
 
-def log_time_ratios(pairs: Sequence[tuple[TidyRun, TidyRun]]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def log_time_ratios(pairs: Sequence[tuple[Run, Run]]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return, for each pair (scratch, fine-tuned), the log ratio of records seen until scratch's best was reached.
 
     Below zero where fine-tuning was sooner. The second array marks the pairs in which it never got there: their ratio
@@ -171,19 +173,22 @@ def log_time_ratios(pairs: Sequence[tuple[TidyRun, TidyRun]]) -> tuple[NDArray[n
     return np.array(ratios, np.float64), np.array(censored, np.bool_)
 
 
-def fit_cost(runs: Sequence[RunRecord]) -> dict[str, Any]:
+def fit_cost(runs: Sequence[Run]) -> dict[str, Any]:
     """Return what ``studies.files.curves.TrainingCost`` holds, from the runs of one network, strategy and recipe.
 
     ``seconds_per_record`` is the median over the runs, validation and all, of training seconds per record seen, and
     ``share_to_best`` the median share of them at which the best validation epoch was reached.
     """
-    recipe = Recipe(**runs[0].details["recipe"])
+    recipe = runs[0].training_recipe
+    seen = [known(run.records_seen) for run in runs]
+    seconds = [known(run.seconds) for run in runs]
+    to_best = [known(run.records_to_best) for run in runs]
     return {
-        "device": runs[0].row["device"],
+        "device": runs[0].device,
         "record_passes": recipe.record_passes,
         "min_epochs": recipe.min_epochs,
         "max_epochs": recipe.max_epochs,
         "validation_fraction": recipe.validation_fraction,
-        "seconds_per_record": float(np.median([run.row["seconds"] / run.row["records_seen"] for run in runs])),
-        "share_to_best": float(np.median([run.row["records_to_best"] / run.row["records_seen"] for run in runs])),
+        "seconds_per_record": float(np.median(np.divide(seconds, seen))),
+        "share_to_best": float(np.median(np.divide(to_best, seen))),
     }

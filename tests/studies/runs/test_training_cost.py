@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from studies.fitting.censored_regression import CensoredFitError, fit_censored
-from studies.runs.tidy_runs import RunCost, TidyRun
+from studies.runs.run import Run
 from studies.runs.training_cost import (
     Bill,
     Rates,
@@ -14,10 +14,10 @@ from studies.runs.training_cost import (
 )
 
 
-def run_with(n: int, replicate: int, strategy: str = "scratch", arch: str = "gru", **cost: float) -> TidyRun:
+def run_with(n: int, replicate: int, strategy: str = "scratch", arch: str = "gru", **cost: float) -> Run:
     facts = {"device": "CPU", "seconds": 10.0, "records_seen": 1000, "records_to_best": 500, "seconds_to_best": 5.0,
              "epochs": 10, "best_epoch": 5} | cost  # fmt: skip
-    return TidyRun("task", arch, "rnn", strategy, None, n, replicate, 0.8, "row", cost=RunCost(**facts))
+    return Run(task="task", arch=arch, family="rnn", strategy=strategy, n_records=n, replicate=replicate, **facts)
 
 
 def test_censored_regression_recovers_the_truth_where_plain_regression_does_not():
@@ -131,7 +131,11 @@ def test_time_to_target_is_censored_where_the_target_was_never_reached():
     assert records_to_target(course, 0.9) == (400, False)
 
     def run(trajectory):
-        return TidyRun("t", "a", "cnn", "scratch", None, 100, 0, 0.8, "row", trajectory=trajectory)
+        validations = [{"records_seen": seen, "auroc": auroc} for seen, auroc in trajectory]
+        return Run(
+            task="t", arch="a", family="cnn", strategy="scratch", n_records=100, replicate=0,
+            details={"validations": validations},
+        )  # fmt: skip
 
     scratch = run(course)
     pairs = [
