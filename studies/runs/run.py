@@ -1,4 +1,4 @@
-"""One run of a study, whoever ran it: what its row says and, where a store keeps it, the details beside the row.
+"""One run of a study, whoever ran it: what its row says and, where a store keeps it, the details with the row.
 
 ``Run`` is also the one table of columns: a field with a kind of column (``studies.runs.columns``) is a column of the
 store and of a runs table, in this order, and its kind says how it is kept and read.

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,6 +22,7 @@ from studies.running.runner import Progress
 from studies.running.study_networks import folder_of
 from studies.running.workload import Speed
 from studies.running.workplaces import local_workplace
+from studies.runs.run import Run
 from studies.runs.run_spec import find_keys
 from studies.runs.store import Store
 
@@ -158,7 +158,7 @@ def test_a_pilot_that_was_stopped_among_its_sizes_goes_on_with_all_of_them(
     whole = plan(pilot, 480, 24, 6000.0, speed, 2)
     assert len(whole.sizes) == 3
     begun = [
-        SimpleNamespace(row={"n_records": n, "replicate": 0, "strategy": arm})
+        Run(task="own", arch="net", family="cnn", strategy=arm, n_records=n, replicate=0)
         for n in whole.sizes[1:]
         for arm in (SCRATCH, FINE_TUNE)
     ]
