@@ -77,13 +77,12 @@ def _fit(path: Path, metric: str) -> "tuple[dict[str, Any], list[str]]":
     from advisor.terminal.progress import drawn
     from studies.collection.collect import EvidenceError, make_curves
     from studies.collection.curve_documents import NO_TEST_NOISE, fit_runs, time_of
-    from studies.runs.store import Store
-    from studies.runs.tidy_runs import is_store, read_runs
+    from studies.runs.tidy_runs import read_runs
 
     runs = read_runs(path, metric)
     with drawn("curves") as report:
-        if is_store(path) and any(run.strategy == "fine-tune" for run in runs.runs):
-            document = make_curves(Store(path, create=False).runs(), path.stem, metric, report)
+        if runs.stored:
+            document = make_curves(runs.stored, path.stem, metric, report)
             return document, [*runs.warnings, *document["not_fitted"]]
         document = fit_runs(runs, time_of(path), report)
     if not document["curves"]:

@@ -24,6 +24,7 @@ from studies.runs.tidy_runs import APART, RunsFileError, comparable_runs, prefer
 from studies.runs.training_cost import fit_cost
 
 _FEWEST_RESAMPLES = 50
+_NO_COMPARISON = "it holds no task with both arms, from scratch and fine-tuned"
 _CLASSES = 5  # that a network's parameters are counted for, as in the table of networks, whatever its tasks have
 
 Report = Callable[[int, int], None]  # (done, total)
@@ -43,6 +44,8 @@ def collect(store: Store, study: str, out: Path) -> tuple[Path, Path, list[str]]
     the store's last run.
     """
     runs = store.runs()
+    if not compares_arms(runs):
+        raise EvidenceError(f"study {study} gives no curve: {_NO_COMPARISON}")
     document = make_curves(runs, study)
     try:
         summary = summarise(study, runs, document["not_fitted"])
@@ -68,28 +71,52 @@ def table_rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
 def make_curves(
     runs: Sequence[Run], study: str, metric: str = METRIC, report: Report = lambda _done, _total: None
 ) -> dict[str, Any]:
-    """Fit every task, network and upstream whose both arms were run, and return the document of a curves file.
+    """Fit the runs of a store and return the document of a curves file. Raises EvidenceError when it has no curve.
 
-    Raises EvidenceError when there is none.
+    That are curves of every task, network and upstream whose both arms were run, or, where no arms can be compared, of
+    every task and network from scratch.
     """
     runs = [replace(run, metric=metric) for run in runs]
-    downstream = _of_one_recipe([run for run in comparable_runs(runs) if run.role == "downstream"])
-    scratch, fine_tuned = (_by_cell(downstream, arm) for arm in (SCRATCH, FINE_TUNE))
+    downstream = _compared(runs)
     pretrainings = pretraining_runs(runs)
     measured, failures = [], []
-    for (task, arch, upstream, recipe), of_upstream in sorted(fine_tuned.items()):
+    for (task, arch, upstream, recipe), arms in sorted(_arms_by_cell(downstream).items()):
         started_from = [run for run in pretrainings if (run.task, run.arch, run.recipe) == (upstream, arch, recipe)]
-        arms = {SCRATCH: scratch.get((task, arch, "", recipe), []), FINE_TUNE: of_upstream}
         try:
-            measured.append(_measure(arms, _started_from(of_upstream, started_from)))
+            measured.append(_measure(arms, _started_from(arms.get(FINE_TUNE, []), started_from)))
         except FitError as error:
             failures.append(f"{task} {arch}: {error}")
     document = make_document(_header(study, runs, downstream), measured, report) if measured else None
     failures += document["not_fitted"] if document else []
     if document is None or not document["curves"]:
-        reason = "; ".join(failures) or "it holds no task with both arms, from scratch and fine-tuned"
+        reason = "; ".join(failures) or _NO_COMPARISON
         raise EvidenceError(f"study {study} gives no curve: {reason}")
     return {**document, "not_fitted": failures}
+
+
+def compares_arms(runs: Sequence[Run]) -> bool:
+    """Say whether a store has a fine-tuned run with a score, to be compared with those from scratch."""
+    return _has_fine_tuned(_compared(runs))
+
+
+def _compared(runs: Sequence[Run]) -> list[Run]:
+    """Return the runs that curves are fitted to."""
+    return _of_one_recipe([run for run in comparable_runs(runs) if run.role == "downstream"])
+
+
+def _has_fine_tuned(downstream: Sequence[Run]) -> bool:
+    return any(run.strategy == FINE_TUNE and run.has_score for run in downstream)
+
+
+def _arms_by_cell(downstream: Sequence[Run]) -> dict[Cell, dict[str, list[Run]]]:
+    """Return the runs of each cell by arm: both arms where any run was fine-tuned, else from scratch alone."""
+    scratch = _by_cell(downstream, SCRATCH)
+    if not _has_fine_tuned(downstream):
+        return {cell: {SCRATCH: runs} for cell, runs in scratch.items()}
+    return {
+        (task, arch, upstream, recipe): {SCRATCH: scratch.get((task, arch, "", recipe), []), FINE_TUNE: runs}
+        for (task, arch, upstream, recipe), runs in _by_cell(downstream, FINE_TUNE).items()
+    }
 
 
 def _by_cell(runs: Sequence[Run], arm: str) -> dict[Cell, list[Run]]:
@@ -121,8 +148,8 @@ def _started_from(runs: Sequence[Run], pretrainings: Sequence[Run]) -> list[Run]
 
 
 def _measure(arms: Mapping[str, Sequence[Run]], pretraining: Sequence[Run]) -> Measured:
-    arms, warnings = _complete_pairs(arms)
-    first = arms[FINE_TUNE][0]
+    arms, warnings = _complete_pairs(arms) if FINE_TUNE in arms else _scored(arms)
+    first = [runs[0] for runs in arms.values()][-1]
     covariance = _test_covariance(arms) if first.metric == METRIC else None
     if covariance is None:
         warnings.append(NO_TEST_NOISE)  # the store keeps resamples of the macro AUROC alone
@@ -147,16 +174,24 @@ def _kind(run: Run, pretraining: Sequence[Run]) -> str | None:
     return f"{source}/disjoint" if corpus_of(run.task) == source else None
 
 
+def _scored(arms: Mapping[str, Sequence[Run]]) -> tuple[dict[str, list[Run]], list[str]]:
+    """Keep the runs of each arm that have a score. Raises FitError where none has, and as ``_check_conditions``."""
+    _check_conditions(arms)
+    scored = {arm: [run for run in runs if run.has_score] for arm, runs in arms.items()}
+    if not all(scored.values()):
+        raise FitError("no run has a score")
+    return scored, []
+
+
 def _complete_pairs(arms: Mapping[str, Sequence[Run]]) -> tuple[dict[str, list[Run]], list[str]]:
     """Keep the pairs: runs of both arms at one size and replicate. Sizes with fewer than two pairs are left out.
 
-    Raises FitError when runs of an arm differ in recipe, data or folds: they belong to different studies.
+    Raises FitError where there are none, and as ``_check_conditions``.
     """
-    by_cell: dict[str, dict[tuple[int, int], Run]] = {}
-    for arm, runs in arms.items():
-        if len({_conditions(run) for run in runs}) > 1:
-            raise FitError(f"the runs of {arm} differ in recipe, data or folds; give each kind a store of its own")
-        by_cell[arm] = {(run.n_records, run.replicate): run for run in runs if run.has_score}
+    _check_conditions(arms)
+    by_cell = {
+        arm: {(run.n_records, run.replicate): run for run in runs if run.has_score} for arm, runs in arms.items()
+    }
     paired = set.intersection(*(set(cells) for cells in by_cell.values()))
     n_pairs = Counter(n for n, _ in paired)
     used = sorted(cell for cell in paired if n_pairs[cell[0]] > 1)
@@ -166,6 +201,13 @@ def _complete_pairs(arms: Mapping[str, Sequence[Run]]) -> tuple[dict[str, list[R
     left = total - 2 * len(used)
     warnings = [f"{left} of {total} runs have no pair yet and are left out"] if left else []
     return {arm: [cells[cell] for cell in used] for arm, cells in by_cell.items()}, warnings
+
+
+def _check_conditions(arms: Mapping[str, Sequence[Run]]) -> None:
+    """Raise FitError when runs of an arm differ in recipe, data or folds: they belong to different studies."""
+    for arm, runs in arms.items():
+        if len({_conditions(run) for run in runs}) > 1:
+            raise FitError(f"the runs of {arm} differ in recipe, data or folds; give each kind a store of its own")
 
 
 def _conditions(run: Run) -> tuple[object, ...]:
@@ -180,14 +222,14 @@ def _conditions(run: Run) -> tuple[object, ...]:
 
 def _test_covariance(arms: Mapping[str, Sequence[Run]]) -> NDArray[np.float64]:
     """Return the covariance (arms, arms) of the mean score at the largest size over resamples of the test patients."""
-    size = max(run.n_records for run in arms[FINE_TUNE])
+    size = max(run.n_records for runs in arms.values() for run in runs)
     means = np.array([
         np.mean([run.bootstrap for run in runs if run.n_records == size], axis=0) for runs in arms.values()
     ])  # fmt: skip
     scored = np.isfinite(means).all(axis=0)  # a resample may lack an outcome of every class
     if scored.sum() < _FEWEST_RESAMPLES:
         raise FitError("the test set is too small: its resamples have no AUROC")
-    return np.asarray(np.cov(means[:, scored]), np.float64)
+    return np.atleast_2d(np.cov(means[:, scored]))
 
 
 def _pretraining_cost(run: Run) -> dict[str, Any]:

@@ -51,6 +51,7 @@ class TidyRuns:
     """The downstream runs of a file, each with a score by ``metric``.
 
     ``pretrainings`` says how many records the training of each (upstream, arch) network saw, where that is known.
+    ``stored`` are all runs of the store that they were read from, none where they are a table's.
     """
 
     name: str
@@ -58,6 +59,7 @@ class TidyRuns:
     runs: tuple[Run, ...]
     pretrainings: Mapping[tuple[str, str], int]
     warnings: tuple[str, ...] = ()
+    stored: tuple[Run, ...] = ()
 
 
 def read_runs(path: Path, metric: str = METRIC) -> TidyRuns:
@@ -150,7 +152,12 @@ def tidy_records(records: Sequence[Run], path: Path, metric: str = METRIC) -> Ti
     without = len(evidence) - len(scored)
     said = [f"{without} of {len(evidence)} runs have no {metric} and are left out"] if without else []
     passes = {(run.task, run.arch): known(run.records_seen) for run in pretraining_runs(records) if run.has_cost}
-    return replace(tidy, pretrainings={**passes, **tidy.pretrainings}, warnings=(*tidy.warnings, *said))
+    return replace(
+        tidy,
+        pretrainings={**passes, **tidy.pretrainings},
+        warnings=(*tidy.warnings, *said),
+        stored=tuple(records),
+    )
 
 
 def _cells(run: Run) -> dict[str, str]:
