@@ -16,7 +16,8 @@ import pytest
 from advisor.cli import main
 from engine.corpora.corpus import Corpus
 from studies.collection.collect import collect
-from studies.runs.store import COLUMNS, RunRecord, Store
+from studies.runs.run import Run
+from studies.runs.store import Store
 
 SIZES = (100, 250, 500, 1000, 2000)
 ARCHS = {"resnet1d18-w16": "cnn", "gru-w32": "rnn"}
@@ -44,15 +45,14 @@ def heeded_ctrl_c() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def make_run(
-    arch: str, strategy: str, n_records: int, replicate: int, score: float, role: str = "downstream"
-) -> RunRecord:
-    """One run record whose every field is filled in."""
+def make_run(arch: str, strategy: str, n_records: int, replicate: int, score: float, role: str = "downstream") -> Run:
+    """One run whose every field is filled in that a study needs."""
     task = "ptb-xl/superclass" if role == "downstream" else UPSTREAM
     upstream = UPSTREAM if strategy == "fine-tune" else None
     resamples = np.random.default_rng(0).normal(0, 0.004, 100)
     details = {
-        "spec": {"pool_folds": [5, 6, 7, 8, 9], "test_folds": [10]},
+        "spec": {"task": task, "arch": arch, "strategy": strategy, "upstream": upstream, "n_records": n_records,
+                 "replicate": replicate, "recipe": "tuned", "pool_folds": [5, 6, 7, 8, 9], "test_folds": [10]},
         "recipe": {"name": "tuned", "learning_rate": 0.003, "weight_decay": 0.01, "batch_size": 32,
                    "record_passes": 20000, "min_epochs": 12, "max_epochs": 60, "validations": 15,
                    "validation_fraction": 0.2},
@@ -65,15 +65,13 @@ def make_run(
         "test_records": 2158,
         "test_patients": 1877,
     }  # fmt: skip
-    row = dict.fromkeys(COLUMNS, None) | {
-        "key": f"{role}-{arch}-{strategy}-{n_records}-{replicate}", "task": task, "arch": arch,
-        "family": ARCHS[arch], "strategy": strategy, "upstream": upstream, "n_records": n_records,
-        "replicate": replicate, "recipe": "tuned", "role": role, "auroc_macro": score, "seconds": n_records / 100,
-        "seconds_to_best": n_records / 200, "epochs": 20, "best_epoch": 10, "records_seen": 16 * n_records,
-        "records_to_best": 8 * n_records, "device": "CPU test, 1 thread of 2", "data_hash": "d" * 64,
-        "created": "2026-11-22T20:00:00+00:00",
-    }  # fmt: skip
-    return RunRecord(row, details)
+    return Run(
+        key=f"{role}-{arch}-{strategy}-{n_records}-{replicate}", task=task, arch=arch, family=ARCHS[arch],
+        strategy=strategy, upstream=upstream, n_records=n_records, replicate=replicate, recipe="tuned", role=role,
+        auroc_macro=score, seconds=n_records / 100, seconds_to_best=n_records / 200, epochs=20, best_epoch=10,
+        records_seen=16 * n_records, records_to_best=8 * n_records, device="CPU test, 1 thread of 2",
+        data_hash="d" * 64, created="2026-11-22T20:00:00+00:00", details=details,
+    )  # fmt: skip
 
 
 def fill_store(
@@ -103,8 +101,8 @@ def synthetic_store() -> Callable[..., Store]:
 
 
 @pytest.fixture(scope="session")
-def synthetic_run() -> Callable[..., RunRecord]:
-    """The function that makes one run record."""
+def synthetic_run() -> Callable[..., Run]:
+    """The function that makes one run."""
     return make_run
 
 

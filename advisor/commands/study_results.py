@@ -47,10 +47,9 @@ def tuning(store: StoreFile) -> None:
     runs = Store(store, create=False).runs()
     scores: dict[tuple[str, ...], list[float]] = defaultdict(list)
     for run in runs:
-        rate = run.details["spec"].get("learning_rate")
-        if rate is not None and run.row["validation_auroc"] is not None:
-            cell = (run.row["task"], run.row["arch"], run.row["strategy"], run.row["upstream"] or "")
-            scores[*cell, f"{rate:g}"].append(run.row["validation_auroc"])
+        own_rate = run.spec.learning_rate
+        if own_rate is not None and run.validation_auroc is not None:
+            scores[run.task, run.arch, run.strategy, run.upstream or "", f"{own_rate:g}"].append(run.validation_auroc)
     if not scores:
         raise Failure(f"{store} holds no tuning: no run has a learning rate of its own", ExitCode.DATA)
     for (task, arch, strategy, upstream, rate), values in scores.items():
@@ -190,8 +189,8 @@ def _open_corpora(stores: "Sequence[Store]", folder: Path) -> "dict[str, Corpus]
     from engine.corpora.corpus import Corpus, CorpusError
     from studies.runs.task_names import hash_task, parse_task
 
-    runs = [run.row for store in stores for run in store.runs()]
-    hashes = {run["task"]: run["data_hash"] for run in runs if run["role"] == "downstream"}
+    runs = [run for store in stores for run in store.runs()]
+    hashes = {run.task: run.data_hash for run in runs if run.role == "downstream"}
     opened = {name: Corpus(folder / name) for name in sorted({parse_task(task).source for task in hashes})}
     for task, known in hashes.items():
         if hash_task(opened, task) != known:

@@ -28,8 +28,9 @@ from studies.running.runner import Progress, run_study
 from studies.running.study_networks import digest_of, folder_of, read_files, write_files
 from studies.running.workload import Speed, Workload
 from studies.running.workplaces import Workplace
+from studies.runs.run import Run
 from studies.runs.run_spec import RunSpec, find_keys
-from studies.runs.store import RunRecord, Store
+from studies.runs.store import Store
 from studies.runs.task_names import hash_task
 
 POOL, TEST = 1, 2
@@ -78,19 +79,19 @@ class Pilot:
         tuned = replace(scratch, strategy="fine-tune", upstream=self.upstream, upstream_records=self.upstream_records)
         return scratch, tuned
 
-    def runs(self) -> list[RunRecord]:
+    def runs(self) -> list[Run]:
         """Return the whole pairs that the store holds, both runs of each."""
         if not self.store.is_file():
             return []
         store = Store(self.store)
         mine = [run for run in store.runs() if self._is_mine(run)]
         store.close()
-        cells = [{_cell(run) for run in mine if run.row["strategy"] == arm} for arm in (SCRATCH, FINE_TUNE)]
+        cells = [{_cell(run) for run in mine if run.strategy == arm} for arm in (SCRATCH, FINE_TUNE)]
         return [run for run in mine if _cell(run) in cells[0] & cells[1]]
 
-    def _is_mine(self, run: RunRecord) -> bool:
-        keys = self._keys_at(run.row["n_records"], run.row["replicate"])
-        return run.key in keys and run.row["auroc_macro"] is not None
+    def _is_mine(self, run: Run) -> bool:
+        keys = self._keys_at(run.n_records, run.replicate)
+        return run.key in keys and run.has_score
 
     def _keys_at(self, n_records: int, replicate: int) -> set[str]:
         specs = self.specs(n_records, replicate)
@@ -112,8 +113,8 @@ class Plan:
         return len(self.sizes) * self.replicates
 
 
-def _cell(run: RunRecord) -> tuple[int, int]:
-    return run.row["n_records"], run.row["replicate"]
+def _cell(run: Run) -> tuple[int, int]:
+    return run.n_records, run.replicate
 
 
 def set_up(folder: Path, corpus: Corpus, data: TaskData, test: NDArray[np.int64], arch: str, checkpoint: Path) -> Pilot:
@@ -187,7 +188,7 @@ def plan(
     nothing fits.
     """
     load = Workload({pilot.corpus.name: pilot.corpus})
-    stored = {(_cell(run), run.row["strategy"]) for run in pilot.runs()}
+    stored = {(_cell(run), run.strategy) for run in pilot.runs()}
 
     def seconds(sizes: Sequence[int], replicate: int) -> float:
         """Return how long a replicate's missing runs take: side by side, and never less than the longest of them."""

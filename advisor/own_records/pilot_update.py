@@ -29,7 +29,7 @@ from studies.files.curves import PairedCurve, read_curves
 from studies.files.draws import BAND, REACH, Floats, bent, chance_level
 from studies.fitting.pooling import LEAST, MOST, law_through
 from studies.fitting.stable_draws import covariance_root
-from studies.runs.store import RunRecord
+from studies.runs.run import Run
 
 _ARMS = (SCRATCH, FINE_TUNE)
 _FEWEST_RESAMPLES = 50
@@ -51,25 +51,21 @@ class Observed:
     excess: float = 1.0
 
 
-def observe(runs: Sequence[RunRecord], curve: PairedCurve) -> Observed:
+def observe(runs: Sequence[Run], curve: PairedCurve) -> Observed:
     """Sum up the pairs of a pilot; how far single runs scatter is what ``curve`` says, or more where the pilot does.
 
     Raises PilotError where the test records are too few for their sampling noise to be known.
     """
-    sizes = np.array(sorted({run.row["n_records"] for run in runs}), np.float64)
-    cells = [
-        [run for run in runs if run.row["strategy"] == arm and run.row["n_records"] == n]
-        for arm in _ARMS
-        for n in sizes
-    ]
-    scores = [np.array([run.row["auroc_macro"] for run in cell]) for cell in cells]
+    sizes = np.array(sorted({run.n_records for run in runs}), np.float64)
+    cells = [[run for run in runs if run.strategy == arm and run.n_records == n] for arm in _ARMS for n in sizes]
+    scores = [np.array([run.score for run in cell]) for cell in cells]
     resampled = np.array([
-        np.mean([np.array(run.details["bootstrap"], np.float64) for run in cell], axis=0) for cell in cells
+        np.mean([run.bootstrap for run in cell], axis=0) for cell in cells
     ])  # fmt: skip
     finite = np.isfinite(resampled).all(axis=0)
     if finite.sum() < _FEWEST_RESAMPLES:
         raise PilotError(
-            f"the {runs[0].details['test_records']} test records are too few: hardly any resample of their patients "
+            f"the {runs[0].test_records} test records are too few: hardly any resample of their patients "
             "has records with and without a label"
         )
     pairs = np.array([len(cell) for cell in cells[: len(sizes)]], np.float64)
@@ -192,8 +188,8 @@ def fit_pilot(pilot: Pilot, foretold: PairedCurve | None) -> PairedCurve:
         runs=len(runs),
         points=table,
         cost=alone.cost if alone is not None else foretold.cost,
-        sources=_with_own(foretold.sources, runs[0].details["source"]),
-        test_records=runs[0].details["test_records"],
+        sources=_with_own(foretold.sources, runs[0].source),
+        test_records=runs[0].test_records,
         warnings=() if alone is None else alone.warnings,
         pooled=False,
         own=True,
@@ -207,7 +203,7 @@ def _with_own(sources: Sequence[Mapping[str, str]], own: Mapping[str, str | None
     return (*sources, *([known] if known and known not in sources else []))
 
 
-def _fit_alone(pilot: Pilot, runs: Sequence[RunRecord]) -> tuple[PairedCurve | None, str]:
+def _fit_alone(pilot: Pilot, runs: Sequence[Run]) -> tuple[PairedCurve | None, str]:
     """Fit the pairs by themselves, or say why that cannot be."""
     try:
         document = make_curves(runs, "pilot")
@@ -218,7 +214,7 @@ def _fit_alone(pilot: Pilot, runs: Sequence[RunRecord]) -> tuple[PairedCurve | N
     return read_curves(path).curves[0], ""
 
 
-def _points(runs: Sequence[RunRecord], arm: str) -> dict[int, tuple[float, ...]]:
-    of_arm = [run for run in runs if run.row["strategy"] == arm]
-    sizes = sorted({run.row["n_records"] for run in of_arm})
-    return {n: tuple(run.row["auroc_macro"] for run in of_arm if run.row["n_records"] == n) for n in sizes}
+def _points(runs: Sequence[Run], arm: str) -> dict[int, tuple[float, ...]]:
+    of_arm = [run for run in runs if run.strategy == arm]
+    sizes = sorted({run.n_records for run in of_arm})
+    return {n: tuple(run.score for run in of_arm if run.n_records == n) for n in sizes}

@@ -2,33 +2,34 @@
 
 import csv
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.recipes import Recipe
 from models.errors import ExitCode, UserError
 from models.registry import count_parameters, create_network
 from studies.collection.curve_documents import NO_TEST_NOISE, Header, Measured, make_document
 from studies.collection.summary import SUMMARY, summarise
 from studies.files.arms import FINE_TUNE, SCRATCH
 from studies.files.curves import corpus_of
-from studies.files.draws import chance_level
-from studies.fitting.learning_curves import FitError, ScoredRun, arrange
-from studies.runs.run_tables import RunTable
-from studies.runs.store import COLUMNS, RunRecord, Store
+from studies.fitting.learning_curves import FitError
+from studies.runs.run import COLUMNS, METRIC, Run, known, row_of
+from studies.runs.run_tables import make_table
+from studies.runs.store import Store
 from studies.runs.tidy_runs import APART, RunsFileError, comparable_runs, preferred_recipe, pretraining_runs
 from studies.runs.training_cost import fit_cost
 
-METRIC = "auroc_macro"
 _FEWEST_RESAMPLES = 50
+_NO_COMPARISON = "it holds no task with both arms, from scratch and fine-tuned"
 _CLASSES = 5  # that a network's parameters are counted for, as in the table of networks, whatever its tasks have
 
 Report = Callable[[int, int], None]  # (done, total)
+Cell = tuple[str, str, str, str]  # task, network, upstream ("" for none) and recipe
 
 
 class EvidenceError(UserError, ValueError):
@@ -46,6 +47,8 @@ def collect(store: Store, study: str, out: Path) -> tuple[Path, Path, list[str]]
     the store's last run.
     """
     runs = store.runs()
+    if not compares_arms(runs):
+        raise EvidenceError(f"study {study} gives no curve: {_NO_COMPARISON}")
     document = make_curves(runs, study)
     try:
         summary = summarise(study, runs, document["not_fitted"])
@@ -62,112 +65,136 @@ def collect(store: Store, study: str, out: Path) -> tuple[Path, Path, list[str]]
     return table, curves, document["not_fitted"]
 
 
-def table_rows(runs: Sequence[RunRecord]) -> list[dict[str, Any]]:
+def table_rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """Return the rows of a runs table; runs that belong to no comparison of the arms have the role ``apart``."""
     kept = {run.key for run in comparable_runs(runs)}
-    return [dict(run.row) | ({} if run.key in kept else {"role": APART}) for run in runs]
+    return [row_of(run) | ({} if run.key in kept else {"role": APART}) for run in runs]
 
 
 def make_curves(
-    runs: Sequence[RunRecord], study: str, metric: str = METRIC, report: Report = lambda _done, _total: None
+    runs: Sequence[Run], study: str, metric: str = METRIC, report: Report = lambda _done, _total: None
 ) -> dict[str, Any]:
-    """Fit every task, network and upstream whose both arms were run, and return the document of a curves file.
+    """Fit the runs of a store and return the document of a curves file. Raises EvidenceError when it has no curve.
 
-    Raises EvidenceError when there is none.
+    That are curves of every task, network and upstream whose both arms were run, or, where no arms can be compared, of
+    every task and network from scratch.
     """
-    downstream = _of_one_recipe(_matching(comparable_runs(runs), role="downstream"))
-    fine_tuned = _matching(downstream, strategy=FINE_TUNE)
-    cells = sorted({tuple(run.row[name] for name in ("task", "arch", "upstream", "recipe")) for run in fine_tuned})
+    runs = [replace(run, metric=metric) for run in runs]
+    downstream = _compared(runs)
+    pretrainings = pretraining_runs(runs)
     measured, failures = [], []
-    for task, arch, upstream, recipe in cells:
-        of_cell = {"task": task, "arch": arch, "recipe": recipe}
-        of_upstream = _matching(fine_tuned, **of_cell, upstream=upstream)
-        scratch = _matching(downstream, **of_cell, strategy=SCRATCH)
-        pretraining = _matching(pretraining_runs(runs), task=upstream, arch=arch, recipe=recipe)
+    for (task, arch, upstream, recipe), arms in sorted(_arms_by_cell(downstream).items()):
+        started_from = [run for run in pretrainings if (run.task, run.arch, run.recipe) == (upstream, arch, recipe)]
         try:
-            arms = {SCRATCH: scratch, FINE_TUNE: of_upstream}
-            measured.append(_measure(arms, _started_from(of_upstream, pretraining), metric))
+            measured.append(_measure(arms, _started_from(arms.get(FINE_TUNE, []), started_from)))
         except FitError as error:
             failures.append(f"{task} {arch}: {error}")
     document = make_document(_header(study, runs, downstream), measured, report) if measured else None
     failures += document["not_fitted"] if document else []
     if document is None or not document["curves"]:
-        reason = "; ".join(failures) or "it holds no task with both arms, from scratch and fine-tuned"
+        reason = "; ".join(failures) or _NO_COMPARISON
         raise EvidenceError(f"study {study} gives no curve: {reason}")
     return {**document, "not_fitted": failures}
 
 
-def _header(study: str, runs: Sequence[RunRecord], downstream: Sequence[RunRecord]) -> Header:
-    archs = sorted({run.row["arch"] for run in downstream})
+def compares_arms(runs: Sequence[Run]) -> bool:
+    """Say whether a store has a fine-tuned run with a score, to be compared with those from scratch."""
+    return _has_fine_tuned(_compared(runs))
+
+
+def _compared(runs: Sequence[Run]) -> list[Run]:
+    """Return the runs that curves are fitted to."""
+    return _of_one_recipe([run for run in comparable_runs(runs) if run.role == "downstream"])
+
+
+def _has_fine_tuned(downstream: Sequence[Run]) -> bool:
+    return any(run.strategy == FINE_TUNE and run.has_score for run in downstream)
+
+
+def _arms_by_cell(downstream: Sequence[Run]) -> dict[Cell, dict[str, list[Run]]]:
+    """Return the runs of each cell by arm: both arms where any run was fine-tuned, else from scratch alone."""
+    scratch = _by_cell(downstream, SCRATCH)
+    if not _has_fine_tuned(downstream):
+        return {cell: {SCRATCH: runs} for cell, runs in scratch.items()}
+    return {
+        (task, arch, upstream, recipe): {SCRATCH: scratch.get((task, arch, "", recipe), []), FINE_TUNE: runs}
+        for (task, arch, upstream, recipe), runs in _by_cell(downstream, FINE_TUNE).items()
+    }
+
+
+def _by_cell(runs: Sequence[Run], arm: str) -> dict[Cell, list[Run]]:
+    """Return the runs of an arm by task, network, upstream and recipe."""
+    cells: dict[Cell, list[Run]] = defaultdict(list)
+    for run in runs:
+        if run.strategy == arm:
+            cells[run.task, run.arch, run.upstream or "", known(run.recipe)].append(run)
+    return cells
+
+
+def _header(study: str, runs: Sequence[Run], downstream: Sequence[Run]) -> Header:
+    archs = sorted({run.arch for run in downstream})
     parameters = {arch: count_parameters(create_network(arch, n_classes=_CLASSES)) for arch in archs}
-    newest = max(run.row["created"] for run in runs)
-    return Header(study, runs[-1].details["versions"]["ecgadvise"], newest, parameters, _describe_upstreams(runs))
+    newest = max(known(run.created) for run in runs)
+    return Header(study, runs[-1].versions["ecgadvise"], newest, parameters, _describe_upstreams(runs))
 
 
-def _matching(runs: Sequence[RunRecord], **values: object) -> list[RunRecord]:
-    return [run for run in runs if all(run.row[name] == value for name, value in values.items())]
-
-
-def _of_one_recipe(runs: Sequence[RunRecord]) -> list[RunRecord]:
+def _of_one_recipe(runs: Sequence[Run]) -> list[Run]:
     """Keep the runs of recipe ``tuned`` where several recipes were run: curves of different recipes do not mix."""
-    kept = preferred_recipe({run.row["recipe"] for run in runs})
-    return [run for run in runs if kept in (None, run.row["recipe"])]
+    kept = preferred_recipe({run.recipe for run in runs})
+    return [run for run in runs if kept in (None, run.recipe)]
 
 
-def _started_from(runs: Sequence[RunRecord], pretrainings: Sequence[RunRecord]) -> list[RunRecord]:
+def _started_from(runs: Sequence[Run], pretrainings: Sequence[Run]) -> list[Run]:
     """Return the pre-trainings that the runs say they started from; all, where runs of an early store do not say."""
-    named = {run.details.get("start_from") for run in runs}
+    named = {run.start_from for run in runs}
     return [run for run in pretrainings if run.key in named] or list(pretrainings)
 
 
-def _measure(arms: Mapping[str, Sequence[RunRecord]], pretraining: Sequence[RunRecord], metric: str) -> Measured:
-    arms, warnings = _complete_pairs(arms, metric)
-    first = arms[FINE_TUNE][0]
-    covariance = _test_covariance(arms) if metric == METRIC else None
+def _measure(arms: Mapping[str, Sequence[Run]], pretraining: Sequence[Run]) -> Measured:
+    arms, warnings = _complete_pairs(arms) if FINE_TUNE in arms else _scored(arms)
+    first = [runs[0] for runs in arms.values()][-1]
+    covariance = _test_covariance(arms) if first.metric == METRIC else None
     if covariance is None:
         warnings.append(NO_TEST_NOISE)  # the store keeps resamples of the macro AUROC alone
-    scored = [
-        ScoredRun(arm, run.row["n_records"], run.row["replicate"], run.row[metric], f"run {run.key}")
-        for arm, runs in arms.items()
-        for run in runs
-    ]
-    table = RunTable(
-        **{name: first.row[name] for name in ("task", "arch", "family", "upstream")},
-        runs=arrange(scored, covariance, chance_level(metric)),
-    )
     cost = {
         **{arm: fit_cost(runs) for arm, runs in arms.items()},
-        **({"pretraining": _pretraining_cost(pretraining)} if pretraining else {}),
+        **({"pretraining": _pretraining_cost(pretraining[0])} if pretraining else {}),
     }
-    return Measured(table, metric, tuple(warnings), cost, _provenance(first), _kind(first, pretraining))
+    table = make_table([run for runs in arms.values() for run in runs], first.upstream, covariance)
+    return Measured(table, first.metric, tuple(warnings), cost, _provenance(first), _kind(first, pretraining))
 
 
-def _kind(run: RunRecord, pretraining: Sequence[RunRecord]) -> str | None:
+def _kind(run: Run, pretraining: Sequence[Run]) -> str | None:
     """Say whose records the upstream's are, and whether the task's labels are among its own, None where nobody knows.
 
     Two sources may call one finding by two names (AFIB, Atrial fibrillation): then names that differ say nothing.
     """
-    if not pretraining:
+    if not pretraining or run.upstream is None:
         return None
-    source = corpus_of(run.row["upstream"])
-    if set(run.details["classes"]) & set(pretraining[0].details["classes"]):
+    source = corpus_of(run.upstream)
+    if set(run.classes) & set(pretraining[0].classes):
         return f"{source}/shared"
-    return f"{source}/disjoint" if corpus_of(run.row["task"]) == source else None
+    return f"{source}/disjoint" if corpus_of(run.task) == source else None
 
 
-def _complete_pairs(
-    arms: Mapping[str, Sequence[RunRecord]], metric: str
-) -> tuple[dict[str, list[RunRecord]], list[str]]:
+def _scored(arms: Mapping[str, Sequence[Run]]) -> tuple[dict[str, list[Run]], list[str]]:
+    """Keep the runs of each arm that have a score. Raises FitError where none has, and as ``_check_conditions``."""
+    _check_conditions(arms)
+    scored = {arm: [run for run in runs if run.has_score] for arm, runs in arms.items()}
+    if not all(scored.values()):
+        raise FitError("no run has a score")
+    return scored, []
+
+
+def _complete_pairs(arms: Mapping[str, Sequence[Run]]) -> tuple[dict[str, list[Run]], list[str]]:
     """Keep the pairs: runs of both arms at one size and replicate. Sizes with fewer than two pairs are left out.
 
-    Raises FitError when runs of an arm differ in recipe, data or folds: they belong to different studies.
+    Raises FitError where there are none, and as ``_check_conditions``.
     """
-    by_cell: dict[str, dict[tuple[int, int], RunRecord]] = {}
-    for arm, runs in arms.items():
-        if len({_conditions(run) for run in runs}) > 1:
-            raise FitError(f"the runs of {arm} differ in recipe, data or folds; give each kind a store of its own")
-        scored = [run for run in runs if run.row[metric] is not None]
-        by_cell[arm] = {(run.row["n_records"], run.row["replicate"]): run for run in scored}
+    _check_conditions(arms)
+    by_cell = {
+        arm: {(run.n_records, run.replicate): run for run in runs if run.has_score} for arm, runs in arms.items()
+    }
     paired = set.intersection(*(set(cells) for cells in by_cell.values()))
     n_pairs = Counter(n for n, _ in paired)
     used = sorted(cell for cell in paired if n_pairs[cell[0]] > 1)
@@ -179,55 +206,61 @@ def _complete_pairs(
     return {arm: [cells[cell] for cell in used] for arm, cells in by_cell.items()}, warnings
 
 
-def _conditions(run: RunRecord) -> str:
-    """Return what all runs of an arm must share, as text.
+def _check_conditions(arms: Mapping[str, Sequence[Run]]) -> None:
+    """Raise FitError when runs of an arm differ in recipe, data or folds: they belong to different studies."""
+    for arm, runs in arms.items():
+        if len({_conditions(run) for run in runs}) > 1:
+            raise FitError(f"the runs of {arm} differ in recipe, data or folds; give each kind a store of its own")
+
+
+def _conditions(run: Run) -> tuple[object, ...]:
+    """Return what all runs of an arm must share.
 
     The recipe by its digest: runs stored before a field existed are the same as runs with its default.
     """
-    spec = {name: value for name, value in run.details["spec"].items() if name.endswith(("_folds", "upstream_records"))}
-    return json.dumps([Recipe(**run.details["recipe"]).digest(), run.row["data_hash"], spec], sort_keys=True)
+    spec = run.spec
+    folds = (spec.pool_folds, spec.test_folds, spec.validation_folds, spec.upstream_folds, spec.upstream_test_folds)
+    return run.training_recipe.digest(), run.data_hash, spec.upstream_records, folds
 
 
-def _test_covariance(arms: Mapping[str, Sequence[RunRecord]]) -> NDArray[np.float64]:
+def _test_covariance(arms: Mapping[str, Sequence[Run]]) -> NDArray[np.float64]:
     """Return the covariance (arms, arms) of the mean score at the largest size over resamples of the test patients."""
-    size = max(run.row["n_records"] for run in arms[FINE_TUNE])
+    size = max(run.n_records for runs in arms.values() for run in runs)
     means = np.array([
-        np.mean([np.array(run.details["bootstrap"], float) for run in runs if run.row["n_records"] == size], axis=0)
-        for runs in arms.values()
+        np.mean([run.bootstrap for run in runs if run.n_records == size], axis=0) for runs in arms.values()
     ])  # fmt: skip
     scored = np.isfinite(means).all(axis=0)  # a resample may lack an outcome of every class
     if scored.sum() < _FEWEST_RESAMPLES:
         raise FitError("the test set is too small: its resamples have no AUROC")
-    return np.asarray(np.cov(means[:, scored]), np.float64)
+    return np.atleast_2d(np.cov(means[:, scored]))
 
 
-def _pretraining_cost(runs: Sequence[RunRecord]) -> dict[str, Any]:
-    names = ("device", "seconds", "records_seen", "n_records", "epochs", METRIC)
-    return {name: runs[0].row[name] for name in names}
+def _pretraining_cost(run: Run) -> dict[str, Any]:
+    return {
+        "device": run.device, "seconds": run.seconds, "records_seen": run.records_seen, "n_records": run.n_records,
+        "epochs": run.epochs, METRIC: run.auroc_macro,
+    }  # fmt: skip
 
 
-def _describe_upstreams(runs: Sequence[RunRecord]) -> dict[str, str]:
+def _describe_upstreams(runs: Sequence[Run]) -> dict[str, str]:
     described = {}
     for run in pretraining_runs(runs):
-        folds = ", ".join(map(str, run.details["spec"]["pool_folds"]))
-        n_classes = len(run.details["classes"])
-        described[run.row["task"]] = (
-            f"{run.details['task']} ({n_classes} classes) of {run.row['n_records']} records, folds {folds}"
+        folds = ", ".join(map(str, run.spec.pool_folds))
+        described[run.task] = (
+            f"{run.task_description} ({len(run.classes)} classes) of {run.n_records} records, folds {folds}"
         )
     return described
 
 
-def _provenance(run: RunRecord) -> dict[str, Any]:
+def _provenance(run: Run) -> dict[str, Any]:
     """Say where the records of a run's task come from, and what it was tested on."""
     return {
-        "source": {
-            name: value for name, value in run.details["source"].items() if value
-        },  # an own directory has no url
-        "task": run.details["task"],
-        "data_hash": run.row["data_hash"],
-        "torch": run.details["versions"]["torch"],
-        "pool_folds": run.details["spec"]["pool_folds"],
-        "test_folds": run.details["spec"]["test_folds"],
-        "test_records": run.details["test_records"],
-        "test_patients": run.details["test_patients"],
+        "source": {name: value for name, value in run.source.items() if value},  # an own directory has no url
+        "task": run.task_description,
+        "data_hash": run.data_hash,
+        "torch": run.versions["torch"],
+        "pool_folds": list(run.spec.pool_folds),
+        "test_folds": list(run.spec.test_folds),
+        "test_records": run.test_records,
+        "test_patients": run.test_patients,
     }

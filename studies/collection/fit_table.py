@@ -7,8 +7,7 @@ from typing import Any
 
 from studies.collection.collect import EvidenceError, make_curves
 from studies.collection.curve_documents import NO_TEST_NOISE, fit_runs, time_of
-from studies.runs.store import Store
-from studies.runs.tidy_runs import TidyRuns, is_store, read_columns, read_runs
+from studies.runs.tidy_runs import TidyRuns, read_columns, read_runs
 
 Report = Callable[[int, int], None]  # (done, total)
 
@@ -19,8 +18,8 @@ def fit_file(path: Path, metric: str, report: Report = lambda _done, _total: Non
     Raises RunsFileError, and EvidenceError where no curve could be fitted.
     """
     runs = read_runs(path, metric)
-    if is_store(path) and any(run.strategy == "fine-tune" for run in runs.runs):
-        document = make_curves(Store(path, create=False).runs(), path.stem, metric, report)
+    if runs.stored:
+        document = make_curves(runs.stored, path.stem, metric, report)
         return document, [*runs.warnings, *document["not_fitted"]]
     return _fit(runs, str(path), time_of(path), report)
 

@@ -7,16 +7,16 @@ import numpy as np
 
 from engine.deploy.markdown import table
 from studies.runs.pairs import Pair
-from studies.runs.store import RunRecord
-from studies.runs.tidy_runs import TidyRun, comparable_runs, pretraining_runs
+from studies.runs.run import Run, known
+from studies.runs.tidy_runs import comparable_runs, pretraining_runs
 
 _SECONDS_PER_HOUR = 3600
 
 
-def measured_lines(runs: Sequence[RunRecord]) -> list[str]:
+def measured_lines(runs: Sequence[Run]) -> list[str]:
     """Return the tables of what was run downstream and of the networks that it started from."""
     return [
-        *cell_table([run for run in runs if run.row["role"] == "downstream"]),
+        *cell_table([run for run in runs if run.role == "downstream"]),
         "",
         "Pre-trained networks, tested on the upstream task's own test records:",
         "",
@@ -24,14 +24,13 @@ def measured_lines(runs: Sequence[RunRecord]) -> list[str]:
     ]
 
 
-def cell_table(downstream: Sequence[RunRecord]) -> list[str]:
+def cell_table(downstream: Sequence[Run]) -> list[str]:
     """Return a row for every task, network, recipe and arm, with its sizes and its fewest and most runs at a size."""
     kept = {run.key for run in comparable_runs(downstream)}
     cells: dict[tuple[str, ...], Counter[int]] = defaultdict(Counter)
     for run in downstream:
-        row = run.row
-        recipe = row["recipe"] if run.key in kept else f"{row['recipe']}, apart"
-        cells[row["task"], row["arch"], recipe, row["strategy"], row["upstream"] or ""][row["n_records"]] += 1
+        recipe = known(run.recipe) if run.key in kept else f"{run.recipe}, apart"
+        cells[run.task, run.arch, recipe, run.strategy, run.upstream or ""][run.n_records] += 1
     rows = []
     for cell, counts in sorted(cells.items()):
         numbers = sorted({min(counts.values()), max(counts.values())})
@@ -39,13 +38,13 @@ def cell_table(downstream: Sequence[RunRecord]) -> list[str]:
     return table(("task", "network", "recipe", "arm", "pre-trained on", "n", "runs at each"), rows)
 
 
-def pretraining_table(runs: Sequence[RunRecord]) -> list[str]:
+def pretraining_table(runs: Sequence[Run]) -> list[str]:
     """Return a row for every pre-trained network."""
     rows = [
         (
-            run.row["task"], run.row["arch"], run.row["recipe"], f"{run.row['n_records']:,}",
-            _folds(run, "pool"), _folds(run, "test"), score(run.row["auroc_macro"]),
-            f"{run.row['seconds']:,.0f} s", run.row["created"][:10],
+            run.task, run.arch, known(run.recipe), f"{run.n_records:,}",
+            _folds(run.spec.pool_folds), _folds(run.spec.test_folds), score(run.auroc_macro),
+            f"{run.seconds:,.0f} s", known(run.created)[:10],
         )
         for run in pretraining_runs(runs)
     ]  # fmt: skip
@@ -53,8 +52,8 @@ def pretraining_table(runs: Sequence[RunRecord]) -> list[str]:
     return table(heads, sorted(rows)) if rows else ["None."]
 
 
-def _folds(run: RunRecord, side: str) -> str:
-    return ", ".join(map(str, run.details["spec"].get(f"{side}_folds", ())))
+def _folds(folds: Sequence[int]) -> str:
+    return ", ".join(map(str, folds))
 
 
 def score(value: float | None) -> str:
@@ -62,23 +61,23 @@ def score(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def store_lines(stores: Mapping[str, Sequence[RunRecord]]) -> list[str]:
+def store_lines(stores: Mapping[str, Sequence[Run]]) -> list[str]:
     """Return a row for every store: its runs, when and on what they ran, how long they took, and the versions."""
     rows = []
     for name, runs in sorted(stores.items()):
-        days = sorted({run.row["created"][:10] for run in runs}) or [""]
-        hours = sum(run.row["seconds"] for run in runs) / _SECONDS_PER_HOUR
+        days = sorted({known(run.created)[:10] for run in runs}) or [""]
+        hours = sum(known(run.seconds) for run in runs) / _SECONDS_PER_HOUR
         when = days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}"
-        devices = "; ".join(sorted({run.row["device"] for run in runs}))
+        devices = "; ".join(sorted({known(run.device) for run in runs}))
         rows.append((f"`{name}`", f"{len(runs):,}", when, devices, f"{hours:.1f} h", versions(runs)))
     return table(("store", "runs", "run on", "device", "training", "versions"), rows)
 
 
-def versions(runs: Sequence[RunRecord]) -> str:
+def versions(runs: Sequence[Run]) -> str:
     """Return the versions that runs were made with."""
     found: dict[str, set[str]] = defaultdict(set)
     for run in runs:
-        for name, version in run.details["versions"].items():
+        for name, version in run.versions.items():
             found[name].add(version)
     return ", ".join(f"{name} {' and '.join(sorted(known))}" for name, known in sorted(found.items()))
 
@@ -106,7 +105,7 @@ def _gain_table(pairs: Sequence[Pair], arch: str) -> list[str]:
     return table(("task", "pre-trained on", *(f"{n:,}" for n in sizes)), rows)
 
 
-def arm_table(runs: Sequence[TidyRun]) -> list[str]:
+def arm_table(runs: Sequence[Run]) -> list[str]:
     """Return mean, standard deviation and number of the scores of every arm: tasks, networks, upstreams, sizes down.
 
     What starts from random weights stands beside the arms of every upstream of its task and network.

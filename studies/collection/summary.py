@@ -5,13 +5,13 @@ from pathlib import Path
 
 from studies.collection.store_tables import arm_table, gain_tables, measured_lines, store_lines
 from studies.runs.pairs import pair_runs
-from studies.runs.store import RunRecord
+from studies.runs.run import Run
 from studies.runs.tidy_runs import tidy_records
 
 SUMMARY = "SUMMARY.md"
 
 
-def summarise(study: str, runs: Sequence[RunRecord], not_fitted: Sequence[str]) -> str:
+def summarise(study: str, runs: Sequence[Run], not_fitted: Sequence[str]) -> str:
     """Return the summary of a study's runs, in Markdown; the same runs give the same text.
 
     Raises RunsFileError for runs that cannot be told apart.

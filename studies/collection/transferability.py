@@ -27,14 +27,13 @@ from studies.files.draws import BAND, Floats
 from studies.files.transferability import SCHEMA_VERSION, SCORE
 from studies.running.one_run import training_rows
 from studies.running.study_networks import MissingCheckpointError, folder_of
-from studies.runs.run_spec import RunSpec
+from studies.runs.run import Run, known
 from studies.runs.several_stores import distinct_runs, name_stores
-from studies.runs.store import RunRecord, Store
+from studies.runs.store import Store
 from studies.runs.task_names import open_task, parse_task, pick_leads
 from studies.runs.tidy_runs import pretraining_runs
 
 _RESAMPLES = 2000
-_CELL = ("task", "arch", "n_records", "replicate", "recipe")
 _FEWEST_CELLS = 3  # at one size, for ranks to say anything
 
 Report = Callable[[int, int], None]  # (done, total)
@@ -84,12 +83,12 @@ def measure(
     pairs = list(_pairs(stores))
     if not pairs:
         raise NoPairsError(f"{stores[0].path} holds no pair of runs, from scratch and fine-tuned")
-    found: dict[tuple[Any, ...], list[tuple[float, float]]] = defaultdict(list)
+    found: dict[tuple[str, str, str, int], list[tuple[float, float]]] = defaultdict(list)
     features = _Features(corpora)
     for done, (checkpoint, tuned, gain) in enumerate(pairs, start=1):
         score = features.score(checkpoint, tuned)
         if np.isfinite(score):  # else its few records have no label to tell apart, or no feature to do it by
-            found[_values(tuned, "task", "arch", "upstream", "n_records")].append((score, gain))
+            found[tuned.task, tuned.arch, known(tuned.upstream), tuned.n_records].append((score, gain))
         report(done, len(pairs))
     means = {cell: np.mean(np.array(values), axis=0).tolist() for cell, values in sorted(found.items())}
     cells = [
@@ -105,7 +104,7 @@ def measure(
         "networks": {arch: _correlate(arch, [c for c in cells if c.arch == arch]) for arch in archs},
         "provenance": {
             "stores": {name: len(by_path[path].keys()) for name, path in name_stores(list(by_path)).items()},
-            "newest_run": max(run.row["created"] for store in stores for run in store.runs()),
+            "newest_run": max(known(run.created) for store in stores for run in store.runs()),
             "data": {name: corpus.content_hash for name, corpus in sorted(corpora.items())},
             "intervals": f"90 %, {_RESAMPLES} resamples of whole tasks",
         },
@@ -128,9 +127,9 @@ class _Features:
         self._corpora = corpora
         self._known: dict[tuple[Path, str], dict[int, NDArray[np.float32]]] = defaultdict(dict)
 
-    def score(self, checkpoint: Path, run: RunRecord) -> float:
+    def score(self, checkpoint: Path, run: Run) -> float:
         """Score the network that a run started from on the run's own records."""
-        spec = read_spec(run)
+        spec = run.spec
         corpus = self._corpora[parse_task(spec.task).source]
         data = open_task(corpus, spec.task)
         training, validation = training_rows(data, spec, spec.resolve_recipe())
@@ -143,44 +142,40 @@ class _Features:
         return log_me(np.stack([known[row] for row in data.rows[rows].tolist()]), data.labels[rows])
 
 
-def read_spec(run: RunRecord) -> RunSpec:
-    """Return the spec that a stored run was made of."""
-    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in run.details["spec"].items()}
-    return RunSpec(**values)
-
-
-def _pairs(stores: Sequence[Store]) -> Iterator[tuple[Path, RunRecord, float]]:
+def _pairs(stores: Sequence[Store]) -> Iterator[tuple[Path, Run, float]]:
     """Give each fine-tuned run that has a run from scratch beside it, the network it started from, and its gain."""
     of_stores = {store.path: store.runs() for store in stores}
     runs = distinct_runs(of_stores)
     pretrainings = _pretrainings(of_stores)
     by_key = {run.key: network for network, run in pretrainings}
-    networks = {_values(run, "task", "arch", "recipe"): network for network, run in pretrainings}
+    networks = {(run.task, run.arch, run.recipe): network for network, run in pretrainings}
     scored = [run for _, run in runs if _counts(run)]
-    scratch = {_values(run, *_CELL): run.row["auroc_macro"] for run in scored if run.row["strategy"] == SCRATCH}
+    scratch = {_records_of(run): run.score for run in scored if run.strategy == SCRATCH}
     for run in scored:
-        if run.row["strategy"] == FINE_TUNE and (cell := _values(run, *_CELL)) in scratch:
-            start = _values(run, "upstream", "arch", "recipe")
-            key = run.details.get("start_from")  # runs of an early store do not say
+        if run.strategy == FINE_TUNE and (cell := _records_of(run)) in scratch:
+            start = known(run.upstream), run.arch, run.recipe
+            key = run.start_from  # runs of an early store do not say
             named = by_key.get(key) if key else networks.get(start)
             if named is None:
                 raise MissingCheckpointError(f"no store given holds the pre-training of {start[1]} on {start[0]}")
-            yield named, run, run.row["auroc_macro"] - scratch[cell]
+            yield named, run, run.score - scratch[cell]
 
 
-def _pretrainings(runs: Mapping[Path, Sequence[RunRecord]]) -> list[tuple[Path, RunRecord]]:
+def _pretrainings(runs: Mapping[Path, Sequence[Run]]) -> list[tuple[Path, Run]]:
     """Return where every pre-trained network lies; those that are there come last, so that they are the ones taken."""
-    found = [(folder_of(path) / run.key, run) for path, of_store in runs.items() for run in pretraining_runs(of_store)]
+    found = [
+        (folder_of(path) / known(run.key), run) for path, of_store in runs.items() for run in pretraining_runs(of_store)
+    ]
     return sorted(found, key=lambda network: network[0].is_dir())
 
 
-def _counts(run: RunRecord) -> bool:
-    is_tuning = "learning_rate" in run.details["spec"]
-    return run.row["role"] == "downstream" and run.row["auroc_macro"] is not None and not is_tuning
+def _counts(run: Run) -> bool:
+    return run.role == "downstream" and run.has_score and run.spec.learning_rate is None
 
 
-def _values(run: RunRecord, *names: str) -> tuple[Any, ...]:
-    return tuple(run.row[name] for name in names)
+def _records_of(run: Run) -> tuple[object, ...]:
+    """Return what the runs of a pair share: the records that they are trained on, the network and the recipe."""
+    return run.task, run.arch, run.n_records, run.replicate, run.recipe
 
 
 def _correlate(arch: str, cells: Sequence[Cell]) -> dict[str, Any]:

@@ -22,7 +22,8 @@ import numpy as np
 from studies.fitting.censored_regression import CensoredFitError, fit_censored
 from studies.fitting.random_effects import Combined, TaskEstimate, average_by_task, combine, mean_over_sizes
 from studies.runs.pairs import Pair, estimate_by_task, mean_gain, pair_runs, slope_per_doubling
-from studies.runs.tidy_runs import RunsFileError, TidyRun, TidyRuns, read_runs
+from studies.runs.run import Run, known
+from studies.runs.tidy_runs import RunsFileError, TidyRuns, read_runs
 from studies.runs.training_cost import log_time_ratios, uses_to_pay_off
 
 Verdict = Literal["confirmed", "refuted", "open"]
@@ -93,7 +94,7 @@ def rule(margin: float = 0.01) -> str:
     return RULE.format(margin=margin, shorter=SHORTER, tasks=FEWEST_TASKS)
 
 
-def scope_of(run: TidyRun) -> str:
+def scope_of(run: Run) -> str:
     """Name the family that a network is tested in: a flatten head, an ablation, is one of its own."""
     return f"{run.family}, flatten head" if FLATTEN in run.arch else run.family
 
@@ -194,11 +195,11 @@ def _mean_log_ratio(pairs: Sequence[Pair]) -> TaskEstimate | None:
 def _pay_off(pairs: Sequence[Pair], runs: TidyRuns, ratio: float) -> str:
     """Say after how many trainings a pre-training has paid for itself in records seen."""
     networks = sorted({(pair.fine_tuned.upstream or "", pair.fine_tuned.arch) for pair in pairs})
-    known = [runs.pretrainings[network].records_seen for network in networks if network in runs.pretrainings]
-    scratch = [pair.scratch.cost.records_to_best for pair in pairs if pair.scratch.cost]
-    if not known or not scratch:
+    pretraining = [runs.pretrainings[network] for network in networks if network in runs.pretrainings]
+    scratch = [known(pair.scratch.records_to_best) for pair in pairs if pair.scratch.has_cost]
+    if not pretraining or not scratch:
         return ""
-    paid, needed = float(np.mean(known)), float(np.mean(scratch))
+    paid, needed = float(np.mean(pretraining)), float(np.mean(scratch))
     uses = uses_to_pay_off(paid, needed, needed * ratio)
     after = f"pays for itself after {uses:,.0f} such trainings" if uses is not None else "never pays for itself"
     return f"; a pre-training of {paid:,.0f} records seen {after}"

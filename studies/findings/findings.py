@@ -21,8 +21,9 @@ from studies.findings.missing_runs import missing_lines
 from studies.findings.protocol import control_lines, protocol_lines
 from studies.findings.published import PUBLISHED, published_lines, read_published
 from studies.runs.pairs import Pair, pair_runs
+from studies.runs.run import Run, known
 from studies.runs.several_stores import distinct_runs, name_stores
-from studies.runs.store import RunRecord, Store, StoreError
+from studies.runs.store import Store, StoreError
 from studies.runs.tidy_runs import RunsFileError, TidyRuns, tidy_records
 from studies.runs.upstream_labels import Transfer, main_arm, sharing_labels
 
@@ -54,8 +55,8 @@ class Material:
     run: what the claims are about. ``pairs`` are of all ``runs``.
     """
 
-    stores: Mapping[str, Sequence[RunRecord]]
-    records: Sequence[RunRecord]
+    stores: Mapping[str, Sequence[Run]]
+    records: Sequence[Run]
     runs: TidyRuns
     main: TidyRuns
     sharing: frozenset[Transfer]
@@ -78,7 +79,7 @@ def read_material(paths: Sequence[Path]) -> Material:
         records = [run for _, run in distinct_runs(stores)]
         if not records:
             raise FindingsError(f"{paths[0]} holds no run yet")
-        records.sort(key=lambda run: tuple(str(run.row[name]) for name in ("task", "arch", "strategy", "key")))
+        records.sort(key=lambda run: (run.task, run.arch, run.strategy, known(run.key)))
         runs = tidy_records(records, paths[0])
     except (StoreError, RunsFileError) as error:
         raise FindingsError(str(error)) from None
@@ -90,7 +91,7 @@ def read_material(paths: Sequence[Path]) -> Material:
     return Material(by_name, records, runs, main, sharing, pair_runs(runs.runs), backtests)
 
 
-def _read_runs(path: Path) -> list[RunRecord]:
+def _read_runs(path: Path) -> list[Run]:
     store = Store(path, create=False)
     runs = store.runs()
     store.close()
@@ -141,7 +142,7 @@ def write_findings(findings: Findings, out: Path) -> list[Path]:
 
 def _opening(found: Material, margin: float) -> list[str]:
     tasks, archs = ({getattr(pair.scratch, name) for pair in found.pairs} for name in ("task", "arch"))
-    newest = max(run.row["created"] for run in found.records)[:10]
+    newest = max(known(run.created) for run in found.records)[:10]
     return [
         "The study of C. V. Nguyen and C. D. Do, \"Transfer learning in ECG diagnosis: Is it effective?\" (PLOS ONE "
         "20(5): e0316043, 2025), done again on public records. Written by `ecgadvise study findings` from the stores "

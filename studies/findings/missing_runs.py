@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from models.registry import is_narrow
 from studies.findings.claims import FEWEST_TASKS, FLATTEN, LARGE
 from studies.runs.pairs import Pair
-from studies.runs.store import RunRecord
+from studies.runs.run import Run, known
 from studies.runs.task_names import parse_task
 from studies.runs.tidy_runs import pretraining_runs
 from studies.runs.upstream_labels import Transfer
@@ -15,7 +15,7 @@ LARGEST, REPLICATES = 8000, 5
 _ARMS = ("frozen", "random-frozen")
 
 
-def missing_lines(records: Sequence[RunRecord], pairs: Sequence[Pair], sharing: frozenset[Transfer]) -> list[str]:
+def missing_lines(records: Sequence[Run], pairs: Sequence[Pair], sharing: frozenset[Transfer]) -> list[str]:
     """Return what is missing, a line each."""
     if not pairs:
         return ["- Pairs of runs, one from scratch and one fine-tuned on the same records: every claim is about those."]
@@ -64,22 +64,22 @@ def _tasks(pairs: Sequence[Pair]) -> list[str]:
     return [f"Downstream records of other hospitals: all pairs are of {sources[0]}."]
 
 
-def _upstreams(records: Sequence[RunRecord], sharing: frozenset[Transfer]) -> list[str]:
+def _upstreams(records: Sequence[Run], sharing: frozenset[Transfer]) -> list[str]:
     said = [] if sharing else ["An upstream that has the task's own labels (the best case)."]
     pretrainings = pretraining_runs(records)
-    several = {(run.row["task"], run.row["arch"], *run.details["spec"]["pool_folds"]) for run in pretrainings}
+    several = {(run.task, run.arch, *run.spec.pool_folds) for run in pretrainings}
     if len(pretrainings) == len(several):
         said.append("A second pre-training of any upstream: what another one would give is in no interval.")
     return said
 
 
-def _others(records: Sequence[RunRecord]) -> list[str]:
-    downstream = [run for run in records if run.row["role"] == "downstream"]
-    arms, recipes = ({run.row[name] for run in downstream} for name in ("strategy", "recipe"))
+def _others(records: Sequence[Run]) -> list[str]:
+    downstream = [run for run in records if run.role == "downstream"]
+    arms, recipes = {run.strategy for run in downstream}, {run.recipe for run in downstream}
     said = [f"The control arm `{arm}`." for arm in _ARMS if arm not in arms]
     if "paper" not in recipes:
         said.append("The recipe `paper`, and with it what reporting the best epoch on the test set is worth.")
-    if all(run.row["device"].startswith("CPU") for run in records):
+    if all(known(run.device).startswith("CPU") for run in records):
         said.append("A GPU: all times are of processors.")
     said.append("Splits that let a patient onto two sides, and the five sets of the paper (`designs/paper.toml`).")
     return said

@@ -16,8 +16,8 @@ from studies.findings.claims import FLATTEN
 from studies.findings.claims_section import effect
 from studies.fitting.random_effects import Combined, average_by_task, combine, mean_over_sizes
 from studies.runs.pairs import Pair
-from studies.runs.store import RunRecord
-from studies.runs.tidy_runs import TidyRun, comparable_runs
+from studies.runs.run import Run, known
+from studies.runs.tidy_runs import comparable_runs
 from studies.runs.upstream_labels import Transfer, gains_by_labels
 
 FROZEN, RANDOM_FROZEN = "frozen", "random-frozen"
@@ -47,44 +47,44 @@ def over_tasks(values: Values) -> Combined | None:
     return combine(by_task) if by_task else None
 
 
-def optimism_effects(runs: Sequence[RunRecord]) -> list[Effect]:
+def optimism_effects(runs: Sequence[Run]) -> list[Effect]:
     """Say by how much the best epoch on the test set beats the one that validation chose, by network and strategy.
 
     And what that makes of the gain. Runs that looked at the test set in every epoch are those of recipe ``paper``.
     """
-    looked = [run for run in runs if run.details.get("test_maximum") and run.row["role"] == "downstream"]
+    looked = [run for run in runs if run.test_maximum and run.role == "downstream"]
     effects = []
-    for arch, strategy in sorted({(run.row["arch"], run.row["strategy"]) for run in looked}):
-        of_cell = [run for run in looked if (run.row["arch"], run.row["strategy"]) == (arch, strategy)]
+    for arch, strategy in sorted({(run.arch, run.strategy) for run in looked}):
+        of_cell = [run for run in looked if (run.arch, run.strategy) == (arch, strategy)]
         for score, words in (("auroc", "macro AUROC"), ("f1_weighted", "weighted F1")):
             name = f"test maximum minus validation's choice, {words}"
             effects += _effect(name, f"{arch}, {strategy}", _by_curve(of_cell, partial(_optimism, score)))
     return effects + _gain_effects(looked)
 
 
-def _gain_effects(looked: Sequence[RunRecord]) -> list[Effect]:
+def _gain_effects(looked: Sequence[Run]) -> list[Effect]:
     """Compare the gain at each arm's own test maximum with that at the epochs which validation chose."""
     effects = []
-    for arch in sorted({run.row["arch"] for run in looked}):
-        of_arch = [run for run in looked if run.row["arch"] == arch]
-        scratch = {_cell(run): run for run in of_arch if run.row["strategy"] == SCRATCH}
-        tuned = [run for run in of_arch if run.row["strategy"] == FINE_TUNE and _cell(run) in scratch]
+    for arch in sorted({run.arch for run in looked}):
+        of_arch = [run for run in looked if run.arch == arch]
+        scratch = {_cell(run): run for run in of_arch if run.strategy == SCRATCH}
+        tuned = [run for run in of_arch if run.strategy == FINE_TUNE and _cell(run) in scratch]
         for kind, words in (("chosen", "at validation's choice"), ("maximum", "at each arm's test maximum")):
             values: dict[Curve, list[tuple[int, float]]] = defaultdict(list)
             for run in tuned:
                 arms = (run, scratch[_cell(run)])
-                one, other = (arm.details["test_maximum"][f"auroc_{kind}"] for arm in arms)
+                one, other = (known(arm.test_maximum)[f"auroc_{kind}"] for arm in arms)
                 if one is not None and other is not None:
-                    values[run.row["task"], run.row["upstream"]].append((run.row["n_records"], one - other))
-            effects += _effect(f"gain in macro AUROC {words}", f"{arch}, recipe {looked[0].row['recipe']}", values)
+                    values[run.task, known(run.upstream)].append((run.n_records, one - other))
+            effects += _effect(f"gain in macro AUROC {words}", f"{arch}, recipe {looked[0].recipe}", values)
     return effects
 
 
-def _cell(run: RunRecord) -> tuple[object, ...]:
-    return tuple(run.row[name] for name in ("task", "n_records", "replicate", "recipe"))
+def _cell(run: Run) -> tuple[object, ...]:
+    return run.task, run.n_records, run.replicate, run.recipe
 
 
-def recipe_effects(runs: Sequence[RunRecord]) -> list[Effect]:
+def recipe_effects(runs: Sequence[Run]) -> list[Effect]:
     """Compare recipe ``tuned`` with recipe ``paper`` on the same records, each with its own pre-training.
 
     Both recipes' scores are those of the epoch that validation chose.
@@ -93,10 +93,9 @@ def recipe_effects(runs: Sequence[RunRecord]) -> list[Effect]:
         lambda: defaultdict(dict)
     )
     for run in comparable_runs(runs):
-        row = run.row
-        if row["role"] == "downstream" and row["strategy"] in (SCRATCH, FINE_TUNE) and row["auroc_macro"] is not None:
-            cell = row["task"], row["upstream"] or "", row["n_records"], row["replicate"]
-            scores[row["arch"], row["strategy"]][cell][row["recipe"]] = row["auroc_macro"]
+        if run.role == "downstream" and run.strategy in (SCRATCH, FINE_TUNE) and run.auroc_macro is not None:
+            cell = run.task, run.upstream or "", run.n_records, run.replicate
+            scores[run.arch, run.strategy][cell][known(run.recipe)] = run.auroc_macro
     effects = []
     for (arch, strategy), cells in sorted(scores.items()):
         values: dict[Curve, list[tuple[int, float]]] = defaultdict(list)
@@ -107,20 +106,20 @@ def recipe_effects(runs: Sequence[RunRecord]) -> list[Effect]:
     return effects
 
 
-def _optimism(score: str, run: RunRecord) -> float | None:
-    maximum, chosen = (run.details["test_maximum"][f"{score}_{kind}"] for kind in ("maximum", "chosen"))
+def _optimism(score: str, run: Run) -> float | None:
+    maximum, chosen = (known(run.test_maximum)[f"{score}_{kind}"] for kind in ("maximum", "chosen"))
     return None if maximum is None or chosen is None else maximum - chosen
 
 
-def _by_curve(runs: Iterable[RunRecord], value: Callable[[RunRecord], float | None]) -> Values:
+def _by_curve(runs: Iterable[Run], value: Callable[[Run], float | None]) -> Values:
     values: dict[Curve, list[tuple[int, float]]] = defaultdict(list)
     for run in runs:
         if (measured := value(run)) is not None:
-            values[run.row["task"], run.row["upstream"] or ""].append((run.row["n_records"], measured))
+            values[run.task, run.upstream or ""].append((run.n_records, measured))
     return values
 
 
-def control_effects(runs: Sequence[TidyRun]) -> list[Effect]:
+def control_effects(runs: Sequence[Run]) -> list[Effect]:
     """Compare the control arms with the others, by network and number of records."""
     effects = []
     for arch in sorted({run.arch for run in runs}):
@@ -133,9 +132,9 @@ def control_effects(runs: Sequence[TidyRun]) -> list[Effect]:
     return effects
 
 
-def _differences(runs: Sequence[TidyRun], one: str, other: str) -> Values:
+def _differences(runs: Sequence[Run], one: str, other: str) -> Values:
     """Return the differences of two strategies on the same records, started from the same upstream where both are."""
-    others: dict[tuple[object, ...], list[TidyRun]] = defaultdict(list)
+    others: dict[tuple[object, ...], list[Run]] = defaultdict(list)
     for run in runs:
         if run.strategy == other:
             others[run.task, run.n_records, run.replicate].append(run)
@@ -194,7 +193,7 @@ NOT_RUN = "Open: not run"
 _CLASSES = 5
 
 
-def protocol_lines(records: Sequence[RunRecord], pairs: Sequence[Pair], sharing: frozenset[Transfer]) -> list[str]:
+def protocol_lines(records: Sequence[Run], pairs: Sequence[Pair], sharing: frozenset[Transfer]) -> list[str]:
     """Return what the test maximum, the upstream's labels, a flatten head and patients on two sides are worth."""
     return [
         "### The best epoch on the test set",
@@ -224,8 +223,8 @@ def protocol_lines(records: Sequence[RunRecord], pairs: Sequence[Pair], sharing:
     ]
 
 
-def _heads(records: Sequence[RunRecord]) -> list[str]:
-    archs = sorted({run.row["arch"] for run in records if run.row["role"] == "downstream"})
+def _heads(records: Sequence[Run]) -> list[str]:
+    archs = sorted({run.arch for run in records if run.role == "downstream"})
     shares = {arch: head_share(arch, _CLASSES) for arch in archs}
     return table(
         ("network", "weights", "in the head"),
@@ -233,7 +232,7 @@ def _heads(records: Sequence[RunRecord]) -> list[str]:
     )
 
 
-def control_lines(runs: Iterable[TidyRun]) -> list[str]:
+def control_lines(runs: Iterable[Run]) -> list[str]:
     """Return what a linear probe of a pre-trained and of a random network score against the other arms."""
     return _effects(control_effects(list(runs)), "runs with a frozen body (`frozen`, `random-frozen`)")
 

@@ -22,7 +22,7 @@ from studies.files.draws import BAND
 from studies.findings.claims import scope_of
 from studies.findings.claims_section import effect
 from studies.runs.pairs import Pair, SizeGain, gains_by_size
-from studies.runs.store import RunRecord, training_records
+from studies.runs.run import METRIC, Run
 
 PUBLISHED = Path(__file__).with_name("published.csv")
 SAME_SIZE = 1.1  # the largest ratio of two numbers of records that are called the same
@@ -96,25 +96,24 @@ def _score(row: dict[str, str]) -> PublishedScore:
     )
 
 
-def held_against(score: PublishedScore, runs: Sequence[RunRecord]) -> tuple[list[RunRecord], str]:
+def held_against(score: PublishedScore, runs: Sequence[Run]) -> tuple[list[Run], str]:
     """Return our runs that a published score can be compared with or, where there are none, the reason."""
-    of_task = [run for run in runs if run.row["task"] == score.task and run.row["role"] == "downstream"]
+    of_task = [run for run in runs if run.task == score.task and run.role == "downstream"]
     if not of_task:
         return [], "no run of this task"
     if score.n_train is None:
         return [], "its number of records is not in the table"
-    of_arm = [run for run in of_task if run.row["strategy"] == score.arm and score.family in (None, run.row["family"])]
-    near = [run for run in of_arm if _ratio(training_records(run), score.n_train) <= SAME_SIZE]
+    of_arm = [run for run in of_task if run.strategy == score.arm and score.family in (None, run.family)]
+    near = [run for run in of_arm if _ratio(run.training_records, score.n_train) <= SAME_SIZE]
     if near or not of_arm:
         return near, "" if near else "no run of that arm and family"
-    return [], f"ours trained on {max(map(training_records, of_arm)):,} records at most"
+    return [], f"ours trained on {max(run.training_records for run in of_arm):,} records at most"
 
 
-def interval_by_patient(run: RunRecord, metric: str = "auroc_macro") -> tuple[float, float] | None:
+def interval_by_patient(run: Run, metric: str = METRIC) -> tuple[float, float] | None:
     """Return the 90 % interval of a run's score over resamples of the test patients, where the store keeps them."""
-    kept = run.details.get("bootstrap") if metric == "auroc_macro" else None
-    drawn = np.array([value for value in kept or () if value is not None], np.float64)
-    if not len(drawn):
+    drawn = run.bootstrap[np.isfinite(run.bootstrap)]
+    if metric != METRIC or not len(drawn):
         return None
     low, high = np.quantile(drawn, BAND)
     return float(low), float(high)
@@ -146,7 +145,7 @@ def _ratio(one: float, other: float) -> float:
 _MAIN = "cnn"
 
 
-def published_lines(scores: Sequence[PublishedScore], records: Sequence[RunRecord], pairs: Sequence[Pair]) -> list[str]:
+def published_lines(scores: Sequence[PublishedScore], records: Sequence[Run], pairs: Sequence[Pair]) -> list[str]:
     """Return published scores beside ours, then published gains beside ours."""
     return [
         "Nguyen and Do's own tables are not at hand: no number of theirs stands here. Others' are in `published.csv`.",
@@ -164,7 +163,7 @@ def published_lines(scores: Sequence[PublishedScore], records: Sequence[RunRecor
     ]
 
 
-def _scores(scores: Sequence[PublishedScore], records: Sequence[RunRecord]) -> list[str]:
+def _scores(scores: Sequence[PublishedScore], records: Sequence[Run]) -> list[str]:
     rows = []
     others: dict[str, list[str]] = defaultdict(list)
     for score in scores:
@@ -184,17 +183,17 @@ def _scores(scores: Sequence[PublishedScore], records: Sequence[RunRecord]) -> l
     return [*(table(heads, rows) if rows else ["None."]), "", "Not comparable, and why:", "", *(listed or ["None."])]
 
 
-def _ours(run: RunRecord, metric: str) -> str:
-    value = run.row.get(metric)
+def _ours(run: Run, metric: str) -> str:
+    value = run.value(metric)
     if value is None:
-        return f"`{run.row['arch']}` has no {metric}"
+        return f"`{run.arch}` has no {metric}"
     interval = interval_by_patient(run, metric)
     ends = f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
-    rate = run.details["spec"].get("learning_rate")
+    rate = run.spec.learning_rate
     own_rate = f", rate {rate:g}" if rate is not None else ""
-    recipe = "" if run.row["recipe"] == "tuned" else f", recipe {run.row['recipe']}"
-    width = ", a narrow network," if is_narrow(run.row["arch"]) else ""
-    return f"`{run.row['arch']}`{width} {value:.3f}{ends} on {training_records(run):,}{own_rate}{recipe}"
+    recipe = "" if run.recipe == "tuned" else f", recipe {run.recipe}"
+    width = ", a narrow network," if is_narrow(run.arch) else ""
+    return f"`{run.arch}`{width} {value:.3f}{ends} on {run.training_records:,}{own_rate}{recipe}"
 
 
 def _gains(scores: Sequence[PublishedScore], pairs: Sequence[Pair]) -> list[str]:

@@ -36,7 +36,11 @@ class PairedRuns:
 
 @dataclass(frozen=True)
 class ScoredRun:
-    """One run's score. ``name`` says where it came from (a row of a file, a key of a store) when it is refused."""
+    """One point that a curve is fitted to, and no run: of a study's run it is told what a fit asks, and nothing else.
+
+    Whoever has scores of some arms can fit them, be there a task, a network and a study or not. ``name`` says where it
+    came from (a row of a file, a key of a store) when it is refused.
+    """
 
     arm: str
     n_records: float

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,8 +32,8 @@ from engine.training.starting_point import Shape, starting_point
 from engine.versions import training_versions
 from models.registry import find_network, forward_gflop
 from studies.running.study_networks import read_files, received
+from studies.runs.run import Run, known
 from studies.runs.run_spec import FROZEN, RunSpec
-from studies.runs.store import RunRecord
 from studies.runs.task_names import open_task, parse_task, pick_leads
 
 BOOTSTRAP_RESAMPLES = 400
@@ -65,7 +66,7 @@ class Job:
 class Outcome:
     """A finished run, ready for the store; ``network`` holds the files of a checkpoint that others start from."""
 
-    record: RunRecord
+    run: Run
     probabilities: NDArray[np.float32]
     network: Mapping[str, bytes] | None = None
 
@@ -131,17 +132,17 @@ def _run(job: Job, device: torch.device) -> Outcome | NetworkWanted:
     thresholds = choose_thresholds(task.labels[validation], calibrated_probabilities(logits, 1.0))
     scores = _score(task, test, probabilities, thresholds)
     forward = forward_gflop(network, len(leads), shape.n_samples)
-    record = _record(job, recipe, corpus, task, result, scores, _gflop(spec, result, len(training), forward), device)
+    run = _finished_run(job, recipe, corpus, task, result, scores, _gflop(spec, result, len(training), forward), device)
     if not job.keeps_network:
-        return Outcome(record, probabilities)
+        return Outcome(run, probabilities)
     facts = CheckpointFacts(
         spec.arch, spec.task, task.classes, shape.leads, corpus.fs, shape.n_samples, scaling, asdict(recipe),
         corpus.content_hash, {}, n_records=spec.n_records, source=corpus.manifest["source"],
-        versions=record.details["versions"], created=record.row["created"],
+        versions=run.versions, created=known(run.created),
     )  # fmt: skip
     on_test = predict_logits(network, testing.signals).numpy()
     facts = _calibrated(facts, task, (validation, logits), (test, on_test))
-    return Outcome(record, probabilities, _files(network.to("cpu"), facts))
+    return Outcome(run, probabilities, _files(network.to("cpu"), facts))
 
 
 def _calibrated(
@@ -214,40 +215,55 @@ def _files(network: nn.Module, facts: CheckpointFacts) -> dict[str, bytes]:
         return read_files(Path(folder) / "network")
 
 
-def _record(
+def _finished_run(
     job: Job, recipe: Recipe, corpus: Corpus, task: TaskData, result: Training, scores: Evaluation, gflop: float,
     device: torch.device,
-) -> RunRecord:  # fmt: skip
-    spec, name = job.spec, parse_task(job.spec.task).task
-    row = {
-        "key": job.key,
-        "family": find_network(spec.arch).family,
-        "role": job.role,
-        **{name: getattr(spec, name) for name in ("task", "arch", "strategy", "upstream", "n_records", "replicate")},
-        "recipe": spec.recipe,
-        **{name: _finite(getattr(scores, name)) for name in ("auroc_macro", "auprc_macro", "brier", "f1_macro", "ece")},
-        "f1_weighted": _finite(scores.f1_weighted_at_half),
-        "validation_auroc": _finite(result.best.auroc),
-        "seconds": round(result.seconds, 3),
-        "seconds_to_best": round(result.best.seconds, 3),
-        "epochs": result.epochs,
-        "best_epoch": result.best.epoch,
-        "records_seen": result.records_seen,
-        "records_to_best": result.best.records_seen,
-        "gflop": round(gflop, 1),
-        "peak_memory_mb": _peak_memory_mb(device),
-        "device": describe_device(device),
-        "data_hash": job.data_hash,
-        "created": now(),
-    }
+) -> Run:  # fmt: skip
+    spec = job.spec
+    return Run(
+        key=job.key,
+        task=spec.task,
+        arch=spec.arch,
+        family=find_network(spec.arch).family,
+        strategy=spec.strategy,
+        upstream=spec.upstream,
+        n_records=spec.n_records,
+        replicate=spec.replicate,
+        recipe=spec.recipe,
+        role=job.role,
+        auroc_macro=_finite(scores.auroc_macro),
+        auprc_macro=_finite(scores.auprc_macro),
+        brier=_finite(scores.brier),
+        validation_auroc=_finite(result.best.auroc),
+        seconds=round(result.seconds, 3),
+        seconds_to_best=round(result.best.seconds, 3),
+        epochs=result.epochs,
+        best_epoch=result.best.epoch,
+        records_seen=result.records_seen,
+        records_to_best=result.best.records_seen,
+        gflop=round(gflop, 1),
+        peak_memory_mb=_peak_memory_mb(device),
+        device=describe_device(device),
+        data_hash=job.data_hash,
+        created=now(),
+        f1_macro=_finite(scores.f1_macro),
+        f1_weighted=_finite(scores.f1_weighted_at_half),
+        ece=_finite(scores.ece),
+        details=_details(job, recipe, corpus, task, result, scores),
+    )
+
+
+def _details(
+    job: Job, recipe: Recipe, corpus: Corpus, task: TaskData, result: Training, scores: Evaluation
+) -> dict[str, Any]:
     evaluation = scores.as_dict()
     details = {
-        "spec": spec.canonical(),
+        "spec": job.spec.canonical(),
         "start_from": job.start_from,
         "recipe": asdict(recipe),
         "versions": training_versions(str(torch.__version__)),
         "source": corpus.manifest["source"],
-        "task": corpus.describe_task(name),
+        "task": corpus.describe_task(parse_task(job.spec.task).task),
         "classes": task.classes,
         "wall_seconds": round(result.wall_seconds, 3),
         "auroc": {name: _rounded(scores.classes[name].auroc) for name in task.classes},
@@ -262,7 +278,7 @@ def _record(
     }
     if result.optimism is not None:
         details["test_maximum"] = {name: _rounded(value) for name, value in asdict(result.optimism).items()}
-    return RunRecord(row, details)
+    return details
 
 
 def _gflop(spec: RunSpec, result: Training, n_training: int, forward: float) -> float:

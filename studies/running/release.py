@@ -19,7 +19,8 @@ from engine.deploy.zoo_card import CARD, zoo_card
 from engine.files import file_sha256
 from models.errors import ExitCode, UserError
 from studies.running.study_networks import folder_of
-from studies.runs.store import RunRecord, Store, StoreError, training_records
+from studies.runs.run import Run
+from studies.runs.store import Store, StoreError
 
 _FOLDS = 10  # of every corpus: PTB-XL's own, and those that others get (engine.corpora.splits.make_folds)
 _USAGE = "usage: python -m studies.running.release CHECKPOINT NAME"
@@ -64,28 +65,28 @@ def _record_of(checkpoint: Path) -> dict[str, Any]:
     return _described(run)
 
 
-def _described(run: RunRecord) -> dict[str, Any]:
-    spec, row, n_training = run.details["spec"], run.row, training_records(run)
-    unused = sorted({*range(1, _FOLDS + 1)} - {*spec["pool_folds"], *spec["test_folds"]})
+def _described(run: Run) -> dict[str, Any]:
+    spec = run.spec
+    unused = sorted({*range(1, _FOLDS + 1)} - {*spec.pool_folds, *spec.test_folds})
     return {
-        "training_records": n_training,
-        "validation_records": row["n_records"] - n_training,
-        "test_records": run.details["test_records"],
-        "test_patients": run.details["test_patients"],
-        "folds": ", ".join(map(str, spec["pool_folds"])),
+        "training_records": run.training_records,
+        "validation_records": run.n_records - run.training_records,
+        "test_records": run.test_records,
+        "test_patients": run.test_patients,
+        "folds": ", ".join(map(str, spec.pool_folds)),
         "unused_folds": ", ".join(map(str, unused)) or "none",
-        "held_out": _held_out(run, spec["test_folds"]),
-        "epochs": row["epochs"],
-        "best_epoch": row["best_epoch"],
-        "device": row["device"],
-        "seconds": row["seconds"],
+        "held_out": _held_out(run, spec.test_folds),
+        "epochs": run.epochs,
+        "best_epoch": run.best_epoch,
+        "device": run.device,
+        "seconds": run.seconds,
         "run": run.key,
     }
 
 
-def _held_out(run: RunRecord, folds: Sequence[int]) -> str:
+def _held_out(run: Run, folds: Sequence[int]) -> str:
     """Say what was tested on, in the words of ``engine.corpora.splits.hold_out`` where it would hold out the same."""
-    if run.details["source"]["name"].startswith("ptb-xl") and list(folds) == [_FOLDS]:
+    if (run.source["name"] or "").startswith("ptb-xl") and list(folds) == [_FOLDS]:
         return f"fold {_FOLDS} of the publisher's {_FOLDS}"
     return f"folds {', '.join(map(str, folds))}"
 

@@ -16,8 +16,9 @@ from studies.running.one_run import Job, NetworkWanted, Outcome, execute, now
 from studies.running.study_networks import digest_of, folder_of, read_files, write_files
 from studies.running.workplaces import Workplace
 from studies.runs.claim_owners import HEARTBEAT_SECONDS, this_process
+from studies.runs.run import Run
 from studies.runs.run_spec import RunSpec, find_keys
-from studies.runs.store import Claim, RunRecord, Store, StoreError
+from studies.runs.store import Claim, Store, StoreError
 
 ATTEMPTS = 2
 _POLL_SECONDS = 1.0  # how often a runner that waits for another one's runs looks again
@@ -247,10 +248,10 @@ class _Study:
             except OSError as error:
                 where = self.checkpoints / job.key
                 raise StoreError(f"cannot write the pre-trained network {where}: {error.strerror}") from error
-        row = {**outcome.record.row, "attempts": 1 + self.failures[job.key]}
-        self.store.add(RunRecord(row, outcome.record.details), outcome.probabilities)
+        run = replace(outcome.run, attempts=1 + self.failures[job.key])
+        self.store.add(run, outcome.probabilities)
         if self.log_dir is not None:
-            write_log(self.log_dir, outcome.record)
+            write_log(self.log_dir, run)
         self._count(job, describe(job.spec))
 
     def _failed_once(self, job: Job, error: str) -> None:
@@ -305,16 +306,19 @@ def _interrupts_deferred() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-def write_log(folder: Path, record: RunRecord) -> None:
+def write_log(folder: Path, run: Run) -> None:
     """Write a run's trajectory on its validation records as JSON lines, a file a run, for any tool that plots them."""
-    facts = {name: record.row[name] for name in ("task", "arch", "strategy", "upstream", "n_records", "replicate")}
-    lines = [json.dumps({"run": record.key, **facts})]
-    lines += [json.dumps({"run": record.key, **validation}) for validation in record.details["validations"]]
+    facts = {
+        "task": run.task, "arch": run.arch, "strategy": run.strategy, "upstream": run.upstream,
+        "n_records": run.n_records, "replicate": run.replicate,
+    }  # fmt: skip
+    lines = [json.dumps({"run": run.key, **facts})]
+    lines += [json.dumps({"run": run.key, **validation}) for validation in run.validations]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{record.key}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        (folder / f"{run.key}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     except OSError as error:
-        raise StoreError(f"cannot write the log {folder / record.key}.jsonl: {error.strerror}") from error
+        raise StoreError(f"cannot write the log {folder}/{run.key}.jsonl: {error.strerror}") from error
 
 
 def _make_jobs(

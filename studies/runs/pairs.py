@@ -14,15 +14,15 @@ import numpy as np
 
 from studies.files.curves import FINE_TUNE, SCRATCH
 from studies.fitting.random_effects import Combined, TaskEstimate, average_by_task, combine, mean_over_sizes
-from studies.runs.tidy_runs import TidyRun
+from studies.runs.run import Run
 
 
 @dataclass(frozen=True)
 class Pair:
     """Two runs on the same records from the same seed."""
 
-    scratch: TidyRun
-    fine_tuned: TidyRun
+    scratch: Run
+    fine_tuned: Run
 
     @property
     def gain(self) -> float:
@@ -39,18 +39,18 @@ class SizeGain:
     gain: Combined
 
 
-def pair_runs(runs: Iterable[TidyRun]) -> list[Pair]:
+def pair_runs(runs: Iterable[Run]) -> list[Pair]:
     """Match every fine-tuned run with the scratch run of its task, network, size and replicate."""
     runs = list(runs)
     scratch = {_cell(run): run for run in runs if run.strategy == SCRATCH}
     return [Pair(scratch[_cell(run)], run) for run in runs if run.strategy == FINE_TUNE and _cell(run) in scratch]
 
 
-def _cell(run: TidyRun) -> tuple[str, str, int, int]:
+def _cell(run: Run) -> tuple[str, str, int, int]:
     return run.task, run.arch, run.n_records, run.replicate
 
 
-def gains_by_size(pairs: Sequence[Pair], scope_of: Callable[[TidyRun], str]) -> list[SizeGain]:
+def gains_by_size(pairs: Sequence[Pair], scope_of: Callable[[Run], str]) -> list[SizeGain]:
     """Return the mean gain of every family at every size that has two pairs or more in a task.
 
     ``scope_of`` names what a network is taken together with, its family.

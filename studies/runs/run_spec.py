@@ -9,7 +9,6 @@ from typing import Any
 
 from engine.recipes import Recipe, Strategy, find_recipe
 from engine.seeds import stable_seed
-from models.registry import find_network
 
 STARTING_FROM_UPSTREAM = ("fine-tune", "frozen")
 FROZEN = ("frozen", "random-frozen")
@@ -92,6 +91,12 @@ class RunSpec:
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:24]
 
 
+def read_spec(values: Mapping[str, Any]) -> RunSpec:
+    """Return the run whose ``canonical`` values these are."""
+    read: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    return RunSpec(**read)
+
+
 def find_keys(specs: Iterable[RunSpec], data_hashes: Mapping[str, str]) -> dict[RunSpec, str]:
     """Return the key of every run, and of every pre-training that one of them starts from."""
     keys: dict[RunSpec, str] = {}
@@ -106,6 +111,8 @@ def find_keys(specs: Iterable[RunSpec], data_hashes: Mapping[str, str]) -> dict[
 
 @lru_cache(maxsize=4096)
 def _resolve(recipe: str, arch: str, strategy: Strategy, learning_rate: float | None) -> Recipe:
+    from models.registry import find_network  # here: it imports torch, which reading a store does not need
+
     network = find_network(arch)
     return find_recipe(recipe, network.family, strategy, learning_rate, network.width)
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from studies.files.arms import FINE_TUNE, SCRATCH
 from studies.files.draws import chance_level
 from studies.fitting.paired_runs import PairedRuns, ScoredRun, arrange
-from studies.runs.tidy_runs import TidyRun, TidyRuns
+from studies.runs.run import Run
+from studies.runs.tidy_runs import TidyRuns
 
 Floats = NDArray[np.float64]
 
@@ -66,8 +67,8 @@ class RunTable:
 
 def tabulate(runs: TidyRuns) -> tuple[list[RunTable], list[str]]:
     """Arrange the runs from scratch and fine-tuned; return the tables and, in words, what was left out of them."""
-    scratch: dict[tuple[str, str], list[TidyRun]] = defaultdict(list)
-    fine_tuned: dict[tuple[str, str], dict[str, list[TidyRun]]] = defaultdict(lambda: defaultdict(list))
+    scratch: dict[tuple[str, str], list[Run]] = defaultdict(list)
+    fine_tuned: dict[tuple[str, str], dict[str, list[Run]]] = defaultdict(lambda: defaultdict(list))
     other: dict[str, int] = defaultdict(int)
     for run in runs.runs:
         if run.strategy == SCRATCH:
@@ -82,7 +83,7 @@ def tabulate(runs: TidyRuns) -> tuple[list[RunTable], list[str]]:
         for task, arch in sorted(fine_tuned.keys() - scratch.keys())
     ]
     tables = [
-        _table(of_cell, by_upstream.get(upstream, []) if upstream else [], upstream, runs.metric)
+        make_table([*of_cell, *(by_upstream.get(upstream, []) if upstream else [])], upstream)
         for cell, of_cell in sorted(scratch.items())
         for by_upstream in [fine_tuned.get(cell, {})]
         for upstream in (*sorted(by_upstream),) or (None,)
@@ -90,12 +91,12 @@ def tabulate(runs: TidyRuns) -> tuple[list[RunTable], list[str]]:
     return tables, left_out
 
 
-def _table(scratch: Sequence[TidyRun], fine_tuned: Sequence[TidyRun], upstream: str | None, metric: str) -> RunTable:
-    scored = [
-        ScoredRun(run.strategy, run.n_records, run.replicate, run.score, run.name) for run in (*scratch, *fine_tuned)
-    ]
-    first = scratch[0]
-    return RunTable(first.task, first.arch, first.family, upstream, arrange(scored, chance=chance_level(metric)))
+def make_table(runs: Sequence[Run], upstream: str | None, test_covariance: Floats | None = None) -> RunTable:
+    """Arrange the runs of one task, network and upstream, from scratch and fine-tuned. Raises FitError."""
+    scored = [ScoredRun(run.strategy, run.n_records, run.replicate, run.score, run.name) for run in runs]
+    first = runs[0]
+    arranged = arrange(scored, test_covariance, chance_level(first.metric))
+    return RunTable(first.task, first.arch, first.family, upstream, arranged)
 
 
 def mean_and_error(values: Floats) -> tuple[float, float]:

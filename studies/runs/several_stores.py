@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from studies.runs.store import RunRecord
+from studies.runs.run import Run, known
 
 
 def name_stores(paths: Sequence[Path]) -> dict[str, Path]:
@@ -32,6 +32,6 @@ def _own_end(place: Path, places: Sequence[Path]) -> str:
     return Path(*next(own, place.parts)).as_posix()
 
 
-def distinct_runs(runs: Mapping[Path, Sequence[RunRecord]]) -> list[tuple[Path, RunRecord]]:
+def distinct_runs(runs: Mapping[Path, Sequence[Run]]) -> list[tuple[Path, Run]]:
     """Return the runs of several stores with the store of each; one that several hold counts once."""
-    return list({run.key: (store, run) for store, of_store in runs.items() for run in of_store}.values())
+    return list({known(run.key): (store, run) for store, of_store in runs.items() for run in of_store}.values())

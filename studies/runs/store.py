@@ -17,10 +17,9 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from models.errors import ExitCode, UserError
 from studies.runs.claim_owners import Owner, is_alive
+from studies.runs.run import COLUMNS, Run, row_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,12 +57,6 @@ MIGRATIONS = (
     CREATE INDEX runs_of_cell ON runs (task, arch, strategy, upstream, n_records);
     """,
 )
-COLUMNS = (
-    "key", "task", "arch", "family", "strategy", "upstream", "n_records", "replicate", "recipe", "role",
-    "auroc_macro", "auprc_macro", "brier", "validation_auroc", "seconds", "seconds_to_best", "epochs", "best_epoch",
-    "records_seen", "records_to_best", "gflop", "peak_memory_mb", "device", "data_hash", "created",
-    "f1_macro", "f1_weighted", "ece", "attempts",
-)  # fmt: skip
 _CELL = ("task", "arch", "strategy", "upstream", "n_records")
 _DAMAGED = "put a copy back, or save what is whole with: sqlite3 {} .recover"
 
@@ -80,24 +73,6 @@ class Claim(Enum):
     OURS = "ours"
     ELSEWHERE = "elsewhere"  # another runner is at it
     DONE = "done"
-
-
-@dataclass(frozen=True)
-class RunRecord:
-    """One finished run: ``row`` has a value for every name in COLUMNS.
-
-    ``details`` holds what has no column of its own: the spec, recipe, versions, per-class AUROC, the trajectory on the
-    validation records, and ``bootstrap``, the macro AUROC of each resample of the test patients (the same resamples
-    for every run of a task, so that runs are compared in pairs).
-    """
-
-    row: Mapping[str, Any]
-    details: Mapping[str, Any]
-
-    @property
-    def key(self) -> str:
-        """The run's identity."""
-        return str(self.row["key"])
 
 
 @dataclass(frozen=True)
@@ -150,15 +125,15 @@ class Store:
         with self._named_errors():
             return {key for (key,) in self._connection.execute("SELECT key FROM runs")}
 
-    def add(self, record: RunRecord, probabilities: "NDArray[np.floating]") -> None:
+    def add(self, run: Run, probabilities: "NDArray[np.floating]") -> None:
         """Write a finished run and its test probabilities (records, classes), and end its claim, in one transaction."""
         import numpy as np  # here, because status is asked often and needs none
 
         blob = zlib.compress(np.ascontiguousarray(probabilities, "<f2").tobytes(), 9)
-        row = [*(record.row.get(name) for name in COLUMNS), json.dumps(record.details)]
+        row = [*row_of(run).values(), json.dumps(run.details)]
         with self._transaction():
-            self._insert(row, (record.key, *probabilities.shape, blob))
-            self._connection.execute("DELETE FROM claims WHERE key = ?", [record.key])
+            self._insert(row, (run.key, *probabilities.shape, blob))
+            self._connection.execute("DELETE FROM claims WHERE key = ?", [run.key])
 
     def add_failure(self, key: str, spec: Mapping[str, Any], error: str, created: str) -> None:
         """Write down a run that failed, and end its claim."""
@@ -176,7 +151,7 @@ class Store:
                 "SELECT key, error FROM failures WHERE key NOT IN (SELECT key FROM runs) ORDER BY id"
             ).fetchall()
 
-    def runs(self) -> list[RunRecord]:
+    def runs(self) -> list[Run]:
         """Return every finished run, in an order that does not depend on when each ended."""
         query = (
             f"SELECT {self._columns}, details FROM runs "
@@ -184,7 +159,7 @@ class Store:
         )
         with self._named_errors():
             rows = self._connection.execute(query).fetchall()
-            return [RunRecord(dict(zip(COLUMNS, row[:-1], strict=True)), json.loads(row[-1])) for row in rows]
+            return [Run(**dict(zip(COLUMNS, row, strict=True)), details=json.loads(details)) for *row, details in rows]
 
     def probabilities(self, key: str) -> "NDArray[np.float16]":
         """Return the test probabilities float16 (records, classes) of a run. Raises KeyError."""
@@ -368,8 +343,3 @@ def _in_words(error: Exception, path: Path) -> str:
     if code.startswith("SQLITE_CORRUPT") or isinstance(error, zlib.error | json.JSONDecodeError):
         return f"it is damaged ({error}): {_DAMAGED.format(path)}"
     return str(error)
-
-
-def training_records(run: RunRecord) -> int:
-    """Return on how many records a run trained, those that validated it left out."""
-    return round(float(run.row["records_seen"]) / int(run.row["epochs"]))

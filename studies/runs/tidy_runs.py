@@ -16,8 +16,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from functools import lru_cache
-from math import isfinite
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -26,22 +25,23 @@ from models.errors import ExitCode, UserError
 from models.registry import UnknownNetworkError, find_network
 from studies.files.curves import UNPRINTABLE
 from studies.files.draws import chance_level
-from studies.runs.store import RunRecord, Store, StoreError
+from studies.runs.columns import read_number, read_upstream, read_whole
+from studies.runs.run import COLUMN_KINDS, COLUMNS, METRIC, Run, cost_is_known, known, read_row, row_of
+from studies.runs.store import Store, StoreError
 
 STRATEGIES: tuple[str, ...] = tuple(dict.fromkeys((*get_args(Strategy), "frozen", "random-frozen")))
 REQUIRED = ("task", "arch", "strategy", "n_records", "replicate")
-METRIC = "auroc_macro"
 APART = "apart"  # the role, in a runs table, of what ``comparable_runs`` leaves out
 LOWER_IS_BETTER = ("brier", "ece")
 _SCORES = {"auroc", "auc", "auprc", "accuracy", "acc", "f1", "score", "precision", "recall", "kappa", "mcc"}
-_OTHER_COLUMNS = {
-    *REQUIRED, "upstream", "family", "recipe", "role", "key", "seconds", "seconds_to_best", "epochs", "best_epoch",
-    "records_seen", "records_to_best", "gflop", "peak_memory_mb", "device", "data_hash", "created", "attempts",
-}  # fmt: skip
-_NO_UPSTREAM = {"", "-", "none", "null", "na", "nan"}
+_OTHER_COLUMNS = {name for name, kind in COLUMN_KINDS.items() if not kind.is_score}
+_SCORES_OF_STORES = ("auroc_macro", "auprc_macro", "f1_macro", "f1_weighted")
 _MISSING = {"nan", "<NA>", "NaT"}  # as pandas writes a value that is not there
 _SQLITE = b"SQLite format 3\0"
 _NAMED_PROBLEMS = 5  # so many are named in an error, the others are counted
+
+
+Cells = Mapping[str, str]  # of one row, by column
 
 
 class RunsFileError(UserError, ValueError):
@@ -51,50 +51,19 @@ class RunsFileError(UserError, ValueError):
 
 
 @dataclass(frozen=True)
-class RunCost:
-    """What a run cost on its device: ``best_epoch`` is where validation was best, ``*_to_best`` what led there."""
-
-    device: str
-    seconds: float
-    records_seen: int
-    records_to_best: int
-    seconds_to_best: float
-    epochs: int
-    best_epoch: int
-
-    @property
-    def censored(self) -> bool:
-        """Whether the last epoch was the best, so that the true best may lie beyond the end of the training."""
-        return self.best_epoch >= self.epochs
-
-
-@dataclass(frozen=True)
-class TidyRun:
-    """One downstream run. ``name`` says where it stands; ``trajectory`` has (records seen, validation AUROC)."""
-
-    task: str
-    arch: str
-    family: str
-    strategy: str
-    upstream: str | None
-    n_records: int
-    replicate: int
-    score: float
-    name: str
-    recipe: str = ""
-    cost: RunCost | None = None
-    trajectory: tuple[tuple[int, float], ...] = ()
-
-
-@dataclass(frozen=True)
 class TidyRuns:
-    """The runs of a file, their metric, and ``pretrainings``: what making each (upstream, arch) network cost."""
+    """The downstream runs of a file, each with a score by ``metric``.
+
+    ``pretrainings`` says how many records the training of each (upstream, arch) network saw, where that is known.
+    ``stored`` are all runs of the store that they were read from, none where they are a table's.
+    """
 
     name: str
     metric: str
-    runs: tuple[TidyRun, ...]
-    pretrainings: Mapping[tuple[str, str], RunCost]
+    runs: tuple[Run, ...]
+    pretrainings: Mapping[tuple[str, str], int]
     warnings: tuple[str, ...] = ()
+    stored: tuple[Run, ...] = ()
 
 
 def read_runs(path: Path, metric: str = METRIC) -> TidyRuns:
@@ -170,8 +139,9 @@ def _read_rows(
         f"{name} has {len(line)} cells, and the header {len(header)}" for name, line in rows if len(line) != len(header)
     ]
     _refuse(path, problems)
-    named = ((name, dict(zip(header, map(str.strip, line), strict=True))) for name, line in rows)
-    tidy = _tidy(path, metric, named)
+    family = lru_cache(maxsize=None)(family_of)
+    cells = ((name, dict(zip(header, map(str.strip, line), strict=True))) for name, line in rows)
+    tidy = _tidy(path, metric, ((name, row, partial(_run_of, name, row, metric, family)) for name, row in cells))
     return replace(tidy, warnings=(*said, *tidy.warnings))
 
 
@@ -206,81 +176,76 @@ def _read_store(path: Path, metric: str) -> TidyRuns:
     return tidy_records(records, path, metric)
 
 
-def tidy_records(records: Sequence[RunRecord], path: Path, metric: str = METRIC) -> TidyRuns:
-    """Return a store's runs as tidy ones; ``path`` names them in messages. Raises RunsFileError."""
-    if records and metric not in records[0].row:
-        scores = ("auroc_macro", "auprc_macro", "f1_macro", "f1_weighted")
-        has = ", ".join(name for name in scores if name in records[0].row)
-        raise RunsFileError(f"{path} has no metric {metric}; it has {has}")
-    evidence = comparable_runs(records)
-    scored = [run for run in evidence if run.row[metric] is not None or run.row["role"] == "pretraining"]
-    tidy = _tidy(path, metric, ((f"run {run.key}", dict(run.row)) for run in scored))
-    trajectories = {f"run {run.key}": _trajectory(run) for run in scored}
+def tidy_records(records: Sequence[Run], path: Path, metric: str = METRIC) -> TidyRuns:
+    """Check a store's runs and sort them as those of a table; ``path`` names them in messages. Raises RunsFileError."""
+    if records and metric not in COLUMNS:
+        raise RunsFileError(f"{path} has no metric {metric}; it has {', '.join(_SCORES_OF_STORES)}")
+    evidence = [replace(run, metric=metric) for run in comparable_runs(records)]
+    scored = [run for run in evidence if run.has_score or run.role == "pretraining"]
+    tidy = _tidy(path, metric, ((run.name, _cells(run), partial(_itself, run)) for run in scored))
     without = len(evidence) - len(scored)
     said = [f"{without} of {len(evidence)} runs have no {metric} and are left out"] if without else []
+    passes = {(run.task, run.arch): known(run.records_seen) for run in pretraining_runs(records) if run.has_cost}
     return replace(
         tidy,
-        runs=tuple(replace(run, trajectory=trajectories[run.name]) for run in tidy.runs),
-        pretrainings={**_costs(pretraining_runs(records)), **tidy.pretrainings},
+        pretrainings={**passes, **tidy.pretrainings},
         warnings=(*tidy.warnings, *said),
+        stored=tuple(records),
     )
 
 
-def pretraining_runs(records: Sequence[RunRecord]) -> list[RunRecord]:
+def _cells(run: Run) -> dict[str, str]:
+    """Return the run as a row of a table."""
+    return {name: "" if value is None else str(value) for name, value in row_of(run).items()}
+
+
+def _itself(run: Run) -> Run:
+    return run
+
+
+def pretraining_runs(runs: Sequence[Run]) -> list[Run]:
     """Return the runs that others start from: those made for it, and those of the scratch arm that serve as one too."""
-    started = {run.details.get("start_from") for run in records}
-    return [run for run in records if run.row["role"] == "pretraining" or run.key in started]
+    started = {run.start_from for run in runs} - {None}
+    return [run for run in runs if run.role == "pretraining" or run.key in started]
 
 
-def comparable_runs(records: Sequence[RunRecord]) -> list[RunRecord]:
+def comparable_runs(runs: Sequence[Run]) -> list[Run]:
     """Leave out what belongs to no comparison of the arms.
 
     That are runs with a learning rate of their own, which a tuning made, and runs from scratch that validate on a fold
     of their own, as in a published split, where the fine-tuned runs of their task and network do not.
     """
     splits: dict[tuple[str, str], set[tuple[int, ...]]] = defaultdict(set)
-    for run in records:
-        if run.row["strategy"] != "scratch":
-            splits[run.row["task"], run.row["arch"]].add(_validation_folds(run))
+    for run in runs:
+        if run.strategy != "scratch":
+            splits[run.task, run.arch].add(run.spec.validation_folds)
     return [
         run
-        for run in records
-        if "learning_rate" not in run.details["spec"]
-        and _validation_folds(run) in (splits.get((run.row["task"], run.row["arch"])) or {_validation_folds(run)})
+        for run in runs
+        if run.spec.learning_rate is None
+        and run.spec.validation_folds in (splits.get((run.task, run.arch)) or {run.spec.validation_folds})
     ]
 
 
-def _costs(pretrainings: Sequence[RunRecord]) -> dict[tuple[str, str], RunCost]:
-    found = {(run.row["task"], run.row["arch"]): _cost(dict(run.row)) for run in pretrainings}
-    return {network: cost for network, cost in found.items() if cost is not None}
+def _tidy(path: Path, metric: str, rows: Iterable[tuple[str, Cells, Callable[[], Run]]]) -> TidyRuns:
+    """Check every row and sort them into downstream runs and pre-trainings. Raises RunsFileError.
 
-
-def _validation_folds(run: RunRecord) -> tuple[int, ...]:
-    return tuple(run.details["spec"].get("validation_folds", ()))
-
-
-def _trajectory(run: RunRecord) -> tuple[tuple[int, float], ...]:
-    looks = run.details.get("validations", ())
-    return tuple((int(look["records_seen"]), float(look["auroc"])) for look in looks if look["auroc"] is not None)
-
-
-def _tidy(path: Path, metric: str, rows: Iterable[tuple[str, dict[str, Any]]]) -> TidyRuns:
-    """Check every row and sort them into downstream runs and pre-trainings. Raises RunsFileError."""
+    A row is its name, its cells, and what makes the run of it once the cells are found to be in order.
+    """
     problems: list[str] = []
-    runs: list[TidyRun] = []
-    pretrainings: dict[tuple[str, str], RunCost] = {}
-    family = lru_cache(maxsize=None)(family_of)
-    for name, row in rows:
-        if _text(row, "role") == "pretraining":
-            network = _text(row, "task"), _text(row, "arch")
-            if (cost := _cost(row)) and (network not in pretrainings or _text(row, "recipe") == "tuned"):
-                pretrainings[network] = cost
-        elif _text(row, "role") == APART:
+    runs: list[Run] = []
+    pretrainings: dict[tuple[str, str], int] = {}
+    for name, cells, make in rows:
+        if cells.get("role") == "pretraining":
+            network, row = (cells.get("task", ""), cells.get("arch", "")), read_row(cells)
+            if cost_is_known(row) and (network not in pretrainings or row["recipe"] == "tuned"):
+                pretrainings[network] = row["records_seen"]
+        elif cells.get("role") == APART:
             continue
-        elif found := _row_problems(row, metric):
+        elif found := _row_problems(cells, metric):
             problems += [f"{name}: {problem}" for problem in found]
         else:
-            runs.append(_run(name, row, metric, family))
+            runs.append(make())
     runs, left_out = _one_recipe(runs)
     _refuse(path, problems + _repeated(runs))
     if not runs:
@@ -288,14 +253,15 @@ def _tidy(path: Path, metric: str, rows: Iterable[tuple[str, dict[str, Any]]]) -
     return TidyRuns(path.stem, metric, tuple(runs), pretrainings, tuple(left_out + _perfect(runs, metric)))
 
 
-def _row_problems(row: Mapping[str, Any], metric: str) -> list[str]:
-    problems = [f"{name} is empty" for name in ("task", "arch", "strategy") if not _text(row, name)]
+def _row_problems(cells: Cells, metric: str) -> list[str]:
+    text = defaultdict(str, cells)
+    problems = [f"{name} is empty" for name in ("task", "arch", "strategy") if not text[name]]
     problems += [
-        f"{name} is {text[:40]!r}, with a character that cannot be printed"
+        f"{name} is {text[name][:40]!r}, with a character that cannot be printed"
         for name in ("task", "arch", "upstream")
-        if UNPRINTABLE.search(text := _text(row, name))
+        if UNPRINTABLE.search(text[name])
     ]
-    strategy, upstream = _text(row, "strategy"), _upstream(row)
+    strategy, upstream = text["strategy"], read_upstream(text["upstream"])
     if strategy and strategy not in STRATEGIES:
         near = get_close_matches(strategy.lower(), STRATEGIES, n=1, cutoff=0.6)
         hint = f"did you mean {near[0]}?" if near else f"there is {', '.join(STRATEGIES)}"
@@ -305,41 +271,39 @@ def _row_problems(row: Mapping[str, Any], metric: str) -> list[str]:
     elif strategy in ("fine-tune", "frozen") and upstream is None:
         problems.append(f"{strategy} has no upstream: name what the network was pre-trained on")
     problems += [
-        f"{name} is {_text(row, name)[:40]!r}, not a whole number of at least {least}"
+        f"{name} is {text[name][:40]!r}, not a whole number of at least {least}"
         for name, least in (("n_records", 1), ("replicate", 0))
-        if (value := _whole(row, name)) is None or value < least
+        if (value := read_whole(text[name])) is None or value < least
     ]
-    score = _number(row, metric)
+    score = read_number(text[metric])
     if score is None:
-        problems.append(f"{metric} is {_text(row, metric)[:40]!r}, not a number")
+        problems.append(f"{metric} is {text[metric][:40]!r}, not a number")
     elif not 0 <= score <= 1 or (score == 0 and chance_level(metric) > 0):
         problems.append(f"{metric} is {score:g}, not between 0 and 1")
     return problems
 
 
-def _run(name: str, row: Mapping[str, Any], metric: str, family: Callable[[str], str]) -> TidyRun:
-    n_records, replicate, score = _whole(row, "n_records"), _whole(row, "replicate"), _number(row, metric)
-    assert n_records is not None and replicate is not None and score is not None, "the row was checked"
-    return TidyRun(
-        task=_text(row, "task"), arch=_text(row, "arch"), family=_text(row, "family") or family(_text(row, "arch")),
-        strategy=_text(row, "strategy"), upstream=_upstream(row), n_records=n_records, replicate=replicate,
-        score=score, name=name, recipe=_text(row, "recipe"), cost=_cost(row),
-    )  # fmt: skip
+def _run_of(name: str, cells: Cells, metric: str, family: Callable[[str], str]) -> Run:
+    """Return the run that a table's row says, once its cells were checked."""
+    row = read_row(cells)
+    row["family"] = row["family"] or family(row["arch"])
+    scores = {} if metric in COLUMNS else {metric: float(cells[metric])}
+    return Run(**row, metric=metric, other_scores=scores, place=name)
 
 
-def preferred_recipe(recipes: Collection[str]) -> str | None:
+def preferred_recipe(recipes: Collection[str | None]) -> str | None:
     """Return the recipe whose runs are kept where several were run, None where all are: recipes do not mix."""
     return "tuned" if len(recipes) > 1 and "tuned" in recipes else None
 
 
-def _one_recipe(runs: Sequence[TidyRun]) -> tuple[list[TidyRun], list[str]]:
+def _one_recipe(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
     chosen = preferred_recipe({run.recipe for run in runs})
     kept = [run for run in runs if chosen in (None, run.recipe)]
     left = len(runs) - len(kept)
     return kept, [f"{left} runs of other recipes than {chosen} are left out"] if left else []
 
 
-def _repeated(runs: Sequence[TidyRun]) -> list[str]:
+def _repeated(runs: Sequence[Run]) -> list[str]:
     first: dict[tuple[object, ...], str] = {}
     problems = []
     for run in runs:
@@ -353,7 +317,7 @@ def _repeated(runs: Sequence[TidyRun]) -> list[str]:
     return problems
 
 
-def _perfect(runs: Sequence[TidyRun], metric: str) -> list[str]:
+def _perfect(runs: Sequence[Run], metric: str) -> list[str]:
     n = sum(run.score == 1 for run in runs)
     return [f"{n} of {len(runs)} runs have {metric} 1: no curve can tell how far above they would lie"] if n else []
 
@@ -363,38 +327,3 @@ def _refuse(path: Path, problems: Sequence[str]) -> None:
         more = len(problems) - _NAMED_PROBLEMS
         tail = f"; and {more} more" if more > 0 else ""
         raise RunsFileError(f"{path}: " + "; ".join(problems[:_NAMED_PROBLEMS]) + tail)
-
-
-def _text(row: Mapping[str, Any], name: str) -> str:
-    value = row.get(name)
-    return "" if value is None else str(value)
-
-
-def _upstream(row: Mapping[str, Any]) -> str | None:
-    upstream = _text(row, "upstream")
-    return None if upstream.lower() in _NO_UPSTREAM else upstream
-
-
-def _number(row: Mapping[str, Any], name: str) -> float | None:
-    try:
-        value = float(_text(row, name))
-    except ValueError:
-        return None
-    return value if isfinite(value) else None
-
-
-def _whole(row: Mapping[str, Any], name: str) -> int | None:
-    value = _number(row, name)
-    return int(value) if value is not None and value == int(value) and value < 10**15 else None
-
-
-def _cost(row: Mapping[str, Any]) -> RunCost | None:
-    """Return what a run cost, None where a column is missing or makes no sense."""
-    seconds, to_best = _number(row, "seconds"), _number(row, "seconds_to_best")
-    seen, best_seen = _whole(row, "records_seen"), _whole(row, "records_to_best")
-    epochs, best = _whole(row, "epochs"), _whole(row, "best_epoch")
-    if seconds is None or to_best is None or seen is None or best_seen is None or epochs is None or best is None:
-        return None
-    if not (0 < to_best <= seconds and 0 < best_seen <= seen and 0 < best <= epochs and _text(row, "device")):
-        return None
-    return RunCost(_text(row, "device"), seconds, seen, best_seen, to_best, epochs, best)

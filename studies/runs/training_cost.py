@@ -11,9 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.recipes import Recipe
-from studies.runs.store import RunRecord
-from studies.runs.tidy_runs import TidyRun
+from studies.runs.run import Run, known
 
 
 def uses_to_pay_off(pretraining: float, scratch: float, fine_tune: float) -> float | None:
@@ -29,7 +27,7 @@ def records_to_target(trajectory: Sequence[tuple[int, float]], target: float) ->
     return trajectory[-1][0], False
 
 
-def log_time_ratios(pairs: Sequence[tuple[TidyRun, TidyRun]]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def log_time_ratios(pairs: Sequence[tuple[Run, Run]]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return, for each pair (scratch, fine-tuned), the log ratio of records seen until scratch's best was reached.
 
     Below zero where fine-tuning was sooner. The second array marks the pairs in which it never got there: their ratio
@@ -47,19 +45,22 @@ def log_time_ratios(pairs: Sequence[tuple[TidyRun, TidyRun]]) -> tuple[NDArray[n
     return np.array(ratios, np.float64), np.array(censored, np.bool_)
 
 
-def fit_cost(runs: Sequence[RunRecord]) -> dict[str, Any]:
+def fit_cost(runs: Sequence[Run]) -> dict[str, Any]:
     """Return what ``studies.files.curves.TrainingCost`` holds, from the runs of one network, strategy and recipe.
 
     ``seconds_per_record`` is the median over the runs, validation and all, of training seconds per record seen, and
     ``share_to_best`` the median share of them at which the best validation epoch was reached.
     """
-    recipe = Recipe(**runs[0].details["recipe"])
+    recipe = runs[0].training_recipe
+    seen = [known(run.records_seen) for run in runs]
+    seconds = [known(run.seconds) for run in runs]
+    to_best = [known(run.records_to_best) for run in runs]
     return {
-        "device": runs[0].row["device"],
+        "device": runs[0].device,
         "record_passes": recipe.record_passes,
         "min_epochs": recipe.min_epochs,
         "max_epochs": recipe.max_epochs,
         "validation_fraction": recipe.validation_fraction,
-        "seconds_per_record": float(np.median([run.row["seconds"] / run.row["records_seen"] for run in runs])),
-        "share_to_best": float(np.median([run.row["records_to_best"] / run.row["records_seen"] for run in runs])),
+        "seconds_per_record": float(np.median(np.divide(seconds, seen))),
+        "share_to_best": float(np.median(np.divide(to_best, seen))),
     }

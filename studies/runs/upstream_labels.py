@@ -8,25 +8,24 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from studies.runs.pairs import Pair
-from studies.runs.store import RunRecord
-from studies.runs.tidy_runs import TidyRun, pretraining_runs
+from studies.runs.run import Run
+from studies.runs.tidy_runs import pretraining_runs
 
 Transfer = tuple[str, str]  # a task and an upstream
 Cell = tuple[str, int, int]  # a task, a number of records and a replicate
 
 
-def sharing_labels(records: Sequence[RunRecord]) -> frozenset[Transfer]:
+def sharing_labels(runs: Sequence[Run]) -> frozenset[Transfer]:
     """Return the transfers whose upstream was pre-trained on labels that the task has, by the names of the labels."""
-    pretrained = {run.row["task"]: set(run.details["classes"]) for run in pretraining_runs(records)}
-    tuned = [run for run in records if run.row["role"] == "downstream" and run.row["upstream"] in pretrained]
+    pretrained = {run.task: set(run.classes) for run in pretraining_runs(runs)}
     return frozenset(
-        (run.row["task"], run.row["upstream"])
-        for run in tuned
-        if set(run.details["classes"]) & pretrained[run.row["upstream"]]
+        (run.task, run.upstream)
+        for run in runs
+        if run.role == "downstream" and run.upstream in pretrained and pretrained[run.upstream] & set(run.classes)
     )
 
 
-def main_arm(runs: Sequence[TidyRun], sharing: frozenset[Transfer]) -> tuple[TidyRun, ...]:
+def main_arm(runs: Sequence[Run], sharing: frozenset[Transfer]) -> tuple[Run, ...]:
     """Leave out runs from an upstream with the task's labels, where the network has one without them for the task."""
     others = {(run.task, run.arch) for run in runs if run.upstream is not None and _transfer(run) not in sharing}
     return tuple(run for run in runs if _transfer(run) not in sharing or (run.task, run.arch) not in others)
@@ -44,5 +43,5 @@ def gains_by_labels(pairs: Sequence[Pair], sharing: frozenset[Transfer]) -> dict
     }
 
 
-def _transfer(run: TidyRun) -> Transfer:
+def _transfer(run: Run) -> Transfer:
     return run.task, run.upstream or ""

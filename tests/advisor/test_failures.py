@@ -45,7 +45,7 @@ CALLS = {
     "study transferability": ("studies.runs.store.Store", "--store study.db --out evidence"),
     "study collect": ("studies.runs.store.Store", "--store study.db --out evidence"),
     "study findings": ("studies.findings.findings.make_findings", "--out FINDINGS.md"),
-    "curves fit": ("studies.runs.tidy_runs.read_runs", "--runs runs.csv --out curves.json"),
+    "curves fit": ("studies.collection.fit_table.fit_file", "--runs runs.csv --out curves.json"),
     "curves show": ("studies.files.curves.read_curves", ""),
     "curves plot": ("studies.files.curves.read_curves", "--out curves.svg"),
     "data list": ("advisor.commands.data_fetch._describe", "--json"),

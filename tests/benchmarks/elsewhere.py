@@ -22,8 +22,9 @@ import numpy as np
 from studies.collection.backtest import HeldOut, forecast_sizes
 from studies.collection.scorecard import score_forecasts
 from studies.fitting.learning_curves import FitError
+from studies.runs.run import Run
 from studies.runs.run_tables import RunTable, tabulate
-from studies.runs.tidy_runs import TidyRun, TidyRuns, read_runs
+from studies.runs.tidy_runs import TidyRuns, read_runs
 
 _LCDB = "openmlid"
 _CURVES = 80
@@ -85,7 +86,7 @@ def _simulate() -> TidyRuns:
             spread = np.hypot(sd * (n / 100) ** -0.5, floor)
             scores = a - lift * shape(n / 100, c, middle / 100) + spread * rng.standard_normal(replicates)
             runs += [
-                TidyRun(f"made-{number}", "net", "other", "scratch", None, n, k, float(np.clip(score, 0.3, 1)), "")
+                _run(f"made-{number}", "net", n, k, "auroc", float(np.clip(score, 0.3, 1)))
                 for k, score in enumerate(scores)
             ]
     return TidyRuns("simulated", "auroc", tuple(runs), {})
@@ -99,14 +100,22 @@ def _read_lcdb(path: Path, limit: int) -> TidyRuns:
             if score and 0 < float(score) <= 1 and (n > limit or n in {64 * 2**k for k in range(20)}):
                 replicate = 100 * int(row["outer_seed"]) + int(row["inner_seed"])
                 found[row["openmlid"], row["learner"]][n, replicate] = float(score)
+    metric = path.stem.split("-")[-1]
     long = sorted(cell for cell, scores in found.items() if max(n for n, _ in scores) >= 8 * limit)
     chosen = np.random.default_rng(0).permutation(len(long))[:_CURVES]
     runs = [
-        TidyRun(f"openml-{task}", arch, "other", "scratch", None, n, replicate, score, "")
+        _run(f"openml-{task}", arch, n, replicate, metric, score)
         for task, arch in (long[k] for k in sorted(chosen))
         for (n, replicate), score in found[task, arch].items()
     ]
-    return TidyRuns("lcdb", path.stem.split("-")[-1], tuple(runs), {})
+    return TidyRuns("lcdb", metric, tuple(runs), {})
+
+
+def _run(task: str, arch: str, n_records: int, replicate: int, metric: str, score: float) -> Run:
+    return Run(
+        task=task, arch=arch, family="other", strategy="scratch", n_records=n_records, replicate=replicate,
+        metric=metric, other_scores={metric: score},
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

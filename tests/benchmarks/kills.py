@@ -22,6 +22,7 @@ import time
 from pathlib import Path
 
 from studies.collection.collect import EvidenceError, collect
+from studies.runs.run import row_of
 from studies.runs.store import Store
 
 STUDIES = Path(__file__).parents[2] / "studies"
@@ -125,7 +126,7 @@ def read(store: Path) -> dict[str, dict[str, str]]:
             with collect(opened, store.stem, Path(out))[0].open(newline="") as file:
                 rows = {row["key"]: row for row in csv.DictReader(file)}
         except EvidenceError:
-            rows = {run.key: {name: repr(value) for name, value in run.row.items()} for run in opened.runs()}
+            rows = {run.key: {name: repr(value) for name, value in row_of(run).items()} for run in opened.runs()}
     for key, row in rows.items():
         row["probabilities"] = opened.probabilities(key).tobytes().hex()
     return rows

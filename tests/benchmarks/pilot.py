@@ -23,8 +23,9 @@ from studies.files.curves import PairedCurve
 from studies.files.draws import Floats, chance_level, evaluate
 from studies.fitting.learning_curves import LearningCurveResults
 from studies.fitting.pooling import pool_tasks
+from studies.runs.run import Run
 from studies.runs.run_tables import RunTable, tabulate
-from studies.runs.store import RunRecord, Store
+from studies.runs.store import Store
 from studies.runs.tidy_runs import TidyRuns, read_runs
 
 METRIC = "auroc_macro"
@@ -63,7 +64,7 @@ def _read(paths: Sequence[Path]) -> TidyRuns:
 
 
 def _hold_out(
-    table: RunTable, fits: Mapping[str, LearningCurveResults], records: Sequence[RunRecord]
+    table: RunTable, fits: Mapping[str, LearningCurveResults], records: Sequence[Run]
 ) -> Iterator[tuple[str, str, float, bool, float]]:
     others = {task: fit for task, fit in fits.items() if task != table.task}
     curve = _as_curve(pool_tasks(others, stable_seed(table.name)), table)
@@ -94,12 +95,11 @@ def _judge(values: Floats, truth: float) -> tuple[float, bool, float]:
     return abs(float(middle) - truth), bool(low <= truth <= high), float(high - low)
 
 
-def _is_pilot(run: RunRecord, table: RunTable) -> bool:
-    row = run.row
-    is_arm = row["strategy"] == SCRATCH or (row["strategy"] == FINE_TUNE and row["upstream"] == table.upstream)
-    in_size = row["n_records"] in PILOT_SIZES and row["replicate"] in REPLICATES
-    is_evidence = row["role"] == "downstream" and "learning_rate" not in run.details["spec"]
-    return is_evidence and in_size and is_arm and (row["task"], row["arch"]) == (table.task, table.arch)
+def _is_pilot(run: Run, table: RunTable) -> bool:
+    is_arm = run.strategy == SCRATCH or (run.strategy == FINE_TUNE and run.upstream == table.upstream)
+    in_size = run.n_records in PILOT_SIZES and run.replicate in REPLICATES
+    is_evidence = run.role == "downstream" and run.spec.learning_rate is None
+    return is_evidence and in_size and is_arm and (run.task, run.arch) == (table.task, table.arch)
 
 
 def _as_curve(fit: LearningCurveResults, table: RunTable) -> PairedCurve:

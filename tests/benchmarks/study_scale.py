@@ -22,8 +22,9 @@ from engine.corpora.synthetic import prepared_synthetic
 from studies.running.design import read_design
 from studies.running.expansion import expand, hash_tasks
 from studies.runs.claim_owners import this_process
+from studies.runs.run import COLUMNS, Run
 from studies.runs.run_spec import find_keys
-from studies.runs.store import COLUMNS, RunRecord, Store
+from studies.runs.store import Store
 
 DESIGN = """
 name = "scale"
@@ -82,9 +83,9 @@ def fill(folder: Path) -> int:
     source._connection.execute("PRAGMA synchronous = OFF")  # speed: this store is thrown away
     for spec, key in keys.items():
         facts = {"key": key, "family": "cnn", "role": "downstream", "device": "none", "data_hash": "", "created": ""}
-        row = dict.fromkeys(COLUMNS) | {name: v for name, v in spec.canonical().items() if name in COLUMNS}
+        row = {name: value for name, value in spec.canonical().items() if name in COLUMNS}
         details = {"spec": spec.canonical(), "bootstrap": bootstrap}
-        source.add(RunRecord({**row, **facts, **counts}, details), np.zeros((200, 5)))
+        source.add(Run(**row, **facts, **counts, details=details), np.zeros((200, 5)))
     store.merge(source, list(keys.values()))
     for spec, key in list(keys.items())[:8]:
         store.add_failure(f"f{key}", spec.canonical(), "made up", "")

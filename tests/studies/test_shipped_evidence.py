@@ -22,7 +22,8 @@ from studies.files.curves import is_disjoint, read_curves
 from studies.files.draws_codec import read_draws
 from studies.files.shipped import DEFAULT_CURVES, EVIDENCE
 from studies.runs.pairs import pair_runs
-from studies.runs.store import RunRecord, Store
+from studies.runs.run import Run
+from studies.runs.store import Store
 from studies.runs.tidy_runs import tidy_records
 
 PACKS = sorted(path.parent for path in EVIDENCE.glob("*/study.db"))
@@ -92,7 +93,7 @@ def pack(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture
-def runs(pack: Path) -> list[RunRecord]:
+def runs(pack: Path) -> list[Run]:
     store = Store(pack / "study.db", create=False)
     found = store.runs()
     store.close()
@@ -152,7 +153,7 @@ def test_the_families_networks_have_five_pairs_at_every_size_of_the_main_task(pa
             assert len(curve.points[arm][size]) >= 5
 
 
-def test_curves_count_the_runs_that_are_in_pairs_once(pack: Path, runs: list[RunRecord]):
+def test_curves_count_the_runs_that_are_in_pairs_once(pack: Path, runs: list[Run]):
     pairs = pair_runs(tidy_records(runs, pack).runs)
     curves = read_curves(pack / "curves.json").curves
     single = {(curve.task, curve.arch, curve.upstream): curve for curve in curves if not curve.pooled}
@@ -179,36 +180,36 @@ def test_a_network_has_the_parameters_that_it_has_for_five_classes(pack: Path):
         assert network.parameters == count_parameters(create_network(arch, n_classes=5))
 
 
-def test_every_run_names_its_data_licence_and_device(pack: Path, runs: list[RunRecord]):
+def test_every_run_names_its_data_licence_and_device(pack: Path, runs: list[Run]):
     store = Store(pack / "study.db", create=False)
-    assert {run.details["source"]["name"] for run in runs} >= {"ptb-xl"}
+    assert {run.source["name"] for run in runs} >= {"ptb-xl"}
     for run in runs:
-        source = run.details["source"]
+        source = run.source
         assert source["licence"] == OPEN_LICENCES[source["name"]]
-        assert source["name"] == run.row["task"].split("/")[0]
+        assert source["name"] == run.task.split("/")[0]
         assert source["version"]
         assert source["url"].startswith("https://")
-        assert run.row["device"]
-        assert run.row["seconds"] > 0
-        assert store.probabilities(run.key).shape == (run.details["test_records"], len(run.details["classes"]))
+        assert run.device
+        assert run.seconds > 0
+        assert store.probabilities(run.key).shape == (run.test_records, len(run.classes))
     with (pack / "runs.csv").open() as file:
         assert len(list(csv.DictReader(file))) == len(runs)
 
 
-def test_scores_are_those_of_networks_that_learnt_something(runs: list[RunRecord]):
+def test_scores_are_those_of_networks_that_learnt_something(runs: list[Run]):
     """A single small run may be no better than chance, a pre-training or the arms at a task's largest size may not.
 
     The pre-trained network with a flatten head has learnt least, .599 over statements that are mostly rare.
     """
     largest: dict[tuple[str, str], int] = {}
     for run in runs:
-        cell = run.row["task"], run.row["arch"]
-        largest[cell] = max(largest.get(cell, 0), run.row["n_records"])
+        cell = run.task, run.arch
+        largest[cell] = max(largest.get(cell, 0), run.n_records)
     for run in runs:
-        assert 0 < run.row["auroc_macro"] < 1
-        is_arm = run.row["strategy"] in ("scratch", "fine-tune")
-        if is_arm and run.row["n_records"] == largest[run.row["task"], run.row["arch"]]:
-            assert run.row["auroc_macro"] > 0.58
+        assert 0 < run.auroc_macro < 1
+        is_arm = run.strategy in ("scratch", "fine-tune")
+        if is_arm and run.n_records == largest[run.task, run.arch]:
+            assert run.auroc_macro > 0.58
 
 
 def test_the_shipped_backtest_is_of_the_shipped_curves(pack: Path):

@@ -113,6 +113,34 @@ def test_fitting_a_store_gives_what_collect_gives(ecgadvise, tmp_path: Path, syn
     assert (tmp_path / "curves.json").read_bytes() == collected.read_bytes()
 
 
+def test_a_store_of_one_arm_is_fitted_as_one_of_both_and_is_no_evidence(ecgadvise, tmp_path: Path, synthetic_run):
+    from studies.collection.collect import EvidenceError, collect
+    from studies.runs.store import Store
+
+    store, rng = Store(tmp_path / "s.db"), np.random.default_rng(4)
+    for n in SIZES:
+        for replicate in range(3):
+            score = 0.9 - 2 * n**-0.5 + 0.005 * rng.normal()
+            store.add(synthetic_run("gru-w32", "scratch", n, replicate, score), np.zeros((2, 5)))
+    store.add(synthetic_run("gru-w32", "scratch", 4000, 0, 0.9 - 2 * 4000**-0.5), np.zeros((2, 5)))  # has no pair
+    with pytest.raises(EvidenceError, match="both arms"):
+        collect(store, "s", tmp_path)
+    store.close()
+    out = tmp_path / "curves.json"
+    ended = ecgadvise("curves", "fit", "--runs", tmp_path / "s.db", "--out", out)
+    assert (ended.code, ended.out) == (0, f"1 curve: {out}\n")
+    assert "costs are null" not in ended.err
+    document = json.loads(out.read_text())
+    (curve,) = document["curves"]
+    assert (document["study"], document["created"]) == ("s", "2026-11-22T20:00:00+00:00")
+    assert (curve["upstream"], curve["sizes"], curve["runs"]) == ("none", [*SIZES, 4000], 16)
+    assert set(curve["cost"]) == set(curve["points"]) == {"scratch"}
+    assert curve["cost"]["scratch"]["device"] == "CPU test, 1 thread of 2"
+    assert curve["provenance"]["test_records"] == 2158
+    shown = json.loads(ecgadvise("curves", "show", "--curves", out, "--at", "500", "--json").out)
+    assert shown["rows"][0]["mean"] == pytest.approx(0.9 - 2 * 500**-0.5, abs=0.02)
+
+
 def test_scratch_alone_is_shown_and_not_recommended_from(ecgadvise, tmp_path: Path):
     runs, out = write_runs(tmp_path / "runs.csv", fine_tuned=False), tmp_path / "curves.json"
     assert ecgadvise("curves", "fit", "--runs", runs, "--out", out).code == 0

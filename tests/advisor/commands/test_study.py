@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ from rich.console import Console
 from advisor.terminal.study_progress import _Screen, in_words
 from engine.corpora.corpus import Corpus
 from studies.running.runner import Progress
-from studies.runs.store import RunRecord, Store
+from studies.runs.run import row_of
+from studies.runs.store import Store
 
 REPOSITORY = Path(__file__).parents[3]
 DESIGNS = REPOSITORY / "studies" / "designs"
@@ -63,7 +65,7 @@ def contents(store: Path) -> dict[str, tuple]:
     opened = Store(store, create=False)
     measured = ("seconds", "seconds_to_best", "peak_memory_mb", "created")
     return {
-        run.key: ({**run.row, **dict.fromkeys(measured)}, opened.probabilities(run.key).tobytes())
+        run.key: ({**row_of(run), **dict.fromkeys(measured)}, opened.probabilities(run.key).tobytes())
         for run in opened.runs()
     }
 
@@ -178,7 +180,7 @@ def test_tuning_compares_rates_on_validation_records_alone(tmp_path: Path, synth
     for k, (rate, score) in enumerate([(0.001, 0.8), (0.001, 0.82), (0.01, 0.9)]):
         run = synthetic_run("gru-w32", "scratch", 500, 100 + k, 0.1234)
         details = {**run.details, "spec": {**run.details["spec"], "learning_rate": rate}}
-        store.add(RunRecord({**run.row, "validation_auroc": score}, details), np.zeros((2, 5)))
+        store.add(replace(run, validation_auroc=score, details=details), np.zeros((2, 5)))
     store.add(synthetic_run("gru-w32", "scratch", 500, 0, 0.1234), np.zeros((2, 5)))
     store.close()
     said = ecgadvise("study", "tuning", "--store", "tuning.db", cwd=tmp_path).stdout

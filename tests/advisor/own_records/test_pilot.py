@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,6 +22,7 @@ from studies.running.runner import Progress
 from studies.running.study_networks import folder_of
 from studies.running.workload import Speed
 from studies.running.workplaces import local_workplace
+from studies.runs.run import Run
 from studies.runs.run_spec import find_keys
 from studies.runs.store import Store
 
@@ -135,18 +135,18 @@ def finished(tmp_path_factory: pytest.TempPathFactory, made_up: Corpus, checkpoi
 def test_the_pairs_share_records_and_seed_and_are_kept(finished):
     pilot, _ = finished
     runs = pilot.runs()
-    cells = [(run.row["strategy"], run.row["n_records"], run.row["replicate"]) for run in runs]
+    cells = [(run.strategy, run.n_records, run.replicate) for run in runs]
     assert sorted(cells) == sorted((arm, n, k) for arm in (SCRATCH, FINE_TUNE) for n in (30, 60) for k in (0, 1))
-    assert {run.details["test_records"] for run in runs} == {len(pilot.corpus.task("labels").in_folds([2]))}
-    assert {run.row["upstream"] for run in runs} == {None, "ptb-xl/superclass"}
+    assert {run.test_records for run in runs} == {len(pilot.corpus.task("labels").in_folds([2]))}
+    assert {run.upstream for run in runs} == {None, "ptb-xl/superclass"}
 
 
 def test_the_same_pilot_again_runs_nothing(finished):
     pilot, chosen = finished
-    before = {run.key: run.row["created"] for run in pilot.runs()}
+    before = {run.key: run.created for run in pilot.runs()}
     with local_workplace(1) as workplace:
         run(pilot, chosen, 1e9, workplace, "cpu", lambda _progress: None)
-    assert {run.key: run.row["created"] for run in pilot.runs()} == before
+    assert {run.key: run.created for run in pilot.runs()} == before
     again = plan(pilot, 96, 20, 1e6, Speed(1e-6, 1e-6), 2)
     assert again.sizes == (30, 60)  # one that has begun keeps its sizes
 
@@ -158,7 +158,7 @@ def test_a_pilot_that_was_stopped_among_its_sizes_goes_on_with_all_of_them(
     whole = plan(pilot, 480, 24, 6000.0, speed, 2)
     assert len(whole.sizes) == 3
     begun = [
-        SimpleNamespace(row={"n_records": n, "replicate": 0, "strategy": arm})
+        Run(task="own", arch="net", family="cnn", strategy=arm, n_records=n, replicate=0)
         for n in whole.sizes[1:]
         for arm in (SCRATCH, FINE_TUNE)
     ]
@@ -186,10 +186,10 @@ def test_half_a_pair_does_not_count(tmp_path: Path, made_up: Corpus, checkpoint:
     pilot = make_pilot(tmp_path, made_up, checkpoint)
     done = finished[0].runs()
     store = Store(pilot.store)
-    for run_ in [r for r in done if (r.row["strategy"], r.row["replicate"]) != (SCRATCH, 1)]:
+    for run_ in [r for r in done if (r.strategy, r.replicate) != (SCRATCH, 1)]:
         store.add(run_, np.zeros((2, 5)))
     store.close()
-    assert {(r.row["strategy"], r.row["replicate"]) for r in pilot.runs()} == {(SCRATCH, 0), (FINE_TUNE, 0)}
+    assert {(r.strategy, r.replicate) for r in pilot.runs()} == {(SCRATCH, 0), (FINE_TUNE, 0)}
 
 
 def test_a_pilot_alone_answers_from_two_sizes_of_two_pairs(finished):
@@ -297,7 +297,7 @@ def test_the_noise_of_runs_and_of_test_patients_is_in_what_is_observed(finished,
     found = observe(runs, pool)
     assert found.sizes.tolist() == [30, 60]
     for k, arm in enumerate((SCRATCH, FINE_TUNE)):
-        scores = [run.row["auroc_macro"] for run in runs if (run.row["strategy"], run.row["n_records"]) == (arm, 30)]
+        scores = [run.auroc_macro for run in runs if (run.strategy, run.n_records) == (arm, 30)]
         assert found.means[k, 0] == pytest.approx(np.mean(scores))
     run_variance = pool.run_sd(30) ** 2 / 2
     assert found.covariance[0, 0] > run_variance

@@ -10,8 +10,9 @@ from studies.collection.backtest import LARGEST, TASK, TWO_LARGEST, Forecast, He
 from studies.collection.scorecard import score_forecasts
 from studies.files.backtest import POLICIES
 from studies.fitting.paired_runs import PairedRuns
+from studies.runs.run import Run
 from studies.runs.run_tables import RunTable, gain_and_error, tabulate
-from studies.runs.tidy_runs import TidyRun, TidyRuns
+from studies.runs.tidy_runs import TidyRuns
 
 SIZES = (100, 250, 500, 1000, 2000, 4000)
 Truth = Callable[[float], float]
@@ -21,8 +22,9 @@ def make_runs(truths: dict[str, dict[str, Truth]], sd: float = 0.01, replicates:
     """Runs of tasks about true curves, ``truths[task][strategy]``."""
     rng = np.random.default_rng(seed)
     runs = [
-        TidyRun(task, "net", "cnn", arm, "up" if arm == "fine-tune" else None, n, r,
-                float(np.clip(truth(n) + sd * (n / 100) ** -0.55 * rng.normal(), 0.01, 1)), "row")
+        Run(task=task, arch="net", family="cnn", strategy=arm, upstream="up" if arm == "fine-tune" else None,
+            n_records=n, replicate=r,
+            auroc_macro=float(np.clip(truth(n) + sd * (n / 100) ** -0.55 * rng.normal(), 0.01, 1)))
         for task, arms in truths.items() for arm, truth in arms.items() for n in SIZES for r in range(replicates)
     ]  # fmt: skip
     return TidyRuns("made", "auroc_macro", tuple(runs), {})
@@ -73,9 +75,9 @@ def test_sizes_and_tasks_are_held_out_once_each(cells: list[HeldOut]):
 def test_forecasts_come_from_what_was_left_in(cells: list[HeldOut]):
     """Other values in what is held out change nothing in its forecast."""
     runs = make_runs(power_laws(4))
-    changed = replace(
-        runs, runs=tuple(replace(r, score=0.55) if (r.task, r.n_records) == ("task-1", 4000) else r for r in runs.runs)
-    )
+    at_end = ("task-1", 4000)
+    lowered = (replace(run, auroc_macro=0.55) if (run.task, run.n_records) == at_end else run for run in runs.runs)
+    changed = replace(runs, runs=tuple(lowered))
     other = hold_out([table for table in tabulate(changed)[0] if table.task == "task-1"])[0]
     for one, two in zip([c for c in cells if c.table.task == "task-1" and c.scheme != TASK], other, strict=True):
         assert one.scheme == two.scheme
@@ -110,7 +112,7 @@ def test_forecasts_beat_the_last_value_and_the_naive_policies(cells: list[HeldOu
 def test_a_task_with_two_upstreams_counts_once_among_the_others():
     runs = make_runs(power_laws(3), sd=0.002)
     shared = tuple(
-        replace(run, upstream="shared", score=min(run.score + 0.05, 1.0))
+        replace(run, upstream="shared", auroc_macro=min(run.score + 0.05, 1.0))
         for run in runs.runs
         if (run.task, run.strategy) == ("task-2", "fine-tune")
     )

@@ -8,7 +8,8 @@ import pytest
 
 from studies.collection.curve_documents import NO_TEST_NOISE, NO_UPSTREAM, fit_runs, time_of
 from studies.files.curves import read_curves
-from studies.runs.tidy_runs import TidyRun, TidyRuns
+from studies.runs.run import Run
+from studies.runs.tidy_runs import TidyRuns
 
 SIZES = (100, 250, 500, 1000, 2000)
 
@@ -16,8 +17,9 @@ SIZES = (100, 250, 500, 1000, 2000)
 def make_runs(archs: tuple[str, ...], strategies: tuple[str, ...], sd: float = 0.01) -> TidyRuns:
     rng = np.random.default_rng(3)
     runs = [
-        TidyRun("ward", arch, "cnn" if "resnet" in arch else "other", strategy, None if strategy == "scratch" else "up",
-                n, r, float(0.9 - 2 * (n + 200 * (strategy != "scratch")) ** -0.5 + sd * rng.normal()), "row")
+        Run(task="ward", arch=arch, family="cnn" if "resnet" in arch else "other", strategy=strategy,
+            upstream=None if strategy == "scratch" else "up", n_records=n, replicate=r,
+            auroc_macro=float(0.9 - 2 * (n + 200 * (strategy != "scratch")) ** -0.5 + sd * rng.normal()))
         for arch in archs for strategy in strategies for n in SIZES for r in range(4)
     ]  # fmt: skip
     return TidyRuns("ours", "auroc_macro", tuple(runs), {})

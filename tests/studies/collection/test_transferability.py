@@ -25,7 +25,8 @@ from studies.collection.transferability import (
 )
 from studies.files.transferability import NAME, TransferabilityFileError, read_transferability
 from studies.running.study_networks import MissingCheckpointError, folder_of
-from studies.runs.store import RunRecord, Store
+from studies.runs.run import Run
+from studies.runs.store import Store
 
 
 def largest_evidence(features: np.ndarray, label: np.ndarray) -> float:
@@ -109,11 +110,11 @@ def made_up(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     return prepared_synthetic(tmp_path_factory.mktemp("corpora"), 200)
 
 
-def with_spec(run: RunRecord, key: str, **values: object) -> RunRecord:
+def with_spec(run: Run, key: str, **values: object) -> Run:
     """The run as one of the made-up corpus."""
     spec = {name: values[name] for name in ("task", "arch", "strategy", "upstream", "n_records", "replicate")}
     spec |= {"recipe": "tuned", "pool_folds": [1, 2, 3, 4, 5, 6, 7, 8], "test_folds": [9, 10]}
-    return RunRecord({**run.row, "key": key, "recipe": "tuned", **values}, {**run.details, "spec": spec})
+    return replace(run, key=key, recipe="tuned", **values, details={**run.details, "spec": spec})
 
 
 @pytest.fixture
@@ -153,10 +154,10 @@ def test_a_run_is_scored_by_the_network_that_it_says_it_started_from(
 ):
     named = Store(tmp_path / "named.db")
     for run in store.runs():
-        says = {"start_from": start} if run.row["strategy"] == "fine-tune" else {}
-        named.add(RunRecord(run.row, {**run.details, **says}), np.zeros((2, 5)))
-        if run.row["role"] == "pretraining":  # another one of the same upstream, whose network is not there
-            named.add(RunRecord({**run.row, "key": "zz"}, run.details), np.zeros((2, 5)))
+        says = {"start_from": start} if run.strategy == "fine-tune" else {}
+        named.add(replace(run, details={**run.details, **says}), np.zeros((2, 5)))
+        if run.role == "pretraining":  # another one of the same upstream, whose network is not there
+            named.add(replace(run, key="zz"), np.zeros((2, 5)))
     copytree(folder_of(store.path), folder_of(named.path))
     if start == "gone":
         with pytest.raises(MissingCheckpointError, match="synthetic/other"):

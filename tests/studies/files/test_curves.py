@@ -9,7 +9,8 @@ from models.registry import count_parameters, create_network
 from studies.collection.collect import EvidenceError, collect, make_curves
 from studies.files.curves import CurvesFileError, read_curves
 from studies.files.draws_codec import read_draws
-from studies.runs.store import RunRecord, Store
+from studies.runs.run import Run
+from studies.runs.store import Store
 from studies.runs.tidy_runs import read_runs
 
 
@@ -130,26 +131,23 @@ def test_only_complete_pairs_count(tmp_path: Path, synthetic_store, synthetic_ru
 def test_runs_of_different_studies_are_not_mixed(difference: str, tmp_path: Path, synthetic_store, synthetic_run):
     store = synthetic_store(tmp_path / "s.db", lambda n: 0.9 - 2 * n**-0.5, lambda n: 0.9 - 2 * (n + 300) ** -0.5)
     run = synthetic_run("gru-w32", "scratch", 100, 7, 0.7)
-    row, details = dict(run.row), json.loads(json.dumps(run.details))
+    details = json.loads(json.dumps(run.details))
     if difference == "recipe":
         details["recipe"]["learning_rate"] = 0.5
     elif difference == "data":
-        row["data_hash"] = "e" * 64
+        run = replace(run, data_hash="e" * 64)
     else:
         details["spec"]["pool_folds"] = [1]
-    store.add(RunRecord(row, details), np.zeros((2, 5)))
+    store.add(replace(run, details=details), np.zeros((2, 5)))
     not_fitted = collect(store, "s", tmp_path)[2]
     assert len(not_fitted) == 1
     assert "gru-w32: the runs of scratch differ in recipe, data or folds" in not_fitted[0]
 
 
-def variant(run: RunRecord, spec: dict[str, object], **columns: object) -> RunRecord:
+def variant(run: Run, spec: dict[str, object], **columns: object) -> Run:
     """The run with other columns and other words in its spec, under a key of its own."""
-    row = {**run.row, **columns}
-    details = {**run.details, "spec": {**run.details["spec"], **spec}}
-    return RunRecord(
-        {**row, "key": "-".join(str(row[name]) for name in ("key", "recipe", "strategy", "role"))}, details
-    )
+    made = replace(run, **columns, details={**run.details, "spec": {**run.details["spec"], **spec}})
+    return replace(made, key="-".join(map(str, (made.key, made.recipe, made.strategy, made.role))))
 
 
 def test_other_recipes_strategies_rates_and_splits_leave_the_curves_alone(
@@ -164,7 +162,7 @@ def test_other_recipes_strategies_rates_and_splits_leave_the_curves_alone(
             run = synthetic_run("gru-w32", arm, 500, replicate, 0.3)
             store.add(variant(run, {}, recipe="paper"), np.zeros((2, 5)))
             rated = variant(run, {"learning_rate": 0.1}, replicate=replicate + 100)
-            store.add(RunRecord({**rated.row, "key": f"rate-{run.key}"}, rated.details), np.zeros((2, 5)))
+            store.add(replace(rated, key=f"rate-{run.key}"), np.zeros((2, 5)))
     for replicate in range(3):
         run = synthetic_run("gru-w32", "fine-tune", 500, replicate, 0.3)
         store.add(variant(run, {}, strategy="frozen"), np.zeros((2, 5)))
@@ -175,8 +173,8 @@ def test_other_recipes_strategies_rates_and_splits_leave_the_curves_alone(
     assert not_fitted == []
     assert json.loads(curves.read_text()) == before
     from_table, from_store = read_runs(table), read_runs(tmp_path / "s.db")
-    assert [replace(run, name="", trajectory=()) for run in from_table.runs] == [
-        replace(run, name="", trajectory=()) for run in from_store.runs
+    assert [replace(run, place=None) for run in from_table.runs] == [
+        replace(run, details={}) for run in from_store.runs
     ]
     assert from_table.pretrainings == from_store.pretrainings
     assert {run.strategy for run in from_table.runs} == {"scratch", "fine-tune", "frozen", "random-frozen"}
@@ -186,11 +184,11 @@ def test_other_recipes_strategies_rates_and_splits_leave_the_curves_alone(
 def test_a_pretraining_counts_for_the_runs_that_started_from_it(tmp_path: Path, synthetic_store, synthetic_run):
     store = synthetic_store(tmp_path / "s.db", lambda n: 0.9 - 2 * n**-0.5, lambda n: 0.9 - 2 * (n + 300) ** -0.5)
     other = synthetic_run("gru-w32", "scratch", 8482, 0, 0.5, role="pretraining")
-    store.add(RunRecord({**other.row, "key": "another", "seconds": 77.0}, other.details), np.zeros((2, 5)))
+    store.add(replace(other, key="another", seconds=77.0), np.zeros((2, 5)))
     runs = store.runs()
-    for key, seconds in (("another", 77.0), (other.key, other.row["seconds"])):
+    for key, seconds in (("another", 77.0), (other.key, other.seconds)):
         named = [
-            RunRecord(run.row, {**run.details, "start_from": key}) if run.row["strategy"] == "fine-tune" else run
+            replace(run, details={**run.details, "start_from": key}) if run.strategy == "fine-tune" else run
             for run in runs
         ]
         curve = next(c for c in make_curves(named, "s")["curves"] if c["arch"] == "gru-w32")
@@ -199,7 +197,7 @@ def test_a_pretraining_counts_for_the_runs_that_started_from_it(tmp_path: Path, 
 
 def test_parameters_are_counted_for_five_classes_whatever_the_tasks_have(tmp_path: Path, synthetic_store):
     store = synthetic_store(tmp_path / "s.db", lambda n: 0.9 - 2 * n**-0.5, lambda n: 0.9 - 2 * (n + 300) ** -0.5)
-    runs = [RunRecord(run.row, {**run.details, "classes": ["LVH"]}) for run in store.runs()]
+    runs = [replace(run, details={**run.details, "classes": ["LVH"]}) for run in store.runs()]
     networks = make_curves(runs, "s")["networks"]
     counted = {arch: count_parameters(create_network(arch, n_classes=5)) for arch in networks}
     assert {arch: facts["parameters"] for arch, facts in networks.items()} == counted
@@ -209,14 +207,14 @@ def test_tasks_of_another_source_are_not_taken_for_ones_whose_labels_the_upstrea
     tmp_path: Path, synthetic_store
 ):
     store = synthetic_store(tmp_path / "s.db", lambda n: 0.9 - 2 * n**-0.5, lambda n: 0.9 - 2 * (n + 300) ** -0.5)
-    runs = [run for run in store.runs() if run.row["arch"] == "gru-w32"]
+    runs = [run for run in store.runs() if run.arch == "gru-w32"]
     made_of = {"ptb-xl/LVH": "LVH", "ptb-xl/form": "PVC", "ludb/diagnoses": "Atrial fibrillation"}
-    pretraining = [RunRecord(r.row, {**r.details, "classes": ["AFIB"]}) for r in runs if r.row["role"] == "pretraining"]
+    pretraining = [replace(r, details={**r.details, "classes": ["AFIB"]}) for r in runs if r.role == "pretraining"]
     tasks = [
-        RunRecord({**r.row, "key": f"{task} {r.key}", "task": task}, {**r.details, "classes": [name]})
+        replace(r, key=f"{task} {r.key}", task=task, details={**r.details, "classes": [name]})
         for task, name in made_of.items()
         for r in runs
-        if r.row["role"] == "downstream"
+        if r.role == "downstream"
     ]
     pools = {c["upstream"]: c["tasks"] for c in make_curves([*pretraining, *tasks], "s")["curves"] if c.get("pooled")}
     assert pools == {
@@ -233,7 +231,7 @@ def test_runs_stored_before_a_field_of_the_recipe_existed_are_not_different(
         run = synthetic_run("gru-w32", arm, 100, 7, 0.7)
         details = json.loads(json.dumps(run.details))
         del details["recipe"]["validation_fraction"]  # the default is what the others spell out
-        store.add(RunRecord(run.row, details), np.zeros((2, 5)))
+        store.add(replace(run, details=details), np.zeros((2, 5)))
     _, curves, not_fitted = collect(store, "s", tmp_path)
     assert not_fitted == []
     assert {curve.arch: curve.runs for curve in read_curves(curves).curves} == {"gru-w32": 52, "resnet1d18-w16": 50}

@@ -1,6 +1,6 @@
 """The four claims on made pairs whose truth is known."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +10,8 @@ import pytest
 from studies.findings.claims import STATEMENTS, ClaimResult, judge_claims, main, rule, scope_of
 from studies.fitting.random_effects import TaskEstimate, combine, mean_over_sizes
 from studies.runs.pairs import gains_by_size, pair_runs, slope_per_doubling
-from studies.runs.tidy_runs import RunCost, TidyRun, TidyRuns
+from studies.runs.run import Run
+from studies.runs.tidy_runs import TidyRuns
 
 SIZES = (100, 250, 500, 1000, 2000)
 FAMILIES = {"resnet1d18": "cnn", "gru": "rnn", "gru-flatten": "rnn"}
@@ -30,20 +31,24 @@ def make_runs(
                 for replicate in range(5):
                     shared, own = rng.normal(0, sd, 2)
                     base = {"task": f"task-{task}", "arch": arch, "family": FAMILIES[arch], "n_records": n,
-                            "replicate": replicate, "name": "row"}  # fmt: skip
+                            "replicate": replicate}  # fmt: skip
                     best = int(1000 * np.exp(0.3 * rng.normal()))
-                    cost = RunCost("CPU", 20.0, 4000, best, 20.0 * best / 4000, 40, 20)
+                    base |= {"device": "CPU", "seconds": 20.0, "records_seen": 4000, "records_to_best": best,
+                             "seconds_to_best": 20.0 * best / 4000, "epochs": 40, "best_epoch": 20}  # fmt: skip
                     course = ((best // 2, 0.7), (best, 0.8), (4000, 0.78))
                     fast = max(1, int(best * sooner * np.exp(0.2 * rng.normal())))
                     end = 0.85 if rng.random() < reached else 0.79
                     runs += [
-                        TidyRun(**base, strategy="scratch", upstream=None, score=0.7 + shared, cost=cost,
-                                trajectory=course),
-                        TidyRun(**base, strategy="fine-tune", upstream="up", score=0.7 + shared + own + shift +
-                                gain(arch, n), cost=cost, trajectory=((fast, end), (4000, end))),
+                        Run(**base, strategy="scratch", auroc_macro=0.7 + shared, details=validated(course)),
+                        Run(**base, strategy="fine-tune", upstream="up", details=validated(((fast, end), (4000, end))),
+                            auroc_macro=0.7 + shared + own + shift + gain(arch, n)),
                     ]  # fmt: skip
-    pretraining = RunCost("CPU", 500.0, 100_000, 90_000, 450.0, 10, 9)
-    return TidyRuns("made", "auroc_macro", tuple(runs), {("up", arch): pretraining for arch in archs})
+    return TidyRuns("made", "auroc_macro", tuple(runs), {("up", arch): 100_000 for arch in archs})
+
+
+def validated(course: Sequence[tuple[int, float]]) -> dict[str, object]:
+    """Details of a run that validated so: records seen and AUROC."""
+    return {"validations": [{"records_seen": seen, "auroc": auroc} for seen, auroc in course]}
 
 
 def verdicts(results: list[ClaimResult]) -> dict[tuple[str, str], str]:
@@ -116,7 +121,7 @@ def test_a_flatten_head_is_no_part_of_what_is_said_of_recurrent_networks():
 def test_families_are_compared_where_they_start_from_the_same_upstream():
     runs = make_runs(lambda arch, n: 0.04, between=0.0)
     elsewhere = tuple(
-        replace(run, upstream="other", score=run.score + 0.1)
+        replace(run, upstream="other", auroc_macro=run.score + 0.1)
         for run in runs.runs
         if run.strategy == "fine-tune" and run.family == "cnn"
     )
@@ -168,9 +173,7 @@ def test_the_decline_names_the_ranges_of_the_tasks_and_what_it_takes_to_matter()
 
 def test_pairs_without_a_course_on_the_validation_records_are_counted():
     runs = make_runs(lambda arch, n: 0.0, archs=("resnet1d18",), reached=1.0)
-    dark = tuple(
-        replace(run, trajectory=()) if (run.task, run.replicate) == ("task-0", 1) else run for run in runs.runs
-    )
+    dark = tuple(replace(run, details={}) if (run.task, run.replicate) == ("task-0", 1) else run for run in runs.runs)
     sentences = [
         next(r.sentence for r in judge_claims(replace(runs, runs=those)) if r.claim == "3")
         for those in (runs.runs, dark)
@@ -184,7 +187,7 @@ def test_pairs_without_a_course_on_the_validation_records_are_counted():
 def test_pairs_of_a_network_that_hardly_ever_gets_there_are_counted():
     runs = make_runs(lambda arch, n: 0.0, archs=("resnet1d18",), reached=1.0)
     never = tuple(
-        replace(run, trajectory=((4000, 0.1),)) if (run.task, run.strategy) == ("task-0", "fine-tune") else run
+        replace(run, details=validated([(4000, 0.1)])) if (run.task, run.strategy) == ("task-0", "fine-tune") else run
         for run in runs.runs
     )
     sooner = next(r for r in judge_claims(replace(runs, runs=never)) if r.claim == "3")

@@ -4,6 +4,7 @@ import csv
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,9 @@ from studies.files.shipped import EVIDENCE
 from studies.findings.findings import FindingsError, make_findings, read_material, shipped_stores, write_findings
 from studies.findings.protocol import optimism_effects
 from studies.findings.published import PUBLISHED, PublishedError, interval_by_patient, read_published
+from studies.runs.run import Run
 from studies.runs.several_stores import name_of, name_stores
-from studies.runs.store import RunRecord, Store
+from studies.runs.store import Store
 
 SHIPPED = EVIDENCE.parent / "FINDINGS.md"
 SIZES = (100, 250, 500, 1000, 2000)
@@ -27,9 +29,7 @@ Gain = Callable[[str, int], float]
 def fill(synthetic_run, tmp_path: Path) -> Callable[..., Path]:
     """Write a store of paired runs on several tasks, whose true gain is known."""
 
-    def write(
-        gain: Gain, n_tasks: int = 4, pairs: int = 4, sd: float = 0.004, more: tuple[RunRecord, ...] = ()
-    ) -> Path:
+    def write(gain: Gain, n_tasks: int = 4, pairs: int = 4, sd: float = 0.004, more: tuple[Run, ...] = ()) -> Path:
         rng = np.random.default_rng(3)
         folder = tmp_path / "made"
         folder.mkdir()
@@ -42,8 +42,9 @@ def fill(synthetic_run, tmp_path: Path) -> Callable[..., Path]:
                         scores = {"scratch": 0.75 + shared, "fine-tune": 0.75 + shared + own + gain(arch, n)}
                         for arm, score in scores.items():
                             run = synthetic_run(arch, arm, n, replicate, score)
-                            row = {**run.row, "task": f"ptb-xl/t{task}", "key": f"{run.key}-{task}"}
-                            store.add(RunRecord(row, {**run.details, "validations": course(arm)}), np.zeros((2, 5)))
+                            details = {**run.details, "validations": course(arm)}
+                            run = replace(run, task=f"ptb-xl/t{task}", key=f"{run.key}-{task}", details=details)
+                            store.add(run, np.zeros((2, 5)))
         for run in more:
             store.add(run, np.zeros((2, 5)))
         store.close()
@@ -58,10 +59,9 @@ def course(arm: str) -> list[dict[str, float]]:
     return [{"records_seen": reached, "auroc": 0.8}, {"records_seen": 4000, "auroc": 0.79}]
 
 
-def variant(run: RunRecord, **columns: object) -> RunRecord:
-    changed = {**run.row, **columns}
-    changed["key"] = "-".join(str(changed[name]) for name in ("key", "task", "recipe", "strategy"))
-    return RunRecord(changed, dict(run.details))
+def variant(run: Run, **columns: object) -> Run:
+    changed = replace(run, **columns)
+    return replace(changed, key="-".join(map(str, (changed.key, changed.task, changed.recipe, changed.strategy))))
 
 
 def verdicts(text: str) -> dict[tuple[str, str], str]:
@@ -118,7 +118,7 @@ def test_what_the_test_maximum_adds_and_what_the_controls_score_is_said(fill, sy
                     "f1_weighted_maximum": 0.6, "f1_weighted_chosen": 0.5}  # fmt: skip
             looked = variant(run, task="ptb-xl/t0", recipe="paper", auroc_macro=0.65)
             more += [
-                RunRecord(looked.row, {**looked.details, "test_maximum": seen}),
+                replace(looked, details={**looked.details, "test_maximum": seen}),
                 variant(run, task="ptb-xl/t0", strategy=other, auroc_macro=0.70 + 0.001 * replicate),
             ]
     text = make_findings([fill(lambda arch, n: 0.0, more=tuple(more), sd=1e-4)]).text
@@ -144,7 +144,7 @@ def test_gains_at_the_test_maximum_count_every_upstream_of_a_task(synthetic_run)
         ):
             run = variant(synthetic_run("resnet1d18-w16", arm, 500, replicate, 0.7), upstream=upstream, recipe="paper")
             seen = {f"{score}_{kind}": maximum for score in ("auroc", "f1_weighted") for kind in ("maximum", "chosen")}
-            runs.append(RunRecord(run.row, {**run.details, "test_maximum": seen}))
+            runs.append(replace(run, details={**run.details, "test_maximum": seen}))
     gains = [one.found for one in optimism_effects(runs) if one.name.startswith("gain")]
     assert [(gain.n_pairs, round(gain.effect, 6)) for gain in gains] == [(6, 0.15), (6, 0.15)]
 
@@ -340,8 +340,8 @@ def test_the_table_beside_a_store_that_ships_says_what_its_runs_scored():
     made = []
     for run in Store(folder / "study.db", create=False).runs():
         low, high = interval_by_patient(run) or (0, 0)
-        rate = run.details["recipe"]["learning_rate"]
-        made.append((run.row["arch"], f"{rate:g}", *(f"{value:.3f}" for value in (run.row["auroc_macro"], low, high))))
+        rate = run.training_recipe.learning_rate
+        made.append((run.arch, f"{rate:g}", *(f"{value:.3f}" for value in (run.auroc_macro, low, high))))
     assert sorted(rows) == sorted(made)
 
 
@@ -351,7 +351,7 @@ def test_the_findings_that_ship_are_what_the_command_makes_of_what_ships():
         "write them anew: ecgadvise study findings --out studies/FINDINGS.md"
     )
     folder = SHIPPED.with_name("findings")
-    assert {path.name for path in folder.iterdir()} == found.figures.keys()
+    assert {path.name for path in folder.glob("*.svg")} == found.figures.keys()
     for name, svg in found.figures.items():  # another matplotlib may place a label elsewhere
         made, there = (re.findall(r">([^<>]+)</text>", text) for text in (svg, (folder / name).read_text()))
         assert made == there

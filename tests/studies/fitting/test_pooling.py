@@ -11,7 +11,8 @@ from studies.files.draws import bent
 from studies.fitting.learning_curves import N_DRAWS, FitError, LearningCurveResults
 from studies.fitting.noise import Noise
 from studies.fitting.pooling import pool_tasks, supported_sizes
-from studies.runs.tidy_runs import TidyRun, TidyRuns
+from studies.runs.run import Run
+from studies.runs.tidy_runs import TidyRuns
 
 SIZES = np.array([100.0, 250, 500, 1000, 2000])
 NODES = np.concatenate([[25.0, 50.0], SIZES, [4000.0, 8000.0, 32000.0]])
@@ -115,8 +116,9 @@ def make_runs(upstreams: dict[str, tuple[str, ...]]) -> TidyRuns:
     """Runs of tasks, each fine-tuned from its own upstreams."""
     rng = np.random.default_rng(3)
     runs = [
-        TidyRun(task, "net", "cnn", "fine-tune" if upstream else "scratch", upstream, int(n), r,
-                float(0.9 - 2 * (n + 200 * (upstream is not None)) ** -0.5 + 0.01 * rng.normal()), "row")
+        Run(task=task, arch="net", family="cnn", strategy="fine-tune" if upstream else "scratch", upstream=upstream,
+            n_records=int(n), replicate=r,
+            auroc_macro=float(0.9 - 2 * (n + 200 * (upstream is not None)) ** -0.5 + 0.01 * rng.normal()))
         for task, of_task in upstreams.items() for upstream in (None, *of_task) for n in SIZES for r in range(3)
     ]  # fmt: skip
     return TidyRuns("ours", "auroc_macro", tuple(runs), {})

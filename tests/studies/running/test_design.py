@@ -12,7 +12,7 @@ from models.registry import find_network
 from studies.running.design import Design, DesignError, read_design
 from studies.running.expansion import expand, hash_tasks
 from studies.runs.run_spec import RunSpec, find_keys
-from studies.runs.store import RunRecord, Store
+from studies.runs.store import Store
 from studies.runs.task_names import open_task
 
 DESIGN = """
@@ -182,16 +182,11 @@ def test_shipped_designs_are_well_formed_and_name_networks_and_recipes_that_exis
 def test_the_keys_of_stored_runs_are_what_they_were():
     """A change here makes every stored run be run again."""
     runs = Store(STUDIES / "evidence" / "ptbxl-cpu" / "study.db", create=False).runs()
-    hashes = {run.row["task"]: run.row["data_hash"] for run in runs}
-    specs = {run.key: spec_of(run) for run in runs}
+    hashes = {run.task: run.data_hash for run in runs}
+    specs = {run.key: run.spec for run in runs}
     assert {key: spec.key(hashes) for key, spec in specs.items()} == {key: key for key in specs}
     assert find_keys(specs.values(), hashes) == {spec: key for key, spec in specs.items()}
     assert specs["5ef3ade719caeb52c8b24a6c"].task == "ptb-xl/non-diagnostic"  # a literal one, should all be made anew
-
-
-def spec_of(run: RunRecord) -> RunSpec:
-    written = run.details["spec"].items()
-    return RunSpec(**{name: tuple(value) if isinstance(value, list) else value for name, value in written})
 
 
 def test_every_upstream_is_run_with_every_arm_that_starts_from_one(design: Design, corpus: Corpus):

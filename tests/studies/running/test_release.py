@@ -14,7 +14,7 @@ from engine.checkpoints.zoo import ZOO, UnknownCheckpointError, find_checkpoint,
 from engine.deploy.zoo_card import zoo_card
 from engine.files import file_sha256
 from studies.running.release import ReleaseError, main, release
-from studies.runs.store import RunRecord, Store
+from studies.runs.store import Store
 
 SOURCE = {
     "name": "ptb-xl",
@@ -31,10 +31,10 @@ EVALUATION = {"auroc_macro": 0.8765, "auroc_macro_ci_lower": 0.86, "auroc_macro_
 def study(tmp_path: Path, checkpoint_writer, synthetic_run) -> Path:
     """A checkpoint of a study, beside the store that knows how it was trained."""
     run = synthetic_run("resnet1d18-w16", "scratch", 100, 0, 0.8765, role="pretraining")
-    row = {**run.row, "key": "abc", "epochs": 10, "records_seen": 800, "best_epoch": 9}
-    spec = {"pool_folds": [1, 2, 3], "test_folds": [10]}
+    details = {**run.details, "spec": {**run.details["spec"], "pool_folds": [1, 2, 3]}}
+    run = replace(run, key="abc", epochs=10, records_seen=800, best_epoch=9, details=details)
     store = Store(tmp_path / "made.db")
-    store.add(RunRecord(row, {**run.details, "spec": spec}), np.zeros((2, 5)))
+    store.add(run, np.zeros((2, 5)))
     store.close()
     checkpoint = tmp_path / "made.checkpoints" / "abc"
     return checkpoint_writer(checkpoint, "resnet1d18-w4", source=SOURCE, evaluation=EVALUATION, task="ptb-xl/all")

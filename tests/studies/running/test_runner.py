@@ -27,8 +27,9 @@ from studies.running.one_run import BOOTSTRAP_RESAMPLES, EndedError, Job, Outcom
 from studies.running.runner import FailedFastError, WorkersGoneError, run_study
 from studies.running.study_networks import MissingCheckpointError
 from studies.running.workplaces import LocalExecutor, Workplace, gpu_workplace, local_workplace
+from studies.runs.run import COLUMNS, Run
 from studies.runs.run_spec import RunSpec
-from studies.runs.store import COLUMNS, RunRecord, Store, StoreError
+from studies.runs.store import Store, StoreError
 from studies.runs.task_names import hash_task
 
 
@@ -68,9 +69,7 @@ def run(
 
 
 def results(store: Store) -> dict[str, tuple]:
-    return {
-        r.key: (r.row["auroc_macro"], r.row["best_epoch"], store.probabilities(r.key).tobytes()) for r in store.runs()
-    }
+    return {r.key: (r.auroc_macro, r.best_epoch, store.probabilities(r.key).tobytes()) for r in store.runs()}
 
 
 def test_every_spec_is_run_once_and_a_second_call_has_nothing_to_do(specs, corpus: Corpus, tmp_path: Path, monkeypatch):
@@ -106,15 +105,15 @@ def test_arms_are_paired_and_test_records_are_never_trained_on(specs, corpus: Co
 def test_a_run_record_says_what_was_done(specs, corpus: Corpus, tmp_path: Path):
     store = Store(tmp_path / "s.db")
     run(specs, store, corpus)
-    record = next(r for r in store.runs() if r.row["strategy"] == "fine-tune" and r.row["n_records"] == 30)
+    record = next(r for r in store.runs() if r.strategy == "fine-tune" and r.n_records == 30)
     n_test = len(corpus.task("superclass").in_folds([10]))
-    assert record.row["records_seen"] == 2 * (30 - round(0.2 * 30)) or record.row["records_seen"] < 60
-    assert record.details["test_records"] == n_test
+    assert record.records_seen == 2 * (30 - round(0.2 * 30)) or record.records_seen < 60
+    assert record.test_records == n_test
     assert store.probabilities(record.key).shape == (n_test, 5)
-    assert len(record.details["bootstrap"]) == BOOTSTRAP_RESAMPLES
-    assert record.row["gflop"] > 0
-    assert record.details["source"]["licence"] == "CC BY 4.0"
-    assert [v["epoch"] for v in record.details["validations"]] == [1, 2]
+    assert len(record.bootstrap) == BOOTSTRAP_RESAMPLES
+    assert record.gflop > 0
+    assert record.source["licence"] == "CC BY 4.0"
+    assert [v["epoch"] for v in record.validations] == [1, 2]
 
 
 def test_a_failed_pretraining_fails_what_starts_from_it_and_nothing_else(
@@ -131,7 +130,7 @@ def test_a_failed_pretraining_fails_what_starts_from_it_and_nothing_else(
     store = Store(tmp_path / "s.db")
     progress = run(specs, store, corpus)
     assert (progress.done, progress.failed) == (4, 5)
-    assert {record.row["strategy"] for record in store.runs()} == {"scratch"}
+    assert {record.strategy for record in store.runs()} == {"scratch"}
     assert sorted({error.split()[0] for _, error in store.failures()}) == ["RuntimeError:", "its"]
     monkeypatch.setattr(runner, "execute", execute)
     assert run(specs, store, corpus).failed == 0
@@ -173,12 +172,14 @@ def test_worker_processes_give_what_this_process_gives(specs, corpus: Corpus, tm
 def made_up(job: Job) -> Outcome:
     """An outcome without a training, for tests of the order of things."""
     spec = job.spec
-    row = dict.fromkeys(COLUMNS) | {"key": job.key, "family": "cnn", "role": job.role, **spec.canonical()}
-    row = {name: row[name] for name in COLUMNS} | {"device": "none", "data_hash": job.data_hash, "created": "now"}
+    wanted = {name: value for name, value in spec.canonical().items() if name in COLUMNS}
     counts = ("seconds", "seconds_to_best", "epochs", "best_epoch", "records_seen", "records_to_best")
-    record = RunRecord({**row, **dict.fromkeys(counts, 1)}, {"spec": spec.canonical(), "validations": []})
+    made = Run(
+        **wanted, **dict.fromkeys(counts, 1), key=job.key, family="cnn", role=job.role, device="none",
+        data_hash=job.data_hash, created="now", details={"spec": spec.canonical(), "validations": []},
+    )  # fmt: skip
     files = {"checkpoint.json": b'{"sha256": "0"}', "weights.safetensors": b""} if job.keeps_network else None
-    return Outcome(record, np.zeros((2, 5), np.float32), files)
+    return Outcome(made, np.zeros((2, 5), np.float32), files)
 
 
 class Answers(Inline):
@@ -212,7 +213,7 @@ def test_a_run_that_fails_or_kills_its_worker_once_is_tried_again(specs, corpus:
     progress = run(specs, store, corpus, Workplace(executor, lambda: 1), report=lambda p: said.append(p.last))
     assert (progress.done, progress.failed) == (3, 0)
     assert executor.given.count(key) == 2
-    assert {r.key: r.row["attempts"] for r in store.runs()}[key] == 2
+    assert {r.key: r.attempts for r in store.runs()}[key] == 2
     assert store.failures() == []
     assert any(line.startswith("trying again: ptb-xl/superclass") for line in said)
 
@@ -313,9 +314,9 @@ def test_validation_folds_and_leads_are_those_of_the_spec(specs, corpus: Corpus,
     assert isinstance(outcome, Outcome)
     assert outcome.network is not None
     assert json.loads(outcome.network["checkpoint.json"])["leads"] == ["I", "V2"]
-    assert outcome.record.row["task"] == "ptb-xl/superclass@I+V2"
-    assert outcome.record.details["spec"]["validation_folds"] == [9]
-    assert outcome.record.row["records_seen"] == 2 * len(training)
+    assert outcome.run.task == "ptb-xl/superclass@I+V2"
+    assert outcome.run.spec.validation_folds == (9,)
+    assert outcome.run.records_seen == 2 * len(training)
 
 
 def test_every_strategy_runs_and_a_control_arm_starts_from_nothing(specs, corpus: Corpus, tmp_path: Path):
@@ -328,13 +329,13 @@ def test_every_strategy_runs_and_a_control_arm_starts_from_nothing(specs, corpus
     ]
     store = Store(tmp_path / "s.db")
     run([specs[0], spec, *arms], store, corpus)
-    runs = {r.row["strategy"]: r for r in store.runs() if r.row["role"] == "downstream"}
+    runs = {r.strategy: r for r in store.runs() if r.role == "downstream"}
     assert set(runs) == {"scratch", "fine-tune", "frozen", "random-frozen"}
-    assert runs["frozen"].row["gflop"] < runs["fine-tune"].row["gflop"]
-    assert runs["frozen"].details["start_from"] == runs["fine-tune"].details["start_from"] is not None
-    assert runs["random-frozen"].details["start_from"] is None
+    assert runs["frozen"].gflop < runs["fine-tune"].gflop
+    assert runs["frozen"].start_from == runs["fine-tune"].start_from is not None
+    assert runs["random-frozen"].start_from is None
     for record in runs.values():
-        assert all(record.row[name] is not None for name in ("f1_macro", "f1_weighted", "ece", "auroc_macro"))
+        assert all(getattr(record, name) is not None for name in ("f1_macro", "f1_weighted", "ece", "auroc_macro"))
 
 
 def test_the_published_recipe_says_what_its_test_maximum_was_worth(specs, corpus: Corpus, tmp_path: Path, monkeypatch):
@@ -343,9 +344,9 @@ def test_the_published_recipe_says_what_its_test_maximum_was_worth(specs, corpus
     store = Store(tmp_path / "s.db")
     run([replace(specs[1], recipe="paper")], store, corpus)
     (record,) = store.runs()
-    maximum = record.details["test_maximum"]
-    assert maximum["auroc_chosen"] == round(record.row["auroc_macro"], 6)
-    assert maximum["f1_weighted_chosen"] == round(record.row["f1_weighted"], 6)
+    maximum = record.test_maximum
+    assert maximum["auroc_chosen"] == round(record.auroc_macro, 6)
+    assert maximum["f1_weighted_chosen"] == round(record.f1_weighted, 6)
     assert maximum["auroc_maximum"] >= maximum["auroc_chosen"]
 
 
@@ -358,7 +359,7 @@ def test_a_network_that_others_start_from_may_be_a_run_of_its_own_task(specs, co
     pair = replace(specs[2], n_records=50)
     store = Store(tmp_path / "s.db")
     run([specs[0], scratch, pair, both], store, corpus)
-    roles = {(r.row["task"], r.row["strategy"]): r.row["role"] for r in store.runs()}
+    roles = {(r.task, r.strategy): r.role for r in store.runs()}
     assert roles["ptb-xl/superclass", "scratch"] == "downstream"
     assert roles["ptb-xl/non-diagnostic", "scratch"] == "pretraining"
     assert len(roles) == 4
@@ -417,7 +418,7 @@ class Later(Inline):
 def test_a_pretraining_learns_the_upstreams_own_labels(specs, corpus: Corpus, tmp_path: Path):
     store = Store(tmp_path / "s.db")
     run(specs[:2], store, corpus)
-    classes = {r.row["task"]: tuple(r.details["classes"]) for r in store.runs()}
+    classes = {r.task: tuple(r.classes) for r in store.runs()}
     assert classes == {
         name: corpus.task(name.partition("/")[2]).classes for name in ("ptb-xl/non-diagnostic", "ptb-xl/superclass")
     }

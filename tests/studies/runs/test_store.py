@@ -3,13 +3,15 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from studies.runs.claim_owners import Owner, is_alive, this_process
-from studies.runs.store import COLUMNS, MIGRATIONS, CellCount, Claim, RunRecord, Store, StoreError
+from studies.runs.run import row_of
+from studies.runs.store import MIGRATIONS, CellCount, Claim, Store, StoreError
 
 SPEC = {"task": "ptb-xl/superclass", "arch": "gru-w32", "strategy": "scratch", "n_records": 100}
 
@@ -30,8 +32,7 @@ def test_a_run_is_written_once_and_whole(tmp_path: Path, synthetic_run):
     store.add(run, np.zeros((2, 5)))
     with pytest.raises(StoreError, match="UNIQUE"):
         store.add(run, np.zeros((2, 5)))
-    broken = synthetic_run("gru-w32", "scratch", 250, 0, 0.7)
-    broken.row["seconds"] = None  # type: ignore[index]  # a row that the schema refuses
+    broken = replace(synthetic_run("gru-w32", "scratch", 250, 0, 0.7), seconds=None)  # a row that the schema refuses
     with pytest.raises(StoreError, match="seconds"):
         store.add(broken, np.zeros((2, 5)))
     with pytest.raises(KeyError):
@@ -165,8 +166,8 @@ def test_runs_of_two_recipes_are_counted_apart(tmp_path: Path, synthetic_run):
     run = synthetic_run("gru-w32", "scratch", 100, 0, 0.7)
     store.add(run, np.zeros((2, 5)))
     for replicate in range(2):
-        other = {**run.row, "key": f"other-{replicate}", "replicate": replicate, "recipe": "paper"}
-        store.add(RunRecord(other, run.details), np.zeros((2, 5)))
+        other = replace(run, key=f"other-{replicate}", replicate=replicate, recipe="paper")
+        store.add(other, np.zeros((2, 5)))
     store.claim("d", SPEC, this_process())
     counts = [(cell.recipe, cell.done, cell.running) for cell in store.cells()]
     assert counts == [(None, 0, 1), ("paper", 2, 0), ("tuned", 1, 0)]
@@ -179,7 +180,7 @@ def old_store(tmp_path: Path, synthetic_run) -> Path:
     connection = sqlite3.connect(path)
     connection.executescript(f"{MIGRATIONS[0]} PRAGMA user_version = 1;")
     columns = [row[1] for row in connection.execute("PRAGMA table_info(runs)")]
-    values = {**run.row, "details": "{}"}
+    values = {**row_of(run), "details": "{}"}
     connection.execute(f"INSERT INTO runs VALUES ({', '.join('?' * len(columns))})", [values[c] for c in columns])
     blob = __import__("zlib").compress(np.zeros((2, 5), "<f2").tobytes())
     connection.execute("INSERT INTO probabilities VALUES (?, 2, 5, ?)", [run.key, blob])
@@ -192,8 +193,7 @@ def test_an_old_store_is_read_as_it_is_and_brought_up_to_date_when_written(old_s
     before = old_store.read_bytes()
     reader = Store(old_store, create=False)
     (run,) = reader.runs()
-    assert set(run.row) == set(COLUMNS)
-    assert (run.row["f1_macro"], run.row["attempts"], run.row["auroc_macro"]) == (None, None, 0.7)
+    assert (run.f1_macro, run.attempts, run.auroc_macro) == (None, None, 0.7)
     assert reader.cells()[0].done == 1
     assert reader.claimed() == set()
     reader.close()

@@ -160,7 +160,7 @@ def test_a_store_gives_the_same_runs_as_its_table(tmp_path: Path, synthetic_stor
 def test_runs_of_a_store_without_the_metric_are_left_out(tmp_path: Path, synthetic_store, synthetic_run):
     store = synthetic_store(tmp_path / "s.db", lambda n: 0.9 - 2 * n**-0.5, lambda n: 0.9 - 2 * (n + 300) ** -0.5)
     run = synthetic_run("gru-w32", "scratch", 4000, 0, 0.9)
-    store.add(replace(run, row={**run.row, "auroc_macro": None}), np.zeros((2, 5)))
+    store.add(replace(run, auroc_macro=None), np.zeros((2, 5)))
     store.close()
     found = read_runs(tmp_path / "s.db")
     assert (len(found.runs), found.warnings) == (100, ("1 of 103 runs have no auroc_macro and are left out",))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from studies.fitting.censored_regression import CensoredFitError, fit_censored
-from studies.runs.tidy_runs import TidyRun
+from studies.runs.run import Run
 from studies.runs.training_cost import log_time_ratios, records_to_target, uses_to_pay_off
 
 
@@ -61,7 +61,11 @@ def test_time_to_target_is_censored_where_the_target_was_never_reached():
     assert records_to_target(course, 0.9) == (400, False)
 
     def run(trajectory):
-        return TidyRun("t", "a", "cnn", "scratch", None, 100, 0, 0.8, "row", trajectory=trajectory)
+        validations = [{"records_seen": seen, "auroc": auroc} for seen, auroc in trajectory]
+        return Run(
+            task="t", arch="a", family="cnn", strategy="scratch", n_records=100, replicate=0,
+            details={"validations": validations},
+        )  # fmt: skip
 
     scratch = run(course)
     pairs = [

@@ -1,25 +1,26 @@
 """Upstreams with the task's own labels stand apart from the main arm."""
 
-from types import SimpleNamespace
+from dataclasses import replace
 
 import pytest
 
 from studies.findings.protocol import label_effects
 from studies.runs.pairs import pair_runs
-from studies.runs.tidy_runs import TidyRun
+from studies.runs.run import Run
 from studies.runs.upstream_labels import gains_by_labels, main_arm, sharing_labels
 
 SHARING = frozenset({("a/five", "a/all"), ("a/form", "a/all")})
 
 
-def run(task: str, upstream: str | None, score: float, replicate: int = 0, n: int = 100) -> TidyRun:
-    strategy = "scratch" if upstream is None else "fine-tune"
-    return TidyRun(task, "cnn1", "cnn", strategy, upstream, n, replicate, score, "here")
+def run(task: str, upstream: str | None, score: float, replicate: int = 0, n: int = 100) -> Run:
+    return Run(
+        task=task, arch="cnn1", family="cnn", strategy="scratch" if upstream is None else "fine-tune",
+        upstream=upstream, n_records=n, replicate=replicate, auroc_macro=score,
+    )  # fmt: skip
 
 
-def record(task: str, role: str, classes: str, upstream: str | None = None) -> SimpleNamespace:
-    row = {"task": task, "role": role, "upstream": upstream}
-    return SimpleNamespace(key=f"key of {task}", row=row, details={"classes": list(classes)})
+def record(task: str, role: str, classes: str, upstream: str | None = None) -> Run:
+    return replace(run(task, upstream, 0.7), key=f"key of {task}", role=role, details={"classes": list(classes)})
 
 
 def test_an_upstream_shares_labels_by_their_names():
