@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from advisor.answer.question import Question
 from studies.files.arms import FINE_TUNE, SCRATCH
-from studies.files.curves import CurvesFile, PairedCurve, PretrainingCost, TrainingCost
+from studies.files.curve import Curve, PretrainingCost, TrainingCost
+from studies.files.curves import CurvesFile
 from studies.files.draws import BAND, Floats, quantiles
 
 _SECONDS_PER_HOUR = 3600.0
@@ -75,7 +76,7 @@ class Money:
     p_pays_off: float | None
 
 
-def cost_curve(curve: PairedCurve, curves: CurvesFile) -> PairedCurve:
+def cost_curve(curve: Curve, curves: CurvesFile) -> Curve:
     """Return the curve that says what a training costs: the same network's with most runs where this one does not."""
     others = [other for other in curves.curves if other.arch == curve.arch and other.cost]
     if curve.cost or not others:
@@ -83,7 +84,7 @@ def cost_curve(curve: PairedCurve, curves: CurvesFile) -> PairedCurve:
     return max(others, key=lambda other: other.runs)
 
 
-def charge(curve: PairedCurve, n_records: int, speed: float | None) -> dict[str, Cost]:
+def charge(curve: Curve, n_records: int, speed: float | None) -> dict[str, Cost]:
     """Return what a training of each arm with so many records costs, and the pre-training.
 
     ``speed`` is how many records a second the asker's device trains with, None where that is not known.

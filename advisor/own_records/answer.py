@@ -91,7 +91,7 @@ def answer_for(
     answer = recommend(question, curves)
     curve = answer.curve
     score = _score(own, curve.arch, question.n_records, known, given)
-    mismatches = compare(own, {} if known is None else known.tasks, tuple(curve.tasks or (curve.task,)))
+    mismatches = compare(own, {} if known is None else known.tasks, curve.measured_tasks)
     said = None
     if n_given is not None and n_given != len(own.pool):
         said = f"Answered for the {n_given:,} records given; {own.directory} has {len(own.pool):,} to learn from."

@@ -16,7 +16,7 @@ from advisor.own_records.pilot_update import fit_pilot
 from advisor.own_records.records import OwnData
 from engine.json_values import rounded
 from studies.files.arms import FINE_TUNE, SCRATCH
-from studies.files.curves import PairedCurve
+from studies.files.curve import PilotCurve
 from studies.running.runner import Progress
 from studies.running.workload import Speed, measure_speed
 
@@ -135,9 +135,9 @@ def _speed(pilot: Pilot, device: "torch.device") -> Speed:
     return Speed(stretch * speed.training, stretch * speed.forward)
 
 
-def _twice(curve: PairedCurve, name: str) -> tuple[str, ...]:
-    """Say so where the records are those of a task that foretold them."""
-    if curve.foretold is None or name not in curve.foretold.tasks:
+def _twice(curve: PilotCurve, name: str) -> tuple[str, ...]:
+    """Say so where the records are those of a task that predicted them."""
+    if curve.predicted_by is None or name not in curve.predicted_by.tasks:
         return ()
     return (f"the evidence has {name} already: the bands, which take yours for other records, are too sure",)
 
@@ -145,15 +145,14 @@ def _twice(curve: PairedCurve, name: str) -> tuple[str, ...]:
 def _answer(before: Recommendation, pilot: Pilot, name: str) -> Recommendation:
     """Ask again with the pilot as one more task of the evidence, called by its name."""
     curve = fit_pilot(pilot, before.curve if is_pool(before.curve) else None)
-    others = tuple(task for task in curve.tasks[:-1] if task != name)
-    curve = replace(curve, task=name, tasks=(*others, name), warnings=(*_twice(curve, name), *curve.warnings))
+    curve = replace(curve, task=name, warnings=(*_twice(curve, name), *curve.warnings))
     asked = before.question
     names_it = before.curves.family_default.get(asked.arch or "", asked.arch) == curve.arch
     upstream = asked.upstream if asked.upstream == NOTHING_PRETRAINED else None
     question = replace(asked, arch=asked.arch if names_it else curve.arch, task=None, upstream=upstream)
     upstreams = {**before.curves.upstreams, curve.upstream: f"the network at hand, pre-trained on {curve.upstream}"}
     curves = replace(
-        before.curves, study="pilot" if curve.foretold is None else f"{before.curves.study} and a pilot",
+        before.curves, study="pilot" if curve.predicted_by is None else f"{before.curves.study} and a pilot",
         curves=(curve,), upstreams=upstreams,
     )  # fmt: skip
     return recommend(question, curves)

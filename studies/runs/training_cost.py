@@ -172,7 +172,7 @@ def log_time_ratios(pairs: Sequence[tuple[TidyRun, TidyRun]]) -> tuple[NDArray[n
 
 
 def fit_cost(runs: Sequence[RunRecord]) -> dict[str, Any]:
-    """Return what ``studies.files.curves.TrainingCost`` holds, from the runs of one network, strategy and recipe.
+    """Return what ``studies.files.curve.TrainingCost`` holds, from the runs of one network, strategy and recipe.
 
     ``seconds_per_record`` is the median over the runs, validation and all, of training seconds per record seen, and
     ``share_to_best`` the median share of them at which the best validation epoch was reached.

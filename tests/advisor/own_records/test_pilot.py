@@ -14,7 +14,7 @@ from engine.corpora.corpus import Corpus
 from engine.corpora.partition import available
 from engine.corpora.synthetic import prepared_synthetic
 from studies.files.arms import FINE_TUNE, SCRATCH
-from studies.files.curves import PairedCurve
+from studies.files.curve import PilotCurve, PooledCurve
 from studies.fitting.learning_curves import fit_learning_curves
 from studies.fitting.noise import Noise
 from studies.fitting.paired_runs import ScoredRun, arrange
@@ -194,19 +194,20 @@ def test_half_a_pair_does_not_count(tmp_path: Path, made_up: Corpus, checkpoint:
 
 def test_a_pilot_alone_answers_from_two_sizes_of_two_pairs(finished):
     curve = fit_pilot(finished[0], None)
-    assert curve.own
+    assert isinstance(curve, PilotCurve)
+    assert curve.predicted_by is None
     assert curve.sizes == (30, 60)
     assert curve.runs == 8
     assert (finished[0].folder / "curves.json").is_file()
     assert curve.cost[SCRATCH].device
 
 
-# What a pilot adds to what was foretold, where the truth is known.
+# What a pilot adds to what was predicted, where the truth is known.
 
 SIZES = (100, 250, 500, 1000)
 
 
-def pooled_curve(levels, gains, seed: int = 0) -> PairedCurve:
+def pooled_curve(levels, gains, seed: int = 0) -> PooledCurve:
     """The curve of a new task, from tasks that end at ``levels`` and gain ``gains`` at 100 records."""
     fits = {}
     rng = np.random.default_rng(seed)
@@ -220,15 +221,16 @@ def pooled_curve(levels, gains, seed: int = 0) -> PairedCurve:
                     runs.append(ScoredRun(arm, n, replicate, float(np.clip(score, 0.3, 0.99))))
         fits[f"t{k}"] = fit_learning_curves(arrange(runs, np.eye(2) * 1e-5), k)
     pool = pool_tasks(fits, 1)
-    return PairedCurve(
-        "a new task", ARCH, "cnn", "up", "auroc_macro", SIZES, 4, 100, pool.draws,
-        {"alpha": pool.noise.alpha, "gamma": pool.noise.gamma, "correlation": pool.noise.correlation},
-        {}, {}, None, (), None, (), pooled=True, tasks=tuple(fits),
+    noise = {"alpha": pool.noise.alpha, "gamma": pool.noise.gamma, "correlation": pool.noise.correlation}
+    return PooledCurve(
+        task="a new task", arch=ARCH, family="cnn", upstream="up", metric="auroc_macro", sizes=SIZES, replicates=4,
+        runs=100, draws=pool.draws, noise=noise, points={}, cost={}, pretraining=None, sources=(), test_records=None,
+        warnings=(), tasks=tuple(fits),
     )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def pool() -> PairedCurve:
+def pool() -> PooledCurve:
     return pooled_curve([0.85, 0.88, 0.90, 0.92, 0.95, 0.97], [0.02, 0.1, 0.05, 0.08, 0.03, 0.06])
 
 
@@ -242,7 +244,7 @@ def band(draws, arm: str, n: float) -> tuple[float, float, float]:
     return tuple(np.quantile(evaluate(draws[arm], n, 0.5)[:, 0], (0.05, 0.5, 0.95)))
 
 
-def test_what_a_pilot_measures_well_is_what_is_then_expected(pool: PairedCurve):
+def test_what_a_pilot_measures_well_is_what_is_then_expected(pool: PooledCurve):
     draws = update(pool, seen(0.74, 0.07, 0.002), 0)
     for arm, truth in ((SCRATCH, 0.74), (FINE_TUNE, 0.81)):
         low, middle, high = band(draws, arm, 100)
@@ -250,7 +252,7 @@ def test_what_a_pilot_measures_well_is_what_is_then_expected(pool: PairedCurve):
         assert high - low < 0.02
 
 
-def test_a_pilot_that_measures_nothing_changes_nothing(pool: PairedCurve):
+def test_a_pilot_that_measures_nothing_changes_nothing(pool: PooledCurve):
     draws = update(pool, seen(0.74, 0.07, 10.0), 0)
     for arm in (SCRATCH, FINE_TUNE):
         for n in (100, 400, 1000):
@@ -258,7 +260,7 @@ def test_a_pilot_that_measures_nothing_changes_nothing(pool: PairedCurve):
             assert np.allclose(before, band(draws, arm, n), atol=0.02)
 
 
-def test_a_pilot_at_few_records_tells_of_many_and_leaves_more_unknown_there(pool: PairedCurve):
+def test_a_pilot_at_few_records_tells_of_many_and_leaves_more_unknown_there(pool: PooledCurve):
     draws = update(pool, seen(0.80, 0.05, 0.005), 0)
     widths = [band(draws, SCRATCH, n)[2] - band(draws, SCRATCH, n)[0] for n in (100, 1000)]
     before = np.quantile(pool.scores(SCRATCH, 1000)[:, 0], (0.05, 0.5, 0.95))
@@ -266,7 +268,7 @@ def test_a_pilot_at_few_records_tells_of_many_and_leaves_more_unknown_there(pool
     assert band(draws, SCRATCH, 1000)[1] > before[1]  # better than the tasks are at 100, so at 1,000
 
 
-def test_a_better_measured_gain_narrows_its_band(pool: PairedCurve):
+def test_a_better_measured_gain_narrows_its_band(pool: PooledCurve):
     from studies.files.draws import evaluate
 
     def width(sd: float) -> float:
@@ -277,13 +279,13 @@ def test_a_better_measured_gain_narrows_its_band(pool: PairedCurve):
     assert width(0.003) < width(0.01) < width(0.05)
 
 
-def test_records_unlike_any_task_leave_more_unknown(pool: PairedCurve):
+def test_records_unlike_any_task_leave_more_unknown(pool: PooledCurve):
     usual, strange = (update(pool, seen(score, 0.05, 0.01), 0) for score in (0.75, 0.40))
     widths = [band(draws, SCRATCH, 1000)[2] - band(draws, SCRATCH, 1000)[0] for draws in (usual, strange)]
     assert widths[1] > widths[0]
 
 
-def test_what_rounds_otherwise_turns_no_draw_over(pool: PairedCurve):
+def test_what_rounds_otherwise_turns_no_draw_over(pool: PooledCurve):
     given = Observed(np.array([100.0, 250.0]), np.array([[0.7, 0.76], [0.74, 0.79]]), np.ones(2), np.eye(4) * 1e-4)
     almost = replace(given, means=given.means * (1 + 1e-13), covariance=given.covariance * (1 - 1e-13))
     one, other = (update(pool, measured, 5) for measured in (given, almost))
@@ -292,7 +294,7 @@ def test_what_rounds_otherwise_turns_no_draw_over(pool: PairedCurve):
             np.testing.assert_allclose(other[arm][name], values, rtol=1e-6, atol=1e-7, err_msg=f"{arm} {name}")
 
 
-def test_the_noise_of_runs_and_of_test_patients_is_in_what_is_observed(finished, pool: PairedCurve):
+def test_the_noise_of_runs_and_of_test_patients_is_in_what_is_observed(finished, pool: PooledCurve):
     runs = finished[0].runs()
     found = observe(runs, pool)
     assert found.sizes.tolist() == [30, 60]
@@ -305,7 +307,7 @@ def test_the_noise_of_runs_and_of_test_patients_is_in_what_is_observed(finished,
     calm = observe(runs, replace(pool, noise={**pool.noise, "alpha": pool.noise["alpha"] - 3}))
     assert calm.excess > 1  # runs that scatter more than was foretold
     curve = fit_pilot(finished[0], replace(pool, noise={**pool.noise, "alpha": pool.noise["alpha"] - 3}))
-    assert curve.run_sd(30) == pytest.approx(curve.foretold.run_sd(30) * calm.excess**0.5)
+    assert curve.run_sd(30) == pytest.approx(curve.predicted_by.run_sd(30) * calm.excess**0.5)
     noisier = observe(runs, replace(pool, noise={**pool.noise, "alpha": pool.noise["alpha"] + 3}))
     assert noisier.covariance[0, 0] > found.covariance[0, 0]
 
@@ -325,13 +327,14 @@ def test_the_bands_hold_the_truth_of_new_tasks_about_as_often_as_they_say():
     assert np.mean(held) >= 0.75
 
 
-def test_a_curve_with_a_pilot_says_what_it_rests_on(finished, pool: PairedCurve):
+def test_a_curve_with_a_pilot_says_what_it_rests_on(finished, pool: PooledCurve):
     curve = fit_pilot(finished[0], pool)
-    assert (curve.own, curve.pooled) == (True, False)
+    assert isinstance(curve, PilotCurve)
     assert curve.sizes == (30, 60, *SIZES)
-    assert curve.tasks == (*pool.tasks, finished[0].task)
+    assert curve.measured_tasks == (*pool.tasks, finished[0].task)
     assert curve.points[SCRATCH].keys() == {30, 60}
-    assert curve.foretold is pool
+    assert curve.predicted_by is pool
+    assert curve.rests_on == (curve, pool)
     assert [curve.support(n) for n in (31, 45, 100, 1000, 5000)] == [
         "measured", "interpolated", "extrapolated", "extrapolated", "beyond"
     ]  # fmt: skip
