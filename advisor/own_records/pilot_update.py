@@ -12,22 +12,20 @@ what was predicted than it should, as for Student's t (Shah, Wilson and Ghahrama
 measured by tests/benchmarks/pilot.py.
 """
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import expit, logit
 from scipy.stats import norm, rankdata
 
 from advisor.own_records.pilot_study import Pilot, PilotError
-from engine.files import write_files
 from engine.seeds import stable_seed
-from studies.collection.collect import EvidenceError, make_curves
+from studies.collection.collect import METRIC, measure
 from studies.files.arms import FINE_TUNE, SCRATCH
-from studies.files.curve import Curve, PilotCurve, PooledCurve
-from studies.files.curves import read_curves
+from studies.files.curve import PilotCurve, PooledCurve, TrainingCost
 from studies.files.draws import BAND, REACH, Floats, bent, chance_level
+from studies.fitting.learning_curves import FitError, fit_learning_curves
 from studies.fitting.pooling import LEAST, MOST, law_through
 from studies.fitting.stable_draws import covariance_root
 from studies.runs.store import RunRecord
@@ -52,7 +50,7 @@ class Observed:
     excess: float = 1.0
 
 
-def observe(runs: Sequence[RunRecord], curve: Curve) -> Observed:
+def observe(runs: Sequence[RunRecord], curve: PooledCurve) -> Observed:
     """Sum up the pairs of a pilot; how far single runs scatter is what ``curve`` says, or more where the pilot does.
 
     Raises PilotError where the test records are too few for their sampling noise to be known.
@@ -149,7 +147,7 @@ def _normal(draws: Floats) -> tuple[Floats, Floats]:
     return np.asarray(centre), np.asarray(sd[:, None] * correlation * sd)
 
 
-def _nodes(curve: Curve, sizes: Floats) -> Floats:
+def _nodes(curve: PooledCurve, sizes: Floats) -> Floats:
     measured = np.unique(np.concatenate([np.array(curve.sizes, np.float64), sizes]))
     ends = (measured[0] / REACH, measured[0] / 2, 2 * measured[-1], REACH * measured[-1])
     return np.unique(np.concatenate([measured, ends]))
@@ -168,22 +166,51 @@ def _law(nodes: Floats, scores: Floats, sizes: Floats) -> dict[str, Floats]:
 def fit_pilot(pilot: Pilot, predicted_by: PooledCurve | None) -> PilotCurve:
     """Return the curve of the pilot's dataset: what was predicted of it and its whole pairs, or these alone.
 
-    A curves file of the pairs alone is left in its folder where they allow one: two sizes with two pairs each. Raises
-    PilotError where they do not and nothing was predicted, OSError where it cannot be written.
+    Raises PilotError where there is no pair, or where they are all there is and allow no curve: that takes two sizes
+    with two pairs each.
     """
     runs = pilot.runs()
     if not runs:
         raise PilotError("the pilot has no whole pair of trainings: there is nothing to add")
-    alone, reason = _fit_alone(pilot, runs)
-    if predicted_by is not None:
-        return _updated(pilot, runs, predicted_by, alone)
-    if alone is None:
-        pairs = len(runs) // 2
-        raise PilotError(f"the pilot's {pairs} pairs make no curve yet ({reason}); the same command adds more")
-    return PilotCurve(**{field.name: getattr(alone, field.name) for field in fields(Curve)}, predicted_by=None)
+    try:
+        alone = _fit_alone(pilot, runs)
+    except FitError as error:
+        if predicted_by is None:
+            said = f"the pilot's {len(runs) // 2} pairs make no curve yet ({error}); the same command adds more"
+            raise PilotError(said) from None
+        return _updated(pilot, runs, predicted_by, None)
+    return alone if predicted_by is None else _updated(pilot, runs, predicted_by, alone)
 
 
-def _updated(pilot: Pilot, runs: Sequence[RunRecord], predicted: PooledCurve, alone: Curve | None) -> PilotCurve:
+def _fit_alone(pilot: Pilot, runs: Sequence[RunRecord]) -> PilotCurve:
+    """Return the curve of the pilot's pairs by themselves. Raises FitError where they are too few for one."""
+    arms = {arm: [run for run in runs if run.row["strategy"] == arm] for arm in _ARMS}
+    measured = measure(arms, (), METRIC)
+    assert measured.cost is not None, "the store of a study says what its runs cost"
+    table = measured.table
+    fit = fit_learning_curves(table.runs, stable_seed(pilot.task, pilot.arch, pilot.upstream))
+    return PilotCurve(
+        task=pilot.task,
+        arch=pilot.arch,
+        family=table.family,
+        upstream=pilot.upstream,
+        metric=METRIC,
+        sizes=tuple(int(n) for n in fit.sizes),
+        replicates=table.replicates,
+        runs=table.n_runs,
+        draws=fit.draws,
+        noise={name: float(getattr(fit.noise, name)) for name in ("alpha", "gamma", "correlation")},
+        points={arm: {n: tuple(scores) for n, scores in by_size.items()} for arm, by_size in table.points().items()},
+        cost={arm: TrainingCost(**measured.cost[arm]) for arm in _ARMS},
+        pretraining=None,
+        sources=_with_own((), runs[0].details["source"]),
+        test_records=runs[0].details["test_records"],
+        warnings=(*measured.warnings, *fit.warnings),
+        predicted_by=None,
+    )
+
+
+def _updated(pilot: Pilot, runs: Sequence[RunRecord], predicted: PooledCurve, alone: PilotCurve | None) -> PilotCurve:
     """Return what was predicted of the dataset, given the pilot's runs; ``alone`` is the curve of these."""
     seen = observe(runs, predicted)
     return PilotCurve(
@@ -210,17 +237,6 @@ def _updated(pilot: Pilot, runs: Sequence[RunRecord], predicted: PooledCurve, al
 def _with_own(sources: Sequence[Mapping[str, str]], own: Mapping[str, str | None]) -> tuple[Mapping[str, str], ...]:
     known = {name: value for name, value in own.items() if value}  # an own directory has no url
     return (*sources, *([known] if known and known not in sources else []))
-
-
-def _fit_alone(pilot: Pilot, runs: Sequence[RunRecord]) -> tuple[Curve | None, str]:
-    """Fit the pairs by themselves, or say why that cannot be."""
-    try:
-        document = make_curves(runs, "pilot")
-    except EvidenceError as error:
-        return None, str(error)
-    path = pilot.folder / "curves.json"
-    write_files({path: json.dumps(document).encode()})
-    return read_curves(path).curves[0], ""
 
 
 def _points(runs: Sequence[RunRecord], arm: str) -> dict[int, tuple[float, ...]]:

@@ -13,7 +13,7 @@ from studies.files.curve import PooledCurve
 from studies.files.draws import BAND, REACH, quantiles
 
 PARAMETERS = ("a", "b", "c", "n0")
-_DIGITS = 4
+_DIGITS, _MOST_DIGITS = 4, 6
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def explain(answer: Recommendation, curves_path: Path) -> Explanation:
             for arm, draws in curve.draws.items()
         },
         run_sd=_significant(curve.run_sd(answer.question.n_records)),
-        pair_correlation=curve.noise["correlation"],
+        pair_correlation=_significant(curve.noise["correlation"], _MOST_DIGITS),
         draws=len(next(iter(curve.draws.values()))["a"]),
         backtest=backtest,
         no_backtest=reason,
@@ -124,8 +124,8 @@ def _estimate(values: Any) -> Estimate:
     return Estimate(*(_significant(v) for v in (median, lower, upper)))
 
 
-def _significant(value: float) -> float:
-    return float(f"{value:.{_DIGITS}g}")
+def _significant(value: float, digits: int = _DIGITS) -> float:
+    return float(f"{value:.{digits}g}")
 
 
 def _read_backtest(path: Path) -> tuple[Backtest | None, str | None]:

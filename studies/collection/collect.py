@@ -83,7 +83,7 @@ def make_curves(
         pretraining = _matching(pretraining_runs(runs), task=upstream, arch=arch, recipe=recipe)
         try:
             arms = {SCRATCH: scratch, FINE_TUNE: of_upstream}
-            measured.append(_measure(arms, _started_from(of_upstream, pretraining), metric))
+            measured.append(measure(arms, _started_from(of_upstream, pretraining), metric))
         except FitError as error:
             failures.append(f"{task} {arch}: {error}")
     document = make_document(_header(study, runs, downstream), measured, report) if measured else None
@@ -117,7 +117,11 @@ def _started_from(runs: Sequence[RunRecord], pretrainings: Sequence[RunRecord]) 
     return [run for run in pretrainings if run.key in named] or list(pretrainings)
 
 
-def _measure(arms: Mapping[str, Sequence[RunRecord]], pretraining: Sequence[RunRecord], metric: str) -> Measured:
+def measure(arms: Mapping[str, Sequence[RunRecord]], pretraining: Sequence[RunRecord], metric: str) -> Measured:
+    """Return the complete pairs of a task, network and upstream, ready to be fitted, with their cost and provenance.
+
+    Raises FitError where the runs differ in recipe, data or folds, or no size has two pairs.
+    """
     arms, warnings = _complete_pairs(arms, metric)
     first = arms[FINE_TUNE][0]
     covariance = _test_covariance(arms) if metric == METRIC else None

@@ -1,5 +1,6 @@
 """A pilot from its plan to the curve of its dataset: what is run, what is kept, and what is then known."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,8 +14,10 @@ from engine.checkpoints.checkpoint import CheckpointError
 from engine.corpora.corpus import Corpus
 from engine.corpora.partition import available
 from engine.corpora.synthetic import prepared_synthetic
+from studies.collection.collect import make_curves
 from studies.files.arms import FINE_TUNE, SCRATCH
 from studies.files.curve import PilotCurve, PooledCurve
+from studies.files.curves import read_curves
 from studies.fitting.learning_curves import fit_learning_curves
 from studies.fitting.noise import Noise
 from studies.fitting.paired_runs import ScoredRun, arrange
@@ -198,7 +201,7 @@ def test_a_pilot_alone_answers_from_two_sizes_of_two_pairs(finished):
     assert curve.predicted_by is None
     assert curve.sizes == (30, 60)
     assert curve.runs == 8
-    assert (finished[0].folder / "curves.json").is_file()
+    assert not (finished[0].folder / "curves.json").exists()  # the store is what is kept, and the curve is of it
     assert curve.cost[SCRATCH].device
 
 
@@ -339,3 +342,32 @@ def test_a_curve_with_a_pilot_says_what_it_rests_on(finished, pool: PooledCurve)
         "measured", "interpolated", "extrapolated", "extrapolated", "beyond"
     ]  # fmt: skip
     assert Noise(**{name: curve.noise[name] for name in ("alpha", "gamma", "correlation")})
+
+
+def test_a_pilot_alone_has_the_curve_that_a_study_of_its_runs_has(finished, tmp_path: Path):
+    pilot, _ = finished
+    (tmp_path / "curves.json").write_text(json.dumps(make_curves(pilot.runs(), "pilot")))
+    (studied,) = read_curves(tmp_path / "curves.json").curves
+    curve = fit_pilot(pilot, None)
+    for name in ("task", "arch", "family", "upstream", "metric", "sizes", "replicates", "runs", "cost", "pretraining",
+                 "sources", "test_records", "warnings"):  # fmt: skip
+        assert getattr(curve, name) == getattr(studied, name), name
+    assert curve.noise == pytest.approx(studied.noise, rel=1e-5)
+    for arm in (SCRATCH, FINE_TUNE):
+        assert curve.points[arm].keys() == studied.points[arm].keys()
+        for n in (30, 45, 60, 120):
+            assert np.allclose(curve.scores(arm, n), studied.scores(arm, n), atol=2e-4)  # a file rounds
+
+
+def test_pairs_that_make_no_curve_are_refused_alone_and_update_what_was_predicted(finished, pool: PooledCurve):
+    pilot, _ = finished
+    one = SimpleNamespace(**{name: getattr(pilot, name) for name in ("task", "arch", "upstream")})
+    one.runs = lambda: [run for run in pilot.runs() if (run.row["n_records"], run.row["replicate"]) == (30, 0)]
+    with pytest.raises(PilotError, match=r"the pilot's 1 pairs make no curve yet .*no size has two pairs"):
+        fit_pilot(one, None)
+    curve = fit_pilot(one, pool)
+    assert (curve.runs, curve.replicates, curve.cost) == (2, 1, pool.cost)
+    assert curve.measured_sizes == (30,)
+    one.runs = list
+    with pytest.raises(PilotError, match="no whole pair"):
+        fit_pilot(one, pool)
