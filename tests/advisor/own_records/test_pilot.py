@@ -10,6 +10,7 @@ import pytest
 
 from advisor.own_records.pilot_study import Pilot, PilotError, Plan, check_records, plan, run, set_up
 from advisor.own_records.pilot_update import Observed, fit_pilot, observe, update
+from advisor.own_records.records import OwnData
 from engine.checkpoints.checkpoint import CheckpointError
 from engine.corpora.corpus import Corpus
 from engine.corpora.partition import available
@@ -42,10 +43,15 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory, checkpoint_writer) -> P
     return checkpoint_writer(tmp_path_factory.mktemp("networks") / "small", ARCH)
 
 
-def make_pilot(folder: Path, corpus: Corpus, checkpoint: Path, labels: slice = slice(None)) -> Pilot:
+def own_data(corpus: Corpus) -> OwnData:
     data = corpus.task("diagnosis")
-    data = replace(data, classes=data.classes[labels], labels=data.labels[:, labels])
-    return set_up(folder, corpus, data, available(corpus, data)[1], ARCH, checkpoint)
+    return OwnData(corpus.root, corpus, data, "diagnosis", *available(corpus, data))
+
+
+def make_pilot(folder: Path, corpus: Corpus, checkpoint: Path, labels: slice = slice(None)) -> Pilot:
+    own = own_data(corpus)
+    data = replace(own.data, classes=own.data.classes[labels], labels=own.data.labels[:, labels])
+    return set_up(folder, replace(own, data=data), ARCH, checkpoint)
 
 
 def test_the_test_records_are_those_that_train_keeps_apart(tmp_path: Path, made_up: Corpus, checkpoint: Path):
@@ -87,19 +93,19 @@ def test_a_network_for_other_signals_is_refused(tmp_path: Path, made_up: Corpus,
 
 
 def test_records_that_cannot_be_piloted_are_refused_with_the_reason(made_up: Corpus):
-    data = made_up.task("diagnosis")
-    pool, test, _ = available(made_up, data)
-    assert 20 <= check_records(data, pool, test) <= len(pool) // 2
+    own = own_data(made_up)
+    data, pool, test = own.data, own.pool, own.test
+    assert 20 <= check_records(own) <= len(pool) // 2
     empty = replace(data, labels=data.labels * np.array([1, 0, 1, 1, 1], np.uint8))
     with pytest.raises(PilotError, match=f"no record of .* has the label {data.classes[1]}"):
-        check_records(empty, pool, test)
+        check_records(replace(own, data=empty))
     with pytest.raises(PilotError, match=r"has 30 records .*needs 40"):
-        check_records(data, pool[:30], test)
+        check_records(replace(own, pool=pool[:30]))
     with pytest.raises(PilotError, match=r"of 5 patients .*of 10 patients or more"):
-        check_records(replace(data, patients=np.arange(len(data.rows)) % 5), pool, test)
+        check_records(replace(own, data=replace(data, patients=np.arange(len(data.rows)) % 5)))
     alike = test[(data.labels[test] == data.labels[test[0]]).all(axis=1)]
     with pytest.raises(PilotError, match="nothing to score"):
-        check_records(data, pool, alike)
+        check_records(replace(own, test=alike))
 
 
 @pytest.mark.parametrize("n_pool", [50, 96, 480, 3000, 20000])
@@ -107,10 +113,10 @@ def test_records_that_cannot_be_piloted_are_refused_with_the_reason(made_up: Cor
 def test_a_plan_keeps_the_budget_and_ends_at_the_records_there_are(
     tmp_path: Path, made_up: Corpus, checkpoint: Path, n_pool: int, budget: float
 ):
-    pilot = make_pilot(tmp_path, made_up, checkpoint)
+    pilot = replace(make_pilot(tmp_path, made_up, checkpoint), smallest=24, largest=n_pool)
     speed = Speed(1e-3, 3e-4)
     try:
-        chosen = plan(pilot, n_pool, 24, budget, speed, 2)
+        chosen = plan(pilot, budget, speed, 2)
     except PilotError as error:
         assert budget == 20.0
         assert "give --minutes" in str(error)
@@ -129,9 +135,9 @@ def test_a_plan_keeps_the_budget_and_ends_at_the_records_there_are(
 def finished(tmp_path_factory: pytest.TempPathFactory, made_up: Corpus, checkpoint: Path) -> tuple[Pilot, Plan]:
     """A pilot that was run: two sizes, two pairs each."""
     pilot = make_pilot(tmp_path_factory.mktemp("pilot"), made_up, checkpoint)
-    chosen = Plan((30, 60), 2, 1.0)
+    chosen = Plan((30, 60), 2, 1.0, 1e9)
     with local_workplace(2) as workplace:
-        assert run(pilot, chosen, 1e9, workplace, "cpu", lambda _progress: None) == 0
+        assert run(pilot, chosen, workplace, "cpu", lambda _progress: None) == 0
     return pilot, chosen
 
 
@@ -148,17 +154,18 @@ def test_the_same_pilot_again_runs_nothing(finished):
     pilot, chosen = finished
     before = {run.key: run.row["created"] for run in pilot.runs()}
     with local_workplace(1) as workplace:
-        run(pilot, chosen, 1e9, workplace, "cpu", lambda _progress: None)
+        run(pilot, chosen, workplace, "cpu", lambda _progress: None)
     assert {run.key: run.row["created"] for run in pilot.runs()} == before
-    again = plan(pilot, 96, 20, 1e6, Speed(1e-6, 1e-6), 2)
+    again = plan(replace(pilot, smallest=20, largest=96), 1e6, Speed(1e-6, 1e-6), 2)
     assert again.sizes == (30, 60)  # one that has begun keeps its sizes
 
 
 def test_a_pilot_that_was_stopped_among_its_sizes_goes_on_with_all_of_them(
     tmp_path: Path, made_up: Corpus, checkpoint: Path, monkeypatch
 ):
-    pilot, speed = make_pilot(tmp_path, made_up, checkpoint), Speed(1e-3, 3e-4)
-    whole = plan(pilot, 480, 24, 6000.0, speed, 2)
+    made, speed = make_pilot(tmp_path, made_up, checkpoint), Speed(1e-3, 3e-4)
+    pilot = replace(made, smallest=24, largest=480)
+    whole = plan(pilot, 6000.0, speed, 2)
     assert len(whole.sizes) == 3
     begun = [
         SimpleNamespace(row={"n_records": n, "replicate": 0, "strategy": arm})
@@ -166,8 +173,9 @@ def test_a_pilot_that_was_stopped_among_its_sizes_goes_on_with_all_of_them(
         for arm in (SCRATCH, FINE_TUNE)
     ]
     monkeypatch.setattr(Pilot, "runs", lambda _: begun)
-    assert plan(pilot, 480, 24, 6000.0, speed, 2).sizes == whole.sizes
-    assert plan(pilot, 700, 24, 6000.0, speed, 2).sizes == whole.sizes[1:]  # none of its sizes would be more
+    assert plan(pilot, 6000.0, speed, 2).sizes == whole.sizes
+    more = replace(pilot, largest=700)
+    assert plan(more, 6000.0, speed, 2).sizes == whole.sizes[1:]  # none of its sizes would be more
 
 
 def test_a_spent_budget_leaves_whole_replicates(tmp_path: Path, made_up: Corpus, checkpoint: Path, monkeypatch):
@@ -180,7 +188,7 @@ def test_a_spent_budget_leaves_whole_replicates(tmp_path: Path, made_up: Corpus,
     monkeypatch.setattr("advisor.own_records.pilot_study.run_study", pretend)
     times = iter([0.0, 0.0, 40.0, 40.0, 80.0, 80.0, 120.0])
     pilot = make_pilot(tmp_path, made_up, checkpoint)
-    run(pilot, Plan((30, 60), 5, 100.0), 100.0, None, "cpu", lambda _p: None, lambda: next(times))
+    run(pilot, Plan((30, 60), 5, 100.0, 100.0), None, "cpu", lambda _p: None, lambda: next(times))
     assert sorted(set(ran)) == [0, 1]
     assert ran.count(0) == ran.count(1) == 4
 
