@@ -14,7 +14,7 @@ from advisor.answer.question import Question
 from studies.files.arms import FINE_TUNE, SCRATCH
 from studies.files.curve import Curve, PretrainingCost, TrainingCost
 from studies.files.curves import CurvesFile
-from studies.files.draws import BAND, Floats, quantiles
+from studies.files.draws import BAND, Floats, Interval, quantiles
 
 _SECONDS_PER_HOUR = 3600.0
 PRETRAINING = "pretraining"
@@ -55,24 +55,16 @@ class Bill:
 
 
 @dataclass(frozen=True)
-class Saving:
-    """Money that pre-training saves in labels at equal performance; None where that is more than evidence reaches."""
-
-    median: float | None
-    lower: float | None
-    upper: float | None
-
-
-@dataclass(frozen=True)
 class Money:
     """Both bills. ``label_saving`` needs a label's price, ``p_pays_off`` the device's price as well.
 
+    ``label_saving`` is what pre-training saves in labels at equal performance.
     ``p_pays_off`` is the probability that the labels saved are worth more than fine-tuning costs over scratch.
     """
 
     scratch: Bill
     fine_tune: Bill
-    label_saving: Saving | None
+    label_saving: Interval | None
     p_pays_off: float | None
 
 
@@ -165,6 +157,6 @@ def _in_money(worth: Floats, label_cost: float) -> Floats:
     return np.where(known, np.where(known, worth, 0.0) * label_cost, worth)
 
 
-def _save(worth: Floats, label_cost: float) -> Saving:
+def _save(worth: Floats, label_cost: float) -> Interval:
     lower, median, upper = quantiles(_in_money(worth, label_cost), (BAND[0], 0.5, BAND[1]))
-    return Saving(*(float(v) if np.isfinite(v) else None for v in (median, lower, upper)))
+    return Interval(*(float(v) if np.isfinite(v) else None for v in (median, lower, upper)))
