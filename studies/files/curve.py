@@ -1,6 +1,7 @@
 """One learning curve of the evidence: of a task that was measured, of a new task, or of the user's own after a pilot.
 
 The three share what a ``Curve`` holds and answers; what they rest on differs. Numpy alone, as an answer needs no more.
+A curve equals itself alone: draws do not compare, and every start would wait for the methods that compare them.
 """
 
 from collections.abc import Mapping
@@ -46,7 +47,7 @@ class PretrainingCost:
     seconds: float
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, init=False, repr=False)
 class Curve:
     """The arms of one task, network and upstream: parameter draws, the measured points, and what a run costs.
 
@@ -115,7 +116,7 @@ class Curve:
         return "extrapolated" if min(self.sizes) / REACH <= n_records <= max(self.sizes) * REACH else "beyond"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class MeasuredCurve(Curve):
     """The curve of a task, network and upstream that were run.
 
@@ -125,7 +126,7 @@ class MeasuredCurve(Curve):
     kind: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class PooledCurve(Curve):
     """The curve of a task that nobody has measured, predicted from the ``tasks`` that were.
 
@@ -145,7 +146,7 @@ class PooledCurve(Curve):
         return (one.arch, one.metric) == (self.arch, self.metric) and one.task in self.tasks
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class PilotCurve(Curve):
     """The curve of the user's own dataset after a pilot on it, which is in no file.
 
