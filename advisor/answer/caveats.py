@@ -5,12 +5,13 @@ from collections.abc import Iterator, Mapping
 from advisor.answer.costs import PRETRAINING, Cost, Money
 from advisor.answer.curve_choice import is_pool
 from advisor.answer.question import NOTHING_PRETRAINED, Question
-from studies.files.curves import CurvesFile, PairedCurve, Support
+from studies.files.curve import Curve, MeasuredCurve, PilotCurve, PooledCurve, Support
+from studies.files.curves import CurvesFile
 from studies.files.draws import Interval
 
 
 def warn(
-    question: Question, curve: PairedCurve, curves: CurvesFile, support: Support,
+    question: Question, curve: Curve, curves: CurvesFile, support: Support,
     numbers_of_records: tuple[Interval, ...], cost: Mapping[str, Cost], money: Money | None,
 ) -> list[str]:  # fmt: skip
     """Return the warnings of an answer, a sentence each."""
@@ -23,9 +24,9 @@ def warn(
     ]
 
 
-def _of_evidence(question: Question, curve: PairedCurve, curves: CurvesFile, support: Support) -> Iterator[str]:
+def _of_evidence(question: Question, curve: Curve, curves: CurvesFile, support: Support) -> Iterator[str]:
     low, high = min(curve.sizes), max(curve.sizes)
-    if support == "extrapolated" and curve.foretold is None:
+    if support == "extrapolated" and not curve.is_updated:
         yield f"Extrapolated to {question.n_records:,} records from runs with {low:,} to {high:,}."
     yield _of_tasks(question, curve, curves)
     yield from _of_other_upstreams(curve, curves)
@@ -38,12 +39,12 @@ def _of_evidence(question: Question, curve: PairedCurve, curves: CurvesFile, sup
         yield f"{question.arch} stands for {curve.arch}{size}; others may differ."
 
 
-def _of_hospitals(curve: PairedCurve) -> Iterator[str]:
+def _of_hospitals(curve: Curve) -> Iterator[str]:
     """Say where the tested records are of the hospitals that the pre-training's are of."""
-    corpora = [task.split("/")[0] for task in curve.tasks or (curve.task,)]
+    corpora = [task.split("/")[0] for task in curve.measured_tasks]
     same = corpora.count(curve.upstream.split("/")[0])
     if same == len(corpora):
-        networks = "Pre-trained networks of one corpus" if curve.pooled else "One pre-trained network"
+        networks = "Pre-trained networks of one corpus" if isinstance(curve, PooledCurve) else "One pre-trained network"
         yield (
             f"{networks} ({curve.upstream}), and the same hospitals' records upstream and in the task, "
             "patients apart: another may transfer less."
@@ -55,31 +56,31 @@ def _of_hospitals(curve: PairedCurve) -> Iterator[str]:
         )
 
 
-def _beyond_pilot(question: Question, curve: PairedCurve) -> str | None:
+def _beyond_pilot(question: Question, curve: Curve) -> str | None:
     """Say how far the pilot's sizes are from the asker's number of records."""
     measured = curve.measured_sizes
-    if curve.foretold is not None and not 0.9 * measured[0] <= question.n_records <= 1.1 * measured[-1]:
+    if curve.is_updated and not 0.9 * measured[0] <= question.n_records <= 1.1 * measured[-1]:
         low, high = measured[0], measured[-1]
         return f"The pilot ran from {low:,} to {high:,} records; at {question.n_records:,} the other tasks say most."
     return None
 
 
-def _of_other_upstreams(curve: PairedCurve, curves: CurvesFile) -> Iterator[str]:
+def _of_other_upstreams(curve: Curve, curves: CurvesFile) -> Iterator[str]:
     """Name what else a task's network was pre-trained on: another upstream transfers more, or less."""
-    if curve.pooled or curve.own:
+    if not isinstance(curve, MeasuredCurve):
         return
     key = (curve.task, curve.arch, curve.metric)
-    alike = (other for other in curves.curves if (other.task, other.arch, other.metric) == key and not other.pooled)
+    alike = (other for other in curves.measured if (other.task, other.arch, other.metric) == key)
     if others := sorted({other.upstream for other in alike} - {curve.upstream}):
         yield f"Measured too, pre-trained on {' and on '.join(others)}: --upstream."
 
 
-def _of_tasks(question: Question, curve: PairedCurve, curves: CurvesFile) -> str:
-    if curve.own:
-        others = len(curve.tasks) - 1
+def _of_tasks(question: Question, curve: Curve, curves: CurvesFile) -> str:
+    if isinstance(curve, PilotCurve):
+        others = len(curve.measured_tasks) - 1
         beside = f", beside {others} other tasks" if others else " alone: no tasks were pooled to add it to"
         return f"The bands are of your own records, from {curve.runs // 2} pairs of a pilot{beside}."
-    if curve.pooled:
+    if isinstance(curve, PooledCurve):
         corpora = sorted({task.split("/")[0] for task in curve.tasks})
         among = f", all of {corpora[0]}" if len(corpora) == 1 else ""
         return f"The bands are a new dataset's, judged from {len(curve.tasks)} tasks{among}; yours may differ more."
@@ -88,9 +89,7 @@ def _of_tasks(question: Question, curve: PairedCurve, curves: CurvesFile) -> str
     return f"One task only, {curve.task}: how far other datasets differ is unknown and not in the bands."
 
 
-def _of_pretraining(
-    question: Question, curve: PairedCurve, cost: Mapping[str, Cost], money: Money | None
-) -> Iterator[str]:
+def _of_pretraining(question: Question, curve: Curve, cost: Mapping[str, Cost], money: Money | None) -> Iterator[str]:
     if not question.pays_pretraining:
         return
     if question.upstream == NOTHING_PRETRAINED:

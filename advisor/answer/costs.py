@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from advisor.answer.question import Question
 from studies.files.arms import FINE_TUNE, SCRATCH
-from studies.files.curves import CurvesFile, PairedCurve, PretrainingCost, TrainingCost
-from studies.files.draws import BAND, Floats, quantiles
+from studies.files.curve import Curve, PretrainingCost, TrainingCost
+from studies.files.curves import CurvesFile
+from studies.files.draws import BAND, Floats, Interval, quantiles
 
 _SECONDS_PER_HOUR = 3600.0
 PRETRAINING = "pretraining"
@@ -54,28 +55,20 @@ class Bill:
 
 
 @dataclass(frozen=True)
-class Saving:
-    """Money that pre-training saves in labels at equal performance; None where that is more than evidence reaches."""
-
-    median: float | None
-    lower: float | None
-    upper: float | None
-
-
-@dataclass(frozen=True)
 class Money:
     """Both bills. ``label_saving`` needs a label's price, ``p_pays_off`` the device's price as well.
 
+    ``label_saving`` is what pre-training saves in labels at equal performance.
     ``p_pays_off`` is the probability that the labels saved are worth more than fine-tuning costs over scratch.
     """
 
     scratch: Bill
     fine_tune: Bill
-    label_saving: Saving | None
+    label_saving: Interval | None
     p_pays_off: float | None
 
 
-def cost_curve(curve: PairedCurve, curves: CurvesFile) -> PairedCurve:
+def cost_curve(curve: Curve, curves: CurvesFile) -> Curve:
     """Return the curve that says what a training costs: the same network's with most runs where this one does not."""
     others = [other for other in curves.curves if other.arch == curve.arch and other.cost]
     if curve.cost or not others:
@@ -83,7 +76,7 @@ def cost_curve(curve: PairedCurve, curves: CurvesFile) -> PairedCurve:
     return max(others, key=lambda other: other.runs)
 
 
-def charge(curve: PairedCurve, n_records: int, speed: float | None) -> dict[str, Cost]:
+def charge(curve: Curve, n_records: int, speed: float | None) -> dict[str, Cost]:
     """Return what a training of each arm with so many records costs, and the pre-training.
 
     ``speed`` is how many records a second the asker's device trains with, None where that is not known.
@@ -164,6 +157,6 @@ def _in_money(worth: Floats, label_cost: float) -> Floats:
     return np.where(known, np.where(known, worth, 0.0) * label_cost, worth)
 
 
-def _save(worth: Floats, label_cost: float) -> Saving:
+def _save(worth: Floats, label_cost: float) -> Interval:
     lower, median, upper = quantiles(_in_money(worth, label_cost), (BAND[0], 0.5, BAND[1]))
-    return Saving(*(float(v) if np.isfinite(v) else None for v in (median, lower, upper)))
+    return Interval(*(float(v) if np.isfinite(v) else None for v in (median, lower, upper)))

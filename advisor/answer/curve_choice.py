@@ -1,6 +1,6 @@
 """Which curve of the evidence answers a question.
 
-A network's curves differ in task and upstream. With three tasks or more the pooled curve, which foretells a dataset
+A network's curves differ in task and upstream. With three tasks or more the pooled curve, which predicts a dataset
 that nobody has measured, goes before any single one, of several the one with the most tasks; with fewer it is the task
 with most runs. Of several upstreams of a task the one without its labels answers, as between two hospitals; one has to
 be chosen only where that is none of them, or more than one.
@@ -9,10 +9,12 @@ be chosen only where that is none of them, or more than one.
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from typing import TypeGuard
 
 from advisor.answer.question import NOTHING_PRETRAINED, NoEvidenceError, Question, UnknownNameError
 from studies.files.arms import FINE_TUNE
-from studies.files.curves import CurvesFile, PairedCurve, corpus_of, is_disjoint
+from studies.files.curve import Curve, MeasuredCurve, PooledCurve
+from studies.files.curves import CurvesFile, corpus_of, is_disjoint
 from studies.files.draws import REACH
 
 FEWEST_POOLED = 3  # tasks; from two nobody can tell how far a third differs
@@ -22,7 +24,7 @@ class _OtherTaskError(NoEvidenceError):
     """The network was not measured on the task asked about, others were."""
 
 
-def choose_curve(question: Question, arch: str, curves: CurvesFile) -> PairedCurve:
+def choose_curve(question: Question, arch: str, curves: CurvesFile) -> Curve:
     """Return the curve that answers for a network or a family.
 
     Raises UnknownNameError for a name that does not exist, NoEvidenceError when nothing was measured near enough.
@@ -38,18 +40,19 @@ def choose_curve(question: Question, arch: str, curves: CurvesFile) -> PairedCur
     return curve
 
 
-def _elsewhere(question: Question, pool: PairedCurve, curves: CurvesFile) -> str:
+def _elsewhere(question: Question, pool: Curve, curves: CurvesFile) -> str:
     """Name a task that reaches further than the pool it is in."""
-    for curve in sorted(curves.curves, key=lambda curve: -curve.runs):
-        is_of_pool = pool.pooled and not curve.pooled and curve.arch == pool.arch and curve.task in pool.tasks
-        if is_of_pool and FINE_TUNE in curve.draws and curve.support(question.n_records) != "beyond":
+    if not isinstance(pool, PooledCurve):
+        return ""
+    for curve in sorted(filter(pool.is_made_of, curves.measured), key=lambda curve: -curve.runs):
+        if FINE_TUNE in curve.draws and curve.support(question.n_records) != "beyond":
             return (
                 f" what its {len(pool.tasks)} tasks reach together; one of them alone answers with --task {curve.task}"
             )
     return ""
 
 
-def choose_curves(question: Question, curves: CurvesFile) -> tuple[list[PairedCurve], list[str]]:
+def choose_curves(question: Question, curves: CurvesFile) -> tuple[list[Curve], list[str]]:
     """Return a curve for every measured network that can be compared with the others, and why others are left out.
 
     Scores are compared within one task, or one pool of tasks: the one that most networks have.
@@ -63,31 +66,36 @@ def choose_curves(question: Question, curves: CurvesFile) -> tuple[list[PairedCu
             errors.append(error)
     if not found:
         raise next((error for error in errors if not isinstance(error, _OtherTaskError)), errors[0])
-    kinds = Counter((curve.pooled, curve.task) for curve in found)
+    kinds = Counter(_compared_on(curve) for curve in found)
     common = max(kinds, key=lambda kind: (kinds[kind], kind[0]))
-    compared = [curve for curve in found if (curve.pooled, curve.task) == common]
-    theirs = {task for curve in compared for task in curve.tasks or (curve.task,)}
-    left_out = [_apart(curve, theirs, curves) for curve in found if (curve.pooled, curve.task) != common]
+    compared = [curve for curve in found if _compared_on(curve) == common]
+    theirs = {task for curve in compared for task in curve.measured_tasks}
+    left_out = [_apart(curve, theirs, curves) for curve in found if _compared_on(curve) != common]
     return compared, [*left_out, *map(str, errors)]
 
 
-def _apart(curve: PairedCurve, theirs: set[str], curves: CurvesFile) -> str:
+def _compared_on(curve: Curve) -> tuple[bool, str]:
+    """Return whether a curve is pooled, and its task: networks are compared where both are the same."""
+    return isinstance(curve, PooledCurve), curve.task
+
+
+def _apart(curve: Curve, theirs: set[str], curves: CurvesFile) -> str:
     """Say why a curve is not compared with those of the tasks ``theirs``."""
     alike = (other for other in curves.curves if other.arch == curve.arch and FINE_TUNE in other.draws)
-    mine = {task for other in alike for task in other.tasks or (other.task,)}
+    mine = {task for other in alike for task in other.measured_tasks}
     if mine < theirs:
         return f"{curve.arch} was measured on fewer tasks ({len(mine)} of the {len(theirs)})"
     if mine >= theirs:
-        return f"{curve.arch} answers from {'more tasks' if curve.pooled else curve.task}"
+        return f"{curve.arch} answers from {'more tasks' if isinstance(curve, PooledCurve) else curve.task}"
     return f"{curve.arch} was measured on other tasks"
 
 
-def is_pool(curve: PairedCurve) -> bool:
-    """Say whether a curve foretells a new dataset from tasks enough to tell how far datasets differ."""
-    return curve.pooled and len(curve.tasks) >= FEWEST_POOLED
+def is_pool(curve: Curve) -> TypeGuard[PooledCurve]:
+    """Say whether a curve predicts a new dataset from tasks enough to tell how far datasets differ."""
+    return isinstance(curve, PooledCurve) and len(curve.tasks) >= FEWEST_POOLED
 
 
-def _find(question: Question, asked: str, curves: CurvesFile) -> PairedCurve:
+def _find(question: Question, asked: str, curves: CurvesFile) -> Curve:
     arch = curves.family_default.get(asked, asked)
     _check_arch(asked, arch, curves)
     found = sorted((curve for curve in curves.curves if curve.arch == arch), key=lambda curve: -curve.runs)
@@ -97,8 +105,8 @@ def _find(question: Question, asked: str, curves: CurvesFile) -> PairedCurve:
     found = _with_metric(found, question.metric)
     found = _with_upstream(found, question.upstream)
     found = _with_task(found, question, curves)
-    if found[0].pooled:
-        return max(found, key=lambda curve: (len(curve.tasks), is_disjoint(curve.upstream), curve.runs))
+    if pools := [curve for curve in found if isinstance(curve, PooledCurve)]:
+        return max(pools, key=lambda curve: (len(curve.tasks), is_disjoint(curve.upstream), curve.runs))
     found = _main_arm(found)
     offered = sorted({curve.upstream for curve in found})
     if len(offered) > 1 and question.upstream != NOTHING_PRETRAINED:
@@ -106,12 +114,13 @@ def _find(question: Question, asked: str, curves: CurvesFile) -> PairedCurve:
     return found[0]
 
 
-def _main_arm(found: Sequence[PairedCurve]) -> list[PairedCurve]:
+def _main_arm(found: Sequence[Curve]) -> list[Curve]:
     """Keep the curves whose upstream has none of the task's labels; all where none is known not to."""
-    return [curve for curve in found if curve.kind is not None and is_disjoint(curve.kind)] or list(found)
+    known = [curve for curve in found if isinstance(curve, MeasuredCurve) and is_disjoint(curve.kind or "")]
+    return [*known] if known else list(found)
 
 
-def _with_metric(found: Sequence[PairedCurve], metric: str) -> list[PairedCurve]:
+def _with_metric(found: Sequence[Curve], metric: str) -> list[Curve]:
     kept = [curve for curve in found if curve.metric == metric]
     if not kept:
         metrics = sorted({curve.metric for curve in found})
@@ -119,7 +128,7 @@ def _with_metric(found: Sequence[PairedCurve], metric: str) -> list[PairedCurve]
     return kept
 
 
-def _with_upstream(found: Sequence[PairedCurve], wanted: str | None) -> list[PairedCurve]:
+def _with_upstream(found: Sequence[Curve], wanted: str | None) -> list[Curve]:
     """Keep the curves of an upstream, named in full or by its corpus."""
     if wanted in (None, NOTHING_PRETRAINED):
         return list(found)
@@ -133,26 +142,24 @@ def _with_upstream(found: Sequence[PairedCurve], wanted: str | None) -> list[Pai
     return kept
 
 
-def _with_task(found: Sequence[PairedCurve], question: Question, curves: CurvesFile) -> list[PairedCurve]:
+def _with_task(found: Sequence[Curve], question: Question, curves: CurvesFile) -> list[Curve]:
     """Keep the curves of one task, or those of a pool of tasks; ``found`` has the most runs first."""
-    single = [curve for curve in found if not curve.pooled]
+    single = [curve for curve in found if not isinstance(curve, PooledCurve)]
     if question.task is not None:
         kept = [curve for curve in single if curve.task == question.task]
         if not kept:
             raise _without_task(found[0].arch, question.task, question, curves)
         return kept
-    pooled = [curve for curve in found if is_pool(curve)]
-    if pooled or not single:
-        return pooled or list(found)
-    return [curve for curve in single if curve.task == single[0].task]
+    if pools := [curve for curve in found if is_pool(curve)]:
+        return [*pools]
+    return [curve for curve in single if curve.task == single[0].task] or list(found)
 
 
 def _without_task(arch: str, wanted: str, question: Question, curves: CurvesFile) -> LookupError:
     """Return the error for a task that the network was not measured on, or that nobody was."""
-    single = [curve for curve in curves.curves if not curve.pooled]
-    archs = list(dict.fromkeys(curve.arch for curve in single if curve.task == wanted))
+    archs = list(dict.fromkeys(curve.arch for curve in curves.measured if curve.task == wanted))
     if not archs:
-        names = {curve.task for curve in single if curve.arch == arch}
+        names = {curve.task for curve in curves.measured if curve.arch == arch}
         return UnknownNameError(f"the evidence has no task {wanted!r}; {_offer(wanted, names)}")
     if arch in archs:
         asked = "" if question.upstream in (None, NOTHING_PRETRAINED) else f" from {question.upstream}"

@@ -20,7 +20,8 @@ from advisor.answer.flips import Flip, find_flips
 from advisor.answer.question import NoEvidenceError, Question, UnknownNameError
 from advisor.answer.scores import ARMS, MoreRecords, Reach, Score, add_records, reach_target, summarise_score
 from studies.files.arms import FINE_TUNE, SCRATCH
-from studies.files.curves import CurvesFile, PairedCurve, Support
+from studies.files.curve import Curve, PooledCurve, Support
+from studies.files.curves import CurvesFile
 from studies.files.draws import (
     REACH,
     Floats,
@@ -67,7 +68,7 @@ class Recommendation:
     """
 
     question: Question
-    curve: PairedCurve
+    curve: Curve
     curves: CurvesFile
     verdict: Verdict
     why: str
@@ -91,8 +92,8 @@ class _Case:
     """A question and the curves that answer it: one for the scores, one for what a training costs."""
 
     question: Question
-    curve: PairedCurve
-    priced_by: PairedCurve
+    curve: Curve
+    priced_by: Curve
 
     def gain(self, n_records: int) -> Floats:
         """Return draws of the gain."""
@@ -143,7 +144,7 @@ def recommend(question: Question, curves: CurvesFile) -> Recommendation:
     return replace(answer, networks=tuple(rows), warnings=(*answer.warnings, *notes))
 
 
-def _answer(question: Question, curve: PairedCurve, curves: CurvesFile) -> Recommendation:
+def _answer(question: Question, curve: Curve, curves: CurvesFile) -> Recommendation:
     n, case = question.n_records, _Case(question, curve, cost_curve(curve, curves))
     least, most = ceil(min(curve.sizes) / REACH), int(max(curve.sizes) * REACH)
     gain, verdict = summarise_gain(case.gain(n), question.margin), case.decide(n)
@@ -185,14 +186,14 @@ def _reason(case: _Case, gain: Gain, verdict: Verdict) -> str:
     return explain(verdict, question.n_records, outcomes, _further_evidence(question.n_records, case.curve))
 
 
-def _further_evidence(n_records: int, curve: PairedCurve) -> str:
-    if curve.pooled:
+def _further_evidence(n_records: int, curve: Curve) -> str:
+    if isinstance(curve, PooledCurve):
         return "paired runs on your own records"
     inside = min(curve.measured_sizes) <= n_records <= max(curve.measured_sizes)
     return "more paired replicates" if inside else f"paired runs at {n_records:,} records"
 
 
-def _row(question: Question, curve: PairedCurve, curves: CurvesFile) -> NetworkRow:
+def _row(question: Question, curve: Curve, curves: CurvesFile) -> NetworkRow:
     n = question.n_records
     scores = {arm: summarise_score(curve, strategy, n) for arm, strategy in ARMS.items()}
     arm = max(scores, key=lambda name: scores[name].mean)

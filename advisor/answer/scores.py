@@ -10,7 +10,7 @@ from advisor.answer.costs import bill, charge
 from advisor.answer.decision import DECISIVE
 from advisor.answer.question import Question
 from studies.files.arms import FINE_TUNE, SCRATCH
-from studies.files.curves import PairedCurve
+from studies.files.curve import Curve
 from studies.files.draws import BAND, REACH, ScoreGrid, quantiles
 
 ARMS = {"scratch": SCRATCH, "fine_tune": FINE_TUNE}
@@ -42,7 +42,7 @@ class MoreRecords:
 
 
 def reach_target(
-    question: Question, target: float, grids: Mapping[str, ScoreGrid], least: int, priced_by: PairedCurve
+    question: Question, target: float, grids: Mapping[str, ScoreGrid], least: int, priced_by: Curve
 ) -> dict[str, Reach]:
     """Return what each arm needs for ``target``; times and prices are those of the curve ``priced_by``.
 
@@ -51,7 +51,7 @@ def reach_target(
     return {key: _reach(key, question, target, grids[arm], least, priced_by) for key, arm in ARMS.items()}
 
 
-def _reach(key: str, question: Question, target: float, grid: ScoreGrid, least: int, priced_by: PairedCurve) -> Reach:
+def _reach(key: str, question: Question, target: float, grid: ScoreGrid, least: int, priced_by: Curve) -> Reach:
     needed = grid.first_reaching(np.full(len(grid.scores), target))
     rank = ceil(DECISIVE * needed.size) - 1
     enough = float(np.partition(needed, rank)[rank])
@@ -63,7 +63,7 @@ def _reach(key: str, question: Question, target: float, grid: ScoreGrid, least: 
     return Reach(n_records, p_unreachable, bill(key, then, question, n_records).total)
 
 
-def add_records(question: Question, curve: PairedCurve, expected: Mapping[str, float]) -> MoreRecords | None:
+def add_records(question: Question, curve: Curve, expected: Mapping[str, float]) -> MoreRecords | None:
     """Return what twice the records would add, or as many as the evidence reaches; None where it reaches no further.
 
     ``expected`` holds the score of each arm now; the better one is asked.
@@ -91,7 +91,7 @@ class Score:
     obs_ci_upper: float
 
 
-def summarise_score(curve: PairedCurve, strategy: str, n_records: int) -> Score:
+def summarise_score(curve: Curve, strategy: str, n_records: int) -> Score:
     """Return the expected score of an arm at ``n_records``, with the 90 % bands of the mean and of a single run.
 
     A single run's distance from the median is that of the mean's band and 1.64 standard deviations of a run, as the

@@ -11,7 +11,8 @@ import typer
 if TYPE_CHECKING:
     from typing import Any
 
-    from studies.files.curves import CurvesFile, PairedCurve
+    from studies.files.curve import Curve
+    from studies.files.curves import CurvesFile
 
 app = typer.Typer(help="Fit, show and draw learning curves.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -126,7 +127,7 @@ def _open(path: Path | None) -> "CurvesFile":
     return read_curves(path or DEFAULT_CURVES)
 
 
-def _choose(opened: "CurvesFile", task: str | None, arch: str | None) -> "list[PairedCurve]":
+def _choose(opened: "CurvesFile", task: str | None, arch: str | None) -> "list[Curve]":
     from difflib import get_close_matches
 
     from advisor.terminal.failures import Failure

@@ -79,8 +79,7 @@ def in_words(found: "OwnAnswer", curves: Path, explain: bool, json: bool, color:
 
 def _answer(asked: Own, question: Question, n_records: int | None, curves: Path) -> "OwnAnswer":
     """Open the directory and answer for its number of records, unless one was given; after a pilot, if asked for."""
-    from advisor.own_records.answer import answer_for, network_given, with_pilot
-    from advisor.terminal.study_progress import shown
+    from advisor.own_records.answer import answer_for, network_given
     from engine.corpora.corpus import default_corpora
     from studies.files.curves import read_curves
     from studies.files.transferability import read_transferability
@@ -96,9 +95,12 @@ def _answer(asked: Own, question: Question, n_records: int | None, curves: Path)
         found = answer_for(question, n_records, own, evidence, known, given)
         if not asked.pilot:
             return found
+        from advisor.own_records.pilot import PilotRequest, with_pilot
+        from advisor.terminal.study_progress import shown
+
         folder = asked.store or default_corpora() / "pilots" / own.corpus.content_hash[:12]
         with _resumable_pilot():
-            return with_pilot(found, given, folder, asked.minutes or _MINUTES, _say, shown)
+            return with_pilot(found, given, PilotRequest(folder, asked.minutes or _MINUTES, _say, shown))
 
 
 def _open(asked: Own, directory: Path) -> "OwnData":

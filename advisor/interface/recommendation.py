@@ -35,14 +35,13 @@ class Answer(Recommendation):
     def plot(self, ax: "Axes | None" = None) -> "Axes":
         """Draw both curves and the asked number of records on ``ax``, or on axes of a new figure; return the axes."""
         from advisor.text.curve_figure import draw_on
-        from advisor.text.curve_lines import with_task_means
+        from advisor.text.curve_lines import with_points
 
         if ax is None:
             from matplotlib import pyplot
 
             ax = pyplot.subplots(figsize=(6.6, 4.6), layout="constrained")[1]
-        drawn = with_task_means(self.curve, self.curves) if self.curve.pooled else self.curve
-        draw_on(ax, drawn, self.question.margin, self.question.n_records)
+        draw_on(ax, with_points(self.curve, self.curves), self.question.margin, self.question.n_records)
         return ax
 
     def __repr__(self) -> str:

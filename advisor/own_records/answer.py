@@ -1,12 +1,10 @@
 """An answer for a directory of the asker's: what the records are, what does not match, and what a pilot changed."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advisor.answer.recommend import Question, Recommendation, recommend
-from advisor.answer.words import count
 from advisor.own_records.records import OwnData, compare
 from advisor.own_records.score import Score, score_own, why_left_out
 from models.errors import ExitCode, UserError
@@ -14,7 +12,7 @@ from studies.files.curves import CurvesFile
 from studies.files.transferability import Transferability
 
 if TYPE_CHECKING:
-    from advisor.own_records.pilot import Moved, Watch
+    from advisor.own_records.pilot import Moved
 
 
 class NothingToStartFromError(UserError, LookupError):
@@ -27,6 +25,15 @@ class WrongNetworkError(UserError, LookupError):
     """The checkpoint given is of another network than the one asked for."""
 
     exit_code = ExitCode.USAGE
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A pre-trained network: what it is called, the folder of its checkpoint, and its architecture."""
+
+    name: str
+    folder: Path
+    arch: str
 
 
 @dataclass(frozen=True)
@@ -62,8 +69,8 @@ class OwnAnswer:
         }
 
 
-def network_given(from_: str | None, arch: str | None, curves: CurvesFile) -> tuple[str, Path, str] | None:
-    """Return name, folder and architecture of the checkpoint that the asker gave, None where none was.
+def network_given(from_: str | None, arch: str | None, curves: CurvesFile) -> Pretrained | None:
+    """Return the network of the checkpoint that the user gave, None where none was.
 
     Raises UnknownCheckpointError, CheckpointError, and WrongNetworkError where it is not the network asked about.
     """
@@ -79,12 +86,12 @@ def network_given(from_: str | None, arch: str | None, curves: CurvesFile) -> tu
         raise WrongNetworkError(
             f"--from {from_} holds {found}, and --arch {arch} asks about {wanted}: name one of them"
         )
-    return Path(from_).name or from_, path, found
+    return Pretrained(Path(from_).name or from_, path, found)
 
 
 def answer_for(
     question: Question, n_given: int | None, own: OwnData, curves: CurvesFile, known: Transferability | None,
-    given: tuple[str, Path, str] | None,
+    given: Pretrained | None,
 ) -> OwnAnswer:  # fmt: skip
     """Answer for a directory; ``given`` is what ``network_given`` returned.
 
@@ -92,11 +99,11 @@ def answer_for(
     CheckpointError.
     """
     if given is not None and question.arch is None:
-        question = replace(question, arch=given[2])
+        question = replace(question, arch=given.arch)
     answer = recommend(question, curves)
     curve = answer.curve
     score = _score(own, curve.arch, question.n_records, known, given)
-    mismatches = compare(own, {} if known is None else known.tasks, tuple(curve.tasks or (curve.task,)))
+    mismatches = compare(own, {} if known is None else known.tasks, curve.measured_tasks)
     said = None
     if n_given is not None and n_given != len(own.pool):
         said = f"Answered for the {n_given:,} records given; {own.directory} has {len(own.pool):,} to learn from."
@@ -106,7 +113,7 @@ def answer_for(
 
 
 def _score(
-    own: OwnData, arch: str, n_records: int, known: Transferability | None, given: tuple[str, Path, str] | None
+    own: OwnData, arch: str, n_records: int, known: Transferability | None, given: Pretrained | None
 ) -> Score | str:
     """Score the network at hand on the records, or say why that is left out. Raises CheckpointError."""
     correlation = None if known is None else known.networks.get(arch)
@@ -115,32 +122,15 @@ def _score(
     network = at_hand(given, arch, own)
     if network is None:
         return f"left out: no pre-trained {arch} for these leads is at hand (--from)."
-    return score_own(own, *network, n_records, correlation)
+    return score_own(own, network.name, network.folder, n_records, correlation)
 
 
-def at_hand(given: tuple[str, Path, str] | None, arch: str, own: OwnData) -> tuple[str, Path] | None:
-    """Return name and folder of the network given, else of a released one that takes these records; None without."""
+def at_hand(given: Pretrained | None, arch: str, own: OwnData) -> Pretrained | None:
+    """Return the network given, else a released one that takes these records; None without."""
     if given is not None:
-        return given[:2]
+        return given
     from engine.checkpoints.zoo import suiting
 
     corpus = own.corpus
-    return next(iter(suiting(arch, corpus.leads, corpus.fs, corpus.signals.shape[2]).items()), None)
-
-
-def with_pilot(
-    found: OwnAnswer, given: tuple[str, Path, str] | None, folder: Path, minutes: float, say: Callable[[str], None],
-    watch: "Watch",
-) -> OwnAnswer:  # fmt: skip
-    """Run a pilot and answer for this dataset. Raises NothingToStartFromError and as ``run_pilot`` does."""
-    from advisor.own_records.pilot import run_pilot
-
-    arch = found.answer.curve.arch
-    network = at_hand(given, arch, found.own)
-    if network is None:
-        raise NothingToStartFromError(
-            f"a pilot fine-tunes a pre-trained {arch} for {count(len(found.own.corpus.leads), 'lead')}, and none is "
-            "released with this version: give a checkpoint's folder with --from (ecgadvise train makes one)"
-        )
-    moved = run_pilot(found.answer, found.own, network, folder, minutes, say, watch)
-    return replace(found, answer=moved.after, moved=moved)
+    released = suiting(arch, corpus.leads, corpus.fs, corpus.signals.shape[2])
+    return next((Pretrained(name, folder, arch) for name, folder in released.items()), None)

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from advisor.answer.curve_choice import is_pool
 from advisor.answer.question import NOTHING_PRETRAINED
 from advisor.answer.recommend import Recommendation, recommend
-from advisor.answer.words import duration
-from advisor.own_records.pilot_study import FEWEST_REPLICATES, Pilot, PilotError, check_records, plan, run, set_up
+from advisor.answer.words import count, duration
+from advisor.own_records.answer import NothingToStartFromError, OwnAnswer, Pretrained, at_hand
+from advisor.own_records.pilot_study import FEWEST_REPLICATES, Pilot, PilotError, Plan, plan, run, set_up
 from advisor.own_records.pilot_update import fit_pilot
-from advisor.own_records.records import OwnData
 from engine.json_values import rounded
 from studies.files.arms import FINE_TUNE, SCRATCH
-from studies.files.curves import PairedCurve
+from studies.files.curve import PilotCurve
 from studies.running.runner import Progress
 from studies.running.workload import Speed, measure_speed
 
@@ -24,6 +24,19 @@ if TYPE_CHECKING:
     import torch
 
 Watch = Callable[[], AbstractContextManager[Callable[[Progress], None]]]  # what a study reports to, while it runs
+
+
+@dataclass(frozen=True)
+class PilotRequest:
+    """The ``folder`` that keeps a pilot, the ``minutes`` that it may take, and whom it tells what it does.
+
+    ``say`` takes a sentence, ``watch`` gives what the pilot's study reports to.
+    """
+
+    folder: Path
+    minutes: float
+    say: Callable[[str], None]
+    watch: Watch
 
 
 @dataclass(frozen=True)
@@ -68,61 +81,73 @@ def _figures(answer: Recommendation) -> dict[str, Any]:
     return {"verdict": answer.verdict, **arms, "gain": rounded(vars(answer.gain))}
 
 
-def run_pilot(
-    before: Recommendation, own: OwnData, network: tuple[str, Path], folder: Path, minutes: float,
-    say: Callable[[str], None], watch: Watch,
-) -> Moved:  # fmt: skip
-    """Run a pilot within a budget and answer again, for this dataset; ``watch`` gives what its study reports to.
+def with_pilot(found: OwnAnswer, given: Pretrained | None, wanted: PilotRequest) -> OwnAnswer:
+    """Run a pilot and answer again, for this dataset.
 
-    After Ctrl-C the pairs that are complete answer; KeyboardInterrupt where they are too few. Raises PilotError,
-    CheckpointError, CorpusError, StoreError, DeviceError, WorkersGoneError and OSError, each with one sentence.
+    After Ctrl-C the pairs that are complete answer; KeyboardInterrupt where they are too few. Raises
+    NothingToStartFromError, PilotError, CheckpointError, CorpusError, StoreError, DeviceError, WorkersGoneError and
+    OSError, each with one sentence.
     """
     started, stopped = time.monotonic(), False
-    smallest = check_records(own.data, own.pool, own.test)
-    name, checkpoint = network
-    pilot = set_up(folder, own.corpus, own.data, own.test, before.curve.arch, checkpoint)
+    before = found.answer
+    network = _network_to_tune(found, given)
+    pilot = set_up(wanted.folder, found.own, before.curve.arch, network.folder)
+    pool = before.curve if is_pool(before.curve) else None
     try:
-        fewest = 1 if is_pool(before.curve) else FEWEST_REPLICATES  # a curve of its own takes two pairs a size
-        _run(pilot, len(own.pool), smallest, 60 * minutes, fewest, name, say, watch)
+        _run(pilot, network.name, wanted, FEWEST_REPLICATES if pool is None else 1)  # a curve of its own takes two
     except KeyboardInterrupt:
         stopped = True
     try:
-        after = _answer(before, pilot, own.data.name)
+        after = _answer(before, fit_pilot(pilot, pool), found.own.data.name)
     except PilotError:
         if stopped:
             raise KeyboardInterrupt from None
         raise
     if stopped:
-        say(f"stopped: the answer rests on the {after.curve.runs // 2} complete pairs; the same command goes on")
-    return Moved(before, after, name, pilot.store, time.monotonic() - started, stopped)
+        pairs = after.curve.runs // 2
+        wanted.say(f"stopped: the answer rests on the {pairs} complete pairs; the same command goes on")
+    moved = Moved(before, after, network.name, pilot.store, time.monotonic() - started, stopped)
+    return replace(found, answer=after, moved=moved)
 
 
-def _run(
-    pilot: Pilot, n_pool: int, smallest: int, budget: float, fewest: int, name: str, say: Callable[[str], None],
-    watch: Watch,
-) -> None:  # fmt: skip
-    """Time a few steps, say what will be run, and run it."""
+def _network_to_tune(found: OwnAnswer, given: Pretrained | None) -> Pretrained:
+    arch = found.answer.curve.arch
+    network = at_hand(given, arch, found.own)
+    if network is None:
+        raise NothingToStartFromError(
+            f"a pilot fine-tunes a pre-trained {arch} for {count(len(found.own.corpus.leads), 'lead')}, and none is "
+            "released with this version: give a checkpoint's folder with --from (ecgadvise train makes one)"
+        )
+    return network
+
+
+def _run(pilot: Pilot, network: str, wanted: PilotRequest, fewest: int) -> None:
+    """Time a few steps, say what will be run, and run it; ``fewest`` pairs or more at each size."""
     from studies.running.workload import Workload
     from studies.running.workplaces import choose_devices, choose_workplace, default_workers
 
     devices = choose_devices("auto")
     device = devices[0]
     corpus = pilot.corpus
-    speed = _speed(pilot, device)
     workers = default_workers() if device.type == "cpu" else 1
-    chosen = plan(pilot, n_pool, smallest, budget, speed, workers, fewest)
-    done = len(pilot.runs()) // 2
-    sizes = ", ".join(f"{n:,}" for n in chosen.sizes[:-1]) + f" and {chosen.sizes[-1]:,}"
-    pairs = f"{chosen.replicates} pair{'s' * (chosen.replicates > 1)}"
-    say(
-        f"pilot: {pilot.arch} from scratch and from {name}, {pairs} at each of {sizes} records, about "
-        f"{duration(chosen.seconds)}{f' ({done} of {chosen.pairs} are there)' if done else ''}; kept in {pilot.folder}"
-    )
+    chosen = plan(pilot, 60 * wanted.minutes, _speed(pilot, device), workers, fewest)
+    wanted.say(_describe(pilot, network, chosen))
     load = Workload({corpus.name: corpus})
     specs = [spec for size in chosen.sizes for spec in pilot.specs(size, 0)]
-    with choose_workplace(None, None, devices, specs, load) as workplace, watch() as report:
-        if failed := run(pilot, chosen, budget, workplace, device.type, report):
-            say(f"{failed} of the pilot's trainings failed and are left out: see {pilot.store}")
+    with choose_workplace(None, None, devices, specs, load) as workplace, wanted.watch() as report:
+        if failed := run(pilot, chosen, workplace, device.type, report):
+            wanted.say(f"{failed} of the pilot's trainings failed and are left out: see {pilot.store}")
+
+
+def _describe(pilot: Pilot, network: str, chosen: Plan) -> str:
+    """Say what will be run, how long that takes and where it is kept."""
+    done = len(pilot.runs()) // 2
+    sizes = ", ".join(f"{n:,}" for n in chosen.sizes[:-1]) + f" and {chosen.sizes[-1]:,}"
+    return (
+        f"pilot: {pilot.arch} from scratch and from {network}, {count(chosen.replicates, 'pair')} at each of {sizes} "
+        f"records, about {duration(chosen.seconds)}{f' ({done} of {chosen.pairs} are there)' if done else ''}; kept in "
+        f"{pilot.folder}"
+    )
 
 
 def _speed(pilot: Pilot, device: "torch.device") -> Speed:
@@ -135,25 +160,23 @@ def _speed(pilot: Pilot, device: "torch.device") -> Speed:
     return Speed(stretch * speed.training, stretch * speed.forward)
 
 
-def _twice(curve: PairedCurve, name: str) -> tuple[str, ...]:
-    """Say so where the records are those of a task that foretold them."""
-    if curve.foretold is None or name not in curve.foretold.tasks:
+def _twice(curve: PilotCurve, name: str) -> tuple[str, ...]:
+    """Say so where the records are those of a task that predicted them."""
+    if curve.predicted_by is None or name not in curve.predicted_by.tasks:
         return ()
     return (f"the evidence has {name} already: the bands, which take yours for other records, are too sure",)
 
 
-def _answer(before: Recommendation, pilot: Pilot, name: str) -> Recommendation:
-    """Ask again with the pilot as one more task of the evidence, called by its name."""
-    curve = fit_pilot(pilot, before.curve if is_pool(before.curve) else None)
-    others = tuple(task for task in curve.tasks[:-1] if task != name)
-    curve = replace(curve, task=name, tasks=(*others, name), warnings=(*_twice(curve, name), *curve.warnings))
+def _answer(before: Recommendation, curve: PilotCurve, name: str) -> Recommendation:
+    """Ask again with the pilot as one more task of the evidence, called by its ``name``."""
+    curve = replace(curve, task=name, warnings=(*_twice(curve, name), *curve.warnings))
     asked = before.question
     names_it = before.curves.family_default.get(asked.arch or "", asked.arch) == curve.arch
     upstream = asked.upstream if asked.upstream == NOTHING_PRETRAINED else None
     question = replace(asked, arch=asked.arch if names_it else curve.arch, task=None, upstream=upstream)
     upstreams = {**before.curves.upstreams, curve.upstream: f"the network at hand, pre-trained on {curve.upstream}"}
     curves = replace(
-        before.curves, study="pilot" if curve.foretold is None else f"{before.curves.study} and a pilot",
+        before.curves, study="pilot" if curve.predicted_by is None else f"{before.curves.study} and a pilot",
         curves=(curve,), upstreams=upstreams,
     )  # fmt: skip
     return recommend(question, curves)

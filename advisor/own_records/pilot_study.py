@@ -17,10 +17,10 @@ from math import ceil
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from advisor.own_records.records import OwnData
 from engine.checkpoints.checkpoint import CheckpointError, load_checkpoint
-from engine.corpora.corpus import Corpus, TaskData, write_divided
+from engine.corpora.corpus import Corpus, write_divided
 from engine.corpora.splits import has_both_outcomes
 from models.errors import ExitCode, UserError
 from studies.files.arms import FINE_TUNE, SCRATCH
@@ -57,7 +57,8 @@ class BudgetError(PilotError):
 @dataclass(frozen=True)
 class Pilot:
     """What is run: a divided corpus, a task of it, a network, and the pre-trained one that the fine-tuned arm starts
-    from, which was trained on ``upstream`` and lies where the runner looks for it.
+    from, which was trained on ``upstream`` and lies where the runner looks for it. Its sizes are from the ``smallest``
+    useful one to the ``largest``, all records to learn from.
     """
 
     folder: Path
@@ -67,6 +68,8 @@ class Pilot:
     upstream: str
     upstream_records: int
     data_hashes: dict[str, str]
+    smallest: int
+    largest: int
 
     @property
     def store(self) -> Path:
@@ -101,11 +104,12 @@ class Pilot:
 
 @dataclass(frozen=True)
 class Plan:
-    """The sizes and replicates that a budget allows, and the ``seconds`` that they are expected to take."""
+    """The sizes and replicates that a ``budget`` allows, and the ``seconds`` that they are expected to take."""
 
     sizes: tuple[int, ...]
     replicates: int
     seconds: float
+    budget: float
 
     @property
     def pairs(self) -> int:
@@ -117,12 +121,13 @@ def _cell(run: Run) -> tuple[int, int]:
     return run.n_records, run.replicate
 
 
-def set_up(folder: Path, corpus: Corpus, data: TaskData, test: NDArray[np.int64], arch: str, checkpoint: Path) -> Pilot:
-    """Make a pilot's folder ready: the divided corpus, and the pre-trained network beside the store.
+def set_up(folder: Path, own: OwnData, arch: str, checkpoint: Path) -> Pilot:
+    """Make a pilot's folder ready: the divided corpus, and the pre-trained network next to the store.
 
-    ``test`` are positions into ``data``. Raises CheckpointError for a network that does not take these records,
-    CorpusError and OSError when the folder cannot be written.
+    Raises PilotError for records that are too few, CheckpointError for a network that does not take them, CorpusError
+    and OSError when the folder cannot be written.
     """
+    smallest, corpus, data = check_records(own), own.corpus, own.data
     facts = load_checkpoint(checkpoint)[1]
     n_samples = corpus.signals.shape[2]
     if facts.arch != arch:
@@ -132,14 +137,14 @@ def set_up(folder: Path, corpus: Corpus, data: TaskData, test: NDArray[np.int64]
         given = _describe_signal(corpus.leads, n_samples, corpus.fs)
         raise CheckpointError(f"{checkpoint} takes {taken}, and these records have {given}")
     folds = np.full(len(data.rows), POOL, np.int64)
-    folds[test] = TEST
+    folds[own.test] = TEST
     identity = json.dumps([corpus.content_hash, data.name, data.classes, folds.tolist()])
     name = f"own-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
     target = folder / "corpora" / name
     divided = Corpus(target) if target.is_dir() else write_divided(corpus, data, folds, target)
     task = f"{name}/labels"
     hashes = {task: hash_task({name: divided}, task), facts.task: digest_of(checkpoint)}
-    pilot = Pilot(folder, divided, task, arch, facts.task, facts.n_records or 0, hashes)
+    pilot = Pilot(folder, divided, task, arch, facts.task, facts.n_records or 0, hashes, smallest, len(own.pool))
     start = pilot.specs(2, 0)[1].pretraining()
     assert start is not None, "the fine-tuned arm starts from a network"
     beside = folder_of(pilot.store) / start.key(hashes)
@@ -153,8 +158,9 @@ def _describe_signal(leads: tuple[str, ...], n_samples: int, fs: float) -> str:
     return f"{len(leads)} lead{plural} ({', '.join(leads)}) of {n_samples:,} samples at {fs:g} Hz"
 
 
-def check_records(data: TaskData, pool: NDArray[np.int64], test: NDArray[np.int64]) -> int:
+def check_records(own: OwnData) -> int:
     """Return the smallest useful size. Raises PilotError for records that are too few to tell two arms apart."""
+    data, pool, test = own.data, own.pool, own.test
     for name, column in zip(data.classes, data.labels.T, strict=True):
         if not column.any():
             raise PilotError(
@@ -178,11 +184,8 @@ def check_records(data: TaskData, pool: NDArray[np.int64], test: NDArray[np.int6
     return smallest
 
 
-def plan(
-    pilot: Pilot, n_pool: int, smallest: int, budget: float, speed: Speed, at_a_time: int,
-    fewest: int = FEWEST_REPLICATES,
-) -> Plan:  # fmt: skip
-    """Choose the sizes, up to all ``n_pool`` records, and replicates, at least ``fewest``, for ``budget`` seconds.
+def plan(pilot: Pilot, budget: float, speed: Speed, at_a_time: int, fewest: int = FEWEST_REPLICATES) -> Plan:
+    """Choose the sizes and replicates, at least ``fewest``, for ``budget`` seconds.
 
     A pilot that has begun keeps its sizes, may get more, and what it holds costs nothing. Raises BudgetError where
     nothing fits.
@@ -198,14 +201,14 @@ def plan(
         return max(sum(each) / at_a_time, *each) if each else 0.0
 
     begun = tuple(sorted({cell[0] for cell, _ in stored}))
-    offers = _offers(n_pool, smallest)
+    offers = _offers(pilot.largest, pilot.smallest)
     if len(begun) >= _FEWEST_SIZES:  # a stop leaves whole pairs of the larger sizes, which are run first
         offers = [*(offer for offer in offers if set(begun) < set(offer)), begun]
     for sizes in offers:
         after = list(accumulate(seconds(sizes, replicate) for replicate in range(MOST_REPLICATES)))
         replicates = sum(total <= budget for total in after)
         if replicates >= fewest:
-            return Plan(sizes, replicates, after[replicates - 1])
+            return Plan(sizes, replicates, after[replicates - 1], budget)
     least = min(sum(seconds(sizes, replicate) for replicate in range(fewest)) for sizes in offers) / 60
     raise BudgetError(
         f"the smallest pilot takes about {least:.2g} minutes here, more than {budget / 60:g}; give --minutes "
@@ -237,10 +240,10 @@ def _report_whole(report: Callable[[Progress], None], total: int, before: int, p
 
 
 def run(
-    pilot: Pilot, chosen: Plan, budget: float, workplace: Workplace, device: str, report: Callable[[Progress], None],
+    pilot: Pilot, chosen: Plan, workplace: Workplace, device: str, report: Callable[[Progress], None],
     clock: Callable[[], float] = time.monotonic,
 ) -> int:  # fmt: skip
-    """Run the plan, replicate by replicate while the budget in seconds lasts; return how many runs failed.
+    """Run the plan, replicate by replicate while its budget in seconds lasts; return how many runs failed.
 
     KeyboardInterrupt leaves what has come back in the store. Raises what ``run_study`` does.
     """
@@ -249,7 +252,7 @@ def run(
     try:
         for replicate in range(chosen.replicates):
             began = clock()
-            if replicate and began - started + slowest > _OVERRUN * budget:
+            if replicate and began - started + slowest > _OVERRUN * chosen.budget:
                 break
             specs = [spec for size in reversed(chosen.sizes) for spec in pilot.specs(size, replicate)]
             shown = partial(_report_whole, report, 2 * chosen.pairs, replicate * len(specs))

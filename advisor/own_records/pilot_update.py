@@ -1,35 +1,34 @@
-"""What a pilot on one dataset adds to what other tasks foretold of it.
+"""What a pilot on one dataset adds to what other tasks predicted of it.
 
 Scores of the pooled tasks' draws, arms and sizes together, are taken for jointly normal on the logit scale, with their
-median, the width of their 90 % band and their rank correlation: that is what is foretold of a new dataset, random
+median, the width of their 90 % band and their rank correlation: that is what is predicted of a new dataset, random
 effects included (``studies.fitting.pooling``). A pilot measures some of these scores, with the noise of its runs and of
 its test patients. What is then known of all of them is the normal distribution given the measured ones, as in kriging
 or in the empirical-Bayes estimate of one more group of a random-effects model (Robinson, Statistical Science 6, 1991).
 From few tasks the covariance is itself poorly known. What remains unknown is therefore widened, as the residual
 variance of a regression of p coefficients on T tasks is, by (T - 1) / (T - 1 - p), where the noise of what was measured
 shrinks p (the trace of the hat matrix), but never beyond what was unknown before; and where a pilot lies farther from
-what was foretold than it should, as for Student's t (Shah, Wilson and Ghahramani, AISTATS 2014). What that is worth is
+what was predicted than it should, as for Student's t (Shah, Wilson and Ghahramani, AISTATS 2014). What that is worth is
 measured by tests/benchmarks/pilot.py.
 """
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import expit, logit
 from scipy.stats import norm, rankdata
 
 from advisor.own_records.pilot_study import Pilot, PilotError
-from engine.files import write_files
 from engine.seeds import stable_seed
-from studies.collection.collect import EvidenceError, make_curves
+from studies.collection.collect import measure
 from studies.files.arms import FINE_TUNE, SCRATCH
-from studies.files.curves import PairedCurve, read_curves
+from studies.files.curve import PilotCurve, PooledCurve, TrainingCost
 from studies.files.draws import BAND, REACH, Floats, bent, chance_level
+from studies.fitting.learning_curves import FitError, fit_learning_curves
 from studies.fitting.pooling import LEAST, MOST, law_through
 from studies.fitting.stable_draws import covariance_root
-from studies.runs.run import Run
+from studies.runs.run import METRIC, Run
 
 _ARMS = (SCRATCH, FINE_TUNE)
 _FEWEST_RESAMPLES = 50
@@ -41,7 +40,7 @@ class Observed:
     """What a pilot measured: ``means`` (arms, sizes), scratch first, over ``pairs`` (sizes,), and their covariance.
 
     ``covariance`` (arms x sizes, arms x sizes), arm after arm, is the noise of runs and of the test's patients;
-    ``excess`` is how many times more its runs vary than was foretold, at least 1.
+    ``excess`` is how many times more its runs vary than was predicted, at least 1.
     """
 
     sizes: Floats
@@ -51,7 +50,7 @@ class Observed:
     excess: float = 1.0
 
 
-def observe(runs: Sequence[Run], curve: PairedCurve) -> Observed:
+def observe(runs: Sequence[Run], curve: PooledCurve) -> Observed:
     """Sum up the pairs of a pilot; how far single runs scatter is what ``curve`` says, or more where the pilot does.
 
     Raises PilotError where the test records are too few for their sampling noise to be known.
@@ -77,7 +76,7 @@ def observe(runs: Sequence[Run], curve: PairedCurve) -> Observed:
 
 
 def _excess(scores: Sequence[Floats], variances: Floats) -> float:
-    """Return how many times more the pilot's runs vary than was foretold, at least 1."""
+    """Return how many times more the pilot's runs vary than was predicted, at least 1."""
     squares = sum(((values - values.mean()) ** 2).sum() / v for values, v in zip(scores, variances, strict=True))
     freedom = sum(len(values) - 1 for values in scores)
     return max(1.0, float(squares / freedom)) if freedom else 1.0
@@ -88,15 +87,15 @@ def _run_noise(variances: Floats, pairs: Floats, correlation: float) -> Floats:
     return np.asarray(np.kron([[1.0, correlation], [correlation, 1.0]], np.diag(variances / pairs)), np.float64)
 
 
-def update(curve: PairedCurve, seen: Observed, seed: int) -> dict[str, dict[str, Floats]]:
-    """Return draws of both arms for the dataset of the pilot, given what the pooled ``curve`` foretold of it."""
+def update(curve: PooledCurve, seen: Observed, seed: int) -> dict[str, dict[str, Floats]]:
+    """Return draws of both arms for the dataset of the pilot, given what the pooled ``curve`` predicted of it."""
     chance = chance_level(curve.metric)
     nodes = _nodes(curve, seen.sizes)
-    foretold = [np.hstack([_logits(curve.scores(arm, at)) for arm in _ARMS]) for at in (nodes, seen.sizes)]
-    centre, covariance = _normal(np.hstack(foretold))
+    predicted = [np.hstack([_logits(curve.scores(arm, at)) for arm in _ARMS]) for at in (nodes, seen.sizes)]
+    centre, covariance = _normal(np.hstack(predicted))
     mean, remaining = _given(centre, covariance, seen, freedom=max(len(curve.tasks) - 1, 1))
     rng = np.random.default_rng(seed)
-    drawn = mean + rng.standard_normal((len(foretold[0]), len(mean))) @ covariance_root(remaining).T
+    drawn = mean + rng.standard_normal((len(predicted[0]), len(mean))) @ covariance_root(remaining).T
     scores = expit(drawn).reshape(len(drawn), 2, len(nodes))
     return {
         arm: bent(_law(nodes, scores[:, k], seen.sizes), nodes, scores[:, k], chance) for k, arm in enumerate(_ARMS)
@@ -144,7 +143,7 @@ def _normal(draws: Floats) -> tuple[Floats, Floats]:
     return np.asarray(centre), np.asarray(sd[:, None] * correlation * sd)
 
 
-def _nodes(curve: PairedCurve, sizes: Floats) -> Floats:
+def _nodes(curve: PooledCurve, sizes: Floats) -> Floats:
     measured = np.unique(np.concatenate([np.array(curve.sizes, np.float64), sizes]))
     ends = (measured[0] / REACH, measured[0] / 2, 2 * measured[-1], REACH * measured[-1])
     return np.unique(np.concatenate([measured, ends]))
@@ -160,58 +159,80 @@ def _law(nodes: Floats, scores: Floats, sizes: Floats) -> dict[str, Floats]:
     return law_through(nodes, scores, first, max(last, first + 1))
 
 
-def fit_pilot(pilot: Pilot, foretold: PairedCurve | None) -> PairedCurve:
-    """Return the curve of the pilot's dataset: what was ``foretold`` of it and its whole pairs, or these alone.
+def fit_pilot(pilot: Pilot, predicted_by: PooledCurve | None) -> PilotCurve:
+    """Return the curve of the pilot's dataset: what was predicted of it and its whole pairs, or these alone.
 
-    A curves file of the pairs alone is left in its folder where they allow one: two sizes with two pairs each. Raises
-    PilotError where they do not and nothing was foretold, OSError where it cannot be written.
+    Raises PilotError where there is no pair, or where they are all there is and allow no curve: that takes two sizes
+    with two pairs each.
     """
     runs = pilot.runs()
     if not runs:
         raise PilotError("the pilot has no whole pair of trainings: there is nothing to add")
-    alone, reason = _fit_alone(pilot, runs)
-    if foretold is None:
-        if alone is None:
-            pairs = len(runs) // 2
-            raise PilotError(f"the pilot's {pairs} pairs make no curve yet ({reason}); the same command adds more")
-        return replace(alone, own=True)
-    seen = observe(runs, foretold)
-    table = {arm: _points(runs, arm) for arm in _ARMS}
-    return replace(
-        foretold,
+    try:
+        alone = _fit_alone(pilot, runs)
+    except FitError as error:
+        if predicted_by is None:
+            said = f"the pilot's {len(runs) // 2} pairs make no curve yet ({error}); the same command adds more"
+            raise PilotError(said) from None
+        return _updated(pilot, runs, predicted_by, None)
+    return alone if predicted_by is None else _updated(pilot, runs, predicted_by, alone)
+
+
+def _fit_alone(pilot: Pilot, runs: Sequence[Run]) -> PilotCurve:
+    """Return the curve of the pilot's pairs by themselves. Raises FitError where they are too few for one."""
+    arms = {arm: [run for run in runs if run.strategy == arm] for arm in _ARMS}
+    measured = measure(arms, ())
+    assert measured.cost is not None, "the store of a study says what its runs cost"
+    table = measured.table
+    fit = fit_learning_curves(table.runs, stable_seed(pilot.task, pilot.arch, pilot.upstream))
+    return PilotCurve(
         task=pilot.task,
+        arch=pilot.arch,
+        family=table.family,
         upstream=pilot.upstream,
-        draws=update(foretold, seen, stable_seed(pilot.task, len(runs))),
-        noise={**foretold.noise, "alpha": foretold.noise["alpha"] + float(np.log(seen.excess)) / 2},
-        sizes=tuple(sorted({*foretold.sizes, *(int(n) for n in seen.sizes)})),
+        metric=METRIC,
+        sizes=tuple(int(n) for n in fit.sizes),
+        replicates=table.replicates,
+        runs=table.n_runs,
+        draws=fit.draws,
+        noise={name: float(getattr(fit.noise, name)) for name in ("alpha", "gamma", "correlation")},
+        points={arm: {n: tuple(scores) for n, scores in by_size.items()} for arm, by_size in table.points().items()},
+        cost={arm: TrainingCost(**measured.cost[arm]) for arm in _ARMS},
+        pretraining=None,
+        sources=_with_own((), runs[0].source),
+        test_records=runs[0].test_records,
+        warnings=(*measured.warnings, *fit.warnings),
+        predicted_by=None,
+    )
+
+
+def _updated(pilot: Pilot, runs: Sequence[Run], predicted: PooledCurve, alone: PilotCurve | None) -> PilotCurve:
+    """Return what was predicted of the dataset, given the pilot's runs; ``alone`` is the curve of these."""
+    seen = observe(runs, predicted)
+    return PilotCurve(
+        task=pilot.task,
+        arch=predicted.arch,
+        family=predicted.family,
+        upstream=pilot.upstream,
+        metric=predicted.metric,
+        sizes=tuple(sorted({*predicted.sizes, *(int(n) for n in seen.sizes)})),
         replicates=int(seen.pairs.min()),
         runs=len(runs),
-        points=table,
-        cost=alone.cost if alone is not None else foretold.cost,
-        sources=_with_own(foretold.sources, runs[0].source),
+        draws=update(predicted, seen, stable_seed(pilot.task, len(runs))),
+        noise={**predicted.noise, "alpha": predicted.noise["alpha"] + float(np.log(seen.excess)) / 2},
+        points={arm: _points(runs, arm) for arm in _ARMS},
+        cost=predicted.cost if alone is None else alone.cost,
+        pretraining=predicted.pretraining,
+        sources=_with_own(predicted.sources, runs[0].source),
         test_records=runs[0].test_records,
         warnings=() if alone is None else alone.warnings,
-        pooled=False,
-        own=True,
-        foretold=foretold,
-        tasks=(*foretold.tasks, pilot.task),
+        predicted_by=predicted,
     )
 
 
 def _with_own(sources: Sequence[Mapping[str, str]], own: Mapping[str, str | None]) -> tuple[Mapping[str, str], ...]:
     known = {name: value for name, value in own.items() if value}  # an own directory has no url
     return (*sources, *([known] if known and known not in sources else []))
-
-
-def _fit_alone(pilot: Pilot, runs: Sequence[Run]) -> tuple[PairedCurve | None, str]:
-    """Fit the pairs by themselves, or say why that cannot be."""
-    try:
-        document = make_curves(runs, "pilot")
-    except EvidenceError as error:
-        return None, str(error)
-    path = pilot.folder / "curves.json"
-    write_files({path: json.dumps(document).encode()})
-    return read_curves(path).curves[0], ""
 
 
 def _points(runs: Sequence[Run], arm: str) -> dict[int, tuple[float, ...]]:

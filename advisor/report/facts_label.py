@@ -11,6 +11,7 @@ from advisor.answer.words import METRICS, count
 from advisor.report.html import bullets, facts, paragraph
 from advisor.text.explanation import Explanation
 from advisor.text.explanation_text import runs_in_words
+from studies.files.curve import PilotCurve, PooledCurve
 
 _NOT_MEASURED = "not measured"
 
@@ -43,11 +44,11 @@ _USES = (
 def _mechanism(answer: Recommendation, explanation: Explanation) -> dict[str, str]:
     curve, question = answer.curve, answer.question
     metric = METRICS.get(question.metric, question.metric)
-    tasks = (curve.task,) if curve.own else curve.tasks or (curve.task,)
+    tasks = (curve.task,) if isinstance(curve, PilotCurve) else curve.measured_tasks
     sources = _each(explanation.sources, "name", "version")
     tested = "" if curve.test_records is None else f", tested on {curve.test_records:,} records"
     measured = f"{min(curve.measured_sizes):,} to {max(curve.measured_sizes):,} records"
-    beside = "" if curve.foretold is None else f", and {' '.join(runs_in_words(curve.foretold))}"
+    beside = "".join(f", and {runs_in_words(part)}" for part in curve.rests_on[1:])
     return {
         "outcome": f"expected {metric} of either strategy, and their difference",
         "output": "a verdict where one outcome has probability 0.8 or more, else none; 90 % bands",
@@ -58,14 +59,14 @@ def _mechanism(answer: Recommendation, explanation: Explanation) -> dict[str, st
         "pre-trained on": f"{curve.upstream}{f': {explanation.upstream}' if explanation.upstream else ''}",
         "input": "a number of records, a network, what it is pre-trained on, a margin, prices where given",
         "kind of model": "power laws with room to bend, fitted to paired runs"
-        + (", pooled over tasks by random effects" if curve.pooled or curve.foretold is not None else "")
-        + (", given the scores of a pilot" if curve.foretold is not None else ""),
+        + (", pooled over tasks by random effects" if isinstance(curve, PooledCurve) or curve.is_updated else "")
+        + (", given the scores of a pilot" if curve.is_updated else ""),
     }
 
 
 def _performance(answer: Recommendation, explanation: Explanation) -> dict[str, str]:
     found = explanation.backtest
-    corpora = ", ".join(sorted({task.split("/")[0] for task in answer.curve.tasks or (answer.curve.task,)}))
+    corpora = ", ".join(sorted({task.split("/")[0] for task in answer.curve.measured_tasks}))
     unknown = {f"on records other than {corpora}": _NOT_MEASURED, "in prospective use": _NOT_MEASURED}
     if found is None:
         return {"on held-out runs": _NOT_MEASURED} | unknown
@@ -79,7 +80,7 @@ def _performance(answer: Recommendation, explanation: Explanation) -> dict[str, 
 
 
 def _warnings(answer: Recommendation, is_of_own: bool) -> tuple[str, ...]:
-    one_task = len(answer.curve.tasks or (answer.curve.task,)) == 1
+    one_task = len(answer.curve.measured_tasks) == 1
     return (
         "It knows leads and labels of your records, and how many there are: not their quality or how patients came in."
         if is_of_own

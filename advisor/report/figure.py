@@ -15,6 +15,7 @@ from advisor.report.chart import chart
 from advisor.report.html import table, text
 from advisor.text.curve_lines import CurveLines, Line
 from studies.files.arms import FINE_TUNE, SCRATCH
+from studies.files.curve import PooledCurve
 
 # Positions among the words of a row.
 _N, _TUNED, _TUNED_BAND, _SCRATCH, _SCRATCH_BAND, _GAIN, _GAIN_BAND, _ODDS, _SUPPORT = range(9)
@@ -67,7 +68,7 @@ def figure(answer: Recommendation, lines: CurveLines, rows: Sequence[dict[str, A
 
 
 def _key(answer: Recommendation) -> str:
-    point = "mean of one task" if answer.curve.pooled else "single runs"
+    point = "mean of one task" if isinstance(answer.curve, PooledCurve) else "single runs"
     margin = f"{answer.question.margin:g}"
     words = {
         "tuned": f"fine-tuned: expected, {point}",

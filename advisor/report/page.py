@@ -20,7 +20,7 @@ from advisor.report.facts_label import facts_label
 from advisor.report.figure import figure, nearest, read_out
 from advisor.report.html import bullets, facts, paragraph, section, text
 from advisor.text.answer_json import to_json
-from advisor.text.curve_lines import trace, with_task_means
+from advisor.text.curve_lines import trace, with_points
 from advisor.text.explanation import Explanation
 from advisor.text.table import NOTICE
 from engine.json_values import finite
@@ -51,8 +51,7 @@ class Origin:
 def to_page(answer: Recommendation, explanation: Explanation, origin: Origin, own: "OwnAnswer | None" = None) -> str:
     """Return the page; ``own`` is what was found of the asker's own records, where they were read."""
     n = answer.question.n_records
-    drawn = with_task_means(answer.curve, answer.curves) if answer.curve.pooled else answer.curve
-    lines = trace(drawn, answer.question.margin, _POINTS, (n,))
+    lines = trace(with_points(answer.curve, answer.curves), answer.question.margin, _POINTS, (n,))
     rows = read_out(answer, lines)
     yours = nearest(rows, n)
     template = _TEMPLATE.read_text(encoding="utf-8")

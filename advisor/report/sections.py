@@ -19,6 +19,7 @@ from advisor.text.explanation_text import (
     task_rows,
 )
 from advisor.text.table import band, change_rows, money_rows, target_rows
+from studies.files.curve import PooledCurve
 from studies.files.draws import REACH
 
 _COSTS = {"fine_tune": "fine-tuned", "scratch": "from scratch", PRETRAINING: "pre-training"}
@@ -112,7 +113,8 @@ def question(answer: Recommendation) -> Iterator[tuple[str, str]]:
         "labelled records": f"{asked.n_records:,}, for training and validation together",
         "network": f"{asked.arch or 'the best that was measured'}: {curve.arch} ({curve.family}{size})",
         "pre-trained on": curve.upstream if asked.upstream != "none" else f"nothing yet; judged by {curve.upstream}",
-        "task": asked.task or ("any: all tasks that were measured" if curve.pooled else f"any: {curve.task}"),
+        "task": asked.task
+        or ("any: all tasks that were measured" if isinstance(curve, PooledCurve) else f"any: {curve.task}"),
         "score": METRICS.get(asked.metric, asked.metric),
         "difference that matters": f"{asked.margin:g}",
         "score to reach": None if asked.target is None else f"{asked.target:g}",

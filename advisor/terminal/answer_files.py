@@ -111,8 +111,7 @@ def _versions() -> dict[str, str]:
 
 def _figure(answer: "Recommendation", suffix: str) -> bytes:
     from advisor.text.curve_figure import to_bytes
-    from advisor.text.curve_lines import with_task_means
+    from advisor.text.curve_lines import with_points
 
-    question, curve = answer.question, answer.curve
-    drawn = with_task_means(curve, answer.curves) if curve.pooled else curve
+    question, drawn = answer.question, with_points(answer.curve, answer.curves)
     return to_bytes([drawn], suffix, question.margin, f"{question.n_records:,} labelled records", question.n_records)

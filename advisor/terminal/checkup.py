@@ -142,7 +142,7 @@ def _evidence(path: Path) -> Finding:
         curves = read_curves(path)
     except CurvesFileError as error:
         return Finding("evidence", "broken", str(error))
-    tasks = sorted({task for curve in curves.curves for task in curve.tasks})
+    tasks = sorted({task for curve in curves.curves for task in curve.measured_tasks})
     n_tasks = f"{len(tasks)} task{'s' * (len(tasks) > 1)} ({', '.join(tasks)})"
     networks = ", ".join(curves.networks)
     return Finding("evidence", "ok", f"study {curves.study}, {curves.created[:10]}: {n_tasks}; networks {networks}")

@@ -27,7 +27,7 @@ def upstreams(ctx: typer.Context, incomplete: str) -> list[str]:
 def tasks(ctx: typer.Context, incomplete: str) -> list[str]:
     """Complete ``--task``."""
     opened = _open(ctx)
-    return [] if opened is None else _starting(incomplete, [c.task for c in opened.curves if not c.pooled])
+    return [] if opened is None else _starting(incomplete, [curve.task for curve in opened.measured])
 
 
 def _starting(incomplete: str, names: list[str]) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 from advisor.answer.costs import Money
 from advisor.answer.recommend import Recommendation
 from engine.json_values import finite, rounded
+from studies.files.curve import PooledCurve
 
 SCHEMA_VERSION = 1  # keys are only ever added; one that changes its meaning needs a new version
 
@@ -53,7 +54,7 @@ def to_document(
         "cost": {name: rounded(asdict(cost), digits=2) for name, cost in answer.cost.items()},
         "money": None if answer.money is None else _money(answer.money, question.label_cost, question.gpu_cost),
         "networks": [{**rounded(asdict(row)), "score": rounded(asdict(row.score))} for row in answer.networks],
-        "pooled": curve.pooled,
+        "pooled": isinstance(curve, PooledCurve),
         "support": answer.support,
         "evidence": _evidence(answer),
         "warnings": list(answer.warnings),
@@ -86,8 +87,8 @@ def _evidence(answer: Recommendation) -> dict[str, Any]:
     curve = answer.curve
     return {
         "study": answer.curves.study,
-        "runs": curve.runs + (curve.foretold.runs if curve.foretold is not None else 0),
-        "tasks": list(curve.tasks or (curve.task,)),
+        "runs": sum(part.runs for part in curve.rests_on),
+        "tasks": list(curve.measured_tasks),
         "replicates": curve.replicates,
         "sizes": list(curve.sizes),
         "test_records": curve.test_records,

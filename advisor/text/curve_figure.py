@@ -22,7 +22,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from advisor.text.curve_lines import CurveLines, size_ticks, trace
 from studies.figure_style import BLUE, FAINT, INK, ORANGE, STYLE, to_svg
 from studies.files.arms import FINE_TUNE, SCRATCH
-from studies.files.curves import PairedCurve
+from studies.files.curve import Curve, PooledCurve
 
 MOST_PANELS = 60
 _LOOKS = {SCRATCH: ("from scratch", BLUE, "o", 0.97), FINE_TUNE: ("fine-tuned", ORANGE, "^", 1.03)}
@@ -41,7 +41,7 @@ _PAGE_STYLE = (
 )
 
 
-def to_bytes(curves: Sequence[PairedCurve], suffix: str, margin: float, title: str, yours: int | None = None) -> bytes:
+def to_bytes(curves: Sequence[Curve], suffix: str, margin: float, title: str, yours: int | None = None) -> bytes:
     """Draw one panel a curve and return the figure as the file of a suffix: .svg, .png or .html.
 
     ``yours`` is a number of records to mark. The same curves give the same bytes.
@@ -54,7 +54,7 @@ def to_bytes(curves: Sequence[PairedCurve], suffix: str, margin: float, title: s
     return (to_svg(figure) if suffix == ".svg" else _to_html(figure, title)).encode()
 
 
-def draw_curves(curves: Sequence[PairedCurve], margin: float, yours: int | None = None) -> Figure:
+def draw_curves(curves: Sequence[Curve], margin: float, yours: int | None = None) -> Figure:
     """Return a figure with one panel a curve, sizes on a log axis, the part beyond the measured sizes dashed."""
     columns = min(len(curves), _COLUMNS)
     rows = -(-len(curves) // columns)
@@ -73,7 +73,7 @@ def draw_curves(curves: Sequence[PairedCurve], margin: float, yours: int | None 
     return figure
 
 
-def draw_on(panel: Axes, curve: PairedCurve, margin: float, yours: int | None = None) -> None:
+def draw_on(panel: Axes, curve: Curve, margin: float, yours: int | None = None) -> None:
     """Draw one curve on axes of somebody else's figure, with a legend below them."""
     with mpl.rc_context(STYLE):
         _draw_panel(panel, curve, trace(curve, margin, _POINTS, () if yours is None else (yours,)), yours)
@@ -81,7 +81,7 @@ def draw_on(panel: Axes, curve: PairedCurve, margin: float, yours: int | None = 
         panel.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, frameon=False)
 
 
-def _draw_panel(panel: Axes, curve: PairedCurve, lines: CurveLines, yours: int | None) -> None:
+def _draw_panel(panel: Axes, curve: Curve, lines: CurveLines, yours: int | None) -> None:
     n, (low, high) = lines.n, lines.measured
     for arm, line in lines.arms.items():
         _, colour, marker, shift = _LOOKS[arm]
@@ -102,8 +102,8 @@ def _draw_panel(panel: Axes, curve: PairedCurve, lines: CurveLines, yours: int |
         _mark_break_even(panel, lines, at_left=yours is not None and yours**2 > n[0] * n[-1])
 
 
-def _label(panel: Axes, curve: PairedCurve, lines: CurveLines) -> None:
-    from_tasks = f"as {len(curve.tasks)} tasks were, " if curve.pooled else ""
+def _label(panel: Axes, curve: Curve, lines: CurveLines) -> None:
+    from_tasks = f"as {len(curve.tasks)} tasks were, " if isinstance(curve, PooledCurve) else ""
     source = f"pre-trained on {curve.upstream}, " if FINE_TUNE in curve.draws else ""
     known = _fitted(f"{from_tasks}{source}{curve.runs:,} runs", _FACTS)
     panel.set_title(_fitted(f"{curve.task} · {curve.arch}", _TITLE), loc="left", fontweight="bold",
@@ -156,10 +156,10 @@ def _records(value: float | None, least: float) -> str:
     return f"under {least:,.0f}" if value <= least else f"{value:,.0f}"
 
 
-def _legend(curves: Sequence[PairedCurve], margin: float, yours: int | None) -> list[Line2D | Patch]:
+def _legend(curves: Sequence[Curve], margin: float, yours: int | None) -> list[Line2D | Patch]:
     handles: list[Line2D | Patch] = []
     arms = [arm for arm in _LOOKS if any(arm in curve.draws for curve in curves)]
-    points = "means of tasks" if all(curve.pooled for curve in curves) else "single runs"
+    points = "means of tasks" if all(isinstance(curve, PooledCurve) for curve in curves) else "single runs"
     for arm in arms:
         words, colour, marker, _ = _LOOKS[arm]
         handles.append(Line2D([], [], color=colour, marker=marker, markersize=5, label=f"{words}: mean, {points}"))

@@ -11,7 +11,8 @@ from math import floor, log, log10
 import numpy as np
 
 from studies.files.arms import FINE_TUNE, SCRATCH
-from studies.files.curves import CurvesFile, PairedCurve
+from studies.files.curve import Curve, PooledCurve
+from studies.files.curves import CurvesFile
 from studies.files.draws import BAND, REACH, Floats, Interval, break_even, chance_level, interval
 
 ARMS = (FINE_TUNE, SCRATCH)
@@ -52,7 +53,7 @@ class CurveLines:
     top: float
 
 
-def trace(curve: PairedCurve, margin: float, n_points: int, shown: Iterable[int] = ()) -> CurveLines:
+def trace(curve: Curve, margin: float, n_points: int, shown: Iterable[int] = ()) -> CurveLines:
     """Return what to draw of a curve: ``n_points`` sizes to the evidence's reach, and those in ``shown`` besides."""
     low, high = min(curve.sizes), max(curve.sizes)
     wanted = {*shown, *curve.sizes}
@@ -94,16 +95,17 @@ def _line(draws: Floats) -> Line:
     return Line(draws.mean(axis=0), ordered[ranks[0]], ordered[ranks[1]])
 
 
-def with_task_means(pool: PairedCurve, curves: CurvesFile) -> PairedCurve:
-    """Give a pooled curve, which has no runs of its own, the mean scores of its tasks as points."""
+def with_points(curve: Curve, curves: CurvesFile) -> Curve:
+    """Give a pooled curve, which has no runs of its own, the mean scores of its tasks as points; others have theirs."""
+    if not isinstance(curve, PooledCurve):
+        return curve
     points: dict[str, dict[int, tuple[float, ...]]] = {arm: {} for arm in ARMS}
-    for one in curves.curves:
-        if (one.arch, one.metric) == (pool.arch, pool.metric) and one.task in pool.tasks and not one.pooled:
-            for arm, by_size in one.points.items():
-                for size, scores in by_size.items():
-                    if scores:
-                        points[arm][size] = (*points[arm].get(size, ()), sum(scores) / len(scores))
-    return replace(pool, points=points)
+    for one in filter(curve.is_made_of, curves.measured):
+        for arm, by_size in one.points.items():
+            for size, scores in by_size.items():
+                if scores:
+                    points[arm][size] = (*points[arm].get(size, ()), sum(scores) / len(scores))
+    return replace(curve, points=points)
 
 
 def size_ticks(sizes: Sequence[int], first: float, last: float, apart: float) -> list[int]:

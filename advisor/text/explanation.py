@@ -9,10 +9,11 @@ from typing import Any
 from advisor.answer.recommend import Recommendation
 from studies.files.arms import FINE_TUNE, SCRATCH
 from studies.files.backtest import BACKTEST, Backtest, _parse_backtest
+from studies.files.curve import PooledCurve
 from studies.files.draws import BAND, REACH, quantiles
 
 PARAMETERS = ("a", "b", "c", "n0")
-_DIGITS = 4
+_DIGITS, _MOST_DIGITS = 4, 6
 
 
 @dataclass(frozen=True)
@@ -79,15 +80,15 @@ def explain(answer: Recommendation, curves_path: Path) -> Explanation:
         upstream=answer.curves.upstreams.get(curve.upstream),
         sources=curve.sources,
         points=_points(answer),
-        tasks=tuple(_outlooks(answer)) if curve.pooled else (),
+        tasks=tuple(_outlooks(answer, curve)) if isinstance(curve, PooledCurve) else (),
         parameters={}
-        if curve.pooled or curve.foretold is not None  # draws of scores: the law beneath them says nothing
+        if isinstance(curve, PooledCurve) or curve.is_updated  # draws of scores: the law beneath them says nothing
         else {
             arm: {name: _estimate(draws[name]) for name in PARAMETERS if name in draws}
             for arm, draws in curve.draws.items()
         },
         run_sd=_significant(curve.run_sd(answer.question.n_records)),
-        pair_correlation=curve.noise["correlation"],
+        pair_correlation=_significant(curve.noise["correlation"], _MOST_DIGITS),
         draws=len(next(iter(curve.draws.values()))["a"]),
         backtest=backtest,
         no_backtest=reason,
@@ -109,12 +110,11 @@ def _mean(values: Sequence[float]) -> float | None:
     return round(sum(values) / len(values), _DIGITS) if values else None
 
 
-def _outlooks(answer: Recommendation) -> Iterator[TaskOutlook]:
+def _outlooks(answer: Recommendation, pool: PooledCurve) -> Iterator[TaskOutlook]:
     """Give the pooled tasks one by one, as far as they reach the asker's number of records."""
-    n, pool = answer.question.n_records, answer.curve
-    for one in answer.curves.curves:
-        is_of_pool = (one.arch, one.metric) == (pool.arch, pool.metric) and one.task in pool.tasks and not one.pooled
-        if is_of_pool and FINE_TUNE in one.draws and one.support(n) != "beyond":
+    n = answer.question.n_records
+    for one in filter(pool.is_made_of, answer.curves.measured):
+        if FINE_TUNE in one.draws and one.support(n) != "beyond":
             scratch, fine_tune = (round(float(one.scores(arm, n).mean()), _DIGITS) for arm in (SCRATCH, FINE_TUNE))
             yield TaskOutlook(one.task, one.upstream, scratch, fine_tune, one.runs)
 
@@ -124,8 +124,8 @@ def _estimate(values: Any) -> Estimate:
     return Estimate(*(_significant(v) for v in (median, lower, upper)))
 
 
-def _significant(value: float) -> float:
-    return float(f"{value:.{_DIGITS}g}")
+def _significant(value: float, digits: int = _DIGITS) -> float:
+    return float(f"{value:.{digits}g}")
 
 
 def _read_backtest(path: Path) -> tuple[Backtest | None, str | None]:
@@ -141,13 +141,13 @@ def _read_backtest(path: Path) -> tuple[Backtest | None, str | None]:
 
 def _limits(answer: Recommendation) -> tuple[str, ...]:
     curve = answer.curve
-    tasks = curve.tasks or (curve.task,)
+    tasks = curve.measured_tasks
     corpora = ", ".join(sorted({task.split("/")[0] for task in tasks}))
     n_tasks = f"{len(tasks)} tasks of {corpora} were" if len(tasks) > 1 else f"One task of {corpora} was"
     low, high = min(curve.sizes), max(curve.sizes)
     pilot = "With a pilot bands are narrower, and those of the gain held less often than 90 % on held-out tasks."
     return (
-        *((pilot,) if curve.foretold is not None else ()),
+        *((pilot,) if curve.is_updated else ()),
         f"{n_tasks} measured, from {low:,} to {high:,} records; beyond {REACH:g} times that the answer is refused.",
         "Other hospitals, devices, patients and labels may differ from these by more than any band says.",
         "Scores, gain and target are of the expected score of a training; a single run scatters about it.",

@@ -10,7 +10,7 @@ from advisor.answer.words import ARMS, count
 from advisor.text.explanation import Explanation
 from advisor.text.table import NOTICE, answer_lines, console, plain_table, take_lines
 from studies.files.backtest import POLICIES, Backtest
-from studies.files.curves import PairedCurve
+from studies.files.curve import Curve, PilotCurve, PooledCurve
 
 _SYMBOLS = {"a": "a (with endless records)", "b": "b", "c": "c (steepness)", "n0": "n0 (records, head start)"}
 _BANDS = {"scratch": "from scratch", "fine_tune": "fine-tuned", "gain": "gain"}
@@ -40,27 +40,23 @@ def evidence_sentences(answer: Recommendation, explanation: Explanation) -> Iter
     """Say where the runs behind an answer come from."""
     curve = answer.curve
     yield f"Study {answer.curves.study}, {answer.curves.created[:10]}, made with ecgadvise {answer.curves.version}."
-    yield from runs_in_words(curve)
+    yield from map(runs_in_words, curve.rests_on)
     for source in explanation.sources:
         if {"name", "version", "licence"} <= set(source):
             url = f", {source['url']}" if "url" in source else ""
             yield f"Records: {source['name']} {source['version']} ({source['licence']}){url}"
     if curve.test_records is not None:
-        whose = "Every run of the pilot" if curve.own else "Every run"
+        whose = "Every run of the pilot" if isinstance(curve, PilotCurve) else "Every run"
         yield f"{whose} was tested on {curve.test_records:,} records of other patients."
     if explanation.upstream is not None:
         yield f"Pre-trained on {curve.upstream}: {explanation.upstream}."
 
 
-def runs_in_words(curve: PairedCurve) -> Iterator[str]:
-    """Say how many runs of which tasks an answer rests on: those of a pilot apart from those of the evidence."""
+def runs_in_words(curve: Curve) -> str:
+    """Say how many runs of which tasks a curve has of its own, without those of what predicted it."""
     pairs = f"{curve.replicates} pair{'s' * (curve.replicates > 1)} or more at each size"
-    if curve.own:
-        yield f"{curve.runs:,} runs of a pilot on {curve.task}; {pairs}."
-    else:
-        yield f"{curve.runs:,} runs of {', '.join(curve.tasks or (curve.task,))}; {pairs}."
-    if curve.foretold is not None:
-        yield from runs_in_words(curve.foretold)
+    of = f"a pilot on {curve.task}" if isinstance(curve, PilotCurve) else ", ".join(curve.measured_tasks)
+    return f"{curve.runs:,} runs of {of}; {pairs}."
 
 
 def _evidence(answer: Recommendation, explanation: Explanation) -> Iterator[RenderableType]:
@@ -101,9 +97,9 @@ def _score(value: float | None) -> str:
 
 def fit_sentence(answer: Recommendation, explanation: Explanation) -> str:
     """Say what the draws are that every number of an answer comes from."""
-    if answer.curve.pooled:
+    if isinstance(answer.curve, PooledCurve):
         return f"{explanation.draws:,} draws of a task that nobody has measured, by random effects over those measured."
-    if answer.curve.foretold is not None:
+    if answer.curve.is_updated:
         return (
             f"{explanation.draws:,} draws of what the other tasks foretell of these records by random effects, given "
             "what the pilot measured."
@@ -138,7 +134,7 @@ def _fit(answer: Recommendation, explanation: Explanation) -> Iterator[Renderabl
 
 def backtest_sentence(answer: Recommendation, found: Backtest) -> str:
     """Say what the backtest was about."""
-    without = ", without a pilot" if answer.curve.own else ""
+    without = ", without a pilot" if isinstance(answer.curve, PilotCurve) else ""
     cells = f"{count(found.cells, 'held-out cell')} of {count(found.tasks, 'task')}"
     return f"Asked about {cells}{without} (ecgadvise backtest):"
 

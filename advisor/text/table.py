@@ -12,7 +12,7 @@ from advisor.answer.decision import probability
 from advisor.answer.recommend import Recommendation
 from advisor.answer.scores import Score
 from advisor.answer.words import ARMS, METRICS, VERDICTS, duration, money, records, worth
-from studies.files.curves import PairedCurve
+from studies.files.curve import Curve, PooledCurve
 from studies.files.draws import REACH
 
 WIDTH, LINES = 80, 25
@@ -120,7 +120,7 @@ def _fact_table(answer: Recommendation) -> Table:
     table.add_row("break-even", records(answer.break_even, " records", least=min(curve.sizes) / REACH))
     for row in (*change_rows(answer), *target_rows(answer), *_cost_rows(answer), *money_rows(answer)):
         table.add_row(*row)
-    of_tasks = f"{len(curve.tasks)} tasks" if curve.pooled else curve.task
+    of_tasks = f"{len(curve.tasks)} tasks" if isinstance(curve, PooledCurve) else curve.task
     table.add_row("evidence", f"{answer.curves.study}: {_runs(curve)} of {of_tasks}, {answer.curves.created[:10]}")
     return table
 
@@ -128,10 +128,9 @@ def _fact_table(answer: Recommendation) -> Table:
 Row = tuple[str, str]
 
 
-def _runs(curve: PairedCurve) -> str:
-    if curve.foretold is None:
-        return f"{curve.runs:,} paired runs"
-    return f"{curve.foretold.runs:,} paired runs, and {curve.runs:,}"
+def _runs(curve: Curve) -> str:
+    first, *added = reversed(curve.rests_on)
+    return f"{first.runs:,} paired runs" + "".join(f", and {part.runs:,}" for part in added)
 
 
 def change_rows(answer: Recommendation) -> Iterator[Row]:

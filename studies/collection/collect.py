@@ -86,7 +86,7 @@ def make_curves(
     for (task, arch, upstream, recipe), arms in sorted(_arms_by_cell(downstream).items()):
         started_from = [run for run in pretrainings if (run.task, run.arch, run.recipe) == (upstream, arch, recipe)]
         try:
-            measured.append(_measure(arms, _started_from(arms.get(FINE_TUNE, []), started_from)))
+            measured.append(measure(arms, _started_from(arms.get(FINE_TUNE, []), started_from)))
         except FitError as error:
             failures.append(f"{task} {arch}: {error}")
     document = make_document(_header(study, runs, downstream), measured, report) if measured else None
@@ -150,7 +150,12 @@ def _started_from(runs: Sequence[Run], pretrainings: Sequence[Run]) -> list[Run]
     return [run for run in pretrainings if run.key in named] or list(pretrainings)
 
 
-def _measure(arms: Mapping[str, Sequence[Run]], pretraining: Sequence[Run]) -> Measured:
+def measure(arms: Mapping[str, Sequence[Run]], pretraining: Sequence[Run]) -> Measured:
+    """Return the complete pairs of a task, network and upstream, ready to be fitted, with their cost and provenance.
+
+    Of runs from scratch alone, all that have a score. Raises FitError where the runs differ in recipe, data or folds,
+    or no size has two pairs.
+    """
     arms, warnings = _complete_pairs(arms) if FINE_TUNE in arms else _scored(arms)
     first = [runs[0] for runs in arms.values()][-1]
     covariance = _test_covariance(arms) if first.metric == METRIC else None

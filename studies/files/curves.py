@@ -9,41 +9,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
-from typing import Any, Literal
-
-from numpy.typing import NDArray
+from typing import Any
 
 from models.errors import ExitCode, UserError
 from studies.files.arms import FINE_TUNE, SCRATCH
-from studies.files.draws import REACH, Floats, chance_level, evaluate, run_sd
+from studies.files.curve import Curve, MeasuredCurve, PooledCurve, PretrainingCost, TrainingCost
+from studies.files.draws import Floats
 from studies.files.draws_codec import read_draws
-
-__all__ = [
-    "FINE_TUNE",
-    "REACH",
-    "SCHEMA_VERSION",
-    "SCRATCH",
-    "CurvesFile",
-    "CurvesFileError",
-    "Network",
-    "PairedCurve",
-    "PretrainingCost",
-    "Support",
-    "TrainingCost",
-    "corpus_of",
-    "is_disjoint",
-    "parse_curves",
-    "read_curves",
-]
 
 # 2: draws may have n0 and a bend, a curve may be pooled, have one strategy, lack cost; 3: draws may be in base64
 SCHEMA_VERSION = 3
-_MEASURED_WITHIN = 0.10
 _FAMILIES = {"cnn", "rnn", "other"}
 _LARGEST = 10**15  # numbers beyond this are damage
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # controls, halves of characters
-
-Support = Literal["measured", "interpolated", "extrapolated", "beyond"]
 
 
 class CurvesFileError(UserError, ValueError):
@@ -62,100 +40,6 @@ class Network:
 
 
 @dataclass(frozen=True)
-class TrainingCost:
-    """What a training costs: records seen follow from the recipe, seconds from the speed of the measured device.
-
-    ``share_to_best`` is the median share of a training at which its best validation epoch was reached.
-    """
-
-    device: str
-    record_passes: int
-    min_epochs: int
-    max_epochs: int
-    validation_fraction: float
-    seconds_per_record: float
-    share_to_best: float
-
-    def records_seen(self, n_records: int) -> int:
-        """Return how many records pass through a training with ``n_records``, validation share included in them."""
-        training = max(1, round(n_records * (1 - self.validation_fraction)))
-        return min(max(self.record_passes // training, self.min_epochs), self.max_epochs) * training
-
-
-@dataclass(frozen=True)
-class PretrainingCost:
-    """What the one pre-training cost that all fine-tuned runs start from."""
-
-    device: str
-    records_seen: int
-    seconds: float
-
-
-@dataclass(frozen=True)
-class PairedCurve:
-    """The arms of one task, network and upstream: parameter draws, the measured points, and what a run costs.
-
-    ``draws[strategy]`` is what ``studies.files.draws`` evaluates; draw i of one strategy belongs to draw i of the
-    other. A curve of anybody's runs may have ``scratch`` alone, no ``cost`` and no ``sources``.
-    ``kind`` says, where it is known, whose records the upstream's are and whether the task's labels are among its own.
-    ``points[strategy]`` maps a size to the scores of its replicates. ``sources`` are the publishers of the tasks'
-    records, as far as they are known, ``replicates`` the smallest number of pairs at a size. A ``pooled`` curve
-    predicts a task that nobody has measured from the ``tasks`` that were: its draws carry the variance between tasks,
-    and it has no points and no ``test_records``. ``own`` is the curve of the asker's records after a pilot on them, and
-    of no file: ``runs``, ``replicates``, points and test records are the pilot's, whose task is the last of ``tasks``;
-    the others are those of the pooled curve that ``foretold`` the pilot, if any, and ``sizes`` are of both.
-    """
-
-    task: str
-    arch: str
-    family: str
-    upstream: str
-    metric: str
-    sizes: tuple[int, ...]
-    replicates: int
-    runs: int
-    draws: Mapping[str, Mapping[str, Floats]]
-    noise: Mapping[str, float]
-    points: Mapping[str, Mapping[int, tuple[float, ...]]]
-    cost: Mapping[str, TrainingCost]
-    pretraining: PretrainingCost | None
-    sources: tuple[Mapping[str, str], ...]
-    test_records: int | None
-    warnings: tuple[str, ...]
-    pooled: bool = False
-    tasks: tuple[str, ...] = ()
-    own: bool = False
-    foretold: "PairedCurve | None" = None
-    kind: str | None = None
-
-    @property
-    def measured_sizes(self) -> tuple[int, ...]:
-        """The numbers of records with which runs were made: of the pilot where there was one, else of the evidence."""
-        return tuple(sorted({n for by_size in self.points.values() for n in by_size})) if self.own else self.sizes
-
-    def scores(self, strategy: str, n_records: NDArray[Any] | float) -> Floats:
-        """Return the expected score of each draw, shape (draws, sizes), at the given numbers of records.
-
-        Not under chance level: a power law falls without end towards few records, a network does not.
-        """
-        return evaluate(self.draws[strategy], n_records, chance_level(self.metric))
-
-    def run_sd(self, n_records: float) -> float:
-        """Return the standard deviation of a single run's score about its expectation."""
-        largest = max((self.foretold or self).sizes)
-        return float(run_sd(self.noise["alpha"], self.noise["gamma"], largest, n_records))
-
-    def support(self, n_records: float) -> Support:
-        """Say how near to measured sizes ``n_records`` lies."""
-        measured = self.measured_sizes
-        if any(abs(n_records - size) <= _MEASURED_WITHIN * size for size in measured):
-            return "measured"
-        if min(measured) <= n_records <= max(measured):
-            return "interpolated"
-        return "extrapolated" if min(self.sizes) / REACH <= n_records <= max(self.sizes) * REACH else "beyond"
-
-
-@dataclass(frozen=True)
 class CurvesFile:
     """An opened curves file."""
 
@@ -166,7 +50,12 @@ class CurvesFile:
     registered: Mapping[str, str]
     family_default: Mapping[str, str]
     upstreams: Mapping[str, str]
-    curves: tuple[PairedCurve, ...]
+    curves: tuple[Curve, ...]
+
+    @property
+    def measured(self) -> tuple[MeasuredCurve, ...]:
+        """The curves of tasks that were run."""
+        return tuple(curve for curve in self.curves if isinstance(curve, MeasuredCurve))
 
 
 def corpus_of(upstream: str) -> str:
@@ -233,7 +122,16 @@ def parse_curves(document: Mapping[str, Any]) -> CurvesFile:
     )
 
 
-def _parse_curve(curve: Mapping[str, Any]) -> PairedCurve:
+def _parse_curve(curve: Mapping[str, Any]) -> Curve:
+    pooled = _flag(curve.get("pooled", False))
+    shared = _parse_shared(curve, pooled)
+    tasks = tuple(_text(task) for task in curve.get("tasks", [curve["task"]]))
+    kind = _text(curve["kind"]) if "kind" in curve else None
+    return PooledCurve(**shared, tasks=tasks) if pooled else MeasuredCurve(**shared, kind=kind)
+
+
+def _parse_shared(curve: Mapping[str, Any], pooled: bool) -> dict[str, Any]:
+    """Return what a curve holds whether it is pooled or not."""
     draws = _parse_draws(curve["draws"])
     sizes = tuple(_count(n) for n in curve["sizes"])
     if not sizes:
@@ -241,33 +139,27 @@ def _parse_curve(curve: Mapping[str, Any]) -> PairedCurve:
     family = _text(curve["family"])
     if family not in _FAMILIES:
         raise ValueError(f"{family!r} is no family of networks")
-    pooled = _flag(curve.get("pooled", False))
     sources, test_records = _parse_provenance(curve["provenance"], pooled) if "provenance" in curve else ((), None)
-    return PairedCurve(
+    return {
         **{name: _text(curve[name]) for name in ("task", "arch", "upstream", "metric")},
-        family=family,
-        sizes=sizes,
-        replicates=_count(curve["replicates"]),
-        runs=_count(curve["runs"]),
-        draws=draws,
-        noise={name: _number(curve["noise"][name], -100, 100) for name in ("alpha", "gamma", "correlation")},
-        points={
+        "family": family,
+        "sizes": sizes,
+        "replicates": _count(curve["replicates"]),
+        "runs": _count(curve["runs"]),
+        "draws": draws,
+        "noise": {name: _number(curve["noise"][name], -100, 100) for name in ("alpha", "gamma", "correlation")},
+        "points": {
             arm: {int(n): tuple(_number(v, 0, 1) for v in values) for n, values in by_size.items()}
             for arm, by_size in curve["points"].items()
         },
-        cost={arm: _parse_cost(curve["cost"][arm]) for arm in draws} if "cost" in curve else {},
-        pretraining=_parse_pretraining(curve["cost"]["pretraining"])
+        "cost": {arm: _parse_cost(curve["cost"][arm]) for arm in draws} if "cost" in curve else {},
+        "pretraining": _parse_pretraining(curve["cost"]["pretraining"])
         if "pretraining" in curve.get("cost", {})
         else None,
-        sources=sources,
-        test_records=test_records,
-        warnings=tuple(_text(warning) for warning in curve["warnings"]),
-        pooled=pooled,
-        tasks=tuple(_text(task) for task in curve.get("tasks", [curve["task"]])),
-        own=False,
-        foretold=None,
-        kind=_text(curve["kind"]) if "kind" in curve else None,
-    )
+        "sources": sources,
+        "test_records": test_records,
+        "warnings": tuple(_text(warning) for warning in curve["warnings"]),
+    }
 
 
 def _parse_provenance(provenance: Mapping[str, Any], pooled: bool) -> tuple[tuple[Mapping[str, str], ...], int | None]:

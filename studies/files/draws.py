@@ -27,7 +27,7 @@ Draws = Mapping[str, Floats]
 
 @dataclass(frozen=True)
 class Interval:
-    """A median and a 90 % interval of a number of records; None where it lies beyond the evidence's reach."""
+    """A median and a 90 % interval, of a number of records or what it is worth; None beyond the evidence's reach."""
 
     median: float | None
     lower: float | None

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from studies.files.curves import FINE_TUNE, SCRATCH
+from studies.files.arms import FINE_TUNE, SCRATCH
 from studies.fitting.random_effects import Combined, TaskEstimate, average_by_task, combine, mean_over_sizes
 from studies.runs.run import Run
 

@@ -46,7 +46,7 @@ def log_time_ratios(pairs: Sequence[tuple[Run, Run]]) -> tuple[NDArray[np.float6
 
 
 def fit_cost(runs: Sequence[Run]) -> dict[str, Any]:
-    """Return what ``studies.files.curves.TrainingCost`` holds, from the runs of one network, strategy and recipe.
+    """Return what ``studies.files.curve.TrainingCost`` holds, from the runs of one network, strategy and recipe.
 
     ``seconds_per_record`` is the median over the runs, validation and all, of training seconds per record seen, and
     ``share_to_best`` the median share of them at which the best validation epoch was reached.

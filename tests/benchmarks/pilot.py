@@ -19,7 +19,7 @@ from advisor.own_records.pilot_update import observe, update
 from engine.seeds import stable_seed
 from studies.collection.backtest import fit_table
 from studies.files.arms import FINE_TUNE, SCRATCH
-from studies.files.curves import PairedCurve
+from studies.files.curve import PooledCurve
 from studies.files.draws import Floats, chance_level, evaluate
 from studies.fitting.learning_curves import LearningCurveResults
 from studies.fitting.pooling import pool_tasks
@@ -102,13 +102,26 @@ def _is_pilot(run: Run, table: RunTable) -> bool:
     return is_evidence and in_size and is_arm and (run.task, run.arch) == (table.task, table.arch)
 
 
-def _as_curve(fit: LearningCurveResults, table: RunTable) -> PairedCurve:
-    noise = {name: float(getattr(fit.noise, name)) for name in ("alpha", "gamma", "correlation")}
-    sizes = tuple(int(n) for n in fit.sizes)
-    return PairedCurve(
-        "a new task", table.arch, table.family, "", METRIC, sizes, 2, 1, fit.draws, noise, {}, {}, None, {}, None, (),
-        pooled=True, tasks=fit.tasks,
-    )  # fmt: skip
+def _as_curve(fit: LearningCurveResults, table: RunTable) -> PooledCurve:
+    return PooledCurve(
+        task="a new task",
+        arch=table.arch,
+        family=table.family,
+        upstream="",
+        metric=METRIC,
+        sizes=tuple(int(n) for n in fit.sizes),
+        replicates=2,
+        runs=1,
+        draws=fit.draws,
+        noise={name: float(getattr(fit.noise, name)) for name in ("alpha", "gamma", "correlation")},
+        points={},
+        cost={},
+        pretraining=None,
+        sources=(),
+        test_records=None,
+        warnings=(),
+        tasks=fit.tasks,
+    )
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from advisor.answer.question import Question
 from advisor.answer.recommend import recommend
 from models.registry import count_parameters, create_network
 from studies.collection.collect import collect
+from studies.files.curve import PooledCurve
 from studies.files.curves import is_disjoint, read_curves
 from studies.files.draws_codec import read_draws
 from studies.files.shipped import DEFAULT_CURVES, EVIDENCE
@@ -130,7 +131,7 @@ def test_the_store_gives_the_same_curves_on_another_machine(machine: str, pack: 
 
 def test_every_size_of_every_curve_has_two_pairs_or_more(pack: Path):
     for curve in read_curves(pack / "curves.json").curves:
-        if curve.pooled:
+        if isinstance(curve, PooledCurve):
             assert not any(curve.points.values())
             continue
         assert curve.replicates >= 2
@@ -145,7 +146,7 @@ def test_the_families_networks_have_five_pairs_at_every_size_of_the_main_task(pa
     for arch in curves.family_default.values():
         (curve,) = [
             one
-            for one in curves.curves
+            for one in curves.measured
             if (one.task, one.arch) == (MAIN_TASK, arch) and one.kind is not None and is_disjoint(one.kind)
         ]
         assert {n for n in curve.sizes if n <= max(MAIN_SIZES)} == set(MAIN_SIZES)
@@ -155,8 +156,8 @@ def test_the_families_networks_have_five_pairs_at_every_size_of_the_main_task(pa
 
 def test_curves_count_the_runs_that_are_in_pairs_once(pack: Path, runs: list[Run]):
     pairs = pair_runs(tidy_records(runs, pack).runs)
-    curves = read_curves(pack / "curves.json").curves
-    single = {(curve.task, curve.arch, curve.upstream): curve for curve in curves if not curve.pooled}
+    curves = read_curves(pack / "curves.json")
+    single = {(curve.task, curve.arch, curve.upstream): curve for curve in curves.measured}
     for (task, arch, upstream), curve in single.items():
         of_curve = [
             pair
@@ -165,7 +166,7 @@ def test_curves_count_the_runs_that_are_in_pairs_once(pack: Path, runs: list[Run
             and pair.scratch.n_records in curve.sizes
         ]
         assert curve.runs == 2 * len(of_curve)
-    for pool in (curve for curve in curves if curve.pooled):
+    for pool in (curve for curve in curves.curves if isinstance(curve, PooledCurve)):
         of_tasks = {
             task: {one.runs for one in single.values() if (one.arch, one.task) == (pool.arch, task)}
             for task in pool.tasks
@@ -214,8 +215,8 @@ def test_scores_are_those_of_networks_that_learnt_something(runs: list[Run]):
 
 def test_the_shipped_backtest_is_of_the_shipped_curves(pack: Path):
     backtest = json.loads((pack / "backtest.json").read_text())
-    curves = read_curves(pack / "curves.json").curves
-    assert set(backtest["tasks"]) == {curve.task for curve in curves if not curve.pooled}
+    curves = read_curves(pack / "curves.json").measured
+    assert set(backtest["tasks"]) == {curve.task for curve in curves}
     assert backtest["cells"] > 0
     assert backtest["regret"]["advice"] is not None
 

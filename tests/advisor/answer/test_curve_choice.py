@@ -1,6 +1,6 @@
 """Which curve answers, and which network is the best."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,8 @@ from advisor.answer.recommend import NoEvidenceError, Question, UnknownNameError
 from advisor.text.explanation import explain
 from advisor.text.explanation_text import to_text
 from advisor.text.table import to_table
-from studies.files.curves import CurvesFile, PairedCurve, read_curves
+from studies.files.curve import Curve, MeasuredCurve, PooledCurve
+from studies.files.curves import CurvesFile, read_curves
 
 TASKS = ("ptb-xl/form", "ptb-xl/rhythm", "ludb")
 
@@ -20,14 +21,15 @@ def curves(curves_path: Path) -> CurvesFile:
     return read_curves(curves_path)
 
 
-def of_task(curve: PairedCurve, task: str, **changes: object) -> PairedCurve:
-    return replace(curve, task=task, tasks=(task,), **changes)
+def of_task(curve: MeasuredCurve, task: str, **changes: object) -> MeasuredCurve:
+    return replace(curve, task=task, **changes)
 
 
-def pool(curve: PairedCurve, *tasks: str, **changes: object) -> PairedCurve:
+def pool(curve: MeasuredCurve, *tasks: str, **changes: object) -> PooledCurve:
     """A pooled curve as the evidence has it: no points, no costs of its own."""
-    return replace(curve, task="pooled", tasks=tasks, pooled=True, points={}, cost={}, pretraining=None, sources=(),
-                   test_records=None, **changes)  # fmt: skip
+    shared = {field.name: getattr(curve, field.name) for field in fields(Curve)}
+    bare = {"task": "pooled", "points": {}, "cost": {}, "pretraining": None, "sources": (), "test_records": None}
+    return PooledCurve(**{**shared, **bare, **changes}, tasks=tasks)
 
 
 @pytest.fixture
@@ -40,7 +42,7 @@ def many(curves: CurvesFile) -> CurvesFile:
 
 def test_three_tasks_answer_together_for_a_new_dataset(many: CurvesFile):
     answer = recommend(Question(500, many.curves[0].arch), many)
-    assert answer.curve.pooled
+    assert isinstance(answer.curve, PooledCurve)
     assert any("a new dataset's, judged from 3 tasks" in warning for warning in answer.warnings)
     assert not any("One task only" in warning for warning in answer.warnings)
     assert f"{answer.curve.runs} paired runs of 3 tasks" in to_table(answer)
@@ -59,7 +61,7 @@ def test_a_pooled_answer_takes_its_costs_from_the_network_s_runs(many: CurvesFil
 
 def test_a_task_can_be_picked(many: CurvesFile):
     answer = recommend(Question(500, many.curves[0].arch, task="ludb"), many)
-    assert (answer.curve.task, answer.curve.pooled) == ("ludb", False)
+    assert (answer.curve.task, type(answer.curve)) == ("ludb", MeasuredCurve)
     assert any("other datasets are in the bands without --task" in warning for warning in answer.warnings)
     with pytest.raises(UnknownNameError, match="the nearest name is 'ludb'"):
         recommend(Question(500, many.curves[0].arch, task="lud"), many)
@@ -78,7 +80,7 @@ def test_a_task_that_reaches_further_than_its_pool_is_named(many: CurvesFile):
 def test_two_tasks_are_too_few_to_pool_and_the_one_with_most_runs_answers(many: CurvesFile):
     few = replace(many, curves=(*many.curves[:2], pool(many.curves[0], *TASKS[:2])))
     answer = recommend(Question(500, few.curves[0].arch), few)
-    assert (answer.curve.task, answer.curve.pooled) == ("ptb-xl/rhythm", False)
+    assert (answer.curve.task, type(answer.curve)) == ("ptb-xl/rhythm", MeasuredCurve)
 
 
 def test_the_upstream_of_another_task_is_no_choice_to_make(many: CurvesFile):
@@ -126,7 +128,7 @@ def test_without_a_pretrained_network_no_upstream_has_to_be_chosen(many: CurvesF
     assert any("pre-trained on y; yours has yet to be made" in warning for warning in answer.warnings)
 
 
-def flat(curve: PairedCurve, scratch: float, fine_tuned: float, **changes: object) -> PairedCurve:
+def flat(curve: MeasuredCurve, scratch: float, fine_tuned: float, **changes: object) -> MeasuredCurve:
     """A network whose arms always score the same."""
     draws = {
         arm: {"a": np.full(20, level), "b": np.zeros(20), "c": np.ones(20), "n0": np.zeros(20)}
@@ -135,7 +137,7 @@ def flat(curve: PairedCurve, scratch: float, fine_tuned: float, **changes: objec
     return replace(curve, draws=draws, **changes)
 
 
-def with_networks(curves: CurvesFile, *measured: PairedCurve) -> CurvesFile:
+def with_networks(curves: CurvesFile, *measured: MeasuredCurve) -> CurvesFile:
     first = next(iter(curves.networks.values()))
     return replace(curves, curves=measured, networks={c.arch: replace(first, name=c.arch) for c in measured})
 
@@ -166,7 +168,7 @@ def test_networks_are_compared_on_the_same_tasks_only(curves: CurvesFile):
         curves,
         flat(cnn, 0.80, 0.85, arch="one"),
         flat(cnn, 0.81, 0.82, arch="two"),
-        flat(cnn, 0.99, 0.99, arch="easy", task="ludb", tasks=("ludb",)),
+        flat(cnn, 0.99, 0.99, arch="easy", task="ludb"),
         flat(cnn, 0.90, 0.99, arch="small", sizes=(10, 20, 30)),
     )
     answer = recommend(Question(500), ours)
@@ -181,8 +183,8 @@ def test_a_task_that_another_network_was_measured_on_is_no_unknown_name(curves: 
     ours = with_networks(
         curves,
         flat(cnn, 0.80, 0.85, arch="one"),
-        flat(cnn, 0.81, 0.82, arch="two", task="ludb", tasks=("ludb",)),
-        flat(cnn, 0.81, 0.82, arch="three", task="ludb", tasks=("ludb",)),
+        flat(cnn, 0.81, 0.82, arch="two", task="ludb"),
+        flat(cnn, 0.81, 0.82, arch="three", task="ludb"),
     )
     with pytest.raises(NoEvidenceError, match=r"^one was not measured on ludb; two and three were$"):
         recommend(Question(500, "one", task="ludb"), ours)
@@ -209,12 +211,12 @@ def test_a_task_that_was_measured_from_scratch_alone_or_from_elsewhere_is_no_unk
 def test_a_network_measured_on_some_of_the_pooled_tasks_is_said_to_have_fewer(curves: CurvesFile):
     cnn = curves.curves[0]
     pooled = [curve for arch in ("one", "two") for curve in (
-        *(flat(cnn, 0.8, 0.85, arch=arch, task=task, tasks=(task,)) for task in TASKS),
+        *(flat(cnn, 0.8, 0.85, arch=arch, task=task) for task in TASKS),
         pool(flat(cnn, 0.8, 0.85, arch=arch), *TASKS))]  # fmt: skip
-    few = [flat(cnn, 0.8, 0.85, arch="three", task=task, tasks=(task,)) for task in TASKS[:2]]
+    few = [flat(cnn, 0.8, 0.85, arch="three", task=task) for task in TASKS[:2]]
     answer = recommend(Question(500), with_networks(curves, *pooled, *few))
     assert "Not compared: three was measured on fewer tasks (2 of the 3)." in answer.warnings
-    alone = [flat(cnn, 0.8, 0.85, arch=arch, task="ludb", tasks=("ludb",)) for arch in ("four", "five", "six")]
+    alone = [flat(cnn, 0.8, 0.85, arch=arch, task="ludb") for arch in ("four", "five", "six")]
     answer = recommend(Question(500), with_networks(curves, *alone, *pooled))
     assert "Not compared: one answers from more tasks." in answer.warnings
 

@@ -11,7 +11,8 @@ from hypothesis.extra.numpy import arrays
 
 from advisor.answer.recommend import Question, recommend
 from advisor.answer.scores import summarise_score
-from studies.files.curves import CurvesFile, PairedCurve, PretrainingCost, read_curves
+from studies.files.curve import Curve, PretrainingCost
+from studies.files.curves import CurvesFile, read_curves
 
 TOWARDS_FINE_TUNE = ("scratch", "no-material-difference", "not-enough-evidence", "fine-tune")
 relaxed = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -32,7 +33,7 @@ def curves(curves_path: Path) -> CurvesFile:
 
 
 def with_draws(curves: CurvesFile, draws: dict[str, dict[str, np.ndarray]], **changes: object) -> CurvesFile:
-    curve: PairedCurve = replace(curves.curves[0], draws=draws, **changes)
+    curve: Curve = replace(curves.curves[0], draws=draws, **changes)
     return replace(curves, curves=(curve,))
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from advisor.answer.recommend import Question, Recommendation, recommend
-from studies.files.curves import CurvesFile, PairedCurve, PretrainingCost, TrainingCost, read_curves
+from studies.files.curve import Curve, PretrainingCost, TrainingCost
+from studies.files.curves import CurvesFile, read_curves
 
 HOUR = 3600.0
 
@@ -24,7 +25,7 @@ def law(a: float, b: float, c: float = 0.5, spread: float = 0.0, n_draws: int = 
 
 
 @pytest.fixture
-def curve(curves: CurvesFile) -> PairedCurve:
+def curve(curves: CurvesFile) -> Curve:
     """S(n) = 0.9 - n^-0.5 and F(n) = S(4 n); ten records a second, every record seen ten times; one hour upstream."""
     cost = TrainingCost("GPU test", 1, 10, 10, 0.0, 0.1, 0.5)
     return replace(
@@ -35,11 +36,11 @@ def curve(curves: CurvesFile) -> PairedCurve:
     )
 
 
-def ask(curves: CurvesFile, curve: PairedCurve, n_records: int = 400, **options: object) -> Recommendation:
+def ask(curves: CurvesFile, curve: Curve, n_records: int = 400, **options: object) -> Recommendation:
     return recommend(Question(n_records, curve.arch, **options), replace(curves, curves=(curve,)))
 
 
-def test_a_target_takes_the_records_that_the_curve_says(curves: CurvesFile, curve: PairedCurve):
+def test_a_target_takes_the_records_that_the_curve_says(curves: CurvesFile, curve: Curve):
     target = ask(curves, curve, target=0.85).target  # 0.05 = b n^-0.5
     assert target is not None
     assert target["scratch"].records == pytest.approx(400, abs=1)
@@ -48,7 +49,7 @@ def test_a_target_takes_the_records_that_the_curve_says(curves: CurvesFile, curv
     assert target["scratch"].total_cost is None
 
 
-def test_a_target_is_asked_for_with_probability_08(curves: CurvesFile, curve: PairedCurve):
+def test_a_target_is_asked_for_with_probability_08(curves: CurvesFile, curve: Curve):
     uncertain = replace(curve, draws={**curve.draws, "scratch": law(0.9, 1.0, spread=0.02)})
     reach = ask(curves, uncertain, target=0.85).target["scratch"]
     scores = uncertain.scores("scratch", reach.records)[:, 0]
@@ -57,7 +58,7 @@ def test_a_target_is_asked_for_with_probability_08(curves: CurvesFile, curve: Pa
     assert reach.records > 400  # the point estimate
 
 
-def test_a_target_beyond_reach_is_unreachable_with_its_probability(curves: CurvesFile, curve: PairedCurve):
+def test_a_target_beyond_reach_is_unreachable_with_its_probability(curves: CurvesFile, curve: Curve):
     half = replace(curve, draws={**curve.draws, "scratch": law(0.9, 1.0, spread=0.02)})
     target = ask(curves, half, target=0.9, label_cost=1.0).target
     assert target["scratch"].records is None
@@ -66,11 +67,11 @@ def test_a_target_beyond_reach_is_unreachable_with_its_probability(curves: Curve
     assert target["scratch"].p_unreachable == pytest.approx(never)
 
 
-def test_a_target_never_takes_fewer_records_than_the_evidence_speaks_of(curves: CurvesFile, curve: PairedCurve):
+def test_a_target_never_takes_fewer_records_than_the_evidence_speaks_of(curves: CurvesFile, curve: Curve):
     assert ask(curves, curve, target=0.6).target["fine_tune"].records == 25
 
 
-def test_a_bill_adds_labels_and_machine(curves: CurvesFile, curve: PairedCurve):
+def test_a_bill_adds_labels_and_machine(curves: CurvesFile, curve: Curve):
     answer = ask(curves, curve, label_cost=2.0, gpu_cost=9.0)  # 400 records seen ten times at ten a second: 400 s
     assert answer.money.scratch.labels == 800
     assert answer.money.scratch.machine == pytest.approx(1.0)
@@ -78,7 +79,7 @@ def test_a_bill_adds_labels_and_machine(curves: CurvesFile, curve: PairedCurve):
     assert answer.money.fine_tune == answer.money.scratch  # a pre-trained network at hand costs nothing
 
 
-def test_a_pretraining_is_shared_by_its_uses(curves: CurvesFile, curve: PairedCurve):
+def test_a_pretraining_is_shared_by_its_uses(curves: CurvesFile, curve: Curve):
     alone = ask(curves, curve, upstream="none", label_cost=2.0, gpu_cost=9.0).money.fine_tune
     assert alone.pretraining == pytest.approx(9.0)
     assert alone.total == pytest.approx(810.0)
@@ -86,12 +87,12 @@ def test_a_pretraining_is_shared_by_its_uses(curves: CurvesFile, curve: PairedCu
     assert shared.pretraining == pytest.approx(3.0)
 
 
-def test_a_target_s_bill_counts_all_the_labels(curves: CurvesFile, curve: PairedCurve):
+def test_a_target_s_bill_counts_all_the_labels(curves: CurvesFile, curve: Curve):
     reach = ask(curves, curve, target=0.85, label_cost=2.0).target["fine_tune"]
     assert reach.total_cost == pytest.approx(2.0 * reach.records)
 
 
-def test_the_asker_s_device_replaces_the_measured_one(curves: CurvesFile, curve: PairedCurve):
+def test_the_asker_s_device_replaces_the_measured_one(curves: CurvesFile, curve: Curve):
     answer = ask(curves, curve, device_speed=1000.0, gpu_cost=9.0, label_cost=0.0)
     assert answer.cost["scratch"].gpu_seconds == pytest.approx(400)
     assert answer.cost["scratch"].your_seconds == pytest.approx(4)
@@ -99,14 +100,14 @@ def test_the_asker_s_device_replaces_the_measured_one(curves: CurvesFile, curve:
     assert answer.money.scratch.machine == pytest.approx(0.01)
 
 
-def test_labels_saved_are_the_worth_in_records_in_money(curves: CurvesFile, curve: PairedCurve):
+def test_labels_saved_are_the_worth_in_records_in_money(curves: CurvesFile, curve: Curve):
     answer = ask(curves, curve, label_cost=2.0)
     assert answer.worth_in_records.median == pytest.approx(1200)  # F(400) = S(1600)
     assert answer.money.label_saving.median == pytest.approx(2400, abs=2)
     assert answer.money.p_pays_off is None  # without the price of the machine
 
 
-def test_what_was_not_measured_has_no_price(curves: CurvesFile, curve: PairedCurve):
+def test_what_was_not_measured_has_no_price(curves: CurvesFile, curve: Curve):
     free = ask(curves, replace(curve, cost={}, pretraining=None), gpu_cost=9.0, label_cost=1.0)
     assert free.money.scratch.machine is free.money.scratch.total is None
     assert free.money.scratch.labels == 400
@@ -119,7 +120,7 @@ def test_what_was_not_measured_has_no_price(curves: CurvesFile, curve: PairedCur
 
 @pytest.mark.parametrize(("label_cost", "verdict"), [(0.1, "fine-tune"), (0.0001, "scratch")])
 def test_a_pretraining_that_saves_less_in_labels_than_it_costs_is_not_advised(
-    curves: CurvesFile, curve: PairedCurve, label_cost: float, verdict: str
+    curves: CurvesFile, curve: Curve, label_cost: float, verdict: str
 ):
     answer = ask(curves, curve, upstream="none", label_cost=label_cost, gpu_cost=9.0)  # 1,200 labels against 9
     assert answer.verdict == verdict
@@ -127,7 +128,7 @@ def test_a_pretraining_that_saves_less_in_labels_than_it_costs_is_not_advised(
     assert ("more in labels" if verdict == "fine-tune" else "less in labels") in answer.why
 
 
-def test_nothing_is_made_for_a_gain_within_the_margin(curves: CurvesFile, curve: PairedCurve):
+def test_nothing_is_made_for_a_gain_within_the_margin(curves: CurvesFile, curve: Curve):
     small = replace(curve, draws={"scratch": law(0.9, 1.0), "fine-tune": law(0.905, 1.0)})
     assert ask(curves, small).verdict == "no-material-difference"
     answer = ask(curves, small, upstream="none")
@@ -135,7 +136,7 @@ def test_nothing_is_made_for_a_gain_within_the_margin(curves: CurvesFile, curve:
     assert "would have to be made first" in answer.why
 
 
-def test_the_verdict_flips_where_the_gain_crosses_the_margin(curves: CurvesFile, curve: PairedCurve):
+def test_the_verdict_flips_where_the_gain_crosses_the_margin(curves: CurvesFile, curve: Curve):
     answer = ask(curves, curve, n_records=2000, margin=0.03)  # the gain 0.5 n^-0.5 is 0.03 at n = 277.8
     fewer, more = answer.flips
     assert answer.verdict == "no-material-difference"
@@ -146,7 +147,7 @@ def test_the_verdict_flips_where_the_gain_crosses_the_margin(curves: CurvesFile,
     assert (below.flips[1].n_records, below.flips[1].verdict) == (278, "no-material-difference")
 
 
-def test_more_records_add_what_the_curve_says(curves: CurvesFile, curve: PairedCurve):
+def test_more_records_add_what_the_curve_says(curves: CurvesFile, curve: Curve):
     more = ask(curves, curve, n_records=1600).more_records
     assert (more.arm, more.n_records) == ("fine_tune", 3200)
     assert more.added == pytest.approx(0.5 * (1600**-0.5 - 3200**-0.5))

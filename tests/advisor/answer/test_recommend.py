@@ -7,7 +7,8 @@ import pytest
 from advisor.answer.recommend import NoEvidenceError, Question, UnknownNameError, recommend
 from advisor.text.table import to_table
 from studies.collection.collect import collect
-from studies.files.curves import CurvesFile, PairedCurve, read_curves
+from studies.files.curve import Curve
+from studies.files.curves import CurvesFile, read_curves
 
 
 @pytest.fixture(scope="session")
@@ -15,13 +16,11 @@ def curves(curves_path: Path) -> CurvesFile:
     return read_curves(curves_path)
 
 
-def cnn(curves: CurvesFile) -> PairedCurve:
+def cnn(curves: CurvesFile) -> Curve:
     return next(curve for curve in curves.curves if curve.family == "cnn")
 
 
-def certain(
-    curve: PairedCurve, scratch: tuple[float, float, float], fine_tuned: tuple[float, float, float]
-) -> PairedCurve:
+def certain(curve: Curve, scratch: tuple[float, float, float], fine_tuned: tuple[float, float, float]) -> Curve:
     """The curve with a posterior that is one point: (a, b, c) of each arm."""
     draws = {
         arm: {name: np.full(50, value) for name, value in zip("abc", abc, strict=True)}
@@ -30,7 +29,7 @@ def certain(
     return replace(curve, draws=draws)
 
 
-def ask(curves: CurvesFile, curve: PairedCurve, n_records: int = 1000, margin: float = 0.01):
+def ask(curves: CurvesFile, curve: Curve, n_records: int = 1000, margin: float = 0.01):
     return recommend(Question(n_records, "resnet1d18-w16", margin=margin), replace(curves, curves=(curve,)))
 
 

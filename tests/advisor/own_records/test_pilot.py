@@ -1,19 +1,24 @@
 """A pilot from its plan to the curve of its dataset: what is run, what is kept, and what is then known."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from advisor.own_records.pilot_study import Pilot, PilotError, Plan, check_records, plan, run, set_up
 from advisor.own_records.pilot_update import Observed, fit_pilot, observe, update
+from advisor.own_records.records import OwnData
 from engine.checkpoints.checkpoint import CheckpointError
 from engine.corpora.corpus import Corpus
 from engine.corpora.partition import available
 from engine.corpora.synthetic import prepared_synthetic
+from studies.collection.collect import make_curves
 from studies.files.arms import FINE_TUNE, SCRATCH
-from studies.files.curves import PairedCurve
+from studies.files.curve import PilotCurve, PooledCurve
+from studies.files.curves import read_curves
 from studies.fitting.learning_curves import fit_learning_curves
 from studies.fitting.noise import Noise
 from studies.fitting.paired_runs import ScoredRun, arrange
@@ -39,10 +44,15 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory, checkpoint_writer) -> P
     return checkpoint_writer(tmp_path_factory.mktemp("networks") / "small", ARCH)
 
 
-def make_pilot(folder: Path, corpus: Corpus, checkpoint: Path, labels: slice = slice(None)) -> Pilot:
+def own_data(corpus: Corpus) -> OwnData:
     data = corpus.task("diagnosis")
-    data = replace(data, classes=data.classes[labels], labels=data.labels[:, labels])
-    return set_up(folder, corpus, data, available(corpus, data)[1], ARCH, checkpoint)
+    return OwnData(corpus.root, corpus, data, "diagnosis", *available(corpus, data))
+
+
+def make_pilot(folder: Path, corpus: Corpus, checkpoint: Path, labels: slice = slice(None)) -> Pilot:
+    own = own_data(corpus)
+    data = replace(own.data, classes=own.data.classes[labels], labels=own.data.labels[:, labels])
+    return set_up(folder, replace(own, data=data), ARCH, checkpoint)
 
 
 def test_the_test_records_are_those_that_train_keeps_apart(tmp_path: Path, made_up: Corpus, checkpoint: Path):
@@ -84,19 +94,19 @@ def test_a_network_for_other_signals_is_refused(tmp_path: Path, made_up: Corpus,
 
 
 def test_records_that_cannot_be_piloted_are_refused_with_the_reason(made_up: Corpus):
-    data = made_up.task("diagnosis")
-    pool, test, _ = available(made_up, data)
-    assert 20 <= check_records(data, pool, test) <= len(pool) // 2
+    own = own_data(made_up)
+    data, pool, test = own.data, own.pool, own.test
+    assert 20 <= check_records(own) <= len(pool) // 2
     empty = replace(data, labels=data.labels * np.array([1, 0, 1, 1, 1], np.uint8))
     with pytest.raises(PilotError, match=f"no record of .* has the label {data.classes[1]}"):
-        check_records(empty, pool, test)
+        check_records(replace(own, data=empty))
     with pytest.raises(PilotError, match=r"has 30 records .*needs 40"):
-        check_records(data, pool[:30], test)
+        check_records(replace(own, pool=pool[:30]))
     with pytest.raises(PilotError, match=r"of 5 patients .*of 10 patients or more"):
-        check_records(replace(data, patients=np.arange(len(data.rows)) % 5), pool, test)
+        check_records(replace(own, data=replace(data, patients=np.arange(len(data.rows)) % 5)))
     alike = test[(data.labels[test] == data.labels[test[0]]).all(axis=1)]
     with pytest.raises(PilotError, match="nothing to score"):
-        check_records(data, pool, alike)
+        check_records(replace(own, test=alike))
 
 
 @pytest.mark.parametrize("n_pool", [50, 96, 480, 3000, 20000])
@@ -104,10 +114,10 @@ def test_records_that_cannot_be_piloted_are_refused_with_the_reason(made_up: Cor
 def test_a_plan_keeps_the_budget_and_ends_at_the_records_there_are(
     tmp_path: Path, made_up: Corpus, checkpoint: Path, n_pool: int, budget: float
 ):
-    pilot = make_pilot(tmp_path, made_up, checkpoint)
+    pilot = replace(make_pilot(tmp_path, made_up, checkpoint), smallest=24, largest=n_pool)
     speed = Speed(1e-3, 3e-4)
     try:
-        chosen = plan(pilot, n_pool, 24, budget, speed, 2)
+        chosen = plan(pilot, budget, speed, 2)
     except PilotError as error:
         assert budget == 20.0
         assert "give --minutes" in str(error)
@@ -126,9 +136,9 @@ def test_a_plan_keeps_the_budget_and_ends_at_the_records_there_are(
 def finished(tmp_path_factory: pytest.TempPathFactory, made_up: Corpus, checkpoint: Path) -> tuple[Pilot, Plan]:
     """A pilot that was run: two sizes, two pairs each."""
     pilot = make_pilot(tmp_path_factory.mktemp("pilot"), made_up, checkpoint)
-    chosen = Plan((30, 60), 2, 1.0)
+    chosen = Plan((30, 60), 2, 1.0, 1e9)
     with local_workplace(2) as workplace:
-        assert run(pilot, chosen, 1e9, workplace, "cpu", lambda _progress: None) == 0
+        assert run(pilot, chosen, workplace, "cpu", lambda _progress: None) == 0
     return pilot, chosen
 
 
@@ -145,17 +155,18 @@ def test_the_same_pilot_again_runs_nothing(finished):
     pilot, chosen = finished
     before = {run.key: run.created for run in pilot.runs()}
     with local_workplace(1) as workplace:
-        run(pilot, chosen, 1e9, workplace, "cpu", lambda _progress: None)
+        run(pilot, chosen, workplace, "cpu", lambda _progress: None)
     assert {run.key: run.created for run in pilot.runs()} == before
-    again = plan(pilot, 96, 20, 1e6, Speed(1e-6, 1e-6), 2)
+    again = plan(replace(pilot, smallest=20, largest=96), 1e6, Speed(1e-6, 1e-6), 2)
     assert again.sizes == (30, 60)  # one that has begun keeps its sizes
 
 
 def test_a_pilot_that_was_stopped_among_its_sizes_goes_on_with_all_of_them(
     tmp_path: Path, made_up: Corpus, checkpoint: Path, monkeypatch
 ):
-    pilot, speed = make_pilot(tmp_path, made_up, checkpoint), Speed(1e-3, 3e-4)
-    whole = plan(pilot, 480, 24, 6000.0, speed, 2)
+    made, speed = make_pilot(tmp_path, made_up, checkpoint), Speed(1e-3, 3e-4)
+    pilot = replace(made, smallest=24, largest=480)
+    whole = plan(pilot, 6000.0, speed, 2)
     assert len(whole.sizes) == 3
     begun = [
         Run(task="own", arch="net", family="cnn", strategy=arm, n_records=n, replicate=0)
@@ -163,8 +174,9 @@ def test_a_pilot_that_was_stopped_among_its_sizes_goes_on_with_all_of_them(
         for arm in (SCRATCH, FINE_TUNE)
     ]
     monkeypatch.setattr(Pilot, "runs", lambda _: begun)
-    assert plan(pilot, 480, 24, 6000.0, speed, 2).sizes == whole.sizes
-    assert plan(pilot, 700, 24, 6000.0, speed, 2).sizes == whole.sizes[1:]  # none of its sizes would be more
+    assert plan(pilot, 6000.0, speed, 2).sizes == whole.sizes
+    more = replace(pilot, largest=700)
+    assert plan(more, 6000.0, speed, 2).sizes == whole.sizes[1:]  # none of its sizes would be more
 
 
 def test_a_spent_budget_leaves_whole_replicates(tmp_path: Path, made_up: Corpus, checkpoint: Path, monkeypatch):
@@ -177,7 +189,7 @@ def test_a_spent_budget_leaves_whole_replicates(tmp_path: Path, made_up: Corpus,
     monkeypatch.setattr("advisor.own_records.pilot_study.run_study", pretend)
     times = iter([0.0, 0.0, 40.0, 40.0, 80.0, 80.0, 120.0])
     pilot = make_pilot(tmp_path, made_up, checkpoint)
-    run(pilot, Plan((30, 60), 5, 100.0), 100.0, None, "cpu", lambda _p: None, lambda: next(times))
+    run(pilot, Plan((30, 60), 5, 100.0, 100.0), None, "cpu", lambda _p: None, lambda: next(times))
     assert sorted(set(ran)) == [0, 1]
     assert ran.count(0) == ran.count(1) == 4
 
@@ -194,19 +206,20 @@ def test_half_a_pair_does_not_count(tmp_path: Path, made_up: Corpus, checkpoint:
 
 def test_a_pilot_alone_answers_from_two_sizes_of_two_pairs(finished):
     curve = fit_pilot(finished[0], None)
-    assert curve.own
+    assert isinstance(curve, PilotCurve)
+    assert curve.predicted_by is None
     assert curve.sizes == (30, 60)
     assert curve.runs == 8
-    assert (finished[0].folder / "curves.json").is_file()
+    assert not (finished[0].folder / "curves.json").exists()  # the store is what is kept, and the curve is of it
     assert curve.cost[SCRATCH].device
 
 
-# What a pilot adds to what was foretold, where the truth is known.
+# What a pilot adds to what was predicted, where the truth is known.
 
 SIZES = (100, 250, 500, 1000)
 
 
-def pooled_curve(levels, gains, seed: int = 0) -> PairedCurve:
+def pooled_curve(levels, gains, seed: int = 0) -> PooledCurve:
     """The curve of a new task, from tasks that end at ``levels`` and gain ``gains`` at 100 records."""
     fits = {}
     rng = np.random.default_rng(seed)
@@ -220,15 +233,16 @@ def pooled_curve(levels, gains, seed: int = 0) -> PairedCurve:
                     runs.append(ScoredRun(arm, n, replicate, float(np.clip(score, 0.3, 0.99))))
         fits[f"t{k}"] = fit_learning_curves(arrange(runs, np.eye(2) * 1e-5), k)
     pool = pool_tasks(fits, 1)
-    return PairedCurve(
-        "a new task", ARCH, "cnn", "up", "auroc_macro", SIZES, 4, 100, pool.draws,
-        {"alpha": pool.noise.alpha, "gamma": pool.noise.gamma, "correlation": pool.noise.correlation},
-        {}, {}, None, (), None, (), pooled=True, tasks=tuple(fits),
+    noise = {"alpha": pool.noise.alpha, "gamma": pool.noise.gamma, "correlation": pool.noise.correlation}
+    return PooledCurve(
+        task="a new task", arch=ARCH, family="cnn", upstream="up", metric="auroc_macro", sizes=SIZES, replicates=4,
+        runs=100, draws=pool.draws, noise=noise, points={}, cost={}, pretraining=None, sources=(), test_records=None,
+        warnings=(), tasks=tuple(fits),
     )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def pool() -> PairedCurve:
+def pool() -> PooledCurve:
     return pooled_curve([0.85, 0.88, 0.90, 0.92, 0.95, 0.97], [0.02, 0.1, 0.05, 0.08, 0.03, 0.06])
 
 
@@ -242,7 +256,7 @@ def band(draws, arm: str, n: float) -> tuple[float, float, float]:
     return tuple(np.quantile(evaluate(draws[arm], n, 0.5)[:, 0], (0.05, 0.5, 0.95)))
 
 
-def test_what_a_pilot_measures_well_is_what_is_then_expected(pool: PairedCurve):
+def test_what_a_pilot_measures_well_is_what_is_then_expected(pool: PooledCurve):
     draws = update(pool, seen(0.74, 0.07, 0.002), 0)
     for arm, truth in ((SCRATCH, 0.74), (FINE_TUNE, 0.81)):
         low, middle, high = band(draws, arm, 100)
@@ -250,7 +264,7 @@ def test_what_a_pilot_measures_well_is_what_is_then_expected(pool: PairedCurve):
         assert high - low < 0.02
 
 
-def test_a_pilot_that_measures_nothing_changes_nothing(pool: PairedCurve):
+def test_a_pilot_that_measures_nothing_changes_nothing(pool: PooledCurve):
     draws = update(pool, seen(0.74, 0.07, 10.0), 0)
     for arm in (SCRATCH, FINE_TUNE):
         for n in (100, 400, 1000):
@@ -258,7 +272,7 @@ def test_a_pilot_that_measures_nothing_changes_nothing(pool: PairedCurve):
             assert np.allclose(before, band(draws, arm, n), atol=0.02)
 
 
-def test_a_pilot_at_few_records_tells_of_many_and_leaves_more_unknown_there(pool: PairedCurve):
+def test_a_pilot_at_few_records_tells_of_many_and_leaves_more_unknown_there(pool: PooledCurve):
     draws = update(pool, seen(0.80, 0.05, 0.005), 0)
     widths = [band(draws, SCRATCH, n)[2] - band(draws, SCRATCH, n)[0] for n in (100, 1000)]
     before = np.quantile(pool.scores(SCRATCH, 1000)[:, 0], (0.05, 0.5, 0.95))
@@ -266,7 +280,7 @@ def test_a_pilot_at_few_records_tells_of_many_and_leaves_more_unknown_there(pool
     assert band(draws, SCRATCH, 1000)[1] > before[1]  # better than the tasks are at 100, so at 1,000
 
 
-def test_a_better_measured_gain_narrows_its_band(pool: PairedCurve):
+def test_a_better_measured_gain_narrows_its_band(pool: PooledCurve):
     from studies.files.draws import evaluate
 
     def width(sd: float) -> float:
@@ -277,13 +291,13 @@ def test_a_better_measured_gain_narrows_its_band(pool: PairedCurve):
     assert width(0.003) < width(0.01) < width(0.05)
 
 
-def test_records_unlike_any_task_leave_more_unknown(pool: PairedCurve):
+def test_records_unlike_any_task_leave_more_unknown(pool: PooledCurve):
     usual, strange = (update(pool, seen(score, 0.05, 0.01), 0) for score in (0.75, 0.40))
     widths = [band(draws, SCRATCH, 1000)[2] - band(draws, SCRATCH, 1000)[0] for draws in (usual, strange)]
     assert widths[1] > widths[0]
 
 
-def test_what_rounds_otherwise_turns_no_draw_over(pool: PairedCurve):
+def test_what_rounds_otherwise_turns_no_draw_over(pool: PooledCurve):
     given = Observed(np.array([100.0, 250.0]), np.array([[0.7, 0.76], [0.74, 0.79]]), np.ones(2), np.eye(4) * 1e-4)
     almost = replace(given, means=given.means * (1 + 1e-13), covariance=given.covariance * (1 - 1e-13))
     one, other = (update(pool, measured, 5) for measured in (given, almost))
@@ -292,7 +306,7 @@ def test_what_rounds_otherwise_turns_no_draw_over(pool: PairedCurve):
             np.testing.assert_allclose(other[arm][name], values, rtol=1e-6, atol=1e-7, err_msg=f"{arm} {name}")
 
 
-def test_the_noise_of_runs_and_of_test_patients_is_in_what_is_observed(finished, pool: PairedCurve):
+def test_the_noise_of_runs_and_of_test_patients_is_in_what_is_observed(finished, pool: PooledCurve):
     runs = finished[0].runs()
     found = observe(runs, pool)
     assert found.sizes.tolist() == [30, 60]
@@ -305,7 +319,7 @@ def test_the_noise_of_runs_and_of_test_patients_is_in_what_is_observed(finished,
     calm = observe(runs, replace(pool, noise={**pool.noise, "alpha": pool.noise["alpha"] - 3}))
     assert calm.excess > 1  # runs that scatter more than was foretold
     curve = fit_pilot(finished[0], replace(pool, noise={**pool.noise, "alpha": pool.noise["alpha"] - 3}))
-    assert curve.run_sd(30) == pytest.approx(curve.foretold.run_sd(30) * calm.excess**0.5)
+    assert curve.run_sd(30) == pytest.approx(curve.predicted_by.run_sd(30) * calm.excess**0.5)
     noisier = observe(runs, replace(pool, noise={**pool.noise, "alpha": pool.noise["alpha"] + 3}))
     assert noisier.covariance[0, 0] > found.covariance[0, 0]
 
@@ -325,14 +339,44 @@ def test_the_bands_hold_the_truth_of_new_tasks_about_as_often_as_they_say():
     assert np.mean(held) >= 0.75
 
 
-def test_a_curve_with_a_pilot_says_what_it_rests_on(finished, pool: PairedCurve):
+def test_a_curve_with_a_pilot_says_what_it_rests_on(finished, pool: PooledCurve):
     curve = fit_pilot(finished[0], pool)
-    assert (curve.own, curve.pooled) == (True, False)
+    assert isinstance(curve, PilotCurve)
     assert curve.sizes == (30, 60, *SIZES)
-    assert curve.tasks == (*pool.tasks, finished[0].task)
+    assert curve.measured_tasks == (*pool.tasks, finished[0].task)
     assert curve.points[SCRATCH].keys() == {30, 60}
-    assert curve.foretold is pool
+    assert curve.predicted_by is pool
+    assert curve.rests_on == (curve, pool)
     assert [curve.support(n) for n in (31, 45, 100, 1000, 5000)] == [
         "measured", "interpolated", "extrapolated", "extrapolated", "beyond"
     ]  # fmt: skip
     assert Noise(**{name: curve.noise[name] for name in ("alpha", "gamma", "correlation")})
+
+
+def test_a_pilot_alone_has_the_curve_that_a_study_of_its_runs_has(finished, tmp_path: Path):
+    pilot, _ = finished
+    (tmp_path / "curves.json").write_text(json.dumps(make_curves(pilot.runs(), "pilot")))
+    (studied,) = read_curves(tmp_path / "curves.json").curves
+    curve = fit_pilot(pilot, None)
+    for name in ("task", "arch", "family", "upstream", "metric", "sizes", "replicates", "runs", "cost", "pretraining",
+                 "sources", "test_records", "warnings"):  # fmt: skip
+        assert getattr(curve, name) == getattr(studied, name), name
+    assert curve.noise == pytest.approx(studied.noise, rel=1e-5)
+    for arm in (SCRATCH, FINE_TUNE):
+        assert curve.points[arm].keys() == studied.points[arm].keys()
+        for n in (30, 45, 60, 120):
+            assert np.allclose(curve.scores(arm, n), studied.scores(arm, n), atol=2e-4)  # a file rounds
+
+
+def test_pairs_that_make_no_curve_are_refused_alone_and_update_what_was_predicted(finished, pool: PooledCurve):
+    pilot, _ = finished
+    one = SimpleNamespace(**{name: getattr(pilot, name) for name in ("task", "arch", "upstream")})
+    one.runs = lambda: [run for run in pilot.runs() if (run.n_records, run.replicate) == (30, 0)]
+    with pytest.raises(PilotError, match=r"the pilot's 1 pairs make no curve yet .*no size has two pairs"):
+        fit_pilot(one, None)
+    curve = fit_pilot(one, pool)
+    assert (curve.runs, curve.replicates, curve.cost) == (2, 1, pool.cost)
+    assert curve.measured_sizes == (30,)
+    one.runs = list
+    with pytest.raises(PilotError, match="no whole pair"):
+        fit_pilot(one, pool)

@@ -1,0 +1,178 @@
+"""One learning curve of the evidence: of a task that was measured, of a new task, or of the user's own after a pilot.
+
+The three share what a ``Curve`` holds and answers; what they rest on differs. Numpy alone, as an answer needs no more.
+A curve equals itself alone: draws do not compare, and every start would wait for the methods that compare them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from numpy.typing import NDArray
+
+from studies.files.draws import REACH, Floats, chance_level, evaluate, run_sd
+
+_MEASURED_WITHIN = 0.10
+
+Support = Literal["measured", "interpolated", "extrapolated", "beyond"]
+
+
+@dataclass(frozen=True)
+class TrainingCost:
+    """What a training costs: records seen follow from the recipe, seconds from the speed of the measured device.
+
+    ``share_to_best`` is the median share of a training at which its best validation epoch was reached.
+    """
+
+    device: str
+    record_passes: int
+    min_epochs: int
+    max_epochs: int
+    validation_fraction: float
+    seconds_per_record: float
+    share_to_best: float
+
+    def records_seen(self, n_records: int) -> int:
+        """Return how many records pass through a training with ``n_records``, validation share included in them."""
+        training = max(1, round(n_records * (1 - self.validation_fraction)))
+        return min(max(self.record_passes // training, self.min_epochs), self.max_epochs) * training
+
+
+@dataclass(frozen=True)
+class PretrainingCost:
+    """What the one pre-training cost that all fine-tuned runs start from."""
+
+    device: str
+    records_seen: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, init=False, repr=False)
+class Curve:
+    """The arms of one task, network and upstream: parameter draws, the measured points, and what a run costs.
+
+    ``draws[strategy]`` is what ``studies.files.draws`` evaluates; draw i of one strategy belongs to draw i of the
+    other. A curve of anybody's runs may have ``scratch`` alone, no ``cost`` and no ``sources``.
+    ``points[strategy]`` maps a size to the scores of its replicates. ``sources`` are the publishers of the tasks'
+    records, as far as they are known, ``replicates`` the smallest number of pairs at a size.
+    """
+
+    task: str
+    arch: str
+    family: str
+    upstream: str
+    metric: str
+    sizes: tuple[int, ...]
+    replicates: int
+    runs: int
+    draws: Mapping[str, Mapping[str, Floats]]
+    noise: Mapping[str, float]
+    points: Mapping[str, Mapping[int, tuple[float, ...]]]
+    cost: Mapping[str, TrainingCost]
+    pretraining: PretrainingCost | None
+    sources: tuple[Mapping[str, str], ...]
+    test_records: int | None
+    warnings: tuple[str, ...]
+
+    @property
+    def measured_tasks(self) -> tuple[str, ...]:
+        """The tasks whose runs it rests on."""
+        return (self.task,)
+
+    @property
+    def measured_sizes(self) -> tuple[int, ...]:
+        """The numbers of records with which runs were made."""
+        return self.sizes
+
+    @property
+    def rests_on(self) -> "tuple[Curve, ...]":
+        """The curves with the runs that it rests on: itself first, then what predicted it."""
+        return (self,)
+
+    @property
+    def is_updated(self) -> bool:
+        """Whether it is what other tasks predicted, given the runs of a pilot."""
+        return False
+
+    def scores(self, strategy: str, n_records: NDArray[Any] | float) -> Floats:
+        """Return the expected score of each draw, shape (draws, sizes), at the given numbers of records.
+
+        Not under chance level: a power law falls without end towards few records, a network does not.
+        """
+        return evaluate(self.draws[strategy], n_records, chance_level(self.metric))
+
+    def run_sd(self, n_records: float) -> float:
+        """Return the standard deviation of a single run's score about its expectation."""
+        largest = max(self.rests_on[-1].sizes)  # of the runs that its dependence on size was fitted to
+        return float(run_sd(self.noise["alpha"], self.noise["gamma"], largest, n_records))
+
+    def support(self, n_records: float) -> Support:
+        """Say how near to measured sizes ``n_records`` lies."""
+        measured = self.measured_sizes
+        if any(abs(n_records - size) <= _MEASURED_WITHIN * size for size in measured):
+            return "measured"
+        if min(measured) <= n_records <= max(measured):
+            return "interpolated"
+        return "extrapolated" if min(self.sizes) / REACH <= n_records <= max(self.sizes) * REACH else "beyond"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MeasuredCurve(Curve):
+    """The curve of a task, network and upstream that were run.
+
+    ``kind`` says, where it is known, whose records the upstream's are and whether the task's labels are among its own.
+    """
+
+    kind: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PooledCurve(Curve):
+    """The curve of a task that nobody has measured, predicted from the ``tasks`` that were.
+
+    Its draws carry the variance between tasks. It has no ``test_records``, and no ``points`` but where a figure is to
+    show the mean scores of its tasks.
+    """
+
+    tasks: tuple[str, ...]
+
+    @property
+    def measured_tasks(self) -> tuple[str, ...]:
+        """The tasks whose runs it rests on."""
+        return self.tasks
+
+    def is_made_of(self, one: MeasuredCurve) -> bool:
+        """Say whether a curve is of one of its tasks and its network."""
+        return (one.arch, one.metric) == (self.arch, self.metric) and one.task in self.tasks
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PilotCurve(Curve):
+    """The curve of the user's own dataset after a pilot on it, which is in no file.
+
+    ``runs``, ``replicates``, ``points`` and ``test_records`` are the pilot's. Where a pooled curve predicted the
+    dataset its draws are of both, and so are its ``sizes``; else they are of the pilot's runs alone.
+    """
+
+    predicted_by: PooledCurve | None
+
+    @property
+    def measured_tasks(self) -> tuple[str, ...]:
+        """The tasks whose runs it rests on, the user's own last."""
+        others = () if self.predicted_by is None else self.predicted_by.tasks
+        return (*(task for task in others if task != self.task), self.task)
+
+    @property
+    def measured_sizes(self) -> tuple[int, ...]:
+        """The numbers of records with which the pilot's runs were made."""
+        return tuple(sorted({n for by_size in self.points.values() for n in by_size}))
+
+    @property
+    def rests_on(self) -> tuple[Curve, ...]:
+        """The curves with the runs that it rests on: itself first, then what predicted it."""
+        return (self,) if self.predicted_by is None else (self, self.predicted_by)
+
+    @property
+    def is_updated(self) -> bool:
+        """Whether it is what other tasks predicted, given the runs of a pilot."""
+        return self.predicted_by is not None
