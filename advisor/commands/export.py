@@ -60,7 +60,7 @@ def _read(checkpoint: Path, records: Path) -> "NDArray[np.float32]":
     try:
         for listed in list_records(records):
             name = listed.record
-            record = prepare(listed.read(), facts.leads, facts.fs, facts.n_samples, preparation_of(facts))
+            record = prepare(listed.read(), facts.contract, preparation_of(facts))
             signals.append(record.signals)
     except RecordError as error:
         raise Failure(f"{name} cannot be compared on: {error}", ExitCode.DATA) from None

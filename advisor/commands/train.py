@@ -135,7 +135,7 @@ def _plan(
     given = {} if from_ is None else {from_: find_checkpoint(from_)}
     asked = arch or next((load_checkpoint(path)[1].arch for path in given.values()), "cnn")
     network = find_network(curves.family_default.get(asked, asked))
-    at_hand = given or suiting(network.name, corpus.leads, corpus.fs, corpus.signals.shape[2])
+    at_hand = given or suiting(network.name, corpus.contract)
     trained_on = next((load_checkpoint(path)[1].task for path in at_hand.values()), None)
     n = n_records or len(available(corpus, view)[0])
     choice = choose_strategy(strategy, network.name, n, at_hand, trained_on, curves, released())

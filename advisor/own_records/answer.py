@@ -119,8 +119,7 @@ def at_hand(given: tuple[str, Path, str] | None, arch: str, own: OwnData) -> tup
         return given[:2]
     from engine.checkpoints.zoo import suiting
 
-    corpus = own.corpus
-    return next(iter(suiting(arch, corpus.leads, corpus.fs, corpus.signals.shape[2]).items()), None)
+    return next(iter(suiting(arch, own.corpus.contract).items()), None)
 
 
 def with_pilot(

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from engine.checkpoints.fields import SCHEMA_VERSION, FieldError, checked_fields
 from engine.evaluation.calibration import DEFAULT_THRESHOLD
 from engine.files import written_whole
+from engine.records.contract import SignalContract
 from models.registry import create_network
 
 WEIGHTS, DOCUMENT = "weights.safetensors", "checkpoint.json"
@@ -78,6 +79,11 @@ class CheckpointFacts:
     versions: Mapping[str, str] = field(default_factory=dict)
     created: str = ""
     record: Mapping[str, Any] = field(default_factory=dict)  # free facts of the training
+
+    @property
+    def contract(self) -> SignalContract:
+        """What the network takes."""
+        return SignalContract(self.leads, self.fs, self.n_samples)
 
     @property
     def class_thresholds(self) -> tuple[float, ...]:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import models
 from engine.checkpoints.checkpoint import CheckpointError, CheckpointFacts, load_checkpoint
+from engine.records.contract import SignalContract
 
 ZOO = Path(models.__file__).parent / "zoo"
 
@@ -31,12 +32,12 @@ def find_checkpoint(name: str, zoo: Path = ZOO) -> Path:
     return known[name]
 
 
-def suiting(arch: str, leads: tuple[str, ...], fs: float, n_samples: int, zoo: Path = ZOO) -> dict[str, Path]:
+def suiting(arch: str, signal: SignalContract, zoo: Path = ZOO) -> dict[str, Path]:
     """Return the released networks of that architecture which take this signal, that with most records first."""
     found = {
         name: (facts.n_records or 0, path)
         for name, path in released(zoo).items()
-        if (facts := _facts(path)) is not None and _signal(facts) == (arch, leads, fs, n_samples)
+        if (facts := _facts(path)) is not None and (facts.arch, facts.contract) == (arch, signal)
     }
     return {name: path for name, (_, path) in sorted(found.items(), key=lambda item: (-item[1][0], item[0]))}
 
@@ -46,7 +47,3 @@ def _facts(path: Path) -> CheckpointFacts | None:
         return load_checkpoint(path)[1]
     except CheckpointError:  # a damaged one is no candidate; whoever names it is told why
         return None
-
-
-def _signal(facts: CheckpointFacts) -> tuple[str, tuple[str, ...], float, int]:
-    return facts.arch, facts.leads, facts.fs, facts.n_samples

@@ -26,7 +26,7 @@ from engine.evaluation.subgroups import subgroups
 from engine.recipes import Recipe, Strategy
 from engine.seeds import stable_seed
 from engine.training.loop import Examples, Training, Validation, predict_logits, train
-from engine.training.starting_point import Shape, Start, starting_point
+from engine.training.starting_point import Start, starting_point
 from engine.versions import training_versions
 
 _SCP_SOURCES = ("ptb-xl",)
@@ -143,8 +143,8 @@ def fit(
 
 
 def _start(job: Fit) -> Start:
-    shape = Shape(job.corpus.leads, job.corpus.fs, job.corpus.signals.shape[2], len(job.data.classes))
-    return starting_point(job.strategy, job.arch, shape, job.partition.seed, job.upstream)
+    n_classes = len(job.data.classes)
+    return starting_point(job.strategy, job.arch, job.corpus.contract, n_classes, job.partition.seed, job.upstream)
 
 
 def _tested(
@@ -173,9 +173,7 @@ def _facts(job: Fit, scaling: Standardisation, result: Training, device: torch.d
         arch=job.arch,
         task=job.data.name,
         classes=job.data.classes,
-        leads=corpus.leads,
-        fs=corpus.fs,
-        n_samples=corpus.signals.shape[2],
+        **asdict(corpus.contract),
         standardisation=scaling,
         recipe=asdict(job.recipe),
         data_hash=corpus.content_hash,

@@ -27,7 +27,7 @@ from engine.evaluation.evaluation import Evaluation, evaluate
 from engine.recipes import Recipe
 from engine.seeds import stable_seed
 from engine.training.loop import Examples, Training, predict_logits, predict_probabilities, train
-from engine.training.starting_point import Shape, starting_point
+from engine.training.starting_point import starting_point
 from engine.versions import training_versions
 from models.registry import find_network, forward_gflop
 from studies.running.study_networks import read_files, received
@@ -108,8 +108,8 @@ def _run(job: Job, device: torch.device) -> Outcome | NetworkWanted:
         drawn = corpus.signals[task.rows[rows]]
         return np.ascontiguousarray(drawn[:, leads]) if parse_task(spec.task).leads else drawn
 
-    shape = Shape(tuple(corpus.leads[k] for k in leads), corpus.fs, corpus.signals.shape[2], len(task.classes))
-    start = starting_point(spec.strategy, spec.arch, shape, spec.seed, checkpoint)
+    contract = replace(corpus.contract, leads=tuple(corpus.leads[k] for k in leads))
+    start = starting_point(spec.strategy, spec.arch, contract, len(task.classes), spec.seed, checkpoint)
     network, raw = start.network, signals(training)
     scaling = start.scaling(recipe, raw)
 
@@ -130,12 +130,12 @@ def _run(job: Job, device: torch.device) -> Outcome | NetworkWanted:
     logits = predict_logits(network, validating.signals).numpy()
     thresholds = choose_thresholds(task.labels[validation], calibrated_probabilities(logits, 1.0))
     scores = _score(task, test, probabilities, thresholds)
-    forward = forward_gflop(network, len(leads), shape.n_samples)
+    forward = forward_gflop(network, len(leads), contract.n_samples)
     record = _record(job, recipe, corpus, task, result, scores, _gflop(spec, result, len(training), forward), device)
     if not job.keeps_network:
         return Outcome(record, probabilities)
     facts = CheckpointFacts(
-        spec.arch, spec.task, task.classes, shape.leads, corpus.fs, shape.n_samples, scaling, asdict(recipe),
+        spec.arch, spec.task, task.classes, contract.leads, contract.fs, contract.n_samples, scaling, asdict(recipe),
         corpus.content_hash, {}, n_records=spec.n_records, source=corpus.manifest["source"],
         versions=record.details["versions"], created=record.row["created"],
     )  # fmt: skip

@@ -166,7 +166,7 @@ def test_a_network_is_fine_tuned_from_a_checkpoint(place: Path, train):
 def test_a_familys_default_starts_from_the_released_network_and_says_which(family: str, strategy: Asked, corpora: Path):
     arch = read_curves(DEFAULT_CURVES).family_default[family]
     opened = Corpus(corpora / "synthetic")
-    names = [*suiting(arch, opened.leads, opened.fs, opened.signals.shape[2])]
+    names = [*suiting(arch, opened.contract)]
     assert names, f"no {arch} is released with this version"
     job, choice = _plan(opened, "diagnosis", family, strategy, None, 40, 0, "tuned", "cpu")
     if choice.strategy == "fine-tune":
