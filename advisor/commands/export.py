@@ -55,7 +55,7 @@ def _read(checkpoint: Path, records: Path) -> "NDArray[np.float32]":
     from engine.deploy.inference import list_records, prepare
     from engine.records.record import RecordError
 
-    _, facts = load_checkpoint(checkpoint)
+    facts = load_checkpoint(checkpoint).facts
     name, signals = records.as_posix(), []
     try:
         for listed in list_records(records):

@@ -68,7 +68,7 @@ def network_given(from_: str | None, arch: str | None, curves: CurvesFile) -> tu
     from engine.checkpoints.zoo import find_checkpoint
 
     path = find_checkpoint(from_)
-    found = load_checkpoint(path)[1].arch
+    found = load_checkpoint(path).facts.arch
     wanted = curves.family_default.get(arch, arch) if arch is not None else found
     if wanted != found:
         raise WrongNetworkError(
@@ -119,7 +119,7 @@ def at_hand(given: tuple[str, Path, str] | None, arch: str, own: OwnData) -> tup
         return given[:2]
     from engine.checkpoints.zoo import suiting
 
-    return next(iter(suiting(arch, own.corpus.contract).items()), None)
+    return next(((name, one.folder) for name, one in suiting(arch, own.corpus.contract).items()), None)
 
 
 def with_pilot(

@@ -117,7 +117,7 @@ def set_up(folder: Path, corpus: Corpus, data: TaskData, test: NDArray[np.int64]
     ``test`` are positions into ``data``. Raises CheckpointError for a network that does not take these records,
     CorpusError and OSError when the folder cannot be written.
     """
-    facts = load_checkpoint(checkpoint)[1]
+    facts = load_checkpoint(checkpoint).facts
     if facts.arch != arch:
         raise CheckpointError(f"{checkpoint} holds {facts.arch}, not {arch}")
     if facts.contract.mismatch(corpus.contract):

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import models
-from engine.checkpoints.checkpoint import CheckpointError, CheckpointFacts, load_checkpoint
+from engine.checkpoints.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from engine.records.contract import SignalContract
 
 ZOO = Path(models.__file__).parent / "zoo"
@@ -32,18 +32,19 @@ def find_checkpoint(name: str, zoo: Path = ZOO) -> Path:
     return known[name]
 
 
-def suiting(arch: str, signal: SignalContract, zoo: Path = ZOO) -> dict[str, Path]:
+def suiting(arch: str, signal: SignalContract, zoo: Path = ZOO) -> dict[str, Checkpoint]:
     """Return the released networks of that architecture which take this signal, that with most records first."""
+    read = {name: _read(path) for name, path in released(zoo).items()}
     found = {
-        name: (facts.n_records or 0, path)
-        for name, path in released(zoo).items()
-        if (facts := _facts(path)) is not None and (facts.arch, facts.contract) == (arch, signal)
+        name: one
+        for name, one in read.items()
+        if one is not None and one.facts.arch == arch and one.facts.contract.mismatch(signal) is None
     }
-    return {name: path for name, (_, path) in sorted(found.items(), key=lambda item: (-item[1][0], item[0]))}
+    return dict(sorted(found.items(), key=lambda item: (-(item[1].facts.n_records or 0), item[0])))
 
 
-def _facts(path: Path) -> CheckpointFacts | None:
+def _read(path: Path) -> Checkpoint | None:
     try:
-        return load_checkpoint(path)[1]
+        return load_checkpoint(path)
     except CheckpointError:  # a damaged one is no candidate; whoever names it is told why
         return None

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from engine.checkpoints.checkpoint import CheckpointFacts, Standardisation, load_checkpoint, save_checkpoint
+from engine.checkpoints.checkpoint import Checkpoint, CheckpointFacts, Standardisation, save_checkpoint
 from engine.checkpoints.snapshot import Snapshot, save_snapshot
 from engine.compute.devices import choose_device, describe_device
 from engine.corpora.corpus import Corpus, TaskData
@@ -41,7 +41,7 @@ class Fit:
     partition: Partition
     arch: str
     strategy: Strategy
-    upstream: Path | None
+    upstream: Checkpoint | None
     recipe: Recipe
     device: str = "auto"
     why: str = ""
@@ -54,7 +54,7 @@ class Fit:
             "data": self.corpus.task_hash(task),
             "arch": self.arch,
             "strategy": self.strategy,
-            "upstream": None if self.upstream is None else load_checkpoint(self.upstream)[1].task,
+            "upstream": None if self.upstream is None else self.upstream.facts.task,
             "n_records": self.partition.n_records,
             "seed": self.partition.asked,
             "recipe": self.recipe.digest(),
@@ -81,10 +81,10 @@ def forewarn(job: Fit) -> tuple[str, ...]:
     _start(job)
     if job.upstream is None:
         return sentences
-    facts = load_checkpoint(job.upstream)[1]
+    facts = job.upstream.facts
     if facts.data_hash != job.corpus.content_hash and not _same_publisher(facts.source, job.corpus.manifest["source"]):
         return sentences
-    seen = f"{job.upstream.name} was pre-trained on {facts.task}, records of the same source"
+    seen = f"{job.upstream.folder.name} was pre-trained on {facts.task}, records of the same source"
     if facts.record.get("held_out") != job.partition.held_out:
         return (*sentences, f"{seen}: whether the test records were among them is not known")
     spared = (
@@ -168,7 +168,6 @@ def _facts(job: Fit, scaling: Standardisation, result: Training, device: torch.d
     """Return everything that is known before the test."""
     corpus, rows = job.corpus, job.partition
     patients = job.data.patients
-    upstream = None if job.upstream is None else load_checkpoint(job.upstream)[1]
     return CheckpointFacts(
         arch=job.arch,
         task=job.data.name,
@@ -179,7 +178,7 @@ def _facts(job: Fit, scaling: Standardisation, result: Training, device: torch.d
         data_hash=corpus.content_hash,
         metrics={"validation_auroc": result.best.auroc},
         strategy=job.strategy,
-        upstream=None if upstream is None else upstream.task,
+        upstream=None if job.upstream is None else job.upstream.facts.task,
         n_records=rows.n_records,
         source=corpus.manifest["source"],
         codes=_codes(corpus, job.data),

@@ -6,14 +6,13 @@ Strategies: ``scratch`` (random, everything is trained), ``fine-tune`` (pre-trai
 
 import threading
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from engine.checkpoints.checkpoint import CheckpointError, Standardisation, load_checkpoint
+from engine.checkpoints.checkpoint import Checkpoint, CheckpointError, Standardisation, load_weights
 from engine.recipes import Recipe, Strategy
 from engine.records.contract import SignalContract
 from models.registry import create_network
@@ -39,13 +38,13 @@ class Start:
 
 
 def starting_point(
-    strategy: Strategy, arch: str, signal: SignalContract, n_classes: int, seed: int, checkpoint: Path | None
+    strategy: Strategy, arch: str, signal: SignalContract, n_classes: int, seed: int, checkpoint: Checkpoint | None
 ) -> Start:
     """Return what the strategy trains: a network whose trainable weights alone have ``requires_grad``.
 
     Random weights depend on the seed alone; a new head equals that of a new network of the same seed. ``checkpoint`` is
-    for ``fine-tune`` and ``frozen``; the others do not look at it. Raises CheckpointError when it is missing or of
-    another network or signal, with the reason.
+    for ``fine-tune`` and ``frozen``; the others do not look at it. Raises CheckpointError when there is none or it is
+    of another network or signal, with the reason.
     """
     if strategy in ("scratch", "random-frozen"):
         start = Start(new_network(arch, len(signal.leads), signal.n_samples, n_classes, seed), None)
@@ -66,19 +65,16 @@ def new_network(arch: str, n_leads: int, n_samples: int, n_classes: int, seed: i
         return create_network(arch, n_leads=n_leads, n_classes=n_classes, n_samples=n_samples)
 
 
-def _with_new_head(root: Path, arch: str, signal: SignalContract, n_classes: int, seed: int) -> Start:
+def _with_new_head(checkpoint: Checkpoint, arch: str, signal: SignalContract, n_classes: int, seed: int) -> Start:
     """Return the pre-trained network with the head of ``new_network`` and all other weights its own."""
-    weights, facts = load_checkpoint(root)
+    facts = checkpoint.facts
     if facts.arch != arch:
-        raise CheckpointError(f"{root} holds {facts.arch}, not {arch}")
+        raise CheckpointError(f"{checkpoint.folder} holds {facts.arch}, not {arch}")
     if mismatch := facts.contract.mismatch(signal):
-        raise CheckpointError(f"{root} takes {mismatch}")
+        raise CheckpointError(f"{checkpoint.folder} takes {mismatch}")
     network = new_network(arch, len(signal.leads), signal.n_samples, n_classes, seed)
     head = {name: value for name, value in network.state_dict().items() if name.startswith("head.")}
-    try:
-        network.load_state_dict({**weights, **head})
-    except RuntimeError:
-        raise CheckpointError(f"the weights of {root} do not fit {arch} as it is defined here") from None
+    load_weights(network, checkpoint, {**checkpoint.weights, **head})
     return Start(network, facts.standardisation)
 
 

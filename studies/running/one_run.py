@@ -30,7 +30,7 @@ from engine.training.loop import Examples, Training, predict_logits, predict_pro
 from engine.training.starting_point import starting_point
 from engine.versions import training_versions
 from models.registry import find_network, forward_gflop
-from studies.running.study_networks import read_files, received
+from studies.running.study_networks import read_files, receive
 from studies.runs.run_spec import FROZEN, RunSpec
 from studies.runs.store import RunRecord
 from studies.runs.task_names import open_task, parse_task, pick_leads
@@ -98,7 +98,7 @@ def _run(job: Job, device: torch.device) -> Outcome | NetworkWanted:
     leads = pick_leads(corpus, spec.task)
     checkpoint = None
     if job.start_from is not None:
-        checkpoint = received(job.checkpoints, job.start_from, job.start_digest, job.sent)
+        checkpoint = receive(job.checkpoints, job.start_from, job.start_digest, job.sent)
         if checkpoint is None:
             return NetworkWanted(job.start_from)
     training, validation = training_rows(task, spec, recipe)

@@ -55,7 +55,7 @@ def begin(
     root: Path | None, arch: str, signal: SignalContract = SIGNAL, n_classes: int = 2, seed: int = 0,
     strategy: Strategy = "fine-tune",
 ) -> Start:  # fmt: skip
-    return starting_point(strategy, arch, signal, n_classes, seed, root)
+    return starting_point(strategy, arch, signal, n_classes, seed, None if root is None else load_checkpoint(root))
 
 
 def head_of(network: nn.Module) -> dict[str, torch.Tensor]:
@@ -68,7 +68,7 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 
 def test_every_weight_but_the_head_is_the_checkpoints(arch, pretrained):
     network = begin(pretrained, arch).network
-    weights, _ = load_checkpoint(pretrained)
+    weights = load_checkpoint(pretrained).weights
     state = network.state_dict()
     assert state.keys() == weights.keys()
     assert len(head_of(network)) == 2
@@ -131,7 +131,7 @@ def test_a_checkpoint_of_another_network_or_signal_is_refused_with_the_reason(tm
 
 def test_weights_that_do_not_fit_the_network_they_are_said_to_be_of_are_refused(tmp_path):
     root = save_pretrained("resnet1d18-w4", tmp_path / "upstream")
-    _, facts = load_checkpoint(root)
+    facts = load_checkpoint(root).facts
     save_checkpoint(new_network("resnet1d18-w8", 3, 250, 5, seed=0), replace(facts, arch="resnet1d18-w4"), root)
     with pytest.raises(CheckpointError, match="upstream"):
         begin(root, "resnet1d18-w4")
@@ -150,7 +150,7 @@ def test_a_start_has_the_weights_and_the_scaling_of_its_strategy(arch, pretraine
     start = begin(pretrained, arch, seed=4, strategy=strategy)
     random = new_network(arch, 3, 250, 2, 4).state_dict()
     from_upstream = strategy in ("fine-tune", "frozen")
-    expected = {**load_checkpoint(pretrained)[0], **head_of(new_network(arch, 3, 250, 2, 4))}
+    expected = {**load_checkpoint(pretrained).weights, **head_of(new_network(arch, 3, 250, 2, 4))}
     assert same(start.network.state_dict(), expected if from_upstream else random)
     assert start.standardisation == (SCALING if from_upstream else None)
 
@@ -169,7 +169,7 @@ def test_only_the_head_of_a_frozen_strategy_can_be_trained(arch, tmp_path, strat
 def test_the_whole_flatten_head_is_replaced(arch, tmp_path):
     upstream = save_pretrained(arch, tmp_path / "upstream")
     network = begin(upstream, arch, seed=4).network
-    weights, _ = load_checkpoint(upstream)
+    weights = load_checkpoint(upstream).weights
     kept = {name for name, value in network.state_dict().items() if torch.equal(value, weights[name])}
     assert kept == {name for name in weights if name.startswith("recurrent.")}
     assert head_of(network)["head.weight"].shape == (2, weights["head.weight"].shape[1])
@@ -183,7 +183,7 @@ def test_a_pretrained_strategy_without_a_checkpoint_is_refused(strategy):
 
 def test_a_random_start_needs_no_checkpoint_and_looks_at_none(tmp_path):
     begin(None, "gru-w4", strategy="scratch")
-    begin(tmp_path / "nowhere", "gru-w4", strategy="random-frozen")
+    begin(save_pretrained("resnet1d18-w4", tmp_path / "other"), "gru-w4", strategy="random-frozen")
 
 
 def test_the_scaling_is_the_checkpoints_or_measured_or_none_as_the_recipe_says():

@@ -364,6 +364,17 @@ def test_a_network_that_others_start_from_may_be_a_run_of_its_own_task(specs, co
     assert len(roles) == 4
 
 
+def test_a_fine_tuned_run_reads_its_network_once(specs, corpus: Corpus, tmp_path: Path, read_weights: list[Path]):
+    store = Store(tmp_path / "s.db")
+    run(specs[:3], store, corpus)
+    (key,) = store.pretrainings()
+    another = next(spec for spec in specs[3:] if spec.strategy == "fine-tune")
+    read_weights.clear()
+    run([*specs[:3], another], store, corpus)
+    assert len(store.keys()) == 4
+    assert read_weights == [tmp_path / "s.checkpoints" / key / "weights.safetensors"]
+
+
 def test_a_log_is_written_for_every_run(specs, corpus: Corpus, tmp_path: Path):
     store = Store(tmp_path / "s.db")
     run(specs[1:2], store, corpus, log_dir=tmp_path / "logs")
