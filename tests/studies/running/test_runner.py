@@ -449,6 +449,20 @@ def test_a_kept_network_has_the_thresholds_of_its_calibrated_probabilities(specs
     assert [scores["threshold"] for scores in facts.evaluation["classes"].values()] == list(facts.thresholds)
 
 
+def test_a_run_predicts_its_test_records_once(specs, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    predicted = []
+    monkeypatch.setattr(
+        "engine.training.finish.predict_logits",
+        lambda network, signals: [predict_logits(network, signals), predicted.append(len(signals))][0],
+    )
+    data_hash = hash_task({"ptb-xl": corpus}, specs[0].task)
+    job = Job(specs[0], "k", "pretraining", data_hash, corpus.root.parent, tmp_path, keeps_network=True)
+    outcome = execute(job)  # scored twice, for the network has scores of calibrated probabilities
+    validation = training_rows(corpus.task("non-diagnostic"), specs[0], specs[0].resolve_recipe())[1]
+    assert outcome.network
+    assert predicted == [len(validation), len(outcome.probabilities)]
+
+
 def test_a_network_that_cannot_be_written_is_said_and_its_run_not_stored(specs, corpus: Corpus, tmp_path: Path):
     (tmp_path / "s.checkpoints").write_text("in the way")
     store = Store(tmp_path / "s.db")
