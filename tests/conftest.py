@@ -116,6 +116,21 @@ def curves_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return curves
 
 
+@pytest.fixture
+def read_weights(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The files of weights that were read so far, one entry a reading."""
+    read: list[Path] = []
+    read_bytes = Path.read_bytes
+
+    def counted(path: Path) -> bytes:
+        if path.name == "weights.safetensors":
+            read.append(path)
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", counted)
+    return read
+
+
 STATEMENTS = {  # code: (diagnostic, form, rhythm, superclass)
     "NORM": ("1.0", "", "", "NORM"), "IMI": ("1.0", "", "", "MI"), "AMI": ("1.0", "", "", "MI"),
     "NDT": ("1.0", "1.0", "", "STTC"), "CLBBB": ("1.0", "", "", "CD"), "LVH": ("1.0", "", "", "HYP"),

@@ -47,12 +47,12 @@ def _read(checkpoint: Path, records: Path) -> "NDArray[np.float32]":
     from engine.records.record import RecordError
     from models.errors import ExitCode
 
-    _, facts = load_checkpoint(checkpoint)
+    facts = load_checkpoint(checkpoint).facts
     name, signals = records.as_posix(), []
     try:
         for listed in list_records(records):
             name = listed.record
-            record = prepare(listed.read(), facts.leads, facts.fs, facts.n_samples, preparation_of(facts))
+            record = prepare(listed.read(), facts.contract, preparation_of(facts))
             signals.append(record.signals)
     except RecordError as error:  # it does not know the record's name
         raise Failure(f"{name} cannot be compared on: {error}", ExitCode.DATA) from None

@@ -134,16 +134,19 @@ def plan(
 
     choose_device(device)
     curves, view = read_curves(DEFAULT_CURVES), corpus.task(task)
-    given = {} if from_ is None else {from_: find_checkpoint(from_)}
-    asked = arch or next((load_checkpoint(path)[1].arch for path in given.values()), "cnn")
+    given = {} if from_ is None else {from_: load_checkpoint(find_checkpoint(from_))}
+    asked = arch or next((one.facts.arch for one in given.values()), "cnn")
     network = find_network(curves.family_default.get(asked, asked))
-    at_hand = given or suiting(network.name, corpus.leads, corpus.fs, corpus.signals.shape[2])
-    trained_on = next((load_checkpoint(path)[1].task for path in at_hand.values()), None)
+    at_hand = given or suiting(network.name, corpus.contract)
+    first = next(iter(at_hand.values()), None)
+    folders = {name: one.folder for name, one in at_hand.items()}
+    trained_on = None if first is None else first.facts.task
     n = n_records or len(available(corpus, view)[0])
-    choice = choose_strategy(strategy, network.name, n, at_hand, trained_on, curves, released())
+    choice = choose_strategy(strategy, network.name, n, folders, trained_on, curves, released())
+    upstream = None if choice.upstream is None else first
     chosen = find_recipe(recipe, network.family, choice.strategy, width=network.width)
     partition = divide(corpus, view, n, seed, chosen.validation_fraction)
-    job = Fit(corpus, view, partition, network.name, choice.strategy, choice.upstream, chosen, device, choice.why)
+    job = Fit(corpus, view, partition, network.name, choice.strategy, upstream, chosen, device, choice.why)
     return job, choice
 
 

@@ -80,7 +80,7 @@ def network_given(from_: str | None, arch: str | None, curves: CurvesFile) -> Pr
     from engine.checkpoints.zoo import find_checkpoint
 
     path = find_checkpoint(from_)
-    found = load_checkpoint(path)[1].arch
+    found = load_checkpoint(path).facts.arch
     wanted = curves.family_default.get(arch, arch) if arch is not None else found
     if wanted != found:
         raise WrongNetworkError(
@@ -131,6 +131,5 @@ def at_hand(given: Pretrained | None, arch: str, own: OwnData) -> Pretrained | N
         return given
     from engine.checkpoints.zoo import suiting
 
-    corpus = own.corpus
-    released = suiting(arch, corpus.leads, corpus.fs, corpus.signals.shape[2])
-    return next((Pretrained(name, folder, arch) for name, folder in released.items()), None)
+    released = suiting(arch, own.corpus.contract)
+    return next((Pretrained(name, one.folder, arch) for name, one in released.items()), None)

@@ -128,13 +128,11 @@ def set_up(folder: Path, own: OwnData, arch: str, checkpoint: Path) -> Pilot:
     and OSError when the folder cannot be written.
     """
     smallest, corpus, data = check_records(own), own.corpus, own.data
-    facts = load_checkpoint(checkpoint)[1]
-    n_samples = corpus.signals.shape[2]
+    facts = load_checkpoint(checkpoint).facts
     if facts.arch != arch:
         raise CheckpointError(f"{checkpoint} holds {facts.arch}, not {arch}")
-    if (facts.leads, facts.fs, facts.n_samples) != (corpus.leads, corpus.fs, n_samples):
-        taken = _describe_signal(facts.leads, facts.n_samples, facts.fs)
-        given = _describe_signal(corpus.leads, n_samples, corpus.fs)
+    if facts.contract.mismatch(corpus.contract):
+        taken, given = facts.contract.in_words(), corpus.contract.in_words()
         raise CheckpointError(f"{checkpoint} takes {taken}, and these records have {given}")
     folds = np.full(len(data.rows), POOL, np.int64)
     folds[own.test] = TEST
@@ -151,11 +149,6 @@ def set_up(folder: Path, own: OwnData, arch: str, checkpoint: Path) -> Pilot:
     if not beside.is_dir():
         write_files(read_files(checkpoint), beside)
     return pilot
-
-
-def _describe_signal(leads: tuple[str, ...], n_samples: int, fs: float) -> str:
-    plural = "s" if len(leads) > 1 else ""
-    return f"{len(leads)} lead{plural} ({', '.join(leads)}) of {n_samples:,} samples at {fs:g} Hz"
 
 
 def check_records(own: OwnData) -> int:

@@ -65,8 +65,8 @@ def score_own(own: OwnData, name: str, checkpoint: Path, n_records: int, known: 
     from engine.checkpoints.checkpoint import load_checkpoint
     from studies.collection.transferability import score_network
 
-    facts, corpus = load_checkpoint(checkpoint)[1], own.corpus
-    if (facts.leads, facts.fs, facts.n_samples) != (corpus.leads, corpus.fs, corpus.signals.shape[2]):
+    facts, corpus = load_checkpoint(checkpoint).facts, own.corpus
+    if facts.contract.mismatch(corpus.contract):
         return f"left out: {name} takes other leads, another rate or another length than these records have."
     assert known.spearman is not None and known.ci_lower is not None and known.ci_upper is not None
     sizes = sorted({n for n, _, _ in known.cells})

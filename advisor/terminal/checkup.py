@@ -154,7 +154,7 @@ def _zoo() -> Iterable[Finding]:
 
     for name, path in released().items():
         try:
-            facts = load_checkpoint(path)[1]
+            facts = load_checkpoint(path).facts
         except CheckpointError as error:
             yield Finding(name, "broken", str(error))
             continue

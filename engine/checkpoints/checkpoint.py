@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from engine.checkpoints.fields import SCHEMA_VERSION, FieldError, checked_fields
 from engine.evaluation.calibration import DEFAULT_THRESHOLD
 from engine.files import written_whole
+from engine.records.contract import SignalContract
 from models.errors import ExitCode, UserError
 from models.registry import create_network
 
@@ -83,9 +84,48 @@ class CheckpointFacts:
     record: Mapping[str, Any] = field(default_factory=dict)  # free facts of the training
 
     @property
+    def contract(self) -> SignalContract:
+        """What the network takes."""
+        return SignalContract(self.leads, self.fs, self.n_samples)
+
+    @property
     def class_thresholds(self) -> tuple[float, ...]:
         """The threshold of every class."""
         return self.thresholds or (DEFAULT_THRESHOLD,) * len(self.classes)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint that was read and checked: passed on in place of its ``folder``, so that this happens once."""
+
+    folder: Path
+    facts: CheckpointFacts
+    weights: Mapping[str, Tensor] = field(repr=False, compare=False)
+
+    def network(self) -> nn.Module:
+        """Return the network with its weights, in evaluation mode.
+
+        Torch's random numbers stay where they were. Raises CheckpointError when the weights do not fit the network.
+        """
+        facts = self.facts
+        with torch.random.fork_rng(devices=[]):
+            network = create_network(
+                facts.arch, n_leads=len(facts.leads), n_classes=len(facts.classes), n_samples=facts.n_samples
+            )
+        load_weights(network, self, self.weights)
+        return network.eval()
+
+
+def load_weights(network: nn.Module, checkpoint: Checkpoint, weights: Mapping[str, Tensor]) -> None:
+    """Put weights of a checkpoint, or in place of some of them others, into a network of its kind.
+
+    Raises CheckpointError when they do not fit.
+    """
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError:
+        arch = checkpoint.facts.arch
+        raise CheckpointError(f"the weights of {checkpoint.folder} do not fit {arch} as it is defined here") from None
 
 
 def save_checkpoint(network: nn.Module, facts: CheckpointFacts, target: Path) -> None:
@@ -111,8 +151,8 @@ def save_checkpoint(network: nn.Module, facts: CheckpointFacts, target: Path) ->
         (folder / DOCUMENT).write_text(json.dumps(document, indent=1), encoding="utf-8")
 
 
-def load_checkpoint(root: Path) -> tuple[dict[str, Tensor], CheckpointFacts]:
-    """Return the weights and facts of a checkpoint directory. Raises CheckpointError."""
+def load_checkpoint(root: Path) -> Checkpoint:
+    """Read a checkpoint directory and check its hashes. Raises CheckpointError."""
     from safetensors import SafetensorError
     from safetensors.torch import load
 
@@ -129,26 +169,15 @@ def load_checkpoint(root: Path) -> tuple[dict[str, Tensor], CheckpointFacts]:
         raise CheckpointError(f"{root / DOCUMENT} was altered after it was written: its hash differs")
     facts = CheckpointFacts(**{**fields, "standardisation": Standardisation(**fields["standardisation"])})
     try:
-        return load(content), facts
+        return Checkpoint(root, facts, load(content))
     except SafetensorError as error:
         raise CheckpointError(f"{root / WEIGHTS} is no safetensors file: {error}") from None
 
 
 def load_network(root: Path) -> tuple[nn.Module, CheckpointFacts]:
-    """Return the network of a checkpoint with its weights, in evaluation mode, and its facts.
-
-    Torch's random numbers stay where they were. Raises CheckpointError, also when the weights do not fit the network.
-    """
-    weights, facts = load_checkpoint(root)
-    with torch.random.fork_rng(devices=[]):
-        network = create_network(
-            facts.arch, n_leads=len(facts.leads), n_classes=len(facts.classes), n_samples=facts.n_samples
-        )
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError:
-        raise CheckpointError(f"the weights of {root} do not fit {facts.arch} as it is defined here") from None
-    return network.eval(), facts
+    """Return the network of a checkpoint, as ``Checkpoint.network`` gives it, and its facts. Raises CheckpointError."""
+    checkpoint = load_checkpoint(root)
+    return checkpoint.network(), checkpoint.facts
 
 
 def _read_files(root: Path) -> tuple[bytes, dict[str, Any]]:

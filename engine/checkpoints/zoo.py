@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import models
-from engine.checkpoints.checkpoint import CheckpointError, CheckpointFacts, load_checkpoint
+from engine.checkpoints.checkpoint import Checkpoint, CheckpointError, load_checkpoint
+from engine.records.contract import SignalContract
 from models.errors import ExitCode, UserError
 
 ZOO = Path(models.__file__).parent / "zoo"
@@ -34,22 +35,19 @@ def find_checkpoint(name: str, zoo: Path = ZOO) -> Path:
     return known[name]
 
 
-def suiting(arch: str, leads: tuple[str, ...], fs: float, n_samples: int, zoo: Path = ZOO) -> dict[str, Path]:
+def suiting(arch: str, signal: SignalContract, zoo: Path = ZOO) -> dict[str, Checkpoint]:
     """Return the released networks of that architecture which take this signal, that with most records first."""
+    read = {name: _read(path) for name, path in released(zoo).items()}
     found = {
-        name: (facts.n_records or 0, path)
-        for name, path in released(zoo).items()
-        if (facts := _facts(path)) is not None and _signal(facts) == (arch, leads, fs, n_samples)
+        name: one
+        for name, one in read.items()
+        if one is not None and one.facts.arch == arch and one.facts.contract.mismatch(signal) is None
     }
-    return {name: path for name, (_, path) in sorted(found.items(), key=lambda item: (-item[1][0], item[0]))}
+    return dict(sorted(found.items(), key=lambda item: (-(item[1].facts.n_records or 0), item[0])))
 
 
-def _facts(path: Path) -> CheckpointFacts | None:
+def _read(path: Path) -> Checkpoint | None:
     try:
-        return load_checkpoint(path)[1]
+        return load_checkpoint(path)
     except CheckpointError:  # a damaged one is no candidate; whoever names it is told why
         return None
-
-
-def _signal(facts: CheckpointFacts) -> tuple[str, tuple[str, ...], float, int]:
-    return facts.arch, facts.leads, facts.fs, facts.n_samples

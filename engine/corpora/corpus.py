@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from engine.corpora.reading import Reading, read_all
 from engine.files import written_whole
+from engine.records.contract import SignalContract
 from engine.records.signal import CONTRACT, Preparation
 from engine.sources import Entry, Source, TaskDefinition
 from models.errors import ExitCode, UserError
@@ -110,6 +111,11 @@ class Corpus:
         """Memory-mapped float32 (records, leads, samples) in millivolt."""
         signals: NDArray[np.float32] = np.load(self.root / "signals.npy", mmap_mode="r")
         return signals
+
+    @property
+    def contract(self) -> SignalContract:
+        """What the signals are made of."""
+        return SignalContract(self.leads, self.fs, self.signals.shape[2])
 
     @cached_property
     def ages(self) -> NDArray[np.float32]:

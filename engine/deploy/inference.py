@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.deploy.model_facts import ModelFacts, ModelFactsError, read_metadata
+from engine.records.contract import SignalContract
 from engine.records.record import LEADS, Record, RecordError, header_files, read_wfdb
 from engine.records.signal import CONTRACT, Preparation, conform
 from models.errors import ExitCode, UserError
@@ -153,11 +154,9 @@ def _published_records(root: Path) -> list[Listed] | None:
     return [listed(entry) for entry in entries] or None
 
 
-def prepare(
-    record: Record, leads: tuple[str, ...], fs: float, n_samples: int, preparation: Preparation = CONTRACT
-) -> Record:
+def prepare(record: Record, signal: SignalContract, preparation: Preparation = CONTRACT) -> Record:
     """Return a recording as a network takes it. Raises RecordError for one that cannot be brought to that."""
-    return conform(_only_lead(record, leads), leads, fs, n_samples / fs, preparation)
+    return conform(_only_lead(record, signal.leads), signal.leads, signal.fs, signal.seconds, preparation)
 
 
 def _only_lead(record: Record, leads: tuple[str, ...]) -> Record:
@@ -185,7 +184,7 @@ def _read(listed: Listed, facts: ModelFacts) -> Record | str:
     """Return the prepared record, or why it cannot be used."""
     try:
         preparation = Preparation(**facts.preparation)
-        return prepare(listed.read(), facts.leads, facts.fs, facts.n_samples, preparation)
+        return prepare(listed.read(), facts.contract, preparation)
     except RecordError as error:
         return str(error)
 

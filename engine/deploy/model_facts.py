@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from engine.records.contract import SignalContract
+
 PREFIX = "ecgadvise."
 SCHEMA_VERSION = 1
 UNITS = "mV"
@@ -61,6 +63,11 @@ class ModelFacts:
     versions: Mapping[str, str] = field(default_factory=dict)
     record: Mapping[str, Any] = field(default_factory=dict)
     exported_with: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def contract(self) -> SignalContract:
+        """What the input ``ecg`` is made of."""
+        return SignalContract(self.leads, self.fs, self.n_samples)
 
     def to_metadata(self) -> dict[str, str]:
         """Return the keys and values of ``metadata_props``."""

@@ -1,4 +1,4 @@
-"""The public sets that ``ecgadvise data list`` names and ``data fetch`` downloads: version, licence, citation, files.
+"""The public sets that ``ecgadvise data list`` names and ``data fetch`` downloads, and which of their files are needed.
 
 Slugs and versions are those of PhysioNet's project pages. PhysioNet serves each published version, unchanging, at
 ``https://physionet.org/files/SLUG/VERSION/`` with a ``SHA256SUMS.txt``. ``size`` is worked out from the WFDB format
@@ -10,6 +10,7 @@ Patterns are those of ``fnmatch`` over the path inside the set, in which ``*`` a
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from engine.sources.publishers import CHALLENGE_2017, CHALLENGE_2021, CODE_TEST, LUDB, PTB, PTB_XL, Publication
 from models.errors import ExitCode, UserError
 
 _LICENCES = {
@@ -28,25 +29,41 @@ class SelectionError(UserError, ValueError):
 class PublishedSet:
     """One version of a public set, and which of its files the reader of that set needs.
 
-    ``slug`` is its name on PhysioNet, None for a set that lies elsewhere, at ``page``. ``include`` is always needed;
+    ``slug`` is its name on PhysioNet, None for a set that lies elsewhere. ``include`` is always needed;
     ``include_fs`` maps a sampling frequency (Hz) to what it adds, the first one being the default.
     """
 
-    name: str
-    version: str
-    licence: str
-    citation: str
+    publication: Publication
     records: int
     size: str
     slug: str | None = None
-    page: str = ""
     include: tuple[str, ...] = ("LICENSE*",)
     include_fs: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
 
     @property
+    def name(self) -> str:
+        """Its name here."""
+        return self.publication.name
+
+    @property
+    def version(self) -> str:
+        """The publisher's version."""
+        return self.publication.version
+
+    @property
+    def licence(self) -> str:
+        """The licence of its records."""
+        return self.publication.licence
+
+    @property
+    def citation(self) -> str:
+        """What to cite."""
+        return self.publication.citation
+
+    @property
     def url(self) -> str:
         """Where the publisher presents the set."""
-        return f"https://physionet.org/content/{self.slug}/{self.version}/" if self.slug else self.page
+        return self.publication.url
 
     @property
     def files_url(self) -> str | None:
@@ -86,71 +103,46 @@ PUBLISHED: Mapping[str, PublishedSet] = {
     one.name: one
     for one in (
         PublishedSet(
-            name="ptb-xl",
+            publication=PTB_XL,
             slug="ptb-xl",
-            version="1.0.3",
-            licence="CC BY 4.0",
-            citation="Wagner et al., PTB-XL, a large publicly available electrocardiography dataset,"
-            " Sci Data 7:154 (2020)",
             records=21_799,
             size="0.5 GB at 100 Hz, 2.6 GB at 500 Hz",
             include=("LICENSE*", "RECORDS", "ptbxl_database.csv", "scp_statements.csv"),
             include_fs={100: ("records100/*",), 500: ("records500/*",)},
         ),
         PublishedSet(
-            name="challenge-2017",
+            publication=CHALLENGE_2017,
             slug="challenge-2017",
-            version="1.0.0",
-            licence="ODC-By 1.0",
-            citation="Clifford et al., AF classification from a short single lead ECG recording,"
-            " Computing in Cardiology 44 (2017)",
             records=8_528,
             size="0.2 GB",
             # The validation folder repeats 300 of the training records, and the zip files repeat both.
             include=("LICENSE*", "REFERENCE-v3.csv", "training/*"),
         ),
         PublishedSet(
-            name="ludb",
+            publication=LUDB,
             slug="ludb",
-            version="1.0.1",
-            licence="ODC-By 1.0",
-            citation="Kalyakulina et al., LUDB: a new open-access validation tool for electrocardiogram delineation"
-            " algorithms, IEEE Access 8 (2020)",
             records=200,
             size="24 MB",
             # Beside each record lie twelve files of wave annotations, which no task here uses.
             include=("LICENSE*", "RECORDS", "ludb.csv", "data/*.hea", "data/*.dat"),
         ),
         PublishedSet(
-            name="challenge-2021",
+            publication=CHALLENGE_2021,
             slug="challenge-2021",
-            version="1.0.3",
-            licence="CC BY 4.0",
-            citation="Reyna et al., Will two do? Varying dimensions in electrocardiography,"
-            " Computing in Cardiology 48 (2021)",
             records=88_253,
             size="more than 9 GB",
             include=("LICENSE*", "RECORDS", "dx_mapping*", "training/*"),
         ),
         PublishedSet(
-            name="ptb",
+            publication=PTB,
             slug="ptbdb",
-            version="1.0.0",
-            licence="ODC-By 1.0",
-            citation="Bousseljot et al., Nutzung der EKG-Signaldatenbank CARDIODAT der PTB über das Internet,"
-            " Biomed Tech 40 (1995)",
             records=549,
             size="1.7 GB",
             include=("LICENSE*", "RECORDS", "CONTROLS", "patient*"),
         ),
         PublishedSet(
-            name="code-test",
-            version="1.0.3",
-            licence="CC BY 4.0",
-            citation="Ribeiro et al., Automatic diagnosis of the 12-lead ECG using a deep neural network,"
-            " Nat Commun 11:1760 (2020)",
+            publication=CODE_TEST,
             records=827,
-            page="https://doi.org/10.5281/zenodo.3765780",
             size="not known",
         ),
     )

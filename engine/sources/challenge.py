@@ -18,6 +18,7 @@ from pathlib import Path
 from engine.records.record import LEADS, Record, RecordError, comment_value, header_files, read_header, read_wfdb
 from engine.records.snomed import described, diagnosis_codes, in_order, named
 from engine.sources import Entry, SourceError, TaskDefinition
+from engine.sources.publishers import CHALLENGE_2021
 from engine.sources.tables import frequent_labels, parse_age, parse_sex
 
 _CHALLENGE = "Perez Alday et al., Physiol Meas 41:124003 (2020); Reyna et al., Comput Cardiol 48 (2021)"
@@ -88,9 +89,7 @@ def set_of(record_name: str) -> str | None:
 class Challenge:
     """One set of a Challenge tree. Raises SourceError when the tree has no record of it."""
 
-    version = "1.0.3"
-    licence = "CC BY 4.0"
-    url = "https://physionet.org/content/challenge-2021/1.0.3/"
+    version, licence, url = CHALLENGE_2021.version, CHALLENGE_2021.licence, CHALLENGE_2021.url
     fs = 100.0
     leads: tuple[str, ...] = LEADS
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from engine.records.record import Record, read_wfdb
 from engine.sources import Entry, SourceError, TaskDefinition
+from engine.sources.publishers import CHALLENGE_2017
 
 CLASSES = {"N": "normal sinus rhythm", "A": "atrial fibrillation", "O": "another rhythm", "~": "too noisy"}
 _TABLE = "REFERENCE-v3.csv"
@@ -20,11 +21,7 @@ _TABLE = "REFERENCE-v3.csv"
 class Challenge2017:
     """The Challenge 2017 tree in a directory. Raises SourceError when the directory is not one."""
 
-    name = "challenge-2017"
-    version = "1.0.0"
-    licence = "ODC-By 1.0"
-    url = "https://physionet.org/content/challenge-2017/1.0.0/"
-    citation = "Clifford et al., AF classification from a short single lead ECG recording, Comput Cardiol 44 (2017)"
+    name, version, licence, url, citation = CHALLENGE_2017
     fs = 100.0
     leads: tuple[str, ...] = ("I",)
     labels = tuple(CLASSES)

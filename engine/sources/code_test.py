@@ -20,6 +20,7 @@ import numpy as np
 
 from engine.records.record import LEADS, Record, RecordError
 from engine.sources import Entry, SourceError, TaskDefinition
+from engine.sources.publishers import CODE_TEST
 from engine.sources.tables import parse_age, parse_sex, read_rows
 
 ABNORMALITIES = ("1dAVb", "RBBB", "LBBB", "SB", "AF", "ST")
@@ -33,13 +34,7 @@ _DURATIONS = (2800, 4000)  # samples of the records before they were filled up
 class CodeTest:
     """The CODE-test set in a directory. Raises SourceError when the directory is not one, or h5py is missing."""
 
-    name = "code-test"
-    version = "1.0.3"
-    licence = "CC BY 4.0"
-    url = "https://doi.org/10.5281/zenodo.3765780"
-    citation = (
-        "Ribeiro et al., Automatic diagnosis of the 12-lead ECG using a deep neural network, Nat Commun 11:1760 (2020)"
-    )
+    name, version, licence, url, citation = CODE_TEST
     fs = 100.0
     leads: tuple[str, ...] = LEADS
     labels: tuple[str, ...] = ("NORM", *ABNORMALITIES)

@@ -14,6 +14,7 @@ import numpy as np
 
 from engine.records.record import LEADS, Record, read_header, read_wfdb
 from engine.sources import Entry, SourceError, TaskDefinition
+from engine.sources.publishers import LUDB
 from engine.sources.tables import frequent_labels, parse_age, parse_sex, read_rows
 
 _ABOUT_THE_PATIENT = ("ID", "Sex", "Age")
@@ -24,11 +25,7 @@ _RESCALED = "the header's gains scale each lead to 1 mV: read at 1 uV a unit ins
 class Ludb:
     """The LUDB tree in a directory. Raises SourceError when the directory is not one."""
 
-    name = "ludb"
-    version = "1.0.1"
-    licence = "ODC-By 1.0"
-    url = "https://physionet.org/content/ludb/1.0.1/"
-    citation = "Kalyakulina et al., LUDB: a new open-access validation tool, IEEE Access 8:186181 (2020)"
+    name, version, licence, url, citation = LUDB
     fs = 100.0
     leads: tuple[str, ...] = LEADS
 

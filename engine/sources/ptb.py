@@ -11,6 +11,7 @@ from pathlib import Path
 
 from engine.records.record import LEADS, Record, RecordError, comment_value, read_header, read_wfdb
 from engine.sources import Entry, SourceError, TaskDefinition
+from engine.sources.publishers import PTB
 from engine.sources.tables import parse_age, parse_sex
 
 _PATIENT = re.compile(r"patient\d+")
@@ -20,11 +21,7 @@ _PAPER = {"NORM": "Healthy control", "MI": "Myocardial infarction"}
 class Ptb:
     """The PTB tree in a directory. Raises SourceError when the directory is not one."""
 
-    name = "ptb"
-    version = "1.0.0"
-    licence = "ODC-By 1.0"
-    url = "https://physionet.org/content/ptbdb/1.0.0/"
-    citation = "Bousseljot et al., Nutzung der EKG-Signaldatenbank CARDIODAT der PTB, Biomed Tech 40:S317 (1995)"
+    name, version, licence, url, citation = PTB
     fs = 100.0
     leads: tuple[str, ...] = LEADS
 

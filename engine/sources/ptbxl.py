@@ -16,6 +16,7 @@ from pathlib import Path
 
 from engine.records.record import LEADS, Record, read_wfdb
 from engine.sources import Entry, SourceError, TaskDefinition
+from engine.sources.publishers import PTB_XL
 from engine.sources.tables import parse_age, read_rows
 
 SUPERCLASSES = ("NORM", "MI", "STTC", "CD", "HYP")
@@ -31,17 +32,15 @@ class PtbXl:
     Whatever is read, a corpus is at 100 Hz: reading at 500 Hz means that our filter resamples, not the publisher's.
     """
 
-    version = "1.0.3"
-    licence = "CC BY 4.0"
-    url = "https://physionet.org/content/ptb-xl/1.0.3/"
-    citation = "Wagner et al., PTB-XL, a large publicly available electrocardiography dataset, Sci Data 7:154 (2020)"
+    name, version, licence, url, citation = PTB_XL
     fs = 100.0
     leads: tuple[str, ...] = LEADS
 
     def __init__(self, root: Path, read_fs: int = 100) -> None:
         if read_fs not in _FILE_COLUMNS:
             raise SourceError(f"PTB-XL comes at 100 and 500 Hz, not {read_fs}")
-        self.name = "ptb-xl" if read_fs == 100 else f"ptb-xl-{read_fs}hz"
+        if read_fs != 100:
+            self.name = f"{PTB_XL.name}-{read_fs}hz"
         self.root = root
         self._file_column = _FILE_COLUMNS[read_fs]
         self._rows = read_rows(root / "ptbxl_database.csv", (*_TABLE_COLUMNS, self._file_column), "PTB-XL")

@@ -1,8 +1,8 @@
 """Training one network for use: a task of a corpus in, a checkpoint with everything that is known about it out.
 
-The test records are looked at once, after temperature and thresholds have been chosen on the validation records. A
-study's runs go another way (``studies.running.runner``): they differ in one thing at a time, and their networks are not
-kept.
+The test records are predicted once, after temperature and thresholds have been chosen on the validation records. A
+study's run (``studies.running.one_run``) ends the same way (``engine.training.finish``), but its record has the scores
+of probabilities that are not calibrated, and its network is kept only where others start from it.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,18 +15,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from engine.checkpoints.checkpoint import CheckpointFacts, Standardisation, load_checkpoint, save_checkpoint
+from engine.checkpoints.checkpoint import Checkpoint, CheckpointFacts, Standardisation, save_checkpoint
 from engine.checkpoints.snapshot import Snapshot, save_snapshot
 from engine.compute.devices import choose_device, describe_device
 from engine.corpora.corpus import Corpus, TaskData
 from engine.corpora.partition import Partition, lacking_classes
-from engine.evaluation.calibration import calibrated_probabilities, choose_thresholds, fit_temperature
-from engine.evaluation.evaluation import Evaluation, evaluate
+from engine.evaluation.calibration import calibrated_probabilities
+from engine.evaluation.evaluation import Evaluation
 from engine.evaluation.subgroups import subgroups
 from engine.recipes import Recipe, Strategy
 from engine.seeds import stable_seed
-from engine.training.loop import Examples, Training, Validation, predict_logits, train
-from engine.training.starting_point import Shape, Start, starting_point
+from engine.training.finish import Predicted, add_test_scores, calibrate
+from engine.training.loop import Examples, Training, Validation, train
+from engine.training.starting_point import Start, starting_point
 from engine.versions import training_versions
 
 _SCP_SOURCES = ("ptb-xl",)
@@ -41,10 +42,18 @@ class Fit:
     partition: Partition
     arch: str
     strategy: Strategy
-    upstream: Path | None
+    upstream: Checkpoint | None
     recipe: Recipe
     device: str = "auto"
     why: str = ""
+
+    def signals(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the signals (records, leads, samples), in millivolt, at positions of ``data``."""
+        return self.corpus.signals[self.data.rows[positions]]
+
+    def examples(self, positions: NDArray[np.int64], scaling: Standardisation) -> Examples:
+        """Return the records at positions of ``data`` as a network takes them."""
+        return Examples.of(scaling.apply(self.signals(positions)), self.data.labels[positions])
 
     def identity(self) -> dict[str, Any]:
         """Return what two trainings must share for one to be the other's continuation, as JSON values."""
@@ -54,7 +63,7 @@ class Fit:
             "data": self.corpus.task_hash(task),
             "arch": self.arch,
             "strategy": self.strategy,
-            "upstream": None if self.upstream is None else load_checkpoint(self.upstream)[1].task,
+            "upstream": None if self.upstream is None else self.upstream.facts.task,
             "n_records": self.partition.n_records,
             "seed": self.partition.asked,
             "recipe": self.recipe.digest(),
@@ -81,10 +90,10 @@ def forewarn(job: Fit) -> tuple[str, ...]:
     _start(job)
     if job.upstream is None:
         return sentences
-    facts = load_checkpoint(job.upstream)[1]
+    facts = job.upstream.facts
     if facts.data_hash != job.corpus.content_hash and not _same_publisher(facts.source, job.corpus.manifest["source"]):
         return sentences
-    seen = f"{job.upstream.name} was pre-trained on {facts.task}, records of the same source"
+    seen = f"{job.upstream.folder.name} was pre-trained on {facts.task}, records of the same source"
     if facts.record.get("held_out") != job.partition.held_out:
         return (*sentences, f"{seen}: whether the test records were among them is not known")
     spared = (
@@ -112,30 +121,18 @@ def fit(
     PartitionError, CheckpointError for an upstream that does not fit, DeviceError, DivergedError, and OSError when the
     checkpoint cannot be written.
     """
-    data, rows = job.data, job.partition
-    warnings = forewarn(job)
-    device = choose_device(job.device)
-    start = _start(job)
-    scaling = start.scaling(job.recipe, job.corpus.signals[data.rows[rows.training]])
-
-    def examples(positions: NDArray[np.int64]) -> Examples:
-        return Examples.of(scaling.apply(job.corpus.signals[data.rows[positions]]), data.labels[positions])
-
-    validation = examples(rows.validation)
+    warnings, device, start = forewarn(job), choose_device(job.device), _start(job)
+    rows, scaling = job.partition, start.scaling(job.recipe, job.signals(job.partition.training))
+    validation = job.examples(rows.validation, scaling)
     result = train(
-        start.network, examples(rows.training), validation, job.recipe, rows.seed, report,
+        start.network, job.examples(rows.training, scaling), validation, job.recipe, rows.seed, report,
         device=device, should_stop=should_stop, resume=resume,
     )  # fmt: skip
-    logits = predict_logits(start.network, validation.signals).numpy()
-    temperature = fit_temperature(data.labels[rows.validation], logits)
-    thresholds = choose_thresholds(data.labels[rows.validation], calibrated_probabilities(logits, temperature))
-    facts = replace(
-        _facts(job, scaling, result, device), temperature=temperature, thresholds=tuple(thresholds.tolist())
-    )
-    evaluation = None
+    on_validation = Predicted.by(start.network, validation, job.data, rows.validation)
+    facts, evaluation = calibrate(_facts(job, scaling, result, device), on_validation), None
     if not result.stopped:
-        scores = predict_logits(start.network, examples(rows.test).signals).numpy()
-        evaluation, facts = _tested(job, facts, calibrated_probabilities(scores, temperature))
+        test = Predicted.by(start.network, job.examples(rows.test, scaling), job.data, rows.test)
+        facts, evaluation = _tested(job, facts, test)
     save_checkpoint(start.network, facts, out)
     if result.snapshot is not None:
         save_snapshot(result.snapshot, job.identity(), out)
@@ -143,69 +140,62 @@ def fit(
 
 
 def _start(job: Fit) -> Start:
-    shape = Shape(job.corpus.leads, job.corpus.fs, job.corpus.signals.shape[2], len(job.data.classes))
-    return starting_point(job.strategy, job.arch, shape, job.partition.seed, job.upstream)
+    n_classes = len(job.data.classes)
+    return starting_point(job.strategy, job.arch, job.corpus.contract, n_classes, job.partition.seed, job.upstream)
 
 
-def _tested(
-    job: Fit, facts: CheckpointFacts, probabilities: NDArray[np.floating]
-) -> tuple[Evaluation, CheckpointFacts]:
-    """Score the test records, as a whole and by sex and age; the resamples are those of a study's run."""
-    data, rows, seed = job.data, job.partition.test, stable_seed(job.data.name)
-    labels, patients = data.labels[rows], data.patients[rows]
-    evaluation = evaluate(labels, probabilities, patients, data.classes, facts.thresholds, seed)
-    ages, sexes = job.corpus.ages[data.rows[rows]], job.corpus.sexes[data.rows[rows]]
-    metrics = {name: getattr(evaluation, name) for name in ("auroc_macro", "auprc_macro", "brier", "ece")}
-    return evaluation, replace(
-        facts,
-        metrics={**facts.metrics, **metrics},
-        evaluation=evaluation.as_dict(bootstrap=False),
-        subgroups=subgroups(labels, probabilities, patients, ages, sexes, seed),
-    )
+def _tested(job: Fit, facts: CheckpointFacts, test: Predicted) -> tuple[CheckpointFacts, Evaluation]:
+    """Score the test records, as a whole and by sex and age."""
+    facts, evaluation = add_test_scores(facts, job.data, test)
+    rows = job.data.rows[job.partition.test]
+    groups = subgroups(
+        test.labels, calibrated_probabilities(test.logits, facts.temperature), test.patients, job.corpus.ages[rows],
+        job.corpus.sexes[rows], stable_seed(job.data.name),
+    )  # fmt: skip
+    return replace(facts, metrics={**facts.metrics, "ece": evaluation.ece}, subgroups=groups), evaluation
 
 
 def _facts(job: Fit, scaling: Standardisation, result: Training, device: torch.device) -> CheckpointFacts:
     """Return everything that is known before the test."""
-    corpus, rows = job.corpus, job.partition
-    patients = job.data.patients
-    upstream = None if job.upstream is None else load_checkpoint(job.upstream)[1]
+    corpus = job.corpus
     return CheckpointFacts(
         arch=job.arch,
         task=job.data.name,
         classes=job.data.classes,
-        leads=corpus.leads,
-        fs=corpus.fs,
-        n_samples=corpus.signals.shape[2],
+        **asdict(corpus.contract),
         standardisation=scaling,
         recipe=asdict(job.recipe),
         data_hash=corpus.content_hash,
         metrics={"validation_auroc": result.best.auroc},
         strategy=job.strategy,
-        upstream=None if upstream is None else upstream.task,
-        n_records=rows.n_records,
+        upstream=None if job.upstream is None else job.upstream.facts.task,
+        n_records=job.partition.n_records,
         source=corpus.manifest["source"],
         codes=_codes(corpus, job.data),
         versions=training_versions(str(torch.__version__)),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        record={
-            "training_records": len(rows.training),
-            "validation_records": len(rows.validation),
-            "test_records": len(rows.test),
-            "training_patients": len(np.unique(patients[rows.training])),
-            "validation_patients": len(np.unique(patients[rows.validation])),
-            "test_patients": len(np.unique(patients[rows.test])),
-            "held_out": rows.held_out,
-            "seed": rows.asked,
-            "preparation": corpus.manifest["preparation"],
-            "device": describe_device(device),
-            "seconds": round(result.seconds, 3),
-            "wall_seconds": round(result.wall_seconds, 3),
-            "epochs": result.epochs,
-            "best_epoch": result.best.epoch,
-            "interrupted": result.stopped,
-            "why": job.why,
-        },
+        record=_training_record(job, result, device),
     )
+
+
+def _training_record(job: Fit, result: Training, device: torch.device) -> dict[str, Any]:
+    """Return how many records there were for what, and what the training took."""
+    rows, patients = job.partition, job.data.patients
+    parts = {"training": rows.training, "validation": rows.validation, "test": rows.test}
+    return {
+        **{f"{part}_records": len(positions) for part, positions in parts.items()},
+        **{f"{part}_patients": len(np.unique(patients[positions])) for part, positions in parts.items()},
+        "held_out": rows.held_out,
+        "seed": rows.asked,
+        "preparation": job.corpus.manifest["preparation"],
+        "device": describe_device(device),
+        "seconds": round(result.seconds, 3),
+        "wall_seconds": round(result.wall_seconds, 3),
+        "epochs": result.epochs,
+        "best_epoch": result.best.epoch,
+        "interrupted": result.stopped,
+        "why": job.why,
+    }
 
 
 def _codes(corpus: Corpus, data: TaskData) -> dict[str, str]:

@@ -6,28 +6,18 @@ Strategies: ``scratch`` (random, everything is trained), ``fine-tune`` (pre-trai
 
 import threading
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from engine.checkpoints.checkpoint import CheckpointError, CheckpointFacts, Standardisation, load_checkpoint
+from engine.checkpoints.checkpoint import Checkpoint, CheckpointError, Standardisation, load_weights
 from engine.recipes import Recipe, Strategy
+from engine.records.contract import SignalContract
 from models.registry import create_network
 
 SEEDING = threading.Lock()  # torch has one generator for all threads
-
-
-@dataclass(frozen=True)
-class Shape:
-    """The signals that a network reads, their leads in order, and the number of classes that it names."""
-
-    leads: tuple[str, ...]
-    fs: float
-    n_samples: int
-    n_classes: int
 
 
 @dataclass(frozen=True)
@@ -47,23 +37,21 @@ class Start:
         return Standardisation((0.0,) * n_leads, (1.0,) * n_leads)
 
 
-def starting_point(strategy: Strategy, arch: str, shape: Shape, seed: int, checkpoint: Path | None) -> Start:
+def starting_point(
+    strategy: Strategy, arch: str, signal: SignalContract, n_classes: int, seed: int, checkpoint: Checkpoint | None
+) -> Start:
     """Return what the strategy trains: a network whose trainable weights alone have ``requires_grad``.
 
     Random weights depend on the seed alone; a new head equals that of a new network of the same seed. ``checkpoint`` is
-    for ``fine-tune`` and ``frozen``; the others do not look at it. Raises CheckpointError when it is missing or of
-    another network or signal, with the reason.
+    for ``fine-tune`` and ``frozen``; the others do not look at it. Raises CheckpointError when there is none or it is
+    of another network or signal, with the reason.
     """
-    n_leads = len(shape.leads)
     if strategy in ("scratch", "random-frozen"):
-        start = Start(new_network(arch, n_leads, shape.n_samples, shape.n_classes, seed), None)
+        start = Start(new_network(arch, len(signal.leads), signal.n_samples, n_classes, seed), None)
     elif checkpoint is None:
         raise CheckpointError(f"{strategy} starts from a pre-trained network, and no checkpoint is given")
     else:
-        weights, facts = load_checkpoint(checkpoint)
-        _check_signal(checkpoint, facts, shape)
-        network = _with_new_head(checkpoint, weights, facts, arch, n_leads, shape.n_samples, shape.n_classes, seed)
-        start = Start(network, facts.standardisation)
+        start = _with_new_head(checkpoint, arch, signal, n_classes, seed)
     if strategy in ("frozen", "random-frozen"):
         start.network.requires_grad_(False)
         start.network.get_submodule("head").requires_grad_(True)
@@ -77,32 +65,17 @@ def new_network(arch: str, n_leads: int, n_samples: int, n_classes: int, seed: i
         return create_network(arch, n_leads=n_leads, n_classes=n_classes, n_samples=n_samples)
 
 
-def _with_new_head(
-    checkpoint: Path, weights: dict[str, Tensor], facts: CheckpointFacts, arch: str,
-    n_leads: int, n_samples: int, n_classes: int, seed: int,
-) -> nn.Module:  # fmt: skip
+def _with_new_head(checkpoint: Checkpoint, arch: str, signal: SignalContract, n_classes: int, seed: int) -> Start:
+    """Return the pre-trained network with the head of ``new_network`` and all other weights its own."""
+    facts = checkpoint.facts
     if facts.arch != arch:
-        raise CheckpointError(f"{checkpoint} holds {facts.arch}, not {arch}")
-    if (len(facts.leads), facts.n_samples) != (n_leads, n_samples):
-        raise CheckpointError(
-            f"{checkpoint} takes {len(facts.leads)} leads of {facts.n_samples} samples, not {n_leads} of {n_samples}"
-        )
-    network = new_network(arch, n_leads, n_samples, n_classes, seed)
+        raise CheckpointError(f"{checkpoint.folder} holds {facts.arch}, not {arch}")
+    if mismatch := facts.contract.mismatch(signal):
+        raise CheckpointError(f"{checkpoint.folder} takes {mismatch}")
+    network = new_network(arch, len(signal.leads), signal.n_samples, n_classes, seed)
     head = {name: value for name, value in network.state_dict().items() if name.startswith("head.")}
-    try:
-        network.load_state_dict({**weights, **head})
-    except RuntimeError:
-        raise CheckpointError(f"the weights of {checkpoint} do not fit {arch} as it is defined here") from None
-    return network
-
-
-def _check_signal(checkpoint: Path, facts: CheckpointFacts, shape: Shape) -> None:
-    if len(facts.leads) == len(shape.leads) and facts.leads != shape.leads:
-        raise CheckpointError(
-            f"{checkpoint} takes the leads {', '.join(facts.leads)}, in this order, not {', '.join(shape.leads)}"
-        )
-    if facts.fs != shape.fs:
-        raise CheckpointError(f"{checkpoint} takes signals at {facts.fs:g} Hz, not at {shape.fs:g} Hz")
+    load_weights(network, checkpoint, {**checkpoint.weights, **head})
+    return Start(network, facts.standardisation)
 
 
 def trains_head_alone(network: nn.Module) -> bool:

@@ -4,7 +4,6 @@ This is all that a worker executes. It needs the prepared corpora, nothing else:
 job where the worker does not see the study's folder, and a network that was pre-trained goes back with the outcome.
 """
 
-import resource
 import tempfile
 import threading
 from collections.abc import Mapping
@@ -19,19 +18,20 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from engine.checkpoints.checkpoint import CheckpointFacts, save_checkpoint
+from engine.checkpoints.checkpoint import CheckpointFacts, Standardisation, save_checkpoint
 from engine.compute.devices import choose_device, describe_device
 from engine.corpora.corpus import Corpus, CorpusError, TaskData, default_corpora
 from engine.corpora.splits import draw_records, split_validation
-from engine.evaluation.calibration import calibrated_probabilities, choose_thresholds, fit_temperature
-from engine.evaluation.evaluation import Evaluation, evaluate
+from engine.evaluation.evaluation import Evaluation
 from engine.recipes import Recipe
-from engine.seeds import stable_seed
-from engine.training.loop import Examples, Training, predict_logits, predict_probabilities, train
-from engine.training.starting_point import Shape, starting_point
+from engine.records.contract import SignalContract
+from engine.training.finish import Predicted, add_test_scores, calibrate, score_raw
+from engine.training.loop import Examples, Training, train
+from engine.training.starting_point import starting_point
 from engine.versions import training_versions
 from models.registry import find_network, forward_gflop
-from studies.running.study_networks import read_files, received
+from studies.running.peak_memory import peak_memory_mb, reset_peak_memory
+from studies.running.study_networks import read_files, receive
 from studies.runs.run import Run, known
 from studies.runs.run_spec import FROZEN, RunSpec
 from studies.runs.task_names import open_task, parse_task, pick_leads
@@ -89,88 +89,101 @@ def execute(job: Job) -> Outcome | NetworkWanted:
         return _run(job, torch.device("cuda", torch.cuda.current_device()) if ":" not in job.device else device)
     with _one_at_a_time:  # torch's generator, its number of threads and the memory are one for the whole process
         torch.set_num_threads(1)  # the bits of a result depend on it
-        _reset_peak_memory()
+        reset_peak_memory()
         return _run(job, device)
 
 
+@dataclass(frozen=True)
+class _Records:
+    """A run's records: the corpus, the task's view of it, the leads that it uses, and positions into the view."""
+
+    corpus: Corpus
+    task: TaskData
+    leads: tuple[int, ...]
+    training: NDArray[np.int64]
+    validation: NDArray[np.int64]
+    test: NDArray[np.int64]
+
+    @property
+    def contract(self) -> SignalContract:
+        """What the network takes."""
+        return replace(self.corpus.contract, leads=tuple(self.corpus.leads[k] for k in self.leads))
+
+    def signals(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the signals (records, leads, samples), in millivolt."""
+        drawn = self.corpus.signals[self.task.rows[positions]]
+        return (
+            drawn if self.leads == tuple(range(len(self.corpus.leads))) else np.ascontiguousarray(drawn[:, self.leads])
+        )
+
+    def examples(self, positions: NDArray[np.int64], scaling: Standardisation) -> Examples:
+        """Return records as the network takes them."""
+        return Examples.of(scaling.apply(self.signals(positions)), self.task.labels[positions])
+
+
 def _run(job: Job, device: torch.device) -> Outcome | NetworkWanted:
-    spec, recipe = job.spec, job.spec.resolve_recipe()
-    corpus, task = _open(job)
-    leads = pick_leads(corpus, spec.task)
-    checkpoint = None
+    """Find the records, and the network that the run starts from where there is one; train and test."""
+    records, checkpoint = _find_records(job), None
     if job.start_from is not None:
-        checkpoint = received(job.checkpoints, job.start_from, job.start_digest, job.sent)
+        checkpoint = receive(job.checkpoints, job.start_from, job.start_digest, job.sent)
         if checkpoint is None:
             return NetworkWanted(job.start_from)
-    training, validation = training_rows(task, spec, recipe)
-    test = task.in_folds(spec.test_folds)
+    spec, n_classes = job.spec, len(records.task.classes)
+    start = starting_point(spec.strategy, spec.arch, records.contract, n_classes, spec.seed, checkpoint)
+    scaling = start.scaling(spec.resolve_recipe(), records.signals(records.training))
+    validating, testing = (records.examples(part, scaling) for part in (records.validation, records.test))
+    result = _train(job, start.network, records.examples(records.training, scaling), validating, testing, device)
+    validation = Predicted.by(start.network, validating, records.task, records.validation)
+    test = Predicted.by(start.network, testing, records.task, records.test)
+    scores = score_raw(records.task, validation, test, BOOTSTRAP_RESAMPLES)
+    run = _finished_run(job, records, result, scores, _gflop(job, records, start.network, result), device)
+    if not job.keeps_network:
+        return Outcome(run, test.raw_probabilities)
+    facts = calibrate(_facts(spec, records, scaling, run), validation)
+    facts, _ = add_test_scores(facts, records.task, test, BOOTSTRAP_RESAMPLES)
+    return Outcome(run, test.raw_probabilities, _files(start.network.to("cpu"), facts))
 
-    def signals(rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        drawn = corpus.signals[task.rows[rows]]
-        return np.ascontiguousarray(drawn[:, leads]) if parse_task(spec.task).leads else drawn
 
-    shape = Shape(tuple(corpus.leads[k] for k in leads), corpus.fs, corpus.signals.shape[2], len(task.classes))
-    start = starting_point(spec.strategy, spec.arch, shape, spec.seed, checkpoint)
-    network, raw = start.network, signals(training)
-    scaling = start.scaling(recipe, raw)
+def _find_records(job: Job) -> _Records:
+    corpus, task = _open(job)
+    training, validation = training_rows(task, job.spec, job.spec.resolve_recipe())
+    leads = tuple(pick_leads(corpus, job.spec.task))
+    return _Records(corpus, task, leads, training, validation, task.in_folds(job.spec.test_folds))
 
-    def examples(rows: NDArray[np.int64]) -> Examples:
-        return Examples.of(scaling.apply(raw if rows is training else signals(rows)), task.labels[rows])
 
-    validating, testing = examples(validation), examples(test)
+def _train(
+    job: Job, network: nn.Module, training: Examples, validation: Examples, test: Examples, device: torch.device
+) -> Training:
+    """Train the network in place. Raises EndedError."""
+    recipe = job.spec.resolve_recipe()
     # The published recipe reports its best epoch on the test records: looked at here to say what that is worth, never
     # to choose.
-    monitor = testing if recipe.name == "paper" else None
+    monitor = test if recipe.name == "paper" else None
     result = train(
-        network, examples(training), validating, recipe, spec.seed,
+        network, training, validation, recipe, job.spec.seed,
         device=device, monitor=monitor, should_stop=ending.is_set,
     )  # fmt: skip
     if result.stopped:
         raise EndedError(f"ended in epoch {result.epochs}")
-    probabilities = predict_probabilities(network, testing.signals)
-    logits = predict_logits(network, validating.signals).numpy()
-    thresholds = choose_thresholds(task.labels[validation], calibrated_probabilities(logits, 1.0))
-    scores = _score(task, test, probabilities, thresholds)
-    forward = forward_gflop(network, len(leads), shape.n_samples)
-    run = _finished_run(job, recipe, corpus, task, result, scores, _gflop(spec, result, len(training), forward), device)
-    if not job.keeps_network:
-        return Outcome(run, probabilities)
-    facts = CheckpointFacts(
-        spec.arch, spec.task, task.classes, shape.leads, corpus.fs, shape.n_samples, scaling, asdict(recipe),
-        corpus.content_hash, {}, n_records=spec.n_records, source=corpus.manifest["source"],
-        versions=run.versions, created=known(run.created),
-    )  # fmt: skip
-    on_test = predict_logits(network, testing.signals).numpy()
-    facts = _calibrated(facts, task, (validation, logits), (test, on_test))
-    return Outcome(run, probabilities, _files(network.to("cpu"), facts))
+    return result
 
 
-def _calibrated(
-    facts: CheckpointFacts, task: TaskData, validation: tuple[NDArray[np.int64], NDArray[np.float32]],
-    test: tuple[NDArray[np.int64], NDArray[np.float32]],
-) -> CheckpointFacts:  # fmt: skip
-    """Add what a deployed network needs: thresholds and scores of calibrated probabilities. A run's are of raw ones."""
-    (chosen_on, logits), (tested_on, test_logits) = validation, test
-    temperature = fit_temperature(task.labels[chosen_on], logits)
-    thresholds = choose_thresholds(task.labels[chosen_on], calibrated_probabilities(logits, temperature))
-    scores = _score(task, tested_on, calibrated_probabilities(test_logits, temperature), thresholds)
-    return replace(
-        facts,
-        temperature=temperature,
-        thresholds=tuple(thresholds.tolist()),
-        metrics={name: getattr(scores, name) for name in ("auroc_macro", "auprc_macro", "brier")},
-        evaluation=scores.as_dict(bootstrap=False),
+def _facts(spec: RunSpec, records: _Records, scaling: Standardisation, run: Run) -> CheckpointFacts:
+    """Return what is known of a network before it is calibrated."""
+    return CheckpointFacts(
+        arch=spec.arch,
+        task=spec.task,
+        classes=records.task.classes,
+        **asdict(records.contract),
+        standardisation=scaling,
+        recipe=asdict(spec.resolve_recipe()),
+        data_hash=records.corpus.content_hash,
+        metrics={},
+        n_records=spec.n_records,
+        source=records.corpus.manifest["source"],
+        versions=run.versions,
+        created=known(run.created),
     )
-
-
-def _score(
-    task: TaskData, test: NDArray[np.int64], probabilities: NDArray[np.floating], thresholds: NDArray[np.float64]
-) -> Evaluation:
-    """Score the test records, on the same resamples of their patients for every run of a task."""
-    return evaluate(
-        task.labels[test], probabilities, task.patients[test], task.classes, thresholds,
-        seed=stable_seed(task.name), n_resamples=BOOTSTRAP_RESAMPLES,
-    )  # fmt: skip
 
 
 def training_rows(task: TaskData, spec: RunSpec, recipe: Recipe) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -216,9 +229,8 @@ def _files(network: nn.Module, facts: CheckpointFacts) -> dict[str, bytes]:
 
 
 def _finished_run(
-    job: Job, recipe: Recipe, corpus: Corpus, task: TaskData, result: Training, scores: Evaluation, gflop: float,
-    device: torch.device,
-) -> Run:  # fmt: skip
+    job: Job, records: _Records, result: Training, scores: Evaluation, gflop: float, device: torch.device
+) -> Run:
     spec = job.spec
     return Run(
         key=job.key,
@@ -242,28 +254,27 @@ def _finished_run(
         records_seen=result.records_seen,
         records_to_best=result.best.records_seen,
         gflop=round(gflop, 1),
-        peak_memory_mb=_peak_memory_mb(device),
+        peak_memory_mb=peak_memory_mb(device),
         device=describe_device(device),
         data_hash=job.data_hash,
         created=now(),
         f1_macro=_finite(scores.f1_macro),
         f1_weighted=_finite(scores.f1_weighted_at_half),
         ece=_finite(scores.ece),
-        details=_details(job, recipe, corpus, task, result, scores),
+        details=_details(job, records, result, scores),
     )
 
 
-def _details(
-    job: Job, recipe: Recipe, corpus: Corpus, task: TaskData, result: Training, scores: Evaluation
-) -> dict[str, Any]:
+def _details(job: Job, records: _Records, result: Training, scores: Evaluation) -> dict[str, Any]:
+    spec, corpus, task = job.spec, records.corpus, records.task
     evaluation = scores.as_dict()
     details = {
-        "spec": job.spec.canonical(),
+        "spec": spec.canonical(),
         "start_from": job.start_from,
-        "recipe": asdict(recipe),
+        "recipe": asdict(spec.resolve_recipe()),
         "versions": training_versions(str(torch.__version__)),
         "source": corpus.manifest["source"],
-        "task": corpus.describe_task(parse_task(job.spec.task).task),
+        "task": corpus.describe_task(parse_task(spec.task).task),
         "classes": task.classes,
         "wall_seconds": round(result.wall_seconds, 3),
         "auroc": {name: _rounded(scores.classes[name].auroc) for name in task.classes},
@@ -281,29 +292,10 @@ def _details(
     return details
 
 
-def _gflop(spec: RunSpec, result: Training, n_training: int, forward: float) -> float:
+def _gflop(job: Job, records: _Records, network: nn.Module, result: Training) -> float:
     """Return the arithmetic of learning: a backward pass costs about two forward passes, a frozen body one in all."""
-    return forward * (n_training if spec.strategy in FROZEN else 3 * result.records_seen)
-
-
-def _reset_peak_memory() -> None:
-    """Forget the largest memory so far, so that a worker's later runs are not charged for an earlier one."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:  # not Linux, or not allowed: the process's peak is reported
-        return
-
-
-def _peak_memory_mb(device: torch.device) -> float:
-    """Return the most memory held so far, on a GPU by all runs that share it."""
-    if device.type == "cuda":
-        return round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
-    status = Path("/proc/self/status")
-    if status.exists():
-        peak = next((line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM")), None)
-        if peak is not None:
-            return round(int(peak) / 1024, 1)
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+    forward = forward_gflop(network, len(records.leads), records.contract.n_samples)
+    return forward * (len(records.training) if job.spec.strategy in FROZEN else 3 * result.records_seen)
 
 
 def _finite(value: float) -> float | None:

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from engine.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from engine.files import written_whole
 from models.errors import ExitCode, UserError
 
@@ -50,10 +51,13 @@ def digest_of(checkpoint: Path) -> str:
         ) from None
 
 
-def received(folder: Path, key: str, digest: str, sent: Mapping[str, bytes] | None) -> Path | None:
-    """Return where this machine has the network ``key``, written down first where it was ``sent``; None without."""
+def receive(folder: Path, key: str, digest: str, sent: Mapping[str, bytes] | None) -> Checkpoint | None:
+    """Read the network ``key`` where this machine has it, written down first where it was ``sent``; None without.
+
+    Raises CheckpointError.
+    """
     if (folder / key).is_dir():
-        return folder / key
+        return load_checkpoint(folder / key)
     from platformdirs import user_cache_path
 
     cached = user_cache_path("ecgadvise") / "networks" / f"{key}-{digest[:16]}"
@@ -61,7 +65,7 @@ def received(folder: Path, key: str, digest: str, sent: Mapping[str, bytes] | No
         if sent is None:
             return None
         write_files(sent, cached)
-    return cached
+    return load_checkpoint(cached)
 
 
 def copy_networks(source: Path, target: Path, keys: Iterable[str]) -> None:

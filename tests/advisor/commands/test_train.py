@@ -148,11 +148,13 @@ def test_a_checkpoint_is_replaced_on_request_only_and_nothing_else_ever(place: P
     assert (place / "out" / "model.onnx").read_text() == "mine"
 
 
-def test_a_network_is_fine_tuned_from_a_checkpoint(place: Path, train):
+def test_a_network_is_fine_tuned_from_a_checkpoint_that_is_read_once(place: Path, train, read_weights: list[Path]):
     train(*TINY, "--out", "upstream")
     other = ("--task", "synthetic/morphology", "--n-records", "60", "--from", "upstream", "--json")
+    read_weights.clear()
     code, out, err = train(*other, "--strategy", "fine-tune", "--out", "tuned")
     assert code == 0, err
+    assert read_weights == [Path("upstream", "weights.safetensors")]
     report = json.loads(out)
     assert (report["strategy"], report["arch"]) == ("fine-tune", "resnet1d18-w2")  # that of --from
     assert report["upstream"] == "synthetic/diagnosis"
@@ -166,7 +168,7 @@ def test_a_network_is_fine_tuned_from_a_checkpoint(place: Path, train):
 def test_a_familys_default_starts_from_the_released_network_and_says_which(family: str, strategy: Asked, corpora: Path):
     arch = read_curves(DEFAULT_CURVES).family_default[family]
     opened = Corpus(corpora / "synthetic")
-    names = [*suiting(arch, opened.leads, opened.fs, opened.signals.shape[2])]
+    names = [*suiting(arch, opened.contract)]
     assert names, f"no {arch} is released with this version"
     job, choice = plan(opened, "diagnosis", family, strategy, None, 40, 0, "tuned", "cpu")
     if choice.strategy == "fine-tune":

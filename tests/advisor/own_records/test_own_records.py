@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from advisor.own_records.records import compare, open_own
+from engine.checkpoints.checkpoint import load_checkpoint
 from engine.corpora.corpus import Corpus
 from engine.corpora.synthetic import prepared_synthetic
 from studies.files.transferability import NAME, TaskFacts
@@ -238,7 +239,7 @@ def test_a_score_that_foretells_the_gain_is_shown_with_that_correlation(
     assert score["below"] == sum(other < score["value"] for other in (-0.5, -0.4, -0.3))
     assert f"LogME {score['value']:.3f} of network" in " ".join(command(*options)[1].split())
     released = ("recommend", "--data", ward, "--arch", "cnn", "--curves", known(0.3), "--json")
-    monkeypatch.setattr("engine.checkpoints.zoo.suiting", lambda *_: {"a-released-one": checkpoint})
+    monkeypatch.setattr("engine.checkpoints.zoo.suiting", lambda *_: {"a-released-one": load_checkpoint(checkpoint)})
     found = json.loads(command(*released)[1])["data"]["transferability"]
     assert found == {**score, "network": "a-released-one"}
     monkeypatch.setattr("engine.checkpoints.zoo.suiting", lambda *_: {})

@@ -104,7 +104,8 @@ def refusal(root: Path) -> str:
 
 
 def test_weights_and_facts_come_back_as_they_were_saved(network, saved):
-    weights, facts = load_checkpoint(saved)
+    checkpoint = load_checkpoint(saved)
+    weights, facts = checkpoint.weights, checkpoint.facts
     assert facts == FACTS
     assert weights.keys() == network.state_dict().keys()
     for name, value in network.state_dict().items():
@@ -114,7 +115,7 @@ def test_weights_and_facts_come_back_as_they_were_saved(network, saved):
 
 def test_facts_given_in_full_come_back_as_they_were_saved(network, tmp_path):
     save_checkpoint(network, WHOLE, tmp_path / "run")
-    assert load_checkpoint(tmp_path / "run")[1] == WHOLE
+    assert load_checkpoint(tmp_path / "run").facts == WHOLE
     assert all(getattr(WHOLE, name) != getattr(FACTS, name) for name in OPTIONAL), "none is at its default here"
 
 
@@ -125,7 +126,7 @@ def test_thresholds_that_were_not_chosen_are_one_half_each():
 
 def test_a_checkpoint_of_the_first_schema_is_read_with_defaults(saved):
     edit(saved, make_first_schema)
-    assert load_checkpoint(saved)[1] == FACTS
+    assert load_checkpoint(saved).facts == FACTS
     assert load_network(saved)[1].class_thresholds == (0.5, 0.5)
 
 
@@ -146,7 +147,7 @@ def test_the_shipped_checkpoints_are_read(document):
 def test_a_metric_that_cannot_be_given_is_null_on_disk(network, tmp_path):
     save_checkpoint(network, replace(FACTS, metrics={"auroc_macro": float("nan"), "brier": 0.2}), tmp_path / "run")
     assert '"auroc_macro": null' in (tmp_path / "run" / "checkpoint.json").read_text()
-    metrics = load_checkpoint(tmp_path / "run")[1].metrics
+    metrics = load_checkpoint(tmp_path / "run").facts.metrics
     assert np.isnan(metrics["auroc_macro"])
     assert metrics["brier"] == 0.2
 
@@ -154,7 +155,7 @@ def test_a_metric_that_cannot_be_given_is_null_on_disk(network, tmp_path):
 def test_a_recurrent_network_comes_back_as_it_was_saved(tmp_path):
     network = create_network("gru-w4", n_leads=3, n_classes=2)
     save_checkpoint(network, replace(FACTS, arch="gru-w4"), tmp_path / "run")
-    weights, _ = load_checkpoint(tmp_path / "run")
+    weights = load_checkpoint(tmp_path / "run").weights
     assert all(torch.equal(weights[name], value) for name, value in network.state_dict().items())
 
 
@@ -168,7 +169,8 @@ def test_a_checkpoint_that_is_there_already_is_replaced_not_merged(saved):
     (saved / "left-over.txt").write_text("of the last run")
     other = create_network("gru-w4", n_leads=3, n_classes=2)
     save_checkpoint(other, replace(FACTS, arch="gru-w4"), saved)
-    weights, facts = load_checkpoint(saved)
+    checkpoint = load_checkpoint(saved)
+    weights, facts = checkpoint.weights, checkpoint.facts
     assert facts.arch == "gru-w4"
     assert weights.keys() == other.state_dict().keys()
     assert sorted(path.name for path in saved.iterdir()) == ["checkpoint.json", "weights.safetensors"]
@@ -178,7 +180,7 @@ def test_a_checkpoint_that_is_there_already_is_replaced_not_merged(saved):
 def test_a_save_that_fails_leaves_the_old_checkpoint_and_nothing_else(network, saved):
     with pytest.raises(TypeError):
         save_checkpoint(network, replace(FACTS, recipe={"not": {"json"}}), saved)
-    assert load_checkpoint(saved)[1] == FACTS
+    assert load_checkpoint(saved).facts == FACTS
     assert [path.name for path in saved.parent.iterdir()] == ["run"]
 
 
@@ -195,7 +197,7 @@ def test_facts_that_could_not_be_read_back_are_not_saved(network, saved, change,
     with pytest.raises(CheckpointError, match=named) as failure:
         save_checkpoint(network, replace(FACTS, **change), saved)
     assert str(saved) in str(failure.value)
-    assert load_checkpoint(saved)[1] == FACTS
+    assert load_checkpoint(saved).facts == FACTS
 
 
 @pytest.mark.parametrize("position", [100, -1])
@@ -329,7 +331,7 @@ def test_the_layout_of_the_json_file_does_not_matter(saved):
     document = json.loads((saved / "checkpoint.json").read_text(encoding="utf-8"))
     turned = dict(reversed(document.items()))
     (saved / "checkpoint.json").write_text(json.dumps(turned, ensure_ascii=False, indent=7), encoding="utf-8")
-    assert load_checkpoint(saved)[1] == FACTS
+    assert load_checkpoint(saved).facts == FACTS
 
 
 @pytest.fixture(scope="module")
@@ -348,7 +350,7 @@ def test_a_changed_byte_of_the_json_file_is_refused_or_changes_nothing(kept, dat
     changed = content[:position] + bytes([data.draw(st.integers(0, 255))]) + content[position + 1 :]
     (root / "checkpoint.json").write_bytes(changed)
     try:
-        assert load_checkpoint(root)[1] == WHOLE
+        assert load_checkpoint(root).facts == WHOLE
     except CheckpointError as error:
         assert str(root) in str(error)
 
@@ -385,4 +387,4 @@ def test_a_scaling_survives_the_way_to_disk_bit_for_bit(network, tmp_path):
     signals = np.random.default_rng(0).normal(0.1, 0.3, (20, 3, 100)).astype(np.float32)
     scaling = Standardisation.of(signals)
     save_checkpoint(network, replace(FACTS, standardisation=scaling), tmp_path / "run")
-    assert load_checkpoint(tmp_path / "run")[1].standardisation == scaling
+    assert load_checkpoint(tmp_path / "run").facts.standardisation == scaling

@@ -14,15 +14,16 @@ from torch import nn
 from engine.compute import cuda_graphs as cuda
 from engine.compute.packing import choose_runs_at_once, stream_executor, ten_steps, together_per_second
 from engine.recipes import Recipe, find_recipe
+from engine.records.contract import SignalContract
 from engine.training import loop
 from engine.training.loop import Examples, Training, train
-from engine.training.starting_point import Shape, new_network, starting_point
+from engine.training.starting_point import new_network, starting_point
 
 RECIPE = Recipe(
     "test", learning_rate=0.005, weight_decay=0.05, batch_size=16, record_passes=0, min_epochs=6, max_epochs=6,
     validations=4,
 )  # fmt: skip
-SHAPE = Shape(("I", "II"), 100.0, 96, 2)
+SIGNAL = SignalContract(("I", "II"), 100.0, 96)
 CPU = torch.device("cpu")
 NO_GRAPHS = pytest.warns(RuntimeWarning, match="not run as graph, which failed: RuntimeError: a cpu has no graphs")
 
@@ -148,7 +149,7 @@ def test_a_second_run_reuses_the_session_and_gives_what_a_first_one_gives(monkey
         {"recipe": replace(RECIPE, batch_size=8)},
         {"n_records": 12},
         {"network": new_network("resnet1d18-w4", 2, 96, 3, 0), "n_classes": 3},
-        {"network": starting_point("random-frozen", "resnet1d18-w4", SHAPE, 0, None).network},
+        {"network": starting_point("random-frozen", "resnet1d18-w4", SIGNAL, 2, 0, None).network},
     ],
     ids=["network", "clipping", "batch", "fewer records than a batch", "classes", "what is trained"],
 )

@@ -7,7 +7,7 @@ import pytest
 
 from engine.corpora.corpus import prepare
 from engine.corpora.splits import draw_records, split_validation
-from engine.download.catalogue import find_published
+from engine.download.catalogue import PUBLISHED, PublishedSet, find_published
 from engine.records.record import LEADS, RecordError, read_wfdb
 from engine.records.signal import conform
 from engine.sources import SourceError
@@ -34,11 +34,17 @@ def sources(trees):
 
 
 @pytest.mark.parametrize("name", ["ptb-xl", "ludb", "ptb", "challenge-2017", "code-test"])
-def test_a_set_has_one_name_version_licence_and_page(sources, name: str):
+def test_a_set_has_one_name_version_licence_page_and_citation(sources, name: str):
     read, listed = sources[name], find_published(name)
-    assert (read.name, read.version, read.licence, read.url) == (
-        listed.name, listed.version, listed.licence, listed.url
+    assert (read.name, read.version, read.licence, read.url, read.citation) == (
+        listed.name, listed.version, listed.licence, listed.url, listed.citation
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("one", [one for one in PUBLISHED.values() if one.slug])
+def test_the_page_of_a_set_is_that_of_its_slug_and_version(one: PublishedSet):
+    assert one.url == f"https://physionet.org/content/{one.slug}/{one.version}/"
+    assert one.files_url == f"https://physionet.org/files/{one.slug}/{one.version}"
 
 
 def test_a_set_is_also_found_by_its_name_on_physionet():

@@ -72,7 +72,7 @@ def test_the_checkpoint_holds_the_network_that_was_tested(corpus: Corpus, traine
 
 
 def test_the_facts_are_complete(corpus: Corpus, trained: tuple[Fitted, Path]):
-    facts = load_checkpoint(trained[1])[1]
+    facts = load_checkpoint(trained[1]).facts
     defaults = CheckpointFacts.__dataclass_fields__
     left = [name for name in defaults if getattr(facts, name) in ("", (), {}, None)]
     assert left == ["upstream"]
@@ -114,12 +114,12 @@ def test_a_stopped_training_leaves_a_checkpoint_and_goes_on_as_if_nothing_had_ha
 def test_a_pre_trained_network_is_started_from(
     corpus: Corpus, trained: tuple[Fitted, Path], tmp_path: Path, strategy: str
 ):
-    upstream = trained[1]
+    upstream = load_checkpoint(trained[1])
     fit(job(corpus, "rhythm", strategy=strategy, upstream=upstream), tmp_path / "out")
-    weights, facts = load_checkpoint(tmp_path / "out")
-    before, upstream_facts = load_checkpoint(upstream)
+    tuned = load_checkpoint(tmp_path / "out")
+    weights, facts, before = tuned.weights, tuned.facts, upstream.weights
     assert (facts.strategy, facts.upstream, facts.task) == (strategy, "ptb-xl/superclass", "ptb-xl/rhythm")
-    assert facts.standardisation == upstream_facts.standardisation
+    assert facts.standardisation == upstream.facts.standardisation
     body = [name for name in weights if not name.startswith("head.")]
     same = all(torch.equal(weights[name], before[name]) for name in body)
     assert same == (strategy == "frozen")
@@ -128,7 +128,7 @@ def test_a_pre_trained_network_is_started_from(
 def test_an_upstream_that_may_have_seen_the_test_is_warned_of(
     corpus: Corpus, trained: tuple[Fitted, Path], tmp_path: Path
 ):
-    started = job(corpus, "rhythm", strategy="fine-tune", upstream=trained[1])
+    started = job(corpus, "rhythm", strategy="fine-tune", upstream=load_checkpoint(trained[1]))
     (said,) = [sentence for sentence in forewarn(started) if "pre-trained on" in sentence]
     assert "the test records (fold 10 of the publisher's 10) were held out then too" in said
     assert "validation scores are too high" in said
@@ -138,7 +138,7 @@ def test_an_upstream_that_may_have_seen_the_test_is_warned_of(
 
 def test_an_upstream_of_another_network_is_refused_beforehand(corpus: Corpus, trained: tuple[Fitted, Path]):
     with pytest.raises(CheckpointError, match="holds resnet1d18-w2, not resnet1d18-w4"):
-        forewarn(job(corpus, strategy="fine-tune", upstream=trained[1], arch="resnet1d18-w4"))
+        forewarn(job(corpus, strategy="fine-tune", upstream=load_checkpoint(trained[1]), arch="resnet1d18-w4"))
 
 
 def test_records_of_one_outcome_are_refused_beforehand(corpus: Corpus):
@@ -152,7 +152,7 @@ def test_a_training_is_its_own_continuation_only(corpus: Corpus, trained: tuple[
     identity = job(corpus).identity()
     assert job(corpus).identity() == identity
     others = [job(corpus, n_records=60), job(corpus, "rhythm"), job(corpus, arch="resnet1d18-w4"),
-              job(corpus, strategy="fine-tune", upstream=trained[1])]  # fmt: skip
+              job(corpus, strategy="fine-tune", upstream=load_checkpoint(trained[1]))]  # fmt: skip
     assert all(other.identity() != identity for other in others)
 
 

@@ -10,15 +10,16 @@ import torch
 from torch import nn
 
 from engine.recipes import Recipe
+from engine.records.contract import SignalContract
 from engine.training import loop
 from engine.training.loop import Examples, train
-from engine.training.starting_point import Shape, head_inputs, starting_point, trains_head_alone
+from engine.training.starting_point import head_inputs, starting_point, trains_head_alone
 
 RECIPE = Recipe(
     "test", learning_rate=0.02, weight_decay=0.01, batch_size=8, record_passes=0, min_epochs=4, max_epochs=4
 )
 ARCHS = ["resnet1d18", "xresnet1d18", "gru", "bilstm-flatten"]
-SHAPE = Shape(("I", "II"), 100.0, 64, 3)
+SIGNAL = SignalContract(("I", "II"), 100.0, 64)
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +40,7 @@ TRAINING, VALIDATION = records(30, seed=1), records(20, seed=2)
 
 
 def random_frozen(arch: str) -> nn.Module:
-    return starting_point("random-frozen", arch, SHAPE, seed=0, checkpoint=None).network
+    return starting_point("random-frozen", arch, SIGNAL, n_classes=3, seed=0, checkpoint=None).network
 
 
 @pytest.mark.parametrize("arch", ARCHS)

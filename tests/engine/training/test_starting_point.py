@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -17,12 +17,13 @@ from engine.checkpoints.checkpoint import (
     save_checkpoint,
 )
 from engine.recipes import Strategy, find_recipe
+from engine.records.contract import SignalContract
 from engine.records.record import LEADS
-from engine.training.starting_point import Shape, Start, new_network, starting_point
+from engine.training.starting_point import Start, new_network, starting_point
 
 ARCHS = ["resnet1d18-w4", "gru-w4"]
 SCALING = Standardisation(mean=(0.1, 0.2, 0.3), std=(1.0, 2.0, 3.0))
-SHAPE = Shape(leads=("I", "II", "V1"), fs=100.0, n_samples=250, n_classes=2)
+SIGNAL = SignalContract(leads=("I", "II", "V1"), fs=100.0, n_samples=250)
 
 
 def save_pretrained(arch: str, root: Path) -> Path:
@@ -50,12 +51,15 @@ def pretrained(arch: str, tmp_path: Path) -> Path:
     return save_pretrained(arch, tmp_path / "upstream")
 
 
+def begin(
+    root: Path | None, arch: str, signal: SignalContract = SIGNAL, n_classes: int = 2, seed: int = 0,
+    strategy: Strategy = "fine-tune",
+) -> Start:  # fmt: skip
+    return starting_point(strategy, arch, signal, n_classes, seed, None if root is None else load_checkpoint(root))
+
+
 def head_of(network: nn.Module) -> dict[str, torch.Tensor]:
     return {name: value for name, value in network.state_dict().items() if name.startswith("head.")}
-
-
-def fine_tuned(checkpoint: Path, arch: str, seed: int, **shape: Any) -> Start:
-    return starting_point("fine-tune", arch, replace(SHAPE, **shape), seed, checkpoint)
 
 
 def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
@@ -63,8 +67,8 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 
 
 def test_every_weight_but_the_head_is_the_checkpoints(arch, pretrained):
-    network = fine_tuned(pretrained, arch, seed=0).network
-    weights, _ = load_checkpoint(pretrained)
+    network = begin(pretrained, arch).network
+    weights = load_checkpoint(pretrained).weights
     state = network.state_dict()
     assert state.keys() == weights.keys()
     assert len(head_of(network)) == 2
@@ -72,23 +76,23 @@ def test_every_weight_but_the_head_is_the_checkpoints(arch, pretrained):
 
 
 def test_the_head_equals_that_of_a_new_network_of_the_same_seed_and_no_other(arch, pretrained):
-    head = head_of(fine_tuned(pretrained, arch, seed=4).network)
+    head = head_of(begin(pretrained, arch, seed=4).network)
     assert same(head, head_of(new_network(arch, 3, 250, 2, seed=4)))
     assert not same(head, head_of(new_network(arch, 3, 250, 2, seed=5)))
     assert head["head.weight"].shape[0] == 2
 
 
 def test_the_head_is_new_even_where_the_number_of_classes_is_the_same(arch, pretrained):
-    head = head_of(fine_tuned(pretrained, arch, seed=4, n_classes=5).network)
+    head = head_of(begin(pretrained, arch, n_classes=5, seed=4).network)
     assert same(head, head_of(new_network(arch, 3, 250, 5, seed=4)))
 
 
 def test_the_scaling_is_the_checkpoints(arch, pretrained):
-    assert fine_tuned(pretrained, arch, seed=0).standardisation == SCALING
+    assert begin(pretrained, arch).standardisation == SCALING
 
 
 def test_every_weight_of_a_fine_tuned_network_can_be_trained(arch, pretrained):
-    network = fine_tuned(pretrained, arch, seed=0).network
+    network = begin(pretrained, arch).network
     assert all(parameter.requires_grad for parameter in network.parameters())
 
 
@@ -105,30 +109,37 @@ def test_a_new_network_depends_on_its_seed_alone(arch):
     [
         pytest.param({"arch": "gru-w4"}, "resnet1d18-w4, not gru-w4", id="another network"),
         pytest.param({"arch": "resnet1d18-w8"}, "resnet1d18-w4, not resnet1d18-w8", id="another width"),
-        pytest.param({"leads": LEADS}, "3 leads of 250 samples, not 12 of 250", id="other leads"),
-        pytest.param({"n_samples": 1000}, "3 leads of 250 samples, not 3 of 1000", id="another length"),
+        pytest.param({"leads": LEADS}, "takes 3 leads of 250 samples, not 12 of 250", id="other leads"),
+        pytest.param({"n_samples": 1000}, "takes 3 leads of 250 samples, not 3 of 1000", id="another length"),
+        pytest.param({"leads": ("I", "II", "V2")}, "takes the leads I, II, V1, in this order, not I, II, V2", id="V2"),
+        pytest.param(
+            {"leads": ("II", "I", "V1")}, "takes the leads I, II, V1, in this order, not II, I, V1", id="order"
+        ),
+        pytest.param({"leads": ("I", "II")}, "takes 3 leads of 250 samples, not 2 of 250", id="fewer leads"),
+        pytest.param({"fs": 500.0}, "takes signals at 100 Hz, not at 500 Hz", id="another rate"),
     ],
 )
-def test_a_checkpoint_of_another_network_or_signal_is_refused(tmp_path, other, named):
+@pytest.mark.parametrize("strategy", ["fine-tune", "frozen"])
+def test_a_checkpoint_of_another_network_or_signal_is_refused_with_the_reason(tmp_path, other, named, strategy):
     root = save_pretrained("resnet1d18-w4", tmp_path / "upstream")
-    asked = {"arch": "resnet1d18-w4", **other}
+    signal = {name: value for name, value in other.items() if name != "arch"}
     with pytest.raises(CheckpointError) as failure:
-        fine_tuned(root, asked.pop("arch"), seed=0, **asked)
+        begin(root, other.get("arch", "resnet1d18-w4"), replace(SIGNAL, **signal), strategy=strategy)
     assert str(root) in str(failure.value)
     assert named in str(failure.value)
 
 
 def test_weights_that_do_not_fit_the_network_they_are_said_to_be_of_are_refused(tmp_path):
     root = save_pretrained("resnet1d18-w4", tmp_path / "upstream")
-    _, facts = load_checkpoint(root)
+    facts = load_checkpoint(root).facts
     save_checkpoint(new_network("resnet1d18-w8", 3, 250, 5, seed=0), replace(facts, arch="resnet1d18-w4"), root)
     with pytest.raises(CheckpointError, match="upstream"):
-        fine_tuned(root, "resnet1d18-w4", seed=0)
+        begin(root, "resnet1d18-w4")
 
 
 def test_a_checkpoint_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match="nowhere"):
-        fine_tuned(tmp_path / "nowhere", "gru-w4", seed=0)
+        begin(tmp_path / "nowhere", "gru-w4")
 
 
 FLATTEN = ["gru-flatten-w4", "bilstm-flatten-w4"]
@@ -136,11 +147,11 @@ FLATTEN = ["gru-flatten-w4", "bilstm-flatten-w4"]
 
 @pytest.mark.parametrize("strategy", get_args(Strategy))
 def test_a_start_has_the_weights_and_the_scaling_of_its_strategy(arch, pretrained, strategy):
-    start = starting_point(strategy, arch, SHAPE, seed=4, checkpoint=pretrained)
-    random = new_network(arch, 3, 250, 2, seed=4)
+    start = begin(pretrained, arch, seed=4, strategy=strategy)
+    random = new_network(arch, 3, 250, 2, 4).state_dict()
     from_upstream = strategy in ("fine-tune", "frozen")
-    weights = load_checkpoint(pretrained)[0] if from_upstream else random.state_dict()
-    assert same(start.network.state_dict(), {**weights, **head_of(random)})
+    expected = {**load_checkpoint(pretrained).weights, **head_of(new_network(arch, 3, 250, 2, 4))}
+    assert same(start.network.state_dict(), expected if from_upstream else random)
     assert start.standardisation == (SCALING if from_upstream else None)
 
 
@@ -148,7 +159,7 @@ def test_a_start_has_the_weights_and_the_scaling_of_its_strategy(arch, pretraine
 @pytest.mark.parametrize("arch", [*ARCHS, *FLATTEN])
 def test_only_the_head_of_a_frozen_strategy_can_be_trained(arch, tmp_path, strategy):
     upstream = save_pretrained(arch, tmp_path / "upstream")
-    network = starting_point(strategy, arch, SHAPE, seed=4, checkpoint=upstream).network
+    network = begin(upstream, arch, seed=4, strategy=strategy).network
     trained = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
     everything = {name for name, _ in network.named_parameters()}
     assert trained == ({"head.weight", "head.bias"} if "frozen" in strategy else everything)
@@ -157,40 +168,22 @@ def test_only_the_head_of_a_frozen_strategy_can_be_trained(arch, tmp_path, strat
 @pytest.mark.parametrize("arch", FLATTEN)
 def test_the_whole_flatten_head_is_replaced(arch, tmp_path):
     upstream = save_pretrained(arch, tmp_path / "upstream")
-    network = starting_point("fine-tune", arch, SHAPE, seed=4, checkpoint=upstream).network
-    weights, _ = load_checkpoint(upstream)
+    network = begin(upstream, arch, seed=4).network
+    weights = load_checkpoint(upstream).weights
     kept = {name for name, value in network.state_dict().items() if torch.equal(value, weights[name])}
     assert kept == {name for name in weights if name.startswith("recurrent.")}
     assert head_of(network)["head.weight"].shape == (2, weights["head.weight"].shape[1])
 
 
-@pytest.mark.parametrize(
-    ("other", "said"),
-    [
-        ({"leads": ("I", "II", "V2")}, "takes the leads I, II, V1, in this order, not I, II, V2"),
-        ({"leads": ("II", "I", "V1")}, "takes the leads I, II, V1, in this order, not II, I, V1"),
-        ({"leads": ("I", "II")}, "takes 3 leads of 250 samples, not 2 of 250"),
-        ({"fs": 500.0}, "takes signals at 100 Hz, not at 500 Hz"),
-        ({"n_samples": 1000}, "takes 3 leads of 250 samples, not 3 of 1000"),
-    ],
-)
-def test_a_checkpoint_of_other_leads_or_another_rate_is_refused_with_the_reason(tmp_path, other, said):
-    upstream = save_pretrained("gru-w4", tmp_path / "upstream")
-    with pytest.raises(CheckpointError) as failure:
-        starting_point("frozen", "gru-w4", replace(SHAPE, **other), seed=0, checkpoint=upstream)
-    assert said in str(failure.value)
-    assert str(upstream) in str(failure.value)
-
-
 @pytest.mark.parametrize("strategy", ["fine-tune", "frozen"])
 def test_a_pretrained_strategy_without_a_checkpoint_is_refused(strategy):
     with pytest.raises(CheckpointError, match=f"{strategy} starts from a pre-trained network"):
-        starting_point(strategy, "gru-w4", SHAPE, seed=0, checkpoint=None)
+        begin(None, "gru-w4", strategy=strategy)
 
 
 def test_a_random_start_needs_no_checkpoint_and_looks_at_none(tmp_path):
-    starting_point("scratch", "gru-w4", SHAPE, seed=0, checkpoint=None)
-    starting_point("random-frozen", "gru-w4", SHAPE, seed=0, checkpoint=tmp_path / "nowhere")
+    begin(None, "gru-w4", strategy="scratch")
+    begin(save_pretrained("resnet1d18-w4", tmp_path / "other"), "gru-w4", strategy="random-frozen")
 
 
 def test_the_scaling_is_the_checkpoints_or_measured_or_none_as_the_recipe_says():

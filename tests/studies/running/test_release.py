@@ -80,8 +80,8 @@ def test_the_released_network_is_found_by_name_and_by_what_it_takes(study: Path,
     release(study, "mine", zoo)
     facts = load_network(study)[1]
     assert find_checkpoint("mine", zoo) == zoo / "mine"
-    assert list(suiting(facts.arch, facts.leads, 100.0, 1000, zoo)) == ["mine"]
-    assert suiting(facts.arch, facts.leads[:1], 100.0, 1000, zoo) == {}
+    assert list(suiting(facts.arch, facts.contract, zoo)) == ["mine"]
+    assert suiting(facts.arch, replace(facts.contract, leads=facts.leads[:1]), zoo) == {}
     with pytest.raises(UnknownCheckpointError, match=r"released networks: mine\)"):
         find_checkpoint("yours", zoo)
 
@@ -89,8 +89,8 @@ def test_the_released_network_is_found_by_name_and_by_what_it_takes(study: Path,
 def test_of_several_that_suit_the_one_of_most_records_comes_first(tmp_path: Path, checkpoint_writer):
     for name, n in (("a", 10), ("b", 30), ("c", 20)):
         checkpoint_writer(tmp_path / name, n_records=n)
-    leads = load_network(tmp_path / "a")[1].leads
-    assert list(suiting("resnet1d18-w4", leads, 100.0, 1000, tmp_path)) == ["b", "c", "a"]
+    signal = load_network(tmp_path / "a")[1].contract
+    assert list(suiting("resnet1d18-w4", signal, tmp_path)) == ["b", "c", "a"]
 
 
 def test_what_cannot_be_released_is_said(study: Path, tmp_path: Path, checkpoint_writer, monkeypatch, capsys):

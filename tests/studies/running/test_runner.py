@@ -365,6 +365,17 @@ def test_a_network_that_others_start_from_may_be_a_run_of_its_own_task(specs, co
     assert len(roles) == 4
 
 
+def test_a_fine_tuned_run_reads_its_network_once(specs, corpus: Corpus, tmp_path: Path, read_weights: list[Path]):
+    store = Store(tmp_path / "s.db")
+    run(specs[:3], store, corpus)
+    (key,) = store.pretrainings()
+    another = next(spec for spec in specs[3:] if spec.strategy == "fine-tune")
+    read_weights.clear()
+    run([*specs[:3], another], store, corpus)
+    assert len(store.keys()) == 4
+    assert read_weights == [tmp_path / "s.checkpoints" / key / "weights.safetensors"]
+
+
 def test_a_log_is_written_for_every_run(specs, corpus: Corpus, tmp_path: Path):
     store = Store(tmp_path / "s.db")
     run(specs[1:2], store, corpus, log_dir=tmp_path / "logs")
@@ -437,6 +448,20 @@ def test_a_kept_network_has_the_thresholds_of_its_calibrated_probabilities(specs
     chosen = choose_thresholds(task.labels[validation], calibrated_probabilities(logits, facts.temperature))
     np.testing.assert_array_equal(facts.thresholds, chosen)
     assert [scores["threshold"] for scores in facts.evaluation["classes"].values()] == list(facts.thresholds)
+
+
+def test_a_run_predicts_its_test_records_once(specs, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    predicted = []
+    monkeypatch.setattr(
+        "engine.training.finish.predict_logits",
+        lambda network, signals: [predict_logits(network, signals), predicted.append(len(signals))][0],
+    )
+    data_hash = hash_task({"ptb-xl": corpus}, specs[0].task)
+    job = Job(specs[0], "k", "pretraining", data_hash, corpus.root.parent, tmp_path, keeps_network=True)
+    outcome = execute(job)  # scored twice, for the network has scores of calibrated probabilities
+    validation = training_rows(corpus.task("non-diagnostic"), specs[0], specs[0].resolve_recipe())[1]
+    assert outcome.network
+    assert predicted == [len(validation), len(outcome.probabilities)]
 
 
 def test_a_network_that_cannot_be_written_is_said_and_its_run_not_stored(specs, corpus: Corpus, tmp_path: Path):

@@ -1,0 +1,75 @@
+"""The end of a training, the same for a network for use and for a run of a study: predict, calibrate, test.
+
+Temperature and thresholds are chosen on the validation records. The test records are predicted once.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from engine.checkpoints.checkpoint import CheckpointFacts
+from engine.corpora.corpus import TaskData
+from engine.evaluation.calibration import calibrated_probabilities, choose_thresholds, fit_temperature
+from engine.evaluation.evaluation import Evaluation, evaluate
+from engine.seeds import stable_seed
+from engine.training.loop import Examples, predict_logits
+
+N_RESAMPLES = 1000  # of the test patients
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What a network says of records, and what is true of them.
+
+    ``logits`` float32 and ``labels`` uint8 0/1 are (records, classes), ``patients`` (records,).
+    """
+
+    logits: NDArray[np.float32]
+    labels: NDArray[np.uint8]
+    patients: NDArray[np.int64]
+
+    @classmethod
+    def by(cls, network: nn.Module, examples: Examples, data: TaskData, rows: NDArray[np.int64]) -> "Predicted":
+        """Predict ``examples``, the records at the positions ``rows`` of ``data``."""
+        return cls(predict_logits(network, examples.signals).numpy(), data.labels[rows], data.patients[rows])
+
+    @property
+    def raw_probabilities(self) -> NDArray[np.float32]:
+        """Probabilities as the network gives them, without a temperature."""
+        probabilities: NDArray[np.float32] = torch.sigmoid(torch.from_numpy(self.logits)).numpy()
+        return probabilities
+
+
+def calibrate(facts: CheckpointFacts, validation: Predicted) -> CheckpointFacts:
+    """Add the temperature, and the thresholds of the probabilities that it gives."""
+    temperature = fit_temperature(validation.labels, validation.logits)
+    thresholds = choose_thresholds(validation.labels, calibrated_probabilities(validation.logits, temperature))
+    return replace(facts, temperature=temperature, thresholds=tuple(thresholds.tolist()))
+
+
+def add_test_scores(
+    facts: CheckpointFacts, data: TaskData, test: Predicted, n_resamples: int = N_RESAMPLES
+) -> tuple[CheckpointFacts, Evaluation]:
+    """Add the scores of calibrated probabilities on the test records; return them too, with their resamples."""
+    probabilities = calibrated_probabilities(test.logits, facts.temperature)
+    scores = _score(data, test, probabilities, np.array(facts.class_thresholds), n_resamples)
+    metrics = {name: getattr(scores, name) for name in ("auroc_macro", "auprc_macro", "brier")}
+    return replace(facts, metrics={**facts.metrics, **metrics}, evaluation=scores.as_dict(bootstrap=False)), scores
+
+
+def score_raw(data: TaskData, validation: Predicted, test: Predicted, n_resamples: int = N_RESAMPLES) -> Evaluation:
+    """Score probabilities that are not calibrated, with thresholds of such probabilities."""
+    thresholds = choose_thresholds(validation.labels, calibrated_probabilities(validation.logits, 1.0))
+    return _score(data, test, test.raw_probabilities, thresholds, n_resamples)
+
+
+def _score(
+    data: TaskData, test: Predicted, probabilities: NDArray[np.floating], thresholds: NDArray[np.float64],
+    n_resamples: int,
+) -> Evaluation:  # fmt: skip
+    """Score the test records, on the same resamples of their patients for every network of a task."""
+    seed = stable_seed(data.name)
+    return evaluate(test.labels, probabilities, test.patients, data.classes, thresholds, seed, n_resamples)

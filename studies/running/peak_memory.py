@@ -1,0 +1,26 @@
+"""The most memory that a run held."""
+
+import resource
+from pathlib import Path
+
+import torch
+
+
+def reset_peak_memory() -> None:
+    """Forget the largest memory so far, so that a worker's later runs are not charged for an earlier one."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:  # not Linux, or not allowed: the process's peak is reported
+        return
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """Return the most memory held so far, on a GPU by all runs that share it."""
+    if device.type == "cuda":
+        return round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
+    status = Path("/proc/self/status")
+    if status.exists():
+        peak = next((line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM")), None)
+        if peak is not None:
+            return round(int(peak) / 1024, 1)
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
