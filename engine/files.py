@@ -53,16 +53,16 @@ def check_files(paths: Iterable[Path]) -> None:
         if mode is None or stat.S_ISREG(mode):  # one that is there is replaced by another in its folder
             folder = next(parent for parent in path.resolve().parents if parent.exists())
             if not folder.is_dir():
-                raise NotADirectoryError(errno.ENOTDIR, f"{folder} is no folder", str(path))
+                raise NotADirectoryError(errno.ENOTDIR, f"{folder} is not a folder", str(path))
             if not os.access(folder, os.W_OK):
-                raise PermissionError(errno.EACCES, f"{folder} is no folder that you may write to", str(path))
+                raise PermissionError(errno.EACCES, f"{folder} is not a folder that you may write to", str(path))
 
 
 def write_files(contents: Mapping[Path, bytes]) -> None:
     """Write files that take their names once all are whole, the first of them last; one that is there is replaced.
 
-    What is there and is no file, as /dev/stdout, is written to; where a link points to, it stays a link. What an error
-    or Ctrl-C leaves unfinished is removed. Raises OSError where one cannot be written or renamed.
+    What is there and is not a file, as /dev/stdout, is written to; where a link points to, it stays a link. What an
+    error or Ctrl-C leaves unfinished is removed. Raises OSError where one cannot be written or renamed.
     """
     scratch: dict[Path, Path] = {}
     try:

@@ -18,7 +18,7 @@ _DIGITS = 4
 
 
 def finite(node: Any) -> Any:
-    """Return a document with null for what is no JSON number, as a sum at an absurd price that runs over."""
+    """Return a document with null for what is not a JSON number, as a sum at an absurd price that runs over."""
     if isinstance(node, dict):
         return {name: finite(value) for name, value in node.items()}
     if isinstance(node, list | tuple):

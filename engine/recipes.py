@@ -22,7 +22,7 @@ class Recipe:
     """AdamW, the epoch chosen on validation records; without weight decay that is Adam.
 
     A run trains for ``record_passes / n`` epochs, at least ``min_epochs`` and at most ``max_epochs``, and validates at
-    ``validations`` epochs, log-spaced or evenly spaced. ``patience`` ends it after so many validations in a row that
+    ``validations`` epochs, log-spaced or evenly spaced. ``patience`` ends it after that many validations in a row that
     brought no better one. ``standardise`` says whether a new network's signals are standardised with the training
     records' statistics; a pre-trained one keeps its scaling.
     """
@@ -44,7 +44,7 @@ class Recipe:
     patience: int | None = field(default=None, metadata=_LATER)
 
     def epochs(self, n_training: int) -> int:
-        """Return the number of epochs for so many training records."""
+        """Return the number of epochs for that many training records."""
         return min(max(self.record_passes // n_training, self.min_epochs), self.max_epochs)
 
     def digest(self) -> str:

@@ -12,7 +12,7 @@ DOCUMENTS = ("README.md", "ARCHITECTURE.md", "studies/METHODS.md", "CHANGELOG.md
 OURS = ("ARCHITECTURE.md", "studies/METHODS.md")  # all that these name in backticks is ours: paths, names, words
 # Documents of those who build the program, not of the program: none of its files may send a reader to them.
 ABSENT = ("STUDY", "DESIGN", "ENGINE", "GPU", "FLOORPLAN", "STYLE", "STATISTICS", "SERVICE")
-WRITTEN = {"MODEL_CARD.md", "MODEL_FACTS.md"}  # by ``ecgadvise export``, beside a model
+WRITTEN = {"MODEL_CARD.md", "MODEL_FACTS.md"}  # by ``ecgadvise export``, next to a model
 TEXT = {".py", ".md", ".toml", ".json", ".csv", ".txt", ".template", ".svg", ""}
 LINK = re.compile(r"\]\((?![a-z]+:)([^)#\s]*)")
 TOKEN = re.compile(r"`([^`\n]+)`")

@@ -78,8 +78,8 @@ def _of_other_upstreams(curve: Curve, curves: CurvesFile) -> Iterator[str]:
 def _of_tasks(question: Question, curve: Curve, curves: CurvesFile) -> str:
     if isinstance(curve, PilotCurve):
         others = len(curve.measured_tasks) - 1
-        beside = f", beside {others} other tasks" if others else " alone: no tasks were pooled to add it to"
-        return f"The bands are of your own records, from {curve.runs // 2} pairs of a pilot{beside}."
+        others_too = f", and from {others} other tasks" if others else " alone: no tasks were pooled to add it to"
+        return f"The bands are of your own records, from {curve.runs // 2} pairs of a pilot{others_too}."
     if isinstance(curve, PooledCurve):
         corpora = sorted({task.split("/")[0] for task in curve.tasks})
         among = f", all of {corpora[0]}" if len(corpora) == 1 else ""

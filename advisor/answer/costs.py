@@ -77,7 +77,7 @@ def cost_curve(curve: Curve, curves: CurvesFile) -> Curve:
 
 
 def charge(curve: Curve, n_records: int, speed: float | None) -> dict[str, Cost]:
-    """Return what a training of each arm with so many records costs, and the pre-training.
+    """Return what a training of each arm with that many records costs, and the pre-training.
 
     ``speed`` is how many records a second the asker's device trains with, None where that is not known.
     """
@@ -106,7 +106,7 @@ def _on_device(device: str, seen: int, seconds: float, share_to_best: float | No
 
 
 def bill(arm: str, cost: Mapping[str, Cost], question: Question, n_labels: int) -> Bill:
-    """Return the bill of one training with so many labels, its share of the pre-training included if that is paid."""
+    """Return the bill of one training with that many labels, its share of the pre-training included if that is paid."""
     labels = None if question.label_cost is None else question.label_cost * n_labels
     rate = None if question.gpu_cost is None else question.gpu_cost / _SECONDS_PER_HOUR
     machine = _priced(cost[arm], rate)

@@ -33,7 +33,7 @@ def decide(draws: Floats, margin: float, pays_off: NDArray[np.bool_] | None = No
 
 
 def judge(gain_draws: Floats, margin: float) -> Verdict:
-    """Return the verdict of an asker who has a pre-trained network at hand, as the backtest asks for it."""
+    """Return the verdict of an asker who has a pre-trained network, as the backtest asks for it."""
     return decide(gain_draws, margin)
 
 
@@ -53,13 +53,13 @@ def explain(verdict: Verdict, n_records: int, outcomes: dict[Verdict, tuple[floa
         return f"{n} {outcome} (probability {probability(chance)})."
     chance, outcome = max(outcomes.values())
     return (
-        f"{n} most likely {outcome}, but a verdict takes probability {DECISIVE:g} and this has "
+        f"{n} most likely {outcome}, but a verdict requires probability {DECISIVE:g}; this one has "
         f"{probability(chance)}; {more} would help to decide."
     )
 
 
 def outcomes_at_hand(gain: Gain, margin: float) -> dict[Verdict, tuple[float, str]]:
-    """Return what each verdict says when a pre-trained network is at hand, and its probability."""
+    """Return what each verdict says when a pre-trained network is available, and its probability."""
     return {
         "fine-tune": (gain.p_above_margin, f"fine-tuning gains more than {margin:g}"),
         "no-material-difference": (gain.p_within_margin, f"the two differ by at most {margin:g}"),

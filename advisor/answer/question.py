@@ -43,7 +43,7 @@ class Question:
 
     @property
     def pays_pretraining(self) -> bool:
-        """Whether a pre-training has to be paid for; a pre-trained network at hand costs nothing to start from."""
+        """Whether a pre-training has to be paid for; starting from a network that is available costs nothing."""
         return self.upstream == NOTHING_PRETRAINED or self.uses is not None
 
     @property

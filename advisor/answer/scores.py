@@ -21,7 +21,7 @@ class Reach:
     """The smallest number of records with which an arm's expected score reaches the target with 80 % probability.
 
     None where that is more than the evidence reaches; ``p_unreachable`` is the probability that it is. Never less than
-    the smallest number that the evidence speaks of. ``total_cost`` is the bill with so many records.
+    the smallest number that the evidence speaks of. ``total_cost`` is the bill with that many records.
     """
 
     records: int | None

@@ -15,7 +15,7 @@ _DISCARDED: tuple[Verdict, ...] = ("scratch", "no-material-difference")
 
 
 class NothingToStartFromError(UserError, LookupError):
-    """A strategy that needs a pre-trained network, and none is at hand; the message says how to give one."""
+    """A strategy that needs a pre-trained network, and none is available; the message says how to give one."""
 
     exit_code = ExitCode.USAGE
 
@@ -37,7 +37,8 @@ def choose_strategy(
     asked: str, arch: str, n_records: int, at_hand: Mapping[str, Path], trained_on: str | None, curves: CurvesFile,
     released: Iterable[str] = (),
 ) -> Choice:  # fmt: skip
-    """Choose as asked, or for ``auto`` as the adviser says; where it does not decide, a network at hand is used.
+    """Choose as asked, or for ``auto`` as the adviser says; where it does not decide, a network that is available is
+    used.
 
     ``at_hand`` names the pre-trained networks that suit, best first, and ``trained_on`` is the task of the first;
     ``released`` names all that come with this version. Raises NothingToStartFromError.
@@ -57,15 +58,15 @@ def choose_strategy(
     if verdict in _DISCARDED:
         return Choice("scratch", None, f"From scratch: {reason}", verdict)
     if upstream is not None:
-        extra = "" if verdict == "fine-tune" else ", since it is at hand and takes no more epochs"
+        extra = "" if verdict == "fine-tune" else ", since it is available and takes no more epochs"
         return Choice("fine-tune", upstream, f"Fine-tuning {name}{extra}: {reason}", verdict)
     advised = "fine-tuning is advised, but " if verdict == "fine-tune" else ""
-    why = f"From scratch: {advised}no pre-trained {arch} for these leads is at hand (--from). {reason}"
+    why = f"From scratch: {advised}no pre-trained {arch} for these leads is available (--from). {reason}"
     return Choice("scratch", None, why, verdict)
 
 
 def _ask(arch: str, n_records: int, trained_on: str | None, curves: CurvesFile) -> tuple[Verdict | None, str]:
-    """Return the verdict and the reason; about the upstream at hand where the evidence has it, else about any."""
+    """Return the verdict and the reason; about the available upstream where the evidence has it, else about any."""
     answer: Recommendation | None = None
     reason = ""
     for upstream in dict.fromkeys((trained_on, None)):

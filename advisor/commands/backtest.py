@@ -17,7 +17,7 @@ _ROWS = (
     ("regret", "always_fine_tune", "  of always fine-tuning"),
     ("regret", "always_scratch", "  of always scratch"),
     ("regret", "below_5000", "  of fine-tuning under 5,000"),
-    ("regret", "last_value", "  of the arm last ahead"),
+    ("regret", "last_value", "  of the arm ahead at the largest measured size"),
     ("coverage", "scratch", "90 % bands hold: scratch"),
     ("coverage", "fine_tune", "  fine-tuned"),
     ("coverage", "gain", "  gain"),
@@ -42,7 +42,7 @@ def backtest(
     """Hold out the largest sizes of every curve, and whole tasks; ask the adviser; compare with what was measured."""
     from advisor.answer.recommend import judge
     from advisor.terminal.failures import Failure
-    from advisor.terminal.progress import drawn
+    from advisor.terminal.progress import progress_bar
     from models.errors import ExitCode
     from studies.collection.backtest import SCHEMES, hold_out
     from studies.collection.scorecard import score_forecasts
@@ -54,7 +54,7 @@ def backtest(
         raise Failure(f"--margin is {margin:g}: give a difference of the metric between 0 and 1", ExitCode.USAGE)
     found = read_runs(runs or DEFAULT_RUNS, metric)
     tables, left_out = tabulate(found)
-    with drawn("curves") as report:
+    with progress_bar("curves") as report:
         cells, problems = hold_out(tables, report)
     if not cells:
         reason = "; ".join(problems[:3]) or "no size has two replicates of every strategy"

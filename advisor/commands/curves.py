@@ -44,10 +44,10 @@ def fit(
     import json
 
     from advisor.terminal.answer_files import write_whole
-    from advisor.terminal.progress import drawn
+    from advisor.terminal.progress import progress_bar
     from studies.collection.fit_table import fit_file
 
-    with drawn("curves") as report:
+    with progress_bar("curves") as report:
         document, warnings = fit_file(runs, metric, report)
     write_whole({out: (json.dumps(document, separators=(",", ":")) + "\n").encode()})
     for warning in [*warnings, *_of_curves(document["curves"])]:

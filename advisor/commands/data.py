@@ -48,7 +48,7 @@ def check(
 ) -> None:
     """Read every record and report what is wrong with which, what there is of each class, and duplicates."""
     from advisor.terminal.failures import Failure
-    from advisor.terminal.progress import drawn
+    from advisor.terminal.progress import progress_bar
     from engine.corpora.reading import WorkerLostError
     from engine.corpora.survey import survey
     from models.errors import ExitCode
@@ -56,7 +56,7 @@ def check(
 
     opened = _open(tree, source)
     try:
-        with drawn("records") as report:
+        with progress_bar("records") as report:
             found = survey(opened, task, workers or default_workers(), report)
     except WorkerLostError as error:  # here an option helps
         raise Failure(f"{error}; --workers 1 takes less", ExitCode.FAILURE) from None
@@ -83,7 +83,7 @@ def prepare(
 ) -> None:
     """Check and read every record once, into a corpus that opens in milliseconds."""
     from advisor.terminal.failures import Failure
-    from advisor.terminal.progress import drawn
+    from advisor.terminal.progress import progress_bar
     from engine.corpora.corpus import TooManyBadError, default_corpora
     from engine.corpora.corpus import prepare as write
     from engine.corpora.opening import identify_tree
@@ -97,7 +97,7 @@ def prepare(
     chosen, suffix = (CONTRACT, "") if preparation is Prepared.CONTRACT else (paper_preparation(opened.name), "-paper")
     target = (corpora or default_corpora()) / f"{opened.name}{suffix}"
     try:
-        with drawn("records") as report:
+        with progress_bar("records") as report:
             corpus, problems = write(opened, target, report, workers or default_workers(), chosen, max_bad, state)
     except TooManyBadError as error:  # its records are listed, as after a preparation
         _say_problems(error.problems)
@@ -154,7 +154,7 @@ def _survey_table(found: "Survey") -> str:
 
 def _fold_lines(found: "Survey") -> list[str]:
     n = found.patients_in_several_folds
-    return [f"{n:,} patients have records in several folds: folds are no split by patient"] if n else []
+    return [f"{n:,} patients have records in several folds: folds are not a split by patient"] if n else []
 
 
 def _say_problems(problems: "Sequence[Problem]") -> None:

@@ -87,7 +87,7 @@ def _choose(
             ExitCode.USAGE,
         )
     if base_url is not None and not base_url.startswith(("https://", "http://")):
-        raise Failure(f"--base-url {base_url} is no http or https URL", ExitCode.USAGE)
+        raise Failure(f"--base-url {base_url} is not an http or https URL", ExitCode.USAGE)
     return published, base_url or published.files_url, patterns
 
 

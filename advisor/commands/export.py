@@ -14,7 +14,7 @@ EXAMPLE = "Example: ecgadvise export checkpoint --out model/model.onnx"
 
 def export(
     checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="The folder that training wrote.")],
-    out: Annotated[Path, typer.Option("--out", help="The ONNX file; the model card goes beside it.")],
+    out: Annotated[Path, typer.Option("--out", help="The ONNX file; the model card goes next to it.")],
     opset: Annotated[int, typer.Option(min=18, max=23, help="Version of the ONNX operator set.")] = 18,
     fp16: Annotated[bool, typer.Option("--fp16", help="Store weights in 16 bits: half the file.")] = False,
     records: Annotated[
@@ -24,7 +24,7 @@ def export(
 ) -> None:
     """Write a trained network as one ONNX file, if onnxruntime gives what torch gives; else nothing.
 
-    Scaling, classes, thresholds and facts are in the file. MODEL_CARD.md and MODEL_FACTS.md go beside it.
+    Scaling, classes, thresholds and facts are in the file. MODEL_CARD.md and MODEL_FACTS.md go next to it.
     """
     from engine.deploy.export import export_checkpoint
 

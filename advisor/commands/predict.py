@@ -45,7 +45,7 @@ def predict(
 
 def _predict(model: "Model", paths: "Sequence[Path]", batch_size: int) -> "list[Prediction]":
     """Return a prediction for every record, with what could not be listed among them."""
-    from advisor.terminal.progress import drawn
+    from advisor.terminal.progress import progress_bar
     from engine.deploy.inference import Prediction, list_records, predict_records
     from engine.records.record import RecordError
 
@@ -57,7 +57,7 @@ def _predict(model: "Model", paths: "Sequence[Path]", batch_size: int) -> "list[
         except RecordError as error:
             unlisted.append(Prediction(path.as_posix(), None, str(error)))
     predictions = []
-    with drawn("records") as report:
+    with progress_bar("records") as report:
         for done, one in enumerate(predict_records(model, list(listed.values()), batch_size), start=1):
             predictions.append(one)
             report(done, len(listed))

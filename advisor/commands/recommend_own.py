@@ -96,20 +96,20 @@ def _answer(asked: Own, question: Question, n_records: int | None, curves: Path)
         if not asked.pilot:
             return found
         from advisor.own_records.pilot import PilotRequest, with_pilot
-        from advisor.terminal.study_progress import shown
+        from advisor.terminal.study_progress import study_progress
 
         folder = asked.store or default_corpora() / "pilots" / own.corpus.content_hash[:12]
         with _resumable_pilot():
-            return with_pilot(found, given, PilotRequest(folder, asked.minutes or _MINUTES, _say, shown))
+            return with_pilot(found, given, PilotRequest(folder, asked.minutes or _MINUTES, _say, study_progress))
 
 
 def _open(asked: Own, directory: Path) -> "OwnData":
     from advisor.own_records.records import open_own
-    from advisor.terminal.progress import drawn
+    from advisor.terminal.progress import progress_bar
     from engine.corpora.corpus import default_corpora
     from studies.running.workplaces import default_workers
 
-    with drawn("records") as progress:
+    with progress_bar("records") as progress:
         return open_own(directory, asked.labels, asked.source, default_corpora(), default_workers(), _say, progress)
 
 

@@ -108,7 +108,7 @@ def run(
 ) -> None:
     """Run what the store does not hold yet; stop it at any time and run the same command to go on."""
     from advisor.terminal.failures import Failure
-    from advisor.terminal.study_progress import shown
+    from advisor.terminal.study_progress import study_progress
     from models.errors import ExitCode
     from studies.running.runner import run_study
     from studies.running.workload import Workload
@@ -129,7 +129,7 @@ def run(
         results.check()
         folder = next(iter(opened.values())).root.parent
         load, places = Workload(opened), choose_devices(device)
-        with choose_workplace(scheduler, workers, places, specs, load) as workplace, shown() as report:
+        with choose_workplace(scheduler, workers, places, specs, load) as workplace, study_progress() as report:
             progress = run_study(
                 specs, results, folder, data_hashes, workplace, report,
                 fail_fast=fail_fast, log_dir=log_dir, work=load.gflop if sys.stderr.isatty() else None,
@@ -181,7 +181,7 @@ def expand_design(
     from dataclasses import replace
 
     from advisor.terminal.failures import Failure
-    from advisor.terminal.progress import drawn
+    from advisor.terminal.progress import progress_bar
     from engine.corpora.corpus import UnwritableCorpusError, default_corpora
     from models.errors import ExitCode
     from studies.running.design import read_design
@@ -192,7 +192,7 @@ def expand_design(
     design = read_design(path)
     design = replace(design, data={**design.data, **_directories(data or [])})
     try:
-        with drawn("records") as progress:
+        with progress_bar("records") as progress:
             opened, missing = open_corpora(
                 design, folder or default_corpora(), lambda sentence: typer.echo(sentence, err=True), progress,
                 default_workers(),

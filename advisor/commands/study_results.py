@@ -88,7 +88,7 @@ def collect(
 
 
 def findings(
-    out: Annotated[Path, typer.Option("--out", help="The file to write; its figures go into findings/ beside it.")],
+    out: Annotated[Path, typer.Option("--out", help="The file to write; its figures go into findings/ next to it.")],
     stores: Annotated[
         list[Path] | None, typer.Option("--store", help="A study's store. [default: all that ship]")
     ] = None,
@@ -133,7 +133,7 @@ def _bring_together(path: Path, others: list[Path]) -> None:
 
 def transferability(
     store: Annotated[
-        list[Path], typer.Option("--store", help="A study's store, with its networks beside it; several.")
+        list[Path], typer.Option("--store", help="A study's store, with its networks next to it; several.")
     ],
     out: Annotated[Path, typer.Option(help="Folder of the curves file that it belongs to.")],
     corpora: Annotated[Path | None, typer.Option(help="Folder of prepared corpora.")] = None,
@@ -145,7 +145,7 @@ def transferability(
     import json
 
     from advisor.terminal.failures import Failure
-    from advisor.terminal.progress import drawn
+    from advisor.terminal.progress import progress_bar
     from engine.corpora.corpus import default_corpora
     from engine.files import write_files
     from models.errors import ExitCode
@@ -156,7 +156,7 @@ def transferability(
     try:
         opened = [Store(path, create=False) for path in store]
         of_runs = _open_corpora(opened, corpora or default_corpora())
-        with drawn("pairs") as progress:
+        with progress_bar("pairs") as progress:
             document = measure(opened, of_runs, progress)
         write_files({out / NAME: (json.dumps(document, indent=1) + "\n").encode()})
     except OSError as error:

@@ -94,13 +94,13 @@ def _check_target(out: Path, force: bool, resume: bool) -> None:
     ours = {DOCUMENT, WEIGHTS, NUMBERS, TENSORS}
     strange = sorted({path.name for path in out.iterdir()} - ours) if out.is_dir() else [out.name]
     if strange:
-        raise Failure(f"{out} is no checkpoint ({strange[0]} is there): choose another --out", ExitCode.USAGE)
+        raise Failure(f"{out} is not a checkpoint ({strange[0]} is there): choose another --out", ExitCode.USAGE)
     if not (force or resume):
         raise Failure(f"{out} exists; --force replaces it", ExitCode.USAGE)
 
 
 def _open(task: str, data: Path | None, source: str | None, corpora: Path | None) -> "tuple[Corpus, str]":
-    from advisor.terminal.progress import drawn
+    from advisor.terminal.progress import progress_bar
     from engine.corpora.corpus import default_corpora
     from engine.corpora.opening import open_directory, open_named
     from studies.running.workplaces import default_workers
@@ -112,7 +112,7 @@ def _open(task: str, data: Path | None, source: str | None, corpora: Path | None
 
     if data is None:
         return open_named(task, folder, say)
-    with drawn("records") as progress:
+    with progress_bar("records") as progress:
         return open_directory(data, task, folder, source, default_workers(), say, progress)
 
 

@@ -27,7 +27,7 @@ def evaluate(
     ``y`` 0/1 and ``p`` are (records, classes), or (records,) of one class; ``groups`` (records,) names each record's
     patient (None: each record is of another one), and whole patients are resampled. ``classes`` default to the columns
     of a DataFrame ``y``, else to their numbers. A class without both outcomes is in ``left_out`` and in no mean.
-    ``thresholds`` are for F1. Raises ValueError for what are no labels, no probabilities or do not go together.
+    ``thresholds`` are for F1. Raises ValueError for what are not labels or probabilities or do not go together.
     """
     labels, probabilities = (_two_dimensional(values) for values in (y, p))
     if not np.isin(labels, (0, 1)).all():

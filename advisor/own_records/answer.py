@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class NothingToStartFromError(UserError, LookupError):
-    """A pilot is asked for, and no pre-trained network is at hand; the message says how to give one."""
+    """A pilot is asked for, and no pre-trained network is available; the message says how to give one."""
 
     exit_code = ExitCode.USAGE
 
@@ -115,13 +115,13 @@ def answer_for(
 def _score(
     own: OwnData, arch: str, n_records: int, known: Transferability | None, given: Pretrained | None
 ) -> Score | str:
-    """Score the network at hand on the records, or say why that is left out. Raises CheckpointError."""
+    """Score the available network on the records, or say why that is left out. Raises CheckpointError."""
     correlation = None if known is None else known.networks.get(arch)
     if correlation is None or not correlation.is_there:
         return why_left_out(arch, correlation)
     network = at_hand(given, arch, own)
     if network is None:
-        return f"left out: no pre-trained {arch} for these leads is at hand (--from)."
+        return f"left out: no pre-trained {arch} for these leads is available (--from)."
     return score_own(own, network.name, network.folder, n_records, correlation)
 
 

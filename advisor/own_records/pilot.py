@@ -1,4 +1,4 @@
-"""A pilot on the asker's records, from the network at hand to the answer that it changes."""
+"""A pilot on the asker's records, from the available network to the answer that it changes."""
 
 import time
 from collections.abc import Callable
@@ -174,7 +174,7 @@ def _answer(before: Recommendation, curve: PilotCurve, name: str) -> Recommendat
     names_it = before.curves.family_default.get(asked.arch or "", asked.arch) == curve.arch
     upstream = asked.upstream if asked.upstream == NOTHING_PRETRAINED else None
     question = replace(asked, arch=asked.arch if names_it else curve.arch, task=None, upstream=upstream)
-    upstreams = {**before.curves.upstreams, curve.upstream: f"the network at hand, pre-trained on {curve.upstream}"}
+    upstreams = {**before.curves.upstreams, curve.upstream: f"the available network, pre-trained on {curve.upstream}"}
     curves = replace(
         before.curves, study="pilot" if curve.predicted_by is None else f"{before.curves.study} and a pilot",
         curves=(curve,), upstreams=upstreams,

@@ -19,7 +19,7 @@ FEWEST_POSITIVES = 10  # records of a label, under which any score of it is vagu
 _NAMED = 3
 _CLEARLY_RARER = 0.8  # times; a share nearer than that to the evidence's is no other prevalence
 _NOT_COMPARED = (
-    "What the evidence's records are like is not written beside its curves: leads, labels and prevalence were not "
+    "What the evidence's records are like is not written next to its curves: leads, labels and prevalence were not "
     "compared with yours."
 )
 
@@ -34,7 +34,7 @@ class UnusableRecordsError(UserError, ValueError):
 class OwnData:
     """A directory's records under one task's labels, or some of them.
 
-    ``pool`` and ``test`` are positions into ``data``: the records to train and validate with, and those kept apart,
+    ``pool`` and ``test`` are positions into ``data``: the records to train and validate with, and those held out,
     which are ``held_out`` in words, as ``ecgadvise train`` does it.
     """
 

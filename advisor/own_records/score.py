@@ -45,14 +45,14 @@ class Score:
 def why_left_out(arch: str, known: Correlation | None) -> str:
     """Say why no score is shown where its correlation with the gain is not there, or was not measured."""
     if known is None:
-        return f"left out: whether {SCORE} foretells the gain of {arch} was not measured."
+        return f"left out: whether {SCORE} predicts the gain of {arch} was not measured."
     if known.spearman is None:
         return (
-            f"left out: whether {SCORE} foretells the gain of {arch} cannot be told from so few tasks ({known.tasks})."
+            f"left out: whether {SCORE} predicts the gain of {arch} cannot be told from so few tasks ({known.tasks})."
         )
     interval = "" if known.ci_lower is None else f", 90 %: {known.ci_lower:.2f} to {known.ci_upper:.2f}"
     return (
-        f"left out: over {known.tasks} tasks {SCORE} does not foretell the gain of {arch} (rank correlation "
+        f"left out: over {known.tasks} tasks {SCORE} does not predict the gain of {arch} (rank correlation "
         f"{known.spearman:.2f}{interval})."
     )
 

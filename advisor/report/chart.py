@@ -23,7 +23,7 @@ _ROOM_FOR_WORDS = 120  # pixels
 
 @dataclass(frozen=True)
 class Frame:
-    """A drawing surface of so many pixels, with the room for numbers left and below, and the axes on it."""
+    """A drawing surface of that many pixels, with the room for numbers left and below, and the axes on it."""
 
     name: str
     width: int
@@ -168,6 +168,6 @@ def _words(kind: str, x: float, y: float, words: str, anchor: str = "middle") ->
 
 
 def _beside(frame: Frame, kind: str, x: float, y: float, words: str) -> str:
-    """Write beside a vertical line, on the side where there is room."""
+    """Write next to a vertical line, on the side where there is room."""
     is_left = x > frame.end - _ROOM_FOR_WORDS
     return _words(kind, x - 5 if is_left else x + 5, y, words, "end" if is_left else "start")

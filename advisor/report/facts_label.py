@@ -20,9 +20,9 @@ def facts_label(answer: Recommendation, explanation: Explanation, is_of_own: boo
     """Return the label as HTML, without its frame; ``is_of_own`` tells that the asker's own records were read."""
     sections = {
         "Summary": paragraph(
-            "Estimates whether a pre-trained network that is fine-tuned on so many labelled ECG records scores better "
-            "than the same network trained from scratch on them, by how much, and at what cost. Research use; not a "
-            "medical device, and no statement about any patient."
+            "Estimates whether a pre-trained network that is fine-tuned on a number of labelled ECG records scores "
+            "better than the same network trained from scratch on them, by how much, and at what cost. Research use; "
+            "not a medical device, and no statement about any patient."
         ),
         "Mechanism": facts(_mechanism(answer, explanation).items()),
         "Validation and performance": facts(_performance(answer, explanation).items()),
@@ -48,13 +48,13 @@ def _mechanism(answer: Recommendation, explanation: Explanation) -> dict[str, st
     sources = _each(explanation.sources, "name", "version")
     tested = "" if curve.test_records is None else f", tested on {curve.test_records:,} records"
     measured = f"{min(curve.measured_sizes):,} to {max(curve.measured_sizes):,} records"
-    beside = "".join(f", and {runs_in_words(part)}" for part in curve.rests_on[1:])
+    next_to = "".join(f", and {runs_in_words(part)}" for part in curve.rests_on[1:])
     return {
         "outcome": f"expected {metric} of either strategy, and their difference",
         "output": "a verdict where one outcome has probability 0.8 or more, else none; 90 % bands",
         "for whom": "teams that develop networks on labelled ECG records",
         "made from": f"{curve.runs:,} runs of {curve.arch} on {', '.join(tasks)}, {measured}, {curve.replicates} "
-        f"pair{'s' * (curve.replicates > 1)} or more at each size{tested}{beside}",
+        f"pair{'s' * (curve.replicates > 1)} or more at each size{tested}{next_to}",
         "records": sources or "not recorded",
         "pre-trained on": f"{curve.upstream}{f': {explanation.upstream}' if explanation.upstream else ''}",
         "input": "a number of records, a network, what it is pre-trained on, a margin, prices where given",
@@ -73,7 +73,7 @@ def _performance(answer: Recommendation, explanation: Explanation) -> dict[str, 
     lost, held = found.regret.get("advice"), found.coverage.get("gain")
     return {
         "on held-out runs": f"{count(found.cells, 'cell')} of {count(found.tasks, 'task')}",
-        "score lost to the better arm": _NOT_MEASURED if lost is None else f"{lost:.4f} by this advice",
+        "regret of this advice": _NOT_MEASURED if lost is None else f"{lost:.4f}",
         "90 % bands that held": _NOT_MEASURED if held is None else f"{held:.0%}, of the gain",
         "more": "the next section",
     } | unknown

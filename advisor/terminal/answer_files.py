@@ -1,4 +1,4 @@
-"""The files that ``recommend`` writes beside its answer: a page, a figure. Each appears whole or not at all."""
+"""The files that ``recommend`` writes next to its answer: a page, a figure. Each appears whole or not at all."""
 
 import shlex
 import sys

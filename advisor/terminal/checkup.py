@@ -123,7 +123,7 @@ def _corpora(folder: Path) -> Iterable[Finding]:
     from engine.corpora.corpus import Corpus, CorpusError
 
     if folder.exists() and not folder.is_dir():
-        yield Finding(folder.name, "broken", f"{folder} is no folder")
+        yield Finding(folder.name, "broken", f"{folder} is not a folder")
     for path in sorted(folder.glob("*/corpus.json")):
         try:
             corpus = Corpus(path.parent)

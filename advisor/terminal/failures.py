@@ -3,7 +3,7 @@
 from models.errors import ExitCode, UserError
 
 
-class Interrupted(Exception):  # noqa: N818 the user's wish is no error
+class Interrupted(Exception):  # noqa: N818 the user's wish is not an error
     """The user stopped the command with Ctrl-C; the message says how to go on."""
 
     exit_code = ExitCode.INTERRUPTED

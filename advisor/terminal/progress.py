@@ -1,4 +1,4 @@
-"""Progress on a terminal: a bar with the time left on stderr, and nothing where stderr is no terminal."""
+"""Progress on a terminal: a bar with the time left on stderr, and nothing where stderr is not a terminal."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def drawn(unit: str) -> Iterator[Callable[[int, int], None]]:
+def progress_bar(unit: str) -> Iterator[Callable[[int, int], None]]:
     """Give a callback (done, total) that draws how many of a ``unit`` are done and how long the rest will take."""
     if not sys.stderr.isatty():
         yield lambda _done, _total: None

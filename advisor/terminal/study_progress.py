@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def shown() -> "Iterator[Callable[[Progress], None]]":
+def study_progress() -> "Iterator[Callable[[Progress], None]]":
     """Give what a study reports to."""
     if not sys.stderr.isatty():
         yield _Lines().report

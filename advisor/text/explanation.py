@@ -27,7 +27,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Point:
-    """What was measured at one size: mean score of each arm over so many runs."""
+    """What was measured at one size: mean score of each arm over that many runs."""
 
     n_records: int
     scratch: float | None
@@ -134,9 +134,9 @@ def _read_backtest(path: Path) -> tuple[Backtest | None, str | None]:
         document = json.loads(path.read_text(encoding="utf-8"))
         return _parse_backtest(document), None
     except FileNotFoundError:
-        return None, f"no {BACKTEST} beside the curves file (ecgadvise backtest --json makes one)"
+        return None, f"no {BACKTEST} next to the curves file (ecgadvise backtest --json makes one)"
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return None, f"{path.name} beside the curves file cannot be read"
+        return None, f"{path.name} next to the curves file cannot be read"
 
 
 def _limits(answer: Recommendation) -> tuple[str, ...]:

@@ -101,7 +101,7 @@ def fit_sentence(answer: Recommendation, explanation: Explanation) -> str:
         return f"{explanation.draws:,} draws of a task that nobody has measured, by random effects over those measured."
     if answer.curve.is_updated:
         return (
-            f"{explanation.draws:,} draws of what the other tasks foretell of these records by random effects, given "
+            f"{explanation.draws:,} draws of what the other tasks predict of these records by random effects, given "
             "what the pilot measured."
         )
     return f"score(n) = a - b (n + n0) ^ -c + bend(n), {explanation.draws:,} draws; median (90 % interval):"
@@ -143,7 +143,7 @@ def backtest_rows(found: Backtest) -> Iterator[tuple[str, str]]:
     """Give the figures of a backtest that are known, each with its name."""
     for policy, words in POLICIES.items():
         if (regret := found.regret.get(policy)) is not None:
-            yield f"score lost to the better arm by {words}", f"{regret:.4f}"
+            yield f"regret of {words}", f"{regret:.4f}"
     for name, words in _BANDS.items():
         if (coverage := found.coverage.get(name)) is not None:
             yield f"90 % bands that held: {words}", f"{coverage:.0%}"

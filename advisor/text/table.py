@@ -16,7 +16,7 @@ from studies.files.curve import Curve, PooledCurve
 from studies.files.draws import REACH
 
 WIDTH, LINES = 80, 25
-NOTICE = "Advises on model development, not on patients; research use."
+NOTICE = "For model development and research only, not for patient care."
 _MOST_NETWORKS = 4
 
 

@@ -1,7 +1,7 @@
-"""A trained network on disk: ``weights.safetensors`` beside ``checkpoint.json``, never a pickle.
+"""A trained network on disk: ``weights.safetensors`` next to ``checkpoint.json``, never a pickle.
 
 ``checkpoint.json`` carries the SHA-256 of the weights and, since schema 2, one of everything else in it. They find
-damage and edits by hand; they are no signature. Schema 1, of the first studies, is still read.
+damage and edits by hand; they are not a signature. Schema 1, of the first studies, is still read.
 """
 
 import hashlib
@@ -171,7 +171,7 @@ def load_checkpoint(root: Path) -> Checkpoint:
     try:
         return Checkpoint(root, facts, load(content))
     except SafetensorError as error:
-        raise CheckpointError(f"{root / WEIGHTS} is no safetensors file: {error}") from None
+        raise CheckpointError(f"{root / WEIGHTS} is not a safetensors file: {error}") from None
 
 
 def load_network(root: Path) -> tuple[nn.Module, CheckpointFacts]:
@@ -185,7 +185,7 @@ def _read_files(root: Path) -> tuple[bytes, dict[str, Any]]:
         document: Any = json.loads((root / DOCUMENT).read_text(encoding="utf-8"))
         content = (root / WEIGHTS).read_bytes()
     except FileNotFoundError as error:
-        raise CheckpointError(f"{root} is no checkpoint: it has no {Path(error.filename).name}") from None
+        raise CheckpointError(f"{root} is not a checkpoint: it has no {Path(error.filename).name}") from None
     except NotADirectoryError:
         raise CheckpointError(f"{root} is a file: give the checkpoint's folder") from None
     except OSError as error:
@@ -193,7 +193,7 @@ def _read_files(root: Path) -> tuple[bytes, dict[str, Any]]:
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{root / DOCUMENT} is damaged: {error}") from None
     if not isinstance(document, dict):
-        raise CheckpointError(f"{root / DOCUMENT} is damaged: it is no JSON object")
+        raise CheckpointError(f"{root / DOCUMENT} is damaged: it is not a JSON object")
     return content, document
 
 

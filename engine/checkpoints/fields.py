@@ -46,12 +46,12 @@ def _check_together(fields: dict[str, Any]) -> None:
         if len(values) != n_leads:
             raise FieldError(f"has a standardisation with {len(values)} values of {name} for {n_leads} leads")
     if strangers := sorted(fields.get("codes", {}).keys() - set(classes)):
-        raise FieldError(f"has codes for what is no class: {', '.join(strangers)}")
+        raise FieldError(f"has codes for what is not a class: {', '.join(strangers)}")
 
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"{_shown(value)} is no text")
+        raise ValueError(f"{_shown(value)} is not text")
     return value
 
 
@@ -83,7 +83,7 @@ def _strategy(value: Any) -> str:
 
 def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not _is_finite(value):
-        raise ValueError(f"{_shown(value)} is no finite number")
+        raise ValueError(f"{_shown(value)} is not a finite number")
     return float(value)
 
 
@@ -101,7 +101,7 @@ def _share(value: Any) -> float:
 
 def _count(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{_shown(value)} is no whole number above 0")
+        raise ValueError(f"{_shown(value)} is not a whole number above 0")
     return value
 
 
@@ -116,19 +116,19 @@ def _free(value: Any, depth: int = 0) -> Any:
     for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
         _free(item, depth + 1)
     if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"it holds {value}, which is no finite number")
+        raise ValueError(f"it holds {value}, which is not a finite number")
     return value
 
 
 def _list(value: Any) -> list[Any]:
     if not isinstance(value, list):
-        raise ValueError(f"{_shown(value)} is no list")
+        raise ValueError(f"{_shown(value)} is not a list")
     return value
 
 
 def _object(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise ValueError(f"{_shown(value)} is no object")
+        raise ValueError(f"{_shown(value)} is not an object")
     return value
 
 

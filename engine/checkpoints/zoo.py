@@ -1,4 +1,4 @@
-"""Pre-trained networks at hand: those that ship in ``models/zoo``, a checkpoint folder each."""
+"""The pre-trained networks that ship in ``models/zoo``, a checkpoint folder each."""
 
 from pathlib import Path
 
@@ -49,5 +49,5 @@ def suiting(arch: str, signal: SignalContract, zoo: Path = ZOO) -> dict[str, Che
 def _read(path: Path) -> Checkpoint | None:
     try:
         return load_checkpoint(path)
-    except CheckpointError:  # a damaged one is no candidate; whoever names it is told why
+    except CheckpointError:  # a damaged one is not a candidate; whoever names it is told why
         return None

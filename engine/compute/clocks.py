@@ -28,7 +28,7 @@ class ProcessorClock:
         return time.thread_time() - self._started
 
 
-def finished(device: torch.device) -> float:
+def synchronize(device: torch.device) -> float:
     """Wait for everything that this thread gave the device; return the wall clock's seconds."""
     if device.type == "cuda":
         torch.cuda.current_stream(device).synchronize()
@@ -40,11 +40,11 @@ class WaitingClock:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._started = finished(device)
+        self._started = synchronize(device)
 
     def seconds(self) -> float:
         """Return the seconds so far."""
-        return finished(self._device) - self._started
+        return synchronize(self._device) - self._started
 
 
 def clock_of(device: torch.device) -> Clock:
@@ -77,7 +77,7 @@ class Turnstile:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Work beside others; waits while someone is, or waits to be, alone."""
+        """Work while others do; waits while someone is, or waits to be, alone."""
         with self._changed:
             self._changed.wait_for(lambda: not self._alone and not self._waiting)
             self._working += 1
@@ -114,8 +114,8 @@ def turnstile_of(device: torch.device) -> Turnstile:
         return _turnstiles.setdefault(device, Turnstile())
 
 
-def beside_others(device: torch.device) -> AbstractContextManager[None]:
-    """Return the context for any work on CUDA: nothing may run while another thread measures or records a step."""
+def shared_access(device: torch.device) -> AbstractContextManager[None]:
+    """Return the context for any work on CUDA: nothing may run while another thread measures or captures a step."""
     return turnstile_of(device).together() if device.type == "cuda" else nullcontext()
 
 

@@ -6,8 +6,8 @@ A run sets weights and moments anew in place. Sessions belong to the thread that
 fast a way is, is measured once for all threads, while nothing else runs.
 
 Convolutional networks run in bf16 (their weights, statistics and loss in float32) and channels-last order; recurrent
-ones in float32 and eagerly, because cuDNN does their thousand steps in a few calls. Where recording fails, the run goes
-on eagerly and a warning says why.
+ones in float32 and eagerly, because cuDNN does their thousand steps in a few calls. Where the capture fails, the run
+goes on eagerly and a warning says why.
 """
 
 import threading
@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.compute.channels_last import fast_twin, is_recurrent
-from engine.compute.clocks import SharedClock, Turnstile, finished, turnstile_of
+from engine.compute.clocks import SharedClock, Turnstile, synchronize, turnstile_of
 from engine.compute.speed_probe import Choice, fastest_way
 from engine.compute.static_step import Precision, StaticStep, adamw_factors, pad_batch
 from engine.recipes import Recipe
@@ -123,12 +123,12 @@ def open_run(
     with turnstile.run():
         batch = (min(recipe.batch_size, shape[0]), *shape[1:])
         session = _session(network, batch, n_classes, recipe, device, mode, turnstile)
-        clock = SharedClock(turnstile, lambda: finished(device))
+        clock = SharedClock(turnstile, lambda: synchronize(device))
         with turnstile.together():
             session.step.load(network.state_dict())
             run = StaticRun(session, recipe, steps, turnstile, clock)
         yield run
-        finished(device)
+        synchronize(device)
 
 
 def precision_of(network: nn.Module, device: torch.device) -> Precision:
@@ -174,7 +174,7 @@ def _prepare(step: StaticStep, mode: str, device: torch.device, key: tuple[objec
     step.network.train()
     if key not in _choices:
         ways = {name: partial(_way, name, step, device) for name in _ways_of(mode, step.network)}
-        _choices[key] = fastest_way(ways, lambda: finished(device))
+        _choices[key] = fastest_way(ways, lambda: synchronize(device))
         _warn_of(_choices[key].failures)
     choice = _choices[key]
     try:
@@ -205,7 +205,7 @@ def record(step: StaticStep, device: torch.device) -> Callable[[], None]:
     """Record the step as a CUDA graph and return its replay. Raises RuntimeError when it cannot be recorded.
 
     As https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs: some steps on a side stream first, so that
-    nothing is set up while recording. Only this thread's mistakes count as such (thread_local).
+    nothing is set up during the capture. Only this thread's mistakes count as such (thread_local).
     """
     if device.type != "cuda":
         raise RuntimeError(f"a {device.type} has no graphs")
@@ -221,7 +221,7 @@ def record(step: StaticStep, device: torch.device) -> Callable[[], None]:
         with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
             step()
     except RuntimeError:
-        torch.cuda.set_stream(current)  # which a failed recording leaves changed
+        torch.cuda.set_stream(current)  # which a failed capture leaves changed
         raise
     return graph.replay
 

@@ -21,7 +21,7 @@ def choose_device(name: str = "auto") -> torch.device:
     """Return the device for ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``. Raises DeviceError."""
     kind, separator, index = name.partition(":")
     if name not in ("auto", "cpu", "cuda") and not (kind == "cuda" and separator and index.isdecimal()):
-        raise DeviceError(f"{name!r} is no device; give auto, cpu, cuda or cuda:N")
+        raise DeviceError(f"{name!r} is not a device; give auto, cpu, cuda or cuda:N")
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "cpu" or (name == "auto" and not count):
         return torch.device("cpu")
@@ -68,7 +68,7 @@ def keep_freed_memory() -> bool:
     return all(mallopt(*setting) == 1 for setting in settings)
 
 
-def numbered(device: torch.device | str) -> torch.device:
+def with_device_index(device: torch.device | str) -> torch.device:
     """Return the device with its number: plain ``cuda`` is the one that this thread works on."""
     device = torch.device(device)
     if device == torch.device("cuda"):

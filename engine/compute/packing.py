@@ -16,7 +16,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from engine.compute.clocks import finished
+from engine.compute.clocks import synchronize
 from engine.compute.speed_probe import PROBE_STEPS, RunsAtOnce, find_runs_at_once
 from engine.recipes import Recipe
 
@@ -60,7 +60,7 @@ def ten_steps(
     order = torch.arange(n_records, device=device)
     with open_run(network, signals.shape, n_classes, recipe, 2 * PROBE_STEPS, device, "auto") as run:
         run.train_epoch(signals, labels, order)
-        finished(device)
+        synchronize(device)
         ready()
         run.train_epoch(signals, labels, order)
     return n_records

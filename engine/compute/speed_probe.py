@@ -60,7 +60,7 @@ class RunsAtOnce:
 def find_runs_at_once(measure: Callable[[int], float], most: int = 16, worth: float = 1.1) -> RunsAtOnce:
     """Double the number of runs while that brings ``worth`` times the records/s, up to ``most``.
 
-    ``measure`` returns the records/s of so many runs together; where it lacks the memory, there are no more. Raises
+    ``measure`` returns the records/s of that many runs together; where it lacks the memory, there are no more. Raises
     OutOfMemoryError when it lacks it for one.
     """
     speeds: dict[int, float] = {}

@@ -2,8 +2,8 @@
 
 The last batch of an epoch is shorter. It is filled up by repeating its records in turn, and every copy of a record
 weighs its share of that record's loss. Loss and gradient are then those of the short batch; batch normalisation sees
-some records once more than others when the batch is no multiple of the short one, which changes its statistics, those
-of the one last batch, by a few per cent of their sampling error. (Statistics that leave the copies out would need
+some records once more than others when the batch is not a multiple of the short one, which changes its statistics,
+those of the one last batch, by a few per cent of their sampling error. (Statistics that leave the copies out would need
 slower layers in every step; other records in their place would train twice.) A last batch of one record has no spread
 after a layer that pools over time, and normalises to zero there.
 

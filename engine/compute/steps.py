@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from engine.compute.channels_last import fast_twin, is_recurrent
-from engine.compute.clocks import ProcessorClock, beside_others
+from engine.compute.clocks import ProcessorClock, shared_access
 from engine.compute.devices import keep_freed_memory
 from engine.recipes import Recipe
 
@@ -46,12 +46,12 @@ class Run(Protocol):
         ...
 
     def load_moments(self, moments: Mapping[str, Tensor], steps: int) -> None:
-        """Go on from another run's state after so many steps."""
+        """Go on from another run's state after that many steps."""
         ...
 
 
 def rates(recipe: Recipe, step: int, steps: int) -> tuple[float, float]:
-    """Return learning rate and beta1 of step 0, 1, ... of so many.
+    """Return learning rate and beta1 of step 0, 1, ... of that many.
 
     ``one-cycle`` is Smith and Topin 2019 (arXiv 1708.07120) with cosines, with the numbers and to the last bit the
     values of ``torch.optim.lr_scheduler.OneCycleLR``: the rate rises over the first 30 % of the steps from 1/25 of its
@@ -77,7 +77,7 @@ def predict_in_batches(network: nn.Module, signals: Tensor, batch_size: int = _P
     """Return the logits (records, classes) on the CPU, the network in evaluation mode and where it is."""
     network.eval()
     device = next(network.parameters()).device
-    with beside_others(device):
+    with shared_access(device):
         return torch.cat([network(batch.to(device)) for batch in torch.split(signals, batch_size)]).cpu()
 
 
@@ -143,7 +143,7 @@ _HAS_ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-unty
 
 
 def open_run(network: nn.Module, recipe: Recipe, steps: int) -> PlainRun:
-    """Return a run of so many steps; convolutional networks train as a twin of the caller's (``Run.network``).
+    """Return a run of that many steps; convolutional networks train as a twin of the caller's (``Run.network``).
 
     What either arrangement gives, and to which networks, is measured in tests/benchmarks/RESULTS.md.
     """

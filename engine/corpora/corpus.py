@@ -339,7 +339,8 @@ def read_manifest(root: Path) -> dict[str, Any]:
     try:
         manifest: Any = json.loads((root / "corpus.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise CorpusError(f"{root} is no prepared corpus: it has no corpus.json; see ecgadvise data prepare") from None
+        said = f"{root} is not a prepared corpus: it has no corpus.json; see ecgadvise data prepare"
+        raise CorpusError(said) from None
     except OSError as error:
         raise CorpusError(f"cannot read {root / 'corpus.json'}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:

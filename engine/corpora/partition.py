@@ -77,7 +77,8 @@ def available(corpus: Corpus, data: TaskData) -> tuple[NDArray[np.int64], NDArra
 def divide(corpus: Corpus, data: TaskData, n_records: int | None, seed: int, validation_fraction: float) -> Partition:
     """Draw ``n_records`` (None: all) of the records that are not held out, and keep a fraction of them to validate.
 
-    Patients are never on two sides. Raises PartitionError when a side would be empty, or there are not so many records.
+    Patients are never on two sides. Raises PartitionError when a side would be empty, or there are not that many
+    records.
     """
     pool, test, words = available(corpus, data)
     n = len(pool) if n_records is None else n_records

@@ -1,4 +1,4 @@
-"""Made-up 12-lead records with known truth: a corpus that needs no data, for first steps, tests and smoke studies.
+"""Synthetic 12-lead records with known truth: a corpus that needs no data, for first steps, tests and smoke studies.
 
 No person is behind any record, and no score on them says anything about patients: classes are named by what was drawn
 into the signal ("wide QRS"), not by a disease. Each label's strength varies from hardly visible to plain, people differ
@@ -33,23 +33,23 @@ _COMES_AND_GOES = ("irregular rhythm", "premature beats")
 
 
 class Synthetic:
-    """``n_records`` made-up records, the same for the same ``seed``; a larger source begins with a smaller one."""
+    """``n_records`` synthetic records, the same for the same ``seed``; a larger source begins with a smaller one."""
 
     name = NAME
     licence = "none needed: made by a program"
     url = ""
-    citation = "made-up records of ecgadvise, after McSharry et al., IEEE Trans Biomed Eng 50:289 (2003)"
+    citation = "synthetic records of ecgadvise, after McSharry et al., IEEE Trans Biomed Eng 50:289 (2003)"
     fs = FS
     leads: tuple[str, ...] = LEADS
     labels: tuple[str, ...] = (*DIAGNOSES, *SHAPES)
     tasks: Mapping[str, TaskDefinition] = {
         "diagnosis": TaskDefinition(
-            "made-up records, no clinical meaning: what was drawn into rhythm and QRS",
+            "synthetic records, no clinical meaning: what was drawn into rhythm and QRS",
             {name: [name] for name in DIAGNOSES},
             labelled_only=False,
         ),
         "morphology": TaskDefinition(
-            "made-up records, no clinical meaning: other traits, none of which is a class of diagnosis",
+            "synthetic records, no clinical meaning: other traits, none of which is a class of diagnosis",
             {name: [name] for name in SHAPES},
             labelled_only=False,
         ),

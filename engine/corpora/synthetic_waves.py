@@ -1,4 +1,4 @@
-"""Samples of made-up ECGs: five waves of a beat as Gaussian bumps, seen through the leads as a moving dipole.
+"""Samples of synthetic ECGs: five waves of a beat as Gaussian bumps, seen through the leads as a moving dipole.
 
 A simplified form of ECGSYN (McSharry et al., IEEE Trans Biomed Eng 50:289, 2003): its bumps P, Q, R, S, T, here in time
 around each beat and, after Sameni et al. (EURASIP J Adv Signal Process 2007:043407), each along a direction in space.

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 OPSETS = range(18, 24)  # what torch's exporter writes; the first is the default, which most runtimes can read
-CARD, LABEL = "MODEL_CARD.md", "MODEL_FACTS.md"  # beside the model: one folder, one model
+CARD, LABEL = "MODEL_CARD.md", "MODEL_FACTS.md"  # next to the model: one folder, one model
 _LIBRARIES = ("ecgadvise", "torch", "numpy", "onnx", "onnxscript", "onnxruntime")
 _LOGGERS = ("torch.onnx", "onnxscript", "onnx_ir")
 
@@ -78,7 +78,7 @@ def export_checkpoint(
     own_records: NDArray[np.float32] | None = None,
     force: bool = False,
 ) -> ExportReport:
-    """Write the network of checkpoint ``root`` to the ONNX file ``target``, its card and its label beside it.
+    """Write the network of checkpoint ``root`` to the ONNX file ``target``, its card and its label next to it.
 
     With ``half``, weights are stored in 16 bits and computed with in 32. ``own_records`` float32 (records, leads,
     samples), prepared, in millivolt, are compared on besides the synthetic ones. All files are written or none.

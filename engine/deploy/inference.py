@@ -91,7 +91,8 @@ def open_model(path: Path) -> Model:
     try:
         session = open_session(content)
     except session_errors():
-        raise ModelError(f"{path} is no ONNX model that onnxruntime can load: damaged, or of another kind") from None
+        said = f"{path} is not an ONNX model that onnxruntime can load: damaged, or of another kind"
+        raise ModelError(said) from None
     try:
         facts = read_metadata(session.get_modelmeta().custom_metadata_map)
     except ModelFactsError as error:

@@ -1,4 +1,4 @@
-"""The model card beside an exported model (Mitchell et al., "Model cards for model reporting", FAT* 2019).
+"""The model card next to an exported model (Mitchell et al., "Model cards for model reporting", FAT* 2019).
 
 Everything in it comes from the checkpoint; what was not recorded is said to be so, and nothing is filled in.
 """

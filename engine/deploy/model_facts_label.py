@@ -1,4 +1,4 @@
-"""The one-page model-facts label beside an exported model.
+"""The one-page model-facts label next to an exported model.
 
 After Sendak et al., "Presenting machine learning model information to clinical end users with model facts labels", npj
 Digital Medicine 3:41 (2020): its sections in its order. What the checkpoint does not know is said to be not recorded.
@@ -104,6 +104,6 @@ def _other(facts: ModelFacts, exported: Exported) -> list[str]:
         "citation of the training data": facts.source.get("citation"),
         "outcome definition": f"the statements that make up each class of {facts.task}",
         "compared with the trained network": exported.agreement,
-        "related": "MODEL_CARD.md, beside this file",
+        "related": "MODEL_CARD.md, next to this file",
     }
     return table(("", ""), rows.items())

@@ -67,7 +67,7 @@ def _pretraining_limits(facts: CheckpointFacts) -> list[str]:
     seen = f"records of folds {folds}" if folds else "records of it"
     rest = "" if unused == "none" else f"; not used: fold{'s' * (',' in unused)} {unused}"
     return [
-        f"A task of {source} itself is no test of transfer: {seen} were seen here with these labels; held out to "
+        f"A task of {source} itself is not a test of transfer: {seen} were seen here with these labels; held out to "
         f"be tested on: {held_out}{rest}.",
         "One training from one seed: another would give another network, and how much they differ is not known.",
     ]

@@ -123,7 +123,7 @@ PUBLISHED: Mapping[str, PublishedSet] = {
             slug="ludb",
             records=200,
             size="24 MB",
-            # Beside each record lie twelve files of wave annotations, which no task here uses.
+            # Next to each record lie twelve files of wave annotations, which no task here uses.
             include=("LICENSE*", "RECORDS", "ludb.csv", "data/*.hea", "data/*.dat"),
         ),
         PublishedSet(

@@ -53,7 +53,7 @@ def parse_sums(text: str) -> list[Listed]:
 
 
 def _is_safe(path: str) -> bool:
-    """Whether a path stays inside the tree on every system, and is no name that this module uses for itself."""
+    """Whether a path stays inside the tree on every system, and is not a name that this module uses for itself."""
     parts = path.split("/")
     odd = "\\" in path or ":" in parts[0] or not path.isprintable()
     return not odd and not {"", ".", ".."} & set(parts) and not path.endswith(PART)

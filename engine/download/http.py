@@ -1,6 +1,6 @@
 """One file over HTTP: resumed where it broke off, tried again, verified, and only then given its name.
 
-Bytes go to ``NAME.part`` beside the target. A file takes its name after its SHA-256, read back from the disk, is the
+Bytes go to ``NAME.part`` next to the target. A file takes its name after its SHA-256, read back from the disk, is the
 one expected, so that whatever stops a download (a signal, a full disk, a wrong server) leaves at most a ``.part``.
 
 requests (which wfdb brings) rather than urllib.request: a set is tens of thousands of small files, and urllib opens a
@@ -240,7 +240,7 @@ def _failed(url: str, error: Exception) -> Exception:
             " name its certificate in REQUESTS_CA_BUNDLE"
         )
     if isinstance(error, ValueError):  # InvalidURL, InvalidSchema, MissingSchema
-        return FetchError(f"{url} is no http or https URL")
+        return FetchError(f"{url} is not an http or https URL")
     return _TransientError(_reason(error))
 
 

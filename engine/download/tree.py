@@ -1,6 +1,6 @@
 """Download a published tree of files, or the part of it that is needed, and verify every file.
 
-The publisher's ``SHA256SUMS.txt`` says which files there are and what they must contain. It is kept beside them: a
+The publisher's ``SHA256SUMS.txt`` says which files there are and what they must contain. It is kept next to them: a
 published version never changes, and the list of a large set is itself megabytes. A file that is there with the right
 checksum is left alone, so that the same call goes on after an interruption and does nothing when all is there.
 """

@@ -53,7 +53,7 @@ def choose_thresholds(labels: NDArray[np.uint8], probabilities: NDArray[np.float
     ``labels`` 0/1 and ``probabilities`` are (records, classes), of validation records. A threshold lies midway between
     the lowest probability that it accepts and the highest that it rejects (0 where it rejects none), so that the last
     digit of a probability decides nothing. Of several equally good ones the highest is taken. Raises ValueError when
-    a value is no probability.
+    a value is not a probability.
     """
     check_probabilities(probabilities)
     return np.array([_best_threshold(labels[:, k], probabilities[:, k]) for k in range(labels.shape[1])], np.float64)
@@ -69,7 +69,7 @@ def expected_calibration_error(
     probability and its share of positives (Guo et al. 2017, for the probability of the class, not of the likeliest
     answer). Each class counts the same, as in the macro AUROC (classwise ECE, Kull et al. 2019): pooled over all
     record-class pairs, one class's excess would hide another's want. With few records it is above 0 by chance alone.
-    NaN without any record; raises ValueError when a value is no probability.
+    NaN without any record; raises ValueError when a value is not a probability.
     """
     check_probabilities(probabilities)
     if not labels.size:
@@ -86,7 +86,7 @@ def expected_calibration_error(
 def check_probabilities(values: NDArray[np.floating]) -> None:
     """Raise ValueError when one of the values is NaN or lies outside 0 to 1, as a logit does."""
     if not np.all((values >= 0) & (values <= 1)):
-        raise ValueError("a value is NaN or lies outside 0 to 1: these are no probabilities")
+        raise ValueError("a value is NaN or lies outside 0 to 1: these are not probabilities")
 
 
 def _best_threshold(labels: NDArray[np.uint8], probabilities: NDArray[np.floating]) -> float:

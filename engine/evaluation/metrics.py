@@ -9,7 +9,7 @@ Floats = NDArray[np.float64]
 def auroc_per_class(labels: NDArray[np.uint8], scores: NDArray[np.floating], weights: Floats | None = None) -> Floats:
     """Return the area under the ROC curve of each class, NaN where it lacks one of the two outcomes or a score is NaN.
 
-    ``labels`` 0/1 and ``scores`` are (records, classes); ``weights`` (records,) counts a record so many times, which
+    ``labels`` 0/1 and ``scores`` are (records, classes); ``weights`` (records,) counts a record that many times, which
     is what a bootstrap needs. Ties count one half (Mann-Whitney U, as scikit-learn's ``roc_auc_score``).
     """
     counts = (np.ones(len(labels)) if weights is None else weights)[:, None]

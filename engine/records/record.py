@@ -153,7 +153,7 @@ def _content(file: Path, offset: int, n_bytes: int) -> bytes:
     try:
         status = file.stat()
         if not S_ISREG(status.st_mode):
-            raise OSError(EINVAL, "is no file")
+            raise OSError(EINVAL, "is not a file")
         with file.open("rb") as opened:
             opened.seek(offset)
             return opened.read(min(n_bytes, status.st_size))

@@ -29,7 +29,7 @@ ACRONYMS = {
 def diagnosis_codes(comments: Sequence[str]) -> frozenset[str]:
     """Return the codes of a header's ``Dx`` comment, equivalent ones made one.
 
-    Raises RecordError where the header has no ``Dx`` comment, none is given in it, or something in it is no code.
+    Raises RecordError where the header has no ``Dx`` comment, none is given in it, or something in it is not a code.
     """
     value = comment_value(comments, "Dx")
     codes = [code.strip() for code in (value or "").split(",") if code.strip()]
@@ -37,7 +37,7 @@ def diagnosis_codes(comments: Sequence[str]) -> frozenset[str]:
         raise RecordError("the header gives no diagnosis (#Dx)")
     wrong = [code for code in codes if not (code.isascii() and code.isdigit())]
     if wrong:
-        raise RecordError(f"#Dx holds {', '.join(wrong)[:60]}, which is no SNOMED code")
+        raise RecordError(f"#Dx holds {', '.join(wrong)[:60]}, which is not a SNOMED code")
     return frozenset(EQUIVALENT.get(code, code) for code in codes)
 
 

@@ -95,7 +95,7 @@ class Challenge:
 
     def __init__(self, root: Path, name: str) -> None:
         if name not in SETS:
-            raise SourceError(f"{name} is no set of the Challenge; there are {', '.join(SETS)}")
+            raise SourceError(f"{name} is not a set of the Challenge; there are {', '.join(SETS)}")
         self.name = name
         self.citation = f"{_CHALLENGE}; {SETS[name].origin}"
         paths = [path for path in header_files(root) if set_of(path.stem) == name]

@@ -58,7 +58,7 @@ def _read_reference(path: Path) -> list[tuple[str, str]]:
         with path.open(newline="", encoding="utf-8") as file:
             rows = [row for row in csv.reader(file) if row]
     except FileNotFoundError:
-        raise SourceError(f"{path.parent} is no Challenge 2017 tree: it has no {path.name}") from None
+        raise SourceError(f"{path.parent} is not a Challenge 2017 tree: it has no {path.name}") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise SourceError(f"{path} cannot be read: {error}") from None
     for line, row in enumerate(rows, start=1):

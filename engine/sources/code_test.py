@@ -43,7 +43,7 @@ class CodeTest:
         self._padded = padded
         file = next((root / name for name in TRACING_FILES if (root / name).is_file()), None)
         if file is None:
-            raise SourceError(f"{root} is no CODE-test set: it has no {' or '.join(TRACING_FILES)}")
+            raise SourceError(f"{root} is not a CODE-test set: it has no {' or '.join(TRACING_FILES)}")
         self._file = file
         self._rows = read_rows(root / GOLD_STANDARD, ABNORMALITIES, "CODE-test")
         attributes = root / "attributes.csv"

@@ -55,7 +55,7 @@ def recognise(root: Path, name: str | None = None) -> str:
     Raises SourceError as ``open_source`` does.
     """
     if not root.is_dir():
-        raise SourceError(f"{root} is no directory")
+        raise SourceError(f"{root} is not a directory")
     if name is None:
         return _recognise(root)
     if name not in _READERS:

@@ -163,7 +163,7 @@ def _row_entry(table: Table, row: dict[str, str], record_id: str, paths: Mapping
     if table.fold is not None:
         fold = int(row[table.fold]) if re.fullmatch(r"\s*-?\d{1,9}\s*", row[table.fold], re.ASCII) else None
         if fold is None:
-            problem = f"{table.fold} says {row[table.fold]!r}, which is no whole number"
+            problem = f"{table.fold} says {row[table.fold]!r}, which is not a whole number"
     age = parse_age(row[table.age]) if table.age else None
     sex = parse_sex(row[table.sex]) if table.sex else None
     return Entry(record_id, paths.get(record_id, table.path), patient, labels, fold, age, sex, problem)

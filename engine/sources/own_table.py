@@ -80,7 +80,7 @@ def _read(path: Path) -> tuple[list[str], list[dict[str, str]], list[int]]:
             (reader.line_num, [cell.strip() for cell in row]) for row in reader if any(cell.strip() for cell in row)
         ]
     except csv.Error as error:
-        raise SourceError(f"{path} is no table: {error}") from None
+        raise SourceError(f"{path} is not a table: {error}") from None
     if len(table) < 2:
         raise SourceError(f"{path} has no rows below its line of column names")
     columns = _named(table[0][1], [row for _, row in table[1:]])

@@ -28,7 +28,7 @@ class Ptb:
     def __init__(self, root: Path) -> None:
         headers = sorted(path for path in root.glob("patient*/*.hea") if _PATIENT.fullmatch(path.parent.name))
         if not headers:
-            raise SourceError(f"{root} is no PTB tree: it has no patientNNN folder with headers")
+            raise SourceError(f"{root} is not a PTB tree: it has no patientNNN folder with headers")
         self._entries = [_entry(path) for path in headers]
         self.labels = tuple(sorted({*_PAPER.values(), *(label for entry in self._entries for label in entry.labels)}))
         classes = {name: [reason] for name, reason in _PAPER.items()}

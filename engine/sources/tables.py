@@ -23,7 +23,7 @@ def read_rows(path: Path, columns: Iterable[str], publisher: str) -> list[dict[s
     except UnicodeDecodeError as error:
         raise SourceError(f"{path} is not UTF-8 text: {error.reason} at byte {error.start}") from None
     except csv.Error as error:
-        raise SourceError(f"{path} is no comma-separated table: {error}") from None
+        raise SourceError(f"{path} is not a comma-separated table: {error}") from None
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror}") from None
     missing = set(columns) - set(reader.fieldnames or ())
@@ -33,7 +33,7 @@ def read_rows(path: Path, columns: Iterable[str], publisher: str) -> list[dict[s
 
 
 def parse_age(text: str) -> float | None:
-    """Return an age in years, None for what is no age: NaN, Unknown, a negative one, 300 (PTB-XL: over 89)."""
+    """Return an age in years, None for what is not an age: NaN, Unknown, a negative one, 300 (PTB-XL: over 89)."""
     try:
         age = float(text)
     except ValueError:
@@ -47,7 +47,7 @@ def parse_sex(text: str) -> str | None:
 
 
 def frequent_labels(entries: Iterable[Entry], at_least: int = 10) -> tuple[str, ...]:
-    """Return the labels that at least so many patients have, most patients first, ties by name.
+    """Return the labels that at least that many patients have, most patients first, ties by name.
 
     Entries with a problem do not count.
     """

@@ -1,4 +1,4 @@
-"""Where a training is: its records, its looks at the validation records, and the best weights so far."""
+"""Where a training is: its records, its validations, and the best weights so far."""
 
 from dataclasses import asdict, dataclass
 
@@ -33,7 +33,7 @@ class Examples:
 
 @dataclass(frozen=True)
 class Validation:
-    """One look at the validation records: ``auroc`` is NaN when no class has both outcomes among them."""
+    """One validation: ``auroc`` is NaN when no class has both outcomes among them."""
 
     epoch: int
     auroc: float
@@ -45,7 +45,7 @@ class Validation:
 
 @dataclass(frozen=True)
 class Monitored:
-    """One look at records that decide nothing: macro AUROC, and F1 at 0.5 weighted by prevalence."""
+    """One scoring of records that decide nothing: macro AUROC, and F1 at 0.5 weighted by prevalence."""
 
     epoch: int
     auroc: float
@@ -54,7 +54,7 @@ class Monitored:
 
 @dataclass(frozen=True)
 class Optimism:
-    """What choosing the epoch on the monitored records themselves would have reported, beside the honest choice."""
+    """What choosing the epoch on the monitored records themselves would have reported, next to the honest choice."""
 
     auroc_maximum: float
     auroc_chosen: float
@@ -62,10 +62,10 @@ class Optimism:
     f1_weighted_chosen: float
 
     @classmethod
-    def of(cls, looks: tuple[Monitored, ...], chosen_epoch: int) -> "Optimism":
-        """Compare the looks at every epoch with the one at the epoch that validation chose."""
-        chosen = next(look for look in looks if look.epoch == chosen_epoch)
-        auroc, f1 = (np.fmax.reduce([getattr(look, name) for look in looks]) for name in ("auroc", "f1_weighted"))
+    def of(cls, scored: tuple[Monitored, ...], chosen_epoch: int) -> "Optimism":
+        """Compare the scores of every epoch with the one at the epoch that validation chose."""
+        chosen = next(one for one in scored if one.epoch == chosen_epoch)
+        auroc, f1 = (np.fmax.reduce([getattr(one, name) for one in scored]) for name in ("auroc", "f1_weighted"))
         return cls(float(auroc), chosen.auroc, float(f1), chosen.f1_weighted)
 
 
@@ -76,7 +76,7 @@ class DivergedError(UserError, RuntimeError):
 
 
 class Course:
-    """A training in progress: ``epoch`` epochs are done, ``best_weights`` are those of the ``best`` look."""
+    """A training in progress: ``epoch`` epochs are done, ``best_weights`` are those of the ``best`` validation."""
 
     def __init__(self, run: Run, training: Examples, recipe: Recipe, charged: float) -> None:
         self.run, self._training, self.recipe = run, training, recipe
@@ -104,7 +104,7 @@ class Course:
         self.epoch += 1
         return loss
 
-    def look(self, validation: Examples, training_loss: float) -> Validation:
+    def validate(self, validation: Examples, training_loss: float) -> Validation:
         """Score the validation records and keep the weights if they are the best so far. Raises DivergedError."""
         _check_finite(training_loss, "training")
         logits = self.run.predict(validation.signals)
@@ -127,7 +127,7 @@ class Course:
         self._charged -= self.run.seconds() - before
 
     def is_out_of_patience(self) -> bool:
-        """Return whether the latest looks, as many as the recipe's patience, brought no better one."""
+        """Return whether the latest validations, as many as the recipe's patience, brought no better one."""
         patience, since_best = self.recipe.patience, self.validations[::-1].index(self.best) if self.best else 0
         return patience is not None and since_best >= patience
 
@@ -141,8 +141,8 @@ class Course:
         numbers = {
             "seconds": self.seconds(),
             "best_epoch": self.best.epoch if self.best else None,
-            "validations": [asdict(look) for look in self.validations],
-            "monitored": [asdict(look) for look in self.monitored],
+            "validations": [asdict(one) for one in self.validations],
+            "monitored": [asdict(one) for one in self.monitored],
         }
         return Snapshot.of(self.epoch, {**groups, "random": random}, numbers)
 
@@ -153,9 +153,9 @@ class Course:
         self.run.load_moments(snapshot.group("moments"), steps)
         self.best_weights = {name: value.to(device) for name, value in snapshot.group("best").items()}
         self.epoch = snapshot.epoch
-        self.validations = [Validation(**look) for look in snapshot.numbers["validations"]]
-        self.monitored = [Monitored(**look) for look in snapshot.numbers["monitored"]]
-        self.best = next(look for look in self.validations if look.epoch == snapshot.numbers["best_epoch"])
+        self.validations = [Validation(**one) for one in snapshot.numbers["validations"]]
+        self.monitored = [Monitored(**one) for one in snapshot.numbers["monitored"]]
+        self.best = next(one for one in self.validations if one.epoch == snapshot.numbers["best_epoch"])
         self._charged += snapshot.numbers["seconds"]
         generator.set_state(random["order"])
         torch.set_rng_state(random["cpu"])

@@ -117,7 +117,7 @@ def fit(
     """Train, calibrate on the validation records, test once, and write the checkpoint to ``out``.
 
     When ``should_stop`` says so the training ends after the epoch in hand: the checkpoint then holds the best weights
-    so far, its record says ``interrupted``, there is no test, and beside it lies what a later ``resume`` needs. Raises
+    so far, its record says ``interrupted``, there is no test, and next to it lies what a later ``resume`` needs. Raises
     PartitionError, CheckpointError for an upstream that does not fit, DeviceError, DivergedError, and OSError when the
     checkpoint cannot be written.
     """

@@ -1,7 +1,7 @@
 """The training loop, one for the CPU and CUDA.
 
 Design choices: all records lie on the device as tensors and are shuffled by index; nothing waits for the device but a
-look at the validation records, and these are log-spaced, because with few records they cost more than training; the
+validation, and validations are log-spaced, because with few records they cost more than training; the
 epoch with the best macro AUROC on them is kept; the test set is not seen here. Where only ``head`` is trained, what
 comes before it is computed once. One thread, one seed, one processor: the same run gives the same bits.
 """
@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from engine.checkpoints.snapshot import Snapshot
-from engine.compute.clocks import beside_others, clock_of
-from engine.compute.devices import numbered
+from engine.compute.clocks import clock_of, shared_access
+from engine.compute.devices import with_device_index
 from engine.compute.steps import Run, predict_in_batches
 from engine.compute.steps import open_run as open_processor_run
 from engine.recipes import Recipe
@@ -64,7 +64,7 @@ class Training:
 
     @property
     def optimism(self) -> Optimism | None:
-        """How much better the epoch looks that monitored records would choose; None when none were monitored."""
+        """How much better the epoch scores that monitored records would choose; None when none were monitored."""
         return Optimism.of(self.monitored, self.best.epoch) if self.monitored else None
 
 
@@ -95,11 +95,11 @@ def train(
 
     Raises DivergedError, found out at a validation.
     """
-    place, started = numbered(device), time.perf_counter()
+    place, started = with_device_index(device), time.perf_counter()
     with SEEDING:
         torch.manual_seed(seed)
     trained = network.get_submodule("head") if trains_head_alone(network) else network
-    with beside_others(place):
+    with shared_access(place):
         clock = clock_of(place)
         network.to(place)
         training, validation = (_read_by(trained, network, examples, place) for examples in (training, validation))
@@ -166,11 +166,11 @@ def _follow(
     report: Callable[[Validation], None], improved: Callable[[Validation], None], should_stop: Callable[[], bool],
 ) -> bool:  # fmt: skip
     """Train to the end, unless patience is lost or it is stopped; return whether it was stopped."""
-    looks = _validation_epochs(epochs, course.recipe)
+    validated = _validation_epochs(epochs, course.recipe)
     while course.epoch < epochs:
         loss = course.train_epoch(generator)
-        if course.epoch in looks:
-            now = course.look(validation, float(loss))
+        if course.epoch in validated:
+            now = course.validate(validation, float(loss))
             if monitor is not None:
                 course.monitor(monitor)
             report(now)

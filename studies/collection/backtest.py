@@ -31,9 +31,9 @@ _FEWEST_TASKS = 3  # to pool two and hold one out
 
 @dataclass(frozen=True)
 class Forecast:
-    """What was foretold of one held-out cell.
+    """What was predicted of one held-out cell.
 
-    ``scores[arm]`` (draws,) are expected scores, ``run_sd`` the foretold spread of a single run about its expectation,
+    ``scores[arm]`` (draws,) are expected scores, ``run_sd`` the predicted spread of a single run about its expectation,
     ``last`` the naive forecast of each arm.
     """
 
@@ -44,10 +44,10 @@ class Forecast:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """One held-out cell: what was measured, ``measured[arm]`` (replicates,), and what was foretold.
+    """One held-out cell: what was measured, ``measured[arm]`` (replicates,), and what was predicted.
 
     ``run_sd`` is the spread of a single measured run and ``correlation`` that of a pair, estimated with all runs of the
-    table: they say how well the cell's truth is known, which is no part of the forecast.
+    table: they say how well the cell's truth is known, which is not a part of the forecast.
     """
 
     scheme: str
@@ -60,7 +60,7 @@ class HeldOut:
 
     @property
     def gain_draws(self) -> Floats:
-        """Foretold gains, (draws,)."""
+        """Predicted gains, (draws,)."""
         return self.forecast.scores[FINE_TUNE] - self.forecast.scores[SCRATCH]
 
 

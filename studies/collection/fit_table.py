@@ -36,7 +36,7 @@ def _fit(runs: TidyRuns, named: str, created: str, report: Report) -> tuple[dict
     document = fit_runs(runs, created, report)
     if not document["curves"]:
         raise EvidenceError(f"{named} gives no curve: {'; '.join(document['not_fitted'][:3])}")
-    said = [NO_TEST_NOISE, "the runs say nothing of what they cost in a way that can be foretold: costs are null"]
+    said = [NO_TEST_NOISE, "the runs say nothing of what they cost in a way that can be predicted: costs are null"]
     return document, [*runs.warnings, *document["not_fitted"], *said]
 
 

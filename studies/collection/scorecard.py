@@ -27,7 +27,7 @@ Floats = NDArray[np.float64]
 Decide = Callable[[Floats, float], str]  # (draws of the gain, margin) -> verdict
 
 BANDS = ("scratch", "fine_tune", "gain", "scratch_run", "fine_tune_run")
-_BELOW = 5000  # the rule of thumb: fine-tune below so many records
+_BELOW = 5000  # the rule of thumb: fine-tune below that many records
 _RESAMPLES = 1000
 
 
@@ -37,9 +37,9 @@ class Scorecard:
 
     ``regret``: score lost against the better arm, a policy, mean over cells, and ``regret_ci`` its 90 % interval over
     resampled tasks. ``coverage`` and ``width``: of the 90 % bands of the mean scores and the gain, and of single runs.
-    ``error``: mean absolute error of the expected scores, beside that of the last value. ``abstention``: share of
-    cells without enough evidence. ``brier``: of P(gain > margin), beside that of always giving the share of cells in
-    which it was. ``noise``: mean standard error of the measured gains.
+    ``error``: mean absolute error of the expected scores, compared with that of the last value. ``abstention``: share
+    of cells without enough evidence. ``brier``: of P(gain > margin), compared with that of always giving the share of
+    cells in which it was. ``noise``: mean standard error of the measured gains.
     """
 
     cells: int
@@ -60,7 +60,7 @@ def score_forecasts(cells: Sequence[HeldOut], decide: Decide, margin: float) -> 
     verdicts = [decide(cell.gain_draws, margin) for cell in paired]
     regret = [_regret(cell, gain, verdict) for cell, (gain, _), verdict in zip(paired, gains, verdicts, strict=True)]
     came_true = np.array([gain > margin for gain, _ in gains])
-    foretold = np.array([float((cell.gain_draws > margin).mean()) for cell in paired])
+    predicted = np.array([float((cell.gain_draws > margin).mean()) for cell in paired])
     bands = [_bands(cell) for cell in cells]
     return Scorecard(
         cells=len(cells),
@@ -71,7 +71,7 @@ def score_forecasts(cells: Sequence[HeldOut], decide: Decide, margin: float) -> 
         error=_errors(cells),
         abstention=_mean([verdict == "not-enough-evidence" for verdict in verdicts]),
         brier={
-            "advice": _mean((foretold - came_true) ** 2),
+            "advice": _mean((predicted - came_true) ** 2),
             "base_rate": _mean((came_true.mean() - came_true) ** 2) if len(came_true) else None,
         },
         noise=_mean([error for _, error in gains]),

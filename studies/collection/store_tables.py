@@ -108,7 +108,7 @@ def _gain_table(pairs: Sequence[Pair], arch: str) -> list[str]:
 def arm_table(runs: Sequence[Run]) -> list[str]:
     """Return mean, standard deviation and number of the scores of every arm: tasks, networks, upstreams, sizes down.
 
-    What starts from random weights stands beside the arms of every upstream of its task and network.
+    What starts from random weights stands next to the arms of every upstream of its task and network.
     """
     upstreams: dict[tuple[str, str], set[str]] = defaultdict(set)
     for run in runs:

@@ -1,4 +1,4 @@
-"""``SUMMARY.md`` beside a runs table: its gains, scores, pre-trained networks and where and how it was run."""
+"""``SUMMARY.md`` next to a runs table: its gains, scores, pre-trained networks and where and how it was run."""
 
 from collections.abc import Sequence
 from pathlib import Path

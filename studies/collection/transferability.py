@@ -1,4 +1,4 @@
-"""Does a score of a pre-trained network, from one forward pass, foretell what fine-tuning it gains?
+"""Does a score of a pre-trained network, from one forward pass, predict what fine-tuning it gains?
 
 LogME (You, Liu, Wang and Long, ICML 2021): the largest log evidence, per record, of a Bayesian linear regression from
 the network's features to a label, averaged over labels, one against the rest. It costs no training. Whether it ranks
@@ -40,7 +40,7 @@ Report = Callable[[int, int], None]  # (done, total)
 
 
 class NoPairsError(UserError, ValueError):
-    """Stores without a fine-tuned run that has a run from scratch beside it."""
+    """Stores without a fine-tuned run that has a run from scratch next to it."""
 
     exit_code = ExitCode.DATA
 
@@ -143,7 +143,7 @@ class _Features:
 
 
 def _pairs(stores: Sequence[Store]) -> Iterator[tuple[Path, Run, float]]:
-    """Give each fine-tuned run that has a run from scratch beside it, the network it started from, and its gain."""
+    """Give each fine-tuned run that has a run from scratch next to it, the network it started from, and its gain."""
     of_stores = {store.path: store.runs() for store in stores}
     runs = distinct_runs(of_stores)
     pretrainings = _pretrainings(of_stores)

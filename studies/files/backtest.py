@@ -10,9 +10,9 @@ POLICIES = {
     "always_fine_tune": "always fine-tuning",
     "always_scratch": "always from scratch",
     "below_5000": "fine-tuning below 5,000",
-    "last_value": "the arm last ahead",
+    "last_value": "the arm ahead at the largest measured size",
 }
-BACKTEST = "backtest.json"  # beside the curves file: what ``ecgadvise backtest --json`` printed
+BACKTEST = "backtest.json"  # next to the curves file: what ``ecgadvise backtest --json`` printed
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def _figure(value: object) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
-        raise ValueError(f"{str(value)[:40]} is no figure of a backtest")
+        raise ValueError(f"{str(value)[:40]} is not a figure of a backtest")
     return float(value)
 
 
@@ -61,7 +61,7 @@ def check_backtest(document: Any) -> dict[str, Any]:
     except (TypeError, AttributeError, OverflowError):
         raise ValueError("its parts are not what they should be") from None
     if wrong:
-        raise ValueError(f"{str(wrong[0])[:40]} is no figure")
+        raise ValueError(f"{str(wrong[0])[:40]} is not a figure")
     return dict(document)
 
 

@@ -72,7 +72,7 @@ def read_curves(path: Path) -> CurvesFile:
     """Read a curves file. Raises CurvesFileError."""
     try:
         if not S_ISREG(mode := path.stat().st_mode) and not S_ISDIR(mode):  # a device may be read without end
-            raise CurvesFileError(f"the curves file {path} is no regular file")
+            raise CurvesFileError(f"the curves file {path} is not a regular file")
         document = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except CurvesFileError:
         raise
@@ -84,7 +84,7 @@ def read_curves(path: Path) -> CurvesFile:
         raise CurvesFileError(f"{path} is damaged or no curves file: {error}") from None
     version = document.get("schema_version") if isinstance(document, dict) else None
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-        raise CurvesFileError(f"{path} is no curves file: it has no schema_version")
+        raise CurvesFileError(f"{path} is not a curves file: it has no schema_version")
     if version > SCHEMA_VERSION:
         raise CurvesFileError(
             f"{path} has curves schema {version}, and this ecgadvise reads up to {SCHEMA_VERSION}: update ecgadvise"
@@ -97,7 +97,7 @@ def read_curves(path: Path) -> CurvesFile:
 
 
 def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def parse_curves(document: Mapping[str, Any]) -> CurvesFile:
@@ -138,7 +138,7 @@ def _parse_shared(curve: Mapping[str, Any], pooled: bool) -> dict[str, Any]:
         raise ValueError("a curve has no sizes")
     family = _text(curve["family"])
     if family not in _FAMILIES:
-        raise ValueError(f"{family!r} is no family of networks")
+        raise ValueError(f"{family!r} is not a family of networks")
     sources, test_records = _parse_provenance(curve["provenance"], pooled) if "provenance" in curve else ((), None)
     return {
         **{name: _text(curve[name]) for name in ("task", "arch", "upstream", "metric")},

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from studies.files.arms import FINE_TUNE, SCRATCH
 
-REACH = 4.0  # beyond so many times the measured range nothing is claimed
+REACH = 4.0  # beyond that many times the measured range nothing is claimed
 BAND = (0.05, 0.95)
 _GRID_POINTS = 200
 _AUROC_NAMES, _OTHER_AREAS = {"auroc", "auc"}, {"pr", "prc", "precision"}

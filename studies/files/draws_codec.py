@@ -46,14 +46,14 @@ def write_draws(arms: Mapping[str, Mapping[str, Floats]], kept: int) -> dict[str
 
 
 def read_draws(written: Mapping[str, Any]) -> dict[str, Floats]:
-    """Read the draws of one arm. Raises ValueError, KeyError or TypeError for what are no draws of a learning curve."""
+    """Read the draws of one arm. Raises ValueError, KeyError or TypeError for what does not draw a learning curve."""
     draws = {name: _numbers(written[name]) for name in "abc"}
     draws["n0"] = _numbers(written["n0"]) if "n0" in written else np.zeros(len(draws["a"]))
     if len({len(values) for values in draws.values()}) != 1 or not len(draws["a"]):
         raise ValueError("the parameters of a curve differ in their number of draws")
     a, b, c, n0 = draws["a"], draws["b"], draws["c"], draws["n0"]
     if not ((a > 0) & (a <= 1) & (b >= 0) & (c > 0) & (c < _STEEPEST) & (n0 >= 0)).all():
-        raise ValueError("a parameter draw is no learning curve")
+        raise ValueError("a parameter draw is not a learning curve")
     if "bend" in written:
         draws |= _read_bend(written, len(a))
     return draws
@@ -65,7 +65,7 @@ def _read_bend(written: Mapping[str, Any], n_draws: int) -> dict[str, Floats]:
     if bend.size != len(nodes) * n_draws or len(nodes) < 2 or (np.abs(bend) > 1).any():
         raise ValueError("the bend of a curve does not fit its nodes and draws")
     if nodes[0] <= 0 or (np.diff(nodes) <= 0).any():
-        raise ValueError("the nodes of a curve are no ascending numbers of records")
+        raise ValueError("the nodes of a curve are not ascending numbers of records")
     return {"nodes": nodes, "bend": bend.reshape(len(nodes), n_draws).T}
 
 

@@ -1,4 +1,4 @@
-"""``transferability.json`` beside a curves file: what the evidence's records are, and whether a score foretells gains.
+"""``transferability.json`` next to a curves file: what the evidence's records are, and whether a score predicts gains.
 
 Written by ``studies.collection.transferability``, read here with json alone. A curves file may be without one.
 """
@@ -58,7 +58,7 @@ class Transferability:
 
 
 def read_transferability(curves: Path) -> Transferability | None:
-    """Read the file beside a curves file, None where there is none. Raises TransferabilityFileError."""
+    """Read the file next to a curves file, None where there is none. Raises TransferabilityFileError."""
     path = curves.with_name(NAME)
     try:
         document = json.loads(path.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""The section of the findings on the backtest: regret of the advice beside simple rules, and coverage of its bands."""
+"""The section of the findings on the backtest: regret of the advice and of simple rules, and coverage of its bands."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -69,7 +69,7 @@ def _regret_table(found: Mapping[str, Any]) -> list[str]:
          _interval(found.get("regret_ci", {}).get(name)))
         for name, words in POLICIES.items()
     ]  # fmt: skip
-    heads = ("score lost to the better arm by", *(f"{scheme} ({card['cells']})" for scheme, card in schemes.items()))
+    heads = ("regret of", *(f"{scheme} ({card['cells']})" for scheme, card in schemes.items()))
     return table((*heads, "all, 90 % over tasks"), rows)
 
 

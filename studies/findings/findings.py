@@ -1,6 +1,6 @@
 """``FINDINGS.md``: what the evidence says of the four claims, of the protocol and of published numbers.
 
-Everything in it is computed from stores of runs, the backtest beside them and ``published.csv``; the same files give
+Everything in it is computed from stores of runs, the backtest next to them and ``published.csv``; the same files give
 the same bytes. A section without runs says so in one line.
 """
 
@@ -28,7 +28,7 @@ from studies.runs.tidy_runs import RunsFileError, TidyRuns, tidy_records
 from studies.runs.upstream_labels import Transfer, main_arm, sharing_labels
 
 MARGIN = 0.01
-FIGURES = "findings"  # the folder of the figures, beside the text
+FIGURES = "findings"  # the folder of the figures, next to the text
 OPEN = "Open: not run."
 _STORES = EVIDENCE.parent / "stores"
 
@@ -106,7 +106,7 @@ def _read_backtest(path: Path) -> dict[str, Any]:
     try:
         return check_backtest(document)
     except ValueError as error:
-        raise FindingsError(f"{path} is no document of ecgadvise backtest --json: {error}") from None
+        raise FindingsError(f"{path} is not a document of ecgadvise backtest --json: {error}") from None
 
 
 def make_findings(paths: Sequence[Path], published: Path = PUBLISHED, margin: float = MARGIN) -> Findings:
@@ -120,7 +120,7 @@ def make_findings(paths: Sequence[Path], published: Path = PUBLISHED, margin: fl
         "What the repaired protocol changes": protocol_lines(found.records, found.pairs, found.sharing),
         "Control arms": control_lines(found.runs.runs),
         "Is the advice any good?": backtest_lines(found.backtests),
-        "Beside published numbers": published_lines(scores, found.records, found.pairs),
+        "Compared with published numbers": published_lines(scores, found.records, found.pairs),
         "What was measured": [*measured_lines(found.records), "", *store_lines(found.stores)],
         "What is missing": missing_lines(found.records, found.pairs, found.sharing),
     }
@@ -131,7 +131,7 @@ def make_findings(paths: Sequence[Path], published: Path = PUBLISHED, margin: fl
 
 
 def write_findings(findings: Findings, out: Path) -> list[Path]:
-    """Write the text to ``out`` and its figures into the folder beside it; return the paths. Raises OSError."""
+    """Write the text to ``out`` and its figures into the folder next to it; return the paths. Raises OSError."""
     folder = out.parent / FIGURES
     folder.mkdir(parents=True, exist_ok=True)
     written = {out: findings.text, **{folder / name: svg for name, svg in findings.figures.items()}}

@@ -1,4 +1,4 @@
-"""Published scores beside our own: what can be compared, and for the rest why not.
+"""Published scores next to our own: what can be compared, and for the rest why not.
 
 ``published.csv`` is our table of facts from papers, each with its source. A published score is compared with runs of
 the same task and arm that trained on about as many records; a published gain with ours at the nearest size, whatever
@@ -81,7 +81,7 @@ def read_published(path: Path = PUBLISHED) -> list[PublishedScore]:
     except OSError as error:
         raise PublishedError(f"cannot read {path}: {error.strerror}") from None
     except (KeyError, TypeError, ValueError, csv.Error) as error:
-        raise PublishedError(f"{path} is no table of published scores like the one that ships ({error})") from None
+        raise PublishedError(f"{path} is not a table of published scores like the one that ships ({error})") from None
 
 
 def _score(row: dict[str, str]) -> PublishedScore:
@@ -146,16 +146,16 @@ _MAIN = "cnn"
 
 
 def published_lines(scores: Sequence[PublishedScore], records: Sequence[Run], pairs: Sequence[Pair]) -> list[str]:
-    """Return published scores beside ours, then published gains beside ours."""
+    """Return published scores next to ours, then published gains next to ours."""
     return [
-        "Nguyen and Do's own tables are not at hand: no number of theirs stands here. Others' are in `published.csv`.",
+        "Nguyen and Do's own tables are not available: no number of theirs is given. Others' are in `published.csv`.",
         "",
         f"Scores of the same task, arm and family, trained on the same number of records to {SAME_SIZE - 1:.0%}. "
         "Brackets hold the interval that the paper gives, and ours of 90 % over test patients:",
         "",
         *_scores(scores, records),
         "",
-        f"Gains beside ours of {_MAIN} at the nearest size, where that is within a factor of {NEAR_SIZE:g}. The tasks "
+        f"Gains next to ours of {_MAIN} at the nearest size, where that is within a factor of {NEAR_SIZE:g}. The tasks "
         "differ, and so do networks, pre-training and sometimes the score, so that only sign and order of magnitude "
         "can be compared:",
         "",

@@ -52,8 +52,8 @@ class ScoredRun:
 def arrange(runs: Sequence[ScoredRun], test_covariance: Floats | None = None, chance: float = 0.5) -> PairedRuns:
     """Arrange runs of one task, network and upstream for a fit. Without ``test_covariance`` it is taken as zero.
 
-    Raises FitError, naming the run: a size that is no positive whole number, a score that does not lie between 0 and 1
-    (or is 0 where chance is above that), two runs with the same arm, size and replicate; and when there is no run or
+    Raises FitError, naming the run: a size that is not a positive whole number, a score that does not lie between 0 and
+    1 (or is 0 where chance is above that), two runs with the same arm, size and replicate; and when there is no run or
     there are more than two arms.
     """
     arms = sorted({run.arm for run in runs}, key=lambda arm: (arm != SCRATCH, arm))
@@ -86,7 +86,7 @@ def _check(run: ScoredRun, name: str, chance: float) -> None:
 
 
 def check_runs(runs: PairedRuns) -> None:
-    """Raise FitError for sizes that are no whole numbers or do not ascend, unknown pairs of arms, impossible scores.
+    """Raise FitError for sizes that are not whole numbers or do not ascend, unknown pairs of arms, impossible scores.
 
     And for an arm with a single size.
     """

@@ -71,7 +71,8 @@ def supported_sizes(measured: Sequence[Floats]) -> Floats:
 
     They are those at which half of the tasks were measured, and two at least: a task that stops early does not end the
     pool's range, nor does one that goes on alone extend it. Where there are not two such sizes, a size
-    of any task counts that lies within the measured range of so many. Raises FitError when there are not two of those.
+    of any task counts that lies within the measured range of that many. Raises FitError when there are not two of
+    those.
     """
     every, counts = np.unique(np.concatenate(list(measured)), return_counts=True)
     enough = max(-(-len(measured) // 2), min(_SUPPORTING, len(measured)))

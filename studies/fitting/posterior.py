@@ -3,7 +3,7 @@
 Given the exponent c, the shift n0 and the size tau of the model's own error, the curves are linear in a, b and d, so
 that part is a weighted least-squares fit in closed form (variable projection): there are no local minima.
 
-Real learning curves are no power laws. What the law leaves over is taken for a smooth random function of the number of
+Real learning curves are not power laws. What the law leaves over is taken for a smooth random function of the number of
 records (``lack_of_fit``), anchored at the largest measured size, as in Kennedy and O'Hagan, Bayesian calibration of
 computer models (2001). It gives small sizes less say in the forecast, and lets the forecast drift from the law with its
 distance from the largest size. Its constants were chosen on one half of the datasets of LCDB 1.0 (Mohr et al., 2022);
@@ -33,7 +33,7 @@ _LEVEL_SD = 1.0  # of the prior of a and b, which are scores: next to nothing is
 TAUS = np.geomspace(0.01, 1.0, 7)
 _TAU_PRIOR = (np.log(0.02), 1.4)
 _BENDING = 0.5  # distances from the largest size grow as (1 - r^-0.5) / 0.5 of the ratio r, not as log r
-_ROUGHNESS = 0.1  # share of a drifting level beside the drifting slope
+_ROUGHNESS = 0.1  # share of a drifting level next to that of the drifting slope
 _ARM_CORRELATION = 0.98  # of the two arms' lack of fit
 _FOLDS = 8  # more sizes than these are left out in groups
 _JITTER = 1e-10

@@ -10,7 +10,7 @@ from studies.fitting.noise import SizeMeans, row_means
 from studies.fitting.paired_runs import FEWEST_SIZES, PairedRuns
 from studies.fitting.stable_draws import covariance_root
 
-_SIZES_KEPT = 4  # sizes near chance are left out as long as so many remain
+_SIZES_KEPT = 4  # sizes near chance are left out as long as that many remain
 _NEAR_CHANCE = 0.1  # a mean so near to chance says nothing about the shape of the curve
 _FEW_DEGREES = 2
 _FALSE_ALARMS = 0.05  # of an arm whose curve neither rises nor falls

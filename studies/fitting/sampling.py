@@ -12,8 +12,8 @@ from studies.fitting.posterior import TAUS, Form, Posterior, fit_linear, lack_of
 from studies.fitting.stable_draws import between_own_points, between_points, covariance_root, draw_positions
 
 N_DRAWS = 1000
-_ROUNDS = 100  # in which every draw that is no learning curve yet is drawn anew
-_BEHIND, _AHEAD = (0.25, 0.5), (2.0, 4.0, 16.0, 64.0)  # where curves are drawn beside the measured sizes
+_ROUNDS = 100  # in which every draw that is not a learning curve yet is drawn anew
+_BEHIND, _AHEAD = (0.25, 0.5), (2.0, 4.0, 16.0, 64.0)  # where curves are drawn next to the measured sizes
 _CALIBRATION = 1.7  # of the drift beyond the largest size; found by holding out the largest sizes of real curves
 _MOST_LINEAR, _MOST_AXES = 4, 2  # parameters and axes of a form
 

@@ -128,8 +128,8 @@ def read_design(path: Path) -> Design:
         raise DesignError(f"no design file at {path}") from None
     except OSError as error:
         raise DesignError(f"cannot read {path}: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:  # what is no TOML, no UTF-8, or nested without end
-        raise DesignError(f"{path} is no TOML: {error}") from None
+    except (ValueError, RecursionError) as error:  # what is not TOML, no UTF-8, or nested without end
+        raise DesignError(f"{path} is not TOML: {error}") from None
     problems = _document_problems(document)
     tables = {} if problems else _grid_tables(document)
     for where, table in tables.items():

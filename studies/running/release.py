@@ -3,7 +3,7 @@
     python -m studies.running.release sites.checkpoints/5d45ed946713f3a559d64d2f resnet1d18-w16-ptbxl
 
 Takes a checkpoint of ``ecgadvise train`` or of a study. A study's networks do not know which folds they were trained
-and tested on: the store beside their folder does, and what it says of the run goes into the checkpoint's record.
+and tested on: the store next to their folder does, and what it says of the run goes into the checkpoint's record.
 """
 
 import re
@@ -38,7 +38,7 @@ def release(checkpoint: Path, name: str, zoo: Path = ZOO) -> Path:
     Raises ReleaseError, CheckpointError and StoreError; OSError when it cannot be written.
     """
     if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", name):
-        raise ReleaseError(f"{name!r} is no name for a network: small letters, digits, dots and hyphens")
+        raise ReleaseError(f"{name!r} is not a name for a network: small letters, digits, dots and hyphens")
     network, facts = load_network(checkpoint)
     if facts.evaluation.get("auroc_macro") is None:
         raise ReleaseError(f"{checkpoint} was never tested, or not on records of both outcomes: no AUROC to go with it")
@@ -52,7 +52,7 @@ def release(checkpoint: Path, name: str, zoo: Path = ZOO) -> Path:
 
 
 def _record_of(checkpoint: Path) -> dict[str, Any]:
-    """Return what the store beside a study's networks says of the run that made this one."""
+    """Return what the store next to a study's networks says of the run that made this one."""
     folder = checkpoint.resolve().parent
     path = folder.with_suffix(".db")
     if folder != folder_of(path) or not path.is_file():

@@ -25,8 +25,8 @@ def open_corpora(
     """Return the corpora of a design's tasks by name, and for those that are not there a sentence that says so.
 
     What is not prepared yet is prepared into ``folder`` first, unless another corpus is missing: then nothing can run.
-    The made-up corpus ``synthetic`` is made. A corpus whose name ends in ``-paper`` is prepared as Nguyen and Do (2025)
-    published it. Raises CorpusError for one that is damaged or cannot be prepared.
+    The synthetic corpus ``synthetic`` is made. A corpus whose name ends in ``-paper`` is prepared as Nguyen and Do
+    (2025) published it. Raises CorpusError for one that is damaged or cannot be prepared.
     """
     names = dict.fromkeys(parse_task(task).source for task in design.tasks)
     absent = {name: None for name in names if name != SYNTHETIC and not (folder / name).is_dir()}

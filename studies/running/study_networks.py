@@ -1,4 +1,4 @@
-"""The pre-trained networks of a study: a folder beside the store, from which they travel to workers elsewhere.
+"""The pre-trained networks of a study: a folder next to the store, from which they travel to workers elsewhere.
 
 A worker on another machine does not see the folder. It gets a network once, as the bytes of its files with a job, and
 keeps it in its user cache under the run's key and the hash of its weights; what a worker trains goes back to the runner
@@ -38,7 +38,7 @@ def write_files(files: Mapping[str, bytes], checkpoint: Path) -> None:
 
 
 def digest_of(checkpoint: Path) -> str:
-    """Return the hash of a checkpoint's weights as it is written down beside them.
+    """Return the hash of a checkpoint's weights as it is written down next to them.
 
     Raises MissingCheckpointError where there is none.
     """

@@ -43,7 +43,8 @@ class Speed:
 
 
 def count_passes(spec: RunSpec, test_records: int) -> Passes:
-    """Return the record passes of a run with so many test records, its validation share taken as it will be on average.
+    """Return the record passes of a run with that many test records, its validation share taken as it will be on
+    average.
 
     A frozen network computes the features of every record once; what its head learns from them costs next to nothing.
     """
@@ -83,7 +84,7 @@ class Workload:
 
 
 def measure_speed(arch: str, recipe: str, n_leads: int, n_samples: int, device: torch.device) -> Speed:
-    """Time ten training steps and a prediction of a network on made-up signals, on one thread of a processor."""
+    """Time ten training steps and a prediction of a network on synthetic signals, on one thread of a processor."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as a run has
     try:

@@ -130,7 +130,7 @@ class _GpuExecutor(Executor):
 
 
 def local_executor(workers: int) -> LocalExecutor:
-    """Return an executor of so many worker processes on this machine."""
+    """Return an executor of that many worker processes on this machine."""
     return LocalExecutor(workers)
 
 

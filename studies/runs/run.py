@@ -32,9 +32,9 @@ def known(value: Value | None) -> Value:
 class Run:
     """One finished run. What nobody knows of it is None: a store knows all but some scores, a table what it pleases.
 
-    ``metric`` names the score that the run is compared by; ``other_scores`` holds scores of a table that are no columns
-    of a store. ``place`` says which row of a table the run is. ``details`` is what a store keeps without a column of
-    its own; the properties below read it and raise KeyError where it does not hold what they are asked for.
+    ``metric`` names the score that the run is compared by; ``other_scores`` holds scores of a table that are not
+    columns of a store. ``place`` says which row of a table the run is. ``details`` is what a store keeps without a
+    column of its own; the properties below read it and raise KeyError where it does not hold what they are asked for.
     """
 
     key: str | None = field(default=None, metadata=TEXT)

@@ -79,7 +79,7 @@ class Claim(Enum):
 class CellCount:
     """How many runs of a cell are finished, in work, and failed without a later success.
 
-    ``recipe`` is None for runs in work beside finished ones of several recipes, since a claim does not say its own.
+    ``recipe`` is None for runs in work among finished ones of several recipes, since a claim does not say its own.
     """
 
     task: str
@@ -107,7 +107,7 @@ class Store:
             if version > len(MIGRATIONS):
                 raise StoreError(f"{path} has store schema {version}, newer than {len(MIGRATIONS)}: update ecgadvise")
             if not version and (has_tables or not create):
-                raise StoreError(f"{path} is no study store: it is a database of something else")
+                raise StoreError(f"{path} is not a study store: it is a database of something else")
             if create:
                 self._migrate()
             self._columns = self._readable_columns()
@@ -339,7 +339,7 @@ def _in_words(error: Exception, path: Path) -> str:
     if code.startswith("SQLITE_READONLY") or code == "SQLITE_CANTOPEN":
         return f"it cannot be written here ({error}); check its permissions, or name another with --store"
     if code.startswith("SQLITE_NOTADB"):
-        return f"this is no study store ({error})"
+        return f"this is not a study store ({error})"
     if code.startswith("SQLITE_CORRUPT") or isinstance(error, zlib.error | json.JSONDecodeError):
         return f"it is damaged ({error}): {_DAMAGED.format(path)}"
     return str(error)

@@ -38,7 +38,7 @@ _OTHER_COLUMNS = {name for name, kind in COLUMN_KINDS.items() if not kind.is_sco
 _SCORES_OF_STORES = ("auroc_macro", "auprc_macro", "f1_macro", "f1_weighted")
 _MISSING = {"nan", "<NA>", "NaT"}  # as pandas writes a value that is not there
 _SQLITE = b"SQLite format 3\0"
-_NAMED_PROBLEMS = 5  # so many are named in an error, the others are counted
+_NAMED_PROBLEMS = 5  # that many are named in an error, the others are counted
 
 
 Cells = Mapping[str, str]  # of one row, by column

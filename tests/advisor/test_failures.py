@@ -20,7 +20,7 @@ from studies.runs.store import StoreError
 ROOMS = ("advisor", "studies", "engine", "models")
 CODES = {ExitCode.FAILURE, ExitCode.USAGE, ExitCode.DATA, ExitCode.NO_EVIDENCE}
 
-# Exceptions that never reach the command line, or are no errors.
+# Exceptions that never reach the command line, or are not errors.
 INTERNAL = {
     "advisor.terminal.failures.Interrupted": "no error: what the user wished with Ctrl-C, in a sentence of its own",
     "engine.checkpoints.fields.FieldError": "half a sentence, before which CheckpointError says the file",

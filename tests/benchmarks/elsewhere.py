@@ -2,7 +2,7 @@
 
     python tests/benchmarks/elsewhere.py RUNS.csv LIMIT           a runs file as `ecgadvise curves fit` takes
     python tests/benchmarks/elsewhere.py database-auc.csv LIMIT   of LCDB (MIT; `pip download --no-deps lcdb==0.1.0`)
-    python tests/benchmarks/elsewhere.py simulated LIMIT          shapes that are no power law, see below
+    python tests/benchmarks/elsewhere.py simulated LIMIT          shapes that are not a power law, see below
 
 Of LCDB (Mohr et al., ECML PKDD 2022: 20 learners on 246 data sets, up to 125 replicates) 80 curves are drawn with a
 fixed seed out of those that reach eight times the limit, with their sizes 64, 128, ... up to the limit;

@@ -1,4 +1,4 @@
-"""The first training of a fresh install: made-up records, the default network, 500 records; how long, and how good.
+"""The first training of a fresh install: synthetic records, the default network, 500 records; how long, and how good.
 
     python tests/benchmarks/first_training.py
 

@@ -2,9 +2,9 @@
 
     python tests/benchmarks/startup.py [REPEATS [RECOMMEND OPTIONS ...]]
 
-Both commands run in turn, so that a busy moment of the machine meets both, with compiled modules at hand, as after an
-installation. Medians of the clock and their ratio are printed. Processor time is no measure here: numpy's BLAS threads
-spin for as long as the process lives.
+Both commands run in turn, so that a busy moment of the machine meets both, with compiled modules available, as after an
+installation. Medians of the clock and their ratio are printed. Processor time is not a measure here: numpy's BLAS
+threads spin for as long as the process lives.
 """
 
 import os

@@ -2,9 +2,9 @@
 
     python tests/benchmarks/study_scale.py [REPEATS]
 
-Both on made-up records; the store is filled without training. ``plan`` is timed in this process, from the design's file
-and the prepared corpus to the last line, without the probe; ``status`` as what the store does, and as a command with
-its start. Medians are printed.
+Both on synthetic records; the store is filled without training. ``plan`` is timed in this process, from the design's
+file and the prepared corpus to the last line, without the probe; ``status`` as what the store does, and as a command
+with its start. Medians are printed.
 """
 
 import statistics

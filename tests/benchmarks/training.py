@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from engine.compute.clocks import finished
+from engine.compute.clocks import synchronize
 from engine.compute.devices import choose_device, describe_device
 from engine.compute.packing import choose_runs_at_once
 from engine.compute.steps import PlainRun, Run, open_run
@@ -87,7 +87,7 @@ def _engine_epoch(run: Run, signals: Tensor, labels: Tensor) -> Callable[[], obj
     def epoch() -> None:
         order = torch.randperm(len(signals), generator=generator, device=signals.device)
         run.train_epoch(signals, labels, order)
-        finished(signals.device)
+        synchronize(signals.device)
 
     return epoch
 
@@ -178,7 +178,7 @@ def _naive_epoch(
     return epoch, scans
 
 
-_own_epoch: Callable[[], object]  # of a process that trains beside others, and what they wait at for each other
+_own_epoch: Callable[[], object]  # of a process that trains while others do, and what they wait at for each other
 _together: Barrier
 
 
@@ -255,10 +255,10 @@ def _bf16_peak(device: torch.device) -> float:
     one, other = (torch.randn(_MATRIX, _MATRIX, device=device, dtype=torch.bfloat16) for _ in range(2))
     for _ in range(_PRODUCTS):
         one @ other
-    started = finished(device)
+    started = synchronize(device)
     for _ in range(_PRODUCTS):
         one @ other
-    return 2 * _MATRIX**3 * _PRODUCTS / (finished(device) - started)
+    return 2 * _MATRIX**3 * _PRODUCTS / (synchronize(device) - started)
 
 
 def _take_turns(pieces: Sequence[Callable[[], object]], rounds: int) -> list[list[float]]:

@@ -1,4 +1,4 @@
-"""Files appear whole or not at all, and what is there and is no file is left what it is."""
+"""Files appear whole or not at all, and what is there and is not a file is left what it is."""
 
 import os
 import stat
@@ -52,7 +52,7 @@ def test_a_link_stays_a_link_and_its_file_is_replaced(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "says"),
-    [("folder", "Is a directory"), ("file/x", "is no folder"), ("x" * 300, "too long"), ("new/deep", None)],
+    [("folder", "Is a directory"), ("file/x", "is not a folder"), ("x" * 300, "too long"), ("new/deep", None)],
 )
 def test_what_cannot_be_written_is_found_out_early_and_leaves_nothing(tmp_path, name, says):
     (tmp_path / "folder").mkdir()

@@ -76,7 +76,7 @@ def test_a_bill_adds_labels_and_machine(curves: CurvesFile, curve: Curve):
     assert answer.money.scratch.labels == 800
     assert answer.money.scratch.machine == pytest.approx(1.0)
     assert answer.money.scratch.total == pytest.approx(801.0)
-    assert answer.money.fine_tune == answer.money.scratch  # a pre-trained network at hand costs nothing
+    assert answer.money.fine_tune == answer.money.scratch  # a pre-trained network that is available costs nothing
 
 
 def test_a_pretraining_is_shared_by_its_uses(curves: CurvesFile, curve: Curve):

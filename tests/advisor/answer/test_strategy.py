@@ -74,7 +74,7 @@ def test_where_the_evidence_does_not_decide_a_network_at_hand_is_used(say, curve
     say("not-enough-evidence")
     choice = choose("auto", 500, curves)
     assert (choice.strategy, choice.verdict) == ("fine-tune", "not-enough-evidence")
-    assert "zoo-network, since it is at hand and takes no more epochs: So the evidence says." in choice.why
+    assert "zoo-network, since it is available and takes no more epochs: So the evidence says." in choice.why
     without = choose("auto", 500, curves, at_hand={})
     assert (without.strategy, without.verdict) == ("scratch", "not-enough-evidence")
     assert "advised" not in without.why
@@ -86,10 +86,10 @@ def test_where_the_evidence_does_not_decide_a_network_at_hand_is_used(say, curve
 def test_where_the_evidence_does_not_reach_a_network_at_hand_is_used(n_records: int, arch: str, curves: CurvesFile):
     choice = choose("auto", n_records, curves, arch=arch)
     assert (choice.strategy, choice.verdict) == ("fine-tune", None)
-    assert "since it is at hand and takes no more epochs: The adviser has no answer: " in choice.why
+    assert "since it is available and takes no more epochs: The adviser has no answer: " in choice.why
     without = choose("auto", n_records, curves, at_hand={}, arch=arch)
     assert without.strategy == "scratch"
-    assert f"no pre-trained {arch} for these leads is at hand" in without.why
+    assert f"no pre-trained {arch} for these leads is available" in without.why
 
 
 def test_the_advice_is_about_the_upstream_at_hand_where_the_evidence_has_it(curves: CurvesFile):

@@ -116,7 +116,7 @@ def test_a_prepared_tree_is_taken_by_what_reads_the_same_tree(ptbxl_tree: Path, 
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (["check", "nowhere"], 3, "nowhere is no directory"),
+        (["check", "nowhere"], 3, "nowhere is not a directory"),
         (["check", "."], 3, "no ECG records"),
         (["prepare", "."], 3, "no ECG records"),
         (["check", ".", "--source", "mimic"], 2, "no set is named mimic"),

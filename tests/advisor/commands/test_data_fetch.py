@@ -209,7 +209,7 @@ def test_a_target_that_cannot_be_written_exits_with_1(url: str, tmp_path: Path) 
         (("fetch", "code-test"), "download it from https://doi.org/10.5281/zenodo.3765780"),
         (("fetch", "ptb-xl", "--fs", "250"), "choose --fs 100 or 500"),
         (("fetch", "ludb", "--fs", "500"), "leave out --fs"),
-        (("fetch", "ludb", "--base-url", "physionet.org"), "is no http or https URL"),
+        (("fetch", "ludb", "--base-url", "physionet.org"), "is not an http or https URL"),
         (("fetch", "ludb", "--jobs", "0"), "jobs"),
     ],
 )

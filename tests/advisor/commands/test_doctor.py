@@ -93,7 +93,7 @@ def test_a_file_in_place_of_the_corpora_folder_is_named(tmp_path: Path, command:
     (tmp_path / "file").write_text("")
     code, out, _ = command("doctor", "--quick", "--corpora", tmp_path / "file")
     assert code == 1
-    assert f"file: BROKEN: {tmp_path / 'file'} is no folder" in " ".join(out.split())
+    assert f"file: BROKEN: {tmp_path / 'file'} is not a folder" in " ".join(out.split())
     assert "none in" not in out
 
 
@@ -138,7 +138,7 @@ def test_a_device_that_fails_at_training_is_reported(corpora: Path, command: Com
 def test_a_device_that_is_not_there_is_one_sentence(command: Command):
     code, out, err = command("doctor", "--device", "quantum")
     assert (code, out) == (2, "")
-    assert err == "error: 'quantum' is no device; give auto, cpu, cuda or cuda:N\n"
+    assert err == "error: 'quantum' is not a device; give auto, cpu, cuda or cuda:N\n"
 
 
 def test_every_required_dependency_is_looked_at():

@@ -138,7 +138,7 @@ def test_a_curves_file_that_is_a_pipe_or_a_device_is_not_read(tmp_path: Path, co
     for path in (tmp_path / "pipe", Path("/dev/full")):
         for words in (("recommend", "--n-records", 500), ("curves", "show")):
             said = refused(command(*words, "--curves", path), 3)
-            assert said.strip() == f"error: the curves file {path} is no regular file"
+            assert said.strip() == f"error: the curves file {path} is not a regular file"
 
 
 def test_a_target_below_what_the_evidence_speaks_of_takes_at_most_its_fewest_records(command: Command):
@@ -200,17 +200,17 @@ def test_backtest_figures_are_shown_where_there_are_any(curves_path: Path, tmp_p
         "tasks": ["a", "b"], "cells": 17, "regret": {"advice": 0.0012, "always_scratch": 0.0345},
         "coverage": {"gain": 0.91, "scratch": None}, "abstention": 0.25, "brier": {"advice": 0.123, "base_rate": 0.2},
     }  # fmt: skip
-    beside = tmp_path / "backtest.json"
-    beside.write_text(json.dumps(document))
+    next_to = tmp_path / "backtest.json"
+    next_to.write_text(json.dumps(document))
     shown = command(*question)[1]
     for figure in ("17 held-out cells of 2 tasks", "0.0012", "0.0345", "91%", "25%", "0.123"):
         assert figure in shown
     assert json.loads(command(*question, "--json")[1])["explanation"]["backtest"]["regret"]["advice"] == 0.0012
     for damage in ("", "[]", "{}", '{"tasks": 3}', json.dumps({**document, "abstention": "x"}), '{"tasks": NaN}'):
-        beside.write_text(damage)
+        next_to.write_text(damage)
         code, out, _ = command(*question)
         assert code == 0
-        assert "backtest.json beside the curves file cannot be read" in " ".join(out.split())
+        assert "backtest.json next to the curves file cannot be read" in " ".join(out.split())
 
 
 def test_an_error_is_one_line_whatever_it_quotes(command: Command):

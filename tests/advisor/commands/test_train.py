@@ -144,7 +144,7 @@ def test_a_checkpoint_is_replaced_on_request_only_and_nothing_else_ever(place: P
     assert (place / "out" / "checkpoint.json").read_bytes() != before
     (place / "out" / "model.onnx").write_text("mine")
     code, _, err = train(*TINY, "--out", "out", "--force")
-    assert (code, err) == (2, "error: out is no checkpoint (model.onnx is there): choose another --out\n")
+    assert (code, err) == (2, "error: out is not a checkpoint (model.onnx is there): choose another --out\n")
     assert (place / "out" / "model.onnx").read_text() == "mine"
 
 
@@ -213,11 +213,11 @@ def test_a_directory_is_prepared_and_trained_on(ptbxl_tree: Path, train):
         ("--out x --task synthetic --n-records 1", 2, "--n-records"),
         ("--out x --task synthetic --n-records 2", 3, "2 records of synthetic/diagnosis are too few"),
         ("--out x --task synthetic --from nowhere", 3, "no checkpoint folder nowhere, nor a released network"),
-        ("--out x --task synthetic --from .", 3, ". is no checkpoint: it has no checkpoint.json"),
+        ("--out x --task synthetic --from .", 3, ". is not a checkpoint: it has no checkpoint.json"),
         ("--out x --task synthetic --resume", 3, "x holds no interrupted training to resume"),
-        ("--out x --data nowhere", 3, "nowhere is no directory"),
+        ("--out x --data nowhere", 3, "nowhere is not a directory"),
         ("--out x --data .", 3, "holds no ECG records"),
-        ("--out file --task synthetic", 2, "file is no checkpoint"),
+        ("--out file --task synthetic", 2, "file is not a checkpoint"),
         ("--out file/x --task synthetic", 1, "cannot write file/x: "),
     ],
 )

@@ -220,13 +220,13 @@ def test_the_page_of_an_answer_for_own_records_says_how_they_differ(
     assert json.loads(kept) == answer
 
 
-def test_a_score_that_does_not_foretell_the_gain_is_left_out_and_that_is_said(ward: Path, known, command: Command):
+def test_a_score_that_does_not_predict_the_gain_is_left_out_and_that_is_said(ward: Path, known, command: Command):
     answer = json.loads(command("recommend", "--data", ward, "--arch", "cnn", "--curves", known(-0.2), "--json")[1])
     assert answer["data"]["transferability"] is None
-    assert "does not foretell the gain" in answer["data"]["no_transferability"]
+    assert "does not predict the gain" in answer["data"]["no_transferability"]
 
 
-def test_a_score_that_foretells_the_gain_is_shown_with_that_correlation(
+def test_a_score_that_predicts_the_gain_is_shown_with_that_correlation(
     ward: Path, known, command: Command, checkpoint_writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     checkpoint = checkpoint_writer(tmp_path / "network", "resnet1d18-w16")
@@ -288,8 +288,8 @@ def test_options_that_make_no_sense_are_refused_before_a_record_is_read(argument
 def test_what_cannot_be_read_ends_in_one_sentence(tmp_path: Path, ward: Path, command: Command, checkpoint_writer):
     (tmp_path / "empty").mkdir()
     (tmp_path / "file.csv").write_text("record\n")
-    assert "is no directory" in refused(command("recommend", "--data", tmp_path / "nowhere"), 3)
-    assert "is no directory" in refused(command("recommend", "--data", tmp_path / "file.csv"), 3)
+    assert "is not a directory" in refused(command("recommend", "--data", tmp_path / "nowhere"), 3)
+    assert "is not a directory" in refused(command("recommend", "--data", tmp_path / "file.csv"), 3)
     assert "no ECG records" in refused(command("recommend", "--data", tmp_path / "empty"), 3)
     assert "no checkpoint folder" in refused(command("recommend", "--data", ward, "--from", "nothing"), 3)
     assert "there are" in refused(command("recommend", "--data", ward, "--source", "mimic"), 2)

@@ -317,7 +317,7 @@ def test_the_noise_of_runs_and_of_test_patients_is_in_what_is_observed(finished,
     assert found.covariance[0, 0] > run_variance
     assert np.linalg.eigvalsh(found.covariance).min() >= 0
     calm = observe(runs, replace(pool, noise={**pool.noise, "alpha": pool.noise["alpha"] - 3}))
-    assert calm.excess > 1  # runs that scatter more than was foretold
+    assert calm.excess > 1  # runs that scatter more than was predicted
     curve = fit_pilot(finished[0], replace(pool, noise={**pool.noise, "alpha": pool.noise["alpha"] - 3}))
     assert curve.run_sd(30) == pytest.approx(curve.predicted_by.run_sd(30) * calm.excess**0.5)
     noisier = observe(runs, replace(pool, noise={**pool.noise, "alpha": pool.noise["alpha"] + 3}))
@@ -325,7 +325,7 @@ def test_the_noise_of_runs_and_of_test_patients_is_in_what_is_observed(finished,
 
 
 def test_the_bands_hold_the_truth_of_new_tasks_about_as_often_as_they_say():
-    """Six tasks foretell a seventh drawn like them; two pairs at 100 records; the truth at 1,000."""
+    """Six tasks predict a seventh drawn like them; two pairs at 100 records; the truth at 1,000."""
     held = []
     for seed in range(24):
         rng = np.random.default_rng(100 + seed)

@@ -238,7 +238,7 @@ def test_what_was_not_measured_is_said(curves_path: Path, tmp_path: Path, make):
     (tmp_path / "curves.json").write_text(json.dumps(document))
     page = Page(make("--n-records 500 --arch cnn --label-cost 2 --gpu-cost 3", "--curves", tmp_path / "curves.json"))
     assert "The runs say nothing of what they cost." in page.text
-    assert "Not measured: no backtest.json beside the curves file" in page.text
+    assert "Not measured: no backtest.json next to the curves file" in page.text
     assert "None" not in page.text
     assert "nan" not in page.text.split()
 
@@ -253,7 +253,7 @@ def test_a_page_says_where_it_comes_from(make):
         curves.created,
         curves.version,
         "numpy",
-        "Advises on model development, not on patients",
+        "For model development and research only, not for patient care",
     ):
         assert word in page.text
     for title in ("Summary", "Mechanism", "Validation and performance", "Uses and directions", "Warnings",

@@ -220,7 +220,7 @@ def test_weights_cut_short_are_refused_even_when_their_hash_fits(saved, keep):
     content = (saved / "weights.safetensors").read_bytes()
     (saved / "weights.safetensors").write_bytes(content[:keep])
     forge(saved)
-    assert f"{saved / 'weights.safetensors'} is no safetensors file" in refusal(saved)
+    assert f"{saved / 'weights.safetensors'} is not a safetensors file" in refusal(saved)
 
 
 class Explosive:

@@ -123,4 +123,4 @@ def test_an_unknown_network_is_refused_with_the_nearest_ones(document):
 def test_lists_that_do_not_go_together_are_refused(document):
     assert refusal({**document, "leads": ["I", "II"]}).endswith("3 values of mean for 2 leads")
     assert refusal({**document, "classes": ["AFIB"]}) == "has 2 thresholds for 1 classes"
-    assert refusal({**document, "codes": {"LVH": "1"}}) == "has codes for what is no class: LVH"
+    assert refusal({**document, "codes": {"LVH": "1"}}) == "has codes for what is not a class: LVH"

@@ -217,7 +217,7 @@ def test_on_a_gpu_twenty_steps_have_the_losses_of_the_plain_loop(arch, monkeypat
         for layer in network.modules():
             if isinstance(layer, nn.Dropout):
                 layer.p = 0.0
-    plain = train(networks[0], TRAINING, VALIDATION, recipe, seed=3)  # one batch an epoch: the order is no matter
+    plain = train(networks[0], TRAINING, VALIDATION, recipe, seed=3)  # one batch an epoch: the order does not matter
     fast = train(networks[1], TRAINING, VALIDATION, recipe, seed=3, device="cuda")
     assert [look.training_loss for look in fast.validations] == pytest.approx(
         [look.training_loss for look in plain.validations], rel=1e-4

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from engine.compute.clocks import ProcessorClock, SharedClock, Turnstile, beside_others, clock_of, turnstile_of
-from engine.compute.devices import DeviceError, choose_device, describe_device, keep_freed_memory, numbered
+from engine.compute.clocks import ProcessorClock, SharedClock, Turnstile, clock_of, shared_access, turnstile_of
+from engine.compute.devices import DeviceError, choose_device, describe_device, keep_freed_memory, with_device_index
 
 
 def pretend(monkeypatch, n_devices: int, cuda: str | None = "13.0") -> None:
@@ -35,11 +35,11 @@ def test_a_device_is_chosen_by_its_name(monkeypatch, name, n_devices, device):
         ("cuda", 0, "13.0", "no CUDA device for cuda: torch sees none"),
         ("cuda:0", 0, None, "no CUDA device for cuda:0: this torch was built without CUDA"),
         ("cuda:3", 2, "13.0", "no cuda:3: this machine has 2 CUDA devices"),
-        ("gpu", 1, "13.0", "'gpu' is no device; give auto, cpu, cuda or cuda:N"),
-        ("cuda:", 1, "13.0", "'cuda:' is no device"),
-        ("cuda:-1", 1, "13.0", "'cuda:-1' is no device"),
-        ("cpu:0", 1, "13.0", "'cpu:0' is no device"),
-        ("", 1, "13.0", "'' is no device"),
+        ("gpu", 1, "13.0", "'gpu' is not a device; give auto, cpu, cuda or cuda:N"),
+        ("cuda:", 1, "13.0", "'cuda:' is not a device"),
+        ("cuda:-1", 1, "13.0", "'cuda:-1' is not a device"),
+        ("cpu:0", 1, "13.0", "'cpu:0' is not a device"),
+        ("", 1, "13.0", "'' is not a device"),
     ],
 )
 def test_a_device_that_is_not_there_is_refused_in_one_sentence(monkeypatch, name, n_devices, cuda, said):
@@ -188,23 +188,23 @@ def test_two_work_together():
 
 def test_plain_cuda_is_the_numbered_device_of_this_thread(monkeypatch):
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 2)
-    assert numbered("cuda") == torch.device("cuda", 2)
-    assert numbered("cuda:1") == torch.device("cuda", 1)
-    assert numbered("cpu") == torch.device("cpu")
+    assert with_device_index("cuda") == torch.device("cuda", 2)
+    assert with_device_index("cuda:1") == torch.device("cuda", 1)
+    assert with_device_index("cpu") == torch.device("cpu")
 
 
 def test_work_on_a_gpu_waits_while_another_thread_is_alone_there():
     device, worked = torch.device("cuda", 77), threading.Event()
 
     def work() -> None:
-        with beside_others(device):
+        with shared_access(device):
             worked.set()
 
     with turnstile_of(device).alone():
         thread = threading.Thread(target=work)
         thread.start()
         assert not worked.wait(0.05)
-        with beside_others(torch.device("cpu")):
+        with shared_access(torch.device("cpu")):
             pass  # a processor has nothing to wait for
     assert worked.wait(10)
     thread.join(10)

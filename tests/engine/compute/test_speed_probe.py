@@ -80,7 +80,7 @@ def test_a_defect_in_another_way_is_no_reason_to_go_on():
 
 
 def saturating(at: int, tried: list[int]) -> Callable[[int], float]:
-    """A device that is full with so many runs."""
+    """A device that is full with that many runs."""
 
     def measure(count: int) -> float:
         tried.append(count)

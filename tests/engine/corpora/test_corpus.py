@@ -152,7 +152,7 @@ def test_an_altered_manifest_is_refused(tmp_path: Path):
 
 
 def test_what_is_no_corpus_is_named(tmp_path: Path):
-    with pytest.raises(CorpusError, match="is no prepared corpus"):
+    with pytest.raises(CorpusError, match="is not a prepared corpus"):
         Corpus(tmp_path)
     (tmp_path / "corpus.json").write_text("{")
     with pytest.raises(CorpusError, match="is damaged"):

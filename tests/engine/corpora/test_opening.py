@@ -75,7 +75,7 @@ def test_what_the_tree_is_can_be_said(tree: Path, tmp_path: Path):
 
 def test_a_directory_without_records_is_refused(tmp_path: Path):
     (tmp_path / "empty").mkdir()
-    for root, says in (("empty", "holds no ECG records"), ("nowhere", "is no directory")):
+    for root, says in (("empty", "holds no ECG records"), ("nowhere", "is not a directory")):
         with pytest.raises(SourceError, match=says):
             open_directory(tmp_path / root, "", tmp_path / "corpora")
 

@@ -11,7 +11,7 @@ from engine.corpora.splits import draw_records, split_validation
 from engine.seeds import stable_seed
 
 seeds = st.integers(0, 2**63 - 1)
-no_clock = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no failure
+no_clock = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is not a failure
 
 
 @st.composite

@@ -174,7 +174,7 @@ def one_weight_away(model, facts, network):
 
 
 def not_a_number(model, facts, network):
-    """A weight that is no number."""
+    """A weight that is not a number."""
     for initializer in model.graph.initializer:
         if initializer.name == "network.head.bias":
             initializer.CopyFrom(onnx.numpy_helper.from_array(np.full(3, np.nan, np.float32), initializer.name))

@@ -288,7 +288,7 @@ def test_nobody_listening_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_a_url_that_is_none_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(FetchError, match="is no http or https URL"):
+    with pytest.raises(FetchError, match="is not an http or https URL"):
         fetch_tree("ftp://127.0.0.1/set", tmp_path)
 
 

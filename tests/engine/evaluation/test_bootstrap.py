@@ -53,7 +53,7 @@ def test_the_bootstrap_depends_on_its_seed(patient_test_set):
 
 
 def test_the_bootstrap_draws_whole_patients(patient_test_set):
-    """A second copy of each record, under its patient, is no new information: nothing changes."""
+    """A second copy of each record, under its patient, is not new information: nothing changes."""
     labels, scores, patients = patient_test_set
     twice = np.tile(np.arange(len(labels)), 2)
     np.testing.assert_allclose(

@@ -22,7 +22,7 @@ from engine.evaluation.metrics import (
     f1_weighted,
 )
 
-no_clock = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no failure
+no_clock = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is not a failure
 
 
 def column(*values: float) -> np.ndarray:

@@ -28,7 +28,7 @@ def test_what_is_no_tree_is_refused_with_what_was_looked_for(tmp_path, trees):
     (tmp_path / "notes.txt").write_text("nothing here")
     with pytest.raises(SourceError, match=r"ptbxl_database.csv.*REFERENCE-v3.csv.*ludb.csv"):
         open_source(tmp_path)
-    with pytest.raises(SourceError, match="is no directory"):
+    with pytest.raises(SourceError, match="is not a directory"):
         open_source(tmp_path / "missing")
     with pytest.raises(SourceError, match="no set is named mitdb"):
         open_source(tmp_path, "mitdb")

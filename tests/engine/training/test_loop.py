@@ -30,7 +30,7 @@ def one_thread():
 
 
 def recipe_of(epochs: int, **numbers: float) -> Recipe:
-    """A recipe of exactly so many epochs."""
+    """A recipe of exactly that many epochs."""
     return replace(RECIPE, **{"min_epochs": epochs, "max_epochs": epochs, "validations": 6, **numbers})
 
 

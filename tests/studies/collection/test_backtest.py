@@ -41,12 +41,12 @@ def power_laws(n_tasks: int, n0: float = 300.0) -> dict[str, dict[str, Truth]]:
 
 
 def held_out(
-    measured: dict[str, list[float]], foretold: dict[str, np.ndarray], n: float = 1000, task: str = "task",
+    measured: dict[str, list[float]], predicted: dict[str, np.ndarray], n: float = 1000, task: str = "task",
     last: dict[str, float] | None = None, run_sd: float = 0.01,
 ) -> HeldOut:  # fmt: skip
     table = RunTable(task, "net", "cnn", "up", PairedRuns(np.array([n]), {}, np.zeros((2, 2))))
     values = {arm: np.array(scores) for arm, scores in measured.items()}
-    forecast = Forecast(foretold, run_sd, last or dict.fromkeys(measured, 0.8))
+    forecast = Forecast(predicted, run_sd, last or dict.fromkeys(measured, 0.8))
     return HeldOut(LARGEST, table, n, values, forecast, run_sd)
 
 
@@ -155,9 +155,9 @@ def test_what_cannot_be_fitted_is_named():
 
 def test_regret_is_what_the_choice_loses_against_the_better_arm():
     gains = np.full(100, 0.05)
-    foretold = {"scratch": np.full(100, 0.8), "fine-tune": 0.8 + gains}
-    won = held_out({"scratch": [0.80, 0.82], "fine-tune": [0.85, 0.87]}, foretold, n=1000)
-    lost = held_out({"scratch": [0.80, 0.82], "fine-tune": [0.77, 0.79]}, foretold, n=9000,
+    predicted = {"scratch": np.full(100, 0.8), "fine-tune": 0.8 + gains}
+    won = held_out({"scratch": [0.80, 0.82], "fine-tune": [0.85, 0.87]}, predicted, n=1000)
+    lost = held_out({"scratch": [0.80, 0.82], "fine-tune": [0.77, 0.79]}, predicted, n=9000,
                     last={"scratch": 0.81, "fine-tune": 0.8})  # fmt: skip
     card = score_forecasts([won, lost], always("fine-tune"), 0.01)
     expected = {"advice": 0.015, "always_fine_tune": 0.015, "always_scratch": 0.025, "below_5000": 0.0,
@@ -171,9 +171,9 @@ def test_regret_is_what_the_choice_loses_against_the_better_arm():
 
 
 def test_regret_is_given_an_interval_over_tasks_where_there_are_several():
-    foretold = {"scratch": np.full(100, 0.8), "fine-tune": np.full(100, 0.85)}
-    one = [held_out({"scratch": [0.8, 0.8], "fine-tune": [0.7, 0.7]}, foretold, task="a")]
-    two = [*one, held_out({"scratch": [0.8, 0.8], "fine-tune": [0.9, 0.9]}, foretold, task="b")]
+    predicted = {"scratch": np.full(100, 0.8), "fine-tune": np.full(100, 0.85)}
+    one = [held_out({"scratch": [0.8, 0.8], "fine-tune": [0.7, 0.7]}, predicted, task="a")]
+    two = [*one, held_out({"scratch": [0.8, 0.8], "fine-tune": [0.9, 0.9]}, predicted, task="b")]
     assert set(score_forecasts(one, always("fine-tune"), 0.01).regret_ci.values()) == {None}
     interval = score_forecasts(two, always("fine-tune"), 0.01).regret_ci["advice"]
     assert interval == pytest.approx((0.0, 0.1))

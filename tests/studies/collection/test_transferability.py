@@ -111,7 +111,7 @@ def made_up(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 
 
 def with_spec(run: Run, key: str, **values: object) -> Run:
-    """The run as one of the made-up corpus."""
+    """The run as one of the synthetic corpus."""
     spec = {name: values[name] for name in ("task", "arch", "strategy", "upstream", "n_records", "replicate")}
     spec |= {"recipe": "tuned", "pool_folds": [1, 2, 3, 4, 5, 6, 7, 8], "test_folds": [9, 10]}
     return replace(run, key=key, recipe="tuned", **values, details={**run.details, "spec": spec})
@@ -202,7 +202,7 @@ def test_the_command_writes_what_recommend_reads_and_says_the_correlation(
     assert read_transferability(tmp_path / "evidence" / "curves.json") is not None
     code, out, err = command(*options[:-1], tmp_path, "--out", tmp_path / "evidence")
     assert (code, out) == (3, "")
-    assert "is no prepared corpus" in err
+    assert "is not a prepared corpus" in err
 
 
 def test_records_other_than_those_of_the_runs_are_refused(store: Store, tmp_path: Path, command):

@@ -67,7 +67,7 @@ def test_support_says_how_near_the_measured_sizes_are(curves_path: Path):
         (lambda d: d["curves"][0]["draws"]["scratch"]["a"].__setitem__(0, 5), "no learning curve"),
         (lambda d: d["curves"][0]["draws"]["scratch"]["c"].__setitem__(0, -3), "no learning curve"),
         (lambda d: d["curves"][0]["draws"]["scratch"]["b"].__setitem__(0, 1e308), "not a finite number"),
-        (lambda d: d["curves"][0]["noise"].update(alpha=float("nan")), "NaN is no JSON number"),
+        (lambda d: d["curves"][0]["noise"].update(alpha=float("nan")), "NaN is not a JSON number"),
         (lambda d: d["curves"][0]["noise"].update(alpha="1"), "a number from"),
         (lambda d: d["curves"][0].update(cost={}), "lacks 'scratch'"),
         (lambda d: d["curves"][0]["cost"]["scratch"].update(seconds_per_record=-1), "a number from"),

@@ -182,7 +182,7 @@ def test_published_scores_stand_beside_runs_of_the_same_task_arm_family_and_size
     whole = synthetic_run("resnet1d18-w16", "scratch", 19230, 0, 0.91)
     whole = variant(whole, epochs=10, records_seen=171_000)
     text = make_findings([fill(lambda arch, n: 0.01, more=(whole,))]).text
-    section = text[text.index("## Beside published numbers") : text.index("## What was measured")]
+    section = text[text.index("## Compared with published numbers") : text.index("## What was measured")]
     row = next(line for line in section.splitlines() if "resnet1d_wang" in line)
     assert re.search(
         r"\| 0\.930 \(0\.925 to 0\.935\) \| `resnet1d18-w16`, a narrow network, 0\.910 \(.*\) on 17,100 \|$", row
@@ -190,7 +190,7 @@ def test_published_scores_stand_beside_runs_of_the_same_task_arm_family_and_size
     assert "lstm scratch auroc_macro 0.927 (0.922 to 0.932) (n = 17,418)" in section
     assert "georgia, no run of this task." in section
     assert "| sami-trop | 1,467 | auroc_macro | -0.034 | +0.0" in section
-    assert "no number of theirs stands here" in section
+    assert "no number of theirs is given" in section
 
 
 def test_every_published_fact_has_its_source_and_a_possible_value():
@@ -257,7 +257,7 @@ def test_a_backtest_that_lacks_what_is_shown_of_it_is_refused(spoil: Callable[[d
     document = json.loads(next(EVIDENCE.glob("*/backtest.json")).read_text())
     check_backtest(document)
     spoil(document)
-    with pytest.raises(ValueError, match=r"it lacks|is no figure|two ends|not what they should be"):
+    with pytest.raises(ValueError, match=r"it lacks|is not a figure|two ends|not what they should be"):
         check_backtest(document)
 
 
@@ -286,7 +286,7 @@ def test_what_cannot_be_read_is_named(tmp_path: Path):
         ("endless.csv", f"{header}\n" + "x" * 200_000),
     ):
         (tmp_path / name).write_text(content)
-    wrong = ((f"{name}.csv", "is no table of published scores") for name in ("wrong", "short", "zero", "endless"))
+    wrong = ((f"{name}.csv", "is not a table of published scores") for name in ("wrong", "short", "zero", "endless"))
     for name, says in (("none.csv", "cannot read"), *wrong):
         with pytest.raises(PublishedError, match=says):
             read_published(tmp_path / name)

@@ -1,4 +1,4 @@
-"""What is foretold of a task that nobody has measured, where the tasks' truths are known."""
+"""What is predicted of a task that nobody has measured, where the tasks' truths are known."""
 
 from dataclasses import replace
 

@@ -29,7 +29,7 @@ EVALUATION = {"auroc_macro": 0.8765, "auroc_macro_ci_lower": 0.86, "auroc_macro_
 
 @pytest.fixture
 def study(tmp_path: Path, checkpoint_writer, synthetic_run) -> Path:
-    """A checkpoint of a study, beside the store that knows how it was trained."""
+    """A checkpoint of a study, next to the store that knows how it was trained."""
     run = synthetic_run("resnet1d18-w16", "scratch", 100, 0, 0.8765, role="pretraining")
     details = {**run.details, "spec": {**run.details["spec"], "pool_folds": [1, 2, 3]}}
     run = replace(run, key="abc", epochs=10, records_seen=800, best_epoch=9, details=details)
@@ -110,7 +110,7 @@ def test_what_cannot_be_released_is_said(study: Path, tmp_path: Path, checkpoint
     with pytest.raises(ReleaseError, match="holds no run other"):
         release(moved, "x", zoo)
     assert not zoo.exists()
-    for arguments, says in (([], "usage: "), ([str(tmp_path / "none"), "x"], "error: .* is no checkpoint")):
+    for arguments, says in (([], "usage: "), ([str(tmp_path / "none"), "x"], "error: .* is not a checkpoint")):
         monkeypatch.setattr("sys.argv", ["release", *arguments])
         with pytest.raises(SystemExit, match=says):
             main()

@@ -64,7 +64,7 @@ def test_a_failure_is_listed_until_its_run_is_finished(tmp_path: Path, synthetic
 def test_stores_that_cannot_be_read_are_named(tmp_path: Path):
     with pytest.raises(StoreError, match="no study store"):
         Store(tmp_path / "none.db", create=False)
-    (tmp_path / "text.db").write_text("this is no database, whatever its name says" * 30)
+    (tmp_path / "text.db").write_text("this is not a database, whatever its name says" * 30)
     with pytest.raises(StoreError, match="not a database"):
         Store(tmp_path / "text.db")
     newer = sqlite3.connect(tmp_path / "newer.db")
