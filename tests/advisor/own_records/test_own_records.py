@@ -121,11 +121,11 @@ def test_the_table_fits_a_terminal_and_shows_the_records_after_the_answer(ward: 
     lines = out.splitlines()
     assert max(map(len, lines)) <= 80
     assert lines.index("Your records") > lines.index("macro AUROC    expected   90 % band          90 % of single runs")
-    assert out.count("research use") == 1
-    assert lines[-1].endswith("research use.")
+    assert out.count("research only") == 1
+    assert lines[-1].endswith("not for patient care.")
     explained = command("recommend", "--data", ward, "--arch", "cnn", "--curves", known(-0.2), "--explain")[1]
     assert "Your records" in explained
-    assert explained.count("research use") == 1
+    assert explained.count("research only") == 1
 
 
 def test_some_labels_or_another_task_can_be_chosen(ward: Path, made_up: Corpus, curves_path: Path, command: Command):
