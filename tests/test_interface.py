@@ -431,7 +431,7 @@ def test_tables_lists_and_one_class_are_taken(scored):
 
 def test_what_is_no_label_or_no_probability_is_refused(scored):
     y, p = scored
-    for wrong, sentence in (((2 * y, p), "other than 0 and 1"), ((y, p - 1), "no probabilities"),
+    for wrong, sentence in (((2 * y, p), "other than 0 and 1"), ((y, p - 1), "not probabilities"),
                             ((y[:5], p), "do not go together"), ((y, p, [1, 2]), "do not go together")):  # fmt: skip
         with pytest.raises(ValueError, match=sentence):
             ecgadvise.evaluate(*wrong)

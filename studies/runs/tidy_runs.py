@@ -172,7 +172,7 @@ def _read_store(path: Path, metric: str) -> TidyRuns:
         records = store.runs()
         store.close()
     except StoreError as error:
-        raise RunsFileError(f"{path} is a SQLite file, but no study store: {error}") from None
+        raise RunsFileError(f"{path} is a SQLite file, but not a study store: {error}") from None
     return tidy_records(records, path, metric)
 
 

@@ -234,13 +234,13 @@ def test_a_pickle_in_place_of_the_weights_is_refused_and_not_executed(saved):
     (saved / "weights.safetensors").write_bytes(pickle.dumps(Explosive()))
     assert "altered" in refusal(saved)
     forge(saved)
-    assert "no safetensors file" in refusal(saved)
+    assert "not a safetensors file" in refusal(saved)
 
 
 def test_a_torch_file_in_place_of_the_weights_is_refused(network, saved):
     torch.save(network.state_dict(), saved / "weights.safetensors")
     forge(saved)
-    assert "no safetensors file" in refusal(saved)
+    assert "not a safetensors file" in refusal(saved)
 
 
 def test_weights_without_a_recorded_hash_are_refused(saved):

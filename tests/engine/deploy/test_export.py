@@ -113,7 +113,7 @@ def test_a_source_tree_that_is_not_installed_exports_too(exported, built, tmp_pa
             raise PackageNotFoundError(name)
         return version(name)
 
-    monkeypatch.setattr(engine.deploy.export, "version", of_others)
+    monkeypatch.setattr("importlib.metadata.version", of_others)
     report = export_checkpoint(exported / "checkpoint", tmp_path / "model.onnx")
     assert "| ecgadvise | not recorded | source tree |" in report.card.read_text()
 

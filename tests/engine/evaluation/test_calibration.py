@@ -167,9 +167,9 @@ def test_a_threshold_of_single_precision_probabilities_is_no_probability_of_a_re
 @pytest.mark.parametrize("bad", [np.nan, -0.01, 1.01])
 def test_what_is_no_probability_is_refused(bad):
     values = column(0.5, bad)
-    with pytest.raises(ValueError, match="no probabilities"):
+    with pytest.raises(ValueError, match="not probabilities"):
         choose_thresholds(labels_of(0, 1), values)
-    with pytest.raises(ValueError, match="no probabilities"):
+    with pytest.raises(ValueError, match="not probabilities"):
         expected_calibration_error(labels_of(0, 1), values)
 
 

@@ -95,7 +95,7 @@ def test_of_several_that_suit_the_one_of_most_records_comes_first(tmp_path: Path
 
 def test_what_cannot_be_released_is_said(study: Path, tmp_path: Path, checkpoint_writer, monkeypatch, capsys):
     zoo = tmp_path / "zoo"
-    with pytest.raises(ReleaseError, match="no name for a network"):
+    with pytest.raises(ReleaseError, match="not a name for a network"):
         release(study, "../up", zoo)
     untested = checkpoint_writer(tmp_path / "untested", source=SOURCE)
     with pytest.raises(ReleaseError, match="never tested"):

@@ -287,7 +287,7 @@ def test_a_database_of_something_else_is_left_alone(tmp_path: Path):
     connection.execute("CREATE TABLE letters (words TEXT)")
     connection.close()
     for create in (True, False):
-        with pytest.raises(StoreError, match="no study store"):
+        with pytest.raises(StoreError, match="not a study store"):
             Store(tmp_path / "mail.db", create=create)
     tables = sqlite3.connect(tmp_path / "mail.db").execute("SELECT name FROM sqlite_schema").fetchall()
     assert tables == [("letters",)]

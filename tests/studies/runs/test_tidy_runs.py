@@ -113,7 +113,7 @@ def test_all_problems_are_counted_and_the_first_five_named(tmp_path: Path):
         (",".join(HEADER) + "\na,b,scratch\n", "row 2 has 3 cells, and the header 7"),
         (",".join(HEADER) + '\na,"b,scratch\n', "neither a CSV file"),
         (b"\xff\xfe\x00\x01" * 20, "neither a CSV file"),
-        (b"SQLite format 3\x00" + b"\x07" * 200, "no study store"),
+        (b"SQLite format 3\x00" + b"\x07" * 200, "not a study store"),
     ],
 )
 def test_files_that_are_no_runs_are_refused(text: str | bytes, says: str, tmp_path: Path):
