@@ -5,7 +5,6 @@ from math import inf, isnan
 from studies.files.draws import Interval
 
 METRICS = {"auroc_macro": "macro AUROC"}
-ARMS = {"fine_tune": "fine-tuned", "scratch": "from scratch", "fine-tune": "fine-tuned"}
 _MOST = 1e11  # hours, or a sum of money: beyond it a number of 12 digits and more tells nobody anything
 VERDICTS = {
     "fine-tune": ("FINE-TUNE", "bold green"),

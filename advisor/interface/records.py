@@ -27,12 +27,14 @@ def prepare(
     every record with a problem, is a warning of the logger ``ecgadvise``. Raises SourceError, UnknownNameError and
     CorpusError, also when ``out`` exists.
     """
+    from engine.corpora.opening import identify_tree
     from engine.sources.detect import open_source
 
-    opened = open_source(Path(directory), source)
+    state = identify_tree(Path(directory), source)  # before a file is read: what changes meanwhile makes another tree
+    opened = open_source(Path(directory), state.reader)
     for sentence in getattr(opened, "inferred", ()):
         log.warning(sentence)
-    corpus, problems = write(opened, Path(out), workers=workers)
+    corpus, problems = write(opened, Path(out), workers=workers, prepared_from=state)
     for problem in problems[:_NAMED]:
         log.warning("%s: %s: %s", "kept" if problem.usable else "unusable", problem.record, problem.problem)
     if (more := len(problems) - _NAMED) > 0:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from advisor.answer.costs import PRETRAINING, Bill
 from advisor.answer.decision import probability
 from advisor.answer.recommend import Recommendation
-from advisor.answer.words import ARMS, METRICS, duration, money, records, worth
+from advisor.answer.words import METRICS, duration, money, records, worth
 from advisor.report.html import bullets, facts, paragraph, table, text
 from advisor.text.explanation import Explanation
 from advisor.text.explanation_text import (
@@ -19,17 +19,18 @@ from advisor.text.explanation_text import (
     task_rows,
 )
 from advisor.text.table import band, change_rows, money_rows, target_rows
+from studies.files.arms import ARMS, IN_WORDS
 from studies.files.curve import PooledCurve
 from studies.files.draws import REACH
 
-_COSTS = {"fine_tune": "fine-tuned", "scratch": "from scratch", PRETRAINING: "pre-training"}
+_COSTS = {**{arm.field: arm.words for arm in ARMS}, PRETRAINING: "pre-training"}
 
 
 def scores(answer: Recommendation) -> Iterator[str]:
     """Both expected scores, the gain and its three probabilities."""
     gain, margin, metric = answer.gain, answer.question.margin, answer.question.metric
     rows = [
-        (ARMS[arm], f"{score.mean:.3f}", band(score), f"{score.obs_ci_lower:.3f} to {score.obs_ci_upper:.3f}")
+        (IN_WORDS[arm], f"{score.mean:.3f}", band(score), f"{score.obs_ci_lower:.3f} to {score.obs_ci_upper:.3f}")
         for arm, score in (("fine_tune", answer.fine_tune), ("scratch", answer.scratch))
     ]
     gains = ("gain", f"{gain.mean:+.3f}", f"{gain.mean_ci_lower:+.3f} to {gain.mean_ci_upper:+.3f}", "")
@@ -56,7 +57,7 @@ def changes(answer: Recommendation) -> Iterator[tuple[str, str]]:
 def networks(answer: Recommendation) -> str:
     """Every measured network that was compared."""
     rows = [
-        (row.arch, ARMS[row.arm], f"{row.score.mean:.3f}", band(row.score), duration(row.seconds))
+        (row.arch, IN_WORDS[row.arm], f"{row.score.mean:.3f}", band(row.score), duration(row.seconds))
         for row in answer.networks
     ]
     return table(("network", "better arm", "expected", "90 % band", "one training"), rows)
@@ -86,7 +87,7 @@ def costs(answer: Recommendation) -> Iterator[str]:
     if answer.money is None:
         yield paragraph("No price was given: --label-cost and --gpu-cost add both bills.", "note")
         return
-    bills = {"fine-tuned": answer.money.fine_tune, "from scratch": answer.money.scratch}
+    bills = {arm.words: getattr(answer.money, arm.field) for arm in ARMS}
     yield table(("money", "labels", "machine", "pre-training", "total"), [_bill_row(*one) for one in bills.items()])
     yield facts(money_rows(answer))
     if (paid := answer.money.p_pays_off) is not None:
@@ -145,5 +146,5 @@ def evidence(answer: Recommendation, explanation: Explanation) -> Iterator[str]:
         yield table(("records", *columns), point_rows(explanation), "Measured: the mean of the runs at each size")
     yield f"<h3>Fit</h3><p>{text(fit_sentence(answer, explanation))}</p>"
     if explanation.parameters:
-        yield table(("", *(ARMS[arm] for arm in explanation.parameters)), parameter_rows(explanation))
+        yield table(("", *(IN_WORDS[arm] for arm in explanation.parameters)), parameter_rows(explanation))
     yield paragraph(scatter_sentence(answer, explanation))

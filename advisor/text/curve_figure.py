@@ -21,11 +21,11 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from advisor.text.curve_lines import CurveLines, size_ticks, trace
 from studies.figure_style import BLUE, FAINT, INK, ORANGE, STYLE, to_svg
-from studies.files.arms import FINE_TUNE, SCRATCH
+from studies.files.arms import FINE_TUNE, IN_WORDS, SCRATCH
 from studies.files.curve import Curve, PooledCurve
 
 MOST_PANELS = 60
-_LOOKS = {SCRATCH: ("from scratch", BLUE, "o", 0.97), FINE_TUNE: ("fine-tuned", ORANGE, "^", 1.03)}
+_LOOKS = {SCRATCH: (BLUE, "o", 0.97), FINE_TUNE: (ORANGE, "^", 1.03)}
 _DASHES = {SCRATCH: (0, (4, 3)), FINE_TUNE: (3.5, (4, 3))}  # two curves in one place show both colours
 _METRICS = {"auroc_macro": "macro AUROC on the test set"}
 _COLUMNS, _WIDTH, _HEIGHT = 3, 4.6, 3.5  # of panels; inches
@@ -84,7 +84,7 @@ def draw_on(panel: Axes, curve: Curve, margin: float, yours: int | None = None) 
 def _draw_panel(panel: Axes, curve: Curve, lines: CurveLines, yours: int | None) -> None:
     n, (low, high) = lines.n, lines.measured
     for arm, line in lines.arms.items():
-        _, colour, marker, shift = _LOOKS[arm]
+        colour, marker, shift = _LOOKS[arm]
         panel.fill_between(n, line.lower, line.upper, color=colour, alpha=0.15, linewidth=0)
         inside = (n >= low) & (n <= high)
         panel.plot(n[inside], line.mean[inside], color=colour, linewidth=1.8)
@@ -161,7 +161,7 @@ def _legend(curves: Sequence[Curve], margin: float, yours: int | None) -> list[L
     arms = [arm for arm in _LOOKS if any(arm in curve.draws for curve in curves)]
     points = "means of tasks" if all(isinstance(curve, PooledCurve) for curve in curves) else "single runs"
     for arm in arms:
-        words, colour, marker, _ = _LOOKS[arm]
+        words, (colour, marker, _) = IN_WORDS[arm], _LOOKS[arm]
         handles.append(Line2D([], [], color=colour, marker=marker, markersize=5, label=f"{words}: mean, {points}"))
     handles.append(Patch(color=FAINT, alpha=0.3, label="90 % band of the mean"))
     handles.append(Line2D([], [], color=FAINT, linestyle=_DASHES[SCRATCH], label="extrapolated"))

@@ -6,14 +6,15 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from advisor.answer.recommend import Recommendation
-from advisor.answer.words import ARMS, count
+from advisor.answer.words import count
 from advisor.text.explanation import Explanation
 from advisor.text.table import NOTICE, answer_lines, console, plain_table, take_lines
+from studies.files.arms import IN_WORDS
 from studies.files.backtest import POLICIES, Backtest
 from studies.files.curve import Curve, PilotCurve, PooledCurve
 
 _SYMBOLS = {"a": "a (with endless records)", "b": "b", "c": "c (steepness)", "n0": "n0 (records, head start)"}
-_BANDS = {"scratch": "from scratch", "fine_tune": "fine-tuned", "gain": "gain"}
+_BANDS = {name: IN_WORDS.get(name, name) for name in ("scratch", "fine_tune", "gain")}
 
 
 def to_text(answer: Recommendation, explanation: Explanation, *, color: bool = False) -> str:
@@ -125,7 +126,7 @@ def parameter_rows(explanation: Explanation) -> Iterator[tuple[str, ...]]:
 def _fit(answer: Recommendation, explanation: Explanation) -> Iterator[RenderableType]:
     yield fit_sentence(answer, explanation)
     if explanation.parameters:
-        table = plain_table("", *(ARMS[arm] for arm in explanation.parameters))
+        table = plain_table("", *(IN_WORDS[arm] for arm in explanation.parameters))
         for row in parameter_rows(explanation):
             table.add_row(*row)
         yield table

@@ -7,6 +7,7 @@ from advisor.answer.words import VERDICTS, duration
 from advisor.own_records.answer import OwnAnswer
 from advisor.own_records.records import OwnData, percent
 from advisor.text.table import NOTICE, band, console, plain_table, take_lines, to_table
+from studies.files.arms import ARMS
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -100,8 +101,8 @@ def moved_rows(moved: "Moved") -> Iterator[tuple[str, ...]]:
     """The answer before and after the pilot, under the columns ``MOVED``."""
     both = (moved.before, moved.after)
     yield ("verdict", *(VERDICTS[answer.verdict][0].lower() for answer in both))
-    for name, words in (("fine_tune", "fine-tuned"), ("scratch", "from scratch")):
-        scores = [getattr(answer, name) for answer in both]
-        yield (words, *(f"{score.mean:.3f} ({band(score)})" for score in scores))
+    for arm in ARMS:
+        scores = [getattr(answer, arm.field) for answer in both]
+        yield (arm.words, *(f"{score.mean:.3f} ({band(score)})" for score in scores))
     gains = [answer.gain for answer in both]
     yield ("gain", *(f"{g.mean:+.3f} ({g.mean_ci_lower:+.3f} to {g.mean_ci_upper:+.3f})" for g in gains))

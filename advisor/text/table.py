@@ -11,7 +11,8 @@ from rich.text import Text
 from advisor.answer.decision import probability
 from advisor.answer.recommend import Recommendation
 from advisor.answer.scores import Score
-from advisor.answer.words import ARMS, METRICS, VERDICTS, duration, money, records, worth
+from advisor.answer.words import METRICS, VERDICTS, duration, money, records, worth
+from studies.files.arms import ARMS, IN_WORDS
 from studies.files.curve import Curve, PooledCurve
 from studies.files.draws import REACH
 
@@ -85,9 +86,10 @@ def plain_table(*header: str) -> Table:
 def _score_table(answer: Recommendation) -> Table:
     metric = answer.question.metric
     table = plain_table(METRICS.get(metric, metric), "expected", "90 % band", "90 % of single runs")
-    for name, score in (("fine-tuned", answer.fine_tune), ("from scratch", answer.scratch)):
+    for arm in ARMS:
+        score = getattr(answer, arm.field)
         run = f"{score.obs_ci_lower:.3f} to {score.obs_ci_upper:.3f}"
-        table.add_row(name, f"{score.mean:.3f}", band(score), run)
+        table.add_row(arm.words, f"{score.mean:.3f}", band(score), run)
     gain = answer.gain
     table.add_row("gain", f"{gain.mean:+.3f}", f"{gain.mean_ci_lower:+.3f} to {gain.mean_ci_upper:+.3f}")
     return table
@@ -96,7 +98,7 @@ def _score_table(answer: Recommendation) -> Table:
 def _network_table(answer: Recommendation) -> Table:
     table = plain_table("network", "better arm", "expected", "90 % band", "training")
     for row in answer.networks[:_MOST_NETWORKS]:
-        arm, score = ARMS[row.arm], row.score
+        arm, score = IN_WORDS[row.arm], row.score
         table.add_row(row.arch, arm, f"{score.mean:.3f}", band(score), duration(row.seconds))
     if (left := len(answer.networks) - _MOST_NETWORKS) > 0:
         table.add_row(f"{left} more: see --json")
@@ -141,7 +143,7 @@ def change_rows(answer: Recommendation) -> Iterator[Row]:
         added, price = more.n_records - answer.question.n_records, answer.question.label_cost
         cost = "" if price is None else f" for {money(price * added)}"
         interval = f"90 %: {more.added_ci_lower:+.3f} to {more.added_ci_upper:+.3f}"
-        yield "more labels", f"{added:,} more: {more.added:+.3f} {ARMS[more.arm]} ({interval}){cost}"
+        yield "more labels", f"{added:,} more: {more.added:+.3f} {IN_WORDS[more.arm]} ({interval}){cost}"
 
 
 def target_rows(answer: Recommendation) -> Iterator[Row]:
@@ -156,7 +158,7 @@ def target_rows(answer: Recommendation) -> Iterator[Row]:
         cost = "" if reach.total_cost is None else f" for {money(reach.total_cost)}"
         unreachable = f"unreachable (probability {probability(reach.p_unreachable)})"
         words.append(
-            f"{ARMS[name]} {unreachable if reach.records is None else f'{fewest}{reach.records:,} records{cost}'}"
+            f"{IN_WORDS[name]} {unreachable if reach.records is None else f'{fewest}{reach.records:,} records{cost}'}"
         )
     yield f"target {answer.question.target:g}", ", ".join(words)
 
@@ -164,7 +166,7 @@ def target_rows(answer: Recommendation) -> Iterator[Row]:
 def _cost_rows(answer: Recommendation) -> Iterator[Row]:
     words = [
         f"{duration(answer.cost[name].seconds)} {what}"
-        for name, what in (("fine_tune", "fine-tuned"), ("scratch", "from scratch"), ("pretraining", "pre-training"))
+        for name, what in (*((arm.field, arm.words) for arm in ARMS), ("pretraining", "pre-training"))
         if name in answer.cost
     ]
     yield "one training", ", ".join(words)

@@ -13,14 +13,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from engine.checkpoints.checkpoint import WEIGHTS, CheckpointError, load_network, save_checkpoint
+from engine.checkpoints.checkpoint import WEIGHTS, load_network, save_checkpoint
 from engine.checkpoints.zoo import ZOO
 from engine.deploy.zoo_card import CARD, zoo_card
 from engine.files import file_sha256
 from models.errors import ExitCode, UserError
 from studies.running.study_networks import folder_of
 from studies.runs.run import Run
-from studies.runs.store import Store, StoreError
+from studies.runs.store import Store
 
 _FOLDS = 10  # of every corpus: PTB-XL's own, and those that others get (engine.corpora.splits.make_folds)
 _USAGE = "usage: python -m studies.running.release CHECKPOINT NAME"
@@ -99,7 +99,7 @@ def main() -> None:
         sys.exit(_USAGE)
     try:
         target = release(Path(checkpoint), name)
-    except (ReleaseError, CheckpointError, StoreError) as error:
+    except UserError as error:
         sys.exit(f"error: {error}")
     score = load_network(target)[1].evaluation["auroc_macro"]
     sys.stdout.write(f"{target}: macro AUROC {score:.3f}\n")
