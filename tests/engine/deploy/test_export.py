@@ -251,7 +251,7 @@ def test_a_file_that_is_there_is_replaced_only_by_force(exported, built, tmp_pat
 def test_a_target_that_cannot_be_written_is_refused_before_the_work(exported, tmp_path, monkeypatch):
     monkeypatch.setattr(engine.deploy.export, "to_onnx", None)
     (tmp_path / "file").write_text("")
-    for target, says in ((tmp_path / "file" / "model.onnx", "no folder"), (tmp_path, "is a folder")):
+    for target, says in ((tmp_path / "file" / "model.onnx", "not a folder"), (tmp_path, "is a folder")):
         with pytest.raises(ExportError, match=says):
             export_checkpoint(exported / "checkpoint", target)
     assert names(tmp_path) == ["file"]
