@@ -23,7 +23,8 @@ from advisor.answer.question import NoEvidenceError, UnknownNameError
 from advisor.interface.caller_state import caller_state_kept
 from engine.corpora.corpus import Corpus, CorpusError
 from engine.deploy.inference import ModelError, list_records, open_model, predict_records
-from engine.records.record import RecordError, read_wfdb
+from engine.records.record import RecordError
+from engine.records.wfdb_reader import read_wfdb
 from studies.collection.collect import EvidenceError
 from studies.figure_style import BLUE, ORANGE
 from studies.runs.tidy_runs import RunsFileError

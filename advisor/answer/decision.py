@@ -5,7 +5,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from studies.files.draws import Floats, Gain, summarise_gain
+from studies.files.draws import Floats
+from studies.files.gain import Gain, summarise_gain
 
 Verdict = Literal["fine-tune", "scratch", "no-material-difference", "not-enough-evidence"]
 

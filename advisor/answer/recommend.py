@@ -22,17 +22,8 @@ from advisor.answer.scores import ARMS, MoreRecords, Reach, Score, add_records, 
 from studies.files.arms import FINE_TUNE, SCRATCH
 from studies.files.curve import Curve, PooledCurve, Support
 from studies.files.curves import CurvesFile
-from studies.files.draws import (
-    REACH,
-    Floats,
-    Gain,
-    Interval,
-    ScoreGrid,
-    chance_level,
-    interval,
-    score_grid,
-    summarise_gain,
-)
+from studies.files.draws import REACH, Floats, Interval, ScoreGrid, chance_level, interval, score_grid
+from studies.files.gain import Gain, summarise_gain
 
 __all__ = [
     "NetworkRow",

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from engine.deploy.model_facts import ModelFacts, ModelFactsError, read_metadata
 from engine.records.contract import SignalContract
-from engine.records.record import LEADS, Record, RecordError, header_files, read_wfdb
+from engine.records.record import LEADS, Record, RecordError
 from engine.records.signal import CONTRACT, Preparation, conform
+from engine.records.wfdb_reader import header_files, read_wfdb
 from models.errors import ExitCode, UserError
 
 BATCH_SIZE = 64

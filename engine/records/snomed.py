@@ -6,7 +6,8 @@ bundle branch block too, and so on (Perez Alday et al. 2020, Reyna et al. 2021).
 
 from collections.abc import Iterable, Sequence
 
-from engine.records.record import RecordError, comment_value
+from engine.records.record import RecordError
+from engine.records.wfdb_reader import comment_value
 
 EQUIVALENT = {"713427006": "59118001", "63593006": "284470004", "17338001": "427172004", "733534002": "164909002"}
 ACRONYMS = {

@@ -15,8 +15,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.records.record import LEADS, Record, RecordError, comment_value, header_files, read_header, read_wfdb
+from engine.records.record import LEADS, Record, RecordError
 from engine.records.snomed import described, diagnosis_codes, in_order, named
+from engine.records.wfdb_reader import comment_value, header_files, read_header, read_wfdb
 from engine.sources import Entry, SourceError, TaskDefinition
 from engine.sources.publishers import CHALLENGE_2021
 from engine.sources.tables import frequent_labels, parse_age, parse_sex

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from engine.records.record import Record, read_wfdb
+from engine.records.record import Record
+from engine.records.wfdb_reader import read_wfdb
 from engine.sources import Entry, SourceError, TaskDefinition
 from engine.sources.publishers import CHALLENGE_2017
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from engine.records.record import header_files
+from engine.records.wfdb_reader import header_files
 from engine.sources import Source, SourceError, UnknownNameError
 from engine.sources.challenge import SETS, Challenge, set_of
 from engine.sources.challenge2017 import Challenge2017

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.records.record import LEADS, Record, read_header, read_wfdb
+from engine.records.record import LEADS, Record
+from engine.records.wfdb_reader import read_header, read_wfdb
 from engine.sources import Entry, SourceError, TaskDefinition
 from engine.sources.publishers import LUDB
 from engine.sources.tables import frequent_labels, parse_age, parse_sex, read_rows

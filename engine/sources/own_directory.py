@@ -13,9 +13,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from engine.records.record import LEADS, Record, RecordError, header_files, read_header, read_wfdb
+from engine.records.record import LEADS, Record, RecordError
 from engine.records.signal import derivable
 from engine.records.snomed import described, in_order, named
+from engine.records.wfdb_reader import header_files, read_header, read_wfdb
 from engine.sources import Entry, SourceError, TaskDefinition
 from engine.sources.challenge import snomed_entry
 from engine.sources.own_table import Table, flag, understand

@@ -9,7 +9,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from engine.records.record import LEADS, Record, RecordError, comment_value, read_header, read_wfdb
+from engine.records.record import LEADS, Record, RecordError
+from engine.records.wfdb_reader import comment_value, read_header, read_wfdb
 from engine.sources import Entry, SourceError, TaskDefinition
 from engine.sources.publishers import PTB
 from engine.sources.tables import parse_age, parse_sex

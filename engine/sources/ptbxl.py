@@ -14,7 +14,8 @@ import ast
 from collections.abc import Mapping
 from pathlib import Path
 
-from engine.records.record import LEADS, Record, read_wfdb
+from engine.records.record import LEADS, Record
+from engine.records.wfdb_reader import read_wfdb
 from engine.sources import Entry, SourceError, TaskDefinition
 from engine.sources.publishers import PTB_XL
 from engine.sources.tables import parse_age, read_rows

@@ -34,18 +34,6 @@ class Interval:
     upper: float | None
 
 
-@dataclass(frozen=True)
-class Gain:
-    """Fine-tuned minus scratch, 90 % band, and where it lies against the margin."""
-
-    mean: float
-    mean_ci_lower: float
-    mean_ci_upper: float
-    p_above_margin: float
-    p_within_margin: float
-    p_below_margin: float
-
-
 def chance_level(metric: str) -> float:
     """Return what a network that knows nothing scores: 0.5 for an AUROC, else 0, because it depends on the labels."""
     words = set(metric.lower().replace("-", "_").split("_"))
@@ -235,11 +223,3 @@ def interval(values: Floats) -> Interval:
     """Summarise numbers of records, of which some may be infinite."""
     lower, median, upper = quantiles(values, (BAND[0], 0.5, BAND[1]))
     return Interval(*(None if not np.isfinite(v) else float(round(v)) for v in (median, lower, upper)))
-
-
-def summarise_gain(draws: Floats, margin: float) -> Gain:
-    """Return the mean and band of draws of the gain, and the shares of them above, within and below the margin."""
-    low, high = quantiles(draws, BAND)
-    above, below = float((draws > margin).mean()), float((draws < -margin).mean())
-    within = float((np.abs(draws) <= margin).mean())
-    return Gain(float(draws.mean()), low, high, above, within, below)

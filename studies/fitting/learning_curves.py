@@ -15,16 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from studies.files.arms import FINE_TUNE, SCRATCH
-from studies.files.draws import (
-    Floats,
-    Gain,
-    bent,
-    evaluate,
-    no_better_with_fewer,
-    quantiles,
-    records_to_reach,
-    summarise_gain,
-)
+from studies.files.draws import Floats, bent, evaluate, no_better_with_fewer, quantiles, records_to_reach
+from studies.files.gain import Gain, summarise_gain
 from studies.fitting.noise import Noise, SizeMeans, estimate_noise, summarise
 from studies.fitting.paired_runs import FitError, PairedRuns, ScoredRun, arrange, check_runs
 from studies.fitting.posterior import fit_forms

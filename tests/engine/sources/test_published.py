@@ -8,8 +8,9 @@ import pytest
 from engine.corpora.corpus import prepare
 from engine.corpora.splits import draw_records, split_validation
 from engine.download.catalogue import PUBLISHED, PublishedSet, find_published
-from engine.records.record import LEADS, RecordError, read_wfdb
+from engine.records.record import LEADS, RecordError
 from engine.records.signal import conform
+from engine.records.wfdb_reader import read_wfdb
 from engine.sources import SourceError
 from engine.sources.challenge import SETS, Challenge, set_of
 from engine.sources.challenge2017 import Challenge2017

@@ -7,15 +7,8 @@ import wfdb
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.records.record import (
-    LEADS,
-    RecordError,
-    header_files,
-    lead_name,
-    order_leads,
-    read_header,
-    read_wfdb,
-)
+from engine.records.record import LEADS, RecordError, lead_name, order_leads
+from engine.records.wfdb_reader import header_files, read_header, read_wfdb
 
 FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

@@ -1,0 +1,27 @@
+"""The gain of an answer: its mean, its 90 % band, and where it lies against the margin."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from studies.files.draws import BAND, Floats, quantiles
+
+
+@dataclass(frozen=True)
+class Gain:
+    """Fine-tuned minus scratch, 90 % band, and where it lies against the margin."""
+
+    mean: float
+    mean_ci_lower: float
+    mean_ci_upper: float
+    p_above_margin: float
+    p_within_margin: float
+    p_below_margin: float
+
+
+def summarise_gain(draws: Floats, margin: float) -> Gain:
+    """Return the mean and band of draws of the gain, and the shares of them above, within and below the margin."""
+    low, high = quantiles(draws, BAND)
+    above, below = float((draws > margin).mean()), float((draws < -margin).mean())
+    within = float((np.abs(draws) <= margin).mean())
+    return Gain(float(draws.mean()), low, high, above, within, below)
