@@ -260,7 +260,7 @@ def test_a_tree_is_prepared_and_what_is_wrong_with_it_is_said(
     assert ecgadvise.open_corpus(str(tmp_path / "whole")).tasks == corpus.tasks
     with pytest.raises(CorpusError, match="exists already"):
         ecgadvise.prepare(ptbxl_tree, tmp_path / "whole")
-    with pytest.raises(CorpusError, match="no prepared corpus"):
+    with pytest.raises(CorpusError, match="not a prepared corpus"):
         ecgadvise.open_corpus(tmp_path)
 
 

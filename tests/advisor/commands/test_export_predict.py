@@ -289,7 +289,7 @@ def test_predict_refuses_in_one_sentence(refused, exported, records, tmp_path):
     model = exported / "model.onnx"
     (tmp_path / "text.onnx").write_text("hello")
     assert "does not exist" in refused(3, "predict", tmp_path / "no.onnx", records)
-    assert "no ONNX model" in refused(3, "predict", tmp_path / "text.onnx", records)
+    assert "not an ONNX model" in refused(3, "predict", tmp_path / "text.onnx", records)
     assert "no WFDB record" in refused(3, "predict", model, tmp_path)
     assert "--batch-size" in refused(2, "predict", model, records, "--batch-size", 0)
     assert "RECORD_OR_DIR" in refused(2, "predict", model)

@@ -148,7 +148,7 @@ def test_options_that_do_not_go_together_are_refused(place: Path):
     words = ["study", "run", "micro.toml"]
     assert "go together" in refused(ecgadvise(*words, "--scheduler", "tcp://127.0.0.1:9", cwd=place), 2)
     assert "go together" in refused(ecgadvise(*words, "--executor", "dask", cwd=place), 2)
-    assert "no device" in refused(ecgadvise(*words, "--device", "abacus", cwd=place), 2)
+    assert "not a device" in refused(ecgadvise(*words, "--device", "abacus", cwd=place), 2)
 
 
 def test_stores_are_brought_together_with_their_networks(tmp_path: Path, synthetic_store):
