@@ -17,7 +17,7 @@ _ROWS = (
     ("regret", "always_fine_tune", "  of always fine-tuning"),
     ("regret", "always_scratch", "  of always scratch"),
     ("regret", "below_5000", "  of fine-tuning under 5,000"),
-    ("regret", "last_value", "  of the arm ahead at the end"),
+    ("regret", "last_value", "  of the arm ahead at largest n"),
     ("coverage", "scratch", "90 % bands hold: scratch"),
     ("coverage", "fine_tune", "  fine-tuned"),
     ("coverage", "gain", "  gain"),
