@@ -145,9 +145,9 @@ def set_up(folder: Path, own: OwnData, arch: str, checkpoint: Path) -> Pilot:
     pilot = Pilot(folder, divided, task, arch, facts.task, facts.n_records or 0, hashes, smallest, len(own.pool))
     start = pilot.specs(2, 0)[1].pretraining()
     assert start is not None, "the fine-tuned arm starts from a network"
-    next_to = folder_of(pilot.store) / start.key(hashes)
-    if not next_to.is_dir():
-        write_files(read_files(checkpoint), next_to)
+    kept = folder_of(pilot.store) / start.key(hashes)
+    if not kept.is_dir():
+        write_files(read_files(checkpoint), kept)
     return pilot
 
 

@@ -48,13 +48,13 @@ def _mechanism(answer: Recommendation, explanation: Explanation) -> dict[str, st
     sources = _each(explanation.sources, "name", "version")
     tested = "" if curve.test_records is None else f", tested on {curve.test_records:,} records"
     measured = f"{min(curve.measured_sizes):,} to {max(curve.measured_sizes):,} records"
-    next_to = "".join(f", and {runs_in_words(part)}" for part in curve.rests_on[1:])
+    others = "".join(f", and {runs_in_words(part)}" for part in curve.rests_on[1:])
     return {
         "outcome": f"expected {metric} of either strategy, and their difference",
         "output": "a verdict where one outcome has probability 0.8 or more, else none; 90 % bands",
         "for whom": "teams that develop networks on labelled ECG records",
         "made from": f"{curve.runs:,} runs of {curve.arch} on {', '.join(tasks)}, {measured}, {curve.replicates} "
-        f"pair{'s' * (curve.replicates > 1)} or more at each size{tested}{next_to}",
+        f"pair{'s' * (curve.replicates > 1)} or more at each size{tested}{others}",
         "records": sources or "not recorded",
         "pre-trained on": f"{curve.upstream}{f': {explanation.upstream}' if explanation.upstream else ''}",
         "input": "a number of records, a network, what it is pre-trained on, a margin, prices where given",

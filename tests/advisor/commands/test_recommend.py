@@ -200,14 +200,14 @@ def test_backtest_figures_are_shown_where_there_are_any(curves_path: Path, tmp_p
         "tasks": ["a", "b"], "cells": 17, "regret": {"advice": 0.0012, "always_scratch": 0.0345},
         "coverage": {"gain": 0.91, "scratch": None}, "abstention": 0.25, "brier": {"advice": 0.123, "base_rate": 0.2},
     }  # fmt: skip
-    next_to = tmp_path / "backtest.json"
-    next_to.write_text(json.dumps(document))
+    backtest = tmp_path / "backtest.json"
+    backtest.write_text(json.dumps(document))
     shown = command(*question)[1]
     for figure in ("17 held-out cells of 2 tasks", "0.0012", "0.0345", "91%", "25%", "0.123"):
         assert figure in shown
     assert json.loads(command(*question, "--json")[1])["explanation"]["backtest"]["regret"]["advice"] == 0.0012
     for damage in ("", "[]", "{}", '{"tasks": 3}', json.dumps({**document, "abstention": "x"}), '{"tasks": NaN}'):
-        next_to.write_text(damage)
+        backtest.write_text(damage)
         code, out, _ = command(*question)
         assert code == 0
         assert "backtest.json next to the curves file cannot be read" in " ".join(out.split())
