@@ -173,6 +173,7 @@ class Downloader:
         self._heed_stop()  # a read that stop() ended looks like the end of a body of unknown length
 
     def _pause(self, seconds: float, url: str) -> None:
+        self._heed_stop()  # which may be what made the attempt fail
         if seconds > _LONGEST_RETRY_AFTER:
             raise FetchError(f"{url}: the server asks to come back in {seconds / 60:.0f} minutes; try again then")
         if seconds:

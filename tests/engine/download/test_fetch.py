@@ -35,7 +35,10 @@ BIG = "records100/00000/00001_lr.dat"
 
 @dataclass(frozen=True)
 class Fault:
-    """How one answer goes wrong: a status, a body cut after ``drop`` bytes, a Range not honoured, no length."""
+    """How one answer goes wrong: a status, a body cut after ``drop`` bytes, a Range not honoured, no length.
+
+    It begins once ``after`` is set, and its connection stays open until ``until`` is.
+    """
 
     status: int = 200
     headers: tuple[tuple[str, str], ...] = ()
@@ -44,6 +47,7 @@ class Fault:
     ignore_range: bool = False
     shift_range: int = 0
     length: bool = True
+    after: threading.Event | None = None
     until: threading.Event | None = None
 
 
@@ -83,6 +87,8 @@ class Handler(BaseHTTPRequestHandler):
         self.site.asked.append((path, asked))
         fault = self.site.faults[path].pop(0) if self.site.faults[path] else Fault()
         body = self.site.body(path)
+        if fault.after is not None:
+            fault.after.wait(5)
         if body is None or fault.status != 200:
             self.answer(404 if body is None else fault.status, b"", fault)
         elif asked and not fault.ignore_range:
@@ -315,6 +321,26 @@ def test_a_refusal_that_stays_is_not_tried_again(site: Site, tmp_path: Path, sta
     with pytest.raises(FetchError, match=str(status)):
         fetch(site, tmp_path, pauses)
     assert pauses == []
+
+
+def test_a_download_that_another_files_refusal_ends_is_not_waited_for(site: Site, tmp_path: Path) -> None:
+    """Its read is cut off like one of a bad line, and is no reason to pause and try again."""
+    pauses: list[float] = []
+    received, refused = threading.Event(), threading.Event()
+    site.faults[BIG] = [Fault(drop=1000, until=refused)]
+    site.faults["LICENSE.txt"] = [Fault(403, after=received)]
+
+    def report(progress: Progress) -> None:
+        if progress.bytes_received == 1000:
+            received.set()
+
+    try:
+        with pytest.raises(FetchError, match="403"):
+            fetch(site, tmp_path, pauses, include=["LICENSE.txt", BIG], report=report)
+    finally:
+        refused.set()
+    assert pauses == []
+    assert site.asked_for(BIG) == [None]
 
 
 def test_a_wrong_file_is_tried_once_more_then_named_and_never_takes_its_name(site: Site, tmp_path: Path) -> None:
