@@ -72,12 +72,12 @@ class StaticRun:
                 self.session.replay()
                 self._done += 1
         self._clock.count(len(batches) * self.session.choice.step_seconds)
-        return step.total / len(batches)
+        return step.total[0] / len(batches)
 
     def predict(self, signals: Tensor) -> Tensor:
         """See ``Run``."""
         with self._turnstile.together():
-            logits = self._step.predict(signals, _PREDICTION_BATCH).cpu()
+            logits = self._step.predict(signals).cpu()
         # A forward pass is about a third of a step on as many records.
         batches = -(-len(signals) // _PREDICTION_BATCH) * _PREDICTION_BATCH / len(self._step.signals)
         self._clock.count(batches * self.session.choice.step_seconds / 3)
@@ -89,7 +89,8 @@ class StaticRun:
 
     def moments(self) -> dict[str, Tensor]:
         """See ``Run``."""
-        pairs = enumerate(zip(self._step.first, self._step.second, strict=True))
+        step = self._step
+        pairs = enumerate(zip(step.views(step.first), step.views(step.second), strict=True))
         return {
             f"{k}.{name}": value
             for k, pair in pairs
