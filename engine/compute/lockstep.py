@@ -46,14 +46,14 @@ class LockstepRecurrent(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, None]:
         """Return the hidden states of every time step, and None where torch's layers have the last one."""
-        signals = x.permute(1, 2, 0).unflatten(2, (self.runs, -1))  # (time, inputs, R, batch)
+        signals = x.transpose(0, 1).unflatten(1, (self.runs, -1))  # (time, R, batch, inputs)
         if len(self._groups) == 1:
             states = self._recur(signals, *(self.get_parameter(name) for name in self._groups[0]))
-            return states.flatten(2).permute(2, 0, 1), None
+            return states.flatten(1, 2).transpose(0, 1), None
         pairs = (tuple(self.get_parameter(name) for name in pair) for pair in zip(*self._groups, strict=True))
-        both = self._recur(torch.cat([signals, signals.flip(0)], dim=2), *(torch.cat(pair) for pair in pairs))
-        forward, reverse = both.chunk(2, dim=2)
-        return torch.cat([forward, reverse.flip(0)], dim=1).flatten(2).permute(2, 0, 1), None
+        both = self._recur(torch.cat([signals, signals.flip(0)], dim=1), *(torch.cat(pair) for pair in pairs))
+        forward, reverse = both.chunk(2, dim=1)
+        return torch.cat([forward, reverse.flip(0)], dim=3).flatten(1, 2).transpose(0, 1), None
 
 
 def can_train_together(network: nn.Module) -> bool:
