@@ -17,16 +17,14 @@ clipping and loss.
 
 import math
 from collections.abc import Mapping
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from engine.compute.steps import BETA2, EPSILON, rates
+from engine.compute.steps import BETA2, EPSILON, Precision, rates
 from engine.recipes import Recipe
 
-Precision = Literal["float32", "bf16"]
 PREDICTION_SIZES = (64, 128, 256, 512)  # records of a batch
 IDLE_FACTORS = (1.0, 0.1, 0.0, 1.0)  # of a step that changes no weight
 
@@ -90,7 +88,7 @@ class StaticStep:
         self.factors = torch.tensor(IDLE_FACTORS, device=device).repeat(runs, 1)
         self.total = torch.zeros(runs, device=device)
         self._clip_norm = clip_norm
-        self._precision = precision
+        self.precision = precision
         self._epsilon = torch.tensor(EPSILON, device=device)
         self.flat = torch.cat([self._row(parameter.detach()) for parameter in self.parameters], dim=1)
         self.first, self.second, self._gradients = (torch.zeros_like(self.flat) for _ in range(3))
@@ -126,7 +124,7 @@ class StaticStep:
 
     def __call__(self) -> None:
         """Do the step; the network must be in training mode."""
-        with self._autocast():
+        with self.autocast():
             logits = self.network(self.signals)
         losses = weighted_losses(logits, self.labels, self.weights, self.class_weights)
         gradients = torch.autograd.grad(losses.sum(), self.parameters)
@@ -138,10 +136,11 @@ class StaticStep:
             self._update()
             self.total += losses
 
-    def _autocast(self) -> torch.autocast:
+    def autocast(self) -> torch.autocast:
+        """Return the context of a forward pass in the step's precision."""
         # Nothing is cached: in a replay a cached cast would be one of old weights.
         device = self.total.device.type
-        return torch.autocast(device, torch.bfloat16, enabled=self._precision == "bf16", cache_enabled=False)
+        return torch.autocast(device, torch.bfloat16, enabled=self.precision == "bf16", cache_enabled=False)
 
     def _update(self) -> None:
         decay, new, rate, correction = self.factors.unsqueeze(2).unbind(1)
@@ -163,7 +162,7 @@ class StaticStep:
             n_records = batch.shape[1]
             missing = next(size for size in PREDICTION_SIZES if size >= n_records) - n_records
             padded = F.pad(batch, (0, 0) * (batch.dim() - 2) + (0, missing)).flatten(0, 1)
-            with self._autocast():
+            with self.autocast():
                 padded_logits: Tensor = self.network(padded).float()
             logits.append(padded_logits.view(self.runs, n_records + missing, -1)[:, :n_records])
         return torch.cat(logits, dim=1).flatten(0, 1)
