@@ -25,7 +25,7 @@ class LockstepLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply layer k to the k-th part of the records."""
-        by_run = x.unflatten(0, (len(self.weight), -1))
+        by_run = x.view(len(self.weight), -1, x.shape[1])
         return torch.baddbmm(self.bias.unsqueeze(1), by_run, self.weight.transpose(1, 2)).flatten(0, 1)
 
 
@@ -46,7 +46,7 @@ class LockstepRecurrent(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, None]:
         """Return the hidden states of every time step, and None where torch's layers have the last one."""
-        signals = x.transpose(0, 1).unflatten(1, (self.runs, -1))  # (time, R, batch, inputs)
+        signals = x.transpose(0, 1).view(x.shape[1], self.runs, -1, x.shape[2])  # (time, R, batch, inputs)
         if len(self._groups) == 1:
             states = self._recur(signals, *(self.get_parameter(name) for name in self._groups[0]))
             return states.flatten(1, 2).transpose(0, 1), None
@@ -57,7 +57,7 @@ class LockstepRecurrent(nn.Module):
 
 
 def can_train_together(network: nn.Module) -> bool:
-    """Return whether ``lockstep_twin`` knows all of its layers that have weights, one is recurrent, and all are trained."""
+    """Return whether ``lockstep_twin`` knows all layers that have weights, one is recurrent, and all are trained."""
     layers = list(_layers_with_weights(network))
     return (
         any(isinstance(layer, nn.RNNBase) for _, layer in layers)
@@ -95,7 +95,9 @@ def lockstep_twin(networks: Sequence[nn.Module]) -> nn.Module:
 def stacked_parameters(networks: Sequence[nn.Module]) -> dict[str, Tensor]:
     """Return the networks' parameters by name, R first, filled up with zeros to the widest."""
     every = [dict(network.named_parameters()) for network in networks]
-    return {name: nn.utils.rnn.pad_sequence([own[name].detach() for own in every], batch_first=True) for name in every[0]}
+    return {
+        name: nn.utils.rnn.pad_sequence([own[name].detach() for own in every], batch_first=True) for name in every[0]
+    }
 
 
 def state_of(twin: nn.Module, run: int, network: nn.Module) -> dict[str, Tensor]:

@@ -47,7 +47,9 @@ def lstm(signals: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor,
     and (R, 4 units) twice.
     """
     i, f, g, o = torch.cat([weight_hh, weight_ih, (bias_ih + bias_hh).unsqueeze(2)], dim=2).chunk(4, dim=1)
-    stacked = torch.cat([o, i, f, g], dim=1).transpose(1, 2)  # the three sigmoids in one piece, and the three that the cell state reads
+    stacked = torch.cat([o, i, f, g], dim=1).transpose(
+        1, 2
+    )  # the three sigmoids in one piece, and the three that the cell state reads
     states: Tensor = _LSTM.apply(signals, stacked)  # type: ignore[no-untyped-call]  # torch does not say
     return states
 
@@ -111,7 +113,7 @@ class _GRU(torch.autograd.Function):
 
 
 def _back_through_gru(arriving: Tensor, products: Tensor, flat: Tensor, z: Tensor, back: Tensor) -> None:
-    """Turn the factors in ``products`` into gradients, and add what each step's hidden state is owed to ``arriving``."""
+    """Turn the factors in ``products`` into gradients, and add to ``arriving`` what each hidden state is owed."""
     owed, shares, rows, kept = arriving.unbind(), products.unbind(), flat.unbind(), z.unbind()
     wide = arriving.unsqueeze(3).unbind()
     for t in range(len(products) - 1, -1, -1):
@@ -177,7 +179,7 @@ class _LSTM(torch.autograd.Function):
 def _back_through_lstm(
     arriving: Tensor, of_cell: Tensor, products: Tensor, flat: Tensor, to_cell: Tensor, f: Tensor, back: Tensor
 ) -> None:
-    """Turn the factors in ``products`` into gradients; ``arriving`` and ``of_cell`` get what earlier states are owed."""
+    """Turn the factors in ``products`` into gradients; ``arriving`` and ``of_cell`` get what states are owed."""
     owed, rows, kept, given = arriving.unbind(), flat.unbind(), f.unbind(), to_cell.unbind()
     outer, inner, wide = products[..., 0, :].unbind(), products[..., 1:, :].unbind(), of_cell.unsqueeze(2)
     for t in range(len(products) - 1, -1, -1):

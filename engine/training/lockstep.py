@@ -18,19 +18,19 @@ import torch
 from torch import Tensor, nn
 
 from engine.compute.clocks import Clock, clock_of
-from engine.compute.cuda_graphs import Session
+from engine.compute.cuda_graphs import Session, kept, prefer_speed, prepare
 from engine.compute.devices import keep_freed_memory, with_device_index
 from engine.compute.lockstep import architecture_of, can_train_together, lockstep_twin, stacked_parameters, state_of
 from engine.compute.static_step import IDLE_FACTORS, StaticStep, adamw_factors, pad_batch
 from engine.compute.steps import PlainRun, predict_in_batches
 from engine.recipes import Recipe
 from engine.training.course import Course, DivergedError, Examples, Validation
+from engine.training.device_memory import fit_runs, free_memory
 from engine.training.loop import Training, follow
 
 _TIMED_ROUNDS = 3
-_NARROW = 64  # hidden units up to which the arrays of eight runs are small
-_ON_PROCESSOR = {"narrow": 8, "wide": 4}
-_ON_CUDA = 16
+_NARROW = 64  # hidden units; batches of 64 records of 1000 samples take 45 MB a run with 32, 130 MB with 100
+_PROCESSOR_NARROW, _PROCESSOR_WIDE, _CUDA = 8, 4, 16  # runs; more are no faster on a processor
 
 _ratios: dict[tuple[object, ...], float] = {}
 
@@ -61,8 +61,8 @@ def lockstep_key(network: nn.Module, recipe: Recipe) -> tuple[object, ...] | Non
 def gains_together(network: nn.Module, runs: int, device: torch.device) -> bool:
     """Return whether so many runs in lockstep take less time than one after another (tests/benchmarks/RESULTS.md).
 
-    On a processor: GRUs of any number, one too. LSTMs do not, oneDNN has one call for all of their time steps. On CUDA,
-    where nothing is measured yet: two and more.
+    On a processor: GRUs, even one alone. LSTMs do not gain, because oneDNN does all of their time steps in one call. On
+    CUDA, where nothing is measured yet: two and more.
     """
     if not can_train_together(network):
         return False
@@ -71,14 +71,19 @@ def gains_together(network: nn.Module, runs: int, device: torch.device) -> bool:
     return runs > 1
 
 
-def runs_together(network: nn.Module, device: torch.device) -> int:
-    """Return the largest group that is worth its memory; 1 where lockstep is no gain."""
+def runs_together(network: nn.Module, device: torch.device, batch: tuple[int, ...] | None = None) -> int:
+    """Return the largest group worth its memory; 1 where lockstep is no gain.
+
+    On CUDA as many as fit, where the ``batch`` of one run is given (records, leads, samples).
+    """
     if not gains_together(network, 2, device):
         return 1
-    if device.type != "cpu":
-        return _ON_CUDA
-    units = max(layer.hidden_size for layer in network.modules() if isinstance(layer, nn.RNNBase))
-    return _ON_PROCESSOR["narrow" if units <= _NARROW else "wide"]
+    if device.type == "cpu":
+        units = max(layer.hidden_size for layer in network.modules() if isinstance(layer, nn.RNNBase))
+        return _PROCESSOR_NARROW if units <= _NARROW else _PROCESSOR_WIDE
+    if batch is None:
+        return _CUDA
+    return fit_runs(deepcopy(network).cpu(), batch, "float32", free_memory(device), most=_CUDA)
 
 
 def train_together(
@@ -99,7 +104,7 @@ def train_together(
 
     Raises ValueError when the jobs do not have one ``lockstep_key`` or one length of record.
     """
-    place, started = with_device_index(device), time.perf_counter()
+    place = with_device_index(device)
     _check(jobs)
     for job in jobs:
         job.network.to(place)
@@ -109,8 +114,7 @@ def train_together(
     session.step.total.zero_()
     seats = [_Seat(group, session.step, slot, job, place) for slot, job in enumerate(jobs)]
     trained = _train(seats, session.replay, [_lane(seat, should_stop, report) for seat in seats])
-    way = f"lockstep of {len(jobs)}"
-    return [outcome and outcome.finished(way, started) if isinstance(outcome, _Seat) else outcome for outcome in trained]
+    return [outcome.finished() if isinstance(outcome, _Seat) else outcome for outcome in trained]
 
 
 def _check(jobs: Sequence[LockstepJob]) -> None:
@@ -146,7 +150,7 @@ def _train(
 def _lane(
     seat: "_Seat", should_stop: Callable[[], bool], report: Callable[[int, Validation], None]
 ) -> Generator[None, None, bool]:
-    """Lay a batch into the step, let the group do it, and so on; epochs end in between. Return whether it was stopped."""
+    """Lay a batch into the step, let the group do it, and so on, epoch after epoch; return whether it was stopped."""
     generator = torch.Generator(seat.place).manual_seed(seat.job.seed)
     orders = follow(
         seat.course, seat.epochs, generator, seat.validation, seat.monitor,
@@ -202,7 +206,8 @@ class _Seat:
 
     def __init__(self, group: _Group, step: StaticStep, slot: int, job: LockstepJob, place: torch.device) -> None:
         self.job, self.slot, self.network, self.place = job, slot, job.network, place
-        self._group, self._step = group, step
+        self.precision, self.way = step.precision, f"lockstep of {step.runs}"
+        self._group, self._step, self._started = group, step, time.perf_counter()
         self._size = step.weights.shape[1]
         self._records = slice(slot * self._size, (slot + 1) * self._size)
         self._classes = job.training.labels.shape[1]
@@ -268,19 +273,21 @@ class _Seat:
         """Idle from now on: with weights of zero, so that no numbers of a run that diverged are left."""
         self._group.settle()
         self._group.training.remove(self.slot)
+        self._wall_seconds = time.perf_counter() - self._started
         step = self._step
         step.factors[self.slot].copy_(torch.tensor(IDLE_FACTORS))
         for state in (step.flat, step.first, step.second):
             state[self.slot].zero_()
 
-    def finished(self, way: str, started: float) -> Training:
+    def finished(self) -> Training:
         """Load the best weights and return what the run did."""
         course = self.course
         assert course.best is not None, "the first epoch is always validated"
         self.network.load_state_dict(course.best_weights)
         return Training(
-            course.epoch, course.records_seen, course.seconds(), time.perf_counter() - started, course.best,
-            tuple(course.validations), tuple(course.monitored),
+            course.epoch, course.records_seen, course.seconds(), self._wall_seconds, course.best,
+            tuple(course.validations), tuple(course.monitored), precision=self.precision, way=self.way,
+            lockstep={"runs": self._step.runs, "alone_over_together": round(self._group.alone_over_together, 4)},
         )  # fmt: skip
 
 
@@ -290,11 +297,18 @@ def _session(jobs: Sequence[LockstepJob], place: torch.device) -> Session:
     size = min(recipe.batch_size, max(len(job.training) for job in jobs))
     n_classes = max(job.training.labels.shape[1] for job in jobs)
     batch = (size, *jobs[0].training.signals.shape[1:])
+
+    def make() -> Session:
+        step = StaticStep(lockstep_twin(networks), batch, n_classes, recipe.clip_norm, "float32", len(jobs))
+        step.network.train()
+        return Session(step, step) if place.type == "cpu" else prepare(step, place, kind)
+
     if place.type == "cpu":
         keep_freed_memory()
-    step = StaticStep(lockstep_twin(networks), batch, n_classes, recipe.clip_norm, "float32", len(jobs))
-    step.network.train()
-    return Session(step, step)
+        return make()
+    prefer_speed()
+    kind = (lockstep_key(networks[0], recipe), len(jobs), batch, n_classes, place)
+    return kept(kind, make)
 
 
 def _alone_over_together(jobs: Sequence[LockstepJob], session: Session, place: torch.device) -> float:
@@ -308,9 +322,13 @@ def _alone_over_together(jobs: Sequence[LockstepJob], session: Session, place: t
         signals = step.signals[: step.weights.shape[1]].clone()
         labels = torch.zeros(len(signals), jobs[0].training.labels.shape[1], device=place)
         order = torch.arange(len(signals), device=place)
-        alone, together = [], []
+        alone: list[float] = []
+        together: list[float] = []
         for _ in range(_TIMED_ROUNDS + 1):
-            for what, seconds in ((partial(run.train_epoch, signals, labels, order), alone), (session.replay, together)):
+            for what, seconds in (
+                (partial(run.train_epoch, signals, labels, order), alone),
+                (session.replay, together),
+            ):
                 before = clock.seconds()
                 what()
                 seconds.append(clock.seconds() - before)

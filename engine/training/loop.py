@@ -7,7 +7,7 @@ comes before it is computed once. One thread, one seed, one processor: the same 
 """
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -50,7 +50,8 @@ class Training:
     ``seconds`` is what the run takes on a machine that does nothing else: processor time of the training thread, on
     CUDA the wall clock with the device's work finished. ``wall_seconds`` is what the clock showed, since a resumption.
     A training that was ``stopped`` leaves a ``snapshot`` to go on from. ``precision`` is ``float32`` or ``bf16``;
-    ``way`` is how its steps were run: ``eager``, ``graph``, or ``lockstep of`` so many.
+    ``way`` is how its steps were run: ``eager``, ``graph``, or ``lockstep of`` so many; ``lockstep`` then has the
+    number of ``runs`` and by what the group's seconds were multiplied (``alone_over_together``).
     """
 
     epochs: int
@@ -64,6 +65,7 @@ class Training:
     snapshot: Snapshot | None = field(default=None, repr=False, compare=False)
     precision: str = "float32"
     way: str = "eager"
+    lockstep: Mapping[str, float] | None = None
 
     @property
     def optimism(self) -> Optimism | None:
