@@ -89,7 +89,7 @@ def execute(job: Job) -> Outcome | NetworkWanted:
         return _run(job, torch.device("cuda", torch.cuda.current_device()) if ":" not in job.device else device)
     with _one_at_a_time:  # torch's generator, its number of threads and the memory are one for the whole process
         torch.set_num_threads(1)  # the bits of a result depend on it
-        reset_peak_memory()
+        reset_peak_memory(device)
         return _run(job, device)
 
 
