@@ -11,12 +11,13 @@ its run. "Memory" is the most that the process held so far, so that networks tha
 """
 
 import argparse
+import itertools
 import resource
 import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -50,39 +51,72 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     device = choose_device(arguments.device)
-    if device.type == "cpu":
-        keep_freed_memory()
-    else:
-        prefer_speed()
-    columns = "network", "runs", "one by one, records/s", "lockstep, records/s", "ratio", "way", "weights", "memory, GB"
+    names = "network", "runs", "one by one, records/s", "lockstep, records/s", "ratio", "way", "weights", "memory, GB"
     sys.stdout.write(f"{describe_device(device)}; torch {torch.__version__}\n\n")
-    for row in (columns, ("---",) * len(columns)):
+    for row in (names, ("---",) * len(names)):
         sys.stdout.write(f"| {' | '.join(row)} |\n")
-    for arch in arguments.archs:
-        for runs in arguments.runs:
-            sys.stdout.write(f"| {' | '.join(_row(arch, runs, device, arguments))} |\n")
-            sys.stdout.flush()
+    for arch, runs in itertools.product(arguments.archs, arguments.runs):
+        row = lockstep_row(device, arch, runs, arguments.rounds, arguments.batch_size, arguments.epochs)
+        speeds = (
+            f"{row.one_by_one:,.0f}", f"{row.lockstep:,.0f}", f"{row.ratio:.2f} ({row.ratio_low:.2f} to {row.ratio_high:.2f})",
+        )  # fmt: skip
+        weights = "not compared" if row.difference is None else f"{row.difference:.0e}"
+        sys.stdout.write(f"| {' | '.join((arch, str(runs), *speeds, row.way, weights, f'{row.memory_gb:.1f}'))} |\n")
+        sys.stdout.flush()
 
 
-def _row(arch: str, runs: int, device: torch.device, arguments: argparse.Namespace) -> tuple[str, ...]:
-    recipe = _recipe(arch, arguments.batch_size)
+@dataclass(frozen=True)
+class LockstepRow:
+    """Records/s of training one by one and in lockstep, the ratio's median and quartiles, and what else is printed."""
+
+    network: str
+    runs: int
+    one_by_one: float
+    lockstep: float
+    ratio: float
+    ratio_low: float
+    ratio_high: float
+    way: str
+    difference: float | None
+    memory_gb: float
+
+
+def lockstep_rows(
+    device: torch.device, archs: Sequence[str], runs: int, rounds: int, batches: int = 1
+) -> list[LockstepRow]:
+    """Time every network in groups of ``runs``; a round has as many steps as ``batches``, of 64 records a run.
+
+    The tests on a GPU call this (``tests/gpu/kit.py``).
+    """
+    return [lockstep_row(device, arch, runs, rounds, batches=batches) for arch in archs]
+
+
+def lockstep_row(
+    device: torch.device, arch: str, runs: int, rounds: int, batch_size: int = 64, epochs: int = 0, batches: int = 1
+) -> LockstepRow:
+    """Time one kind of group; ``epochs``: of the trainings whose weights are compared, if any."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        prefer_speed()
+    else:
+        keep_freed_memory()
+    recipe = _recipe(arch, batch_size)
     networks = [new_network(arch, N_LEADS, N_SAMPLES, N_CLASSES, seed).to(device) for seed in range(runs)]
-    alone, together, way = _steps(networks, recipe, device, arguments.rounds)
-    one_by_one, lockstep = (_speeds(recipe.batch_size, seconds) for seconds in (alone, np.divide(together, runs)))
-    low, middle, high = np.quantile(np.divide(lockstep, one_by_one), [0.25, 0.5, 0.75])
-    speeds = (f"{statistics.median(speed):,.0f}" for speed in (one_by_one, lockstep))
-    ratio, weights = f"{middle:.2f} ({low:.2f} to {high:.2f})", "not compared"
-    if arguments.epochs:
-        weights = f"{_difference(arch, runs, replace(recipe, learning_rate=1e-3), device, arguments.epochs):.0e}"
-    return arch, str(runs), *speeds, ratio, way, weights, f"{_peak(device) / 2**30:.1f}"
+    alone, together, way = _steps(networks, recipe, device, rounds, batches)
+    one_by_one = [batches * batch_size / seconds for seconds in alone]
+    lockstep = [runs * batches * batch_size / seconds for seconds in together]
+    low, middle, high = np.quantile(np.divide(lockstep, one_by_one), [0.25, 0.5, 0.75]).tolist()
+    difference = _difference(arch, runs, replace(recipe, learning_rate=1e-3), device, epochs) if epochs else None
+    speeds = statistics.median(one_by_one), statistics.median(lockstep)
+    return LockstepRow(arch, runs, *speeds, middle, low, high, way, difference, _peak(device) / 2**30)
 
 
 def _steps(
-    networks: list[nn.Module], recipe: Recipe, device: torch.device, rounds: int
+    networks: list[nn.Module], recipe: Recipe, device: torch.device, rounds: int, batches: int
 ) -> tuple[list[float], list[float], str]:
-    """Return the seconds of a step of one run and of all, in every round but a first that does not count."""
+    """Return the seconds of one run's steps and of the group's, in every round but a first that does not count."""
     signals, labels = (tensor.to(device) for tensor in _records(len(networks) * recipe.batch_size, 0))
-    plain = PlainRun(deepcopy(networks[0]), recipe, rounds + 1)
+    plain = PlainRun(deepcopy(networks[0]), recipe, (rounds + 1) * batches)
     session = _session(networks, recipe, device)
     session.step.signals.copy_(signals)
     session.step.labels.copy_(labels)
@@ -93,7 +127,8 @@ def _steps(
     for number in range(rounds + 1):
         for piece, seconds in zip(pieces, taken, strict=True):
             started = clock.seconds()
-            piece()
+            for _ in range(batches):
+                piece()
             if number:
                 seconds.append(clock.seconds() - started)
     return taken[0], taken[1], session.way
@@ -127,10 +162,6 @@ def _job(arch: str, seed: int, recipe: Recipe) -> LockstepJob:
 def _relative(one: nn.Module, other: nn.Module) -> float:
     ours, theirs = (nn.utils.parameters_to_vector(network.parameters()).detach() for network in (one, other))
     return float((ours - theirs).abs().max() / ours.abs().max())
-
-
-def _speeds(n_records: int, seconds: list[float] | np.ndarray) -> list[float]:
-    return [n_records / one for one in seconds]
 
 
 def _records(n_records: int, seed: int) -> tuple[Tensor, Tensor]:
