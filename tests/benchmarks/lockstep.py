@@ -56,12 +56,13 @@ def main() -> None:
     for row in (names, ("---",) * len(names)):
         sys.stdout.write(f"| {' | '.join(row)} |\n")
     for arch, runs in itertools.product(arguments.archs, arguments.runs):
-        row = lockstep_row(device, arch, runs, arguments.rounds, arguments.batch_size, arguments.epochs)
-        speeds = (
-            f"{row.one_by_one:,.0f}", f"{row.lockstep:,.0f}", f"{row.ratio:.2f} ({row.ratio_low:.2f} to {row.ratio_high:.2f})",
-        )  # fmt: skip
-        weights = "not compared" if row.difference is None else f"{row.difference:.0e}"
-        sys.stdout.write(f"| {' | '.join((arch, str(runs), *speeds, row.way, weights, f'{row.memory_gb:.1f}'))} |\n")
+        found = lockstep_row(device, arch, runs, arguments.rounds, arguments.batch_size, arguments.epochs)
+        ratio = f"{found.ratio:.2f} ({found.ratio_low:.2f} to {found.ratio_high:.2f})"
+        speeds = f"{found.one_by_one:,.0f}", f"{found.lockstep:,.0f}"
+        weights = "not compared" if found.difference is None else f"{found.difference:.0e}"
+        sys.stdout.write(
+            f"| {' | '.join((arch, str(runs), *speeds, ratio, found.way, weights, f'{found.memory_gb:.1f}'))} |\n"
+        )
         sys.stdout.flush()
 
 
