@@ -318,7 +318,8 @@ def _alone_over_together(jobs: Sequence[LockstepJob], session: Session, place: t
     if kind not in _ratios:
         step.signals.normal_(generator=torch.Generator(place).manual_seed(0))
         step.factors.copy_(torch.tensor(IDLE_FACTORS))
-        run, clock = PlainRun(deepcopy(jobs[0].network), recipe, _TIMED_ROUNDS + 1), clock_of(place)
+        own = deepcopy(jobs[0].network).to(place)  # which puts a copy's weights into one piece, as cuDNN wants them
+        run, clock = PlainRun(own, recipe, _TIMED_ROUNDS + 1), clock_of(place)
         signals = step.signals[: step.weights.shape[1]].clone()
         labels = torch.zeros(len(signals), jobs[0].training.labels.shape[1], device=place)
         order = torch.arange(len(signals), device=place)

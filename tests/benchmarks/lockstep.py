@@ -117,7 +117,7 @@ def _steps(
 ) -> tuple[list[float], list[float], str]:
     """Return the seconds of one run's steps and of the group's, in every round but a first that does not count."""
     signals, labels = (tensor.to(device) for tensor in _records(len(networks) * recipe.batch_size, 0))
-    plain = PlainRun(deepcopy(networks[0]), recipe, (rounds + 1) * batches)
+    plain = PlainRun(deepcopy(networks[0]).to(device), recipe, (rounds + 1) * batches)
     session = _session(networks, recipe, device)
     session.step.signals.copy_(signals)
     session.step.labels.copy_(labels)
