@@ -21,10 +21,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from engine.compute.steps import BETA2, EPSILON, Precision, rates
+from engine.compute.steps import BETA2, EPSILON, PREDICTION_SIZES, Precision, pad_records, rates
 from engine.recipes import Recipe
 
-PREDICTION_SIZES = (64, 128, 256, 512)  # records of a batch
 IDLE_FACTORS = (1.0, 0.1, 0.0, 1.0)  # of a step that changes no weight
 
 
@@ -159,10 +158,8 @@ class StaticStep:
         logits = []
         by_run = signals.reshape(self.runs, -1, *signals.shape[1:])
         for batch in torch.split(by_run, PREDICTION_SIZES[-1], dim=1):
-            n_records = batch.shape[1]
-            missing = next(size for size in PREDICTION_SIZES if size >= n_records) - n_records
-            padded = F.pad(batch, (0, 0) * (batch.dim() - 2) + (0, missing)).flatten(0, 1)
+            padded = pad_records(batch, dim=1)
             with self.autocast():
-                padded_logits: Tensor = self.network(padded).float()
-            logits.append(padded_logits.view(self.runs, n_records + missing, -1)[:, :n_records])
+                forwarded: Tensor = self.network(padded.flatten(0, 1)).float()
+            logits.append(forwarded.view(*padded.shape[:2], -1)[:, : batch.shape[1]])
         return torch.cat(logits, dim=1).flatten(0, 1)
