@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from engine.compute import recurrence
 from engine.compute.recurrence import gru, lstm
 
-RUNS, BATCH, INPUTS, UNITS = 3, 2, 2, 4
+RUNS, BATCH, INPUTS, UNITS = 3, 2, 2, 3
 LAYERS = pytest.mark.parametrize(
     ("recur", "layer", "gates"), [(gru, nn.GRU, 3), (lstm, nn.LSTM, 4)], ids=["gru", "lstm"]
 )
@@ -34,7 +34,7 @@ def arguments_of(gates: int, steps: int = 7) -> list[Tensor]:
 
 
 @LAYERS
-@pytest.mark.parametrize("steps", [1, 2, 7])
+@pytest.mark.parametrize("steps", [1, 4])
 def test_gradients_are_those_of_small_changes(recur: Recur, layer: type[nn.RNNBase], gates: int, steps: int):
     assert torch.autograd.gradcheck(recur, arguments_of(gates, steps))
 
