@@ -12,6 +12,11 @@ def with_precision(name: str, precision: str | None) -> str:
     return name if precision in (None, FLOAT32) else f"{name}, {precision}"
 
 
+def in_words(precision: str | None) -> str:
+    """Return what a precision is called in a sentence."""
+    return precision or "an unknown precision"
+
+
 def standing_order(precision: str | None) -> int:
     """Return the place of a precision among equals: float32 first, the unknown one last."""
     return PRECISIONS.index(precision) if precision in PRECISIONS else len(PRECISIONS)

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# What a store of before there was such a column says: processors computed in float32, and so did recurrent networks on a
-# GPU; of the others on a GPU it says nothing.
+# What a store without such a column says: processors computed in float32, and so did recurrent networks on a GPU; of
+# others on a GPU it says nothing.
 _PRECISION_BEFORE_3 = "CASE WHEN device LIKE 'CPU%' OR family = 'rnn' THEN 'float32' END"
 MIGRATIONS = (
     """
@@ -272,7 +272,7 @@ class Store:
                 self._insert(row, probabilities or (apart or {}).get(key))
 
     def raw(self, key: str) -> tuple[list[Any], ProbabilitiesRow | None]:
-        """Return a run as it is stored: its row with its details, and its probabilities' row, None where that is apart."""
+        """Return a run as it is stored: its row with details, and its probabilities' row, None where they are apart."""
         with self._named_errors():
             run = self._connection.execute(f"SELECT {self._columns}, details FROM runs WHERE key = ?", [key])
             blob = self._connection.execute(

@@ -147,7 +147,7 @@ def _read_rows(
 def _choose_metric(
     path: Path, header: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]], metric: str
 ) -> tuple[str, list[str]]:
-    """Return the metric to read, and what has to be said of it. Raises RunsFileError for a header that lacks columns."""
+    """Return the metric to read, and what has to be said of it. Raises RunsFileError for columns that are missing."""
     others = [name for name in header if name and (name not in _OTHER_COLUMNS or _is_score(name, header, rows))]
     named = [name for name in others if _SCORES & set(re.split(r"\W|_", name.lower()))]
     said = []
@@ -321,8 +321,8 @@ def _repeated(runs: Sequence[Run]) -> list[str]:
         cell = (run.task, run.network, run.strategy, run.upstream, run.n_records, run.replicate)
         if cell in first:
             problems.append(
-                f"{run.name} repeats {first[cell]} ({run.task} {run.network} {run.strategy}, n_records {run.n_records}, "
-                f"replicate {run.replicate})"
+                f"{run.name} repeats {first[cell]} ({run.task} {run.network} {run.strategy}, "
+                f"n_records {run.n_records}, replicate {run.replicate})"
             )
         first.setdefault(cell, run.name)
     return problems
