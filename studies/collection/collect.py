@@ -39,15 +39,16 @@ class EvidenceError(UserError, ValueError):
     exit_code = ExitCode.DATA
 
 
-def collect(store: Store, study: str, out: Path) -> tuple[Path, Path, list[str]]:
+def collect(store: Store, study: str, out: Path, others: Sequence[Run] = ()) -> tuple[Path, Path, list[str]]:
     """Write ``runs.csv``, ``curves.json`` and ``SUMMARY.md`` into ``out``; return the first two and what has no curve.
 
-    Raises EvidenceError when nothing could.
+    ``others`` are runs that count and are not in the store (``studies.collection.parted_store``). Raises EvidenceError
+    when nothing could.
 
     The same store gives the same bytes: the random draws are seeded by what is fitted, and ``created`` is the time of
     the store's last run.
     """
-    runs = store.runs()
+    runs = sorted([*store.runs(), *others], key=_place) if others else store.runs()
     if not compares_arms(runs):
         raise EvidenceError(f"study {study} gives no curve: {_NO_COMPARISON}")
     document = make_curves(runs, study)
@@ -64,6 +65,12 @@ def collect(store: Store, study: str, out: Path) -> tuple[Path, Path, list[str]]
     curves.write_text(json.dumps(document, separators=(",", ":")) + "\n", encoding="utf-8")
     (out / SUMMARY).write_text(summary, encoding="utf-8")
     return table, curves, document["not_fitted"]
+
+
+def _place(run: Run) -> tuple[object, ...]:
+    """Return where a run stands among others, as a store sorts them."""
+    where = run.task, run.arch, run.strategy, run.upstream or "", run.n_records, run.replicate
+    return *where, known(run.recipe), known(run.key), standing_order(run.precision)
 
 
 def table_rows(runs: Sequence[Run]) -> list[dict[str, Any]]:

@@ -86,8 +86,11 @@ class Run:
 
     @property
     def network(self) -> str:
-        """What tables call the run's network: its name, with the precision where that is not float32."""
-        return with_precision(self.arch, self.precision)
+        """What tables call the run's network: its name, with the precision where that is not float32.
+
+        A run of a store, which has a key, is there apart from those of float32 also where its precision is not known.
+        """
+        return with_precision(self.arch, self.precision or ("unknown precision" if self.key else None))
 
     @property
     def has_score(self) -> bool:

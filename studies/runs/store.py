@@ -249,6 +249,29 @@ class Store:
         with self._named_errors():
             return dict(self._connection.execute(f"SELECT key, {self._select['precision']} FROM runs").fetchall())
 
+    def probabilities_rows(self) -> Iterator[ProbabilitiesRow]:
+        """Give the test probabilities of every run as they are stored, in the order in which they were written."""
+        with self._named_errors():
+            yield from self._connection.execute(
+                "SELECT key, records, classes, float16_zlib FROM probabilities ORDER BY rowid"
+            )
+
+    def copy_without_probabilities(self, path: Path) -> None:
+        """Write a store of the same runs and failures to a new file, without test probabilities and claims."""
+        with self._named_errors():
+            self._connection.execute("PRAGMA query_only = OFF")  # of what is read nothing is written to all the same
+            self._connection.execute("VACUUM INTO ?", [str(path)])
+        copy = Store(path)
+        with copy._named_errors():
+            for statement in (
+                "DELETE FROM probabilities",
+                "DELETE FROM claims",
+                "VACUUM",
+                "PRAGMA journal_mode = DELETE",
+            ):
+                copy._connection.execute(statement)
+        copy.close()
+
     def lacking_probabilities(self) -> list[str]:
         """Return the keys of the runs whose test probabilities it does not hold, in order."""
         query = "SELECT key FROM runs WHERE key NOT IN (SELECT key FROM probabilities) ORDER BY key"
