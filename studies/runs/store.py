@@ -259,8 +259,12 @@ class Store:
     def copy_without_probabilities(self, path: Path) -> None:
         """Write a store of the same runs and failures to a new file, without test probabilities and claims."""
         with self._named_errors():
-            self._connection.execute("PRAGMA query_only = OFF")  # of what is read nothing is written to all the same
+            only_read = self._connection.execute("PRAGMA query_only").fetchone()[0]
+            self._connection.execute(
+                "PRAGMA query_only = OFF"
+            )  # the new file alone is written, which counts as writing
             self._connection.execute("VACUUM INTO ?", [str(path)])
+            self._connection.execute(f"PRAGMA query_only = {only_read}")
         copy = Store(path)
         with copy._named_errors():
             for statement in (
