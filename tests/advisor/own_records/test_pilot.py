@@ -223,7 +223,8 @@ def test_a_pilot_in_another_precision_than_the_other_tasks_says_so(curves_path: 
     pool, curves = pooled_curve((0.9, 0.92, 0.94), (0.02, 0.03, 0.04)), read_curves(curves_path)
     shared = {one.name: getattr(pool, one.name) for one in fields(Curve)}
     for precision, said in (("bf16", True), ("float32", False)):
-        pilot = PilotCurve(**shared | {"precision": precision}, predicted_by=pool)
+        points = {arm: {500: (0.8,)} for arm in (SCRATCH, FINE_TUNE)}
+        pilot = PilotCurve(**shared | {"precision": precision, "points": points}, predicted_by=pool)
         known = {"scratch": Cost(None, None, None, None)}
         warnings = warn(Question(500), pilot, curves, "interpolated", (), known, None)
         assert any("The pilot trained in bf16, the other tasks in float32" in one for one in warnings) == said
