@@ -4,8 +4,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from concurrent.futures.process import BrokenProcessPool
@@ -23,10 +21,11 @@ from engine.training.loop import predict_logits
 from studies.running import runner
 from studies.running.design import Design, Grid
 from studies.running.expansion import expand, hash_tasks
-from studies.running.one_run import BOOTSTRAP_RESAMPLES, EndedError, Job, Outcome, ending, execute, training_rows
+from studies.running.jobs import Job, Outcome, Result
+from studies.running.one_run import BOOTSTRAP_RESAMPLES, execute_together, training_rows
 from studies.running.runner import FailedFastError, WorkersGoneError, run_study
 from studies.running.study_networks import MissingCheckpointError
-from studies.running.workplaces import LocalExecutor, Workplace, gpu_workplace, local_workplace
+from studies.running.workplaces import Workplace, local_workplace
 from studies.runs.run import COLUMNS, Run
 from studies.runs.run_spec import RunSpec
 from studies.runs.store import Store, StoreError
@@ -77,7 +76,7 @@ def test_every_spec_is_run_once_and_a_second_call_has_nothing_to_do(specs, corpu
     progress = run(specs, store, corpus)
     assert (progress.done, progress.failed, progress.total) == (9, 0, 9)
     assert len(store.keys()) == 9
-    monkeypatch.setattr(runner, "execute", lambda job: pytest.fail(f"{job} was run again"))
+    monkeypatch.setattr(runner, "execute_together", lambda jobs: pytest.fail(f"{jobs} were run again"))
     assert run(specs, store, corpus).done == 9
 
 
@@ -119,20 +118,16 @@ def test_a_run_record_says_what_was_done(specs, corpus: Corpus, tmp_path: Path):
 def test_a_failed_pretraining_fails_what_starts_from_it_and_nothing_else(
     specs, corpus: Corpus, tmp_path: Path, monkeypatch
 ):
-    execute = runner.execute
+    def fails(jobs: list[Job]) -> list[Result]:
+        return [RuntimeError("out of luck")] if jobs[0].role == "pretraining" else execute_together(jobs)
 
-    def fails(job: Job) -> Outcome:
-        if job.role == "pretraining":
-            raise RuntimeError("out of luck")
-        return execute(job)
-
-    monkeypatch.setattr(runner, "execute", fails)
+    monkeypatch.setattr(runner, "execute_together", fails)
     store = Store(tmp_path / "s.db")
     progress = run(specs, store, corpus)
     assert (progress.done, progress.failed) == (4, 5)
     assert {record.strategy for record in store.runs()} == {"scratch"}
     assert sorted({error.split()[0] for _, error in store.failures()}) == ["RuntimeError:", "its"]
-    monkeypatch.setattr(runner, "execute", execute)
+    monkeypatch.setattr(runner, "execute_together", execute_together)
     assert run(specs, store, corpus).failed == 0
     assert store.failures() == []
 
@@ -189,13 +184,14 @@ class Answers(Inline):
         self.failures = failures or {}
         self.given: list[str] = []
 
-    def submit(self, fn: Callable, job: Job) -> Future:
+    def submit(self, fn: Callable, jobs: list[Job]) -> Future:
+        (job,) = jobs
         self.given.append(job.key)
         future: Future = Future()
         if self.failures.get(job.key):
             future.set_exception(self.failures[job.key].pop(0))
         else:
-            future.set_result(made_up(job))
+            future.set_result([made_up(job)])
         return future
 
 
@@ -242,10 +238,10 @@ def test_fail_fast_stops_at_the_first_failure_and_keeps_what_was_finished(specs,
 class Interrupts(Answers):
     """Sends Ctrl-C to this process with the third of its calls."""
 
-    def submit(self, fn: Callable, job: Job) -> Future:
+    def submit(self, fn: Callable, jobs: list[Job]) -> Future:
         if len(self.given) == 2:
             os.kill(os.getpid(), signal.SIGINT)
-        return super().submit(fn, job)
+        return super().submit(fn, jobs)
 
 
 def test_ctrl_c_writes_what_came_back_and_gives_up_its_claims(specs, corpus: Corpus, tmp_path: Path):
@@ -277,9 +273,9 @@ class Remote(Inline):
     def __init__(self) -> None:
         self.sent: list[bool] = []
 
-    def submit(self, fn: Callable, job: Job) -> Future:
-        self.sent.append(job.sent is not None)
-        return super().submit(fn, replace(job, checkpoints=Path("not/here"), corpora=job.corpora))
+    def submit(self, fn: Callable, jobs: list[Job]) -> Future:
+        self.sent += [job.sent is not None for job in jobs]
+        return super().submit(fn, [replace(job, checkpoints=Path("not/here"), corpora=job.corpora) for job in jobs])
 
 
 def test_networks_travel_once_to_a_worker_that_does_not_see_them(specs, corpus: Corpus, tmp_path: Path, monkeypatch):
@@ -310,7 +306,8 @@ def test_validation_folds_and_leads_are_those_of_the_spec(specs, corpus: Corpus,
     assert set(task.folds[validation]) == {9}
     assert set(task.folds[training]) == {5, 6, 7, 8}
     data_hash = hash_task({"ptb-xl": corpus}, spec.task)
-    outcome = execute(Job(spec, "k", "pretraining", data_hash, corpus.root.parent, tmp_path, keeps_network=True))
+    job = Job(spec, "k", "pretraining", data_hash, corpus.root.parent, tmp_path, keeps_network=True)
+    (outcome,) = execute_together([job])
     assert isinstance(outcome, Outcome)
     assert outcome.network is not None
     assert json.loads(outcome.network["checkpoint.json"])["leads"] == ["I", "V2"]
@@ -387,45 +384,6 @@ def test_a_log_is_written_for_every_run(specs, corpus: Corpus, tmp_path: Path):
     assert {"auroc", "loss", "training_loss"} <= lines[1].keys()
 
 
-def test_a_killed_worker_fails_its_own_call_alone_and_is_replaced():
-    with LocalExecutor(2) as executor:
-        long, killed = executor.submit(time.sleep, 1), executor.submit(os._exit, 1)
-        with pytest.raises(BrokenProcessPool):
-            killed.result(timeout=60)
-        assert long.result(timeout=60) is None
-        assert executor.submit(os.getpid).result(timeout=60) != os.getpid()
-
-
-def test_a_run_takes_its_share_of_the_workplace(specs, corpus: Corpus, tmp_path: Path):
-    scratch = [spec for spec in specs if spec.strategy == "scratch"][1:]
-    executor = Later()
-    place = Workplace(executor, lambda: 1, share=lambda spec: 0.5 if spec.n_records == 20 else 1.0)
-    run(scratch, Store(tmp_path / "s.db"), corpus, place)
-    sizes = [[job.spec.n_records for job in batch] for batch in executor.batches]
-    assert sorted(sizes) == [[20, 20], [30], [30]]
-
-
-class Later(Inline):
-    """Answers what it was given when the study waits for it, all at once, with something made up."""
-
-    def __init__(self) -> None:
-        self.batches: list[list[Job]] = []
-        self._open: list[tuple[Future, Job]] = []
-
-    def submit(self, fn: Callable, job: Job) -> Future:
-        future: Future = Future()
-        self._open.append((future, job))
-        threading.Timer(0.2, self._answer).start()
-        return future
-
-    def _answer(self) -> None:
-        batch, self._open = self._open, []
-        if batch:
-            self.batches.append([job for _, job in batch])
-        for future, job in batch:
-            future.set_result(made_up(job))
-
-
 def test_a_pretraining_learns_the_upstreams_own_labels(specs, corpus: Corpus, tmp_path: Path):
     store = Store(tmp_path / "s.db")
     run(specs[:2], store, corpus)
@@ -458,7 +416,7 @@ def test_a_run_predicts_its_test_records_once(specs, corpus: Corpus, tmp_path: P
     )
     data_hash = hash_task({"ptb-xl": corpus}, specs[0].task)
     job = Job(specs[0], "k", "pretraining", data_hash, corpus.root.parent, tmp_path, keeps_network=True)
-    outcome = execute(job)  # scored twice, for the network has scores of calibrated probabilities
+    (outcome,) = execute_together([job])  # scored twice, for the network has scores of calibrated probabilities
     validation = training_rows(corpus.task("non-diagnostic"), specs[0], specs[0].resolve_recipe())[1]
     assert outcome.network
     assert predicted == [len(validation), len(outcome.probabilities)]
@@ -471,21 +429,3 @@ def test_a_network_that_cannot_be_written_is_said_and_its_run_not_stored(specs, 
         run(specs, store, corpus, Workplace(Answers(), lambda: 1))
     assert store.keys() == set()
     assert store.claimed() == set()
-
-
-def test_threads_that_share_devices_give_the_same_and_end_with_the_study(specs, corpus: Corpus, tmp_path: Path):
-    """On processors instead of GPUs: streams of theirs are plain threads."""
-    here, there = Store(tmp_path / "here.db"), Store(tmp_path / "there.db")
-    few = specs[:3]
-    run(few, here, corpus)
-    with gpu_workplace([torch.device("cpu")] * 2, lambda _spec: 2) as workplace:
-        assert workplace.capacity() / workplace.share(few[0]) == 4
-        run(few, there, corpus, workplace, device="cpu")
-    assert results(here) == results(there)
-    assert not ending.is_set()
-    with pytest.raises(KeyboardInterrupt), gpu_workplace([torch.device("cpu")], lambda _spec: 1):
-        raise KeyboardInterrupt
-    job = Job(few[1], "k", "downstream", hash_task({"ptb-xl": corpus}, few[1].task), corpus.root.parent, tmp_path)
-    with pytest.raises(EndedError, match="ended in epoch 1"):
-        execute(job)
-    ending.clear()
