@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from engine.checkpoints.checkpoint import CheckpointFacts, Standardisation, save_checkpoint
-from engine.compute.devices import DEVICE_ERRORS, choose_device, describe_device, free_kept
+from engine.compute.cuda_graphs import free_kept
+from engine.compute.devices import DEVICE_ERRORS, choose_device, describe_device
 from engine.compute.peak_memory import peak_memory_mb, reset_peak_memory
 from engine.corpora.corpus import Corpus, CorpusError, TaskData, default_corpora
 from engine.corpora.splits import draw_records, split_validation

@@ -174,7 +174,7 @@ def dask_workplace(address: str, device: str = "auto", load: "Workload | None" =
         raise SchedulerError(f"no Dask scheduler answers at {address} ({reason}); start one: dask scheduler") from None
     cluster = _Cluster(client, address)
     # Not pure: a run that failed is tried again, instead of its failure being given back.
-    on_gpus = device != "cpu" and cluster.has_gpus()
+    on_gpus = device != "cpu" and cluster.gpus() > 0
     options = {"pure": False, **({"resources": {"GPU": 1}} if on_gpus else {})}
     executor = _ClusterExecutor(client.get_executor(**options))
     try:
@@ -182,7 +182,8 @@ def dask_workplace(address: str, device: str = "auto", load: "Workload | None" =
             warnings.filterwarnings("ignore", message="Sending large graph")  # a network, once a worker
             used = device if device != "auto" else "cuda" if on_gpus else "cpu"
             cancel = partial(executor.shutdown, cancel_futures=True)
-            yield Workplace(executor, cluster.capacity, cluster.lost, _kinds(load, used), used, cancel)
+            capacity = cluster.gpus if on_gpus else cluster.workers
+            yield Workplace(executor, capacity, cluster.lost, _kinds(load, used), used, cancel)
     finally:
         if cluster.lost() is None:
             executor.shutdown(wait=False)
@@ -211,22 +212,19 @@ class _Cluster:
         self._asked = -_COUNT_SECONDS
         self._workers: Mapping[str, Mapping[str, Any]] = {}
 
-    def has_gpus(self) -> bool:
-        """Tell whether a worker offers the resource GPU."""
-        return any(self._gpus())
+    def workers(self) -> int:
+        """Return the number of workers."""
+        return len(self._ask())
 
-    def capacity(self) -> int:
-        """Return how many runs fit at a time: GPUs where there are such, else workers."""
-        return int(sum(self._gpus())) or len(self._ask())
+    def gpus(self) -> int:
+        """Return how many GPUs they offer, as their resource."""
+        return int(sum(float(worker.get("resources", {}).get("GPU", 0)) for worker in self._ask().values()))
 
     def lost(self) -> str | None:
         """Return that the scheduler is gone, None while it is there."""
         if self._client.status == "running":
             return None
         return f"the Dask scheduler at {self._address} is gone; what had finished is in the store"
-
-    def _gpus(self) -> list[float]:
-        return [float(worker.get("resources", {}).get("GPU", 0)) for worker in self._ask().values()]
 
     def _ask(self) -> Mapping[str, Mapping[str, Any]]:
         if time.monotonic() - self._asked > _COUNT_SECONDS and self.lost() is None:

@@ -26,7 +26,6 @@ from studies.running.one_run import BOOTSTRAP_RESAMPLES, execute_together, train
 from studies.running.runner import FailedFastError, WorkersGoneError, run_study
 from studies.running.study_networks import MissingCheckpointError
 from studies.running.workplaces import Workplace, local_workplace
-from studies.runs.run import COLUMNS, Run
 from studies.runs.run_spec import RunSpec
 from studies.runs.store import Store, StoreError
 from studies.runs.task_names import hash_task
@@ -164,24 +163,11 @@ def test_worker_processes_give_what_this_process_gives(specs, corpus: Corpus, tm
     assert sqlite3.connect(tmp_path / "there.db").execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
-def made_up(job: Job) -> Outcome:
-    """An outcome without a training, for tests of the order of things."""
-    spec = job.spec
-    wanted = {name: value for name, value in spec.canonical().items() if name in COLUMNS}
-    counts = ("seconds", "seconds_to_best", "epochs", "best_epoch", "records_seen", "records_to_best")
-    made = Run(
-        **wanted, **dict.fromkeys(counts, 1), key=job.key, family="cnn", role=job.role, device="none",
-        data_hash=job.data_hash, created="now", details={"spec": spec.canonical(), "validations": []},
-    )  # fmt: skip
-    files = {"checkpoint.json": b'{"sha256": "0"}', "weights.safetensors": b""} if job.keeps_network else None
-    return Outcome(made, np.zeros((2, 5), np.float32), files)
-
-
 class Answers(Inline):
     """Answers every call at once with something made up, but those on some keys fail first, as often as told."""
 
-    def __init__(self, failures: dict[str, list[Exception]] | None = None) -> None:
-        self.failures = failures or {}
+    def __init__(self, made_up: Callable[[Job], Outcome], failures: dict[str, list[Exception]] | None = None) -> None:
+        self.made_up, self.failures = made_up, failures or {}
         self.given: list[str] = []
 
     def submit(self, fn: Callable, jobs: list[Job]) -> Future:
@@ -191,7 +177,7 @@ class Answers(Inline):
         if self.failures.get(job.key):
             future.set_exception(self.failures[job.key].pop(0))
         else:
-            future.set_result([made_up(job)])
+            future.set_result([self.made_up(job)])
         return future
 
 
@@ -201,10 +187,12 @@ def keys_of(specs: list[RunSpec], corpus: Corpus) -> list[str]:
 
 
 @pytest.mark.parametrize("error", [RuntimeError("out of luck"), BrokenProcessPool("killed")])
-def test_a_run_that_fails_or_kills_its_worker_once_is_tried_again(specs, corpus: Corpus, tmp_path: Path, error):
+def test_a_run_that_fails_or_kills_its_worker_once_is_tried_again(
+    specs, corpus: Corpus, tmp_path: Path, made_up, error
+):
     specs = specs[:3]
     key = keys_of(specs, corpus)[1]
-    store, executor = Store(tmp_path / "s.db"), Answers({key: [error]})
+    store, executor = Store(tmp_path / "s.db"), Answers(made_up, {key: [error]})
     said: list[str] = []
     progress = run(specs, store, corpus, Workplace(executor, lambda: 1), report=lambda p: said.append(p.last))
     assert (progress.done, progress.failed) == (3, 0)
@@ -214,9 +202,11 @@ def test_a_run_that_fails_or_kills_its_worker_once_is_tried_again(specs, corpus:
     assert any(line.startswith("trying again: ptb-xl/superclass") for line in said)
 
 
-def test_a_run_that_kills_its_worker_twice_is_written_down_and_stops_no_other(specs, corpus: Corpus, tmp_path: Path):
+def test_a_run_that_kills_its_worker_twice_is_written_down_and_stops_no_other(
+    specs, corpus: Corpus, tmp_path: Path, made_up
+):
     key = keys_of(specs, corpus)[1]
-    executor = Answers({key: [BrokenProcessPool("killed"), BrokenProcessPool("killed")]})
+    executor = Answers(made_up, {key: [BrokenProcessPool("killed"), BrokenProcessPool("killed")]})
     store = Store(tmp_path / "s.db")
     progress = run(specs, store, corpus, Workplace(executor, lambda: 2))
     assert (progress.done, progress.failed, progress.total) == (8, 1, 9)
@@ -225,9 +215,11 @@ def test_a_run_that_kills_its_worker_twice_is_written_down_and_stops_no_other(sp
     assert (progress.cells_done, progress.cells) == (5, 5)
 
 
-def test_fail_fast_stops_at_the_first_failure_and_keeps_what_was_finished(specs, corpus: Corpus, tmp_path: Path):
+def test_fail_fast_stops_at_the_first_failure_and_keeps_what_was_finished(
+    specs, corpus: Corpus, tmp_path: Path, made_up
+):
     keys = keys_of(specs, corpus)
-    executor = Answers({keys[3]: [RuntimeError("out of luck")]})
+    executor = Answers(made_up, {keys[3]: [RuntimeError("out of luck")]})
     store = Store(tmp_path / "s.db")
     with pytest.raises(FailedFastError, match="RuntimeError: out of luck"):
         run(specs, store, corpus, Workplace(executor, lambda: 1), fail_fast=True)
@@ -244,27 +236,27 @@ class Interrupts(Answers):
         return super().submit(fn, jobs)
 
 
-def test_ctrl_c_writes_what_came_back_and_gives_up_its_claims(specs, corpus: Corpus, tmp_path: Path):
+def test_ctrl_c_writes_what_came_back_and_gives_up_its_claims(specs, corpus: Corpus, tmp_path: Path, made_up):
     before = signal.getsignal(signal.SIGINT)
     scratch = [spec for spec in specs if spec.strategy == "scratch"]
     store = Store(tmp_path / "s.db")
     with pytest.raises(KeyboardInterrupt):
-        run(scratch, store, corpus, Workplace(Interrupts(), lambda: 4))
+        run(scratch, store, corpus, Workplace(Interrupts(made_up), lambda: 4))
     assert len(store.keys()) == 4, "those that were given out together came back"
     assert store.claimed() == set()
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_a_lost_workplace_ends_the_study_and_not_its_runs(specs, corpus: Corpus, tmp_path: Path):
+def test_a_lost_workplace_ends_the_study_and_not_its_runs(specs, corpus: Corpus, tmp_path: Path, made_up):
     keys = keys_of(specs, corpus)
-    executor = Answers({keys[2]: [ConnectionError("no route")]})
+    executor = Answers(made_up, {keys[2]: [ConnectionError("no route")]})
     store = Store(tmp_path / "s.db")
     place = Workplace(executor, lambda: 1, lambda: "the scheduler is gone" if len(executor.given) > 2 else None)
     with pytest.raises(WorkersGoneError, match="the scheduler is gone"):
         run(specs, store, corpus, place)
     assert store.keys() == set(keys[:2])
     assert store.failures() == []
-    assert run(specs, store, corpus, Workplace(Answers(), lambda: 2)).done == 9
+    assert run(specs, store, corpus, Workplace(Answers(made_up), lambda: 2)).done == 9
 
 
 class Remote(Inline):
@@ -422,10 +414,12 @@ def test_a_run_predicts_its_test_records_once(specs, corpus: Corpus, tmp_path: P
     assert predicted == [len(validation), len(outcome.probabilities)]
 
 
-def test_a_network_that_cannot_be_written_is_said_and_its_run_not_stored(specs, corpus: Corpus, tmp_path: Path):
+def test_a_network_that_cannot_be_written_is_said_and_its_run_not_stored(
+    specs, corpus: Corpus, tmp_path: Path, made_up
+):
     (tmp_path / "s.checkpoints").write_text("in the way")
     store = Store(tmp_path / "s.db")
     with pytest.raises(StoreError, match=r"cannot write the pre-trained network .*s\.checkpoints"):
-        run(specs, store, corpus, Workplace(Answers(), lambda: 1))
+        run(specs, store, corpus, Workplace(Answers(made_up), lambda: 1))
     assert store.keys() == set()
     assert store.claimed() == set()
