@@ -189,7 +189,7 @@ def test_a_spent_budget_leaves_whole_replicates(tmp_path: Path, made_up: Corpus,
     monkeypatch.setattr("advisor.own_records.pilot_study.run_study", pretend)
     times = iter([0.0, 0.0, 40.0, 40.0, 80.0, 80.0, 120.0])
     pilot = make_pilot(tmp_path, made_up, checkpoint)
-    run(pilot, Plan((30, 60), 5, 100.0, 100.0), None, "cpu", lambda _p: None, lambda: next(times))
+    run(pilot, Plan((30, 60), 5, 100.0, 100.0), None, lambda _p: None, lambda: next(times))
     assert sorted(set(ran)) == [0, 1]
     assert ran.count(0) == ran.count(1) == 4
 
