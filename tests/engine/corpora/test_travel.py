@@ -13,7 +13,7 @@ FILES = ("corpus.json", "labels.npy", "records.npz", "signals.npy")
 
 
 class WholeMicrovolts(Synthetic):
-    """Synthetic records as a recorder stores them: whole microvolts, the limb leads that follow from I and II rounded."""
+    """Synthetic records as a recorder stores them: whole microvolts, derived limb leads rounded."""
 
     def read(self, entry: Entry) -> Record:
         drawn = super().read(entry).signals.astype(np.float64)
