@@ -17,7 +17,7 @@ from rich.console import Console
 
 from advisor.terminal.study_progress import _Screen, in_words
 from engine.corpora.corpus import Corpus
-from studies.running.runner import Progress
+from studies.running.progress import Progress
 from studies.runs.run import row_of
 from studies.runs.store import Store
 
