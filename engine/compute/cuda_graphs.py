@@ -148,18 +148,27 @@ def free_kept() -> None:
 def _session(
     network: nn.Module, batch: tuple[int, ...], n_classes: int, recipe: Recipe, device: torch.device, mode: str
 ) -> Session:
-    """Return the session for such runs, made if need be; the least recently used one makes room."""
+    """Return the session for such runs."""
     fixed = (recipe.clip_norm, precision_of(network, device))
     trainable = tuple(name for name, parameter in network.named_parameters() if parameter.requires_grad)
     key = (repr(network), trainable, batch, n_classes, *fixed, device, mode == "eager")
-    if key not in _sessions:
-        while len(_sessions) >= _SESSIONS_KEPT:
-            _sessions.popitem(last=False)
+
+    def make() -> Session:
         step = StaticStep(fast_twin(network), batch, n_classes, *fixed)
         step.network.train()
-        _sessions[key] = Session(step, step) if mode == "eager" else prepare(step, device, key)
-    _sessions.move_to_end(key)
-    return _sessions[key]
+        return Session(step, step) if mode == "eager" else prepare(step, device, key)
+
+    return kept(key, make)
+
+
+def kept(kind: _Key, make: Callable[[], Session]) -> Session:
+    """Return the session for steps of that kind, made if need be; the least recently used one makes room."""
+    if kind not in _sessions:
+        while len(_sessions) >= _SESSIONS_KEPT:
+            _sessions.popitem(last=False)
+        _sessions[kind] = make()
+    _sessions.move_to_end(kind)
+    return _sessions[kind]
 
 
 def prepare(step: StaticStep, device: torch.device, kind: _Key) -> Session:

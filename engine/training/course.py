@@ -97,13 +97,14 @@ class Course:
         """Return what the run is charged so far."""
         return self._charged + self.run.seconds()
 
-    def train_epoch(self, generator: torch.Generator) -> Tensor:
-        """Train once over all records in a new order; return the mean loss, still on the device."""
-        signals, labels = self._training.signals, self._training.labels
-        order = torch.randperm(len(signals), generator=generator, device=signals.device)
-        loss = self.run.train_epoch(signals, labels, order)
-        self.epoch += 1
-        return loss
+    def draw_order(self, generator: torch.Generator) -> Tensor:
+        """Return a new order of all records, for an epoch."""
+        signals = self._training.signals
+        return torch.randperm(len(signals), generator=generator, device=signals.device)
+
+    def train_in(self, order: Tensor) -> Tensor:
+        """Train once over all records in that order; return the mean loss, still on the device."""
+        return self.run.train_epoch(self._training.signals, self._training.labels, order)
 
     def validate(self, validation: Examples, training_loss: float) -> Validation:
         """Score the validation records and keep the weights if they are the best so far. Raises DivergedError."""

@@ -7,7 +7,7 @@ comes before it is computed once. One thread, one seed, one processor: the same 
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -50,7 +50,8 @@ class Training:
     ``seconds`` is what the run takes on a machine that does nothing else: processor time of the training thread, on
     CUDA the wall clock with the device's work finished. ``wall_seconds`` is what the clock showed, since a resumption.
     A training that was ``stopped`` leaves a ``snapshot`` to go on from. ``precision`` is ``float32`` or ``bf16``;
-    ``way`` is how its steps were run: ``eager``, ``graph``, or ``lockstep of`` so many.
+    ``way`` is how its steps were run: ``eager``, ``graph``, or ``lockstep of`` so many; ``lockstep`` then has the
+    number of ``runs`` and by what the group's seconds were multiplied (``alone_over_together``).
     """
 
     epochs: int
@@ -64,6 +65,7 @@ class Training:
     snapshot: Snapshot | None = field(default=None, repr=False, compare=False)
     precision: str = "float32"
     way: str = "eager"
+    lockstep: Mapping[str, float] | None = None
 
     @property
     def optimism(self) -> Optimism | None:
@@ -120,7 +122,8 @@ def train(
                 trained.load_state_dict(course.best_weights)
                 on_best(network, now)
 
-        stopped = _follow(course, epochs, generator, validation, monitor, report, improved, should_stop)
+        orders = follow(course, epochs, generator, validation, monitor, report, improved, should_stop)
+        stopped = _train_alone(course, orders)
         snapshot = course.snapshot(generator) if stopped else None
         trained.load_state_dict(course.best_weights)
         assert course.best is not None, "the first epoch is always validated"
@@ -163,15 +166,31 @@ def _open_run(
         yield run
 
 
-def _follow(
+def _train_alone(course: Course, orders: Generator[Tensor, Tensor | None, bool]) -> bool:
+    loss = None
+    while True:
+        try:
+            order = orders.send(loss)
+        except StopIteration as end:
+            return bool(end.value)
+        loss = course.train_in(order)
+
+
+def follow(
     course: Course, epochs: int, generator: torch.Generator, validation: Examples, monitor: Examples | None,
     report: Callable[[Validation], None], improved: Callable[[Validation], None], should_stop: Callable[[], bool],
-) -> bool:  # fmt: skip
-    """Train to the end, unless patience is lost or it is stopped; return whether it was stopped."""
+) -> Generator[Tensor, Tensor | None, bool]:  # fmt: skip
+    """Yield the order of the records for every epoch and be sent its mean loss, to the end or until patience is lost.
+
+    Whoever trains in that order may do so for one run or for many at once (``engine.training.lockstep``). Returns
+    whether it was stopped. Raises DivergedError.
+    """
     validated = _validation_epochs(epochs, course.recipe)
     while course.epoch < epochs:
-        loss = course.train_epoch(generator)
+        loss = yield course.draw_order(generator)
+        course.epoch += 1
         if course.epoch in validated:
+            assert loss is not None
             now = course.validate(validation, float(loss))
             if monitor is not None:
                 course.monitor(monitor)

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,6 +38,23 @@ class Progress:
             return None
         pace = (time.monotonic() - self.started) / (self.work_done - self.work_before)
         return pace * (self.work_total - self.work_done)
+
+
+class Pace:
+    """How long a group of runs takes: its ``work``, at the pace of the fastest such group so far."""
+
+    def __init__(self, work: Callable[[RunSpec], float]) -> None:
+        self._work = work
+        self._seconds_a_unit: dict[tuple[str, int], float] = {}
+
+    def note(self, group: Sequence[RunSpec], seconds: float) -> None:
+        """Remember what a group took. One network and one size of a group have one pace."""
+        kind, pace = (group[0].arch, len(group)), seconds / sum(map(self._work, group))
+        self._seconds_a_unit[kind] = min(pace, self._seconds_a_unit.get(kind, pace))
+
+    def seconds(self, group: Sequence[RunSpec]) -> float:
+        """Return how long a group takes; 0 where no such group was seen."""
+        return self._seconds_a_unit.get((group[0].arch, len(group)), 0.0) * sum(map(self._work, group))
 
 
 def describe(spec: RunSpec) -> str:

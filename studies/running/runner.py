@@ -15,7 +15,7 @@ from models.errors import ExitCode, UserError
 from studies.running.jobs import Job, NetworkWanted, Outcome, Result, make_jobs
 from studies.running.lockstep_groups import Groups
 from studies.running.one_run import execute_together, is_out_of_memory, now
-from studies.running.progress import Progress, cell_of, describe, write_log
+from studies.running.progress import Pace, Progress, cell_of, describe, write_log
 from studies.running.study_networks import digest_of, folder_of, read_files, write_files
 from studies.running.workplaces import Workplace
 from studies.runs.claim_owners import HEARTBEAT_SECONDS, this_process
@@ -60,17 +60,17 @@ def run_study(
     had to start from it, and never stops the others. A group that is lost as a whole is tried again in halves. A run
     that another runner of this store has in work is left to it, and waited for.
 
-    At ``deadline``, a moment of ``time.monotonic()``, the runs in flight are ended and what has come back is written.
-    On KeyboardInterrupt, too, it is still written. Raises StoreError when a result cannot be written,
-    MissingCheckpointError when a pre-trained network is gone, FailedFastError with ``fail_fast``, WorkersGoneError when
-    the workplace is lost.
+    At ``deadline``, a moment of ``time.monotonic()``, the runs in flight are ended and what has come back is written;
+    what is not expected to end before it, by what like runs took, is not started. On KeyboardInterrupt, too, what has
+    come back is written. Raises StoreError when a result cannot be written, MissingCheckpointError when a pre-trained
+    network is gone, FailedFastError with ``fail_fast``, WorkersGoneError when the workplace is lost.
     """
     jobs = make_jobs(specs, corpora, data_hashes, folder_of(store.path), workplace.device)
-    study = _Study(jobs, store, workplace, log_dir, fail_fast, work or (lambda _spec: 1.0))
+    study = _Study(jobs, store, workplace, log_dir, fail_fast, work or (lambda _spec: 1.0), deadline or inf)
     study.progress.report = report
     try:
         with _interrupts_deferred() as interrupted:
-            study.run(interrupted, inf if deadline is None else deadline)
+            study.run(interrupted)
     except (KeyboardInterrupt, FailedFastError, WorkersGoneError):
         study.write_what_came_back()
         raise
@@ -94,13 +94,16 @@ class _Study:
         log_dir: Path | None,
         fail_fast: bool,
         work: Callable[[RunSpec], float],
+        deadline: float,
     ) -> None:
         self.store, self.workplace, self.log_dir, self.fail_fast = store, workplace, log_dir, fail_fast
-        self.owner, self.work = this_process(), work
+        self.owner, self.work, self.deadline = this_process(), work, deadline
+        self.pace, self.is_late = Pace(work), False
         self.checkpoints = folder_of(store.path)
         stored = store.keys()
         self.waiting = {job.key: job for job in jobs if job.key not in stored}
         self.running: dict[Future[list[Result]], list[Job]] = {}
+        self.began: dict[Future[list[Result]], float] = {}
         self.groups = Groups(workplace.kind)
         self.unfinished = set(self.waiting)
         self.broken: set[str] = set()
@@ -119,8 +122,8 @@ class _Study:
         left = sum(work(job.spec) for job in self.waiting.values())
         self.progress.work_done = self.progress.work_before = self.progress.work_total - left
 
-    def run(self, interrupted: Callable[[], bool], deadline: float) -> None:
-        """Give out runs and take their results until none is left, or the ``deadline`` has come.
+    def run(self, interrupted: Callable[[], bool]) -> None:
+        """Give out runs and take their results until none is left, or none that ends before the deadline.
 
         Raises KeyboardInterrupt when ``interrupted``.
         """
@@ -128,7 +131,7 @@ class _Study:
         while self.waiting or self.running:
             if interrupted():
                 raise KeyboardInterrupt
-            if (left := deadline - time.monotonic()) <= 0:
+            if (left := self.deadline - time.monotonic()) <= 0:
                 return self._stop()
             self._look_around()
             self._start_ready()
@@ -136,6 +139,8 @@ class _Study:
             if self.running:
                 for future in wait(self.running, timeout=pause, return_when=FIRST_COMPLETED).done:
                     self._take(future)
+            elif self.is_late:
+                return None
             elif self.waiting:
                 time.sleep(pause if self.elsewhere else 0.05)
         return None
@@ -190,6 +195,9 @@ class _Study:
             group = self.groups.choose(ready, workers)
             chosen = {job.key for job in group}
             ready = [job for job in ready if job.key not in chosen]
+            if time.monotonic() + self.pace.seconds([job.spec for job in group]) > self.deadline:
+                self.is_late = True
+                continue
             if ours := [job for job in group if self._claim(job)]:
                 self._submit(ours)
                 room -= 1
@@ -212,7 +220,7 @@ class _Study:
         return claim is Claim.OURS
 
     def _submit(self, group: Sequence[Job]) -> None:
-        jobs = []
+        jobs, began = [], time.monotonic()
         for job in group:
             self.waiting.pop(job.key, None)
             wants_digest = job.start_from is not None and not job.start_digest
@@ -220,14 +228,15 @@ class _Study:
                 replace(job, start_digest=digest_of(self.checkpoints / str(job.start_from))) if wants_digest else job
             )
         try:
-            self.running[self.workplace.executor.submit(execute_together, jobs)] = jobs
+            future = self.workplace.executor.submit(execute_together, jobs)
         except (RuntimeError, OSError) as error:
             raise WorkersGoneError(self.workplace.lost() or f"no run can be started: {error}") from error
+        self.running[future], self.began[future] = jobs, began
         self._report_running()
 
     def _take(self, future: "Future[list[Result]]") -> None:
         """Write down what came of a group of runs."""
-        group = self.running.pop(future)
+        group, seconds = self.running.pop(future), time.monotonic() - self.began.pop(future)
         self._report_running()
         try:
             results = future.result()
@@ -236,6 +245,8 @@ class _Study:
                 raise WorkersGoneError(reason) from error
             self._lost(group, error)
             return
+        if all(isinstance(result, Outcome) for result in results):
+            self.pace.note([job.spec for job in group], seconds)
         self._keep_outcomes(group, results)
         wanting = [
             (job, result.key) for job, result in zip(group, results, strict=True) if isinstance(result, NetworkWanted)
