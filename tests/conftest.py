@@ -70,7 +70,7 @@ def make_run(arch: str, strategy: str, n_records: int, replicate: int, score: fl
         strategy=strategy, upstream=upstream, n_records=n_records, replicate=replicate, recipe="tuned", role=role,
         auroc_macro=score, seconds=n_records / 100, seconds_to_best=n_records / 200, epochs=20, best_epoch=10,
         records_seen=16 * n_records, records_to_best=8 * n_records, device="CPU test, 1 thread of 2",
-        data_hash="d" * 64, created="2026-11-22T20:00:00+00:00", details=details,
+        data_hash="d" * 64, created="2026-11-22T20:00:00+00:00", precision="float32", details=details,
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from advisor.answer.question import NOTHING_PRETRAINED, Question
 from studies.files.curve import Curve, MeasuredCurve, PilotCurve, PooledCurve, Support
 from studies.files.curves import CurvesFile
 from studies.files.draws import Interval
+from studies.files.precision import FLOAT32, in_words
 
 
 def warn(
@@ -30,6 +31,7 @@ def _of_evidence(question: Question, curve: Curve, curves: CurvesFile, support: 
         yield f"Extrapolated to {question.n_records:,} records from runs with {low:,} to {high:,}."
     yield _of_tasks(question, curve, curves)
     yield from _of_other_upstreams(curve, curves)
+    yield from _of_precision(curve, curves)
     if far := _beyond_pilot(question, curve):
         yield far
     yield from _of_hospitals(curve)
@@ -69,10 +71,24 @@ def _of_other_upstreams(curve: Curve, curves: CurvesFile) -> Iterator[str]:
     """Name what else a task's network was pre-trained on: another upstream transfers more, or less."""
     if not isinstance(curve, MeasuredCurve):
         return
-    key = (curve.task, curve.arch, curve.metric)
-    alike = (other for other in curves.measured if (other.task, other.arch, other.metric) == key)
+    key = (curve.task, curve.arch, curve.metric, curve.precision)
+    alike = (other for other in curves.measured if (other.task, other.arch, other.metric, other.precision) == key)
     if others := sorted({other.upstream for other in alike} - {curve.upstream}):
         yield f"Measured too, pre-trained on {' and on '.join(others)}: --upstream."
+
+
+def _of_precision(curve: Curve, curves: CurvesFile) -> Iterator[str]:
+    """Say what the scores were trained in where that is not float32, or not all of it, or another was measured too."""
+    predicted_by = curve.rests_on[-1]
+    if curve.precision != predicted_by.precision:
+        yield (
+            f"The pilot trained in {in_words(curve.precision)}, the other tasks in {in_words(predicted_by.precision)}: "
+            "their scores may differ by that too."
+        )
+    others = {other.precision for other in curves.curves if other.arch == curve.arch} - {curve.precision}
+    if isinstance(curve, MeasuredCurve | PooledCurve) and (others or curve.precision not in (FLOAT32, None)):
+        also = f"; runs in {' and '.join(sorted(map(in_words, others)))} are apart" if others else ""
+        yield f"Scores are of training in {in_words(curve.precision)}{also}."
 
 
 def _of_tasks(question: Question, curve: Curve, curves: CurvesFile) -> str:

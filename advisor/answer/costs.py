@@ -1,11 +1,12 @@
 """What the answer costs: seconds of both arms and of the pre-training, and money where prices are given.
 
 Training seconds follow from the records that the recipe sees and a speed: that of the device the evidence was made on,
-or of the asker's (``ecgadvise doctor`` measures it). Money is what the prices say; no currency is assumed.
+or of the asker's (``ecgadvise doctor`` measures it). Times of a processor and of a GPU are both given where both were
+measured, of the same network if not of the same runs. Money is what the prices say; no currency is assumed.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +23,9 @@ PRETRAINING = "pretraining"
 
 @dataclass(frozen=True)
 class Cost:
-    """What one training costs on the measured device; None where it was not measured.
+    """What one training costs on the measured devices; None where it was not measured.
 
+    ``device`` is what most of the runs were made on, ``cpu_device`` and ``gpu_device`` are what the seconds are of.
     ``your_seconds`` is what it takes on a device of the speed that the question gives, None when it gives none.
     """
 
@@ -33,11 +35,13 @@ class Cost:
     gpu_seconds: float | None
     share_to_best: float | None = None
     your_seconds: float | None = None
+    cpu_device: str | None = None
+    gpu_device: str | None = None
 
     @property
     def seconds(self) -> float | None:
-        """Seconds on the asker's device where its speed is known, else on the measured one."""
-        measured = self.gpu_seconds if self.cpu_seconds is None else self.cpu_seconds
+        """Seconds on the asker's device where its speed is known, else on ``device``."""
+        measured = self.cpu_seconds if self.device == self.cpu_device else self.gpu_seconds
         return measured if self.your_seconds is None else self.your_seconds
 
 
@@ -69,11 +73,46 @@ class Money:
 
 
 def cost_curve(curve: Curve, curves: CurvesFile) -> Curve:
-    """Return the curve that says what a training costs: the same network's with most runs where this one does not."""
+    """Return the curve that says what a training costs: the same network's with most runs where this one does not.
+
+    Of a kind of device that its own runs were not made on, processor or GPU, the times are those of the network's curve
+    with most runs there, whatever its precision: that is what the network takes on such a device.
+    """
     others = [other for other in curves.curves if other.arch == curve.arch and other.cost]
-    if curve.cost or not others:
+    others.sort(key=lambda other: (other.precision == curve.precision, other.runs), reverse=True)
+    if not others:
         return curve
-    return max(others, key=lambda other: other.runs)
+    priced = curve if curve.cost else others[0]
+    cost = {
+        arm: _timed(fit, [other.cost[arm] for other in others if arm in other.cost]) for arm, fit in priced.cost.items()
+    }
+    pretraining = priced.pretraining and _timed_pretraining(priced.pretraining, others)
+    return replace(priced, cost=cost, pretraining=pretraining)
+
+
+def _timed(fit: TrainingCost, others: Sequence[TrainingCost]) -> TrainingCost:
+    """Add the first time per record that another curve has of a kind of device that the fit has none of."""
+    speeds = _of_both_kinds([fit.speeds, *(other.speeds for other in others)])
+    return replace(fit, other_devices={device: time for device, time in speeds.items() if device != fit.device})
+
+
+def _timed_pretraining(cost: PretrainingCost, others: Sequence[Curve]) -> PretrainingCost:
+    speeds = _of_both_kinds([cost.speeds, *(other.pretraining.speeds for other in others if other.pretraining)])
+    elsewhere = {device: time * cost.records_seen for device, time in speeds.items() if device != cost.device}
+    return replace(cost, other_devices=elsewhere)
+
+
+def _of_both_kinds(speeds: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """Return the first device of each kind, processor and GPU, with its seconds per record."""
+    found: dict[bool, tuple[str, float]] = {}
+    for device, time in (item for of_curve in speeds for item in of_curve.items()):
+        found.setdefault(is_processor(device), (device, time))
+    return dict(found.values())
+
+
+def is_processor(device: str) -> bool:
+    """Say whether a measured device, as ``engine.compute.devices`` describes it, is a processor."""
+    return device.startswith("CPU")
 
 
 def charge(curve: Curve, n_records: int, speed: float | None) -> dict[str, Cost]:
@@ -92,17 +131,30 @@ def charge(curve: Curve, n_records: int, speed: float | None) -> dict[str, Cost]
 
 def _training(fit: TrainingCost, n_records: int, speed: float | None) -> Cost:
     seen = fit.records_seen(n_records)
-    return _on_device(fit.device, seen, seen * fit.seconds_per_record, fit.share_to_best, speed)
+    seconds = {device: seen * time for device, time in fit.speeds.items()}
+    return _on_devices(fit.device, seen, seconds, fit.share_to_best, speed)
 
 
 def _pretraining(cost: PretrainingCost, speed: float | None) -> Cost:
-    return _on_device(cost.device, cost.records_seen, cost.seconds, None, speed)
+    seconds = {cost.device: cost.seconds, **cost.other_devices}
+    return _on_devices(cost.device, cost.records_seen, seconds, None, speed)
 
 
-def _on_device(device: str, seen: int, seconds: float, share_to_best: float | None, speed: float | None) -> Cost:
-    on_cpu = device.startswith("CPU")
-    yours = None if speed is None else seen / speed
-    return Cost(device, seen, seconds if on_cpu else None, None if on_cpu else seconds, share_to_best, yours)
+def _on_devices(
+    device: str, seen: int, seconds: Mapping[str, float], share_to_best: float | None, speed: float | None
+) -> Cost:
+    """Return the cost with the seconds of the first processor and the first GPU of ``seconds``, by device."""
+    cpu, gpu = (next((name for name in seconds if is_processor(name) == wanted), None) for wanted in (True, False))
+    return Cost(
+        device=device,
+        records_seen=seen,
+        cpu_seconds=None if cpu is None else seconds[cpu],
+        gpu_seconds=None if gpu is None else seconds[gpu],
+        share_to_best=share_to_best,
+        your_seconds=None if speed is None else seen / speed,
+        cpu_device=cpu,
+        gpu_device=gpu,
+    )
 
 
 def bill(arm: str, cost: Mapping[str, Cost], question: Question, n_labels: int) -> Bill:

@@ -3,7 +3,8 @@
 A network's curves differ in task and upstream. With three tasks or more the pooled curve, which predicts a dataset
 that nobody has measured, goes before any single one, of several the one with the most tasks; with fewer it is the task
 with most runs. Of several upstreams of a task the one without its labels answers, as between two hospitals; one has to
-be chosen only where that is none of them, or more than one.
+be chosen only where that is none of them, or more than one. Of curves of several precisions those of one answer: the
+precision with a pool of most tasks, then with most runs behind a curve, of equals float32.
 """
 
 from collections import Counter
@@ -16,6 +17,7 @@ from studies.files.arms import FINE_TUNE
 from studies.files.curve import Curve, MeasuredCurve, PooledCurve
 from studies.files.curves import CurvesFile, corpus_of, is_disjoint
 from studies.files.draws import REACH
+from studies.files.precision import standing_order
 
 FEWEST_POOLED = 3  # tasks; from two nobody can tell how far a third differs
 
@@ -104,7 +106,7 @@ def _find(question: Question, asked: str, curves: CurvesFile) -> Curve:
         raise NoEvidenceError(f"study {curves.study} ran {arch} from scratch only; see ecgadvise curves show")
     found = _with_metric(found, question.metric)
     found = _with_upstream(found, question.upstream)
-    found = _with_task(found, question, curves)
+    found = _of_one_precision(_with_task(found, question, curves))
     if pools := [curve for curve in found if isinstance(curve, PooledCurve)]:
         return max(pools, key=lambda curve: (len(curve.tasks), is_disjoint(curve.upstream), curve.runs))
     found = _main_arm(found)
@@ -112,6 +114,18 @@ def _find(question: Question, asked: str, curves: CurvesFile) -> Curve:
     if len(offered) > 1 and question.upstream != NOTHING_PRETRAINED:
         raise UnknownNameError(f"{arch} was pre-trained on {' and on '.join(offered)}: choose one with --upstream")
     return found[0]
+
+
+def _of_one_precision(found: Sequence[Curve]) -> list[Curve]:
+    """Keep the curves of the precision with most support; ``found`` is of one task, or of pools."""
+
+    def support(precision: str | None) -> tuple[int, int, int]:
+        of_it = [curve for curve in found if curve.precision == precision]
+        tasks = max(len(curve.measured_tasks) for curve in of_it)
+        return tasks, max(curve.runs for curve in of_it), -standing_order(precision)
+
+    chosen = max({curve.precision for curve in found}, key=support)
+    return [curve for curve in found if curve.precision == chosen]
 
 
 def _main_arm(found: Sequence[Curve]) -> list[Curve]:

@@ -24,6 +24,7 @@ from studies.files.curve import Curve, PooledCurve, Support
 from studies.files.curves import CurvesFile
 from studies.files.draws import REACH, Floats, Interval, ScoreGrid, chance_level, interval, score_grid
 from studies.files.gain import Gain, summarise_gain
+from studies.files.precision import in_words
 
 __all__ = [
     "NetworkRow",
@@ -48,6 +49,7 @@ class NetworkRow:
     score: Score
     seconds: float | None
     support: Support
+    precision: str | None
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,10 @@ def recommend(question: Question, curves: CurvesFile) -> Recommendation:
     rows = sorted((_row(question, curve, curves) for curve in compared), key=lambda row: -row.score.mean)
     best = next(curve for curve in compared if curve.arch == rows[0].arch)
     answer = _answer(question, best, curves)
-    notes = tuple(f"Not compared: {reason}." for reason in left_out)
+    notes = [f"Not compared: {reason}." for reason in left_out]
+    if len({row.precision for row in rows}) > 1:
+        trained = ", ".join(f"{row.arch} in {in_words(row.precision)}" for row in rows)
+        notes.append(f"The networks were trained in different precisions: {trained}.")
     return replace(answer, networks=tuple(rows), warnings=(*answer.warnings, *notes))
 
 
@@ -189,4 +194,4 @@ def _row(question: Question, curve: Curve, curves: CurvesFile) -> NetworkRow:
     scores = {arm: summarise_score(curve, strategy, n) for arm, strategy in ARMS.items()}
     arm = max(scores, key=lambda name: scores[name].mean)
     seconds = charge(cost_curve(curve, curves), n, question.device_speed)[arm].seconds
-    return NetworkRow(curve.arch, curve.family, arm, scores[arm], seconds, curve.support(n))
+    return NetworkRow(curve.arch, curve.family, arm, scores[arm], seconds, curve.support(n), curve.precision)

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from studies.collection.backtest import HeldOut
     from studies.collection.scorecard import Scorecard
     from studies.runs.tidy_runs import TidyRuns
 
@@ -65,22 +66,30 @@ def backtest(
     warnings = [*found.warnings, *left_out, *problems]
     if json:
         tasks = sorted({cell.table.task for cell in cells})
-        typer.echo(_to_json(found, margin, tasks, overall, cards, warnings))
+        typer.echo(_to_json(found, margin, tasks, _by_precision(cells), overall, cards, warnings))
         return
     for warning in warnings:
         typer.echo(f"left out: {warning}", err=True)
     typer.echo(_to_table(found, margin, {**cards, "all": overall}))
 
 
+def _by_precision(cells: "Sequence[HeldOut]") -> dict[str, int]:
+    """Count the held-out cells of each precision: none is forecast from runs of another."""
+    from collections import Counter
+
+    return dict(sorted(Counter(cell.table.precision or "unknown" for cell in cells).items()))
+
+
 def _to_json(
-    runs: "TidyRuns", margin: float, tasks: list[str], overall: "Scorecard", cards: "Mapping[str, Scorecard]",
-    warnings: list[str],
+    runs: "TidyRuns", margin: float, tasks: list[str], precisions: dict[str, int], overall: "Scorecard",
+    cards: "Mapping[str, Scorecard]", warnings: list[str],
 ) -> str:  # fmt: skip
     from dataclasses import asdict
     from json import dumps
 
     document = {
         "schema_version": 1, "runs": runs.name, "metric": runs.metric, "margin": margin, "tasks": tasks,
+        "precisions": precisions,
         **_rounded(asdict(overall)),
         "by_scheme": {name: _rounded(asdict(card)) for name, card in cards.items()},
         "warnings": warnings,

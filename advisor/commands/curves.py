@@ -75,16 +75,18 @@ def show(
     import json as json_
 
     from advisor.text.curve_rows import curve_rows
+    from studies.files.precision import with_precision
 
     sizes, opened = _sizes(at), _open(curves_file)
     rows = curve_rows(opened, sizes)
     if json:
         typer.echo(json_.dumps({"schema_version": 1, "rows": rows}, indent=1, allow_nan=False))
         return
-    names = Counter((curve.task, curve.arch) for curve in opened.curves)
-    for of_curve, found in groupby(rows, key=lambda row: (row["task"], row["arch"], row["upstream"])):
-        task, arch, upstream = of_curve
-        typer.echo(f"{task} {arch}" + (f" from {upstream}" if names[task, arch] > 1 else ""))
+    names = Counter((curve.task, with_precision(curve.arch, curve.precision)) for curve in opened.curves)
+    for of_curve, found in groupby(rows, key=lambda row: (row["task"], row["arch"], row["upstream"], row["precision"])):
+        task, arch, upstream, precision = of_curve
+        network = with_precision(arch, precision)
+        typer.echo(f"{task} {network}" + (f" from {upstream}" if names[task, network] > 1 else ""))
         for row in found:
             band = f"{row['mean_ci_lower']:.3f} to {row['mean_ci_upper']:.3f}"
             typer.echo(f"  {row['strategy']:9} {row['n_records']:>9,}  {row['mean']:.3f}  {band}  {row['support']}")

@@ -43,7 +43,7 @@ DataOption = Annotated[
 ]
 WorkersOption = Annotated[
     int | None,
-    typer.Option(min=1, max=1000, help="Runs at a time. [default: one a processor, on a GPU what a probe finds]"),
+    typer.Option(min=1, max=1000, help="Worker processes, in all or for each GPU. [default: one a processor or GPU]"),
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 
@@ -65,7 +65,7 @@ def plan(
     from advisor.terminal.failures import Failure
     from advisor.terminal.study_progress import cell_line
     from models.errors import ExitCode
-    from studies.running.runner import cell_of
+    from studies.running.progress import cell_of
     from studies.running.workload import Workload
     from studies.running.workplaces import choose_devices
     from studies.runs.run_spec import find_keys
@@ -112,7 +112,7 @@ def run(
     from models.errors import ExitCode
     from studies.running.runner import run_study
     from studies.running.workload import Workload
-    from studies.running.workplaces import choose_devices, choose_workplace
+    from studies.running.workplaces import choose_workplace
     from studies.runs.store import Store
 
     if (executor is Where.DASK) != (scheduler is not None):
@@ -128,12 +128,11 @@ def run(
         results = Store(path)
         results.check()
         folder = next(iter(opened.values())).root.parent
-        load, places = Workload(opened), choose_devices(device)
-        with choose_workplace(scheduler, workers, places, specs, load) as workplace, study_progress() as report:
+        load = Workload(opened)
+        with choose_workplace(scheduler, workers, device, load) as workplace, study_progress() as report:
             progress = run_study(
                 specs, results, folder, data_hashes, workplace, report,
                 fail_fast=fail_fast, log_dir=log_dir, work=load.gflop if sys.stderr.isatty() else None,
-                device=device if scheduler or ":" in device else places[0].type,
             )  # fmt: skip
         results.close()
     typer.echo(f"{progress.done} of {progress.total} runs done, {progress.failed} failed: {path}")

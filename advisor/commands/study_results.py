@@ -64,7 +64,8 @@ def collect(
     store: StoreFile,
     out: Annotated[Path, typer.Option("--out", help="Folder for runs.csv, curves.json and SUMMARY.md.")],
     others: Annotated[
-        list[Path] | None, typer.Option("--from", help="Another store, whose runs are copied into the first.")
+        list[Path] | None,
+        typer.Option("--from", help="Another store, or a folder of one in parts: its runs are copied into the first."),
     ] = None,
     name: Annotated[str | None, typer.Option(help="The study's name. [default: the store's file name]")] = None,
 ) -> None:
@@ -72,13 +73,15 @@ def collect(
     from advisor.terminal.failures import Failure
     from models.errors import ExitCode
     from studies.collection.collect import collect as write
+    from studies.collection.parted_store import bring_together
     from studies.collection.summary import SUMMARY
     from studies.runs.store import Store
 
     try:
-        if others:
-            _bring_together(store, others)
-        table, curves, not_fitted = write(Store(store, create=False), name or store.stem, out)
+        apart, said = bring_together(store, others) if others else ([], [])
+        for sentence in said:
+            typer.echo(sentence, err=True)
+        table, curves, not_fitted = write(Store(store, create=False), name or store.stem, out, apart)
     except OSError as error:
         named = f" ({error.filename})" if error.filename not in (None, str(out)) else ""
         raise Failure(f"cannot write to {out}: {error.strerror}{named}", ExitCode.FAILURE) from None
@@ -111,24 +114,6 @@ def findings(
     except OSError as error:
         raise Failure(f"cannot write {out}: {error.strerror}", ExitCode.FAILURE) from None
     typer.echo("\n".join(map(str, written)))
-
-
-def _bring_together(path: Path, others: list[Path]) -> None:
-    """Copy what other stores hold into the store at ``path``, which is made where it is not there."""
-    from studies.running.study_networks import copy_networks, folder_of
-    from studies.runs.store import Store
-
-    opened = {other: Store(other, create=False) for other in others}  # all of them, before anything is written
-    store = Store(path)
-    for other, source in opened.items():
-        keys = store.missing_from(source)
-        copy_networks(folder_of(other), folder_of(path), keys)
-        store.merge(source, keys)
-        typer.echo(f"{len(keys)} runs copied from {other}", err=True)
-    lacking = [key for key in store.pretrainings() if not (folder_of(path) / key).is_dir()]
-    if lacking:
-        typer.echo(f"{folder_of(path)} lacks {len(lacking)} pre-trained networks, {lacking[0]} first", err=True)
-    store.close()
 
 
 def transferability(

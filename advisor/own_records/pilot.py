@@ -17,7 +17,7 @@ from advisor.own_records.pilot_update import fit_pilot
 from engine.json_values import rounded
 from studies.files.arms import FINE_TUNE, SCRATCH
 from studies.files.curve import PilotCurve
-from studies.running.runner import Progress
+from studies.running.progress import Progress
 from studies.running.workload import Speed, measure_speed
 
 if TYPE_CHECKING:
@@ -126,16 +126,14 @@ def _run(pilot: Pilot, network: str, wanted: PilotRequest, fewest: int) -> None:
     from studies.running.workload import Workload
     from studies.running.workplaces import choose_devices, choose_workplace, default_workers
 
-    devices = choose_devices("auto")
-    device = devices[0]
+    device = choose_devices("auto")[0]
     corpus = pilot.corpus
     workers = default_workers() if device.type == "cpu" else 1
     chosen = plan(pilot, 60 * wanted.minutes, _speed(pilot, device), workers, fewest)
     wanted.say(_describe(pilot, network, chosen))
     load = Workload({corpus.name: corpus})
-    specs = [spec for size in chosen.sizes for spec in pilot.specs(size, 0)]
-    with choose_workplace(None, None, devices, specs, load) as workplace, wanted.watch() as report:
-        if failed := run(pilot, chosen, workplace, device.type, report):
+    with choose_workplace(None, None, "auto", load) as workplace, wanted.watch() as report:
+        if failed := run(pilot, chosen, workplace, report):
             wanted.say(f"{failed} of the pilot's trainings failed and are left out: see {pilot.store}")
 
 

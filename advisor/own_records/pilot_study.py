@@ -24,7 +24,8 @@ from engine.corpora.corpus import Corpus, write_divided
 from engine.corpora.splits import has_both_outcomes
 from models.errors import ExitCode, UserError
 from studies.files.arms import FINE_TUNE, SCRATCH
-from studies.running.runner import Progress, run_study
+from studies.running.progress import Progress
+from studies.running.runner import run_study
 from studies.running.study_networks import digest_of, folder_of, read_files, write_files
 from studies.running.workload import Speed, Workload
 from studies.running.workplaces import Workplace
@@ -233,7 +234,7 @@ def _report_whole(report: Callable[[Progress], None], total: int, before: int, p
 
 
 def run(
-    pilot: Pilot, chosen: Plan, workplace: Workplace, device: str, report: Callable[[Progress], None],
+    pilot: Pilot, chosen: Plan, workplace: Workplace, report: Callable[[Progress], None],
     clock: Callable[[], float] = time.monotonic,
 ) -> int:  # fmt: skip
     """Run the plan, replicate by replicate while its budget in seconds lasts; return how many runs failed.
@@ -250,7 +251,7 @@ def run(
             specs = [spec for size in reversed(chosen.sizes) for spec in pilot.specs(size, replicate)]
             shown = partial(_report_whole, report, 2 * chosen.pairs, replicate * len(specs))
             corpora = pilot.corpus.root.parent
-            failed += run_study(specs, store, corpora, pilot.data_hashes, workplace, shown, device=device).failed
+            failed += run_study(specs, store, corpora, pilot.data_hashes, workplace, shown).failed
             slowest = max(slowest, clock() - began)
     finally:
         store.close()

@@ -29,6 +29,7 @@ from studies.fitting.learning_curves import FitError, fit_learning_curves
 from studies.fitting.pooling import LEAST, MOST, law_through
 from studies.fitting.stable_draws import covariance_root
 from studies.runs.run import METRIC, Run
+from studies.runs.training_cost import made_on
 
 _ARMS = (SCRATCH, FINE_TUNE)
 _FEWEST_RESAMPLES = 50
@@ -202,6 +203,8 @@ def _fit_alone(pilot: Pilot, runs: Sequence[Run]) -> PilotCurve:
         sources=_with_own((), runs[0].source),
         test_records=runs[0].test_records,
         warnings=(*measured.warnings, *fit.warnings),
+        precision=table.precision,
+        devices=made_on(runs),
         predicted_by=None,
     )
 
@@ -226,6 +229,8 @@ def _updated(pilot: Pilot, runs: Sequence[Run], predicted: PooledCurve, alone: P
         sources=_with_own(predicted.sources, runs[0].source),
         test_records=runs[0].test_records,
         warnings=() if alone is None else alone.warnings,
+        precision=runs[0].precision,
+        devices=made_on(runs),
         predicted_by=predicted,
     )
 

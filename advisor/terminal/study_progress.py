@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from studies.running.runner import Progress
+    from studies.running.progress import Progress
 
 
 @contextmanager

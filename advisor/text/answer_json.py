@@ -91,6 +91,8 @@ def _evidence(answer: Recommendation) -> dict[str, Any]:
         "tasks": list(curve.measured_tasks),
         "replicates": curve.replicates,
         "sizes": list(curve.sizes),
+        "precision": curve.precision,
+        "devices": list(curve.devices),
         "test_records": curve.test_records,
         "source": dict(curve.sources[0]) if len(curve.sources) == 1 else {},
         "sources": [dict(source) for source in curve.sources],

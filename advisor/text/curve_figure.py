@@ -23,6 +23,7 @@ from advisor.text.curve_lines import CurveLines, size_ticks, trace
 from studies.figure_style import BLUE, FAINT, INK, ORANGE, STYLE, to_svg
 from studies.files.arms import FINE_TUNE, IN_WORDS, SCRATCH
 from studies.files.curve import Curve, PooledCurve
+from studies.files.precision import with_precision
 
 MOST_PANELS = 60
 _LOOKS = {SCRATCH: (BLUE, "o", 0.97), FINE_TUNE: (ORANGE, "^", 1.03)}
@@ -106,7 +107,8 @@ def _label(panel: Axes, curve: Curve, lines: CurveLines) -> None:
     from_tasks = f"as {len(curve.tasks)} tasks were, " if isinstance(curve, PooledCurve) else ""
     source = f"pre-trained on {curve.upstream}, " if FINE_TUNE in curve.draws else ""
     known = _fitted(f"{from_tasks}{source}{curve.runs:,} runs", _FACTS)
-    panel.set_title(_fitted(f"{curve.task} · {curve.arch}", _TITLE), loc="left", fontweight="bold",
+    title = f"{curve.task} · {with_precision(curve.arch, curve.precision)}"
+    panel.set_title(_fitted(title, _TITLE), loc="left", fontweight="bold",
                     pad=6 + 10 * (known.count("\n") + 1))  # fmt: skip
     panel.text(0, 1.02, known, transform=panel.transAxes, fontsize=8, color=FAINT)
     first, last = lines.n[0], lines.n[-1]

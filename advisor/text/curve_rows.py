@@ -13,7 +13,7 @@ def curve_rows(curves: CurvesFile, sizes: Sequence[int]) -> list[dict[str, Any]]
     """Return a row for every curve, arm and number of records; without ``sizes`` for the measured ones."""
     return [
         {
-            **{"task": curve.task, "arch": curve.arch, "upstream": curve.upstream},
+            **{"task": curve.task, "arch": curve.arch, "upstream": curve.upstream, "precision": curve.precision},
             **{"strategy": strategy, "n_records": n},
             **rounded(asdict(summarise_score(curve, strategy, n))),
             "support": curve.support(n),

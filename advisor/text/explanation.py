@@ -11,6 +11,7 @@ from studies.files.arms import FINE_TUNE, SCRATCH
 from studies.files.backtest import BACKTEST, Backtest, _parse_backtest
 from studies.files.curve import PooledCurve
 from studies.files.draws import BAND, REACH, quantiles
+from studies.files.precision import in_words
 
 PARAMETERS = ("a", "b", "c", "n0")
 _DIGITS, _MOST_DIGITS = 4, 6
@@ -149,6 +150,7 @@ def _limits(answer: Recommendation) -> tuple[str, ...]:
     return (
         *((pilot,) if curve.is_updated else ()),
         f"{n_tasks} measured, from {low:,} to {high:,} records; beyond {REACH:g} times that the answer is refused.",
+        f"The networks were trained in {in_words(curve.precision)}; in another precision their scores may differ.",
         "Other hospitals, devices, patients and labels may differ from these by more than any band says.",
         "Scores, gain and target are of the expected score of a training; a single run scatters about it.",
         "Both arms follow one recipe; better tuning of either, another network or another pre-training may differ.",

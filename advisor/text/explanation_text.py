@@ -12,6 +12,7 @@ from advisor.text.table import NOTICE, answer_lines, console, plain_table, take_
 from studies.files.arms import IN_WORDS
 from studies.files.backtest import POLICIES, Backtest
 from studies.files.curve import Curve, PilotCurve, PooledCurve
+from studies.files.precision import in_words
 
 _SYMBOLS = {"a": "a (with endless records)", "b": "b", "c": "c (steepness)", "n0": "n0 (records, head start)"}
 _BANDS = {name: IN_WORDS.get(name, name) for name in ("scratch", "fine_tune", "gain")}
@@ -57,7 +58,8 @@ def runs_in_words(curve: Curve) -> str:
     """Say how many runs of which tasks a curve has of its own, without those of what predicted it."""
     pairs = f"{curve.replicates} pair{'s' * (curve.replicates > 1)} or more at each size"
     of = f"a pilot on {curve.task}" if isinstance(curve, PilotCurve) else ", ".join(curve.measured_tasks)
-    return f"{curve.runs:,} runs of {of}; {pairs}."
+    on = f" on {' and '.join(curve.devices)}" if curve.devices else ""
+    return f"{curve.runs:,} runs of {of}; {pairs}. Trained in {in_words(curve.precision)}{on}."
 
 
 def _evidence(answer: Recommendation, explanation: Explanation) -> Iterator[RenderableType]:

@@ -48,6 +48,11 @@ class Snapshot:
         }
         return cls(epoch, tensors, json.loads(json.dumps(numbers)))
 
+    @property
+    def device(self) -> str:
+        """Kind of the device that it was taken on, ``cpu`` or ``cuda``: the states of random generators are its."""
+        return str(self.numbers.get("device", "cuda" if "random.cuda" in self.tensors else "cpu"))
+
     def group(self, name: str) -> dict[str, Tensor]:
         """Return a group's tensors by their names in it."""
         return {

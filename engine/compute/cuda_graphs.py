@@ -1,54 +1,65 @@
-"""Training on CUDA: a step recorded once as a graph, replayed on tensors that stay, chosen by ten steps of each way.
+"""Training on CUDA: one process, one thread, one stream, and a step that is captured as a graph and replayed.
 
-What is kept between runs is a ``Session``: the network's fast twin, the optimiser's moments, the batch, and the graph.
-A run sets weights and moments anew in place. Sessions belong to the thread that made them, so that several runs at once
-(``engine.compute.packing``), one a thread and a stream, never share a tensor, a stream or a library's workspace; how
-fast a way is, is measured once for all threads, while nothing else runs.
+What is kept between runs is a ``Session``: the network's fast twin, the optimiser's moments, a batch, and the graph. A
+run sets weights and moments anew in place, so that runs of one kind capture once.
 
-Convolutional networks run in bf16 (their weights, statistics and loss in float32) and channels-last order; recurrent
-ones in float32 and eagerly, because cuDNN does their thousand steps in a few calls. Where the capture fails, the run
-goes on eagerly and a warning says why.
+Convolutional networks run in bf16 (their weights, statistics and loss in float32) and channels-last order. Recurrent
+ones run in float32 and eagerly, because cuDNN does their thousand steps in a few calls; many of them share one step
+(``engine.compute.lockstep``). Where a capture fails, such runs are eager for the rest of the process, and a warning
+says why.
 """
 
-import threading
+import gc
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from functools import partial
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor, nn
 
 from engine.compute.channels_last import fast_twin, is_recurrent
-from engine.compute.clocks import SharedClock, Turnstile, synchronize, turnstile_of
-from engine.compute.speed_probe import Choice, fastest_way
-from engine.compute.static_step import Precision, StaticStep, adamw_factors, pad_batch
+from engine.compute.clocks import clock_of
+from engine.compute.static_step import StaticStep, adamw_factors, pad_batch
+from engine.compute.steps import PlainRun, Precision
 from engine.recipes import Recipe
 
-_SESSIONS_KEPT = 4  # a thread; each holds a network, its gradients and its activations for one batch
-_PREDICTION_BATCH = 512
+_SESSIONS_KEPT = 4  # each holds a network, its gradients and its activations for one batch
 _WARM_UP_STEPS = 3
 
-_local = threading.local()
-_choices: dict[tuple[object, ...], Choice] = {}
+_Key = tuple[object, ...]
 
 
+@dataclass(frozen=True)
 class Session:
-    """A step, ready to be replayed, and how it was chosen."""
+    """A step, what runs it, and the generator that a captured one draws dropout from."""
 
-    def __init__(self, step: StaticStep, replay: Callable[[], None], choice: Choice) -> None:
-        self.step, self.replay, self.choice = step, replay, choice
+    step: StaticStep
+    replay: Callable[[], None]
+    generator: torch.Generator | None = None
+
+    @property
+    def way(self) -> str:
+        """How a step is run: ``graph`` or ``eager``."""
+        return "eager" if self.replay is self.step else "graph"
+
+
+_sessions: OrderedDict[_Key, Session] = OrderedDict()
+_failed: set[_Key] = set()
 
 
 class StaticRun:
     """A training in progress on static tensors; see ``engine.compute.steps.Run``."""
 
-    def __init__(self, session: Session, recipe: Recipe, steps: int, turnstile: Turnstile, clock: SharedClock) -> None:
-        self.session, self._turnstile, self._clock = session, turnstile, clock
-        self._step = session.step
+    def __init__(self, session: Session, recipe: Recipe, steps: int, weights: Mapping[str, Tensor]) -> None:
+        self.session, self._step = session, session.step
+        self.precision, self.way = session.step.precision, session.way
+        self._clock = clock_of(self._step.signals.device)
         self._factors = adamw_factors(recipe, steps).to(self._step.signals.device)
         self._done = 0
+        self._step.load(weights)
 
     @property
     def network(self) -> nn.Module:
@@ -61,27 +72,20 @@ class StaticRun:
         step.network.train()
         step.total.zero_()
         batches = torch.split(order, size)
-        with self._turnstile.together():
-            for number, rows in enumerate(batches):
-                if number == 0 or len(rows) < size:
-                    rows, weights = pad_batch(rows, size)
-                    step.weights.copy_(weights)
-                torch.index_select(signals, 0, rows, out=step.signals)
-                torch.index_select(labels, 0, rows, out=step.labels)
-                step.factors.copy_(self._factors[self._done])
-                self.session.replay()
-                self._done += 1
-        self._clock.count(len(batches) * self.session.choice.step_seconds)
-        return step.total / len(batches)
+        for number, rows in enumerate(batches):
+            if number == 0 or len(rows) < size:
+                rows, weights = pad_batch(rows, size)
+                step.weights.copy_(weights)
+            torch.index_select(signals, 0, rows, out=step.signals)
+            torch.index_select(labels, 0, rows, out=step.labels)
+            step.factors.copy_(self._factors[self._done])
+            self.session.replay()
+            self._done += 1
+        return step.total[0] / len(batches)
 
     def predict(self, signals: Tensor) -> Tensor:
         """See ``Run``."""
-        with self._turnstile.together():
-            logits = self._step.predict(signals, _PREDICTION_BATCH).cpu()
-        # A forward pass is about a third of a step on as many records.
-        batches = -(-len(signals) // _PREDICTION_BATCH) * _PREDICTION_BATCH / len(self._step.signals)
-        self._clock.count(batches * self.session.choice.step_seconds / 3)
-        return logits
+        return self._step.predict(signals).cpu()
 
     def seconds(self) -> float:
         """See ``Run``."""
@@ -89,12 +93,9 @@ class StaticRun:
 
     def moments(self) -> dict[str, Tensor]:
         """See ``Run``."""
-        pairs = enumerate(zip(self._step.first, self._step.second, strict=True))
-        return {
-            f"{k}.{name}": value
-            for k, pair in pairs
-            for name, value in zip(("exp_avg", "exp_avg_sq"), pair, strict=True)
-        }
+        step = self._step
+        named = {"exp_avg": step.views(step.first), "exp_avg_sq": step.views(step.second)}
+        return {f"{k}.{name}": view for name, views in named.items() for k, view in enumerate(views)}
 
     def load_moments(self, moments: Mapping[str, Tensor], steps: int) -> None:
         """See ``Run``."""
@@ -105,30 +106,23 @@ class StaticRun:
 
 @contextmanager
 def open_run(
-    network: nn.Module,
-    shape: tuple[int, ...],
-    n_classes: int,
-    recipe: Recipe,
-    steps: int,
-    device: torch.device,
+    network: nn.Module, shape: tuple[int, ...], n_classes: int, recipe: Recipe, steps: int, device: torch.device,
     mode: str,
-) -> Iterator[StaticRun]:
+) -> Iterator[StaticRun | PlainRun]:  # fmt: skip
     """Yield a run of ``steps`` steps from the network's weights on records of ``shape`` (records, leads, samples).
 
-    ``mode``: ``eager``, ``graph``, or ``auto``, the faster of the two.
+    ``mode``: ``eager``, or ``auto`` or ``graph``, which capture the step. Within, the device's default generator is
+    the run's own.
     """
     if device.type == "cuda":
-        _prefer_speed()
-    turnstile = turnstile_of(device)
-    with turnstile.run():
-        batch = (min(recipe.batch_size, shape[0]), *shape[1:])
-        session = _session(network, batch, n_classes, recipe, device, mode, turnstile)
-        clock = SharedClock(turnstile, lambda: synchronize(device))
-        with turnstile.together():
-            session.step.load(network.state_dict())
-            run = StaticRun(session, recipe, steps, turnstile, clock)
-        yield run
-        synchronize(device)
+        prefer_speed()
+    if is_recurrent(network):
+        yield PlainRun(network, recipe, steps)
+        return
+    batch = (min(recipe.batch_size, shape[0]), *shape[1:])
+    session = _session(network, batch, n_classes, recipe, device, mode)
+    with drawing_from(session.generator, device):
+        yield StaticRun(session, recipe, steps, network.state_dict())
 
 
 def precision_of(network: nn.Module, device: torch.device) -> Precision:
@@ -138,99 +132,132 @@ def precision_of(network: nn.Module, device: torch.device) -> Precision:
     return "bf16" if can and has_convolutions and not is_recurrent(network) else "float32"
 
 
-def _prefer_speed() -> None:
+def prefer_speed() -> None:
     """Set what is set for the whole process, and has a meaning on CUDA only."""
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.benchmark = True
 
 
+def free_kept() -> None:
+    """Let go of what is kept for further runs on a device, and of the memory that torch keeps there."""
+    _sessions.clear()
+    gc.collect()
+    torch.cuda.empty_cache()
+
+
 def _session(
-    network: nn.Module, batch: tuple[int, ...], n_classes: int, recipe: Recipe, device: torch.device, mode: str,
-    turnstile: Turnstile,
-) -> Session:  # fmt: skip
-    """Return this thread's session for such runs, made if need be; the least recently used one makes room."""
-    sessions: OrderedDict[tuple[object, ...], Session] = _local.__dict__.setdefault("sessions", OrderedDict())
-    fixed = (recipe.clip_norm, precision_of(network, device), mode, device)
-    key = (repr(network), _trainable(network), batch, n_classes, *fixed)
-    if key not in sessions:
-        while len(sessions) >= _SESSIONS_KEPT:
-            sessions.popitem(last=False)
-        with turnstile.alone():
-            step = StaticStep(fast_twin(network), batch, n_classes, *fixed[:2])
-            sessions[key] = _prepare(step, mode, device, key)
-    sessions.move_to_end(key)
-    return sessions[key]
+    network: nn.Module, batch: tuple[int, ...], n_classes: int, recipe: Recipe, device: torch.device, mode: str
+) -> Session:
+    """Return the session for such runs."""
+    fixed = (recipe.clip_norm, precision_of(network, device))
+    trainable = tuple(name for name, parameter in network.named_parameters() if parameter.requires_grad)
+    key = (repr(network), trainable, batch, n_classes, *fixed, device, mode == "eager")
+
+    def make() -> Session:
+        step = StaticStep(fast_twin(network), batch, n_classes, *fixed)
+        step.network.train()
+        return Session(step, step) if mode == "eager" else prepare(step, device, key)
+
+    return kept(key, make)
 
 
-def _trainable(network: nn.Module) -> tuple[str, ...]:
-    return tuple(name for name, parameter in network.named_parameters() if parameter.requires_grad)
+def kept(kind: _Key, make: Callable[[], Session]) -> Session:
+    """Return the session for steps of that kind, made if need be; the least recently used one makes room."""
+    if kind not in _sessions:
+        while len(_sessions) >= _SESSIONS_KEPT:
+            _sessions.popitem(last=False)
+        _sessions[kind] = make()
+    _sessions.move_to_end(kind)
+    return _sessions[kind]
 
 
-def _prepare(step: StaticStep, mode: str, device: torch.device, key: tuple[object, ...]) -> Session:
-    """Record the step and choose the way to run it, with nothing else on the device."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)  # other threads' work that is still under way
-    step.signals.normal_()  # zeros can be faster than records
-    step.network.train()
-    if key not in _choices:
-        ways = {name: partial(_way, name, step, device) for name in _ways_of(mode, step.network)}
-        _choices[key] = fastest_way(ways, lambda: synchronize(device))
-        _warn_of(_choices[key].failures)
-    choice = _choices[key]
-    try:
-        replay = _way(choice.way, step, device)
-    except RuntimeError as error:  # the memory that the probe found free is not there any more
-        _warn_of({choice.way: str(error)})
-        replay = _way("eager", step, device)
-    return Session(step, replay, choice)
+def prepare(step: StaticStep, device: torch.device, kind: _Key) -> Session:
+    """Return the captured step, or the eager one where a capture of this kind of step fails or did so before.
+
+    A failure is said in one RuntimeWarning and remembered for the process.
+    """
+    if kind not in _failed:
+        try:
+            return capture(step, device)
+        except RuntimeError as error:
+            _failed.add(kind)
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            warnings.warn(f"training steps run eagerly, because their capture failed: {reason}", RuntimeWarning, 2)
+    return Session(step, step)
 
 
-def _ways_of(mode: str, network: nn.Module) -> tuple[str, ...]:
-    if mode == "auto":
-        return ("eager",) if is_recurrent(network) else ("eager", "graph")
-    return ("eager",) if mode == "eager" else ("eager", mode)
+def capture(step: StaticStep, device: torch.device) -> Session:
+    """Capture a step, of one run or of many in lockstep, as a CUDA graph; the network is to be in training mode.
 
+    ``replay`` of what comes back does the step on whatever then lies in its tensors; weights, moments and factors
+    change here, by warming up, so that ``load`` and the first factors come after. Dropout of a replayed step draws from
+    the session's own ``generator`` (torch up to 2.12 has one capture state a generator): seed that, or whatever is
+    seeded within ``drawing_from``. Seeded alike, an eager step draws the same masks.
 
-def _way(name: str, step: StaticStep, device: torch.device) -> Callable[[], None]:
-    """Return what does one step in the named way. Raises RuntimeError when this step cannot be done so."""
-    return step if name == "eager" else record(step, device)
-
-
-def _warn_of(failures: Mapping[str, str]) -> None:
-    for name, reason in failures.items():
-        warnings.warn(f"training steps are not run as {name}, which failed: {reason}", RuntimeWarning, stacklevel=2)
-
-
-def record(step: StaticStep, device: torch.device) -> Callable[[], None]:
-    """Record the step as a CUDA graph and return its replay. Raises RuntimeError when it cannot be recorded.
-
-    As https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs: some steps on a side stream first, so that
-    nothing is set up during the capture. Only this thread's mistakes count as such (thread_local).
+    Raises RuntimeError when the step cannot be captured; the process then is as before. As
+    https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs: a few steps on a side stream come first, so that
+    nothing is set up during the capture.
     """
     if device.type != "cuda":
         raise RuntimeError(f"a {device.type} has no graphs")
-    current = torch.cuda.current_stream(device)
-    stream = _side_stream(current, device)
-    stream.wait_stream(current)
-    with torch.cuda.stream(stream):
+    side, current = _side_stream(device), torch.cuda.current_stream(device)
+    side.wait_stream(current)
+    with torch.cuda.stream(side):
         for _ in range(_WARM_UP_STEPS):
             step()
-    current.wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
+    current.wait_stream(side)
+    torch.cuda.synchronize(device)
+    generator = torch.cuda.default_generators[device.index].clone_state()
+    # The stream is put back by the outer context: torch.cuda.graph does not when a capture fails.
+    with torch.cuda.stream(side), drawing_from(generator, device):
+        graph = _captured(step, device)
+    return Session(step, graph.replay, generator)
+
+
+def _captured(step: Callable[[], None], device: torch.device) -> torch.cuda.CUDAGraph:
+    """Return the graph of a step on the current stream. Raises RuntimeError, the device's memory given back."""
+    gc.collect()
+    torch.cuda.empty_cache()
+    graph, pool = torch.cuda.CUDAGraph(), torch.cuda.graph_pool_handle()
     try:
-        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+        graph.capture_begin(pool=pool, capture_error_mode="thread_local")
+        try:
             step()
-    except RuntimeError:
-        torch.cuda.set_stream(current)  # which a failed capture leaves changed
+        except BaseException:
+            with suppress(RuntimeError):  # a consequence: the step's own error says more
+                graph.capture_end()
+            raise
+        graph.capture_end()
+    except BaseException:
+        del graph
+        with suppress(RuntimeError):  # unless the capture's end came as far as that
+            torch._C._cuda_endAllocateToPool(device.index, pool)
+            torch._C._cuda_releasePool(device.index, pool)
+        gc.collect()
+        torch.cuda.empty_cache()
         raise
-    return graph.replay
+    return graph
 
 
-def _side_stream(current: torch.cuda.Stream, device: torch.device) -> torch.cuda.Stream:
-    """Return this thread's own stream: torch hands out 32 in turn, and libraries keep one workspace a stream."""
-    if current != torch.cuda.default_stream(device):
-        return current
-    streams: dict[torch.device, torch.cuda.Stream] = _local.__dict__.setdefault("streams", {})
-    if device not in streams:
-        streams[device] = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch does not annotate it
-    return streams[device]
+@contextmanager
+def drawing_from(generator: torch.Generator | None, device: torch.device) -> Iterator[None]:
+    """Let the device's default generator be another one: it draws from that, and seeding it seeds that.
+
+    A failed capture leaves its generator in a state in which it draws no more. None changes nothing.
+    """
+    if generator is None:
+        yield
+        return
+    default = torch.cuda.default_generators[device.index]
+    before = default.graphsafe_get_state()
+    default.graphsafe_set_state(generator)
+    try:
+        yield
+    finally:
+        default.graphsafe_set_state(before)
+
+
+@cache
+def _side_stream(device: torch.device) -> torch.cuda.Stream:
+    """Return the one stream for captures: libraries keep a workspace for every stream."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch does not annotate it

@@ -1,4 +1,4 @@
-"""What a run runs on, and clocks that charge it its own time and not its neighbours'."""
+"""What a run runs on: which device, what it is called, and what it says when it fails."""
 
 import ctypes
 import os
@@ -10,11 +10,26 @@ import torch
 
 from models.errors import ExitCode, UserError
 
+DEVICE_ERRORS = (torch.OutOfMemoryError, torch.AcceleratorError)  # its memory is full; it failed, or was given up
+
 
 class DeviceError(UserError, RuntimeError):
     """The device that was asked for is not there; one sentence says so."""
 
     exit_code = ExitCode.USAGE
+
+
+class DeviceFailureError(UserError, RuntimeError):
+    """The device failed, or its memory is full; one sentence says which and what to do."""
+
+    exit_code = ExitCode.FAILURE
+
+    @classmethod
+    def of(cls, error: BaseException, device: torch.device) -> "DeviceFailureError":
+        """Say in a sentence what one of ``DEVICE_ERRORS`` means."""
+        if isinstance(error, torch.OutOfMemoryError):
+            return cls(f"the memory of {device} is full; end what else runs there, or use --device cpu")
+        return cls(f"{device} failed: {str(error).splitlines()[0]}; start again, or use --device cpu")
 
 
 def choose_device(name: str = "auto") -> torch.device:

@@ -1,4 +1,4 @@
-"""A training step on tensors that never move and never change shape, so that CUDA can record it once and replay it.
+"""A training step on tensors that never move and never change shape, so that CUDA can capture it once and replay it.
 
 The last batch of an epoch is shorter. It is filled up by repeating its records in turn, and every copy of a record
 weighs its share of that record's loss. Loss and gradient are then those of the short batch; batch normalisation sees
@@ -7,21 +7,26 @@ those of the one last batch, by a few per cent of their sampling error. (Statist
 slower layers in every step; other records in their place would train twice.) A last batch of one record has no spread
 after a layer that pools over time, and normalises to zero there.
 
-AdamW is written out on whole lists of tensors, because torch's fused one takes beta1 as a Python number, which a
-recorded graph would keep for ever.
+Parameters, gradients and moments are one flat tensor each, (runs, n_parameters): a step of the optimiser is then a few
+kernels however many layers there are. The network's parameters are views into it. AdamW is written out because torch's
+fused one takes beta1 as a Python number, which a captured step would keep for ever.
+
+Several networks of one architecture can train in one step (``engine.compute.lockstep``): each has its own batch, rates,
+clipping and loss.
 """
 
+import math
 from collections.abc import Mapping
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from engine.compute.steps import BETA2, EPSILON, rates
+from engine.compute.steps import BETA2, EPSILON, Precision, rates
 from engine.recipes import Recipe
 
-Precision = Literal["float32", "bf16"]
+PREDICTION_SIZES = (64, 128, 256, 512)  # records of a batch
+IDLE_FACTORS = (1.0, 0.1, 0.0, 1.0)  # of a step that changes no weight
 
 
 def pad_batch(rows: Tensor, size: int) -> tuple[Tensor, Tensor]:
@@ -32,10 +37,14 @@ def pad_batch(rows: Tensor, size: int) -> tuple[Tensor, Tensor]:
     return rows[positions], 1 / (copies * n_rows).float()
 
 
-def weighted_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-    """Return the binary cross-entropy, mean over classes and weighted sum over records."""
+def weighted_losses(logits: Tensor, labels: Tensor, weights: Tensor, class_weights: Tensor) -> Tensor:
+    """Return the binary cross-entropy of every run (runs,), a weighted sum over its records and classes.
+
+    ``logits`` and ``labels`` are (runs * records, classes), ``weights`` (runs, records), ``class_weights``
+    (runs, classes); the weights of a run's records add up to 1, and so do those of its classes.
+    """
     losses = F.binary_cross_entropy_with_logits(logits.float(), labels, reduction="none")
-    return (losses.mean(dim=1) * weights).sum()
+    return torch.einsum("rbc,rb,rc->r", losses.view(*weights.shape, -1), weights, class_weights)
 
 
 def adamw_factors(recipe: Recipe, steps: int) -> Tensor:
@@ -55,69 +64,105 @@ def adamw_factors(recipe: Recipe, steps: int) -> Tensor:
 class StaticStep:
     """One step of training ``network`` on whatever lies in ``signals``, ``labels``, ``weights`` and ``factors``.
 
-    ``total`` adds up the losses. The network's weights and the optimiser's moments change in place, and are set anew in
-    place by ``load``: what was recorded of a step stays right for the next run.
+    ``batch`` is (records of one run, leads, samples). The tensors that a caller fills: ``signals``
+    (runs * records, leads, samples) and ``labels`` (runs * records, classes), one run after the other; ``weights``
+    (runs, records) and ``class_weights`` (runs, classes), which add up to 1 in every run (a run with fewer classes than
+    the widest has zeros); ``factors`` (runs, 4), see ``adamw_factors``. ``total`` (runs,) adds up the losses.
+
+    With several runs every parameter of ``network`` has a leading axis of runs. Weights (``flat``) and moments
+    (``first``, ``second``), each (runs, n_parameters), change in place, and are set anew in place by ``load``: a
+    captured step stays right for the next run.
     """
 
     def __init__(
-        self, network: nn.Module, batch: tuple[int, ...], n_classes: int, clip_norm: float | None, precision: Precision
-    ) -> None:
-        self.network = network
+        self, network: nn.Module, batch: tuple[int, ...], n_classes: int, clip_norm: float | None, precision: Precision,
+        runs: int = 1,
+    ) -> None:  # fmt: skip
+        self.network, self.runs = network, runs
         self.parameters: list[Tensor] = [parameter for parameter in network.parameters() if parameter.requires_grad]
-        device = self.parameters[0].device
-        self.signals = torch.zeros(batch, device=device)
-        self.labels = torch.zeros(batch[0], n_classes, device=device)
-        self.weights = torch.full((batch[0],), 1 / batch[0], device=device)
-        self.factors = torch.tensor([1.0, 0.1, 0.0, 1.0], device=device)  # a step that changes nothing
-        self.total = torch.zeros((), device=device)
+        device, shape = self.parameters[0].device, (runs, batch[0])
+        self.signals = torch.zeros(runs * batch[0], *batch[1:], device=device)
+        self.labels = torch.zeros(runs * batch[0], n_classes, device=device)
+        self.weights = torch.full(shape, 1 / batch[0], device=device)
+        self.class_weights = torch.full((runs, n_classes), 1 / n_classes, device=device)
+        self.factors = torch.tensor(IDLE_FACTORS, device=device).repeat(runs, 1)
+        self.total = torch.zeros(runs, device=device)
         self._clip_norm = clip_norm
-        self._precision = precision
-        self.first, self.second = ([torch.zeros_like(p) for p in self.parameters] for _ in range(2))
+        self.precision = precision
+        self._epsilon = torch.tensor(EPSILON, device=device)
+        self.flat = torch.cat([self._row(parameter.detach()) for parameter in self.parameters], dim=1)
+        self.first, self.second, self._gradients = (torch.zeros_like(self.flat) for _ in range(3))
+        for parameter, view in zip(self.parameters, self.views(self.flat), strict=True):
+            parameter.data = view
+
+    def views(self, flat: Tensor) -> list[Tensor]:
+        """Return the parts of (runs, n_parameters) in the shapes of the parameters.
+
+        Kernels of convolutions are views with the channels last, as the layers want them and give their gradients.
+        """
+        shapes = [self._stored_shape(parameter) for parameter in self.parameters]
+        parts = torch.split(flat, [math.prod(shape) for shape in shapes], dim=1)
+        lead = () if self.runs == 1 else (self.runs,)
+        stored = [part.view(*lead, *shape) for part, shape in zip(parts, shapes, strict=True)]
+        return [view.transpose(-1, -2) if len(shape) == 3 else view for view, shape in zip(stored, shapes, strict=True)]
+
+    def _stored_shape(self, parameter: Tensor) -> tuple[int, ...]:
+        """Return the shape of one run's part in memory: (n_out, taps, n_in) for kernels (n_out, n_in, taps)."""
+        shape = tuple(parameter.shape if self.runs == 1 else parameter.shape[1:])
+        return (shape[0], shape[2], shape[1]) if len(shape) == 3 else shape
+
+    def _row(self, tensor: Tensor) -> Tensor:
+        """Return a parameter or its gradient as (runs, numbers), in the order of memory."""
+        is_kernel = tensor.dim() - (self.runs > 1) == 3
+        return (tensor.transpose(-1, -2) if is_kernel else tensor).reshape(self.runs, -1)
 
     def load(self, weights: Mapping[str, Tensor]) -> None:
         """Begin anew from these weights and buffers."""
         self.network.load_state_dict(weights)
-        for moment in (*self.first, *self.second):
-            moment.zero_()
+        self.first.zero_()
+        self.second.zero_()
 
     def __call__(self) -> None:
         """Do the step; the network must be in training mode."""
-        with self._autocast():
-            loss = weighted_loss(self.network(self.signals), self.labels, self.weights)
-        gradients = list(torch.autograd.grad(loss, self.parameters))
+        with self.autocast():
+            logits = self.network(self.signals)
+        losses = weighted_losses(logits, self.labels, self.weights, self.class_weights)
+        gradients = torch.autograd.grad(losses.sum(), self.parameters)
         with torch.no_grad():
+            torch.cat([self._row(gradient) for gradient in gradients], dim=1, out=self._gradients)
             if self._clip_norm is not None:
-                norm = nn.utils.get_total_norm(gradients)
-                torch._foreach_mul_(gradients, torch.clamp(self._clip_norm / (norm + 1e-6), max=1.0))
-            self._update(gradients)
-            self.total += loss
+                norms = torch.linalg.vector_norm(self._gradients, dim=1, keepdim=True)
+                self._gradients.mul_((self._clip_norm / (norms + 1e-6)).clamp_(max=1.0))
+            self._update()
+            self.total += losses
 
-    def _autocast(self) -> torch.autocast:
+    def autocast(self) -> torch.autocast:
+        """Return the context of a forward pass in the step's precision."""
         # Nothing is cached: in a replay a cached cast would be one of old weights.
         device = self.total.device.type
-        return torch.autocast(device, torch.bfloat16, enabled=self._precision == "bf16", cache_enabled=False)
+        return torch.autocast(device, torch.bfloat16, enabled=self.precision == "bf16", cache_enabled=False)
 
-    def _update(self, gradients: list[Tensor]) -> None:
-        decay, new, rate, correction = self.factors.unbind()
-        torch._foreach_mul_(self.parameters, decay)
-        torch._foreach_mul_(self.first, 1 - new)
-        torch._foreach_add_(self.first, torch._foreach_mul(gradients, new))
-        torch._foreach_mul_(self.second, BETA2)
-        torch._foreach_addcmul_(self.second, gradients, gradients, 1 - BETA2)
-        roots = torch._foreach_sqrt(self.second)
-        torch._foreach_mul_(roots, correction)
-        torch._foreach_add_(roots, EPSILON)
-        updates = list(torch._foreach_div(self.first, roots))
-        torch._foreach_mul_(updates, rate)
-        torch._foreach_sub_(self.parameters, updates)
+    def _update(self) -> None:
+        decay, new, rate, correction = self.factors.unsqueeze(2).unbind(1)
+        self.first.lerp_(self._gradients, new)
+        self.second.mul_(BETA2).addcmul_(self._gradients, self._gradients, value=1 - BETA2)
+        roots = torch.addcmul(self._epsilon, self.second.sqrt(), correction)
+        self.flat.mul_(decay).addcdiv_(self.first * rate, roots, value=-1)
 
     @torch.inference_mode()
-    def predict(self, signals: Tensor, batch_size: int) -> Tensor:
-        """Return logits on the device, in batches of one size: cuDNN looks for its fastest way once a shape."""
+    def predict(self, signals: Tensor) -> Tensor:
+        """Return logits (runs * records, classes) on the device of signals (runs * records, leads, samples).
+
+        Batches have few sizes, the last one padded to one of them: cuDNN looks for its fastest way once a shape.
+        """
         self.network.eval()
         logits = []
-        for batch in torch.split(signals, batch_size):
-            padded = F.pad(batch, (0, 0) * (batch.dim() - 1) + (0, batch_size - len(batch)))
-            with self._autocast():
-                logits.append(self.network(padded)[: len(batch)].float())
-        return torch.cat(logits)
+        by_run = signals.reshape(self.runs, -1, *signals.shape[1:])
+        for batch in torch.split(by_run, PREDICTION_SIZES[-1], dim=1):
+            n_records = batch.shape[1]
+            missing = next(size for size in PREDICTION_SIZES if size >= n_records) - n_records
+            padded = F.pad(batch, (0, 0) * (batch.dim() - 2) + (0, missing)).flatten(0, 1)
+            with self.autocast():
+                padded_logits: Tensor = self.network(padded).float()
+            logits.append(padded_logits.view(self.runs, n_records + missing, -1)[:, :n_records])
+        return torch.cat(logits, dim=1).flatten(0, 1)

@@ -6,24 +6,28 @@ CPU's eager steps and CUDA's captured ones (``engine.compute.cuda_graphs``) use 
 
 import math
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from engine.compute.channels_last import fast_twin, is_recurrent
-from engine.compute.clocks import ProcessorClock, shared_access
+from engine.compute.clocks import clock_of
 from engine.compute.devices import keep_freed_memory
 from engine.compute.weight_gradient import FEWEST_CHANNELS, instructions
 from engine.recipes import Recipe
 
 BETA2, EPSILON = 0.999, 1e-8
+Precision = Literal["float32", "bf16"]
 _PREDICTION_BATCH = 256
 
 
 class Run(Protocol):
-    """A training in progress on one device."""
+    """A training in progress on one device, in ``precision``, its steps run in a ``way``: ``eager`` or ``graph``."""
+
+    precision: Precision
+    way: str
 
     @property
     def network(self) -> nn.Module:
@@ -43,11 +47,11 @@ class Run(Protocol):
         ...
 
     def moments(self) -> dict[str, Tensor]:
-        """Return the optimiser's state."""
+        """Return AdamW's moments, ``K.exp_avg`` and ``K.exp_avg_sq`` of the K-th trainable parameter."""
         ...
 
     def load_moments(self, moments: Mapping[str, Tensor], steps: int) -> None:
-        """Go on from another run's state after that many steps."""
+        """Go on from another run's moments after that many steps."""
         ...
 
 
@@ -78,12 +82,14 @@ def predict_in_batches(network: nn.Module, signals: Tensor, batch_size: int = _P
     """Return the logits (records, classes) on the CPU, the network in evaluation mode and where it is."""
     network.eval()
     device = next(network.parameters()).device
-    with shared_access(device):
-        return torch.cat([network(batch.to(device)) for batch in torch.split(signals, batch_size)]).cpu()
+    return torch.cat([network(batch.to(device)) for batch in torch.split(signals, batch_size)]).cpu()
 
 
 class PlainRun:
     """Eager steps in float32: the reference that every faster path is compared with."""
+
+    precision: Precision = "float32"
+    way = "eager"
 
     def __init__(self, network: nn.Module, recipe: Recipe, steps: int) -> None:
         self.network = network
@@ -93,7 +99,7 @@ class PlainRun:
             self._parameters, lr=recipe.learning_rate, betas=(0.9, BETA2), eps=EPSILON,
             weight_decay=recipe.weight_decay, fused=True,
         )  # fmt: skip
-        self._clock = ProcessorClock()
+        self._clock = clock_of(self._parameters[0].device)
 
     def train_epoch(self, signals: Tensor, labels: Tensor, order: Tensor) -> Tensor:
         """See ``Run``."""
@@ -128,15 +134,16 @@ class PlainRun:
     def moments(self) -> dict[str, Tensor]:
         """See ``Run``."""
         states = self._optimizer.state_dict()["state"]
-        return {f"{position}.{name}": value for position, state in states.items() for name, value in state.items()}
+        return {f"{k}.{name}": state[name] for k, state in states.items() for name in ("exp_avg", "exp_avg_sq")}
 
     def load_moments(self, moments: Mapping[str, Tensor], steps: int) -> None:
         """See ``Run``."""
         self._done = steps
-        states: dict[int, dict[str, Tensor]] = {}
-        for key, value in moments.items():
-            position, _, name = key.partition(".")
-            states.setdefault(int(position), {})[name] = value
+        names = "exp_avg", "exp_avg_sq"
+        states = {
+            k: {"step": torch.tensor(float(steps)), **{name: moments[f"{k}.{name}"].clone() for name in names}}
+            for k in range(len(self._parameters))
+        }
         self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": states})
 
 

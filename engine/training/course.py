@@ -12,6 +12,7 @@ from engine.checkpoints.snapshot import Snapshot
 from engine.compute.steps import Run
 from engine.evaluation.metrics import auroc_macro, f1_weighted
 from engine.recipes import Recipe
+from engine.seeds import stable_seed
 from models.errors import ExitCode, UserError
 
 
@@ -96,13 +97,14 @@ class Course:
         """Return what the run is charged so far."""
         return self._charged + self.run.seconds()
 
-    def train_epoch(self, generator: torch.Generator) -> Tensor:
-        """Train once over all records in a new order; return the mean loss, still on the device."""
-        signals, labels = self._training.signals, self._training.labels
-        order = torch.randperm(len(signals), generator=generator, device=signals.device)
-        loss = self.run.train_epoch(signals, labels, order)
-        self.epoch += 1
-        return loss
+    def draw_order(self, generator: torch.Generator) -> Tensor:
+        """Return a new order of all records, for an epoch."""
+        signals = self._training.signals
+        return torch.randperm(len(signals), generator=generator, device=signals.device)
+
+    def train_in(self, order: Tensor) -> Tensor:
+        """Train once over all records in that order; return the mean loss, still on the device."""
+        return self.run.train_epoch(self._training.signals, self._training.labels, order)
 
     def validate(self, validation: Examples, training_loss: float) -> Validation:
         """Score the validation records and keep the weights if they are the best so far. Raises DivergedError."""
@@ -139,6 +141,7 @@ class Course:
             random["cuda"] = torch.cuda.get_rng_state(device)
         groups = {"network": self.run.network.state_dict(), "best": self.best_weights, "moments": self.run.moments()}
         numbers = {
+            "device": device.type,
             "seconds": self.seconds(),
             "best_epoch": self.best.epoch if self.best else None,
             "validations": [asdict(one) for one in self.validations],
@@ -147,7 +150,11 @@ class Course:
         return Snapshot.of(self.epoch, {**groups, "random": random}, numbers)
 
     def restore(self, snapshot: Snapshot, generator: torch.Generator, steps: int) -> None:
-        """Put everything back to where a snapshot was taken, ``steps`` steps into the training."""
+        """Put everything back to where a snapshot was taken, ``steps`` steps into the training.
+
+        The states of another kind of device's random generators mean nothing here: the order of the records, and
+        dropout, are drawn anew from the seed and the epoch.
+        """
         device, random = generator.device, snapshot.group("random")
         self.run.network.load_state_dict(snapshot.group("network"))
         self.run.load_moments(snapshot.group("moments"), steps)
@@ -157,6 +164,11 @@ class Course:
         self.monitored = [Monitored(**one) for one in snapshot.numbers["monitored"]]
         self.best = next(one for one in self.validations if one.epoch == snapshot.numbers["best_epoch"])
         self._charged += snapshot.numbers["seconds"]
+        if snapshot.device != device.type:
+            seed = stable_seed(generator.initial_seed(), snapshot.epoch)
+            generator.manual_seed(seed)
+            torch.manual_seed(seed)
+            return
         generator.set_state(random["order"])
         torch.set_rng_state(random["cpu"])
         if device.type == "cuda":

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from engine.checkpoints.checkpoint import Checkpoint, CheckpointFacts, Standardisation, save_checkpoint
 from engine.checkpoints.snapshot import Snapshot, save_snapshot
-from engine.compute.devices import choose_device, describe_device
+from engine.compute.devices import DEVICE_ERRORS, DeviceFailureError, choose_device, describe_device
 from engine.corpora.corpus import Corpus, TaskData
 from engine.corpora.partition import Partition, lacking_classes
 from engine.evaluation.calibration import calibrated_probabilities
@@ -118,10 +118,21 @@ def fit(
 
     When ``should_stop`` says so the training ends after the epoch in hand: the checkpoint then holds the best weights
     so far, its record says ``interrupted``, there is no test, and next to it lies what a later ``resume`` needs. Raises
-    PartitionError, CheckpointError for an upstream that does not fit, DeviceError, DivergedError, and OSError when the
-    checkpoint cannot be written.
+    PartitionError, CheckpointError for an upstream that does not fit, DeviceError, DeviceFailureError, DivergedError,
+    and OSError when the checkpoint cannot be written.
     """
-    warnings, device, start = forewarn(job), choose_device(job.device), _start(job)
+    device = choose_device(job.device)
+    try:
+        return _fit(job, out, device, report, should_stop, resume)
+    except DEVICE_ERRORS as error:
+        raise DeviceFailureError.of(error, device) from error
+
+
+def _fit(
+    job: Fit, out: Path, device: torch.device, report: Callable[[Validation], None], should_stop: Callable[[], bool],
+    resume: Snapshot | None,
+) -> Fitted:  # fmt: skip
+    warnings, start = (*forewarn(job), *_moved(resume, device)), _start(job)
     rows, scaling = job.partition, start.scaling(job.recipe, job.signals(job.partition.training))
     validation = job.examples(rows.validation, scaling)
     result = train(
@@ -137,6 +148,14 @@ def fit(
     if result.snapshot is not None:
         save_snapshot(result.snapshot, job.identity(), out)
     return Fitted(facts, result, evaluation, warnings)
+
+
+def _moved(resume: Snapshot | None, device: torch.device) -> tuple[str, ...]:
+    """Say what a training that goes on on another kind of device does not take along."""
+    if resume is None or resume.device == device.type:
+        return ()
+    was, now = resume.device.upper(), device.type.upper()
+    return (f"begun on {was} and resumed on {now}: the rest is trained in another order than it would have been",)
 
 
 def _start(job: Fit) -> Start:
@@ -189,6 +208,8 @@ def _training_record(job: Fit, result: Training, device: torch.device) -> dict[s
         "seed": rows.asked,
         "preparation": job.corpus.manifest["preparation"],
         "device": describe_device(device),
+        "precision": result.precision,
+        "way": result.way,
         "seconds": round(result.seconds, 3),
         "wall_seconds": round(result.wall_seconds, 3),
         "epochs": result.epochs,

@@ -7,7 +7,7 @@ comes before it is computed once. One thread, one seed, one processor: the same 
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from engine.checkpoints.snapshot import Snapshot
-from engine.compute.clocks import clock_of, shared_access
+from engine.compute.clocks import clock_of
 from engine.compute.devices import with_device_index
 from engine.compute.steps import Run, predict_in_batches
 from engine.compute.steps import open_run as open_processor_run
 from engine.recipes import Recipe
 from engine.training.course import Course, DivergedError, Examples, Monitored, Optimism, Validation
-from engine.training.starting_point import SEEDING, head_inputs, trains_head_alone
+from engine.training.starting_point import head_inputs, trains_head_alone
 
 __all__ = [
     "DivergedError",
@@ -48,8 +48,10 @@ class Training:
     """What a training did; ``best`` is the validation whose weights the network now holds.
 
     ``seconds`` is what the run takes on a machine that does nothing else: processor time of the training thread, on
-    CUDA see ``engine.compute.devices.SharedClock``. ``wall_seconds`` is what the clock showed, since a resumption. A
-    training that was ``stopped`` leaves a ``snapshot`` to go on from.
+    CUDA the wall clock with the device's work finished. ``wall_seconds`` is what the clock showed, since a resumption.
+    A training that was ``stopped`` leaves a ``snapshot`` to go on from. ``precision`` is ``float32`` or ``bf16``;
+    ``way`` is how its steps were run: ``eager``, ``graph``, or ``lockstep of`` so many; ``lockstep`` then has the
+    number of ``runs`` and by what the group's seconds were multiplied (``alone_over_together``).
     """
 
     epochs: int
@@ -61,6 +63,9 @@ class Training:
     monitored: tuple[Monitored, ...] = ()
     stopped: bool = False
     snapshot: Snapshot | None = field(default=None, repr=False, compare=False)
+    precision: str = "float32"
+    way: str = "eager"
+    lockstep: Mapping[str, float] | None = None
 
     @property
     def optimism(self) -> Optimism | None:
@@ -91,23 +96,22 @@ def train(
     ``report`` gets every validation as it happens. ``should_stop`` is asked after every epoch but the last. ``on_best``
     gets the network at every validation that is the best so far, with its weights. ``monitor`` records are scored at
     every validation and influence nothing, nor are they charged. ``resume`` goes on from ``Training.snapshot``, on the
-    CPU to the bits that an unbroken training gives. ``mode`` is how CUDA runs a step (``engine.compute.cuda_graphs``).
+    CPU to the bits that an unbroken training gives; from another kind of device with an order of records drawn anew.
+    ``mode`` is how CUDA runs a step (``engine.compute.cuda_graphs``).
 
     Raises DivergedError, found out at a validation.
     """
     place, started = with_device_index(device), time.perf_counter()
-    with SEEDING:
-        torch.manual_seed(seed)
     trained = network.get_submodule("head") if trains_head_alone(network) else network
-    with shared_access(place):
-        clock = clock_of(place)
-        network.to(place)
-        training, validation = (_read_by(trained, network, examples, place) for examples in (training, validation))
-        training = replace(training, labels=training.labels.to(place))
-        monitor = None if monitor is None else _read_by(trained, network, monitor, place)
-        charged = clock.seconds()
+    clock = clock_of(place)
+    network.to(place)
+    training, validation = (_read_by(trained, network, examples, place) for examples in (training, validation))
+    training = replace(training, labels=training.labels.to(place))
+    monitor = None if monitor is None else _read_by(trained, network, monitor, place)
+    charged = clock.seconds()
     epochs, batches = recipe.epochs(len(training)), -(-len(training) // recipe.batch_size)
     with _open_run(trained, training, recipe, epochs * batches, place, mode) as run:
+        torch.manual_seed(seed)
         course = Course(run, training, recipe, charged)
         generator = torch.Generator(place).manual_seed(seed)
         if resume is not None:
@@ -118,13 +122,14 @@ def train(
                 trained.load_state_dict(course.best_weights)
                 on_best(network, now)
 
-        stopped = _follow(course, epochs, generator, validation, monitor, report, improved, should_stop)
+        orders = follow(course, epochs, generator, validation, monitor, report, improved, should_stop)
+        stopped = _train_alone(course, orders)
         snapshot = course.snapshot(generator) if stopped else None
         trained.load_state_dict(course.best_weights)
         assert course.best is not None, "the first epoch is always validated"
         return Training(
             course.epoch, course.records_seen, course.seconds(), time.perf_counter() - started, course.best,
-            tuple(course.validations), tuple(course.monitored), stopped, snapshot,
+            tuple(course.validations), tuple(course.monitored), stopped, snapshot, run.precision, run.way,
         )  # fmt: skip
 
 
@@ -161,15 +166,31 @@ def _open_run(
         yield run
 
 
-def _follow(
+def _train_alone(course: Course, orders: Generator[Tensor, Tensor | None, bool]) -> bool:
+    loss = None
+    while True:
+        try:
+            order = orders.send(loss)
+        except StopIteration as end:
+            return bool(end.value)
+        loss = course.train_in(order)
+
+
+def follow(
     course: Course, epochs: int, generator: torch.Generator, validation: Examples, monitor: Examples | None,
     report: Callable[[Validation], None], improved: Callable[[Validation], None], should_stop: Callable[[], bool],
-) -> bool:  # fmt: skip
-    """Train to the end, unless patience is lost or it is stopped; return whether it was stopped."""
+) -> Generator[Tensor, Tensor | None, bool]:  # fmt: skip
+    """Yield the order of the records for every epoch and be sent its mean loss, to the end or until patience is lost.
+
+    Whoever trains in that order may do so for one run or for many at once (``engine.training.lockstep``). Returns
+    whether it was stopped. Raises DivergedError.
+    """
     validated = _validation_epochs(epochs, course.recipe)
     while course.epoch < epochs:
-        loss = course.train_epoch(generator)
+        loss = yield course.draw_order(generator)
+        course.epoch += 1
         if course.epoch in validated:
+            assert loss is not None
             now = course.validate(validation, float(loss))
             if monitor is not None:
                 course.monitor(monitor)

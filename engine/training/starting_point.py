@@ -4,7 +4,6 @@ Strategies: ``scratch`` (random, everything is trained), ``fine-tune`` (pre-trai
 (pre-trained, only ``head`` is trained: a linear probe) and ``random-frozen`` (random, only ``head`` is trained).
 """
 
-import threading
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,9 +14,8 @@ from torch import Tensor, nn
 from engine.checkpoints.checkpoint import Checkpoint, CheckpointError, Standardisation, load_weights
 from engine.recipes import Recipe, Strategy
 from engine.records.contract import SignalContract
+from engine.training.resident import measure
 from models.registry import create_network
-
-SEEDING = threading.Lock()  # torch has one generator for all threads
 
 
 @dataclass(frozen=True)
@@ -27,12 +25,12 @@ class Start:
     network: nn.Module
     standardisation: Standardisation | None
 
-    def scaling(self, recipe: Recipe, signals: NDArray[np.float32]) -> Standardisation:
+    def scaling(self, recipe: Recipe, signals: NDArray[np.float32] | Tensor) -> Standardisation:
         """Return what to apply to every signal, given the training records (records, leads, samples) in millivolt."""
         if self.standardisation is not None:
             return self.standardisation
         if recipe.standardise:
-            return Standardisation.of(signals)
+            return measure(signals) if isinstance(signals, Tensor) else Standardisation.of(signals)
         n_leads = signals.shape[1]
         return Standardisation((0.0,) * n_leads, (1.0,) * n_leads)
 
@@ -60,9 +58,8 @@ def starting_point(
 
 def new_network(arch: str, n_leads: int, n_samples: int, n_classes: int, seed: int) -> nn.Module:
     """Return the named network with random weights that depend on the seed alone."""
-    with SEEDING:
-        torch.manual_seed(seed)
-        return create_network(arch, n_leads=n_leads, n_classes=n_classes, n_samples=n_samples)
+    torch.manual_seed(seed)
+    return create_network(arch, n_leads=n_leads, n_classes=n_classes, n_samples=n_samples)
 
 
 def _with_new_head(checkpoint: Checkpoint, arch: str, signal: SignalContract, n_classes: int, seed: int) -> Start:

@@ -1,7 +1,8 @@
 """Is the advice any good? Hold runs out and forecast them from the others (METHODS.md, Backtest).
 
 Two things are held out: the largest one and the largest two sizes of every curve, and every task (its forecast is then
-the pooled one of the other tasks). A held-out cell is one task, network, upstream and size with two replicates or more.
+the pooled one of the other tasks). A held-out cell is one task, network, precision, upstream and size with two
+replicates or more, and a task is forecast from others of its network in its precision.
 The forecasts leave out the sampling noise of the test set, which a larger size shares with the smaller ones. How they
 did is for ``studies.collection.scorecard``.
 """
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from engine.seeds import stable_seed
 from studies.files.arms import FINE_TUNE, SCRATCH
 from studies.files.draws import REACH
+from studies.files.precision import with_precision
 from studies.fitting.learning_curves import FitError, LearningCurveResults, fit_learning_curves
 from studies.fitting.noise import Noise, estimate_noise
 from studies.fitting.pooling import pool_tasks
@@ -70,18 +72,18 @@ def hold_out(
     """Forecast every cell that can be held out; return these and, in words, what could not be forecast."""
     cells: list[HeldOut] = []
     problems: list[str] = []
-    fits: dict[str, dict[str, tuple[RunTable, LearningCurveResults]]] = defaultdict(dict)
+    fits: dict[tuple[str, str | None], dict[str, tuple[RunTable, LearningCurveResults]]] = defaultdict(dict)
     for done, table in enumerate(tables, start=1):
         try:
-            fits[table.arch][table.name] = table, fit_table(table)
+            fits[table.arch, table.precision][table.name] = table, fit_table(table)
         except FitError as error:
             problems.append(f"{table.name}: {error}")
         else:
             for scheme, n_sizes in ((LARGEST, 1), (TWO_LARGEST, 2)):
                 cells += _hold_out_sizes(table, scheme, n_sizes, problems)
         report(done, len(tables))
-    for arch, of_arch in fits.items():
-        cells += _hold_out_tasks(arch, of_arch, problems)
+    for (arch, precision), of_network in fits.items():
+        cells += _hold_out_tasks(with_precision(arch, precision), of_network, problems)
     return cells, problems
 
 
@@ -113,15 +115,15 @@ def forecast_sizes(scheme: str, table: RunTable, kept: RunTable) -> list[HeldOut
 
 
 def _hold_out_tasks(
-    arch: str, of_arch: Mapping[str, tuple[RunTable, LearningCurveResults]], problems: list[str]
+    network: str, of_network: Mapping[str, tuple[RunTable, LearningCurveResults]], problems: list[str]
 ) -> list[HeldOut]:
-    tasks = {table.task for table, _ in of_arch.values()}
+    tasks = {table.task for table, _ in of_network.values()}
     if len(tasks) < _FEWEST_TASKS:
-        problems.append(f"{arch}: tasks cannot be held out of {len(tasks)}, it takes {_FEWEST_TASKS}")
+        problems.append(f"{network}: tasks cannot be held out of {len(tasks)}, it takes {_FEWEST_TASKS}")
         return []
     cells = []
-    for table, own in of_arch.values():
-        others = _other_tasks(table, of_arch)
+    for table, own in of_network.values():
+        others = _other_tasks(table, of_network)
         try:
             pooled = pool_tasks({name: fit for name, (_, fit) in others.items()}, stable_seed(table.name))
         except FitError as error:
@@ -137,12 +139,12 @@ def _hold_out_tasks(
 
 
 def _other_tasks(
-    table: RunTable, of_arch: Mapping[str, tuple[RunTable, LearningCurveResults]]
+    table: RunTable, of_network: Mapping[str, tuple[RunTable, LearningCurveResults]]
 ) -> dict[str, tuple[RunTable, LearningCurveResults]]:
     """Return one fit for each other task: of several upstreams the same as the table's, else that with most runs."""
     others: dict[str, tuple[RunTable, LearningCurveResults]] = {}
     for other, fit in sorted(
-        of_arch.values(), key=lambda found: (found[0].upstream == table.upstream, found[0].n_runs)
+        of_network.values(), key=lambda found: (found[0].upstream == table.upstream, found[0].n_runs)
     ):
         if other.task != table.task and other.is_paired == table.is_paired:
             others[other.task] = other, fit

@@ -17,19 +17,20 @@ from studies.collection.curve_documents import NO_TEST_NOISE, Header, Measured, 
 from studies.collection.summary import SUMMARY, summarise
 from studies.files.arms import FINE_TUNE, SCRATCH
 from studies.files.curves import corpus_of
+from studies.files.precision import standing_order, with_precision
 from studies.fitting.learning_curves import FitError
 from studies.runs.run import COLUMNS, METRIC, Run, known, row_of
 from studies.runs.run_tables import make_table
 from studies.runs.store import Store
 from studies.runs.tidy_runs import APART, RunsFileError, comparable_runs, preferred_recipe, pretraining_runs
-from studies.runs.training_cost import fit_cost
+from studies.runs.training_cost import fit_cost, made_on, pretraining_cost
 
 _FEWEST_RESAMPLES = 50
 _NO_COMPARISON = "it holds no task with both arms, from scratch and fine-tuned"
 _CLASSES = 5  # that a network's parameters are counted for, as in the table of networks, whatever its tasks have
 
 Report = Callable[[int, int], None]  # (done, total)
-Cell = tuple[str, str, str, str]  # task, network, upstream ("" for none) and recipe
+Cell = tuple[str, str, str, str, str]  # task, network, upstream ("" for none), recipe, precision ("" for unknown)
 
 
 class EvidenceError(UserError, ValueError):
@@ -38,15 +39,16 @@ class EvidenceError(UserError, ValueError):
     exit_code = ExitCode.DATA
 
 
-def collect(store: Store, study: str, out: Path) -> tuple[Path, Path, list[str]]:
+def collect(store: Store, study: str, out: Path, others: Sequence[Run] = ()) -> tuple[Path, Path, list[str]]:
     """Write ``runs.csv``, ``curves.json`` and ``SUMMARY.md`` into ``out``; return the first two and what has no curve.
 
-    Raises EvidenceError when nothing could.
+    ``others`` are runs that count and are not in the store (``studies.collection.parted_store``). Raises EvidenceError
+    when nothing could.
 
     The same store gives the same bytes: the random draws are seeded by what is fitted, and ``created`` is the time of
     the store's last run.
     """
-    runs = store.runs()
+    runs = sorted([*store.runs(), *others], key=_place) if others else store.runs()
     if not compares_arms(runs):
         raise EvidenceError(f"study {study} gives no curve: {_NO_COMPARISON}")
     document = make_curves(runs, study)
@@ -63,6 +65,12 @@ def collect(store: Store, study: str, out: Path) -> tuple[Path, Path, list[str]]
     curves.write_text(json.dumps(document, separators=(",", ":")) + "\n", encoding="utf-8")
     (out / SUMMARY).write_text(summary, encoding="utf-8")
     return table, curves, document["not_fitted"]
+
+
+def _place(run: Run) -> tuple[object, ...]:
+    """Return where a run stands among others, as a store sorts them."""
+    where = run.task, run.arch, run.strategy, run.upstream or "", run.n_records, run.replicate
+    return *where, known(run.recipe), known(run.key), standing_order(run.precision)
 
 
 def table_rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
@@ -83,12 +91,12 @@ def make_curves(
     downstream = _compared(runs)
     pretrainings = pretraining_runs(runs)
     measured, failures = [], []
-    for (task, arch, upstream, recipe), arms in sorted(_arms_by_cell(downstream).items()):
+    for (task, arch, upstream, recipe, precision), arms in sorted(_arms_by_cell(downstream).items(), key=_in_order):
         started_from = [run for run in pretrainings if (run.task, run.arch, run.recipe) == (upstream, arch, recipe)]
         try:
             measured.append(measure(arms, _started_from(arms.get(FINE_TUNE, []), started_from)))
         except FitError as error:
-            failures.append(f"{task} {arch}: {error}")
+            failures.append(f"{with_precision(f'{task} {arch}', precision or None)}: {error}")
     document = make_document(_header(study, runs, downstream), measured, report) if measured else None
     failures += document["not_fitted"] if document else []
     if document is None or not document["curves"]:
@@ -117,17 +125,22 @@ def _arms_by_cell(downstream: Sequence[Run]) -> dict[Cell, dict[str, list[Run]]]
     if not _has_fine_tuned(downstream):
         return {cell: {SCRATCH: runs} for cell, runs in scratch.items()}
     return {
-        (task, arch, upstream, recipe): {SCRATCH: scratch.get((task, arch, "", recipe), []), FINE_TUNE: runs}
-        for (task, arch, upstream, recipe), runs in _by_cell(downstream, FINE_TUNE).items()
+        cell: {SCRATCH: scratch.get((*cell[:2], "", *cell[3:]), []), FINE_TUNE: runs}
+        for cell, runs in _by_cell(downstream, FINE_TUNE).items()
     }
 
 
+def _in_order(item: tuple[Cell, object]) -> tuple[object, ...]:
+    *cell, precision = item[0]
+    return *cell, standing_order(precision)
+
+
 def _by_cell(runs: Sequence[Run], arm: str) -> dict[Cell, list[Run]]:
-    """Return the runs of an arm by task, network, upstream and recipe."""
+    """Return the runs of an arm by task, network, upstream, recipe and precision."""
     cells: dict[Cell, list[Run]] = defaultdict(list)
     for run in runs:
         if run.strategy == arm:
-            cells[run.task, run.arch, run.upstream or "", known(run.recipe)].append(run)
+            cells[run.task, run.arch, run.upstream or "", known(run.recipe), run.precision or ""].append(run)
     return cells
 
 
@@ -145,13 +158,17 @@ def _of_one_recipe(runs: Sequence[Run]) -> list[Run]:
 
 
 def _started_from(runs: Sequence[Run], pretrainings: Sequence[Run]) -> list[Run]:
-    """Return the pre-trainings that the runs say they started from; all, where runs of an early store do not say."""
+    """Return the pre-trainings that the runs say they started from; all, where runs of an early store do not say.
+
+    Of one that was made in several precisions, in several stores, that in the runs' own.
+    """
     named = {run.start_from for run in runs}
-    return [run for run in pretrainings if run.key in named] or list(pretrainings)
+    found = [run for run in pretrainings if run.key in named] or list(pretrainings)
+    return [one for one in found if runs and one.precision == runs[0].precision] or found
 
 
 def measure(arms: Mapping[str, Sequence[Run]], pretraining: Sequence[Run]) -> Measured:
-    """Return the complete pairs of a task, network and upstream, ready to be fitted, with their cost and provenance.
+    """Return the complete pairs of a task, network and upstream, of one precision, with their cost and provenance.
 
     Of runs from scratch alone, all that have a score. Raises FitError where the runs differ in recipe, data or folds,
     or no size has two pairs.
@@ -163,10 +180,11 @@ def measure(arms: Mapping[str, Sequence[Run]], pretraining: Sequence[Run]) -> Me
         warnings.append(NO_TEST_NOISE)  # the store keeps resamples of the macro AUROC alone
     cost = {
         **{arm: fit_cost(runs) for arm, runs in arms.items()},
-        **({"pretraining": _pretraining_cost(pretraining[0])} if pretraining else {}),
+        **({"pretraining": pretraining_cost(pretraining)} if pretraining else {}),
     }
-    table = make_table([run for runs in arms.values() for run in runs], first.upstream, covariance)
-    return Measured(table, first.metric, tuple(warnings), cost, _provenance(first), _kind(first, pretraining))
+    used = [run for runs in arms.values() for run in runs]
+    table = make_table(used, first.upstream, covariance)
+    return Measured(table, first.metric, tuple(warnings), cost, _provenance(first, used), _kind(first, pretraining))
 
 
 def _kind(run: Run, pretraining: Sequence[Run]) -> str | None:
@@ -240,13 +258,6 @@ def _test_covariance(arms: Mapping[str, Sequence[Run]]) -> NDArray[np.float64]:
     return np.atleast_2d(np.cov(means[:, scored]))
 
 
-def _pretraining_cost(run: Run) -> dict[str, Any]:
-    return {
-        "device": run.device, "seconds": run.seconds, "records_seen": run.records_seen, "n_records": run.n_records,
-        "epochs": run.epochs, METRIC: run.auroc_macro,
-    }  # fmt: skip
-
-
 def _describe_upstreams(runs: Sequence[Run]) -> dict[str, str]:
     described = {}
     for run in pretraining_runs(runs):
@@ -257,12 +268,13 @@ def _describe_upstreams(runs: Sequence[Run]) -> dict[str, str]:
     return described
 
 
-def _provenance(run: Run) -> dict[str, Any]:
-    """Say where the records of a run's task come from, and what it was tested on."""
+def _provenance(run: Run, runs: Sequence[Run]) -> dict[str, Any]:
+    """Say where the records of a run's task come from, what tested it, and on what devices ``runs`` were made."""
     return {
         "source": {name: value for name, value in run.source.items() if value},  # an own directory has no url
         "task": run.task_description,
         "data_hash": run.data_hash,
+        "devices": list(made_on(runs)),
         "torch": run.versions["torch"],
         "pool_folds": list(run.spec.pool_folds),
         "test_folds": list(run.spec.test_folds),

@@ -12,6 +12,7 @@ from engine.versions import version_of
 from models.registry import find_network, list_networks
 from studies.files.curves import SCHEMA_VERSION, corpus_of, is_disjoint
 from studies.files.draws_codec import affordable_draws, write_draws
+from studies.files.precision import standing_order, with_precision
 from studies.fitting.learning_curves import FitError, LearningCurveResults, fit_learning_curves
 from studies.fitting.pooling import FEWEST_TASKS, pool_tasks
 from studies.runs.run_tables import RunTable, tabulate
@@ -24,6 +25,7 @@ _DIGITS = 6  # significant digits of what is measured
 NEW_TASK = "a new task"
 
 Report = Callable[[int, int], None]  # (done, total)
+Group = tuple[str, str, str | None]  # network, kind of upstream and precision
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ def make_document(
     groups = _group(fitted)
     kept = affordable_draws(len(fitted) + len(groups))
     single = [_describe(one.measured, one.fit, kept) for one in fitted]
-    pooled = [_pool(arch, kind, group, kept, failures) for (arch, kind), group in groups.items()]
+    pooled = [_pool(of, group, kept, failures) for of, group in groups.items()]
     curves = [*single, *filter(None, pooled)]
     families = {one.table.arch: _family(one.table.family) for one in measured}
     archs = sorted({curve["arch"] for curve in curves})
@@ -114,42 +116,45 @@ def make_document(
 
 
 def _seed(table: RunTable) -> int:
-    return stable_seed(table.task, table.arch, *filter(None, [table.upstream]))
+    return stable_seed(table.task, with_precision(table.arch, table.precision), *filter(None, [table.upstream]))
 
 
-def _group(fitted: Sequence[Fitted]) -> dict[tuple[str, str], dict[str, Fitted]]:
-    """Return what can be pooled, by network and upstream: the tasks, and of each the fit that stands for it.
+def _group(fitted: Sequence[Fitted]) -> dict[Group, dict[str, Fitted]]:
+    """Return what can be pooled, by network, upstream and precision: the tasks, and of each the fit that stands for it.
 
     Tasks are pooled by the corpus their upstreams come from, because each task has an upstream without its own labels.
     Of a task with several upstreams, one without its labels stands for it, then that with the most runs. Tasks of one
     kind of upstream are a pool of their own too, where that is not the same.
     """
-    groups: dict[tuple[str, str], dict[str, Fitted]] = defaultdict(dict)
+    groups: dict[Group, dict[str, Fitted]] = defaultdict(dict)
     for one in sorted(fitted, key=_stands_for_its_task):
         table = one.measured.table
         if table.upstream is not None:
             kind = one.measured.kind or table.upstream
-            groups[table.arch, corpus_of(kind)][table.task] = one
-            groups[table.arch, kind][table.task] = one
-    for (arch, name), group in list(groups.items()):
-        if name != corpus_of(name) and group == groups.get((arch, corpus_of(name))):
-            del groups[arch, corpus_of(name)]
-    return {key: dict(sorted(group.items())) for key, group in sorted(groups.items()) if len(group) >= FEWEST_TASKS}
+            groups[table.arch, corpus_of(kind), table.precision][table.task] = one
+            groups[table.arch, kind, table.precision][table.task] = one
+    for (arch, name, precision), group in list(groups.items()):
+        whole = arch, corpus_of(name), precision
+        if name != corpus_of(name) and group == groups.get(whole):
+            del groups[whole]
+    in_order = sorted(groups.items(), key=lambda item: (*item[0][:2], standing_order(item[0][2])))
+    return {of: dict(sorted(group.items())) for of, group in in_order if len(group) >= FEWEST_TASKS}
 
 
 def _stands_for_its_task(one: Fitted) -> tuple[bool, int, str]:
     return is_disjoint(one.measured.kind or ""), one.measured.table.n_runs, one.measured.table.upstream or ""
 
 
-def _pool(arch: str, kind: str, group: Mapping[str, Fitted], kept: int, failures: list[str]) -> dict[str, Any] | None:
+def _pool(of: Group, group: Mapping[str, Fitted], kept: int, failures: list[str]) -> dict[str, Any] | None:
     """Describe what a task that nobody has measured may look like, with the costs of the task with the most runs.
 
-    Its provenance is that task's too, with the ``sources`` of all tasks in place of one to speak of.
+    Its provenance is that task's too, with the ``sources`` and ``devices`` of all tasks in place of one to speak of.
     """
+    network, kind = with_precision(of[0], of[2]), of[1]
     try:
-        fit = pool_tasks({task: one.fit for task, one in group.items()}, stable_seed(arch, kind, *group))
+        fit = pool_tasks({task: one.fit for task, one in group.items()}, stable_seed(network, kind, *group))
     except FitError as error:
-        failures.append(f"{NEW_TASK} {arch} from {kind}: {error}")
+        failures.append(f"{NEW_TASK} {network} from {kind}: {error}")
         return None
     most = max(group.values(), key=lambda one: one.measured.table.n_runs).measured
     tables = [one.measured.table for one in group.values()]
@@ -163,8 +168,13 @@ def _pool(arch: str, kind: str, group: Mapping[str, Fitted], kept: int, failures
         "points": {arm: {} for arm in fit.arms},
         "pooled": True,
         "tasks": list(group),
-        **({} if most.provenance is None else {"provenance": {**most.provenance, "sources": _sources(group)}}),
+        **({} if most.provenance is None else {"provenance": {**most.provenance, **_of_all_tasks(group)}}),
     }
+
+
+def _of_all_tasks(group: Mapping[str, Fitted]) -> dict[str, Any]:
+    devices = {device for one in group.values() for device in (one.measured.provenance or {}).get("devices", ())}
+    return {"devices": sorted(devices), "sources": _sources(group)}
 
 
 def _sources(group: Mapping[str, Fitted]) -> list[Mapping[str, str]]:
@@ -186,6 +196,7 @@ def _describe(one: Measured, fit: LearningCurveResults, kept: int) -> dict[str, 
         "upstream": table.upstream or NO_UPSTREAM,
         **({} if one.kind is None else {"kind": one.kind}),
         "metric": one.metric,
+        "precision": table.precision,
         "sizes": [int(n) for n in table.runs.sizes],
         "replicates": max(table.replicates, 1),
         "runs": table.n_runs,

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from engine.deploy.markdown import table
+from studies.files.precision import with_precision
 from studies.runs.pairs import Pair
 from studies.runs.run import Run, known
 from studies.runs.tidy_runs import comparable_runs, pretraining_runs
@@ -25,12 +26,12 @@ def measured_lines(runs: Sequence[Run]) -> list[str]:
 
 
 def cell_table(downstream: Sequence[Run]) -> list[str]:
-    """Return a row for every task, network, recipe and arm, with its sizes and its fewest and most runs at a size."""
+    """Return a row for every task, network, precision, recipe and arm: its sizes, fewest and most runs at a size."""
     kept = {run.key for run in comparable_runs(downstream)}
     cells: dict[tuple[str, ...], Counter[int]] = defaultdict(Counter)
     for run in downstream:
         recipe = known(run.recipe) if run.key in kept else f"{run.recipe}, apart"
-        cells[run.task, run.arch, recipe, run.strategy, run.upstream or ""][run.n_records] += 1
+        cells[run.task, run.network, recipe, run.strategy, run.upstream or ""][run.n_records] += 1
     rows = []
     for cell, counts in sorted(cells.items()):
         numbers = sorted({min(counts.values()), max(counts.values())})
@@ -42,7 +43,7 @@ def pretraining_table(runs: Sequence[Run]) -> list[str]:
     """Return a row for every pre-trained network."""
     rows = [
         (
-            run.task, run.arch, known(run.recipe), f"{run.n_records:,}",
+            run.task, run.network, known(run.recipe), f"{run.n_records:,}",
             _folds(run.spec.pool_folds), _folds(run.spec.test_folds), score(run.auroc_macro),
             f"{run.seconds:,.0f} s", known(run.created)[:10],
         )
@@ -62,15 +63,16 @@ def score(value: float | None) -> str:
 
 
 def store_lines(stores: Mapping[str, Sequence[Run]]) -> list[str]:
-    """Return a row for every store: its runs, when and on what they ran, how long they took, and the versions."""
+    """Return a row for every store: its runs, when, on what and in which precision they ran, how long, the versions."""
     rows = []
     for name, runs in sorted(stores.items()):
         days = sorted({known(run.created)[:10] for run in runs}) or [""]
         hours = sum(known(run.seconds) for run in runs) / _SECONDS_PER_HOUR
         when = days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}"
         devices = "; ".join(sorted({known(run.device) for run in runs}))
-        rows.append((f"`{name}`", f"{len(runs):,}", when, devices, f"{hours:.1f} h", versions(runs)))
-    return table(("store", "runs", "run on", "device", "training", "versions"), rows)
+        precisions = ", ".join(sorted({run.precision or "unknown" for run in runs}))
+        rows.append((f"`{name}`", f"{len(runs):,}", when, devices, precisions, f"{hours:.1f} h", versions(runs)))
+    return table(("store", "runs", "run on", "device", "precision", "training", "versions"), rows)
 
 
 def versions(runs: Sequence[Run]) -> str:
@@ -83,20 +85,21 @@ def versions(runs: Sequence[Run]) -> str:
 
 
 def gain_tables(pairs: Sequence[Pair]) -> list[str]:
-    """Return the tables of the mean gain and the number of pairs, one a network."""
+    """Return the tables of the mean gain and the number of pairs, one a network and precision."""
     lines: list[str] = []
-    for arch in sorted({pair.scratch.arch for pair in pairs}):
-        lines += [f"Mean paired gain of `{arch}` (number of pairs):", "", *_gain_table(pairs, arch), ""]
+    for arch, precision in sorted({(pair.scratch.arch, pair.scratch.precision) for pair in pairs}, key=str):
+        of_network = [pair for pair in pairs if (pair.scratch.arch, pair.scratch.precision) == (arch, precision)]
+        name = with_precision(f"`{arch}`", precision)
+        lines += [f"Mean paired gain of {name} (number of pairs):", "", *_gain_table(of_network), ""]
     return lines
 
 
-def _gain_table(pairs: Sequence[Pair], arch: str) -> list[str]:
+def _gain_table(pairs: Sequence[Pair]) -> list[str]:
     """Return a network's mean paired gain with the number of pairs: tasks and upstreams down, sizes across."""
     cells: dict[tuple[str, str], dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for pair in pairs:
-        if pair.scratch.arch == arch:
-            where = pair.scratch.task, pair.fine_tuned.upstream or ""
-            cells[where][pair.scratch.n_records].append(pair.gain)
+        where = pair.scratch.task, pair.fine_tuned.upstream or ""
+        cells[where][pair.scratch.n_records].append(pair.gain)
     sizes = sorted({n for by_size in cells.values() for n in by_size})
     rows = [
         (task, upstream, *(f"{np.mean(by_size[n]):+.3f} ({len(by_size[n])})" if n in by_size else "" for n in sizes))
@@ -112,11 +115,11 @@ def arm_table(runs: Sequence[Run]) -> list[str]:
     """
     upstreams: dict[tuple[str, str], set[str]] = defaultdict(set)
     for run in runs:
-        upstreams[run.task, run.arch] |= {run.upstream} if run.upstream else set()
+        upstreams[run.task, run.network] |= {run.upstream} if run.upstream else set()
     cells: dict[tuple[str, str, str, int], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for run in runs:
-        for upstream in [run.upstream] if run.upstream else upstreams[run.task, run.arch] or {""}:
-            cells[run.task, run.arch, upstream, run.n_records][run.strategy].append(run.score)
+        for upstream in [run.upstream] if run.upstream else upstreams[run.task, run.network] or {""}:
+            cells[run.task, run.network, upstream, run.n_records][run.strategy].append(run.score)
     arms = sorted({arm for by_arm in cells.values() for arm in by_arm}, key=lambda arm: (arm != "scratch", arm))
     rows = [
         (task, arch, upstream, f"{n:,}", *(_mean_and_spread(by_arm.get(arm, [])) for arm in arms))

@@ -27,6 +27,7 @@ from studies.files.draws import BAND, Floats
 from studies.files.transferability import SCHEMA_VERSION, SCORE
 from studies.running.one_run import training_rows
 from studies.running.study_networks import MissingCheckpointError, folder_of
+from studies.runs.pairs import of_one_precision
 from studies.runs.run import Run, known
 from studies.runs.several_stores import distinct_runs, name_stores
 from studies.runs.store import Store
@@ -77,7 +78,8 @@ def measure(
 ) -> dict[str, Any]:
     """Measure over the runs of study stores and return the document of ``transferability.json``.
 
-    Runs of a tuning are left out. Raises MissingCheckpointError where a pre-trained network is gone, CheckpointError
+    Runs of a tuning are left out, and of each network those of another precision than most of its pairs have
+    (``of_one_precision``). Raises MissingCheckpointError where a pre-trained network is gone, CheckpointError
     for one that is damaged, NoPairsError where there is nothing to measure.
     """
     pairs = list(_pairs(stores))
@@ -105,6 +107,7 @@ def measure(
         "provenance": {
             "stores": {name: len(by_path[path].keys()) for name, path in name_stores(list(by_path)).items()},
             "newest_run": max(known(run.created) for store in stores for run in store.runs()),
+            "precision": {run.arch: run.precision for _, run, _ in pairs},
             "data": {name: corpus.content_hash for name, corpus in sorted(corpora.items())},
             "intervals": f"90 %, {_RESAMPLES} resamples of whole tasks",
         },
@@ -148,14 +151,15 @@ def _pairs(stores: Sequence[Store]) -> Iterator[tuple[Path, Run, float]]:
     runs = distinct_runs(of_stores)
     pretrainings = _pretrainings(of_stores)
     by_key = {run.key: network for network, run in pretrainings}
+    by_key_and_precision = {(run.key, run.precision): network for network, run in pretrainings}
     networks = {(run.task, run.arch, run.recipe): network for network, run in pretrainings}
-    scored = [run for _, run in runs if _counts(run)]
+    scored, _ = of_one_precision([run for _, run in runs if _counts(run)])
     scratch = {_records_of(run): run.score for run in scored if run.strategy == SCRATCH}
     for run in scored:
         if run.strategy == FINE_TUNE and (cell := _records_of(run)) in scratch:
             start = known(run.upstream), run.arch, run.recipe
             key = run.start_from  # runs of an early store do not say
-            named = by_key.get(key) if key else networks.get(start)
+            named = by_key_and_precision.get((key, run.precision)) or by_key.get(key) if key else networks.get(start)
             if named is None:
                 raise MissingCheckpointError(f"no store given holds the pre-training of {start[1]} on {start[0]}")
             yield named, run, run.score - scratch[cell]
@@ -174,8 +178,8 @@ def _counts(run: Run) -> bool:
 
 
 def _records_of(run: Run) -> tuple[object, ...]:
-    """Return what the runs of a pair share: the records that they are trained on, the network and the recipe."""
-    return run.task, run.arch, run.n_records, run.replicate, run.recipe
+    """Return what the runs of a pair share: the records that they train on, network, recipe and precision."""
+    return run.task, run.arch, run.n_records, run.replicate, run.recipe, run.precision
 
 
 def _correlate(arch: str, cells: Sequence[Cell]) -> dict[str, Any]:

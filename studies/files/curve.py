@@ -5,12 +5,13 @@ A curve equals itself alone: draws do not compare, and every start would wait fo
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from numpy.typing import NDArray
 
 from studies.files.draws import REACH, Floats, chance_level, evaluate, run_sd
+from studies.files.precision import FLOAT32
 
 _MEASURED_WITHIN = 0.10
 
@@ -21,6 +22,7 @@ Support = Literal["measured", "interpolated", "extrapolated", "beyond"]
 class TrainingCost:
     """What a training costs: records seen follow from the recipe, seconds from the speed of the measured device.
 
+    ``device`` is the one that most runs were made on; ``other_devices`` has the seconds per record of others.
     ``share_to_best`` is the median share of a training at which its best validation epoch was reached.
     """
 
@@ -31,6 +33,12 @@ class TrainingCost:
     validation_fraction: float
     seconds_per_record: float
     share_to_best: float
+    other_devices: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def speeds(self) -> Mapping[str, float]:
+        """Seconds per record by device, ``device`` first."""
+        return {self.device: self.seconds_per_record, **self.other_devices}
 
     def records_seen(self, n_records: int) -> int:
         """Return how many records pass through a training with ``n_records``, validation share included in them."""
@@ -40,21 +48,29 @@ class TrainingCost:
 
 @dataclass(frozen=True)
 class PretrainingCost:
-    """What the one pre-training cost that all fine-tuned runs start from."""
+    """What the one pre-training cost that all fine-tuned runs start from; ``other_devices``: seconds elsewhere."""
 
     device: str
     records_seen: int
     seconds: float
+    other_devices: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def speeds(self) -> Mapping[str, float]:
+        """Seconds per record by device, ``device`` first."""
+        seconds = {self.device: self.seconds, **self.other_devices}
+        return {device: took / self.records_seen for device, took in seconds.items()}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, init=False, repr=False)
 class Curve:
-    """The arms of one task, network and upstream: parameter draws, the measured points, and what a run costs.
+    """The arms of one task, network, upstream and precision: draws, the measured points, and what a run costs.
 
     ``draws[strategy]`` is what ``studies.files.draws`` evaluates; draw i of one strategy belongs to draw i of the
     other. A curve of anybody's runs may have ``scratch`` alone, no ``cost`` and no ``sources``.
     ``points[strategy]`` maps a size to the scores of its replicates. ``sources`` are the publishers of the tasks'
-    records, as far as they are known, ``replicates`` the smallest number of pairs at a size.
+    records, as far as they are known, ``replicates`` the smallest number of pairs at a size. ``precision`` is what its
+    runs were trained in, None where nobody said, and ``devices`` what on.
     """
 
     task: str
@@ -73,6 +89,8 @@ class Curve:
     sources: tuple[Mapping[str, str], ...]
     test_records: int | None
     warnings: tuple[str, ...]
+    precision: str | None = FLOAT32
+    devices: tuple[str, ...] = ()
 
     @property
     def measured_tasks(self) -> tuple[str, ...]:
@@ -142,8 +160,9 @@ class PooledCurve(Curve):
         return self.tasks
 
     def is_made_of(self, one: MeasuredCurve) -> bool:
-        """Say whether a curve is of one of its tasks and its network."""
-        return (one.arch, one.metric) == (self.arch, self.metric) and one.task in self.tasks
+        """Say whether a curve is of one of its tasks and its network, in its precision."""
+        mine = self.arch, self.metric, self.precision
+        return (one.arch, one.metric, one.precision) == mine and one.task in self.tasks
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -1,6 +1,7 @@
 """The curves file: everything that ``recommend`` needs, small, readable with json and numpy alone.
 
 Written by ``studies.collection.collect``, read here. ``schema_version`` counts changes that older readers cannot take.
+A curve that does not say its precision is of float32: before there was another, nothing did.
 """
 
 import json
@@ -16,6 +17,7 @@ from studies.files.arms import FINE_TUNE, SCRATCH
 from studies.files.curve import Curve, MeasuredCurve, PooledCurve, PretrainingCost, TrainingCost
 from studies.files.draws import Floats
 from studies.files.draws_codec import read_draws
+from studies.files.precision import FLOAT32
 
 # 2: draws may have n0 and a bend, a curve may be pooled, have one strategy, lack cost; 3: draws may be in base64
 SCHEMA_VERSION = 3
@@ -140,6 +142,7 @@ def _parse_shared(curve: Mapping[str, Any], pooled: bool) -> dict[str, Any]:
     if family not in _FAMILIES:
         raise ValueError(f"{family!r} is not a family of networks")
     sources, test_records = _parse_provenance(curve["provenance"], pooled) if "provenance" in curve else ((), None)
+    precision = curve.get("precision", FLOAT32)
     return {
         **{name: _text(curve[name]) for name in ("task", "arch", "upstream", "metric")},
         "family": family,
@@ -159,7 +162,16 @@ def _parse_shared(curve: Mapping[str, Any], pooled: bool) -> dict[str, Any]:
         "sources": sources,
         "test_records": test_records,
         "warnings": tuple(_text(warning) for warning in curve["warnings"]),
+        "precision": None if precision is None else _text(precision),
+        "devices": _parse_devices(curve),
     }
+
+
+def _parse_devices(curve: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what its runs were made on; a curve of before there was such a list names one device with its costs."""
+    if "devices" in curve.get("provenance", {}):
+        return tuple(_text(device) for device in curve["provenance"]["devices"])
+    return (_text(curve["cost"][SCRATCH]["device"]),) if "cost" in curve else ()
 
 
 def _parse_provenance(provenance: Mapping[str, Any], pooled: bool) -> tuple[tuple[Mapping[str, str], ...], int | None]:
@@ -188,11 +200,17 @@ def _parse_cost(cost: Mapping[str, Any]) -> TrainingCost:
         validation_fraction=_number(cost["validation_fraction"], 0, 1),
         seconds_per_record=_number(cost["seconds_per_record"], 0, 1e6),
         share_to_best=_number(cost["share_to_best"], 0, 1),
+        other_devices=_parse_times(cost, 1e6),
     )
 
 
 def _parse_pretraining(cost: Mapping[str, Any]) -> PretrainingCost:
-    return PretrainingCost(_text(cost["device"]), _count(cost["records_seen"]), _number(cost["seconds"], 0, 1e12))
+    seen, seconds = _count(cost["records_seen"]), _number(cost["seconds"], 0, 1e12)
+    return PretrainingCost(_text(cost["device"]), seen, seconds, _parse_times(cost, 1e12))
+
+
+def _parse_times(cost: Mapping[str, Any], most: float) -> dict[str, float]:
+    return {_text(device): _number(time, 0, most) for device, time in cost.get("other_devices", {}).items()}
 
 
 def _text(value: object) -> str:

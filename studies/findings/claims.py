@@ -21,7 +21,7 @@ import numpy as np
 
 from studies.fitting.censored_regression import CensoredFitError, fit_censored
 from studies.fitting.random_effects import Combined, TaskEstimate, average_by_task, combine, mean_over_sizes
-from studies.runs.pairs import Pair, estimate_by_task, mean_gain, pair_runs, slope_per_doubling
+from studies.runs.pairs import Pair, estimate_by_task, mean_gain, of_one_precision, pair_runs, slope_per_doubling
 from studies.runs.run import Run, known
 from studies.runs.tidy_runs import RunsFileError, TidyRuns, read_runs
 from studies.runs.training_cost import log_time_ratios, uses_to_pay_off
@@ -73,9 +73,10 @@ class ClaimResult:
 def judge_claims(runs: TidyRuns, margin: float = 0.01) -> list[ClaimResult]:
     """Test claims 1 to 3 in every family, and claim 4 between the families.
 
-    ``margin`` is the smallest difference of the metric that matters.
+    ``margin`` is the smallest difference of the metric that matters. Each network is judged by its runs of one
+    precision (``of_one_precision``).
     """
-    pairs = pair_runs(runs.runs)
+    pairs = pair_runs(of_one_precision(runs.runs)[0])
     results = []
     for family in sorted({scope_of(pair.scratch) for pair in pairs}):
         of_family = [pair for pair in pairs if scope_of(pair.scratch) == family]

@@ -9,6 +9,7 @@ import numpy as np
 from engine.deploy.markdown import table
 from studies.collection.store_tables import gain_tables
 from studies.figure_style import to_svg
+from studies.files.precision import with_precision
 from studies.findings.claims import SMALL, STATEMENTS, ClaimResult, Verdict, judge_claims, rule, scope_of
 from studies.findings.figures import draw_gains, draw_tasks
 from studies.fitting.random_effects import Combined, TaskEstimate, combine
@@ -59,7 +60,7 @@ def _scopes(runs: TidyRuns) -> list[str]:
     archs: dict[str, set[str]] = defaultdict(set)
     tasks: dict[str, set[str]] = defaultdict(set)
     for pair in pair_runs(runs.runs):
-        archs[scope_of(pair.scratch)].add(f"`{pair.scratch.arch}`")
+        archs[scope_of(pair.scratch)].add(with_precision(f"`{pair.scratch.arch}`", pair.scratch.precision))
         tasks[parse_task(pair.scratch.task).source].add(pair.scratch.task)
     networks = "; ".join(f"{scope} is {', '.join(sorted(names))}" for scope, names in sorted(archs.items()))
     sources = ", ".join(f"{len(names)} of {source}" for source, names in sorted(tasks.items()))

@@ -20,7 +20,7 @@ from studies.findings.claims_section import claim_lines, gain_lines
 from studies.findings.missing_runs import missing_lines
 from studies.findings.protocol import control_lines, protocol_lines
 from studies.findings.published import PUBLISHED, published_lines, read_published
-from studies.runs.pairs import Pair, pair_runs
+from studies.runs.pairs import Pair, of_one_precision, pair_runs
 from studies.runs.run import Run, known
 from studies.runs.several_stores import distinct_runs, name_stores
 from studies.runs.store import Store, StoreError
@@ -49,13 +49,16 @@ class Findings:
 
 @dataclass(frozen=True)
 class Material:
-    """What findings are made of: ``records`` are all runs of all stores, ``runs`` those that arms are compared in.
+    """What findings are made of: ``records`` are the runs of all stores, ``runs`` those that arms are compared in.
 
+    Each network's are of one precision; ``other_precision`` says what was left out of another, ``measured`` has it too.
     ``main`` are those of them without upstreams that have the task's own labels (``sharing``), as far as others were
     run: what the claims are about. ``pairs`` are of all ``runs``.
     """
 
     stores: Mapping[str, Sequence[Run]]
+    measured: Sequence[Run]
+    other_precision: Sequence[str]
     records: Sequence[Run]
     runs: TidyRuns
     main: TidyRuns
@@ -76,10 +79,11 @@ def read_material(paths: Sequence[Path]) -> Material:
     named = name_stores(paths)
     try:
         stores = {path: _read_runs(path) for path in named.values()}
-        records = [run for _, run in distinct_runs(stores)]
-        if not records:
+        measured = [run for _, run in distinct_runs(stores)]
+        if not measured:
             raise FindingsError(f"{paths[0]} holds no run yet")
-        records.sort(key=lambda run: (run.task, run.arch, run.strategy, known(run.key)))
+        measured.sort(key=lambda run: (run.task, run.arch, run.strategy, known(run.key)))
+        records, other_precision = of_one_precision(measured)
         runs = tidy_records(records, paths[0])
     except (StoreError, RunsFileError) as error:
         raise FindingsError(str(error)) from None
@@ -88,7 +92,8 @@ def read_material(paths: Sequence[Path]) -> Material:
     by_name = {name: stores[path] for name, path in named.items()}
     sharing = sharing_labels(records)
     main = replace(runs, runs=main_arm(runs.runs, sharing))
-    return Material(by_name, records, runs, main, sharing, pair_runs(runs.runs), backtests)
+    pairs = pair_runs(runs.runs)
+    return Material(by_name, measured, other_precision, records, runs, main, sharing, pairs, backtests)
 
 
 def _read_runs(path: Path) -> list[Run]:
@@ -121,8 +126,8 @@ def make_findings(paths: Sequence[Path], published: Path = PUBLISHED, margin: fl
         "Control arms": control_lines(found.runs.runs),
         "Is the advice any good?": backtest_lines(found.backtests),
         "Compared with published numbers": published_lines(scores, found.records, found.pairs),
-        "What was measured": [*measured_lines(found.records), "", *store_lines(found.stores)],
-        "What is missing": missing_lines(found.records, found.pairs, found.sharing),
+        "What was measured": [*measured_lines(found.measured), "", *store_lines(found.stores)],
+        "What is missing": missing_lines(found.measured, found.pairs, found.sharing),
     }
     lines = ["# Findings", "", *_opening(found, margin)]
     for title, body in sections.items():
@@ -143,6 +148,7 @@ def write_findings(findings: Findings, out: Path) -> list[Path]:
 def _opening(found: Material, margin: float) -> list[str]:
     tasks, archs = ({getattr(pair.scratch, name) for pair in found.pairs} for name in ("task", "arch"))
     newest = max(known(run.created) for run in found.records)[:10]
+    left_out = found.other_precision
     return [
         "The study of C. V. Nguyen and C. D. Do, \"Transfer learning in ECG diagnosis: Is it effective?\" (PLOS ONE "
         "20(5): e0316043, 2025), done again on public records. Written by `ecgadvise study findings` from the stores "
@@ -153,6 +159,7 @@ def _opening(found: Material, margin: float) -> list[str]:
         "Scores are macro AUROC on test records that were looked at once, gains fine-tuned minus from scratch, n "
         f"counts training and validation records together, intervals are 90 %. A difference under "
         f"{margin:g} is taken not to matter.{_left_out(found)}",
+        *(["", f"Of each network one precision counts: {'; '.join(left_out)}."] if left_out else []),
     ]  # fmt: skip
 
 

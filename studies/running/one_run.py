@@ -6,7 +6,7 @@ job where the worker does not see the study's folder, and a network that was pre
 
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -19,78 +19,55 @@ from numpy.typing import NDArray
 from torch import nn
 
 from engine.checkpoints.checkpoint import CheckpointFacts, Standardisation, save_checkpoint
-from engine.compute.devices import choose_device, describe_device
+from engine.compute.cuda_graphs import free_kept
+from engine.compute.devices import DEVICE_ERRORS, choose_device, describe_device
+from engine.compute.peak_memory import peak_memory_mb, reset_peak_memory
 from engine.corpora.corpus import Corpus, CorpusError, TaskData, default_corpora
 from engine.corpora.splits import draw_records, split_validation
 from engine.evaluation.evaluation import Evaluation
 from engine.recipes import Recipe
 from engine.records.contract import SignalContract
 from engine.training.finish import Predicted, add_test_scores, calibrate, score_raw
+from engine.training.lockstep import LockstepJob, gains_together, train_together
 from engine.training.loop import Examples, Training, train
 from engine.training.starting_point import starting_point
 from engine.versions import training_versions
-from models.registry import find_network, forward_gflop
-from studies.running.peak_memory import peak_memory_mb, reset_peak_memory
+from models.registry import create_network, find_network, forward_gflop
+from studies.running.jobs import Job, NetworkWanted, Outcome, Result
 from studies.running.study_networks import read_files, receive
-from studies.runs.run import Run, known
+from studies.runs.run import Run, Value, known
 from studies.runs.run_spec import FROZEN, RunSpec
 from studies.runs.task_names import open_task, parse_task, pick_leads
 
 BOOTSTRAP_RESAMPLES = 400
 _one_at_a_time = threading.Lock()
-ending = threading.Event()  # asks the runs in this process to end without a result
 
 
-@dataclass(frozen=True)
-class Job:
-    """A run and where it finds its data; small, so that it travels to any worker.
+def execute_together(jobs: Sequence[Job]) -> list[Result]:
+    """Train and test runs, in lockstep where that is faster; what one of them raises stands in its place.
 
-    ``start_from`` is the key of the pre-training run; its network lies in ``checkpoints``, or is ``sent`` along, file
-    by file, to a worker that does not see that folder. ``keeps_network``: another run starts from this one.
+    Raises what DEVICE_ERRORS lists, such as torch.OutOfMemoryError: then the device or its memory failed, not a run.
     """
-
-    spec: RunSpec
-    key: str
-    role: str
-    data_hash: str
-    corpora: Path
-    checkpoints: Path
-    keeps_network: bool = False
-    start_from: str | None = None
-    start_digest: str = ""
-    device: str = "cpu"
-    sent: Mapping[str, bytes] | None = None
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """A finished run, ready for the store; ``network`` holds the files of a checkpoint that others start from."""
-
-    run: Run
-    probabilities: NDArray[np.float32]
-    network: Mapping[str, bytes] | None = None
-
-
-@dataclass(frozen=True)
-class NetworkWanted:
-    """The worker does not see the network that the run starts from: the job is to be given again with it."""
-
-    key: str
-
-
-class EndedError(RuntimeError):
-    """The run was told to end before it had a result."""
-
-
-def execute(job: Job) -> Outcome | NetworkWanted:
-    """Train and test one run. Raises CorpusError when this machine does not hold the records that the study means."""
-    device = choose_device(job.device)
-    if device.type == "cuda":  # "cuda" is the device that this thread works on, where there are several
-        return _run(job, torch.device("cuda", torch.cuda.current_device()) if ":" not in job.device else device)
     with _one_at_a_time:  # torch's generator, its number of threads and the memory are one for the whole process
         torch.set_num_threads(1)  # the bits of a result depend on it
-        reset_peak_memory()
-        return _run(job, device)
+        device = _device_of(jobs[0])
+        reset_peak_memory(device)
+        try:
+            return _run(jobs, device)
+        except DEVICE_ERRORS:
+            free_kept()
+            raise
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Tell whether fewer runs at a time might have fitted."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError)
+
+
+def _device_of(job: Job) -> torch.device:
+    """Return the job's device; ``cuda`` is the one that this process works on, where there are several."""
+    device = choose_device(job.device)
+    return torch.device("cuda", torch.cuda.current_device()) if job.device == "cuda" else device
 
 
 @dataclass(frozen=True)
@@ -121,8 +98,56 @@ class _Records:
         return Examples.of(scaling.apply(self.signals(positions)), self.task.labels[positions])
 
 
-def _run(job: Job, device: torch.device) -> Outcome | NetworkWanted:
-    """Find the records, and the network that the run starts from where there is one; train and test."""
+@dataclass(frozen=True)
+class _Ready:
+    """A run that can be trained: its records, and the network to train with the scaling that it expects."""
+
+    job: Job
+    records: _Records
+    network: nn.Module
+    scaling: Standardisation
+    training: Examples
+    validation: Examples
+
+    @property
+    def recipe(self) -> Recipe:
+        """How it is trained."""
+        return self.job.spec.resolve_recipe()
+
+    def test(self) -> Examples:
+        """Return the test records as the network takes them."""
+        return self.records.examples(self.records.test, self.scaling)
+
+    def monitored(self) -> Examples | None:
+        """Return the test records where the published recipe is followed, which reports its best epoch on them.
+
+        They are looked at to say what that is worth, never to choose.
+        """
+        return self.test() if self.recipe.name == "paper" else None
+
+
+def _run(jobs: Sequence[Job], device: torch.device) -> list[Result]:
+    """Find the records of the runs, train them, test one after the other."""
+    prepared = [_try(_prepare, job) for job in jobs]
+    trained = iter(_train([one for one in prepared if isinstance(one, _Ready)], device))
+    return [_try(_finish, one, next(trained), device) if isinstance(one, _Ready) else one for one in prepared]
+
+
+def _try(step: Callable[..., Value], *arguments: Any) -> Value | Exception:
+    """Return what a step of one run gives, or the error that it raises, unless the device failed."""
+    try:
+        return step(*arguments)
+    except DEVICE_ERRORS:
+        raise
+    except Exception as error:  # noqa: BLE001  the runner says which run it was; the others go on
+        return error
+
+
+def _prepare(job: Job) -> _Ready | NetworkWanted:
+    """Find the records, and the network that the run starts from where there is one.
+
+    Raises CorpusError when this machine does not hold the records that the study means.
+    """
     records, checkpoint = _find_records(job), None
     if job.start_from is not None:
         checkpoint = receive(job.checkpoints, job.start_from, job.start_digest, job.sent)
@@ -131,17 +156,24 @@ def _run(job: Job, device: torch.device) -> Outcome | NetworkWanted:
     spec, n_classes = job.spec, len(records.task.classes)
     start = starting_point(spec.strategy, spec.arch, records.contract, n_classes, spec.seed, checkpoint)
     scaling = start.scaling(spec.resolve_recipe(), records.signals(records.training))
-    validating, testing = (records.examples(part, scaling) for part in (records.validation, records.test))
-    result = _train(job, start.network, records.examples(records.training, scaling), validating, testing, device)
-    validation = Predicted.by(start.network, validating, records.task, records.validation)
-    test = Predicted.by(start.network, testing, records.task, records.test)
+    training, validation = (records.examples(part, scaling) for part in (records.training, records.validation))
+    return _Ready(job, records, start.network, scaling, training, validation)
+
+
+def _finish(run: _Ready, trained: Training | Exception, device: torch.device) -> Outcome:
+    """Test a trained network and write down what it did."""
+    if isinstance(trained, Exception):
+        raise trained
+    job, records = run.job, run.records
+    validation = Predicted.by(run.network, run.validation, records.task, records.validation)
+    test = Predicted.by(run.network, run.test(), records.task, records.test)
     scores = score_raw(records.task, validation, test, BOOTSTRAP_RESAMPLES)
-    run = _finished_run(job, records, result, scores, _gflop(job, records, start.network, result), device)
+    record = _finished_run(job, records, trained, scores, device)
     if not job.keeps_network:
-        return Outcome(run, test.raw_probabilities)
-    facts = calibrate(_facts(spec, records, scaling, run), validation)
+        return Outcome(record, test.raw_probabilities)
+    facts = calibrate(_facts(job.spec, records, run.scaling, record), validation)
     facts, _ = add_test_scores(facts, records.task, test, BOOTSTRAP_RESAMPLES)
-    return Outcome(run, test.raw_probabilities, _files(start.network.to("cpu"), facts))
+    return Outcome(record, test.raw_probabilities, _files(run.network.to("cpu"), facts))
 
 
 def _find_records(job: Job) -> _Records:
@@ -151,21 +183,20 @@ def _find_records(job: Job) -> _Records:
     return _Records(corpus, task, leads, training, validation, task.in_folds(job.spec.test_folds))
 
 
-def _train(
-    job: Job, network: nn.Module, training: Examples, validation: Examples, test: Examples, device: torch.device
-) -> Training:
-    """Train the network in place. Raises EndedError."""
-    recipe = job.spec.resolve_recipe()
-    # The published recipe reports its best epoch on the test records: looked at here to say what that is worth, never
-    # to choose.
-    monitor = test if recipe.name == "paper" else None
-    result = train(
-        network, training, validation, recipe, job.spec.seed,
-        device=device, monitor=monitor, should_stop=ending.is_set,
-    )  # fmt: skip
-    if result.stopped:
-        raise EndedError(f"ended in epoch {result.epochs}")
-    return result
+def _train(ready: Sequence[_Ready], device: torch.device) -> list[Training | Exception]:
+    """Train the networks in place, together where that is faster."""
+    if ready and gains_together(ready[0].network, len(ready), device):
+        jobs = [
+            LockstepJob(run.network, run.training, run.validation, run.recipe, run.job.spec.seed, run.monitored())
+            for run in ready
+        ]
+        return [*train_together(jobs, device=device)]
+    return [_try(_train_alone, run, device) for run in ready]
+
+
+def _train_alone(run: _Ready, device: torch.device) -> Training:
+    seed, monitor = run.job.spec.seed, run.monitored()
+    return train(run.network, run.training, run.validation, run.recipe, seed, device=device, monitor=monitor)
 
 
 def _facts(spec: RunSpec, records: _Records, scaling: Standardisation, run: Run) -> CheckpointFacts:
@@ -228,9 +259,7 @@ def _files(network: nn.Module, facts: CheckpointFacts) -> dict[str, bytes]:
         return read_files(Path(folder) / "network")
 
 
-def _finished_run(
-    job: Job, records: _Records, result: Training, scores: Evaluation, gflop: float, device: torch.device
-) -> Run:
+def _finished_run(job: Job, records: _Records, result: Training, scores: Evaluation, device: torch.device) -> Run:
     spec = job.spec
     return Run(
         key=job.key,
@@ -253,7 +282,7 @@ def _finished_run(
         best_epoch=result.best.epoch,
         records_seen=result.records_seen,
         records_to_best=result.best.records_seen,
-        gflop=round(gflop, 1),
+        gflop=round(_gflop(job, records, result), 1),
         peak_memory_mb=peak_memory_mb(device),
         device=describe_device(device),
         data_hash=job.data_hash,
@@ -276,6 +305,8 @@ def _details(job: Job, records: _Records, result: Training, scores: Evaluation) 
         "source": corpus.manifest["source"],
         "task": corpus.describe_task(parse_task(spec.task).task),
         "classes": task.classes,
+        "precision": result.precision,
+        "way": result.way,
         "wall_seconds": round(result.wall_seconds, 3),
         "auroc": {name: _rounded(scores.classes[name].auroc) for name in task.classes},
         "bootstrap": evaluation.pop("bootstrap"),
@@ -287,15 +318,25 @@ def _details(job: Job, records: _Records, result: Training, scores: Evaluation) 
             for v in result.validations
         ],
     }
+    if result.lockstep is not None:
+        details["lockstep"] = result.lockstep
     if result.optimism is not None:
         details["test_maximum"] = {name: _rounded(value) for name, value in asdict(result.optimism).items()}
     return details
 
 
-def _gflop(job: Job, records: _Records, network: nn.Module, result: Training) -> float:
+def _gflop(job: Job, records: _Records, result: Training) -> float:
     """Return the arithmetic of learning: a backward pass costs about two forward passes, a frozen body one in all."""
-    forward = forward_gflop(network, len(records.leads), records.contract.n_samples)
-    return forward * (len(records.training) if job.spec.strategy in FROZEN else 3 * result.records_seen)
+    shape = len(records.leads), len(records.task.classes), records.contract.n_samples
+    passes = len(records.training) if job.spec.strategy in FROZEN else 3 * result.records_seen
+    return _forward_gflop(job.spec.arch, *shape) * passes
+
+
+@lru_cache(maxsize=256)
+def _forward_gflop(arch: str, n_leads: int, n_classes: int, n_samples: int) -> float:
+    with torch.device("meta"):  # its shape is wanted, and no number of torch's generator
+        network = create_network(arch, n_leads=n_leads, n_classes=n_classes, n_samples=n_samples)
+    return forward_gflop(network, n_leads, n_samples)
 
 
 def _finite(value: float) -> float | None:

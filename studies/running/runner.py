@@ -1,6 +1,5 @@
 """Running a design: in which order its runs are given to workers, what is written down, and what a failure does."""
 
-import json
 import signal
 import threading
 import time
@@ -8,20 +7,24 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from math import inf
 from pathlib import Path
 
 from models.errors import ExitCode, UserError
-from studies.running.one_run import Job, NetworkWanted, Outcome, execute, now
+from studies.running.jobs import Job, NetworkWanted, Outcome, Result, make_jobs
+from studies.running.lockstep_groups import Groups
+from studies.running.one_run import execute_together, is_out_of_memory, now
+from studies.running.progress import Pace, Progress, cell_of, describe, write_log
 from studies.running.study_networks import digest_of, folder_of, read_files, write_files
 from studies.running.workplaces import Workplace
 from studies.runs.claim_owners import HEARTBEAT_SECONDS, this_process
-from studies.runs.run import Run
-from studies.runs.run_spec import RunSpec, find_keys
+from studies.runs.run_spec import RunSpec
 from studies.runs.store import Claim, Store, StoreError
 
 ATTEMPTS = 2
 _POLL_SECONDS = 1.0  # how often a runner that waits for another one's runs looks again
+_STOP_SECONDS = 10.0  # for worker processes that are ended to be gone
 _KILLED = "its worker process was ended from outside, for want of memory perhaps"
 
 
@@ -37,35 +40,6 @@ class FailedFastError(UserError, RuntimeError):
     exit_code = ExitCode.FAILURE
 
 
-@dataclass
-class Progress:
-    """How far a study is, in runs and in ``work`` (GFLOP); ``report`` is called after every change.
-
-    ``work_before`` had been done when the study was started.
-    """
-
-    total: int
-    done: int = 0
-    running: int = 0
-    failed: int = 0
-    elsewhere: int = 0  # in the hands of another runner of the same store
-    cells: int = 0
-    cells_done: int = 0
-    work_total: float = 0.0
-    work_before: float = 0.0
-    work_done: float = 0.0
-    last: str = ""
-    report: Callable[["Progress"], None] = field(default=lambda _progress: None, repr=False)
-    started: float = field(default_factory=time.monotonic, repr=False)
-
-    def seconds_left(self) -> float | None:
-        """Return how long the rest takes at the pace so far, None before a run is finished."""
-        if self.work_done <= self.work_before:
-            return None
-        pace = (time.monotonic() - self.started) / (self.work_done - self.work_before)
-        return pace * (self.work_total - self.work_done)
-
-
 def run_study(
     specs: Sequence[RunSpec],
     store: Store,
@@ -77,18 +51,22 @@ def run_study(
     fail_fast: bool = False,
     log_dir: Path | None = None,
     work: Callable[[RunSpec], float] | None = None,
-    device: str = "auto",
+    deadline: float | None = None,
 ) -> Progress:
     """Run every spec that the store does not hold, a pre-training before what starts from it.
 
-    ``work`` weighs a run, for the time that is left. A run that fails, or whose worker is killed, is tried once more;
-    then it is written down as failed, together with what had to start from it, and never stops the others. A run that
-    another runner of this store has in work is left to it, and waited for. On KeyboardInterrupt what has come back is
-    still written. Raises StoreError when a result cannot be written, MissingCheckpointError when a pre-trained network
-    is gone, FailedFastError with ``fail_fast``, WorkersGoneError when the workplace is lost.
+    ``work`` weighs a run, for the time that is left. Runs of one kind train together (``Workplace.kind``). A run that
+    fails, or whose worker is killed, is tried once more, alone; then it is written down as failed, together with what
+    had to start from it, and never stops the others. A group that is lost as a whole is tried again in halves. A run
+    that another runner of this store has in work is left to it, and waited for.
+
+    At ``deadline``, a moment of ``time.monotonic()``, the runs in flight are ended and what has come back is written;
+    what is not expected to end before it, by what like runs took, is not started. On KeyboardInterrupt, too, what has
+    come back is written. Raises StoreError when a result cannot be written, MissingCheckpointError when a pre-trained
+    network is gone, FailedFastError with ``fail_fast``, WorkersGoneError when the workplace is lost.
     """
-    jobs = _make_jobs(specs, corpora, data_hashes, folder_of(store.path), device)
-    study = _Study(jobs, store, workplace, log_dir, fail_fast, work or (lambda _spec: 1.0))
+    jobs = make_jobs(specs, corpora, data_hashes, folder_of(store.path), workplace.device)
+    study = _Study(jobs, store, workplace, log_dir, fail_fast, work or (lambda _spec: 1.0), deadline or inf)
     study.progress.report = report
     try:
         with _interrupts_deferred() as interrupted:
@@ -101,16 +79,8 @@ def run_study(
     return study.progress
 
 
-def describe(spec: RunSpec) -> str:
-    """Return a run in a few words."""
-    rate = "" if spec.learning_rate is None else f" learning rate {spec.learning_rate:g}"
-    upstream = "" if spec.upstream is None else f" from {spec.upstream}"
-    return f"{spec.task} {spec.arch} {spec.strategy}{upstream} n={spec.n_records} replicate {spec.replicate}{rate}"
-
-
-def cell_of(spec: RunSpec) -> tuple[str, str, str, str | None, int, str]:
-    """Return the cell of a run: all of it but replicate, learning rate and folds."""
-    return spec.task, spec.arch, spec.strategy, spec.upstream, spec.n_records, spec.recipe
+def _in_words(error: Exception) -> str:
+    return _KILLED if isinstance(error, BrokenExecutor) else f"{type(error).__name__}: {error}"
 
 
 class _Study:
@@ -124,13 +94,17 @@ class _Study:
         log_dir: Path | None,
         fail_fast: bool,
         work: Callable[[RunSpec], float],
+        deadline: float,
     ) -> None:
         self.store, self.workplace, self.log_dir, self.fail_fast = store, workplace, log_dir, fail_fast
-        self.owner, self.work = this_process(), work
+        self.owner, self.work, self.deadline = this_process(), work, deadline
+        self.pace, self.is_late = Pace(work), False
         self.checkpoints = folder_of(store.path)
         stored = store.keys()
         self.waiting = {job.key: job for job in jobs if job.key not in stored}
-        self.running: dict[Future[Outcome | NetworkWanted], Job] = {}
+        self.running: dict[Future[list[Result]], list[Job]] = {}
+        self.began: dict[Future[list[Result]], float] = {}
+        self.groups = Groups(workplace.kind)
         self.unfinished = set(self.waiting)
         self.broken: set[str] = set()
         self.failures: Counter[str] = Counter()
@@ -149,26 +123,34 @@ class _Study:
         self.progress.work_done = self.progress.work_before = self.progress.work_total - left
 
     def run(self, interrupted: Callable[[], bool]) -> None:
-        """Give out runs and take their results until none is left. Raises KeyboardInterrupt when ``interrupted``."""
+        """Give out runs and take their results until none is left, or none that ends before the deadline.
+
+        Raises KeyboardInterrupt when ``interrupted``.
+        """
         self.progress.report(self.progress)
         while self.waiting or self.running:
             if interrupted():
                 raise KeyboardInterrupt
+            if (left := self.deadline - time.monotonic()) <= 0:
+                return self._stop()
             self._look_around()
             self._start_ready()
+            pause = min(_POLL_SECONDS, left)
             if self.running:
-                for future in wait(self.running, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED).done:
+                for future in wait(self.running, timeout=pause, return_when=FIRST_COMPLETED).done:
                     self._take(future)
+            elif self.is_late:
+                return None
             elif self.waiting:
-                time.sleep(_POLL_SECONDS if self.elsewhere else 0.05)
+                time.sleep(pause if self.elsewhere else 0.05)
+        return None
 
     def write_what_came_back(self) -> None:
         """Store the results that are there, and nothing else."""
-        for future, job in list(self.running.items()):
+        for future, group in list(self.running.items()):
             if future.done() and not future.cancelled() and future.exception() is None:
                 del self.running[future]
-                if isinstance(result := future.result(), Outcome):
-                    self._keep(job, result)
+                self._keep_outcomes(group, future.result())
 
     def let_go(self) -> None:
         """Give back what is still claimed; where the store cannot be written, it is taken over from a dead process."""
@@ -191,54 +173,113 @@ class _Study:
         if clock < self.next_look:
             return
         self.next_look = clock + _POLL_SECONDS
-        ours = {job.key for job in self.running.values()}
+        ours = {job.key for group in self.running.values() for job in group}
         self.elsewhere = frozenset(key for key in self.store.claimed() - ours if key in self.waiting)
         self.progress.elsewhere = len(self.elsewhere)
 
+    def _stop(self) -> None:
+        """End what is in flight; what has come back is stored, and the rest is not."""
+        self.write_what_came_back()
+        self.workplace.stop()
+        wait(self.running, timeout=_STOP_SECONDS)
+        self.write_what_came_back()  # what ended meanwhile
+        self.running.clear()
+        self._report_running()
+
     def _start_ready(self) -> None:
         """Start what waits for nothing, as far as there is room."""
-        room = max(1, self.workplace.capacity()) - sum(self.workplace.share(job.spec) for job in self.running.values())
-        for job in list(self.waiting.values()):
-            if room <= 1e-9:
-                return
-            if job.start_from in self.unfinished or job.key in self.elsewhere:
+        workers = max(1, self.workplace.capacity())
+        room = workers - len(self.running)
+        ready = self._find_ready() if room > 0 else []
+        while ready and room > 0:
+            group = self.groups.choose(ready, workers)
+            chosen = {job.key for job in group}
+            ready = [job for job in ready if job.key not in chosen]
+            if time.monotonic() + self.pace.seconds([job.spec for job in group]) > self.deadline:
+                self.is_late = True
                 continue
+            if ours := [job for job in group if self._claim(job)]:
+                self._submit(ours)
+                room -= 1
+
+    def _find_ready(self) -> list[Job]:
+        """Return what may be started now; what was to start from a network that failed fails."""
+        ready = []
+        for job in list(self.waiting.values()):
             if job.start_from in self.broken:
                 self._fail(job, f"its pre-training {job.start_from} failed")
-                continue
-            if self.running and self.workplace.share(job.spec) > room + 1e-9:
-                continue
-            claim = self.store.claim(job.key, job.spec.canonical(), self.owner)
-            if claim is Claim.DONE:
-                self._count(job, f"{describe(job.spec)} (another runner)")
-            elif claim is Claim.OURS:
-                del self.waiting[job.key]
-                self._submit(job)
-                room -= self.workplace.share(job.spec)
+            elif job.start_from not in self.unfinished and job.key not in self.elsewhere:
+                ready.append(job)
+        return ready
 
-    def _submit(self, job: Job) -> None:
-        if job.start_from is not None and not job.start_digest:
-            job = replace(job, start_digest=digest_of(self.checkpoints / job.start_from))
+    def _claim(self, job: Job) -> bool:
+        """Return whether the run is this runner's to do."""
+        claim = self.store.claim(job.key, job.spec.canonical(), self.owner)
+        if claim is Claim.DONE:
+            self._count(job, f"{describe(job.spec)} (another runner)")
+        return claim is Claim.OURS
+
+    def _submit(self, group: Sequence[Job]) -> None:
+        jobs, began = [], time.monotonic()
+        for job in group:
+            self.waiting.pop(job.key, None)
+            wants_digest = job.start_from is not None and not job.start_digest
+            jobs.append(
+                replace(job, start_digest=digest_of(self.checkpoints / str(job.start_from))) if wants_digest else job
+            )
         try:
-            self.running[self.workplace.executor.submit(execute, job)] = job
+            future = self.workplace.executor.submit(execute_together, jobs)
         except (RuntimeError, OSError) as error:
             raise WorkersGoneError(self.workplace.lost() or f"no run can be started: {error}") from error
-        self.progress.running = len(self.running)
+        self.running[future], self.began[future] = jobs, began
+        self._report_running()
 
-    def _take(self, future: "Future[Outcome | NetworkWanted]") -> None:
-        """Write down what came of one run."""
-        job = self.running.pop(future)
-        self.progress.running = len(self.running)
+    def _take(self, future: "Future[list[Result]]") -> None:
+        """Write down what came of a group of runs."""
+        group, seconds = self.running.pop(future), time.monotonic() - self.began.pop(future)
+        self._report_running()
         try:
-            result = future.result()
+            results = future.result()
         except Exception as error:  # whatever a run raises is written down and does not stop the others
-            if reason := self.workplace.lost():  # it is not the run's fault
+            if reason := self.workplace.lost():  # it is not the runs' fault
                 raise WorkersGoneError(reason) from error
-            self._failed_once(job, _KILLED if isinstance(error, BrokenExecutor) else f"{type(error).__name__}: {error}")
-        else:
-            if isinstance(result, NetworkWanted):
-                self._submit(replace(job, sent=read_files(self.checkpoints / result.key)))
-            else:
+            self._lost(group, error)
+            return
+        if all(isinstance(result, Outcome) for result in results):
+            self.pace.note([job.spec for job in group], seconds)
+        self._keep_outcomes(group, results)
+        wanting = [
+            (job, result.key) for job, result in zip(group, results, strict=True) if isinstance(result, NetworkWanted)
+        ]
+        if wanting:
+            files = {key: read_files(self.checkpoints / key) for _, key in wanting}
+            self._submit([replace(job, sent=files[key]) for job, key in wanting])
+        for job, result in zip(group, results, strict=True):
+            if isinstance(result, Exception):
+                self._failed_once(job, _in_words(result))
+
+    def _lost(self, group: Sequence[Job], error: Exception) -> None:
+        """Try again what failed as a whole: in halves, for one of the runs may be at fault, or there were too many."""
+        if len(group) == 1:
+            self._failed_once(group[0], _in_words(error))
+            return
+        self.groups.halve(group, too_large=is_out_of_memory(error))
+        for job in group:
+            self.store.release(self.owner, job.key)
+        self._wait_again(group, f"trying {len(group)} runs again, in halves: {_in_words(error)}")
+
+    def _wait_again(self, group: Sequence[Job], why: str) -> None:
+        """Put runs back, before all others; what starts from them waits for them."""
+        self.waiting = {**{job.key: replace(job, sent=None) for job in group}, **self.waiting}
+        self.progress.last = why
+        self.progress.report(self.progress)
+
+    def _report_running(self) -> None:
+        self.progress.running = sum(map(len, self.running.values()))
+
+    def _keep_outcomes(self, group: Sequence[Job], results: Sequence[Result]) -> None:
+        for job, result in zip(group, results, strict=True):
+            if isinstance(result, Outcome):
                 self._keep(job, result)
 
     def _keep(self, job: Job, outcome: Outcome) -> None:
@@ -260,9 +301,8 @@ class _Study:
             self._fail(job, error)
             return
         self.store.add_failure(job.key, job.spec.canonical(), error, now())
-        self.waiting = {job.key: replace(job, sent=None), **self.waiting}  # what starts from it waits for it
-        self.progress.last = f"trying again: {describe(job.spec)}: {error}"
-        self.progress.report(self.progress)
+        self.groups.separate(job)
+        self._wait_again([job], f"trying again: {describe(job.spec)}: {error}")
 
     def _fail(self, job: Job, error: str) -> None:
         self.broken.add(job.key)
@@ -304,42 +344,3 @@ def _interrupts_deferred() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def write_log(folder: Path, run: Run) -> None:
-    """Write a run's trajectory on its validation records as JSON lines, a file a run, for any tool that plots them."""
-    facts = {
-        "task": run.task, "arch": run.arch, "strategy": run.strategy, "upstream": run.upstream,
-        "n_records": run.n_records, "replicate": run.replicate,
-    }  # fmt: skip
-    lines = [json.dumps({"run": run.key, **facts})]
-    lines += [json.dumps({"run": run.key, **validation}) for validation in run.validations]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{run.key}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise StoreError(f"cannot write the log {folder}/{run.key}.jsonl: {error.strerror}") from error
-
-
-def _make_jobs(
-    specs: Sequence[RunSpec], corpora: Path, data_hashes: Mapping[str, str], checkpoints: Path, device: str
-) -> list[Job]:
-    keys = find_keys(specs, data_hashes)
-    starts = {spec: spec.pretraining() for spec in specs}
-    pretrainings = set(starts.values())
-    # A run that others start from may also be one of the scratch arm's own: then its task is studied with its folds.
-    studied = {(spec.task, spec.pool_folds, spec.test_folds) for spec in starts if spec not in pretrainings}
-    return [
-        Job(
-            spec,
-            keys[spec],
-            "downstream" if (spec.task, spec.pool_folds, spec.test_folds) in studied else "pretraining",
-            data_hashes[spec.task],
-            corpora.absolute(),  # a worker elsewhere has another folder to start from
-            checkpoints.absolute(),
-            keeps_network=spec in pretrainings,
-            start_from=keys[start] if start else None,
-            device=device,
-        )
-        for spec, start in starts.items()
-    ]

@@ -1,8 +1,8 @@
 """How long a study will take: the arithmetic of its runs, and ten timed steps of each of its networks."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cache, lru_cache
+from functools import lru_cache
 
 import torch
 
@@ -103,31 +103,6 @@ def measure_speed(arch: str, recipe: str, n_leads: int, n_samples: int, device: 
         return Speed(training, _predict_seconds(network, many, device))
     finally:
         torch.set_num_threads(threads)
-
-
-def runs_at_once(
-    specs: Sequence[RunSpec], load: Workload, device: torch.device, workers: int | None
-) -> Callable[[RunSpec], int]:
-    """Return how many runs like a given one a GPU is good for at once: ``workers``, else what ten steps of it show.
-
-    The probe of every network happens when it is first asked, while the GPU is still idle.
-    """
-    if workers is not None:
-        return lambda _spec: workers
-    from engine.compute.packing import choose_runs_at_once
-
-    @cache
-    def counts() -> dict[tuple[str, str, int, int], int]:
-        found = {}
-        for kind in dict.fromkeys((spec.arch, spec.recipe, *load.signal(spec)) for spec in specs):
-            arch, recipe, n_leads, n_samples = kind
-            network = create_network(arch, n_leads=n_leads, n_classes=5, n_samples=n_samples).to(device)
-            numbers = find_recipe(recipe, find_network(arch).family, "scratch")
-            shape = (_STEPS * numbers.batch_size, n_leads, n_samples)
-            found[kind] = choose_runs_at_once(network, shape, 5, numbers, device).count
-        return found
-
-    return lambda spec: counts()[spec.arch, spec.recipe, *load.signal(spec)]
 
 
 def _predict_seconds(network: torch.nn.Module, examples: Examples, device: torch.device) -> float:

@@ -1,4 +1,8 @@
-"""Where runs run: worker processes on this machine, or a Dask cluster. Both are ``concurrent.futures`` executors."""
+"""Where runs run: worker processes on this machine, or a Dask cluster. Both are ``concurrent.futures`` executors.
+
+A worker process works for one device, a processor or a GPU, in one thread and, on a GPU, one stream. A process whose
+device failed it is replaced: what it held of the device's memory is free then, and a broken CUDA context gone.
+"""
 
 import logging
 import multiprocessing
@@ -23,13 +27,13 @@ from models.errors import ExitCode, UserError
 if TYPE_CHECKING:
     import torch
 
+    from studies.running.lockstep_groups import Kind
     from studies.running.workload import Workload
     from studies.runs.run_spec import RunSpec
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
-_MOST_ON_A_GPU = 16
 _CONNECT_SECONDS = 10
 _COUNT_SECONDS = 5.0  # how often a cluster is asked for its workers
 
@@ -40,29 +44,37 @@ class SchedulerError(UserError, RuntimeError):
     exit_code = ExitCode.FAILURE
 
 
+def _alone(_spec: "RunSpec") -> "Kind | None":
+    return None
+
+
 @dataclass(frozen=True)
 class Workplace:
-    """Where runs run: an executor, how many runs it takes at a time, and whether it is still there.
+    """Where runs run: an executor, how many groups of runs it takes at a time, and whether it is still there.
 
-    ``capacity`` may change while a study runs; ``share`` is what a run takes of it. ``lost`` returns why nothing can
-    run any more, None while all is well.
+    ``capacity`` may change while a study runs. ``lost`` returns why nothing can run any more, None while all is well.
+    Runs of one ``kind`` may train together, those of None alone. ``device`` is what a run is told to use, cpu or cuda.
+    ``stop`` ends at once what is in flight.
     """
 
     executor: Executor
     capacity: Callable[[], int]
     lost: Callable[[], str | None] = lambda: None
-    share: Callable[["RunSpec"], float] = lambda _spec: 1.0
+    kind: Callable[["RunSpec"], "Kind | None"] = _alone
+    device: str = "cpu"
+    stop: Callable[[], None] = lambda: None
 
 
 class LocalExecutor(Executor):
-    """Spawned worker processes, one thread each: small networks gain nothing from a second thread.
+    """Spawned worker processes, ``workers`` for each device.
 
-    A worker that is killed fails its own run alone, with BrokenProcessPool, and is replaced. Workers ignore Ctrl-C: the
-    parent decides what is still written.
+    Each has one thread: small networks gain nothing from a second.
+    A worker that is killed fails its own call alone, with BrokenProcessPool, and is replaced, as is one whose device
+    failed. Workers ignore Ctrl-C: the parent decides what is still written.
     """
 
-    def __init__(self, workers: int) -> None:
-        self._slots = [_Slot() for _ in range(workers)]
+    def __init__(self, workers: int, devices: Sequence[str] = ("cpu",)) -> None:
+        self._slots = [_Slot(device) for _ in range(workers) for device in devices]
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> "Future[_T]":
         """Give a call to the worker with the fewest calls before it."""
@@ -80,53 +92,37 @@ class LocalExecutor(Executor):
 class _Slot:
     """One worker process, in a pool of its own, so that its death breaks no other's run."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: str) -> None:
         self.in_flight = 0
+        self._device = device
+        self._device_failed = False
         self.pool = self._new_pool()
 
     def submit(self, call: Callable[[], _T]) -> "Future[_T]":
+        if self._device_failed:
+            self._replace_pool()
         try:
             future = self.pool.submit(call)
         except BrokenProcessPool:
-            self.pool.shutdown(wait=False)
-            self.pool = self._new_pool()
+            self._replace_pool()
             future = self.pool.submit(call)
         self.in_flight += 1
         future.add_done_callback(self._ended)
         return future
 
-    def _ended(self, _future: "Future[Any]") -> None:
+    def _ended(self, future: "Future[Any]") -> None:
+        from engine.compute.devices import DEVICE_ERRORS
+
         self.in_flight -= 1
+        self._device_failed |= not future.cancelled() and isinstance(future.exception(), DEVICE_ERRORS)
+
+    def _replace_pool(self) -> None:
+        self.pool.shutdown(wait=False)
+        self.pool, self._device_failed = self._new_pool(), False
 
     def _new_pool(self) -> ProcessPoolExecutor:
-        start = partial(ecgadvise.call_pickled, pickle.dumps(_start_worker))
+        start = partial(ecgadvise.call_pickled, pickle.dumps(partial(_start_worker, self._device)))
         return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), initializer=start)
-
-
-class _GpuExecutor(Executor):
-    """Threads of this process, each with a stream of its own on one of the devices (``engine.compute.packing``)."""
-
-    def __init__(self, devices: "Sequence[torch.device]", at_a_time: int) -> None:
-        from engine.compute.packing import stream_executor
-
-        self._streams = [stream_executor(device, at_a_time) for device in devices]
-        self._in_flight = [0] * len(devices)
-
-    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> "Future[_T]":
-        """Give a call to the device with the fewest calls."""
-        device = min(range(len(self._streams)), key=self._in_flight.__getitem__)
-        self._in_flight[device] += 1
-        future = self._streams[device].submit(fn, *args, **kwargs)
-        future.add_done_callback(partial(self._ended, device))
-        return future
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """End the threads, after what they were given."""
-        for stream in self._streams:
-            stream.shutdown(wait, cancel_futures=cancel_futures)
-
-    def _ended(self, device: int, _future: "Future[Any]") -> None:
-        self._in_flight[device] -= 1
 
 
 def local_executor(workers: int) -> LocalExecutor:
@@ -135,11 +131,18 @@ def local_executor(workers: int) -> LocalExecutor:
 
 
 @contextmanager
-def local_workplace(workers: int) -> Iterator[Workplace]:
-    """Give worker processes on this machine; when the block ends in an error, the runs in flight are ended too."""
-    executor = local_executor(workers)
+def local_workplace(
+    workers: int, devices: Sequence[str] = ("cpu",), load: "Workload | None" = None
+) -> Iterator[Workplace]:
+    """Give ``workers`` processes for each of this machine's ``devices``, named as ``cpu`` or ``cuda:0``.
+
+    Runs train together where ``load`` says that they are alike. When the block ends in an error, the runs in flight are
+    ended too.
+    """
+    executor, device = LocalExecutor(workers, devices), devices[0].partition(":")[0]
+    kind = _kinds(load, device)
     try:
-        yield Workplace(executor, lambda: workers)
+        yield Workplace(executor, lambda: workers * len(devices), kind=kind, device=device, stop=stop_workers)
     except BaseException:
         stop_workers()
         raise
@@ -148,31 +151,12 @@ def local_workplace(workers: int) -> Iterator[Workplace]:
 
 
 @contextmanager
-def gpu_workplace(
-    devices: "Sequence[torch.device]", at_a_time: Callable[["RunSpec"], int], most: int | None = None
-) -> Iterator[Workplace]:
-    """Give this machine's GPUs, up to ``most`` runs at once on each; ``at_a_time`` says of a run how many like it fit.
+def dask_workplace(address: str, device: str = "auto", load: "Workload | None" = None) -> Iterator[Workplace]:
+    """Give the workers of a running Dask cluster, one group of runs at a time on each, or on each unit of its resource
+    ``GPU``.
 
-    When the block ends in an error, the runs in flight end with their epoch.
-    """
-    from studies.running.one_run import ending
-
-    executor = _GpuExecutor(devices, most or _MOST_ON_A_GPU)
-    ending.clear()
-    try:
-        yield Workplace(executor, lambda: len(devices), share=lambda spec: 1 / at_a_time(spec))
-    except BaseException:
-        ending.set()
-        raise
-    finally:
-        executor.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def dask_workplace(address: str) -> Iterator[Workplace]:
-    """Give the workers of a running Dask cluster, one run at a time on each, or on each unit of its resource ``GPU``.
-
-    A worker that is killed is replaced by another one: Dask gives its run away again. Raises SchedulerError.
+    With ``auto`` runs use CUDA where workers offer that resource, and a processor on all others, whatever a machine has
+    besides. A worker that is killed is replaced by another one: Dask gives its runs away again. Raises SchedulerError.
     """
     try:
         from distributed import Client
@@ -190,12 +174,16 @@ def dask_workplace(address: str) -> Iterator[Workplace]:
         raise SchedulerError(f"no Dask scheduler answers at {address} ({reason}); start one: dask scheduler") from None
     cluster = _Cluster(client, address)
     # Not pure: a run that failed is tried again, instead of its failure being given back.
-    options = {"pure": False, **({"resources": {"GPU": 1}} if cluster.has_gpus() else {})}
+    on_gpus = device != "cpu" and cluster.gpus() > 0
+    options = {"pure": False, **({"resources": {"GPU": 1}} if on_gpus else {})}
     executor = _ClusterExecutor(client.get_executor(**options))
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Sending large graph")  # a network, once a worker
-            yield Workplace(executor, cluster.capacity, cluster.lost)
+            used = device if device != "auto" else "cuda" if on_gpus else "cpu"
+            cancel = partial(executor.shutdown, cancel_futures=True)
+            capacity = cluster.gpus if on_gpus else cluster.workers
+            yield Workplace(executor, capacity, cluster.lost, _kinds(load, used), used, cancel)
     finally:
         if cluster.lost() is None:
             executor.shutdown(wait=False)
@@ -224,22 +212,19 @@ class _Cluster:
         self._asked = -_COUNT_SECONDS
         self._workers: Mapping[str, Mapping[str, Any]] = {}
 
-    def has_gpus(self) -> bool:
-        """Tell whether a worker offers the resource GPU."""
-        return any(self._gpus())
+    def workers(self) -> int:
+        """Return the number of workers."""
+        return len(self._ask())
 
-    def capacity(self) -> int:
-        """Return how many runs fit at a time: GPUs where there are such, else workers."""
-        return int(sum(self._gpus())) or len(self._ask())
+    def gpus(self) -> int:
+        """Return how many GPUs they offer, as their resource."""
+        return int(sum(float(worker.get("resources", {}).get("GPU", 0)) for worker in self._ask().values()))
 
     def lost(self) -> str | None:
         """Return that the scheduler is gone, None while it is there."""
         if self._client.status == "running":
             return None
         return f"the Dask scheduler at {self._address} is gone; what had finished is in the store"
-
-    def _gpus(self) -> list[float]:
-        return [float(worker.get("resources", {}).get("GPU", 0)) for worker in self._ask().values()]
 
     def _ask(self) -> Mapping[str, Mapping[str, Any]]:
         if time.monotonic() - self._asked > _COUNT_SECONDS and self.lost() is None:
@@ -252,20 +237,26 @@ class _Cluster:
 
 
 def choose_workplace(
-    scheduler: str | None,
-    workers: int | None,
-    devices: "Sequence[torch.device]",
-    specs: "Sequence[RunSpec]",
-    load: "Workload",
+    scheduler: str | None, workers: int | None, device: str, load: "Workload"
 ) -> AbstractContextManager[Workplace]:
-    """Return where runs run: a cluster, worker processes here, or streams on GPUs of this machine."""
-    if scheduler is not None:
-        return dask_workplace(scheduler)
-    if devices[0].type == "cpu":
-        return local_workplace(workers or default_workers())
-    from studies.running.workload import runs_at_once
+    """Return where runs run: a cluster, or worker processes here for ``device`` (auto, cpu, cuda or cuda:N).
 
-    return gpu_workplace(devices, runs_at_once(specs, load, devices[0], workers), workers)
+    ``workers`` is the number of processes, on GPUs for each; one a processor by default, and one a GPU. Raises
+    DeviceError.
+    """
+    if scheduler is not None:
+        return dask_workplace(scheduler, device, load)
+    devices = choose_devices(device)
+    per_device = 1 if devices[0].type == "cuda" else default_workers()
+    return local_workplace(workers or per_device, [str(device) for device in devices], load)
+
+
+def _kinds(load: "Workload | None", device: str) -> Callable[["RunSpec"], "Kind | None"]:
+    if load is None:
+        return _alone
+    from studies.running.lockstep_groups import Kinds
+
+    return Kinds(load, device.partition(":")[0])
 
 
 def choose_devices(name: str) -> "list[torch.device]":
@@ -294,12 +285,15 @@ def default_workers() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _start_worker() -> None:
+def _start_worker(device: str) -> None:
+    """Make this process a worker for one device: to its runs, ``cuda`` is the GPU that it works on."""
     import torch
 
     threading.Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
+    if device != "cpu":
+        torch.cuda.set_device(device)
 
 
 def _end_with_parent() -> None:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
+from studies.files.precision import PRECISIONS
+
 _NO_UPSTREAM = {"", "-", "none", "null", "na", "nan"}
 _COLUMN = "column"
 _MOST = 10**15  # a whole number beyond it is not told from its neighbours
@@ -27,6 +29,11 @@ def read_text(cell: str) -> str | None:
 def read_upstream(cell: str) -> str | None:
     """Return the upstream, None for an empty cell and for the words that mean none."""
     return None if cell.lower() in _NO_UPSTREAM else cell
+
+
+def read_precision(cell: str) -> str | None:
+    """Return the precision, None for a cell that names none: in a table the column may be a score of that name."""
+    return cell if cell in PRECISIONS else None
 
 
 def read_number(cell: str) -> float | None:
@@ -56,6 +63,7 @@ def column_of(metadata: Mapping[Any, Any]) -> Column | None:
 
 TEXT = _metadata(Column("TEXT", read_text))
 UPSTREAM = _metadata(Column("TEXT", read_upstream))
+PRECISION = _metadata(Column("TEXT", read_precision))
 WHOLE = _metadata(Column("INTEGER", read_whole))
 NUMBER = _metadata(Column("REAL", read_number))
 SCORE = _metadata(Column("REAL", read_number, is_score=True))

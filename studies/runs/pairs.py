@@ -1,18 +1,20 @@
 """What fine-tuning gained over scratch, run by run in pairs, and how estimates of tasks become one.
 
-A pair is two runs of one task, network, size and replicate: the same records, the same seed. Estimates are made within
+A pair is two runs of one task, network, size and replicate: the same records, the same seed, and in one precision, in
+which networks are never mixed (``of_one_precision``). Estimates are made within
 each task and combined as random effects (two-stage meta-analysis), because tasks, not runs, are what a new dataset is
 one more of. The interval is that of Hartung and Knapp with k - 1 degrees of freedom, never narrower than the usual one
 (Roever et al., BMC Med Res Methodol 15:99, 2015); with one task it knows nothing of other tasks.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from studies.files.arms import FINE_TUNE, SCRATCH
+from studies.files.precision import in_words, standing_order
 from studies.fitting.random_effects import Combined, TaskEstimate, average_by_task, combine, mean_over_sizes
 from studies.runs.run import Run
 
@@ -40,14 +42,38 @@ class SizeGain:
 
 
 def pair_runs(runs: Iterable[Run]) -> list[Pair]:
-    """Match every fine-tuned run with the scratch run of its task, network, size and replicate."""
+    """Match every fine-tuned run with the scratch run of its task, network, precision, size and replicate."""
     runs = list(runs)
     scratch = {_cell(run): run for run in runs if run.strategy == SCRATCH}
     return [Pair(scratch[_cell(run)], run) for run in runs if run.strategy == FINE_TUNE and _cell(run) in scratch]
 
 
-def _cell(run: Run) -> tuple[str, str, int, int]:
-    return run.task, run.arch, run.n_records, run.replicate
+def _cell(run: Run) -> tuple[object, ...]:
+    return run.task, run.arch, run.precision, run.n_records, run.replicate
+
+
+def of_one_precision(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
+    """Keep each network's runs of one precision; return them and, in words, what of others was left out.
+
+    Kept is the precision of most of its pairs, then of most of its runs; of equals float32. A pre-training that was
+    made in another precision alone is kept too.
+    """
+    n_pairs = Counter((pair.scratch.arch, pair.scratch.precision) for pair in pair_runs(runs))
+    n_runs = Counter((run.arch, run.precision) for run in runs if run.role != "pretraining")
+    by_standing = sorted(n_runs, key=lambda one: (-n_pairs[one], -n_runs[one], standing_order(one[1])))
+    chosen = dict(reversed(by_standing))  # by network, the first of its precisions
+    same = {run.key for run in runs if run.precision == chosen.get(run.arch, run.precision)}
+    kept, left_out = [], Counter[tuple[str, str | None]]()
+    for run in runs:
+        of_chosen = run.precision == chosen.get(run.arch, run.precision)
+        if of_chosen or (run.role == "pretraining" and run.key not in same):
+            kept.append(run)
+        else:
+            left_out[run.arch, run.precision] += 1
+    return kept, [
+        f"{n} runs of {arch} in {in_words(precision)} are left out: most pairs are in {in_words(chosen[arch])}"
+        for (arch, precision), n in sorted(left_out.items(), key=str)
+    ]
 
 
 def gains_by_size(pairs: Sequence[Pair], scope_of: Callable[[Run], str]) -> list[SizeGain]:
@@ -75,7 +101,7 @@ def estimate_by_task(
     """
     curves: dict[tuple[str, str, str | None], list[Pair]] = defaultdict(list)
     for pair in pairs:
-        curves[pair.scratch.task, pair.scratch.arch, pair.fine_tuned.upstream].append(pair)
+        curves[pair.scratch.task, pair.scratch.network, pair.fine_tuned.upstream].append(pair)
     return average_by_task({curve: estimate(of_curve) for curve, of_curve in curves.items()})
 
 

@@ -10,7 +10,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from engine.recipes import Recipe
-from studies.runs.columns import NUMBER, SCORE, TEXT, UPSTREAM, WHOLE, Column, column_of
+from studies.files.precision import with_precision
+from studies.runs.columns import NUMBER, PRECISION, SCORE, TEXT, UPSTREAM, WHOLE, Column, column_of
 from studies.runs.run_spec import RunSpec, read_spec
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class Run:
     f1_weighted: float | None = field(default=None, metadata=SCORE)
     ece: float | None = field(default=None, metadata=SCORE)
     attempts: int | None = field(default=None, metadata=WHOLE)
+    precision: str | None = field(default=None, metadata=PRECISION)
 
     details: Mapping[str, Any] = field(default_factory=dict, repr=False)
     metric: str = METRIC
@@ -79,8 +81,16 @@ class Run:
 
     def value(self, metric: str) -> float | None:
         """Return the run's score by a metric, None where it has none."""
-        value: float | None = getattr(self, metric) if metric in COLUMNS else self.other_scores.get(metric)
+        value: float | None = getattr(self, metric) if is_score_column(metric) else self.other_scores.get(metric)
         return value
+
+    @property
+    def network(self) -> str:
+        """What tables call the run's network: its name, with the precision where that is not float32.
+
+        A run of a store, which has a key, is there apart from those of float32 also where its precision is not known.
+        """
+        return with_precision(self.arch, self.precision or ("unknown precision" if self.key else None))
 
     @property
     def has_score(self) -> bool:
@@ -117,6 +127,12 @@ class Run:
         """The key of the pre-training that the run started from; None from random weights and in an early store."""
         key: str | None = self.details.get("start_from")
         return key
+
+    @property
+    def way(self) -> str | None:
+        """How its steps were made: "eager", "graph", "lockstep of 8"; None where the store is older than that."""
+        way: str | None = self.details.get("way")
+        return way
 
     @property
     def versions(self) -> Mapping[str, str]:
@@ -192,6 +208,11 @@ COLUMN_KINDS: Mapping[str, Column] = {
     one.name: kind for one in fields(Run) if (kind := column_of(one.metadata)) is not None
 }
 COLUMNS = tuple(COLUMN_KINDS)
+
+
+def is_score_column(name: str) -> bool:
+    """Say whether a store has a column of scores of that name."""
+    return name in COLUMN_KINDS and COLUMN_KINDS[name].is_score
 
 
 def row_of(run: Run) -> dict[str, Any]:

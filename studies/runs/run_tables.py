@@ -1,4 +1,7 @@
-"""Tidy runs as tables of scores, one for each task, network and upstream: what curves are fitted to and held out of."""
+"""Tidy runs as tables of scores: what curves are fitted to and held out of.
+
+There is one for each task, network, precision and upstream.
+"""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -9,27 +12,34 @@ from numpy.typing import NDArray
 
 from studies.files.arms import FINE_TUNE, SCRATCH
 from studies.files.draws import chance_level
+from studies.files.precision import standing_order, with_precision
 from studies.fitting.paired_runs import PairedRuns, ScoredRun, arrange
 from studies.runs.run import Run
 from studies.runs.tidy_runs import TidyRuns
 
 Floats = NDArray[np.float64]
+Cell = tuple[str, str, str | None]  # task, network and precision
 
 
 @dataclass(frozen=True)
 class RunTable:
-    """The runs of one task and network from scratch and, where there are any, fine-tuned from ``upstream``."""
+    """The runs of one task and network from scratch and, where there are any, fine-tuned from ``upstream``.
+
+    All are of one ``precision``, None where it is not known.
+    """
 
     task: str
     arch: str
     family: str
     upstream: str | None
     runs: PairedRuns
+    precision: str | None = None
 
     @property
     def name(self) -> str:
         """The table in words."""
-        return f"{self.task} {self.arch}" + (f" from {self.upstream}" if self.upstream else "")
+        name = f"{self.task} {self.arch}" + (f" from {self.upstream}" if self.upstream else "")
+        return with_precision(name, self.precision)
 
     @property
     def is_paired(self) -> bool:
@@ -67,36 +77,41 @@ class RunTable:
 
 def tabulate(runs: TidyRuns) -> tuple[list[RunTable], list[str]]:
     """Arrange the runs from scratch and fine-tuned; return the tables and, in words, what was left out of them."""
-    scratch: dict[tuple[str, str], list[Run]] = defaultdict(list)
-    fine_tuned: dict[tuple[str, str], dict[str, list[Run]]] = defaultdict(lambda: defaultdict(list))
+    scratch: dict[Cell, list[Run]] = defaultdict(list)
+    fine_tuned: dict[Cell, dict[str, list[Run]]] = defaultdict(lambda: defaultdict(list))
     other: dict[str, int] = defaultdict(int)
     for run in runs.runs:
         if run.strategy == SCRATCH:
-            scratch[run.task, run.arch].append(run)
+            scratch[run.task, run.arch, run.precision].append(run)
         elif run.strategy == FINE_TUNE and run.upstream is not None:
-            fine_tuned[run.task, run.arch][run.upstream].append(run)
+            fine_tuned[run.task, run.arch, run.precision][run.upstream].append(run)
         else:
             other[run.strategy] += 1
     left_out = [f"{n} {strategy} runs: curves are of scratch and fine-tune" for strategy, n in sorted(other.items())]
     left_out += [
-        f"{task} {arch}: fine-tuned only, without a run from scratch to compare with"
-        for task, arch in sorted(fine_tuned.keys() - scratch.keys())
+        f"{task} {with_precision(arch, precision)}: fine-tuned only, without a run from scratch to compare with"
+        for task, arch, precision in sorted(fine_tuned.keys() - scratch.keys(), key=_in_order)
     ]
     tables = [
         make_table([*of_cell, *(by_upstream.get(upstream, []) if upstream else [])], upstream)
-        for cell, of_cell in sorted(scratch.items())
+        for cell, of_cell in sorted(scratch.items(), key=lambda item: _in_order(item[0]))
         for by_upstream in [fine_tuned.get(cell, {})]
         for upstream in (*sorted(by_upstream),) or (None,)
     ]
     return tables, left_out
 
 
+def _in_order(cell: Cell) -> tuple[str, str, int]:
+    task, arch, precision = cell
+    return task, arch, standing_order(precision)
+
+
 def make_table(runs: Sequence[Run], upstream: str | None, test_covariance: Floats | None = None) -> RunTable:
-    """Arrange the runs of one task, network and upstream, from scratch and fine-tuned. Raises FitError."""
+    """Arrange the runs of one task, network, precision and upstream, from scratch and fine-tuned. Raises FitError."""
     scored = [ScoredRun(run.strategy, run.n_records, run.replicate, run.score, run.name) for run in runs]
     first = runs[0]
     arranged = arrange(scored, test_covariance, chance_level(first.metric))
-    return RunTable(first.task, first.arch, first.family, upstream, arranged)
+    return RunTable(first.task, first.arch, first.family, upstream, arranged, first.precision)
 
 
 def mean_and_error(values: Floats) -> tuple[float, float]:

@@ -33,5 +33,9 @@ def _own_end(place: Path, places: Sequence[Path]) -> str:
 
 
 def distinct_runs(runs: Mapping[Path, Sequence[Run]]) -> list[tuple[Path, Run]]:
-    """Return the runs of several stores with the store of each; one that several hold counts once."""
-    return list({known(run.key): (store, run) for store, of_store in runs.items() for run in of_store}.values())
+    """Return the runs of several stores with the store of each; one that several hold counts once.
+
+    A key does not say what a run was trained in: the same one in another precision is another run.
+    """
+    found = {(known(run.key), run.precision): (store, run) for store, of_store in runs.items() for run in of_store}
+    return list(found.values())

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+# What a store without such a column says: processors computed in float32, and so did recurrent networks on a GPU; of
+# others on a GPU it says nothing.
+_PRECISION_BEFORE_3 = "CASE WHEN device LIKE 'CPU%' OR family = 'rnn' THEN 'float32' END"
 MIGRATIONS = (
     """
     CREATE TABLE runs (
@@ -56,7 +59,13 @@ MIGRATIONS = (
     ) STRICT;
     CREATE INDEX runs_of_cell ON runs (task, arch, strategy, upstream, n_records);
     """,
+    f"""
+    ALTER TABLE runs ADD COLUMN precision TEXT;
+    UPDATE runs SET precision = {_PRECISION_BEFORE_3};
+    """,
 )
+_BEFORE_THERE_WAS = {"precision": _PRECISION_BEFORE_3}  # a column: what to select where an older store lacks it
+ProbabilitiesRow = tuple[str, int, int, bytes]  # key, records, classes, float16 values compressed with zlib
 _CELL = ("task", "arch", "strategy", "upstream", "n_records")
 _DAMAGED = "put a copy back, or save what is whole with: sqlite3 {} .recover"
 
@@ -110,7 +119,8 @@ class Store:
                 raise StoreError(f"{path} is not a study store: it is a database of something else")
             if create:
                 self._migrate()
-            self._columns = self._readable_columns()
+            self._select = self._readable_columns()
+            self._columns = ", ".join(self._select.values())
 
     def check(self) -> None:
         """Read the whole file and raise StoreError when a part of it is damaged."""
@@ -234,20 +244,62 @@ class Store:
         """Return the keys of the runs that another store holds and this one does not, in order."""
         return sorted(other.keys() - self.keys())
 
+    def precisions(self) -> dict[str, str | None]:
+        """Return the precision of every run by its key, None where it is not known."""
+        with self._named_errors():
+            return dict(self._connection.execute(f"SELECT key, {self._select['precision']} FROM runs").fetchall())
+
+    def probabilities_rows(self) -> Iterator[ProbabilitiesRow]:
+        """Give the test probabilities of every run as they are stored, in the order in which they were written."""
+        with self._named_errors():
+            yield from self._connection.execute(
+                "SELECT key, records, classes, float16_zlib FROM probabilities ORDER BY rowid"
+            )
+
+    def copy_without_probabilities(self, path: Path) -> None:
+        """Write a store of the same runs and failures to a new file, without test probabilities and claims."""
+        with self._named_errors():
+            only_read = self._connection.execute("PRAGMA query_only").fetchone()[0]
+            self._connection.execute(
+                "PRAGMA query_only = OFF"
+            )  # the new file alone is written, which counts as writing
+            self._connection.execute("VACUUM INTO ?", [str(path)])
+            self._connection.execute(f"PRAGMA query_only = {only_read}")
+        copy = Store(path)
+        with copy._named_errors():
+            for statement in (
+                "DELETE FROM probabilities",
+                "DELETE FROM claims",
+                "VACUUM",
+                "PRAGMA journal_mode = DELETE",
+            ):
+                copy._connection.execute(statement)
+        copy.close()
+
+    def lacking_probabilities(self) -> list[str]:
+        """Return the keys of the runs whose test probabilities it does not hold, in order."""
+        query = "SELECT key FROM runs WHERE key NOT IN (SELECT key FROM probabilities) ORDER BY key"
+        with self._named_errors():
+            return [key for (key,) in self._connection.execute(query)]
+
     def pretrainings(self) -> list[str]:
         """Return the keys of the runs whose network others start from."""
         with self._named_errors():
             found = self._connection.execute("SELECT key FROM runs WHERE role = 'pretraining' ORDER BY key")
             return [key for (key,) in found]
 
-    def merge(self, other: "Store", keys: Sequence[str]) -> None:
-        """Copy runs and their probabilities from another store, all of them in one transaction."""
+    def merge(self, other: "Store", keys: Sequence[str], apart: Mapping[str, ProbabilitiesRow] | None = None) -> None:
+        """Copy runs and their probabilities from another store, all of them in one transaction.
+
+        ``apart`` has the probabilities of runs that the other store holds without them.
+        """
         with self._transaction():
             for key in keys:
-                self._insert(*other.raw(key))
+                row, probabilities = other.raw(key)
+                self._insert(row, probabilities or (apart or {}).get(key))
 
-    def raw(self, key: str) -> tuple[list[Any], tuple[Any, ...]]:
-        """Return a run as it is stored: its row with its details, and its probabilities' row."""
+    def raw(self, key: str) -> tuple[list[Any], ProbabilitiesRow | None]:
+        """Return a run as it is stored: its row with details, and its probabilities' row, None where they are apart."""
         with self._named_errors():
             run = self._connection.execute(f"SELECT {self._columns}, details FROM runs WHERE key = ?", [key])
             blob = self._connection.execute(
@@ -259,10 +311,11 @@ class Store:
         """Fold the write-ahead log into the file and close it."""
         self._connection.close()
 
-    def _insert(self, row: Sequence[Any], probabilities: tuple[Any, ...]) -> None:
+    def _insert(self, row: Sequence[Any], probabilities: ProbabilitiesRow | None) -> None:
         marks = ", ".join("?" * len(row))
         self._connection.execute(f"INSERT INTO runs ({', '.join(COLUMNS)}, details) VALUES ({marks})", row)
-        self._connection.execute("INSERT INTO probabilities VALUES (?, ?, ?, ?)", probabilities)
+        if probabilities is not None:
+            self._connection.execute("INSERT INTO probabilities VALUES (?, ?, ?, ?)", probabilities)
 
     def _holders(self) -> dict[str, tuple[Owner, float]]:
         if self._version() < 2:
@@ -279,10 +332,13 @@ class Store:
     def _version(self) -> int:
         return int(self._connection.execute("PRAGMA user_version").fetchone()[0])
 
-    def _readable_columns(self) -> str:
-        """Return what to select for COLUMNS: NULL for a column that an older store, opened to be read, lacks."""
+    def _readable_columns(self) -> dict[str, str]:
+        """Return what to select for each of COLUMNS.
+
+        For one that an older store, opened to be read, lacks that is what it would be brought up to date with, or NULL.
+        """
         there = {row[1] for row in self._connection.execute("PRAGMA table_info(runs)")}
-        return ", ".join(name if name in there else "NULL" for name in COLUMNS)
+        return {name: name if name in there else _BEFORE_THERE_WAS.get(name, "NULL") for name in COLUMNS}
 
     def _migrate(self) -> None:
         if self._version() == len(MIGRATIONS):

@@ -5,7 +5,8 @@
     our-ward,resnet1d18,fine-tune,ptb-xl/all,500,0,0.872
 
 A scratch run's ``upstream`` stays empty, and the column may be missing where every run is from scratch. ``family`` is
-optional: without it the registry says it, and a network that it does not know is of family "other". The columns of
+optional: without it the registry says it, and a network that it does not know is of family "other". ``precision``
+(float32 or bf16) keeps runs apart that differ in it; where its cells are numbers it is a score. The columns of
 what a run cost (``seconds``, ``records_seen``, ...) are used where they are there and make sense, ``role`` sets
 pre-trainings and runs of other comparisons apart, and every other column is ignored.
 """
@@ -25,8 +26,8 @@ from models.errors import ExitCode, UserError
 from models.registry import UnknownNetworkError, find_network
 from studies.files.curves import UNPRINTABLE
 from studies.files.draws import chance_level
-from studies.runs.columns import read_number, read_upstream, read_whole
-from studies.runs.run import COLUMN_KINDS, COLUMNS, METRIC, Run, cost_is_known, known, read_row, row_of
+from studies.runs.columns import read_number, read_precision, read_upstream, read_whole
+from studies.runs.run import COLUMN_KINDS, METRIC, Run, cost_is_known, is_score_column, known, read_row, row_of
 from studies.runs.store import Store, StoreError
 
 STRATEGIES: tuple[str, ...] = tuple(dict.fromkeys((*get_args(Strategy), "frozen", "random-frozen")))
@@ -88,11 +89,10 @@ def read_columns(columns: Mapping[str, Sequence[Any]], metric: str = METRIC, nam
     _refuse_falling(metric)
     cells = {column.strip(): [_cell(value) for value in values] for column, values in columns.items()}
     header, path = list(cells), Path(name)
-    metric, said = _choose_metric(header, metric)
-    _check_header(path, header, metric)
     if len({len(values) for values in cells.values()}) > 1:
         raise RunsFileError(f"the columns of {name} differ in their number of rows")
     rows = [(f"row {number}", row) for number, row in enumerate(zip(*cells.values(), strict=True))]
+    metric, said = _choose_metric(path, header, rows, metric)
     return replace(_read_rows(path, metric, said, header, rows), name=name)
 
 
@@ -125,9 +125,8 @@ def _read_csv(path: Path, metric: str) -> TidyRuns:
     with path.open(newline="", encoding="utf-8-sig") as file:
         lines = csv.reader(file, strict=True)
         header = [name.strip() for name in next(lines, [])]
-        metric, said = _choose_metric(header, metric)
-        _check_header(path, header, metric)
         rows = [(f"row {lines.line_num}", line) for line in lines if any(cell.strip() for cell in line)]
+    metric, said = _choose_metric(path, header, rows, metric)
     return _read_rows(path, metric, said, header, rows)
 
 
@@ -145,15 +144,28 @@ def _read_rows(
     return replace(tidy, warnings=(*said, *tidy.warnings))
 
 
-def _choose_metric(header: Sequence[str], metric: str) -> tuple[str, list[str]]:
-    """Return the metric to read, and what has to be said of it."""
-    named = [name for name in header if name not in _OTHER_COLUMNS and _SCORES & set(re.split(r"\W|_", name.lower()))]
+def _choose_metric(
+    path: Path, header: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]], metric: str
+) -> tuple[str, list[str]]:
+    """Return the metric to read, and what has to be said of it. Raises RunsFileError for columns that are missing."""
+    others = [name for name in header if name and (name not in _OTHER_COLUMNS or _is_score(name, header, rows))]
+    named = [name for name in others if _SCORES & set(re.split(r"\W|_", name.lower()))]
+    said = []
     if metric == METRIC and metric not in header and len(named) == 1:
-        return named[0], [f"there is no column {METRIC}: the scores are those of the column {named[0]}"]
-    return metric, []
+        metric, said = named[0], [f"there is no column {METRIC}: the scores are those of the column {named[0]}"]
+    _check_header(path, header, metric, others)
+    return metric, said
 
 
-def _check_header(path: Path, header: Sequence[str], metric: str) -> None:
+def _is_score(name: str, header: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> bool:
+    """Say whether a column named ``precision`` holds the score of that name, not what the runs were trained in."""
+    if name != "precision":
+        return False
+    cells = [line[header.index(name)].strip() for _, line in rows if len(line) == len(header)]
+    return any(cell and read_precision(cell) is None for cell in cells)
+
+
+def _check_header(path: Path, header: Sequence[str], metric: str, others: Sequence[str]) -> None:
     missing = [name for name in REQUIRED if name not in header]
     if missing:
         found = ", ".join(filter(None, header))[:200] or "none"
@@ -161,7 +173,6 @@ def _check_header(path: Path, header: Sequence[str], metric: str) -> None:
     if twice := sorted({name for name in header if name and header.count(name) > 1}):
         raise RunsFileError(f"{path} has the column {twice[0]} twice")
     if metric not in header:
-        others = [name for name in header if name and name not in _OTHER_COLUMNS]
         offered = f"choose with --metric one of {', '.join(others)}" if others else "it has no column of scores"
         raise RunsFileError(f"{path} has no column {metric}; {offered}")
 
@@ -178,7 +189,7 @@ def _read_store(path: Path, metric: str) -> TidyRuns:
 
 def tidy_records(records: Sequence[Run], path: Path, metric: str = METRIC) -> TidyRuns:
     """Check a store's runs and sort them as those of a table; ``path`` names them in messages. Raises RunsFileError."""
-    if records and metric not in COLUMNS:
+    if records and not is_score_column(metric):
         raise RunsFileError(f"{path} has no metric {metric}; it has {', '.join(_SCORES_OF_STORES)}")
     evidence = [replace(run, metric=metric) for run in comparable_runs(records)]
     scored = [run for run in evidence if run.has_score or run.role == "pretraining"]
@@ -287,7 +298,7 @@ def _run_of(name: str, cells: Cells, metric: str, family: Callable[[str], str]) 
     """Return the run that a table's row says, once its cells were checked."""
     row = read_row(cells)
     row["family"] = row["family"] or family(row["arch"])
-    scores = {} if metric in COLUMNS else {metric: float(cells[metric])}
+    scores = {} if is_score_column(metric) else {metric: float(cells[metric])}
     return Run(**row, metric=metric, other_scores=scores, place=name)
 
 
@@ -307,11 +318,11 @@ def _repeated(runs: Sequence[Run]) -> list[str]:
     first: dict[tuple[object, ...], str] = {}
     problems = []
     for run in runs:
-        cell = (run.task, run.arch, run.strategy, run.upstream, run.n_records, run.replicate)
+        cell = (run.task, run.network, run.strategy, run.upstream, run.n_records, run.replicate)
         if cell in first:
             problems.append(
-                f"{run.name} repeats {first[cell]} ({run.task} {run.arch} {run.strategy}, n_records {run.n_records}, "
-                f"replicate {run.replicate})"
+                f"{run.name} repeats {first[cell]} ({run.task} {run.network} {run.strategy}, "
+                f"n_records {run.n_records}, replicate {run.replicate})"
             )
         first.setdefault(cell, run.name)
     return problems

@@ -28,7 +28,6 @@ INTERNAL = {
     "engine.deploy.onnx_recurrent.UnsupportedLayerError": "export says with it, as ExportError, why nothing is written",
     "engine.download.http._TransientError": "an attempt that is repeated; after the last one FetchError says why",
     "studies.fitting.censored_regression.CensoredFitError": "both callers go on without the fit",
-    "studies.running.one_run.EndedError": "ends a run that its runner has given up already",
 }
 
 # One function that each command calls, and what the command is called with.

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from advisor.answer.recommend import NoEvidenceError, Question, UnknownNameError, recommend
+from advisor.text.answer_json import to_document
 from advisor.text.explanation import explain
 from advisor.text.explanation_text import to_text
 from advisor.text.table import to_table
@@ -230,3 +231,50 @@ def test_a_curve_from_scratch_alone_has_no_answer(curves: CurvesFile):
     alone = replace(curves.curves[0], draws={"scratch": curves.curves[0].draws["scratch"]})
     with pytest.raises(NoEvidenceError, match="from scratch only"):
         recommend(Question(500, alone.arch), replace(curves, curves=(alone,)))
+
+
+def test_of_two_precisions_the_one_with_more_tasks_then_with_more_runs_answers(curves: CurvesFile):
+    cnn = curves.curves[0]
+    bf16 = {"precision": "bf16", "devices": ("GPU test",)}
+    few, many = of_task(cnn, "ludb", runs=40), of_task(cnn, "ludb", runs=60, **bf16)
+    for found, precision in (((few, many), "bf16"), ((many, few), "bf16"), ((replace(few, runs=60), many), "float32")):
+        answer = recommend(Question(500, cnn.arch), replace(curves, curves=found))
+        assert answer.curve.precision == precision
+    pools = (
+        pool(cnn, *TASKS, runs=100),
+        pool(cnn, *TASKS[:2], runs=900, **bf16),
+        pool(cnn, *TASKS, "e", runs=90, **bf16),
+    )
+    assert recommend(Question(500, cnn.arch), replace(curves, curves=pools)).curve is pools[2]
+    assert recommend(Question(500, cnn.arch), replace(curves, curves=pools[:2])).curve is pools[0]
+
+
+def test_upstreams_of_another_precision_need_no_choice(curves: CurvesFile):
+    cnn = curves.curves[0]
+    other = replace(cnn, precision="bf16", upstream="mimic/all", runs=cnn.runs - 10)
+    answer = recommend(Question(500, cnn.arch), replace(curves, curves=(cnn, other)))
+    assert answer.curve is cnn
+    assert not any("--upstream" in warning for warning in answer.warnings)
+
+
+def test_the_precision_of_the_evidence_is_said(curves: CurvesFile, curves_path: Path):
+    cnn = curves.curves[0]
+    alone = recommend(Question(500, cnn.arch), curves)
+    assert not any("float32" in warning for warning in alone.warnings), "as before, where there is one"
+    bf16 = replace(cnn, precision="bf16", devices=("GPU test",), runs=cnn.runs + 10)
+    both = recommend(Question(500, cnn.arch), replace(curves, curves=(*curves.curves, bf16)))
+    assert "Scores are of training in bf16; runs in float32 are apart." in both.warnings
+    for answer, precision, devices in ((alone, "float32", "CPU test, 1 thread of 2"), (both, "bf16", "GPU test")):
+        evidence = to_document(answer)["evidence"]
+        assert (evidence["precision"], evidence["devices"]) == (precision, [devices])
+        said = explain(answer, curves_path)
+        assert any(f"trained in {precision}" in limit for limit in said.limits)
+        assert f"Trained in {precision} on {devices}." in " ".join(to_text(answer, said).split())
+
+
+def test_networks_of_two_precisions_are_compared_and_that_is_said(curves: CurvesFile):
+    cnn = curves.curves[0]
+    ours = with_networks(curves, flat(cnn, 0.8, 0.85, arch="one"), flat(cnn, 0.9, 0.9, arch="two", precision="bf16"))
+    answer = recommend(Question(500), ours)
+    assert [row.precision for row in answer.networks] == ["bf16", "float32"]
+    assert "The networks were trained in different precisions: two in bf16, one in float32." in answer.warnings

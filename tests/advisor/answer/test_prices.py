@@ -153,3 +153,35 @@ def test_more_records_add_what_the_curve_says(curves: CurvesFile, curve: Curve):
     assert more.added == pytest.approx(0.5 * (1600**-0.5 - 3200**-0.5))
     assert ask(curves, curve, n_records=5000).more_records.n_records == 8000
     assert ask(curves, curve, n_records=8000).more_records is None
+
+
+def test_a_processor_and_a_gpu_are_both_timed_where_another_curve_of_the_network_has_the_other(
+    curves: CurvesFile, curve: Curve
+):
+    """Of a kind of device that the curve's own runs know, no other curve is asked; money is of the curve's device."""
+    on_cpu = TrainingCost("CPU test", 1, 10, 10, 0.0, 0.5, 0.5)
+    elsewhere = replace(
+        curve,
+        precision="bf16",
+        runs=curve.runs - 1,
+        cost={"scratch": on_cpu, "fine-tune": on_cpu},
+        pretraining=PretrainingCost("CPU test", 360_000, 10 * 5 * HOUR),
+    )
+    stranger = replace(elsewhere, arch="resnet1d18-w16", runs=10**6)
+    asked = Question(400, curve.arch, gpu_cost=HOUR)
+    answer = recommend(asked, replace(curves, curves=(curve, elsewhere, stranger)))
+    for name, gpu, cpu in (("scratch", 400, 2000), ("fine_tune", 400, 2000), ("pretraining", HOUR, 5 * HOUR)):
+        cost = answer.cost[name]
+        assert (cost.device, cost.gpu_device, cost.cpu_device) == ("GPU test", "GPU test", "CPU test")
+        assert (cost.gpu_seconds, cost.cpu_seconds) == (pytest.approx(gpu), pytest.approx(cpu))
+        assert cost.seconds == cost.gpu_seconds
+    assert answer.money is not None and answer.money.scratch.machine == pytest.approx(400)
+    alone = recommend(asked, replace(curves, curves=(curve, stranger)))
+    assert (alone.cost["scratch"].gpu_seconds, alone.cost["scratch"].cpu_seconds) == (pytest.approx(400), None)
+
+
+def test_a_curve_of_two_devices_is_timed_on_both(curves: CurvesFile, curve: Curve):
+    cost = replace(curve.cost["scratch"], other_devices={"CPU test": 0.5})
+    answer = ask(curves, replace(curve, cost={"scratch": cost, "fine-tune": cost}))
+    assert answer.cost["scratch"].cpu_seconds == pytest.approx(2000)
+    assert answer.cost["scratch"].gpu_seconds == pytest.approx(400)

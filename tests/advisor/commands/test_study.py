@@ -17,7 +17,7 @@ from rich.console import Console
 
 from advisor.terminal.study_progress import _Screen, in_words
 from engine.corpora.corpus import Corpus
-from studies.running.runner import Progress
+from studies.running.progress import Progress
 from studies.runs.run import row_of
 from studies.runs.store import Store
 
@@ -166,7 +166,7 @@ def test_stores_are_brought_together_with_their_networks(tmp_path: Path, synthet
     n_here = len(set(keys[:40]) | set(networks))
     assert collected.stderr.splitlines() == [
         f"{n_here} runs copied from here.db",
-        f"{len(keys) - n_here} runs copied from there.db",
+        f"{len(keys) - n_here} runs copied from there.db, {n_here} that new.db has already left out",
         "new.checkpoints lacks 2 pre-trained networks, pretraining-gru-w32-scratch-8482-0 first",
     ]
     assert len((tmp_path / "evidence" / "runs.csv").read_text().splitlines()) == len(keys) + 1

@@ -23,7 +23,7 @@ from studies.fitting.learning_curves import fit_learning_curves
 from studies.fitting.noise import Noise
 from studies.fitting.paired_runs import ScoredRun, arrange
 from studies.fitting.pooling import pool_tasks
-from studies.running.runner import Progress
+from studies.running.progress import Progress
 from studies.running.study_networks import folder_of
 from studies.running.workload import Speed
 from studies.running.workplaces import local_workplace
@@ -138,7 +138,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, made_up: Corpus, checkpoi
     pilot = make_pilot(tmp_path_factory.mktemp("pilot"), made_up, checkpoint)
     chosen = Plan((30, 60), 2, 1.0, 1e9)
     with local_workplace(2) as workplace:
-        assert run(pilot, chosen, workplace, "cpu", lambda _progress: None) == 0
+        assert run(pilot, chosen, workplace, lambda _progress: None) == 0
     return pilot, chosen
 
 
@@ -155,7 +155,7 @@ def test_the_same_pilot_again_runs_nothing(finished):
     pilot, chosen = finished
     before = {run.key: run.created for run in pilot.runs()}
     with local_workplace(1) as workplace:
-        run(pilot, chosen, workplace, "cpu", lambda _progress: None)
+        run(pilot, chosen, workplace, lambda _progress: None)
     assert {run.key: run.created for run in pilot.runs()} == before
     again = plan(replace(pilot, smallest=20, largest=96), 1e6, Speed(1e-6, 1e-6), 2)
     assert again.sizes == (30, 60)  # one that has begun keeps its sizes

@@ -1,8 +1,9 @@
-"""Training on CUDA. What needs no device is tested on the CPU: everything but the recording of a step is the same."""
+"""Training on CUDA. On the CPU the same code runs, but for the capture of a step: that is done with a stand-in."""
 
-import threading
 import warnings
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 
@@ -12,7 +13,8 @@ import torch
 from torch import nn
 
 from engine.compute import cuda_graphs as cuda
-from engine.compute.packing import choose_runs_at_once, stream_executor, ten_steps, together_per_second
+from engine.compute.channels_last import fast_twin
+from engine.compute.static_step import StaticStep
 from engine.recipes import Recipe, find_recipe
 from engine.records.contract import SignalContract
 from engine.training import loop
@@ -24,8 +26,10 @@ RECIPE = Recipe(
     validations=4,
 )  # fmt: skip
 SIGNAL = SignalContract(("I", "II"), 100.0, 96)
-CPU = torch.device("cpu")
-NO_GRAPHS = pytest.warns(RuntimeWarning, match="not run as graph, which failed: RuntimeError: a cpu has no graphs")
+CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
+NO_GRAPHS = partial(
+    pytest.warns, RuntimeWarning, match="run eagerly, because their capture failed: RuntimeError: a cpu has no graphs"
+)
 
 
 def gpu(test: Callable) -> Callable:
@@ -36,9 +40,9 @@ def gpu(test: Callable) -> Callable:
 
 @pytest.fixture(autouse=True)
 def nothing_kept(monkeypatch):
-    """Every test begins without sessions and choices, and on the CPU with one thread."""
-    monkeypatch.setattr(cuda, "_local", threading.local())
-    monkeypatch.setattr(cuda, "_choices", {})
+    """Every test begins without sessions and failures, and on the CPU with one thread."""
+    monkeypatch.setattr(cuda, "_sessions", OrderedDict())
+    monkeypatch.setattr(cuda, "_failed", set())
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -74,18 +78,32 @@ def losses_of(training: Training) -> list[float]:
     return [value for look in training.validations for value in (look.training_loss, look.loss, look.auroc)]
 
 
-@pytest.mark.parametrize("arch", ["resnet1d18-w4", "gru-w4"])
+def stopping_after(epochs: int) -> Callable[[], bool]:
+    asked = iter([False] * (epochs - 1) + [True])
+    return lambda: next(asked)
+
+
 @pytest.mark.parametrize("n_records", [48, 40, 10], ids=["whole batches", "a half batch last", "less than a batch"])
-def test_the_path_of_cuda_trains_to_the_losses_of_the_plain_one(monkeypatch, arch, n_records):
+def test_the_path_of_cuda_trains_to_the_losses_of_the_plain_one(monkeypatch, n_records):
     examples = Examples(TRAINING.signals[:n_records], TRAINING.labels[:n_records])
-    plain = train(network_of(arch), examples, VALIDATION, RECIPE, seed=3)
+    plain = train(network_of("resnet1d18-w4"), examples, VALIDATION, RECIPE, seed=3)
     as_cuda_does(monkeypatch)
-    network = network_of(arch)
-    static = train(network, examples, VALIDATION, RECIPE, seed=3, mode="eager")
+    static = train(network_of("resnet1d18-w4"), examples, VALIDATION, RECIPE, seed=3, mode="eager")
     # A padded batch's running variance counts the copies: a change in the third digit of an AUROC.
     assert losses_of(static) == pytest.approx(losses_of(plain), rel=5e-3 if n_records == 40 else 1e-3)
     assert static.best.epoch == plain.best.epoch
     assert (static.records_seen, static.epochs) == (plain.records_seen, plain.epochs)
+
+
+def test_recurrent_networks_train_by_plain_steps_and_nothing_is_captured(monkeypatch):
+    fit = partial(train, training=TRAINING, validation=VALIDATION, recipe=RECIPE, seed=3)
+    plain = fit(network_of("gru-w4"))
+    as_cuda_does(monkeypatch)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        training = fit(network_of("gru-w4"), mode="auto")
+    assert losses_of(training) == losses_of(plain)
+    assert (training.precision, training.way) == ("float32", "eager")
 
 
 def test_the_network_that_was_given_gets_the_best_weights(monkeypatch):
@@ -101,26 +119,132 @@ def test_the_network_that_was_given_gets_the_best_weights(monkeypatch):
 def test_a_stopped_training_goes_on(monkeypatch):
     as_cuda_does(monkeypatch)
     fit = partial(train, training=TRAINING, validation=VALIDATION, recipe=RECIPE, seed=3, mode="eager")
-    asked = iter([False, True])
-    whole = fit(network_of("gru-w4"))
-    stopped = fit(network_of("gru-w4"), should_stop=lambda: next(asked))
-    rest = fit(network_of("gru-w4"), resume=stopped.snapshot)
+    whole = fit(network_of("xresnet1d18-w4"))
+    stopped = fit(network_of("xresnet1d18-w4"), should_stop=stopping_after(2))
+    rest = fit(network_of("xresnet1d18-w4"), resume=stopped.snapshot)
     assert losses_of(rest) == losses_of(whole)
 
 
-def test_a_step_that_cannot_be_recorded_runs_eagerly_and_says_why(monkeypatch):
-    as_cuda_does(monkeypatch)
-    with NO_GRAPHS:
-        automatic = train(network_of("resnet1d18-w4"), TRAINING, VALIDATION, RECIPE, seed=3)
-    eager = train(network_of("resnet1d18-w4"), TRAINING, VALIDATION, RECIPE, seed=3, mode="eager")
-    assert losses_of(automatic) == losses_of(eager)
+@pytest.mark.parametrize("begins_plainly", [True, False])
+def test_a_training_stopped_on_one_path_goes_on_on_the_other(monkeypatch, begins_plainly):
+    """Both have a CPU's generators here, so that the order of the records is that of an unbroken training."""
+    fit = partial(train, training=TRAINING, validation=VALIDATION, recipe=RECIPE, seed=3, mode="eager")
+    whole = fit(network_of("resnet1d18-w4"))
+    with monkeypatch.context() as patched:
+        if not begins_plainly:
+            as_cuda_does(patched)
+        stopped = fit(network_of("resnet1d18-w4"), should_stop=stopping_after(2))
+    if begins_plainly:
+        as_cuda_does(monkeypatch)
+    rest = fit(network_of("resnet1d18-w4"), resume=stopped.snapshot)
+    assert losses_of(rest) == pytest.approx(losses_of(whole), rel=1e-3)
 
 
-def test_recurrent_steps_are_not_recorded(monkeypatch):
+def test_a_step_that_cannot_be_captured_runs_eagerly_says_why_once_and_is_not_tried_again(monkeypatch):
     as_cuda_does(monkeypatch)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        train(network_of("gru-w4"), TRAINING, VALIDATION, RECIPE, seed=3, mode="auto")
+    fit = partial(train, training=TRAINING, validation=VALIDATION, recipe=RECIPE, seed=3)
+    with NO_GRAPHS() as warned:
+        automatic = fit(network_of("resnet1d18-w4"))
+        cuda.free_kept()
+        again = fit(network_of("resnet1d18-w4"))
+    assert len(warned) == 1
+    assert {automatic.way, again.way} == {"eager"}
+    eager = fit(network_of("resnet1d18-w4"), mode="eager")
+    assert losses_of(automatic) == losses_of(again) == losses_of(eager)
+
+
+class Streams:
+    """The parts of torch.cuda that a capture touches, which note what was done to them."""
+
+    def __init__(self, monkeypatch, failing: bool) -> None:
+        self.current, self.done, self.failing = "main", [], failing
+        self.default = Drawing("of the process")
+        fakes = {
+            "CUDAGraph": lambda: self, "graph_pool_handle": lambda: "pool", "empty_cache": lambda: None,
+            "synchronize": lambda _device: None, "current_stream": lambda _device: self, "Stream": lambda _device: self,
+            "stream": self.stream, "default_generators": [self.default],
+        }  # fmt: skip
+        for name, fake in fakes.items():
+            monkeypatch.setattr(torch.cuda, name, fake)
+        for name in ("_cuda_endAllocateToPool", "_cuda_releasePool"):
+            monkeypatch.setattr(torch._C, name, lambda *_what, name=name: self.done.append(name), raising=False)
+        cuda._side_stream.cache_clear()
+        monkeypatch.setattr(cuda, "_side_stream", lambda _device: self)
+
+    def wait_stream(self, _other: object) -> None:
+        """Nothing runs beside the test."""
+
+    @contextmanager
+    def stream(self, _stream: object) -> Iterator[None]:
+        before, self.current = self.current, "side"
+        try:
+            yield
+        finally:
+            self.current = before
+
+    def capture_begin(self, pool: str, capture_error_mode: str) -> None:
+        assert (self.current, pool) == ("side", "pool")
+        self.default.state.capturing = True
+
+    def capture_end(self) -> None:
+        if self.failing:
+            raise RuntimeError("the capture was invalidated")
+        self.default.state.capturing = False
+
+    def replay(self) -> None:
+        self.done.append("replay")
+
+
+class Drawing:
+    """A generator whose state is shared by reference, as torch's on CUDA."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.capturing, self.state = name, False, self
+
+    def clone_state(self) -> "Drawing":
+        return Drawing("of the step")
+
+    def graphsafe_get_state(self) -> "Drawing":
+        return self.state
+
+    def graphsafe_set_state(self, state: "Drawing") -> None:
+        self.state = state
+
+
+def step_of(arch: str) -> StaticStep:
+    step = StaticStep(fast_twin(network_of(arch)), (8, 2, 96), 2, 1.0, "float32")
+    step.network.train()
+    return step
+
+
+def test_a_capture_draws_from_a_generator_of_its_own_and_leaves_stream_and_generator_as_they_were(monkeypatch):
+    streams = Streams(monkeypatch, failing=False)
+    session = cuda.capture(step_of("resnet1d18-w4"), CUDA)
+    assert session.way == "graph"
+    assert (session.generator.name, session.generator.capturing) == ("of the step", False)
+    assert (streams.current, streams.default.state.name) == ("main", "of the process")
+    session.replay()
+    assert streams.done == ["replay"]
+    with cuda.drawing_from(session.generator, CUDA):
+        assert streams.default.state is session.generator
+    assert streams.default.state is streams.default
+
+
+def test_a_capture_that_fails_half_way_leaves_the_process_sound(monkeypatch):
+    streams = Streams(monkeypatch, failing=True)
+    step = step_of("resnet1d18-w4")
+
+    def fails_when_captured() -> None:
+        if streams.default.state.capturing:
+            raise RuntimeError("this operation cannot be captured")
+        StaticStep.__call__(step)
+
+    with pytest.raises(RuntimeError, match="cannot be captured"):
+        cuda.capture(fails_when_captured, CUDA)
+    assert (streams.current, streams.default.state.name) == ("main", "of the process")
+    assert not streams.default.capturing, "the process draws on"
+    assert streams.done == ["_cuda_endAllocateToPool", "_cuda_releasePool"]
+    step()
 
 
 def open_eagerly(network: nn.Module, recipe: Recipe = RECIPE, n_records: int = 48, n_classes: int = 2):
@@ -128,17 +252,15 @@ def open_eagerly(network: nn.Module, recipe: Recipe = RECIPE, n_records: int = 4
 
 
 def test_a_second_run_reuses_the_session_and_gives_what_a_first_one_gives(monkeypatch):
-    made = []
-    prepare = cuda._prepare
-    monkeypatch.setattr(cuda, "_prepare", lambda *arguments: made.append(1) or prepare(*arguments))
     as_cuda_does(monkeypatch)
     fit = partial(train, training=TRAINING, validation=VALIDATION, recipe=RECIPE, seed=3, mode="eager")
     fit(network_of("resnet1d18-w4", seed=1))
+    (session,) = cuda._sessions.values()
     second = fit(network_of("resnet1d18-w4", seed=2))
-    assert len(made) == 1
-    monkeypatch.setattr(cuda, "_local", threading.local())
+    assert list(cuda._sessions.values()) == [session]
+    cuda.free_kept()
     assert losses_of(fit(network_of("resnet1d18-w4", seed=2))) == losses_of(second)
-    assert len(made) == 2
+    assert list(cuda._sessions.values()) != [session]
 
 
 @pytest.mark.parametrize(
@@ -161,32 +283,10 @@ def test_a_session_serves_only_what_it_was_made_for(other):
 
 def test_only_so_many_sessions_are_kept():
     for batch_size in range(1, 8):
-        with open_eagerly(network_of("gru-w4"), replace(RECIPE, batch_size=batch_size)) as run:
+        with open_eagerly(network_of("resnet1d18-w2"), replace(RECIPE, batch_size=batch_size)) as run:
             newest = run.session
-    assert len(cuda._local.sessions) == cuda._SESSIONS_KEPT
-    assert newest in cuda._local.sessions.values()
-
-
-def test_threads_share_a_choice_and_no_session():
-    sessions = []
-
-    def work() -> None:
-        with open_eagerly(network_of("gru-w4")) as run:
-            sessions.append(run.session)
-
-    for _ in range(2):
-        thread = threading.Thread(target=work)
-        thread.start()
-        thread.join(30)
-    assert sessions[0] is not sessions[1]
-    assert sessions[0].choice is sessions[1].choice
-
-
-def test_probes_of_several_runs_train_together():
-    probe = partial(ten_steps, network_of("resnet1d18-w4"), (2, 96), 2, replace(RECIPE, batch_size=4), CPU)
-    with NO_GRAPHS as warned:
-        assert together_per_second(probe, stream_executor(CPU, 3), 3) > 0
-    assert len(warned) == 1, "the choice is made once for all threads"
+    assert len(cuda._sessions) == cuda._SESSIONS_KEPT
+    assert newest in cuda._sessions.values()
 
 
 def test_convolutional_networks_run_in_bf16_on_devices_that_have_it(monkeypatch):
@@ -200,39 +300,68 @@ def test_convolutional_networks_run_in_bf16_on_devices_that_have_it(monkeypatch)
 
 def test_the_cpus_settings_are_left_alone(monkeypatch):
     before = torch.get_float32_matmul_precision(), torch.backends.cudnn.benchmark
-    with open_eagerly(network_of("gru-w4")):
+    with open_eagerly(network_of("resnet1d18-w4")):
         assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.benchmark) == before
 
 
-@gpu
-@pytest.mark.parametrize("arch", ["resnet1d18-w8", "xresnet1d18-w8", "gru-w8", "bilstm-flatten-w8"])
-def test_on_a_gpu_twenty_steps_have_the_losses_of_the_plain_loop(arch, monkeypatch):
-    """In float32, the tensor cores' shortened one included in neither."""
+@pytest.fixture
+def in_float32(monkeypatch):
+    """Neither bf16 nor the tensor cores' shortened float32."""
     monkeypatch.setattr(cuda, "precision_of", lambda network, device: "float32")
-    monkeypatch.setattr(cuda, "_prefer_speed", lambda: None)
+    monkeypatch.setattr(cuda, "prefer_speed", lambda: None)
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    yield
+    torch.set_float32_matmul_precision(before)
+
+
+def without_dropout(network: nn.Module) -> nn.Module:
+    for layer in network.modules():
+        if isinstance(layer, nn.Dropout):
+            layer.p = 0.0
+    return network
+
+
+@gpu
+@pytest.mark.usefixtures("in_float32")
+@pytest.mark.parametrize("arch", ["resnet1d18-w8", "xresnet1d18-w8", "gru-w8", "bilstm-flatten-w8"])
+def test_on_a_gpu_twenty_steps_have_the_losses_of_the_plain_loop(arch):
     recipe = replace(RECIPE, min_epochs=20, max_epochs=20, batch_size=48, validations=20, spacing="even")
-    networks = [network_of(arch) for _ in range(2)]
-    for network in networks:
-        for layer in network.modules():
-            if isinstance(layer, nn.Dropout):
-                layer.p = 0.0
-    plain = train(networks[0], TRAINING, VALIDATION, recipe, seed=3)  # one batch an epoch: the order does not matter
-    fast = train(networks[1], TRAINING, VALIDATION, recipe, seed=3, device="cuda")
+    one, other = (without_dropout(network_of(arch)) for _ in range(2))
+    plain = train(one, TRAINING, VALIDATION, recipe, seed=3)  # one batch an epoch: the order does not matter
+    fast = train(other, TRAINING, VALIDATION, recipe, seed=3, device="cuda")
     assert [look.training_loss for look in fast.validations] == pytest.approx(
         [look.training_loss for look in plain.validations], rel=1e-4
     )
+    assert fast.way == ("eager" if arch.startswith(("gru", "bilstm")) else "graph")
 
 
 @gpu
-def test_on_a_gpu_a_recorded_step_is_chosen_or_named_and_equals_the_eager_one():
-    recipe = replace(RECIPE, batch_size=16)
-    runs = {}
-    for mode in ("eager", "graph"):
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # a recording that fails is a warning
-            runs[mode] = train(network_of("resnet1d18-w8"), TRAINING, VALIDATION, recipe, 3, device="cuda", mode=mode)
+def test_on_a_gpu_a_captured_step_equals_the_eager_one():
+    fit = partial(train, training=TRAINING, validation=VALIDATION, recipe=RECIPE, seed=3, device="cuda")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a capture that fails is a warning
+        runs = {mode: fit(network_of("resnet1d18-w8"), mode=mode) for mode in ("eager", "graph")}
     assert losses_of(runs["graph"]) == pytest.approx(losses_of(runs["eager"]), rel=0.02)
+    assert [(run.way, run.precision) for run in runs.values()] == [("eager", "bf16"), ("graph", "bf16")]
+
+
+@gpu
+@pytest.mark.usefixtures("in_float32")
+def test_on_a_gpu_a_captured_step_drops_what_an_eager_one_drops_and_something_else_in_every_step():
+    fit = partial(train, training=TRAINING, validation=VALIDATION, recipe=RECIPE, device="cuda")
+    eager = fit(network_of("xresnet1d18-w8"), seed=3, mode="eager")
+    graph = fit(network_of("xresnet1d18-w8"), seed=3, mode="graph")
+    fit(network_of("resnet1d18-w8"), seed=4)  # another kind's capture, in between
+    again = fit(network_of("xresnet1d18-w8"), seed=3, mode="graph")
+    assert graph.way == again.way == "graph"
+    assert losses_of(graph) == pytest.approx(losses_of(eager), rel=5e-3)
+    assert losses_of(again) == pytest.approx(losses_of(graph), rel=5e-3)
+    still = replace(RECIPE, learning_rate=1e-30, weight_decay=0.0, batch_size=48, validations=6, spacing="even")
+    frozen = train(network_of("xresnet1d18-w8"), TRAINING, VALIDATION, still, seed=3, device="cuda")
+    losses = sorted(look.training_loss for look in frozen.validations)
+    assert min(np.diff(losses)) > 1e-5, "the same weights and records, other masks"
 
 
 @gpu
@@ -249,19 +378,45 @@ def test_on_a_gpu_bf16_reaches_the_score_of_float32():
 
 
 @gpu
-def test_on_a_gpu_several_runs_at_once_give_what_each_gives_alone_and_are_charged_so():
-    def run(seed: int) -> Training:
-        return train(network_of("resnet1d18-w8", seed), TRAINING, VALIDATION, RECIPE, seed, device="cuda")
-
-    alone = [run(seed) for seed in range(4)]
-    with stream_executor(torch.device("cuda", 0), 4) as executor:
-        together = list(executor.map(run, range(4)))
-    for one, other in zip(alone, together, strict=True):
-        assert losses_of(other) == pytest.approx(losses_of(one), rel=0.02)
-        assert 0 < other.seconds <= other.wall_seconds
+@pytest.mark.usefixtures("in_float32")
+@pytest.mark.parametrize("arch", ["xresnet1d18-w8", "gru-w8"])
+def test_on_a_gpu_a_stopped_training_goes_on_there_and_on_the_cpu(arch):
+    fit = partial(train, training=TRAINING, validation=VALIDATION, recipe=RECIPE, seed=3)
+    whole = fit(network_of(arch), device="cuda")
+    stopped = fit(network_of(arch), device="cuda", should_stop=stopping_after(2))
+    rest = fit(network_of(arch), device="cuda", resume=stopped.snapshot)
+    assert losses_of(rest) == pytest.approx(losses_of(whole), rel=5e-3)
+    elsewhere = fit(network_of(arch), device="cpu", resume=stopped.snapshot)
+    assert elsewhere.epochs == whole.epochs
+    back = fit(network_of(arch), device="cuda", resume=fit(network_of(arch), should_stop=stopping_after(2)).snapshot)
+    assert back.epochs == whole.epochs
+    assert all(np.isfinite(losses_of(training)).all() for training in (elsewhere, back))
 
 
 @gpu
-def test_on_a_gpu_the_number_of_runs_at_once_is_found():
-    found = choose_runs_at_once(network_of("gru-w8"), (256, 2, 96), 2, RECIPE, torch.device("cuda", 0))
-    assert found.count in found.records_per_second
+def test_on_a_gpu_a_failed_capture_leaves_the_process_sound(monkeypatch):
+    fit = partial(train, training=TRAINING, validation=VALIDATION, recipe=RECIPE, seed=3, device="cuda")
+    expected = fit(network_of("xresnet1d18-w8"))
+    stream, call = torch.cuda.current_stream(), StaticStep.__call__
+
+    def reading(step: StaticStep) -> None:
+        call(step)
+        float(step.total)  # waits for the device, which a capture does not allow
+
+    with monkeypatch.context() as patched:
+        patched.setattr(StaticStep, "__call__", reading)
+        with pytest.warns(RuntimeWarning, match="capture failed") as warned:
+            failed = [fit(network_of("xresnet1d18-w4")) for _ in range(2)]
+    assert (len(warned), {training.way for training in failed}) == (1, {"eager"})
+    assert torch.cuda.current_stream() == stream
+    assert torch.randn(8, device="cuda").isfinite().all(), "the default generator draws"
+    kept = fit(network_of("xresnet1d18-w8"))  # a session from before the failure
+    new = fit(network_of("resnet1d18-w8"))
+    assert kept.way == new.way == "graph"
+    assert losses_of(kept) == pytest.approx(losses_of(expected), rel=0.02)
+
+
+@gpu
+def test_on_a_gpu_a_run_is_charged_the_wall_clock_without_the_capture():
+    training = train(network_of("resnet1d18-w8"), TRAINING, VALIDATION, RECIPE, 3, device="cuda")
+    assert 0 < training.seconds <= training.wall_seconds

@@ -3,15 +3,22 @@
 import platform
 import subprocess
 import sys
-import threading
 import time
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from engine.compute.clocks import ProcessorClock, SharedClock, Turnstile, clock_of, shared_access, turnstile_of
-from engine.compute.devices import DeviceError, choose_device, describe_device, keep_freed_memory, with_device_index
+from engine.compute.clocks import ProcessorClock, clock_of
+from engine.compute.devices import (
+    DEVICE_ERRORS,
+    DeviceError,
+    DeviceFailureError,
+    choose_device,
+    describe_device,
+    keep_freed_memory,
+    with_device_index,
+)
 
 
 def pretend(monkeypatch, n_devices: int, cuda: str | None = "13.0") -> None:
@@ -86,104 +93,26 @@ def test_a_processor_charges_the_time_of_its_thread_and_no_waiting(monkeypatch):
     assert clock.seconds() == 2.0
 
 
-def test_a_run_that_has_the_device_to_itself_is_charged_the_wall_clock():
-    turnstile, hand = Turnstile(), Hand()
-    with turnstile.run():
-        clock = SharedClock(turnstile, hand)
-        clock.count(1.0)
-        hand.at += 7.0
-        assert clock.seconds() == pytest.approx(7.0)
-        hand.at += 2.0
-        assert clock.seconds() == pytest.approx(9.0)
+def test_a_gpu_charges_the_wall_clock_when_its_work_is_done(monkeypatch):
+    wall, waited = Hand(), []
+    monkeypatch.setattr(time, "perf_counter", wall)
+    monkeypatch.setattr(torch.cuda, "synchronize", waited.append)
+    device = torch.device("cuda", 0)
+    clock = clock_of(device)
+    wall.at += 7.0
+    assert clock.seconds() == pytest.approx(7.0)
+    wall.at += 2.0
+    assert clock.seconds() == pytest.approx(9.0)
+    assert waited == [device] * 3
 
 
-def test_a_run_beside_others_is_charged_the_price_of_its_work_alone():
-    turnstile, hand = Turnstile(), Hand()
-    with turnstile.run(), turnstile.run():
-        clock = SharedClock(turnstile, hand)
-        clock.count(1.5)
-        clock.count(1.5)
-        hand.at += 10.0
-        assert clock.seconds() == pytest.approx(3.0)
-        hand.at += 10.0
-        assert clock.seconds() == pytest.approx(3.0), "no work, no charge"
-
-
-def test_a_run_is_never_charged_more_than_the_wall_clock():
-    turnstile, hand = Turnstile(), Hand()
-    with turnstile.run(), turnstile.run():
-        clock = SharedClock(turnstile, hand)
-        clock.count(50.0)
-        hand.at += 10.0
-        assert clock.seconds() == pytest.approx(10.0)
-
-
-def test_a_neighbour_that_came_and_went_between_two_readings_is_noticed():
-    turnstile, hand = Turnstile(), Hand()
-    with turnstile.run():
-        clock = SharedClock(turnstile, hand)
-        with turnstile.run():
-            hand.at += 10.0
-        clock.count(4.0)
-        assert clock.seconds() == pytest.approx(4.0)
-        hand.at += 5.0
-        assert clock.seconds() == pytest.approx(9.0), "alone again"
-
-
-def test_a_neighbour_that_leaves_makes_the_interval_a_shared_one():
-    turnstile, hand = Turnstile(), Hand()
-    with turnstile.run():
-        with turnstile.run():
-            clock = SharedClock(turnstile, hand)
-            hand.at += 10.0
-        clock.count(4.0)
-        assert clock.seconds() == pytest.approx(4.0)
-
-
-def test_whoever_is_alone_waits_for_the_others_and_they_for_it():
-    turnstile, events = Turnstile(), []
-    working, leave = threading.Event(), threading.Event()
-
-    def work() -> None:
-        with turnstile.together():
-            working.set()
-            assert leave.wait(10)
-            events.append("work")
-
-    def measure() -> None:
-        with turnstile.alone():
-            events.append("alone")
-
-    threads = [threading.Thread(target=work), threading.Thread(target=measure)]
-    threads[0].start()
-    assert working.wait(10)
-    threads[1].start()
-    leave.set()
-    for thread in threads:
-        thread.join(10)
-    assert events == ["work", "alone"]
-    with turnstile.alone():
-        late = threading.Thread(target=work)
-        working.clear()
-        late.start()
-        assert not working.wait(0.05), "work that begins while someone is alone waits"
-    late.join(10)
-    assert events == ["work", "alone", "work"]
-
-
-def test_two_work_together():
-    turnstile, both = Turnstile(), threading.Barrier(2, timeout=10)
-
-    def work() -> None:
-        with turnstile.together():
-            both.wait()
-
-    threads = [threading.Thread(target=work) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(10)
-    assert not both.broken
+def test_a_device_that_fails_says_so_in_a_sentence():
+    full, gone = torch.OutOfMemoryError("CUDA out of memory. Tried ..."), torch.AcceleratorError("CUDA error: 719\nx")
+    device = torch.device("cuda", 0)
+    assert isinstance(full, DEVICE_ERRORS)
+    assert isinstance(gone, DEVICE_ERRORS)
+    assert str(DeviceFailureError.of(full, device)).startswith("the memory of cuda:0 is full;")
+    assert str(DeviceFailureError.of(gone, device)).startswith("cuda:0 failed: CUDA error: 719;")
 
 
 def test_plain_cuda_is_the_numbered_device_of_this_thread(monkeypatch):
@@ -191,23 +120,6 @@ def test_plain_cuda_is_the_numbered_device_of_this_thread(monkeypatch):
     assert with_device_index("cuda") == torch.device("cuda", 2)
     assert with_device_index("cuda:1") == torch.device("cuda", 1)
     assert with_device_index("cpu") == torch.device("cpu")
-
-
-def test_work_on_a_gpu_waits_while_another_thread_is_alone_there():
-    device, worked = torch.device("cuda", 77), threading.Event()
-
-    def work() -> None:
-        with shared_access(device):
-            worked.set()
-
-    with turnstile_of(device).alone():
-        thread = threading.Thread(target=work)
-        thread.start()
-        assert not worked.wait(0.05)
-        with shared_access(torch.device("cpu")):
-            pass  # a processor has nothing to wait for
-    assert worked.wait(10)
-    thread.join(10)
 
 
 FAULTS = """

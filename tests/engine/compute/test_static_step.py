@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from engine.compute.channels_last import fast_twin
-from engine.compute.static_step import StaticStep, adamw_factors, pad_batch, weighted_loss
+from engine.compute.static_step import IDLE_FACTORS, StaticStep, adamw_factors, pad_batch, weighted_losses
 from engine.compute.steps import PlainRun
 from engine.recipes import Recipe, find_recipe
 from engine.training.starting_point import new_network
@@ -43,6 +43,11 @@ def step_of(network: nn.Module, recipe: Recipe, precision: str = "float32") -> S
     step = StaticStep(fast_twin(network), (BATCH, 2, 96), N_CLASSES, recipe.clip_norm, precision)
     step.network.train()
     return step
+
+
+def loss_of(logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """The loss of one run whose classes weigh the same."""
+    return weighted_losses(logits, labels, weights[None], torch.full((1, N_CLASSES), 1 / N_CLASSES))[0]
 
 
 def run(step: StaticStep, recipe: Recipe, batches: list[tuple[torch.Tensor, torch.Tensor]]) -> list[float]:
@@ -106,7 +111,7 @@ def test_the_loss_and_gradient_of_a_padded_batch_are_those_of_the_short_one(n_ro
     network = network_of("gru-w4")
     short = F.binary_cross_entropy_with_logits(network(signals), labels)
     rows, weights = pad_batch(torch.arange(n_rows), BATCH)
-    padded = weighted_loss(network(signals[rows]), labels[rows], weights)
+    padded = loss_of(network(signals[rows]), labels[rows], weights)
     torch.testing.assert_close(padded, short)
     gradients = (torch.autograd.grad(loss, list(network.parameters())) for loss in (padded, short))
     torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-6)
@@ -119,7 +124,7 @@ def test_batch_normalisation_sees_a_short_batch_that_divides_the_full_one_as_it_
     one, other = network_of("resnet1d18-w4"), network_of("resnet1d18-w4")
     rows, weights = pad_batch(torch.arange(n_rows), BATCH)
     short = F.binary_cross_entropy_with_logits(one(signals), labels)
-    padded = weighted_loss(other(signals[rows]), labels[rows], weights)
+    padded = loss_of(other(signals[rows]), labels[rows], weights)
     torch.testing.assert_close(padded, short, rtol=1e-5, atol=1e-6)
     gradients = [torch.autograd.grad(loss, list(net.parameters())) for loss, net in ((padded, other), (short, one))]
     torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-3, atol=1e-4)
@@ -132,20 +137,20 @@ def test_a_short_batch_that_does_not_divide_the_full_one_keeps_its_loss_closely(
     one, other = network_of("resnet1d18-w4"), network_of("resnet1d18-w4")
     rows, weights = pad_batch(torch.arange(5), BATCH)
     short = F.binary_cross_entropy_with_logits(one(signals), labels)
-    torch.testing.assert_close(weighted_loss(other(signals[rows]), labels[rows], weights), short, rtol=0.05, atol=0)
+    torch.testing.assert_close(loss_of(other(signals[rows]), labels[rows], weights), short, rtol=0.05, atol=0)
 
 
 def test_a_step_loaded_anew_gives_the_bits_of_a_new_one():
     recipe = find_recipe("tuned", "cnn", "scratch")
     first, second = ([records(BATCH, seed) for seed in seeds] for seeds in (range(4), range(10, 14)))
     used = step_of(network_of("resnet1d18-w4", seed=1), recipe)
-    places = [tensor.data_ptr() for tensor in (*used.parameters, *used.first, *used.second)]
+    places = [tensor.data_ptr() for tensor in (*used.parameters, used.flat, used.first, used.second)]
     run(used, recipe, first)
     used.load(network_of("resnet1d18-w4", seed=2).state_dict())
     new = step_of(network_of("resnet1d18-w4", seed=2), recipe)
     assert run(used, recipe, second) == run(new, recipe, second)
     assert all(torch.equal(value, new.network.state_dict()[key]) for key, value in used.network.state_dict().items())
-    assert [tensor.data_ptr() for tensor in (*used.parameters, *used.first, *used.second)] == places
+    assert [tensor.data_ptr() for tensor in (*used.parameters, used.flat, used.first, used.second)] == places
 
 
 def test_a_step_that_only_warms_up_changes_no_weight():
@@ -167,10 +172,82 @@ def test_steps_leave_the_network_they_were_made_from_alone():
 def test_predictions_in_padded_batches_are_those_of_the_network(precision):
     network, signals = network_of("resnet1d18-w4"), records(13)[0]
     step = step_of(network, find_recipe("tuned", "cnn", "scratch"), precision)
-    logits = step.predict(signals, batch_size=4)
+    logits = step.predict(signals)
     assert logits.dtype == torch.float32
     closeness = {"rtol": 0.05, "atol": 0.02} if precision == "bf16" else {}
     torch.testing.assert_close(logits, network.eval()(signals).detach(), **closeness)
+
+
+@pytest.mark.parametrize(("n_records", "forwarded"), [(13, [64]), (64, [64]), (70, [128]), (600, [512, 128])])
+def test_a_prediction_forwards_few_more_records_than_there_are(n_records, forwarded):
+    step = step_of(network_of("resnet1d18-w4"), find_recipe("tuned", "cnn", "scratch"))
+    sizes = []
+    step.network.register_forward_pre_hook(lambda _network, inputs: sizes.append(len(inputs[0])))
+    assert step.predict(torch.zeros(n_records, 2, 96)).shape == (n_records, N_CLASSES)
+    assert sizes == forwarded
+
+
+def test_kernels_and_their_gradients_lie_in_the_same_order_so_that_none_is_converted():
+    step = step_of(network_of("resnet1d18-w4"), find_recipe("tuned", "cnn", "scratch"))
+    gradients = torch.autograd.grad(step.network(records(BATCH)[0]).sum(), step.parameters)
+    assert [gradient.stride() for gradient in gradients] == [parameter.stride() for parameter in step.parameters]
+    assert any(parameter.dim() == 3 and not parameter.is_contiguous() for parameter in step.parameters)
+
+
+class Apart(nn.Module):
+    """Two linear networks in one, a leading axis of runs on every parameter."""
+
+    def __init__(self, networks: list[nn.Linear]) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.stack([network.weight.detach() for network in networks]))
+        self.bias = nn.Parameter(torch.stack([network.bias.detach() for network in networks]))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (runs * batch, leads, samples) to (runs * batch, classes)."""
+        by_run = x.reshape(len(self.weight), -1, self.weight.shape[2])
+        return (by_run @ self.weight.transpose(1, 2) + self.bias[:, None]).flatten(0, 1)
+
+
+def test_runs_in_one_step_train_as_each_does_alone_with_classes_rates_and_clipping_of_its_own():
+    """The second has two classes and a third that counts for nothing; then it rests while the first goes on."""
+    recipes = [
+        replace(find_recipe("tuned", "rnn", "scratch"), learning_rate=rate, clip_norm=0.05) for rate in (0.1, 0.02)
+    ]
+    torch.manual_seed(0)
+    layers = [nn.Linear(192, N_CLASSES) for _ in recipes]
+    alone = [nn.Sequential(nn.Flatten(), layer) for layer in layers]
+    batches = [[records(BATCH, 10 * run + number) for number in range(3)] for run in range(2)]
+    step = StaticStep(Apart(layers), (BATCH, 2, 96), N_CLASSES, 0.05, "float32", runs=2)
+    step.class_weights.copy_(torch.tensor([[1 / 3, 1 / 3, 1 / 3], [1 / 2, 1 / 2, 0.0]]))
+    factors = torch.stack([adamw_factors(recipe, 3) for recipe in recipes])
+    factors[1, 2] = torch.tensor(IDLE_FACTORS)
+    totals = []
+    for number in range(3):
+        step.signals.copy_(torch.cat([batches[run][number][0] for run in range(2)]))
+        step.labels.copy_(torch.cat([batches[run][number][1] for run in range(2)]))
+        step.factors.copy_(factors[:, number])
+        step.total.zero_()
+        step()
+        totals.append(step.total.tolist())
+    second = nn.Linear(192, 2)
+    second.load_state_dict({name: value[:2] for name, value in layers[1].state_dict().items()})
+    alone[1] = nn.Sequential(nn.Flatten(), second)
+    losses = [
+        run_plainly(alone[0], recipes[0], batches[0]),
+        run_first_two(alone[1], recipes[1], [(signals, labels[:, :2]) for signals, labels in batches[1]]),
+    ]
+    assert [total[0] for total in totals] == pytest.approx(losses[0], rel=1e-5)
+    assert [total[1] for total in totals[:2]] == pytest.approx(losses[1], rel=1e-5)
+    for run, layer, n_classes in ((0, alone[0][1], 3), (1, second, 2)):
+        torch.testing.assert_close(step.network.weight[run, :n_classes], layer.weight, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(step.network.bias[run, :n_classes], layer.bias, rtol=1e-4, atol=1e-6)
+    assert step.predict(torch.zeros(2 * 5, 2, 96)).shape == (10, N_CLASSES)
+
+
+def run_first_two(network: nn.Module, recipe: Recipe, batches: list[tuple[torch.Tensor, torch.Tensor]]) -> list[float]:
+    """Do the first two of as many steps as there are batches."""
+    plain = PlainRun(network, replace(recipe, batch_size=BATCH), len(batches))
+    return [float(plain.train_epoch(*batch, torch.arange(BATCH))) for batch in batches[:2]]
 
 
 def test_in_bf16_the_loss_the_weights_and_the_statistics_stay_float32():

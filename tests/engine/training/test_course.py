@@ -8,6 +8,7 @@ import torch
 from sklearn.metrics import f1_score
 from torch import nn
 
+from engine.checkpoints.snapshot import Snapshot
 from engine.evaluation.metrics import auroc_macro
 from engine.recipes import Recipe, find_recipe
 from engine.training.loop import DivergedError, Examples, Monitored, Optimism, Training, predict_probabilities, train
@@ -181,3 +182,33 @@ def test_a_frozen_training_that_diverges_says_so():
     network.head.requires_grad_(True)
     with pytest.raises(DivergedError):
         train(network, TRAINING, VALIDATION, replace(RECIPE, learning_rate=1e30), 4)
+
+
+@pytest.mark.parametrize("arch", ["resnet1d18-w2", "dropping"])
+def test_a_snapshot_of_a_gpu_goes_on_on_the_cpu_with_another_order_that_depends_on_the_seed_alone(arch):
+    """Its generators' states have other sizes, and its moments no count of steps."""
+    begun = train(network_of(arch), TRAINING, VALIDATION, RECIPE, seed=4, should_stop=stopping_after(3)).snapshot
+    states = {name: torch.zeros(16, dtype=torch.uint8) for name in ("random.order", "random.cuda")}
+    of_a_gpu = Snapshot(begun.epoch, {**begun.tensors, **states}, {**begun.numbers, "device": "cuda"})
+    rests = []
+    for seed in (4, 4, 5):
+        torch.rand(seed)  # whatever happened in between
+        rests.append(train(network_of(arch), TRAINING, VALIDATION, RECIPE, seed=seed, resume=of_a_gpu))
+    assert [rest.epochs for rest in rests] == [8, 8, 8]
+    assert (
+        untimed(rests[0])[: len(begun.numbers["validations"])] == untimed(rests[2])[: len(begun.numbers["validations"])]
+    )
+    assert untimed(rests[0]) == untimed(rests[1])
+    assert untimed(rests[0]) != untimed(rests[2])
+
+
+def test_a_snapshot_from_before_it_named_its_device_and_with_steps_among_its_moments_goes_on():
+    whole, resumed = network_of("resnet1d18-w2"), network_of("resnet1d18-w2")
+    train(whole, TRAINING, VALIDATION, RECIPE, seed=4)
+    begun = train(
+        network_of("resnet1d18-w2"), TRAINING, VALIDATION, RECIPE, seed=4, should_stop=stopping_after(3)
+    ).snapshot
+    steps = {f"moments.{k}.step": torch.tensor(9.0) for k in range(len(list(whole.parameters())))}
+    numbers = {name: value for name, value in begun.numbers.items() if name != "device"}
+    train(resumed, TRAINING, VALIDATION, RECIPE, seed=4, resume=Snapshot(3, {**begun.tensors, **steps}, numbers))
+    assert same_weights(whole, resumed)

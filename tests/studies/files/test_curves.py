@@ -73,6 +73,9 @@ def test_support_says_how_near_the_measured_sizes_are(curves_path: Path):
         (lambda d: d["curves"][0]["cost"]["scratch"].update(seconds_per_record=-1), "a number from"),
         (lambda d: d["curves"][0]["cost"]["scratch"].update(device=7), "a text"),
         (lambda d: d["curves"][0].update(provenance={}), "lacks 'source'"),
+        (lambda d: d["curves"][0].update(precision=""), "a text"),
+        (lambda d: d["curves"][0]["provenance"].update(devices=[7]), "a text"),
+        (lambda d: d["curves"][0]["cost"]["scratch"].update(other_devices={"GPU": -1}), "a number from"),
         (lambda d: d["curves"][0].update(warnings=[""]), "a text"),
         (lambda d: d.update(networks={}), "does not describe"),
         (lambda d: d.update(curves=[]), "holds no curve"),
@@ -235,3 +238,32 @@ def test_runs_stored_before_a_field_of_the_recipe_existed_are_not_different(
     _, curves, not_fitted = collect(store, "s", tmp_path)
     assert not_fitted == []
     assert {curve.arch: curve.runs for curve in read_curves(curves).curves} == {"gru-w32": 52, "resnet1d18-w16": 50}
+
+
+@pytest.mark.parametrize("schema", [2, 3])
+def test_a_file_of_before_precision_was_written_is_of_float32(curves_path: Path, tmp_path: Path, schema: int):
+    def older(document: dict) -> None:
+        document["schema_version"] = schema
+        for curve in document["curves"]:
+            del curve["precision"], curve["provenance"]["devices"]
+
+    assert [
+        (curve.precision, curve.devices) for curve in read_curves(altered(curves_path, tmp_path, older)).curves
+    ] == [("float32", ("CPU test, 1 thread of 2",))] * 2
+
+
+def test_a_curve_of_runs_that_name_no_precision_has_none(curves_path: Path, tmp_path: Path):
+    path = altered(curves_path, tmp_path, lambda document: document["curves"][0].update(precision=None))
+    assert [curve.precision for curve in read_curves(path).curves] == [None, "float32"]
+
+
+def test_times_on_other_devices_are_read(curves_path: Path, tmp_path: Path):
+    def elsewhere(document: dict) -> None:
+        cost = document["curves"][0]["cost"]
+        cost["scratch"]["other_devices"] = {"GPU test": 0.001}
+        cost["pretraining"]["other_devices"] = {"GPU test": 2.5}
+
+    curve, other = read_curves(altered(curves_path, tmp_path, elsewhere)).curves
+    assert curve.cost["scratch"].speeds == {"CPU test, 1 thread of 2": pytest.approx(1 / 1600), "GPU test": 0.001}
+    assert curve.pretraining.other_devices == {"GPU test": 2.5}
+    assert other.cost["scratch"].other_devices == {}

@@ -4,8 +4,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from concurrent.futures.process import BrokenProcessPool
@@ -23,11 +21,11 @@ from engine.training.loop import predict_logits
 from studies.running import runner
 from studies.running.design import Design, Grid
 from studies.running.expansion import expand, hash_tasks
-from studies.running.one_run import BOOTSTRAP_RESAMPLES, EndedError, Job, Outcome, ending, execute, training_rows
+from studies.running.jobs import Job, Outcome, Result
+from studies.running.one_run import BOOTSTRAP_RESAMPLES, execute_together, training_rows
 from studies.running.runner import FailedFastError, WorkersGoneError, run_study
 from studies.running.study_networks import MissingCheckpointError
-from studies.running.workplaces import LocalExecutor, Workplace, gpu_workplace, local_workplace
-from studies.runs.run import COLUMNS, Run
+from studies.running.workplaces import Workplace, local_workplace
 from studies.runs.run_spec import RunSpec
 from studies.runs.store import Store, StoreError
 from studies.runs.task_names import hash_task
@@ -77,7 +75,7 @@ def test_every_spec_is_run_once_and_a_second_call_has_nothing_to_do(specs, corpu
     progress = run(specs, store, corpus)
     assert (progress.done, progress.failed, progress.total) == (9, 0, 9)
     assert len(store.keys()) == 9
-    monkeypatch.setattr(runner, "execute", lambda job: pytest.fail(f"{job} was run again"))
+    monkeypatch.setattr(runner, "execute_together", lambda jobs: pytest.fail(f"{jobs} were run again"))
     assert run(specs, store, corpus).done == 9
 
 
@@ -119,20 +117,16 @@ def test_a_run_record_says_what_was_done(specs, corpus: Corpus, tmp_path: Path):
 def test_a_failed_pretraining_fails_what_starts_from_it_and_nothing_else(
     specs, corpus: Corpus, tmp_path: Path, monkeypatch
 ):
-    execute = runner.execute
+    def fails(jobs: list[Job]) -> list[Result]:
+        return [RuntimeError("out of luck")] if jobs[0].role == "pretraining" else execute_together(jobs)
 
-    def fails(job: Job) -> Outcome:
-        if job.role == "pretraining":
-            raise RuntimeError("out of luck")
-        return execute(job)
-
-    monkeypatch.setattr(runner, "execute", fails)
+    monkeypatch.setattr(runner, "execute_together", fails)
     store = Store(tmp_path / "s.db")
     progress = run(specs, store, corpus)
     assert (progress.done, progress.failed) == (4, 5)
     assert {record.strategy for record in store.runs()} == {"scratch"}
     assert sorted({error.split()[0] for _, error in store.failures()}) == ["RuntimeError:", "its"]
-    monkeypatch.setattr(runner, "execute", execute)
+    monkeypatch.setattr(runner, "execute_together", execute_together)
     assert run(specs, store, corpus).failed == 0
     assert store.failures() == []
 
@@ -169,33 +163,21 @@ def test_worker_processes_give_what_this_process_gives(specs, corpus: Corpus, tm
     assert sqlite3.connect(tmp_path / "there.db").execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
-def made_up(job: Job) -> Outcome:
-    """An outcome without a training, for tests of the order of things."""
-    spec = job.spec
-    wanted = {name: value for name, value in spec.canonical().items() if name in COLUMNS}
-    counts = ("seconds", "seconds_to_best", "epochs", "best_epoch", "records_seen", "records_to_best")
-    made = Run(
-        **wanted, **dict.fromkeys(counts, 1), key=job.key, family="cnn", role=job.role, device="none",
-        data_hash=job.data_hash, created="now", details={"spec": spec.canonical(), "validations": []},
-    )  # fmt: skip
-    files = {"checkpoint.json": b'{"sha256": "0"}', "weights.safetensors": b""} if job.keeps_network else None
-    return Outcome(made, np.zeros((2, 5), np.float32), files)
-
-
 class Answers(Inline):
     """Answers every call at once with something made up, but those on some keys fail first, as often as told."""
 
-    def __init__(self, failures: dict[str, list[Exception]] | None = None) -> None:
-        self.failures = failures or {}
+    def __init__(self, made_up: Callable[[Job], Outcome], failures: dict[str, list[Exception]] | None = None) -> None:
+        self.made_up, self.failures = made_up, failures or {}
         self.given: list[str] = []
 
-    def submit(self, fn: Callable, job: Job) -> Future:
+    def submit(self, fn: Callable, jobs: list[Job]) -> Future:
+        (job,) = jobs
         self.given.append(job.key)
         future: Future = Future()
         if self.failures.get(job.key):
             future.set_exception(self.failures[job.key].pop(0))
         else:
-            future.set_result(made_up(job))
+            future.set_result([self.made_up(job)])
         return future
 
 
@@ -205,10 +187,12 @@ def keys_of(specs: list[RunSpec], corpus: Corpus) -> list[str]:
 
 
 @pytest.mark.parametrize("error", [RuntimeError("out of luck"), BrokenProcessPool("killed")])
-def test_a_run_that_fails_or_kills_its_worker_once_is_tried_again(specs, corpus: Corpus, tmp_path: Path, error):
+def test_a_run_that_fails_or_kills_its_worker_once_is_tried_again(
+    specs, corpus: Corpus, tmp_path: Path, made_up, error
+):
     specs = specs[:3]
     key = keys_of(specs, corpus)[1]
-    store, executor = Store(tmp_path / "s.db"), Answers({key: [error]})
+    store, executor = Store(tmp_path / "s.db"), Answers(made_up, {key: [error]})
     said: list[str] = []
     progress = run(specs, store, corpus, Workplace(executor, lambda: 1), report=lambda p: said.append(p.last))
     assert (progress.done, progress.failed) == (3, 0)
@@ -218,9 +202,11 @@ def test_a_run_that_fails_or_kills_its_worker_once_is_tried_again(specs, corpus:
     assert any(line.startswith("trying again: ptb-xl/superclass") for line in said)
 
 
-def test_a_run_that_kills_its_worker_twice_is_written_down_and_stops_no_other(specs, corpus: Corpus, tmp_path: Path):
+def test_a_run_that_kills_its_worker_twice_is_written_down_and_stops_no_other(
+    specs, corpus: Corpus, tmp_path: Path, made_up
+):
     key = keys_of(specs, corpus)[1]
-    executor = Answers({key: [BrokenProcessPool("killed"), BrokenProcessPool("killed")]})
+    executor = Answers(made_up, {key: [BrokenProcessPool("killed"), BrokenProcessPool("killed")]})
     store = Store(tmp_path / "s.db")
     progress = run(specs, store, corpus, Workplace(executor, lambda: 2))
     assert (progress.done, progress.failed, progress.total) == (8, 1, 9)
@@ -229,9 +215,11 @@ def test_a_run_that_kills_its_worker_twice_is_written_down_and_stops_no_other(sp
     assert (progress.cells_done, progress.cells) == (5, 5)
 
 
-def test_fail_fast_stops_at_the_first_failure_and_keeps_what_was_finished(specs, corpus: Corpus, tmp_path: Path):
+def test_fail_fast_stops_at_the_first_failure_and_keeps_what_was_finished(
+    specs, corpus: Corpus, tmp_path: Path, made_up
+):
     keys = keys_of(specs, corpus)
-    executor = Answers({keys[3]: [RuntimeError("out of luck")]})
+    executor = Answers(made_up, {keys[3]: [RuntimeError("out of luck")]})
     store = Store(tmp_path / "s.db")
     with pytest.raises(FailedFastError, match="RuntimeError: out of luck"):
         run(specs, store, corpus, Workplace(executor, lambda: 1), fail_fast=True)
@@ -242,33 +230,33 @@ def test_fail_fast_stops_at_the_first_failure_and_keeps_what_was_finished(specs,
 class Interrupts(Answers):
     """Sends Ctrl-C to this process with the third of its calls."""
 
-    def submit(self, fn: Callable, job: Job) -> Future:
+    def submit(self, fn: Callable, jobs: list[Job]) -> Future:
         if len(self.given) == 2:
             os.kill(os.getpid(), signal.SIGINT)
-        return super().submit(fn, job)
+        return super().submit(fn, jobs)
 
 
-def test_ctrl_c_writes_what_came_back_and_gives_up_its_claims(specs, corpus: Corpus, tmp_path: Path):
+def test_ctrl_c_writes_what_came_back_and_gives_up_its_claims(specs, corpus: Corpus, tmp_path: Path, made_up):
     before = signal.getsignal(signal.SIGINT)
     scratch = [spec for spec in specs if spec.strategy == "scratch"]
     store = Store(tmp_path / "s.db")
     with pytest.raises(KeyboardInterrupt):
-        run(scratch, store, corpus, Workplace(Interrupts(), lambda: 4))
+        run(scratch, store, corpus, Workplace(Interrupts(made_up), lambda: 4))
     assert len(store.keys()) == 4, "those that were given out together came back"
     assert store.claimed() == set()
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_a_lost_workplace_ends_the_study_and_not_its_runs(specs, corpus: Corpus, tmp_path: Path):
+def test_a_lost_workplace_ends_the_study_and_not_its_runs(specs, corpus: Corpus, tmp_path: Path, made_up):
     keys = keys_of(specs, corpus)
-    executor = Answers({keys[2]: [ConnectionError("no route")]})
+    executor = Answers(made_up, {keys[2]: [ConnectionError("no route")]})
     store = Store(tmp_path / "s.db")
     place = Workplace(executor, lambda: 1, lambda: "the scheduler is gone" if len(executor.given) > 2 else None)
     with pytest.raises(WorkersGoneError, match="the scheduler is gone"):
         run(specs, store, corpus, place)
     assert store.keys() == set(keys[:2])
     assert store.failures() == []
-    assert run(specs, store, corpus, Workplace(Answers(), lambda: 2)).done == 9
+    assert run(specs, store, corpus, Workplace(Answers(made_up), lambda: 2)).done == 9
 
 
 class Remote(Inline):
@@ -277,9 +265,9 @@ class Remote(Inline):
     def __init__(self) -> None:
         self.sent: list[bool] = []
 
-    def submit(self, fn: Callable, job: Job) -> Future:
-        self.sent.append(job.sent is not None)
-        return super().submit(fn, replace(job, checkpoints=Path("not/here"), corpora=job.corpora))
+    def submit(self, fn: Callable, jobs: list[Job]) -> Future:
+        self.sent += [job.sent is not None for job in jobs]
+        return super().submit(fn, [replace(job, checkpoints=Path("not/here"), corpora=job.corpora) for job in jobs])
 
 
 def test_networks_travel_once_to_a_worker_that_does_not_see_them(specs, corpus: Corpus, tmp_path: Path, monkeypatch):
@@ -310,7 +298,8 @@ def test_validation_folds_and_leads_are_those_of_the_spec(specs, corpus: Corpus,
     assert set(task.folds[validation]) == {9}
     assert set(task.folds[training]) == {5, 6, 7, 8}
     data_hash = hash_task({"ptb-xl": corpus}, spec.task)
-    outcome = execute(Job(spec, "k", "pretraining", data_hash, corpus.root.parent, tmp_path, keeps_network=True))
+    job = Job(spec, "k", "pretraining", data_hash, corpus.root.parent, tmp_path, keeps_network=True)
+    (outcome,) = execute_together([job])
     assert isinstance(outcome, Outcome)
     assert outcome.network is not None
     assert json.loads(outcome.network["checkpoint.json"])["leads"] == ["I", "V2"]
@@ -387,45 +376,6 @@ def test_a_log_is_written_for_every_run(specs, corpus: Corpus, tmp_path: Path):
     assert {"auroc", "loss", "training_loss"} <= lines[1].keys()
 
 
-def test_a_killed_worker_fails_its_own_call_alone_and_is_replaced():
-    with LocalExecutor(2) as executor:
-        long, killed = executor.submit(time.sleep, 1), executor.submit(os._exit, 1)
-        with pytest.raises(BrokenProcessPool):
-            killed.result(timeout=60)
-        assert long.result(timeout=60) is None
-        assert executor.submit(os.getpid).result(timeout=60) != os.getpid()
-
-
-def test_a_run_takes_its_share_of_the_workplace(specs, corpus: Corpus, tmp_path: Path):
-    scratch = [spec for spec in specs if spec.strategy == "scratch"][1:]
-    executor = Later()
-    place = Workplace(executor, lambda: 1, share=lambda spec: 0.5 if spec.n_records == 20 else 1.0)
-    run(scratch, Store(tmp_path / "s.db"), corpus, place)
-    sizes = [[job.spec.n_records for job in batch] for batch in executor.batches]
-    assert sorted(sizes) == [[20, 20], [30], [30]]
-
-
-class Later(Inline):
-    """Answers what it was given when the study waits for it, all at once, with something made up."""
-
-    def __init__(self) -> None:
-        self.batches: list[list[Job]] = []
-        self._open: list[tuple[Future, Job]] = []
-
-    def submit(self, fn: Callable, job: Job) -> Future:
-        future: Future = Future()
-        self._open.append((future, job))
-        threading.Timer(0.2, self._answer).start()
-        return future
-
-    def _answer(self) -> None:
-        batch, self._open = self._open, []
-        if batch:
-            self.batches.append([job for _, job in batch])
-        for future, job in batch:
-            future.set_result(made_up(job))
-
-
 def test_a_pretraining_learns_the_upstreams_own_labels(specs, corpus: Corpus, tmp_path: Path):
     store = Store(tmp_path / "s.db")
     run(specs[:2], store, corpus)
@@ -458,34 +408,18 @@ def test_a_run_predicts_its_test_records_once(specs, corpus: Corpus, tmp_path: P
     )
     data_hash = hash_task({"ptb-xl": corpus}, specs[0].task)
     job = Job(specs[0], "k", "pretraining", data_hash, corpus.root.parent, tmp_path, keeps_network=True)
-    outcome = execute(job)  # scored twice, for the network has scores of calibrated probabilities
+    (outcome,) = execute_together([job])  # scored twice, for the network has scores of calibrated probabilities
     validation = training_rows(corpus.task("non-diagnostic"), specs[0], specs[0].resolve_recipe())[1]
     assert outcome.network
     assert predicted == [len(validation), len(outcome.probabilities)]
 
 
-def test_a_network_that_cannot_be_written_is_said_and_its_run_not_stored(specs, corpus: Corpus, tmp_path: Path):
+def test_a_network_that_cannot_be_written_is_said_and_its_run_not_stored(
+    specs, corpus: Corpus, tmp_path: Path, made_up
+):
     (tmp_path / "s.checkpoints").write_text("in the way")
     store = Store(tmp_path / "s.db")
     with pytest.raises(StoreError, match=r"cannot write the pre-trained network .*s\.checkpoints"):
-        run(specs, store, corpus, Workplace(Answers(), lambda: 1))
+        run(specs, store, corpus, Workplace(Answers(made_up), lambda: 1))
     assert store.keys() == set()
     assert store.claimed() == set()
-
-
-def test_threads_that_share_devices_give_the_same_and_end_with_the_study(specs, corpus: Corpus, tmp_path: Path):
-    """On processors instead of GPUs: streams of theirs are plain threads."""
-    here, there = Store(tmp_path / "here.db"), Store(tmp_path / "there.db")
-    few = specs[:3]
-    run(few, here, corpus)
-    with gpu_workplace([torch.device("cpu")] * 2, lambda _spec: 2) as workplace:
-        assert workplace.capacity() / workplace.share(few[0]) == 4
-        run(few, there, corpus, workplace, device="cpu")
-    assert results(here) == results(there)
-    assert not ending.is_set()
-    with pytest.raises(KeyboardInterrupt), gpu_workplace([torch.device("cpu")], lambda _spec: 1):
-        raise KeyboardInterrupt
-    job = Job(few[1], "k", "downstream", hash_task({"ptb-xl": corpus}, few[1].task), corpus.root.parent, tmp_path)
-    with pytest.raises(EndedError, match="ended in epoch 1"):
-        execute(job)
-    ending.clear()

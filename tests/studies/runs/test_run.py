@@ -44,6 +44,7 @@ def test_a_table_of_runs_is_read_back_as_what_was_stored(tmp_path: Path, synthet
         ("upstream", "ptb-xl/all", "ptb-xl/all"), ("recipe", "none", "none"), ("epochs", "12", 12),
         ("epochs", "12.0", 12), ("epochs", "12.5", None), ("epochs", "many", None), ("epochs", "1e15", None),
         ("seconds", "1.5", 1.5), ("seconds", "inf", None), ("seconds", "nan", None), ("ece", "", None),
+        ("precision", "bf16", "bf16"), ("precision", "", None), ("precision", "0.8", None),
     ],
 )  # fmt: skip
 def test_a_cell_is_read_as_its_column_says(column: str, cell: str, value: object):

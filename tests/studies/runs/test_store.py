@@ -206,6 +206,43 @@ def test_an_old_store_is_read_as_it_is_and_brought_up_to_date_when_written(old_s
     assert sqlite3.connect(old_store).execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
 
 
+def test_runs_stored_before_precision_was_are_of_float32_where_that_can_be_told(tmp_path: Path, synthetic_run):
+    """On a processor all, on a GPU the recurrent ones; read as it is, brought up to date, and copied elsewhere."""
+    path, gpu = tmp_path / "old.db", "GPU test, 80 GiB, CUDA 13.0"
+    runs = [
+        replace(synthetic_run(arch, "scratch", n, 0, 0.7), device=device)
+        for arch, device, n in (
+            ("resnet1d18-w16", "CPU test", 100), ("gru-w32", gpu, 250), ("resnet1d18-w16", gpu, 500),
+        )
+    ]  # fmt: skip
+    connection = sqlite3.connect(path)
+    connection.executescript(f"{MIGRATIONS[0]} {MIGRATIONS[1]} PRAGMA user_version = 2;")
+    for run in runs:
+        values = {name: value for name, value in row_of(run).items() if name != "precision"} | {"details": "{}"}
+        marks = ", ".join("?" * len(values))
+        connection.execute(f"INSERT INTO runs ({', '.join(values)}) VALUES ({marks})", list(values.values()))
+    connection.commit()
+    connection.close()
+    expected = {100: "float32", 250: "float32", 500: None}
+    before = path.read_bytes()
+    reader, copy = Store(path, create=False), Store(tmp_path / "copy.db")
+    assert {run.n_records: run.precision for run in reader.runs()} == expected
+    assert reader.precisions() == {run.key: expected[run.n_records] for run in runs}
+    copy.merge(reader, copy.missing_from(reader))
+    reader.close()
+    assert path.read_bytes() == before
+    for store in (copy, Store(path)):
+        assert {run.n_records: run.precision for run in store.runs()} == expected
+
+
+def test_the_precision_and_the_way_of_a_run_are_kept(tmp_path: Path, synthetic_run):
+    store, run = Store(tmp_path / "s.db"), synthetic_run("gru-w32", "scratch", 100, 0, 0.7)
+    assert run.way is None
+    store.add(replace(run, precision="bf16", details={**run.details, "way": "lockstep of 8"}), np.zeros((2, 5)))
+    (found,) = store.runs()
+    assert (found.precision, found.way, found.network) == ("bf16", "lockstep of 8", "gru-w32, bf16")
+
+
 def test_stores_are_merged_whole_and_a_run_that_both_hold_stays_as_it_is(
     tmp_path: Path, old_store: Path, synthetic_run
 ):

@@ -229,3 +229,40 @@ def test_no_file_ends_in_anything_but_runs_or_one_sentence(rows: list[list[str]]
     for run in found.runs:
         assert run.task and run.arch and run.n_records >= 1 and 0 < run.score <= 1
     tabulate(found)
+
+
+def test_runs_of_two_precisions_are_two_curves_and_no_repetition(tmp_path: Path):
+    rows = [
+        ROW | {"strategy": arm, "upstream": upstream, "precision": precision}
+        for arm, upstream in (("scratch", ""), ("fine-tune", "up"))
+        for precision in ("float32", "bf16")
+    ]
+    found = read_runs(write(tmp_path / "runs.csv", *rows))
+    assert [run.precision for run in found.runs] == ["float32", "bf16"] * 2
+    tables, left_out = tabulate(found)
+    assert [(table.name, table.n_runs) for table in tables] == [
+        ("ward resnet1d18-w16 from up", 2), ("ward resnet1d18-w16 from up, bf16", 2),
+    ]  # fmt: skip
+    assert left_out == []
+    with pytest.raises(RunsFileError, match="row 6 repeats row 3"):
+        read_runs(write(tmp_path / "twice.csv", *rows, rows[1]))
+
+
+def test_a_fine_tuned_run_has_no_comparison_in_another_precision(tmp_path: Path):
+    rows = [
+        ROW | {"precision": "float32"},
+        ROW | {"strategy": "fine-tune", "upstream": "up", "precision": "bf16"},
+    ]
+    tables, left_out = tabulate(read_runs(write(tmp_path / "runs.csv", *rows)))
+    assert [table.is_paired for table in tables] == [False]
+    assert left_out == ["ward resnet1d18-w16, bf16: fine-tuned only, without a run from scratch to compare with"]
+
+
+def test_a_score_called_precision_stays_one(tmp_path: Path):
+    rows = [{name: cell for name, cell in ROW.items() if name != "auroc_macro"} | {"precision": "0.75"}]
+    path = write(tmp_path / "runs.csv", *rows)
+    for found in (read_runs(path), read_runs(path, "precision")):
+        assert (found.metric, found.runs[0].score, found.runs[0].precision) == ("precision", 0.75, None)
+    rows[0] |= {"accuracy": "0.8", "precision": "bf16"}
+    found = read_runs(write(tmp_path / "named.csv", *rows))
+    assert (found.metric, found.runs[0].score, found.runs[0].precision) == ("accuracy", 0.8, "bf16")

@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from studies.fitting.censored_regression import CensoredFitError, fit_censored
 from studies.runs.run import Run
-from studies.runs.training_cost import log_time_ratios, records_to_target, uses_to_pay_off
+from studies.runs.training_cost import fit_cost, log_time_ratios, pretraining_cost, records_to_target, uses_to_pay_off
 
 
 def test_censored_regression_recovers_the_truth_where_plain_regression_does_not():
@@ -76,3 +78,43 @@ def test_time_to_target_is_censored_where_the_target_was_never_reached():
     ratios, censored = log_time_ratios(pairs)
     np.testing.assert_allclose(ratios, np.log([0.5, 2.0]))
     assert censored.tolist() == [False, True]
+
+
+CPU, GPU = "CPU test, 1 thread of 2", "GPU test, 80 GiB, CUDA 13.0"
+
+
+def timed(synthetic_run, device: str, seconds_per_record: float, replicate: int, day: int = 1) -> Run:
+    run = synthetic_run("gru-w32", "scratch", 100, replicate, 0.7)
+    return replace(
+        run, device=device, seconds=seconds_per_record * run.records_seen, created=f"2026-11-{day:02}T20:00:00+00:00"
+    )
+
+
+def test_times_of_two_devices_are_apart_and_the_one_with_most_runs_comes_first(synthetic_run):
+    runs = [timed(synthetic_run, GPU, speed, k) for k, speed in enumerate((0.001, 0.002, 0.003))]
+    runs += [timed(synthetic_run, CPU, 0.5, k) for k in range(3, 5)]
+    cost = fit_cost([*runs[3:], *runs[:3]])
+    assert (cost["device"], cost["seconds_per_record"]) == (GPU, pytest.approx(0.002))
+    assert cost["other_devices"] == {CPU: pytest.approx(0.5)}
+
+
+def test_of_two_devices_with_as_many_runs_the_one_last_run_on_comes_first(synthetic_run):
+    for newest, oldest in ((CPU, GPU), (GPU, CPU)):
+        runs = [timed(synthetic_run, oldest, 0.1, 0, day=2), timed(synthetic_run, newest, 0.2, 1, day=3)]
+        assert fit_cost(runs)["device"] == newest
+
+
+def test_one_device_has_no_others(synthetic_run):
+    cost = fit_cost([timed(synthetic_run, CPU, 0.5, k) for k in range(2)])
+    assert "other_devices" not in cost
+    assert cost["device"] == CPU
+
+
+def test_a_pretraining_is_timed_by_device_too(synthetic_run):
+    """Ten times as many records on the GPU: the seconds beside the processor's are of as many as there."""
+    on_cpu = [timed(synthetic_run, CPU, 0.5, k) for k in range(2)]
+    on_gpu = timed(synthetic_run, GPU, 0.001, 2)
+    on_gpu = replace(on_gpu, records_seen=10 * on_gpu.records_seen, seconds=10 * on_gpu.seconds)
+    cost = pretraining_cost([on_gpu, *on_cpu])
+    assert (cost["device"], cost["seconds"]) == (CPU, on_cpu[0].seconds)
+    assert cost["other_devices"] == {GPU: pytest.approx(0.001 * on_cpu[0].records_seen)}

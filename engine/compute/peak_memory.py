@@ -6,8 +6,11 @@ from pathlib import Path
 import torch
 
 
-def reset_peak_memory() -> None:
+def reset_peak_memory(device: torch.device) -> None:
     """Forget the largest memory so far, so that a worker's later runs are not charged for an earlier one."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:  # not Linux, or not allowed: the process's peak is reported
@@ -15,7 +18,7 @@ def reset_peak_memory() -> None:
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """Return the most memory held so far, on a GPU by all runs that share it."""
+    """Return the most memory held since the last reset, on a GPU that of the device, by all runs that train together."""
     if device.type == "cuda":
         return round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
     status = Path("/proc/self/status")
