@@ -19,6 +19,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -61,6 +62,7 @@ def main() -> None:
     if arguments.corpora is not None:
         os.environ["ECGADVISE_CORPORA"] = str(arguments.corpora.resolve())
     if arguments.part is not None:
+        threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
         PARTS[arguments.part](arguments)
         return
     Kit(arguments).run()
@@ -92,9 +94,9 @@ class Kit:
             self.figures["gpu_tests"] = _count_tests(self._output("gpu tests"))
             self.part("throughput", self._child("throughput"), _THROUGHPUT_SECONDS * scale)
             self.figures["throughput"] = _all_json(self._output("throughput"))
-            seconds = self.left() - max(2.0, 0.05 * self.seconds)  # for the last writing
-            grace = 0.3 * (self.left() - seconds)
-            self.part("study", self._child("study", "--seconds", f"{seconds:.1f}"), seconds + grace)
+            last = min(max(4.0, 0.06 * self.seconds), 25.0)  # for runs that end, and for the last writing
+            seconds = self.left() - last
+            self.part("study", self._child("study", "--seconds", f"{seconds:.1f}"), seconds + 0.6 * last)
         finally:
             self.leave()
             self.log(f"left in {self.out}: {json.dumps(self.figures['files'])}")
@@ -171,13 +173,13 @@ class Kit:
                 command, cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
             )
             try:
-                next_time = time.monotonic() + min(_LEAVE_SECONDS, 0.1 * self.seconds)
+                next_time = 0.0
                 while process.poll() is None and time.monotonic() < deadline:
                     with suppress(subprocess.TimeoutExpired):
                         process.wait(min(0.5, max(0.01, deadline - time.monotonic())))
                     if time.monotonic() > next_time:
                         self.leave()
-                        next_time = time.monotonic() + min(_LEAVE_SECONDS, 0.1 * self.seconds)
+                        next_time = time.monotonic() + min(_LEAVE_SECONDS, 0.02 * self.seconds)
                 overtime = process.poll() is None
             finally:
                 _end_group(process)
@@ -311,7 +313,7 @@ def _forget_without_network(path: Path) -> int:
 
 
 def _fitting_networks(archive: Path, store: Path, limit: int) -> list[str]:
-    """Compress the archive, keep what fits (small networks first, of equal ones that of most records), name the rest."""
+    """Compress the archive; keep what fits, small networks first and of equal ones that of most records; name the rest."""
     from studies.runs.store import Store
 
     opened = Store(store, create=False)
@@ -445,6 +447,13 @@ def _end_group(process: "subprocess.Popen[bytes]") -> None:
             os.killpg(process.pid, number)
         with suppress(subprocess.TimeoutExpired):
             process.wait(1.0)
+
+
+def _end_with_parent(parent: int) -> None:
+    """End a part when the kit is gone, killed too, instead of working for nobody."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
 
 
 def _end(number: int, _frame: object) -> None:
