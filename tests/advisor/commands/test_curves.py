@@ -157,7 +157,7 @@ def test_scratch_alone_is_shown_and_not_recommended_from(ecgadvise, tmp_path: Pa
 def test_rows_of_show_are_what_design_promises(ecgadvise, fitted: Path):
     document = json.loads(ecgadvise("curves", "show", "--curves", fitted, "--at", "300,70000", "--json").out)
     assert document["schema_version"] == 1
-    names = {"task", "arch", "upstream", "strategy", "n_records", "mean", "mean_ci_lower", "mean_ci_upper",
+    names = {"task", "arch", "upstream", "precision", "strategy", "n_records", "mean", "mean_ci_lower", "mean_ci_upper",
              "obs_ci_lower", "obs_ci_upper", "support"}  # fmt: skip
     for row in document["rows"]:
         assert set(row) == names
