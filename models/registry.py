@@ -142,13 +142,24 @@ def count_parameters(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
 
 
+_gflop_counted: dict[tuple[str, int, int], float] = {}  # by the structure that a network's text shows
+
+
 def forward_gflop(network: nn.Module, n_leads: int, n_samples: int) -> float:
     """Count one record's forward pass, in 1e9 floating point operations; a multiply-add is two.
 
     Counted are matrix products and convolutions, recurrent ones too; normalisation, activations and pooling are not.
     The count runs on torch's ``meta`` device, which follows shapes and computes nothing: there a recurrent layer is
     plain matrix products, while the processor's and cuDNN's fused LSTM is one operation that the counter takes for 0.
+    A network of one structure is counted once a process: the counter watches every operation of every thread.
     """
+    key = repr(network), n_leads, n_samples
+    if key not in _gflop_counted:
+        _gflop_counted[key] = _count_gflop(network, n_leads, n_samples)
+    return _gflop_counted[key]
+
+
+def _count_gflop(network: nn.Module, n_leads: int, n_samples: int) -> float:
     shapes = copy.deepcopy(network).to("meta").eval()
     unseen = [_UnseenSteps(layer) for layer in shapes.modules() if isinstance(layer, nn.RNNBase)]
     with torch.no_grad(), FlopCounterMode(display=False) as counter:

@@ -174,11 +174,13 @@ def kept(kind: _Key, make: Callable[[], Session]) -> Session:
 def prepare(step: StaticStep, device: torch.device, kind: _Key) -> Session:
     """Return the captured step, or the eager one where a capture of this kind of step fails or did so before.
 
-    A failure is said in one RuntimeWarning and remembered for the process.
+    A failure is said in one RuntimeWarning and remembered for the process. Raises OutOfMemoryError.
     """
     if kind not in _failed:
         try:
             return capture(step, device)
+        except torch.OutOfMemoryError:
+            raise  # eager steps need as much; who asked may make room and ask again
         except RuntimeError as error:
             _failed.add(kind)
             reason = f"{type(error).__name__}: {error}".splitlines()[0]

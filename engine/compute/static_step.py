@@ -44,7 +44,8 @@ def weighted_losses(logits: Tensor, labels: Tensor, weights: Tensor, class_weigh
     (runs, classes); the weights of a run's records add up to 1, and so do those of its classes.
     """
     losses = F.binary_cross_entropy_with_logits(logits.float(), labels, reduction="none")
-    return torch.einsum("rbc,rb,rc->r", losses.view(*weights.shape, -1), weights, class_weights)
+    # Products one by one: as a matrix product it would be shortened to TF32.
+    return (losses.view(*weights.shape, -1) * weights.unsqueeze(2) * class_weights.unsqueeze(1)).sum(dim=(1, 2))
 
 
 def adamw_factors(recipe: Recipe, steps: int) -> Tensor:

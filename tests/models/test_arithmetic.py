@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from models import registry
 from models.registry import create_network, forward_gflop, list_networks, training_gflop
 
 TRAINING_GFLOP = {
@@ -80,3 +81,12 @@ def test_training_costs_three_forward_passes_and_twice_the_record_twice_the_prod
     head = 2 * (32 * 32 + 32 * 5) / 1e9
     once, twice = (forward_gflop(network, 12, n) - head for n in (640, 1280))
     assert twice == pytest.approx(2 * once, rel=1e-9)
+
+
+def test_a_structure_is_counted_once_whatever_its_weights(monkeypatch):
+    counted = []
+    monkeypatch.setattr(registry, "_gflop_counted", {})
+    monkeypatch.setattr(registry, "_count_gflop", lambda _network, n_leads, n_samples: counted.append(n_samples) or 1.0)
+    for name, n_samples in [("gru-w4", 64), ("gru-w4", 64), ("gru-w4", 65), ("gru-w5", 64), ("gru-flatten-w4", 64)]:
+        forward_gflop(create_network(name, n_classes=3, n_samples=n_samples), 12, n_samples)
+    assert counted == [64, 65, 64, 64]

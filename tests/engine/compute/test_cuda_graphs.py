@@ -247,6 +247,20 @@ def test_a_capture_that_fails_half_way_leaves_the_process_sound(monkeypatch):
     step()
 
 
+def test_a_capture_that_lacks_memory_is_no_failure_to_remember(monkeypatch):
+    step, memory = step_of("resnet1d18-w4"), iter([torch.OutOfMemoryError("CUDA out of memory"), None])
+
+    def capture(step: StaticStep, _device: torch.device) -> cuda.Session:
+        if error := next(memory):
+            raise error
+        return cuda.Session(step, lambda: None)
+
+    monkeypatch.setattr(cuda, "capture", capture)
+    with pytest.raises(torch.OutOfMemoryError):
+        cuda.prepare(step, CUDA, ("kind",))
+    assert cuda.prepare(step, CUDA, ("kind",)).way == "graph"
+
+
 def open_eagerly(network: nn.Module, recipe: Recipe = RECIPE, n_records: int = 48, n_classes: int = 2):
     return cuda.open_run(network, (n_records, 2, 96), n_classes, recipe, 9, CPU, "eager")
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from engine.checkpoints.checkpoint import CheckpointError, CheckpointFacts, load_checkpoint, load_network
-from engine.checkpoints.snapshot import load_snapshot
+from engine.checkpoints.snapshot import Snapshot, load_snapshot
+from engine.compute.devices import DeviceFailureError
 from engine.corpora.corpus import Corpus
 from engine.corpora.partition import PartitionError, divide
 from engine.evaluation.calibration import calibrated_probabilities, choose_thresholds, fit_temperature
@@ -164,3 +165,29 @@ def test_a_full_disk_ends_in_an_os_error(corpus: Corpus, tmp_path: Path, monkeyp
     with pytest.raises(OSError, match="No space left"):
         fit(job(corpus), tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_training_that_goes_on_on_another_kind_of_device_says_what_is_not_as_it_would_have_been(
+    corpus: Corpus, tmp_path: Path
+):
+    out = tmp_path / "out"
+    assert fit(job(corpus), out, should_stop=stop_after(2)).warnings == ()
+    begun = load_snapshot(out, job(corpus).identity())
+    of_a_gpu = Snapshot(begun.epoch, begun.tensors, {**begun.numbers, "device": "cuda"})
+    assert begun.device == "cpu"
+    assert "begun on CUDA and resumed on CPU" in fit(job(corpus), out, resume=of_a_gpu).warnings[-1]
+
+
+def test_the_record_says_precision_and_way_of_the_steps(trained: tuple[Fitted, Path]):
+    record = load_network(trained[1])[1].record
+    assert (record["precision"], record["way"]) == ("float32", "eager")
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), torch.AcceleratorError("CUDA error")])
+def test_a_device_that_fails_ends_a_training_in_a_sentence(corpus: Corpus, tmp_path: Path, monkeypatch, error):
+    def train(*_what, **_how):
+        raise error
+
+    monkeypatch.setattr("engine.training.fit.train", train)
+    with pytest.raises(DeviceFailureError, match="use --device cpu"):
+        fit(job(corpus), tmp_path / "out")
