@@ -235,21 +235,24 @@ def environment(arguments: argparse.Namespace) -> None:
 
 def throughput(arguments: argparse.Namespace) -> None:
     """Print a row for every network: records/s in training, against a plain loop and against the arithmetic limit."""
+    import torch
+
     from engine.compute.devices import choose_device
     from models.registry import find_network
 
+    torch.set_num_threads(1)
     device = choose_device(arguments.device)
-    batch_size, rounds, batches = (256, 3, 8) if device.type == "cuda" else (32, 1, 2)
+    batch_size, runs, rounds, batches = (256, 8, 3, 8) if device.type == "cuda" else (16, 2, 1, 1)
     training, lockstep = _benchmark("training"), _benchmark("lockstep")
     for arch in arguments.archs:
         with _written_down(arch):
             for row in training.cuda_rows(device, [arch], batch_size, rounds, batches):
-                _say_json({"network": arch, **_as_dict(row)})
+                _say_json({"benchmark": "training", "network": arch, **_as_dict(row)})
     for arch in arguments.archs:
         if find_network(arch).family == "rnn":
             with _written_down(f"{arch} in lockstep"):
-                for row in lockstep.lockstep_rows(device, [arch], 8, rounds, batches):
-                    _say_json({"network": arch, "lockstep": True, **_as_dict(row)})
+                for row in lockstep.lockstep_rows(device, [arch], runs, rounds, batches):
+                    _say_json({"benchmark": "lockstep", "network": arch, **_as_dict(row)})
 
 
 def study(arguments: argparse.Namespace) -> None:
@@ -313,7 +316,7 @@ def _forget_without_network(path: Path) -> int:
 
 
 def _fitting_networks(archive: Path, store: Path, limit: int) -> list[str]:
-    """Compress the archive; keep what fits, small networks first and of equal ones that of most records; name the rest."""
+    """Compress the archive; keep what fits, small networks first, of equal ones that of most records; name the rest."""
     from studies.runs.store import Store
 
     opened = Store(store, create=False)
