@@ -1,7 +1,8 @@
 """Minutes on a GPU that is at hand rarely: its tests, its throughput, then a study in the order of what runs are worth.
 
     python tests/gpu/kit.py --minutes 10 --out DIR
-    python tests/gpu/kit.py --minutes 5 --out DIR2 --resume DIR       # goes on where the first call stopped
+    python tests/gpu/kit.py --minutes 5 --out DIR2 --resume DIR --skip tests throughput      # goes on elsewhere
+    python tests/gpu/kit.py --minutes 2 --out DIR2 --work DIR.work --skip tests throughput   # goes on on that machine
 
 Needs this source tree, torch and the prepared corpora of the design; nothing is installed and nothing fetched.
 Each part runs in a process of its own, which is ended when its time is over; what does not work is written down and the
@@ -35,6 +36,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT)]  # a source tree that is not installed
 
 FILES, LIMIT = 6, 16_000_000
+SKIPPABLE = ("tests", "throughput")
 ARCHS = ("resnet1d18", "resnet1d50", "xresnet1d101", "gru", "lstm")
 _TESTS_SECONDS, _THROUGHPUT_SECONDS = 120.0, 60.0  # at most, of ten minutes; of fewer, the same share
 _MINUTES = 10.0
@@ -55,6 +57,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="folder for the whole store (OUT.work)")
     parser.add_argument("--workers", type=int, help="worker processes a device (one a GPU, one a processor)")
     parser.add_argument("--archs", nargs="+", default=ARCHS, help="networks whose throughput is measured")
+    parser.add_argument("--skip", nargs="*", default=[], choices=SKIPPABLE, help="what an earlier call has done")
     parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
     parser.add_argument("--seconds", type=float, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -75,7 +78,7 @@ class Kit:
         self.started = time.monotonic()
         self.seconds = 60 * arguments.minutes
         self.out, self.work = arguments.out, arguments.work
-        self.words = sys.argv[1:]
+        self.skip, self.words = arguments.skip, sys.argv[1:]
         self.store = self.work / "study.db"
         self.figures: dict[str, Any] = {"schema_version": 1, "command": ["kit.py", *self.words], "parts": {}}
         self.left_out: list[str] = []
@@ -90,10 +93,12 @@ class Kit:
         try:
             self.part("environment", self._child("environment"), min(30.0, 0.2 * self.seconds))
             self.figures["environment"] = _last_json(self._output("environment"))
-            self.part("gpu tests", self._pytest(), _TESTS_SECONDS * scale)
-            self.figures["gpu_tests"] = _count_tests(self._output("gpu tests"))
-            self.part("throughput", self._child("throughput"), _THROUGHPUT_SECONDS * scale)
-            self.figures["throughput"] = _all_json(self._output("throughput"))
+            if "tests" not in self.skip:
+                self.part("gpu tests", self._pytest(), _TESTS_SECONDS * scale)
+                self.figures["gpu_tests"] = _count_tests(self._output("gpu tests"))
+            if "throughput" not in self.skip:
+                self.part("throughput", self._child("throughput"), _THROUGHPUT_SECONDS * scale)
+                self.figures["throughput"] = _all_json(self._output("throughput"))
             last = min(max(4.0, 0.06 * self.seconds), 25.0)  # for runs that end, and for the last writing
             seconds = self.left() - last
             self.part("study", self._child("study", "--seconds", f"{seconds:.1f}"), seconds + 0.6 * last)
