@@ -24,7 +24,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import asdict
 from importlib import metadata, util
 from pathlib import Path
@@ -281,8 +281,8 @@ def study(arguments: argparse.Namespace) -> None:
     path = arguments.work / "study.db"
     if arguments.resume is not None and not path.exists():
         sys.stdout.write("\n".join(bring_together(path, [arguments.resume])[1]) + "\n")
-    store, load = Store(path), Workload(opened)
-    if again := _forget_without_network(path):
+    store, load, data_hashes = Store(path), Workload(opened), hash_tasks(specs, opened)
+    if again := _forget_without_network(path, specs, data_hashes):
         sys.stdout.write(f"{again} pre-trained networks did not come along: they are pre-trained again\n")
     begun, last = time.monotonic(), [""]
 
@@ -293,9 +293,7 @@ def study(arguments: argparse.Namespace) -> None:
             sys.stdout.write(f"{time.monotonic() - begun:6.1f} s of the study: {counts}: {progress.last}\n")
 
     with choose_workplace(None, arguments.workers, arguments.device, load) as workplace:
-        progress = run_study(
-            specs, store, folder, hash_tasks(specs, opened), workplace, report, work=load.gflop, deadline=deadline
-        )
+        progress = run_study(specs, store, folder, data_hashes, workplace, report, work=load.gflop, deadline=deadline)
     store.close()
     _say_json({"runs": progress.total, "done": progress.done, "failed": progress.failed})
 
@@ -303,20 +301,22 @@ def study(arguments: argparse.Namespace) -> None:
 PARTS = {"environment": environment, "throughput": throughput, "study": study}
 
 
-def _forget_without_network(path: Path) -> int:
-    """Take pre-trainings whose network is not there out of a store, so that they are run again; return how many."""
+def _forget_without_network(path: Path, specs: Sequence[Any], data_hashes: Mapping[str, str]) -> int:
+    """Take runs out of a store whose network is needed and did not come along, to run them again; return how many."""
     import sqlite3
 
     from studies.running.study_networks import folder_of
+    from studies.runs.run_spec import find_keys
     from studies.runs.store import Store
 
-    store = Store(path)
-    lost = [key for key in store.pretrainings() if not (folder_of(path) / key).is_dir()]
-    store.close()
-    with sqlite3.connect(path) as connection:
+    with closing(Store(path)) as store:
+        stored = store.keys()
+    keys = find_keys(specs, data_hashes)
+    needed = {keys[start] for spec in specs if keys[spec] not in stored and (start := spec.pretraining()) is not None}
+    lost = [key for key in sorted(needed & stored) if not (folder_of(path) / key).is_dir()]
+    with closing(sqlite3.connect(path)) as connection, connection:
         for table in ("probabilities", "runs"):
             connection.execute(_LOST.format(table), [json.dumps(lost)])
-    connection.close()
     return len(lost)
 
 
@@ -324,9 +324,8 @@ def _fitting_networks(archive: Path, store: Path, limit: int) -> list[str]:
     """Compress the archive; keep what fits, small networks first, of equal ones that of most records; name the rest."""
     from studies.runs.store import Store
 
-    opened = Store(store, create=False)
-    records = {run.key: run.n_records for run in opened.runs()}
-    opened.close()
+    with closing(Store(store, create=False)) as opened:
+        records = {run.key: run.n_records for run in opened.runs()}
     with ZipFile(archive) as whole:
         sizes: Counter[str] = Counter()
         for info in whole.infolist():
@@ -350,9 +349,8 @@ def _count_runs(path: Path, output: Path) -> dict[str, Any]:
     """Return how many runs the store holds, network by network, and how many failed."""
     from studies.runs.store import Store
 
-    store = Store(path, create=False)
-    runs, failures = store.runs(), store.failures()
-    store.close()
+    with closing(Store(path, create=False)) as store:
+        runs, failures = store.runs(), store.failures()
     said = _last_json(output)
     return {
         "runs_done": len(runs),
