@@ -15,17 +15,15 @@ Several networks of one architecture can train in one step (``engine.compute.loc
 clipping and loss.
 """
 
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from engine.compute.steps import BETA2, EPSILON, Precision, rates
+from engine.compute.steps import BETA2, EPSILON, PREDICTION_SIZES, Precision, pad_records, rates
 from engine.recipes import Recipe
 
-PREDICTION_SIZES = (64, 128, 256, 512)  # records of a batch
 IDLE_FACTORS = (1.0, 0.1, 0.0, 1.0)  # of a step that changes no weight
 
 
@@ -91,31 +89,31 @@ class StaticStep:
         self._clip_norm = clip_norm
         self.precision = precision
         self._epsilon = torch.tensor(EPSILON, device=device)
-        self.flat = torch.cat([self._row(parameter.detach()) for parameter in self.parameters], dim=1)
+        self._kernels = {id(layer.weight) for layer in network.modules() if isinstance(layer, nn.Conv1d)}
+        self.flat = torch.cat(self._rows(self.parameters), dim=1).detach()
         self.first, self.second, self._gradients = (torch.zeros_like(self.flat) for _ in range(3))
         for parameter, view in zip(self.parameters, self.views(self.flat), strict=True):
             parameter.data = view
 
     def views(self, flat: Tensor) -> list[Tensor]:
-        """Return the parts of (runs, n_parameters) in the shapes of the parameters.
+        """Return the parts of (runs, n_parameters) in the shapes of the parameters."""
+        shapes = [stored.shape for stored in self._stored(self.parameters)]
+        parts = torch.split(flat, [shape.numel() // self.runs for shape in shapes], dim=1)
+        return self._stored([part.view(shape) for part, shape in zip(parts, shapes, strict=True)])
 
-        Kernels of convolutions are views with the channels last, as the layers want them and give their gradients.
+    def _stored(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """Return parameters, or their gradients, in the order of memory, or back in their own.
+
+        Kernels (n_out, n_in, taps) of convolutions lie there with the channels last, as the layers want them and give
+        their gradients.
         """
-        shapes = [self._stored_shape(parameter) for parameter in self.parameters]
-        parts = torch.split(flat, [math.prod(shape) for shape in shapes], dim=1)
-        lead = () if self.runs == 1 else (self.runs,)
-        stored = [part.view(*lead, *shape) for part, shape in zip(parts, shapes, strict=True)]
-        return [view.transpose(-1, -2) if len(shape) == 3 else view for view, shape in zip(stored, shapes, strict=True)]
+        return [
+            tensor.transpose(-1, -2) if id(parameter) in self._kernels else tensor
+            for tensor, parameter in zip(tensors, self.parameters, strict=True)
+        ]
 
-    def _stored_shape(self, parameter: Tensor) -> tuple[int, ...]:
-        """Return the shape of one run's part in memory: (n_out, taps, n_in) for kernels (n_out, n_in, taps)."""
-        shape = tuple(parameter.shape if self.runs == 1 else parameter.shape[1:])
-        return (shape[0], shape[2], shape[1]) if len(shape) == 3 else shape
-
-    def _row(self, tensor: Tensor) -> Tensor:
-        """Return a parameter or its gradient as (runs, numbers), in the order of memory."""
-        is_kernel = tensor.dim() - (self.runs > 1) == 3
-        return (tensor.transpose(-1, -2) if is_kernel else tensor).reshape(self.runs, -1)
+    def _rows(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        return [stored.reshape(self.runs, -1) for stored in self._stored(tensors)]
 
     def load(self, weights: Mapping[str, Tensor]) -> None:
         """Begin anew from these weights and buffers."""
@@ -130,7 +128,7 @@ class StaticStep:
         losses = weighted_losses(logits, self.labels, self.weights, self.class_weights)
         gradients = torch.autograd.grad(losses.sum(), self.parameters)
         with torch.no_grad():
-            torch.cat([self._row(gradient) for gradient in gradients], dim=1, out=self._gradients)
+            torch.cat(self._rows(gradients), dim=1, out=self._gradients)
             if self._clip_norm is not None:
                 norms = torch.linalg.vector_norm(self._gradients, dim=1, keepdim=True)
                 self._gradients.mul_((self._clip_norm / (norms + 1e-6)).clamp_(max=1.0))
@@ -160,10 +158,8 @@ class StaticStep:
         logits = []
         by_run = signals.reshape(self.runs, -1, *signals.shape[1:])
         for batch in torch.split(by_run, PREDICTION_SIZES[-1], dim=1):
-            n_records = batch.shape[1]
-            missing = next(size for size in PREDICTION_SIZES if size >= n_records) - n_records
-            padded = F.pad(batch, (0, 0) * (batch.dim() - 2) + (0, missing)).flatten(0, 1)
+            padded = pad_records(batch, dim=1)
             with self.autocast():
-                padded_logits: Tensor = self.network(padded).float()
-            logits.append(padded_logits.view(self.runs, n_records + missing, -1)[:, :n_records])
+                forwarded: Tensor = self.network(padded.flatten(0, 1)).float()
+            logits.append(forwarded.view(*padded.shape[:2], -1)[:, : batch.shape[1]])
         return torch.cat(logits, dim=1).flatten(0, 1)

@@ -21,6 +21,7 @@ from engine.recipes import Recipe
 BETA2, EPSILON = 0.999, 1e-8
 Precision = Literal["float32", "bf16"]
 _PREDICTION_BATCH = 256
+PREDICTION_SIZES = (64, 128, 256, 512)  # records of a batch on CUDA
 
 
 class Run(Protocol):
@@ -82,7 +83,20 @@ def predict_in_batches(network: nn.Module, signals: Tensor, batch_size: int = _P
     """Return the logits (records, classes) on the CPU, the network in evaluation mode and where it is."""
     network.eval()
     device = next(network.parameters()).device
-    return torch.cat([network(batch.to(device)) for batch in torch.split(signals, batch_size)]).cpu()
+
+    def logits(batch: Tensor) -> Tensor:
+        moved = batch.to(device)
+        forwarded: Tensor = network(moved if device.type == "cpu" else pad_records(moved))
+        return forwarded[: len(batch)]
+
+    return torch.cat([logits(batch) for batch in torch.split(signals, batch_size)]).cpu()
+
+
+def pad_records(batch: Tensor, dim: int = 0) -> Tensor:
+    """Fill a batch up with zeros to one of few numbers of records: cuDNN looks for its fastest way once a shape."""
+    n_records = batch.shape[dim]
+    missing = next((size for size in PREDICTION_SIZES if size >= n_records), n_records) - n_records
+    return F.pad(batch, (0, 0) * (batch.dim() - 1 - dim) + (0, missing))
 
 
 class PlainRun:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from engine.compute.channels_last import fast_twin
-from engine.compute.static_step import PREDICTION_SIZES, StaticStep
-from engine.compute.steps import Precision
+from engine.compute.static_step import StaticStep
+from engine.compute.steps import PREDICTION_SIZES, Precision
 
 _FLOAT = 4  # bytes
 _WORKSPACES = 512 * 2**20

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from engine.checkpoints.checkpoint import Checkpoint, CheckpointError, Standardisation, load_weights
+from engine.compute.steps import pad_records
 from engine.recipes import Recipe, Strategy
 from engine.records.contract import SignalContract
 from engine.training.resident import measure
@@ -93,7 +94,8 @@ def head_inputs(network: nn.Module, signals: Tensor, batch_size: int = 256) -> T
     try:
         with torch.no_grad():
             for batch in torch.split(signals, batch_size):
-                network(batch)
+                network(batch if batch.device.type == "cpu" else pad_records(batch))
+                taken[-1] = taken[-1][: len(batch)]
     finally:
         handle.remove()
     return torch.cat(taken)

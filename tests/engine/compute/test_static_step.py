@@ -194,6 +194,15 @@ def test_kernels_and_their_gradients_lie_in_the_same_order_so_that_none_is_conve
     assert any(parameter.dim() == 3 and not parameter.is_contiguous() for parameter in step.parameters)
 
 
+def test_what_is_no_kernel_keeps_its_order_whatever_its_number_of_axes():
+    """Weights of one run in lockstep have three axes as well."""
+    network = nn.Sequential(nn.Flatten(), nn.Linear(192, N_CLASSES))
+    network[1].weight = nn.Parameter(network[1].weight.detach()[None])
+    step = StaticStep(network, (BATCH, 2, 96), N_CLASSES, None, "float32")
+    assert step.parameters[0].shape == (1, N_CLASSES, 192)
+    assert step.parameters[0].is_contiguous()
+
+
 class Apart(nn.Module):
     """Two linear networks in one, a leading axis of runs on every parameter."""
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from engine.compute.steps import PlainRun, rates
+from engine.compute.steps import PlainRun, pad_records, rates
 from engine.recipes import Recipe, find_recipe
 from engine.training.course import Examples
 from engine.training.starting_point import new_network
@@ -119,3 +119,13 @@ def test_weights_without_requires_grad_stay_as_they_are():
     )
     changed = {name for name, value in network.named_parameters() if not torch.equal(value, before[name])}
     assert changed == {name for name in before if not name.startswith("stem.")}
+
+
+@pytest.mark.parametrize(("n_records", "padded"), [(1, 64), (64, 64), (65, 128), (300, 512), (600, 600)])
+def test_batches_of_a_prediction_have_few_sizes_and_keep_their_records(n_records, padded):
+    batch = torch.rand(n_records, 2, 3)
+    filled = pad_records(batch)
+    assert filled.shape == (padded, 2, 3)
+    assert torch.equal(filled[:n_records], batch)
+    assert not filled[n_records:].any()
+    assert pad_records(batch.expand(2, -1, -1, -1), dim=1).shape == (2, padded, 2, 3)

@@ -81,3 +81,14 @@ def test_a_corpus_is_moved_once_a_process_and_only_where_there_is_room_for_it(co
     assert resident._moved(corpus, CUDA) is None
     assert isinstance(signals_on(corpus, ROWS, None, CUDA), np.ndarray)
     assert moved == [20]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("leads", LEADS)
+def test_on_a_gpu_the_records_are_those_of_the_memory_map(corpus, leads):
+    scaling = measure(signals_on(corpus, ROWS, leads, CUDA))
+    there, here = (examples_on(corpus, ROWS, leads, LABELS, scaling, device) for device in (CUDA, CPU))
+    assert there.signals.device == CUDA
+    torch.testing.assert_close(there.signals.cpu(), here.signals, rtol=1e-6, atol=1e-6)
+    assert torch.equal(there.labels, here.labels)
