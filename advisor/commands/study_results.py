@@ -49,7 +49,8 @@ def tuning(store: StoreFile) -> None:
     for run in runs:
         own_rate = run.spec.learning_rate
         if own_rate is not None and run.validation_auroc is not None:
-            scores[run.task, run.arch, run.strategy, run.upstream or "", f"{own_rate:g}"].append(run.validation_auroc)
+            arm = run.task, run.network, run.strategy, run.upstream or ""
+            scores[*arm, f"{own_rate:g}"].append(run.validation_auroc)
     if not scores:
         raise Failure(f"{store} holds no tuning: no run has a learning rate of its own", ExitCode.DATA)
     for (task, arch, strategy, upstream, rate), values in scores.items():

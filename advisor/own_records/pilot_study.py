@@ -29,6 +29,7 @@ from studies.running.runner import run_study
 from studies.running.study_networks import digest_of, folder_of, read_files, write_files
 from studies.running.workload import Speed, Workload
 from studies.running.workplaces import Workplace
+from studies.runs.pairs import of_one_precision
 from studies.runs.run import Run
 from studies.runs.run_spec import RunSpec, find_keys
 from studies.runs.store import Store
@@ -84,11 +85,11 @@ class Pilot:
         return scratch, tuned
 
     def runs(self) -> list[Run]:
-        """Return the whole pairs that the store holds, both runs of each."""
+        """Return the whole pairs that the store holds, both runs of each, in the precision that most of them have."""
         if not self.store.is_file():
             return []
         store = Store(self.store)
-        mine = [run for run in store.runs() if self._is_mine(run)]
+        mine, _ = of_one_precision([run for run in store.runs() if self._is_mine(run)])
         store.close()
         cells = [{_cell(run) for run in mine if run.strategy == arm} for arm in (SCRATCH, FINE_TUNE)]
         return [run for run in mine if _cell(run) in cells[0] & cells[1]]

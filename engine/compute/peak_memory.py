@@ -18,7 +18,10 @@ def reset_peak_memory(device: torch.device) -> None:
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """Return the most memory held since the last reset, on a GPU that of the device, by all runs that train together."""
+    """Return the most memory held since the last reset, on a GPU with kept networks and corpora.
+
+    Runs that train together hold it together.
+    """
     if device.type == "cuda":
         return round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
     status = Path("/proc/self/status")

@@ -33,7 +33,7 @@ from engine.training.loop import Examples, Training, train
 from engine.training.resident import examples_on, free_corpora, signals_on
 from engine.training.starting_point import starting_point
 from engine.versions import training_versions
-from models.registry import create_network, find_network, forward_gflop
+from models.registry import find_network, forward_gflop
 from studies.running.jobs import Job, NetworkWanted, Outcome, Result
 from studies.running.study_networks import read_files, receive
 from studies.runs.run import Run, Value, known
@@ -177,7 +177,7 @@ def _finish(run: _Ready, trained: Training | Exception) -> Outcome:
     validation = Predicted.by(run.network, run.validation, records.task, records.validation)
     test = Predicted.by(run.network, run.test(), records.task, records.test)
     scores = score_raw(records.task, validation, test, BOOTSTRAP_RESAMPLES)
-    record = _finished_run(job, records, trained, scores)
+    record = _finished_run(run, trained, scores)
     if not job.keeps_network:
         return Outcome(record, test.raw_probabilities)
     facts = calibrate(_facts(job.spec, records, run.scaling, record), validation)
@@ -275,8 +275,8 @@ def _files(network: nn.Module, facts: CheckpointFacts) -> dict[str, bytes]:
         return read_files(Path(folder) / "network")
 
 
-def _finished_run(job: Job, records: _Records, result: Training, scores: Evaluation) -> Run:
-    spec = job.spec
+def _finished_run(ready: _Ready, result: Training, scores: Evaluation) -> Run:
+    job, records, spec = ready.job, ready.records, ready.job.spec
     return Run(
         key=job.key,
         task=spec.task,
@@ -298,7 +298,7 @@ def _finished_run(job: Job, records: _Records, result: Training, scores: Evaluat
         best_epoch=result.best.epoch,
         records_seen=result.records_seen,
         records_to_best=result.best.records_seen,
-        gflop=round(_gflop(job, records, result), 1),
+        gflop=round(_gflop(ready, result), 1),
         peak_memory_mb=peak_memory_mb(records.device),
         device=describe_device(records.device),
         data_hash=job.data_hash,
@@ -341,18 +341,11 @@ def _details(job: Job, records: _Records, result: Training, scores: Evaluation) 
     return details
 
 
-def _gflop(job: Job, records: _Records, result: Training) -> float:
+def _gflop(run: _Ready, result: Training) -> float:
     """Return the arithmetic of learning: a backward pass costs about two forward passes, a frozen body one in all."""
-    shape = len(records.leads), len(records.task.classes), records.contract.n_samples
-    passes = len(records.training) if job.spec.strategy in FROZEN else 3 * result.records_seen
-    return _forward_gflop(job.spec.arch, *shape) * passes
-
-
-@lru_cache(maxsize=256)
-def _forward_gflop(arch: str, n_leads: int, n_classes: int, n_samples: int) -> float:
-    with torch.device("meta"):  # its shape is wanted, and no number of torch's generator
-        network = create_network(arch, n_leads=n_leads, n_classes=n_classes, n_samples=n_samples)
-    return forward_gflop(network, n_leads, n_samples)
+    records = run.records
+    forward = forward_gflop(run.network, len(records.leads), records.contract.n_samples)
+    return forward * (len(records.training) if run.job.spec.strategy in FROZEN else 3 * result.records_seen)
 
 
 def _finite(value: float) -> float | None:

@@ -177,16 +177,19 @@ def test_stores_are_brought_together_with_their_networks(tmp_path: Path, synthet
 
 def test_tuning_compares_rates_on_validation_records_alone(tmp_path: Path, synthetic_run):
     store = Store(tmp_path / "tuning.db")
-    for k, (rate, score) in enumerate([(0.001, 0.8), (0.001, 0.82), (0.01, 0.9)]):
-        run = synthetic_run("gru-w32", "scratch", 500, 100 + k, 0.1234)
+    for k, (rate, score, precision) in enumerate([
+        (0.001, 0.8, "float32"), (0.001, 0.82, "float32"), (0.01, 0.9, "float32"), (0.01, 0.7, "bf16"),
+    ]):  # fmt: skip
+        run = replace(synthetic_run("gru-w32", "scratch", 500, 100 + k, 0.1234), precision=precision)
         details = {**run.details, "spec": {**run.details["spec"], "learning_rate": rate}}
         store.add(replace(run, validation_auroc=score, details=details), np.zeros((2, 5)))
     store.add(synthetic_run("gru-w32", "scratch", 500, 0, 0.1234), np.zeros((2, 5)))
     store.close()
     said = ecgadvise("study", "tuning", "--store", "tuning.db", cwd=tmp_path).stdout
-    assert [" ".join(line.split()[3:]) for line in said.splitlines()] == [
-        "rate 0.001 validation AUROC 0.8100, 2 runs",
-        "rate 0.01 validation AUROC 0.9000, 1 runs",
+    assert [" ".join(line.split()[1:]) for line in said.splitlines()] == [
+        "gru-w32 scratch rate 0.001 validation AUROC 0.8100, 2 runs",
+        "gru-w32 scratch rate 0.01 validation AUROC 0.9000, 1 runs",
+        "gru-w32, bf16 scratch rate 0.01 validation AUROC 0.7000, 1 runs",
     ]
     assert "0.1234" not in said
 

@@ -1,13 +1,16 @@
 """A pilot from its plan to the curve of its dataset: what is run, what is kept, and what is then known."""
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from advisor.answer.caveats import warn
+from advisor.answer.costs import Cost
+from advisor.answer.question import Question
 from advisor.own_records.pilot_study import Pilot, PilotError, Plan, check_records, plan, run, set_up
 from advisor.own_records.pilot_update import Observed, fit_pilot, observe, update
 from advisor.own_records.records import OwnData
@@ -17,7 +20,7 @@ from engine.corpora.partition import available
 from engine.corpora.synthetic import prepared_synthetic
 from studies.collection.collect import make_curves
 from studies.files.arms import FINE_TUNE, SCRATCH
-from studies.files.curve import PilotCurve, PooledCurve
+from studies.files.curve import Curve, PilotCurve, PooledCurve
 from studies.files.curves import read_curves
 from studies.fitting.learning_curves import fit_learning_curves
 from studies.fitting.noise import Noise
@@ -189,7 +192,7 @@ def test_a_spent_budget_leaves_whole_replicates(tmp_path: Path, made_up: Corpus,
     monkeypatch.setattr("advisor.own_records.pilot_study.run_study", pretend)
     times = iter([0.0, 0.0, 40.0, 40.0, 80.0, 80.0, 120.0])
     pilot = make_pilot(tmp_path, made_up, checkpoint)
-    run(pilot, Plan((30, 60), 5, 100.0, 100.0), None, "cpu", lambda _p: None, lambda: next(times))
+    run(pilot, Plan((30, 60), 5, 100.0, 100.0), None, lambda _p: None, lambda: next(times))
     assert sorted(set(ran)) == [0, 1]
     assert ran.count(0) == ran.count(1) == 4
 
@@ -202,6 +205,29 @@ def test_half_a_pair_does_not_count(tmp_path: Path, made_up: Corpus, checkpoint:
         store.add(run_, np.zeros((2, 5)))
     store.close()
     assert {(r.strategy, r.replicate) for r in pilot.runs()} == {(SCRATCH, 0), (FINE_TUNE, 0)}
+
+
+def test_a_pair_of_two_precisions_does_not_count(tmp_path: Path, made_up: Corpus, checkpoint: Path, finished):
+    pilot = make_pilot(tmp_path, made_up, checkpoint)
+    store = Store(pilot.store)
+    for run_ in finished[0].runs():
+        elsewhere = (run_.strategy, run_.replicate) == (FINE_TUNE, 1)
+        store.add(replace(run_, precision="bf16" if elsewhere else "float32"), np.zeros((2, 5)))
+    store.close()
+    assert {(r.strategy, r.replicate) for r in pilot.runs()} == {(SCRATCH, 0), (FINE_TUNE, 0)}
+    curve = fit_pilot(pilot, pooled_curve((0.9, 0.92, 0.94), (0.02, 0.03, 0.04)))
+    assert curve.precision == "float32"
+
+
+def test_a_pilot_in_another_precision_than_the_other_tasks_says_so(curves_path: Path):
+    pool, curves = pooled_curve((0.9, 0.92, 0.94), (0.02, 0.03, 0.04)), read_curves(curves_path)
+    shared = {one.name: getattr(pool, one.name) for one in fields(Curve)}
+    for precision, said in (("bf16", True), ("float32", False)):
+        points = {arm: {500: (0.8,)} for arm in (SCRATCH, FINE_TUNE)}
+        pilot = PilotCurve(**shared | {"precision": precision, "points": points}, predicted_by=pool)
+        known = {"scratch": Cost(None, None, None, None)}
+        warnings = warn(Question(500), pilot, curves, "interpolated", (), known, None)
+        assert any("The pilot trained in bf16, the other tasks in float32" in one for one in warnings) == said
 
 
 def test_a_pilot_alone_answers_from_two_sizes_of_two_pairs(finished):

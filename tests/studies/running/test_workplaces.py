@@ -131,3 +131,18 @@ def test_the_kind_of_every_network_is_known_without_making_its_weights(corpus: C
         kind = Kinds(Workload({"ptb-xl": corpus}), device)(replace(SCRATCH, arch=arch))
         assert kind is None or kind.most > 1
     assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_on_a_gpu_a_worker_process_runs_a_study_in_groups(corpus: Corpus, tmp_path: Path):
+    recurrent = [replace(SCRATCH, replicate=k) for k in range(2)]
+    specs = [replace(SCRATCH, arch="resnet1d18-w2"), *recurrent]
+    hashes = {SCRATCH.task: hash_task({"ptb-xl": corpus}, SCRATCH.task)}
+    store = Store(tmp_path / "s.db")
+    with choose_workplace(None, None, "cuda:0", Workload({"ptb-xl": corpus})) as workplace:
+        progress = run_study(specs, store, corpus.root.parent, hashes, workplace)
+    assert (progress.done, progress.failed) == (3, 0), store.failures()
+    runs = store.runs()
+    assert all((record.device or "").startswith("GPU") and record.peak_memory_mb for record in runs)
+    assert {record.arch: record.way for record in runs} == {"resnet1d18-w2": "graph", "gru-w4": "lockstep of 2"}
