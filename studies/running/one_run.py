@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from engine.checkpoints.checkpoint import CheckpointFacts, Standardisation, save_checkpoint
 from engine.compute.cuda_graphs import free_kept
@@ -28,8 +28,9 @@ from engine.evaluation.evaluation import Evaluation
 from engine.recipes import Recipe
 from engine.records.contract import SignalContract
 from engine.training.finish import Predicted, add_test_scores, calibrate, score_raw
-from engine.training.lockstep import LockstepJob, gains_together, train_together
+from engine.training.lockstep import LockstepJob, gains_together, runs_together, train_together
 from engine.training.loop import Examples, Training, train
+from engine.training.resident import examples_on, free_corpora, signals_on
 from engine.training.starting_point import starting_point
 from engine.versions import training_versions
 from models.registry import create_network, find_network, forward_gflop
@@ -56,6 +57,7 @@ def execute_together(jobs: Sequence[Job]) -> list[Result]:
             return _run(jobs, device)
         except DEVICE_ERRORS:
             free_kept()
+            free_corpora()
             raise
 
 
@@ -72,7 +74,10 @@ def _device_of(job: Job) -> torch.device:
 
 @dataclass(frozen=True)
 class _Records:
-    """A run's records: the corpus, the task's view of it, the leads that it uses, and positions into the view."""
+    """A run's records: the corpus, the task's view of it, the leads that it uses, and positions into the view.
+
+    Their signals are read on the ``device``.
+    """
 
     corpus: Corpus
     task: TaskData
@@ -80,22 +85,21 @@ class _Records:
     training: NDArray[np.int64]
     validation: NDArray[np.int64]
     test: NDArray[np.int64]
+    device: torch.device
 
     @property
     def contract(self) -> SignalContract:
         """What the network takes."""
         return replace(self.corpus.contract, leads=tuple(self.corpus.leads[k] for k in self.leads))
 
-    def signals(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
+    def signals(self, positions: NDArray[np.int64]) -> NDArray[np.float32] | Tensor:
         """Return the signals (records, leads, samples), in millivolt."""
-        drawn = self.corpus.signals[self.task.rows[positions]]
-        return (
-            drawn if self.leads == tuple(range(len(self.corpus.leads))) else np.ascontiguousarray(drawn[:, self.leads])
-        )
+        return signals_on(self.corpus, self.task.rows[positions], self.leads, self.device)
 
     def examples(self, positions: NDArray[np.int64], scaling: Standardisation) -> Examples:
         """Return records as the network takes them."""
-        return Examples.of(scaling.apply(self.signals(positions)), self.task.labels[positions])
+        rows, labels = self.task.rows[positions], self.task.labels[positions]
+        return examples_on(self.corpus, rows, self.leads, labels, scaling, self.device)
 
 
 @dataclass(frozen=True)
@@ -125,12 +129,17 @@ class _Ready:
         """
         return self.test() if self.recipe.name == "paper" else None
 
+    def for_lockstep(self) -> LockstepJob:
+        """Return what is trained of it."""
+        seed = self.job.spec.seed
+        return LockstepJob(self.network, self.training, self.validation, self.recipe, seed, self.monitored())
+
 
 def _run(jobs: Sequence[Job], device: torch.device) -> list[Result]:
     """Find the records of the runs, train them, test one after the other."""
-    prepared = [_try(_prepare, job) for job in jobs]
+    prepared = [_try(_prepare, job, device) for job in jobs]
     trained = iter(_train([one for one in prepared if isinstance(one, _Ready)], device))
-    return [_try(_finish, one, next(trained), device) if isinstance(one, _Ready) else one for one in prepared]
+    return [_try(_finish, one, next(trained)) if isinstance(one, _Ready) else one for one in prepared]
 
 
 def _try(step: Callable[..., Value], *arguments: Any) -> Value | Exception:
@@ -143,12 +152,12 @@ def _try(step: Callable[..., Value], *arguments: Any) -> Value | Exception:
         return error
 
 
-def _prepare(job: Job) -> _Ready | NetworkWanted:
+def _prepare(job: Job, device: torch.device) -> _Ready | NetworkWanted:
     """Find the records, and the network that the run starts from where there is one.
 
     Raises CorpusError when this machine does not hold the records that the study means.
     """
-    records, checkpoint = _find_records(job), None
+    records, checkpoint = _find_records(job, device), None
     if job.start_from is not None:
         checkpoint = receive(job.checkpoints, job.start_from, job.start_digest, job.sent)
         if checkpoint is None:
@@ -160,7 +169,7 @@ def _prepare(job: Job) -> _Ready | NetworkWanted:
     return _Ready(job, records, start.network, scaling, training, validation)
 
 
-def _finish(run: _Ready, trained: Training | Exception, device: torch.device) -> Outcome:
+def _finish(run: _Ready, trained: Training | Exception) -> Outcome:
     """Test a trained network and write down what it did."""
     if isinstance(trained, Exception):
         raise trained
@@ -168,7 +177,7 @@ def _finish(run: _Ready, trained: Training | Exception, device: torch.device) ->
     validation = Predicted.by(run.network, run.validation, records.task, records.validation)
     test = Predicted.by(run.network, run.test(), records.task, records.test)
     scores = score_raw(records.task, validation, test, BOOTSTRAP_RESAMPLES)
-    record = _finished_run(job, records, trained, scores, device)
+    record = _finished_run(job, records, trained, scores)
     if not job.keeps_network:
         return Outcome(record, test.raw_probabilities)
     facts = calibrate(_facts(job.spec, records, run.scaling, record), validation)
@@ -176,22 +185,24 @@ def _finish(run: _Ready, trained: Training | Exception, device: torch.device) ->
     return Outcome(record, test.raw_probabilities, _files(run.network.to("cpu"), facts))
 
 
-def _find_records(job: Job) -> _Records:
+def _find_records(job: Job, device: torch.device) -> _Records:
     corpus, task = _open(job)
     training, validation = training_rows(task, job.spec, job.spec.resolve_recipe())
     leads = tuple(pick_leads(corpus, job.spec.task))
-    return _Records(corpus, task, leads, training, validation, task.in_folds(job.spec.test_folds))
+    return _Records(corpus, task, leads, training, validation, task.in_folds(job.spec.test_folds), device)
 
 
 def _train(ready: Sequence[_Ready], device: torch.device) -> list[Training | Exception]:
-    """Train the networks in place, together where that is faster."""
-    if ready and gains_together(ready[0].network, len(ready), device):
-        jobs = [
-            LockstepJob(run.network, run.training, run.validation, run.recipe, run.job.spec.seed, run.monitored())
-            for run in ready
-        ]
-        return [*train_together(jobs, device=device)]
-    return [_try(_train_alone, run, device) for run in ready]
+    """Train the networks in place: together where that is faster, as many at a time as the device's memory takes."""
+    if not ready or not gains_together(ready[0].network, len(ready), device):
+        return [_try(_train_alone, run, device) for run in ready]
+    first = ready[0]
+    most = runs_together(first.network, device, (first.recipe.batch_size, *first.training.signals.shape[1:]))
+    trained: list[Training | Exception] = []
+    for start in range(0, len(ready), most):
+        jobs = [run.for_lockstep() for run in ready[start : start + most]]
+        trained += [one for one in train_together(jobs, device=device) if one is not None]  # None would be stopped
+    return trained
 
 
 def _train_alone(run: _Ready, device: torch.device) -> Training:
@@ -247,10 +258,15 @@ def _open(job: Job) -> tuple[Corpus, TaskData]:
     return corpus, task
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=64)  # a group may be of as many tasks as runs
 def _open_task(root: Path, name: str) -> tuple[Corpus, TaskData]:
-    corpus = Corpus(root)
+    corpus = _open_corpus(root)
     return corpus, open_task(corpus, name)
+
+
+@lru_cache(maxsize=4)
+def _open_corpus(root: Path) -> Corpus:
+    return Corpus(root)
 
 
 def _files(network: nn.Module, facts: CheckpointFacts) -> dict[str, bytes]:
@@ -259,7 +275,7 @@ def _files(network: nn.Module, facts: CheckpointFacts) -> dict[str, bytes]:
         return read_files(Path(folder) / "network")
 
 
-def _finished_run(job: Job, records: _Records, result: Training, scores: Evaluation, device: torch.device) -> Run:
+def _finished_run(job: Job, records: _Records, result: Training, scores: Evaluation) -> Run:
     spec = job.spec
     return Run(
         key=job.key,
@@ -283,13 +299,14 @@ def _finished_run(job: Job, records: _Records, result: Training, scores: Evaluat
         records_seen=result.records_seen,
         records_to_best=result.best.records_seen,
         gflop=round(_gflop(job, records, result), 1),
-        peak_memory_mb=peak_memory_mb(device),
-        device=describe_device(device),
+        peak_memory_mb=peak_memory_mb(records.device),
+        device=describe_device(records.device),
         data_hash=job.data_hash,
         created=now(),
         f1_macro=_finite(scores.f1_macro),
         f1_weighted=_finite(scores.f1_weighted_at_half),
         ece=_finite(scores.ece),
+        precision=result.precision,
         details=_details(job, records, result, scores),
     )
 
@@ -305,7 +322,6 @@ def _details(job: Job, records: _Records, result: Training, scores: Evaluation) 
         "source": corpus.manifest["source"],
         "task": corpus.describe_task(parse_task(spec.task).task),
         "classes": task.classes,
-        "precision": result.precision,
         "way": result.way,
         "wall_seconds": round(result.wall_seconds, 3),
         "auroc": {name: _rounded(scores.classes[name].auroc) for name in task.classes},
