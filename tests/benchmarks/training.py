@@ -2,7 +2,7 @@
 
     python tests/benchmarks/training.py bare      # loop and engine against forward, backward and step of plain torch
     python tests/benchmarks/training.py naive     # the loop against float64 and a table that is scanned for each record
-    python tests/benchmarks/training.py cuda      # records/s alone and packed, share of the bf16 peak, the whole grid
+    python tests/benchmarks/training.py cuda      # records/s on a GPU, next to a plain eager loop and the bf16 peak
 
 Each prints a Markdown table for RESULTS.md. Ratios are of pieces that take turns within one run, median (quartiles)
 over the rounds, so that a change of the machine's pace meets both sides.
@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from multiprocessing.synchronize import Barrier
 
 import numpy as np
@@ -25,26 +25,27 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from engine.compute.clocks import synchronize
+from engine.compute.cuda_graphs import open_run as open_cuda_run
 from engine.compute.devices import choose_device, describe_device
-from engine.compute.packing import choose_runs_at_once
 from engine.compute.steps import PlainRun, Run, open_run
 from engine.recipes import Recipe, find_recipe
 from engine.training.starting_point import new_network
-from models.registry import find_network, training_gflop
+from models.registry import find_network, list_networks, training_gflop
 
 N_LEADS, N_SAMPLES, N_CLASSES = 12, 1000, 5
 # Nguyen and Do 2025: 18 pre-trainings, 30 runs from scratch, 72 fine-tunings, 12 of the size curve, 100 epochs each, on
 # six networks alike: about 8e7 record-passes.
 GRID_NETWORKS = ("resnet1d18", "resnet1d50", "resnet1d101", "lstm", "bilstm", "gru")
 GRID_PASSES = 8e7
-_MATRIX, _PRODUCTS = 8192, 50
+CUDA_NETWORKS = ("resnet1d18", "resnet1d50", "xresnet1d101", "gru", "lstm")
+_PRODUCTS = 50
 
 
 def main() -> None:
     """Run the benchmark that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["bare", "naive", "cuda"])
-    parser.add_argument("--archs", nargs="+", help="networks; the default depends on what is measured")
+    parser.add_argument("--archs", nargs="+", help="networks, for bare also patterns; the default depends on what")
     parser.add_argument("--rounds", type=int, default=15, help="how often the pieces take turns (15)")
     parser.add_argument("--batches", type=int, default=8, help="batches a piece (8)")
     parser.add_argument("--batch-size", type=int, help="records a batch (the recipe's; the published 256 for cuda)")
@@ -59,7 +60,10 @@ def main() -> None:
 def bare(arguments: argparse.Namespace) -> None:
     """Print what the loop adds to the least that a step must do with torch's own layers, and what the engine's save."""
     rows = []
-    for arch in arguments.archs or ["resnet1d18-w16", "gru-w32", "resnet1d18"]:
+    names = arguments.archs or ["resnet1d18-w16", "gru-w32", "resnet1d18"]
+    # On one thread in processor time, which a busy machine stretches less than the time of the clock on the wall.
+    clock = time.thread_time if arguments.threads == 1 else time.perf_counter
+    for arch in [arch for name in names for arch in list_networks(name) or [name]]:
         recipe = _recipe(arch, arguments.batch_size)
         signals, labels = _records(arguments.batches * recipe.batch_size)
         steps = (arguments.rounds + 1) * arguments.batches
@@ -68,17 +72,11 @@ def bare(arguments: argparse.Namespace) -> None:
             _engine_epoch(PlainRun(_network(arch), recipe, steps), signals, labels),
             _engine_epoch(open_run(_network(arch), recipe, steps), signals, labels),
         )
-        taken = _take_turns(pieces, arguments.rounds)
+        taken = _take_turns(pieces, arguments.rounds, clock)
         rows.append((*_row(arch, len(signals), taken[:2]), *_row(arch, len(signals), [taken[0], taken[2]])[2:]))
-    names = (
-        "network",
-        "bare, records/s",
-        "loop, records/s",
-        "loop / bare, time",
-        "engine, records/s",
-        "engine / bare, time",
-    )
-    _print_table(names, rows, "cpu")
+    header = ("network", "bare, records/s", "loop, records/s", "loop / bare, time", "engine, records/s",
+              "engine / bare, time")  # fmt: skip
+    _print_table(header, rows, "cpu")
 
 
 def _engine_epoch(run: Run, signals: Tensor, labels: Tensor) -> Callable[[], object]:
@@ -202,74 +200,92 @@ def _train_own() -> None:
     _own_epoch()
 
 
+@dataclass(frozen=True)
+class CudaRow:
+    """How fast a network trains on a device, in records/s: as the engine does, and by plain float32 eager steps.
+
+    ``share_of_peak``: the engine's arithmetic against that of a large bf16 matrix product, ``peak_tflops``.
+    """
+
+    network: str
+    batch_size: int
+    precision: str
+    way: str
+    engine: float
+    plain: float
+    share_of_peak: float
+    peak_tflops: float
+
+
 def cuda(arguments: argparse.Namespace) -> None:
-    """Print records/s of training alone and packed, the share of the bf16 peak, and the time of the published grid."""
-    if not torch.cuda.is_available():
+    """Print what ``cuda_rows`` measures, and the time of the published grid where its networks are among them."""
+    if arguments.device != "cpu" and not torch.cuda.is_available():
         sys.stdout.write("no CUDA device\n")
         return
     device = choose_device(arguments.device)
-    peak = _bf16_peak(device)
-    rows, fastest = [], {}
-    for arch in arguments.archs or GRID_NETWORKS:
-        recipe = _recipe(arch, arguments.batch_size or 256)
-        network = _network(arch)
-        gflop = training_gflop(network, N_LEADS, N_SAMPLES)
-        alone = _cuda_speeds(network, recipe, device, arguments)
-        packed = choose_runs_at_once(
-            network.to(device), (recipe.batch_size, N_LEADS, N_SAMPLES), N_CLASSES, recipe, device
-        )
-        fastest[arch] = max(max(alone.values()), *packed.records_per_second.values())
-        ways = ", ".join(f"{way} {speed:,.0f}" for way, speed in alone.items())
-        share = fastest[arch] * gflop * 1e9 / peak
-        together = f"{packed.records_per_second[packed.count]:,.0f} ({packed.count} runs)"
-        rows.append((arch, ways, together, f"{share:.1%}"))
-    names = ("network", "alone, records/s", "packed, records/s", "share of the bf16 peak")
-    _print_table(names, rows, str(device))
-    sys.stdout.write(f"\nbf16 matrix product, {_MATRIX} x {_MATRIX}: {peak / 1e12:,.0f} TFLOP/s\n")
-    if set(GRID_NETWORKS) <= fastest.keys():
-        seconds = sum(GRID_PASSES / len(GRID_NETWORKS) / fastest[arch] for arch in GRID_NETWORKS)
+    archs = arguments.archs or CUDA_NETWORKS
+    rows = cuda_rows(device, archs, arguments.batch_size or 256, arguments.rounds, arguments.batches)
+    table = [
+        (row.network, f"{row.engine:,.0f} ({row.way}, {row.precision})", f"{row.plain:,.0f}",
+         f"{row.engine / row.plain:.2f}", f"{row.share_of_peak:.1%}")
+        for row in rows
+    ]  # fmt: skip
+    names = ("network", "engine, records/s", "plain eager loop, records/s", "engine / plain", "share of the bf16 peak")
+    _print_table(names, table, str(device))
+    sys.stdout.write(f"\nbf16 matrix product: {rows[0].peak_tflops:,.0f} TFLOP/s\n")
+    speeds = {row.network: row.engine for row in rows}
+    if set(GRID_NETWORKS) <= speeds.keys():
+        seconds = sum(GRID_PASSES / len(GRID_NETWORKS) / speeds[arch] for arch in GRID_NETWORKS)
         sys.stdout.write(
             f"the published grid, {GRID_PASSES:.0e} record-passes at these speeds: {seconds / 60:,.1f} min\n"
         )
 
 
-def _cuda_speeds(
-    network: nn.Module, recipe: Recipe, device: torch.device, arguments: argparse.Namespace
-) -> dict[str, float]:
-    """Return records/s of training alone, eagerly and as ``auto`` chooses."""
-    from engine.compute.cuda_graphs import open_run as open_cuda_run
+def cuda_rows(device: torch.device, archs: Sequence[str], batch_size: int, rounds: int, batches: int) -> list[CudaRow]:
+    """Time epochs of ``batches`` batches of every network on the path of CUDA; a CPU runs the same, without a capture.
 
-    signals, labels = (tensor.to(device) for tensor in _records(arguments.batches * recipe.batch_size))
-    speeds = {}
-    for mode in ("eager", "auto"):
-        steps = (arguments.rounds + 1) * arguments.batches
-        with open_cuda_run(network.to(device), signals.shape, N_CLASSES, recipe, steps, device, mode) as run:
-            taken = _take_turns([_engine_epoch(run, signals, labels)], arguments.rounds)[0]
-            name = mode if mode == "eager" else f"auto ({run.session.choice.way})"
-            speeds[name] = len(signals) / statistics.median(taken)
-    return speeds
+    The tests on a GPU call this (``tests/gpu/kit.py``).
+    """
+    peak, rows = _bf16_peak(device), []
+    for arch in archs:
+        recipe = _recipe(arch, batch_size)
+        signals, labels = (tensor.to(device) for tensor in _records(batches * batch_size))
+        pieces, steps = [], (rounds + 1) * batches
+        plain = PlainRun(_network(arch).to(device), recipe, steps)
+        pieces.append(_engine_epoch(plain, signals, labels))
+        network, mode = _network(arch).to(device), "auto" if device.type == "cuda" else "eager"
+        with open_cuda_run(network, signals.shape, N_CLASSES, recipe, steps, device, mode) as run:
+            pieces.append(_engine_epoch(run, signals, labels))
+            theirs, ours = (len(signals) / statistics.median(taken) for taken in _take_turns(pieces, rounds))
+            gflop = training_gflop(_network(arch), N_LEADS, N_SAMPLES)
+            share = ours * gflop * 1e9 / peak
+            rows.append(CudaRow(arch, batch_size, run.precision, run.way, ours, theirs, share, peak / 1e12))
+    return rows
 
 
 def _bf16_peak(device: torch.device) -> float:
     """Return FLOP/s of a large matrix product, which is what the device can do at best."""
-    one, other = (torch.randn(_MATRIX, _MATRIX, device=device, dtype=torch.bfloat16) for _ in range(2))
+    size = 8192 if device.type == "cuda" else 256
+    one, other = (torch.randn(size, size, device=device, dtype=torch.bfloat16) for _ in range(2))
     for _ in range(_PRODUCTS):
         one @ other
     started = synchronize(device)
     for _ in range(_PRODUCTS):
         one @ other
-    return 2 * _MATRIX**3 * _PRODUCTS / (synchronize(device) - started)
+    return 2 * size**3 * _PRODUCTS / (synchronize(device) - started)
 
 
-def _take_turns(pieces: Sequence[Callable[[], object]], rounds: int) -> list[list[float]]:
+def _take_turns(
+    pieces: Sequence[Callable[[], object]], rounds: int, clock: Callable[[], float] = time.perf_counter
+) -> list[list[float]]:
     """Return the seconds of every piece in every round, after one round that does not count."""
     seconds: list[list[float]] = [[] for _ in pieces]
     for number in range(rounds + 1):
         for piece, taken in zip(pieces, seconds, strict=True):
-            started = time.perf_counter()
+            started = clock()
             piece()
             if number:
-                taken.append(time.perf_counter() - started)
+                taken.append(clock() - started)
     return seconds
 
 
