@@ -24,6 +24,7 @@ from studies.runs.task_names import open_task, parse_task, pick_leads
 
 _STEPS, _MOST_SECONDS = 10, 4.0  # of timed steps, fewer where they are slow
 _N_CLASSES, _TESTED, _PREDICTED = 5, 500, 256
+_FEATURES, _HEAD_BATCH, _LOOPS = 128, 32, 20
 _BACKWARD = 2  # a backward pass costs about two forward passes
 
 
@@ -31,13 +32,16 @@ _BACKWARD = 2  # a backward pass costs about two forward passes
 class Passes:
     """How often a run sends a record through its network: forward and back to learn, and forward alone.
 
-    ``unfilled`` is by how many batches its steps could be fewer if all were full; ``tested`` is its test records.
+    ``unfilled`` is by how many batches its steps could be fewer if all were full; ``tested`` is its test records;
+    ``head_steps`` are those of a head alone, whose inputs are computed once.
     """
 
     training: int
     forward: int
     unfilled: float = 0.0
     tested: int = 0
+    validations: int = 0
+    head_steps: int = 0
 
     def gflop(self, forward_gflop: float) -> float:
         """Return the run's arithmetic, in 1e9 floating point operations."""
@@ -49,7 +53,8 @@ class Speed:
     """Seconds of a record in training, in full batches, and in prediction; and what a run takes besides.
 
     ``step`` is what a step takes however few records it has, ``testing`` what scaling and scoring a test record
-    take, ``run`` what a run takes whatever its size.
+    take, ``run`` what a run takes whatever its size, ``validation`` what one takes besides its predictions, and
+    ``head`` what a step of a head alone takes.
     """
 
     training: float
@@ -57,11 +62,14 @@ class Speed:
     step: float = 0.0
     testing: float = 0.0
     run: float = 0.0
+    validation: float = 0.0
+    head: float = 0.0
 
     def seconds(self, passes: Passes) -> float:
         """Return how long a run takes."""
-        steps = passes.training * self.training + passes.unfilled * self.step
-        return steps + passes.forward * self.forward + passes.tested * self.testing + self.run
+        steps = passes.training * self.training + passes.unfilled * self.step + passes.head_steps * self.head
+        besides = passes.validations * self.validation + passes.tested * self.testing + self.run
+        return steps + passes.forward * self.forward + besides
 
     def times(self, factor: float) -> "Speed":
         """Return the speed where everything takes that many times as long."""
@@ -81,20 +89,21 @@ def count_passes(spec: RunSpec, test_records: int) -> Passes:
     """Return the record passes of a run with that many test records, its validation share taken as it will be on
     average.
 
-    A frozen network computes the features of every record once, and predicts with them once more in the end; what its
-    head learns from them costs next to nothing. The recipe ``paper`` predicts the test records at every validation.
+    A frozen network computes the features of every record once, and predicts those of validation and test once more in
+    the end. The recipe ``paper`` predicts the test records at every validation.
     """
     recipe = spec.resolve_recipe()
     n_validation = max(1, round(recipe.validation_fraction * spec.n_records))
     n_training = spec.n_records - n_validation
+    epochs = recipe.epochs(n_training)
+    steps, validations = epochs * ceil(n_training / recipe.batch_size), len(validation_epochs(epochs, recipe))
     monitors = recipe.name == "paper"
     if spec.strategy in FROZEN:
-        return Passes(0, spec.n_records + n_validation + (1 + monitors) * test_records, tested=test_records)
-    epochs = recipe.epochs(n_training)
-    validations = len(validation_epochs(epochs, recipe))
+        forward = spec.n_records + n_validation + (1 + monitors) * test_records
+        return Passes(0, forward, tested=test_records, validations=validations, head_steps=steps)
     forward = (validations + 1) * n_validation + (1 + monitors * validations) * test_records  # one chooses thresholds
-    unfilled = epochs * (ceil(n_training / recipe.batch_size) - n_training / recipe.batch_size)
-    return Passes(epochs * n_training, forward, unfilled, test_records)
+    unfilled = steps - epochs * n_training / recipe.batch_size
+    return Passes(epochs * n_training, forward, unfilled, test_records, validations)
 
 
 class Workload:
@@ -142,7 +151,8 @@ def measure_speed(arch: str, recipe: str, n_leads: int, n_samples: int, device: 
         if not _in_lockstep(network, runs, device) and device.type == "cpu":  # others fill a batch up
             small = _step_seconds(network, _first(examples, few), numbers, device, runs)
             step = max(0.0, small * batch - full * few) / (batch - few)
-        return Speed(full / batch, _predict_seconds(network, examples, device), step, _test_seconds(examples), run)
+        forward, testing = _predict_seconds(network, examples, device), _test_seconds(examples)
+        return Speed(full / batch, forward, step, testing, run, *_loop_seconds(device))
     finally:
         torch.set_num_threads(threads)
 
@@ -194,6 +204,19 @@ def _predict_seconds(network: nn.Module, examples: Examples, device: torch.devic
     clock = clock_of(device)
     predict_logits(network, examples.signals)
     return clock.seconds() / len(examples)
+
+
+def _loop_seconds(device: torch.device) -> tuple[float, float]:
+    """Return what a validation takes besides its predictions, and what a step of a head alone takes."""
+    signals = torch.randn(_HEAD_BATCH, _FEATURES, generator=torch.Generator().manual_seed(0))
+    batch = Examples(signals, (torch.arange(_HEAD_BATCH * _N_CLASSES) % 3 == 0).float().reshape(-1, _N_CLASSES))
+    numbers = replace(find_recipe("paper", "cnn", "scratch"), min_epochs=_LOOPS, max_epochs=_LOOPS)
+    few, many = (
+        train(nn.Linear(_FEATURES, _N_CLASSES), batch, batch, replace(numbers, validations=count), 0, device=device)
+        for count in (1, _LOOPS)
+    )
+    step = few.seconds / _LOOPS
+    return max(0.0, many.seconds - few.seconds) / (len(many.validations) - len(few.validations)), step
 
 
 def _test_seconds(examples: Examples) -> float:

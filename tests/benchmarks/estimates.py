@@ -36,6 +36,8 @@ from studies.runs.run_spec import RunSpec
 from studies.runs.store import Store
 from studies.runs.task_names import parse_task
 
+_WARM_UP = ("resnet1d18-w1", "tuned", 1, 64, torch.device("cpu"))
+
 
 class TimedExecutor(Executor):
     """Passes calls on and keeps what each group of runs took."""
@@ -85,13 +87,16 @@ def _compare(asked: argparse.Namespace, folder: Path, path: Path) -> None:
     alone = {arch: measure_speed(arch, "tuned", *load.signal(specs[0]), torch.device("cpu")) for arch in asked.archs}
     store, began = Store(path), time.monotonic()
     with local_workplace(asked.workers, load=load) as place:
-        timed = TimedExecutor(place.executor)
+        for start in [place.executor.submit(measure_speed, *_WARM_UP) for _ in range(asked.workers)]:
+            start.result()  # before the first runs, which are timed without it
+        started, timed = time.monotonic() - began, TimedExecutor(place.executor)
         run_study(specs, store, folder, hashes, replace(place, executor=timed))
     taken = time.monotonic() - began
     charged = {str(run.key): float(run.seconds or 0.0) for run in store.runs()}
     store.close()
     _print_cells(timed.taken, forecast, charged, alone, load)
     _say(f"\nstudy: {predicted:.1f} s predicted, {taken:.1f} s taken, ratio {taken / predicted:.2f}")
+    _say(f"of which starting the workers: {forecast.start:.1f} s and {started:.1f} s")
 
 
 def _print_cells(
@@ -117,7 +122,7 @@ def _print_cells(
 def _charge(spec: RunSpec, speed: Speed, load: Workload) -> float:
     """Return what a run is charged by doctor's records a second alone."""
     passes = load.passes(spec)
-    return passes.training * speed.training or (spec.n_records * speed.forward)
+    return passes.training * speed.training or spec.n_records * speed.forward + passes.head_steps * speed.head
 
 
 def _say(line: str) -> None:

@@ -19,7 +19,7 @@ from studies.running.one_run import execute_together
 from studies.running.study_networks import digest_of, write_files
 from studies.running.workload import Passes, Speed, Workload, measure_speed
 from studies.running.workplaces import Probe, measure_side_by_side
-from studies.runs.run_spec import STARTING_FROM_UPSTREAM, RunSpec
+from studies.runs.run_spec import FROZEN, STARTING_FROM_UPSTREAM, RunSpec
 
 POOL, TEST = (1, 2, 3, 4, 5, 6, 7, 8), (10,)
 counted: dict[str, int] = {}
@@ -82,18 +82,21 @@ def test_a_run_passes_as_many_records_through_its_network_as_counted(
     if strategy in STARTING_FROM_UPSTREAM:
         spec = replace(spec, upstream="ptb-xl/non-diagnostic", upstream_folds=(9,), upstream_records=10)
     pretraining = spec.pretraining()
-    run_together([spec] if pretraining is None else [pretraining, spec], corpus, tmp_path)
+    outcome = run_together([spec] if pretraining is None else [pretraining, spec], corpus, tmp_path)[-1]
     expected, batch = Workload({"ptb-xl": corpus}).passes(spec), spec.resolve_recipe().batch_size
     assert (counted.get("training", 0), counted["forward"]) == (expected.training, expected.forward)
     assert counted.get("steps", 0) == pytest.approx(expected.training / batch + expected.unfilled)
+    assert (expected.head_steps > 0) is (strategy in FROZEN)
+    assert len(outcome.run.validations) == expected.validations
     assert expected.tested == len(corpus.task("superclass").in_folds(TEST))
 
 
 def test_a_speed_adds_up_what_a_run_does():
     passes = Passes(training=1000, forward=300, unfilled=2.5, tested=100)
     assert Speed(2e-3, 1e-3).seconds(passes) == pytest.approx(2 + 0.3)
-    speed = Speed(2e-3, 1e-3, step=0.4, testing=1e-4, run=0.05)
-    assert speed.seconds(passes) == pytest.approx(2 + 0.3 + 1 + 0.01 + 0.05)
+    passes = replace(passes, validations=10, head_steps=50)
+    speed = Speed(2e-3, 1e-3, step=0.4, testing=1e-4, run=0.05, validation=2e-3, head=1e-3)
+    assert speed.seconds(passes) == pytest.approx(2 + 0.3 + 1 + 0.01 + 0.05 + 0.02 + 0.05)
     assert speed.times(3).seconds(passes) == pytest.approx(3 * speed.seconds(passes))
     assert Speed.mean([speed, speed.times(3)]).seconds(passes) == pytest.approx(2 * speed.seconds(passes))
     assert speed.between(speed.times(3), 0.25).seconds(passes) == pytest.approx(1.5 * speed.seconds(passes))
