@@ -205,7 +205,9 @@ class Kit:
         """Return the command for the tests marked ``gpu``; other files may import what is not there."""
         files = [path for path in sorted((ROOT / "tests").rglob("test_*.py")) if "mark.gpu" in path.read_text("utf-8")]
         names = [str(path.relative_to(ROOT)) for path in files]
-        return [sys.executable, "-m", "pytest", "-m", "gpu", "-v", "--tb=short", "-p", "no:cacheprovider", *names]
+        # A warning of another version of a package is no failure here.
+        options = ["-m", "gpu", "-v", "--tb=short", "-W", "default", "-p", "no:cacheprovider"]
+        return [sys.executable, "-m", "pytest", *options, *names]
 
 
 def environment(arguments: argparse.Namespace) -> None:
