@@ -19,7 +19,8 @@ from studies.runs.store import Store
 ROOT = Path(__file__).parents[2]
 KIT = ROOT / "tests" / "gpu" / "kit.py"
 DESIGN = KIT.with_name("rehearsal.toml")
-# Not on a machine that has torch for CUDA and little else: the kit, and the tests that it runs, do without.
+# Not on a machine that has torch for CUDA and little else, nor is ecgadvise installed: the kit, and the tests that it
+# runs, do without.
 MISSING = (
     "wfdb", "platformdirs", "jsonschema", "distributed", "dask", "importlinter", "mypy", "ruff", "soundfile",
 )  # fmt: skip
@@ -133,6 +134,17 @@ class Missing:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Missing())
+
+from importlib import metadata
+
+version = metadata.version
+
+def installed(name):
+    if name == "ecgadvise":
+        raise metadata.PackageNotFoundError(name)
+    return version(name)
+
+metadata.version = installed
 sys.path.insert(0, ROOT)
 """
 
@@ -153,3 +165,4 @@ def test_kit_and_gpu_tests_import_without_packages_that_such_a_machine_lacks(tmp
         )
         assert ended.returncode == 0, ended.stdout + ended.stderr
         assert "ModuleNotFoundError" not in ended.stdout + ended.stderr
+        assert "environment" not in part or '"ecgadvise": "source tree"' in ended.stdout
