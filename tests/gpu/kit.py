@@ -207,6 +207,7 @@ class Kit:
         names = [str(path.relative_to(ROOT)) for path in files]
         # A warning of another version of a package is no failure here.
         options = ["-m", "gpu", "-v", "--tb=short", "-W", "default", "-p", "no:cacheprovider"]
+        options += ["--continue-on-collection-errors"]
         return [sys.executable, "-m", "pytest", *options, *names]
 
 

@@ -158,11 +158,13 @@ def test_kit_and_gpu_tests_import_without_packages_that_such_a_machine_lacks(tmp
     known = ["--device", "cpu", "--design", DESIGN, "--corpora", corpora, "--archs", "gru-w2", "--seconds", 0]
     kit = [KIT, "--out", tmp_path / "out", "--work", tmp_path, *known, "--part"]
     parts = [[*map(str, kit), part] for part in ("environment", "throughput", "study")]
-    collect = ["-m", "pytest", "-p", "no:cacheprovider", "-q", "-m", "gpu", *map(str, gpu)]
-    for part in (*parts, collect, ["-m", "ecgadvise", "data", "unpack", "--help"]):
+    collect = ["-m", "pytest", "-p", "no:cacheprovider", "-m", "gpu", *map(str, gpu)]
+    fixtures = [*collect, "--fixtures-per-test", "-v"]
+    for part in (*parts, collect, fixtures, ["-m", "ecgadvise", "data", "unpack", "--help"]):
         ended = subprocess.run(
             [sys.executable, *part], env=environment, cwd=ROOT, capture_output=True, text=True, check=False
         )
         assert ended.returncode == 0, ended.stdout + ended.stderr
         assert "ModuleNotFoundError" not in ended.stdout + ended.stderr
+        assert "ptbxl_tree" not in ended.stdout  # which is written with wfdb
         assert "environment" not in part or '"ecgadvise": "source tree"' in ended.stdout
