@@ -1,4 +1,4 @@
-"""``ecgadvise data``: from a publisher's tree, or your own, to a prepared corpus."""
+"""``ecgadvise data``: from a publisher's tree, or your own, to a prepared corpus, and to one small file of it."""
 
 from collections.abc import Sequence
 from enum import StrEnum
@@ -33,6 +33,9 @@ class Prepared(StrEnum):
 Tree = Annotated[Path, typer.Argument(metavar="DIR", help="A publisher's tree as it is distributed, or your own.")]
 SourceName = Annotated[str | None, typer.Option("--source", help="What the tree is, where its files do not tell.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes. [default: one a processor]")]
+
+Threads = Annotated[int | None, typer.Option(min=1, help="Threads. [default: one a processor]")]
+Corpora = Annotated[Path | None, typer.Option("--corpora", help="Folder for prepared corpora.")]
 
 
 @app.command(epilog="Example: ecgadvise data check ptb-xl --json")
@@ -72,7 +75,7 @@ def check(
 def prepare(
     tree: Tree,
     source: SourceName = None,
-    corpora: Annotated[Path | None, typer.Option("--corpora", help="Folder for prepared corpora.")] = None,
+    corpora: Corpora = None,
     max_bad: Annotated[
         int | None, typer.Option(min=0, help="Unusable records up to which it is made. [default: any number]")
     ] = None,
@@ -108,6 +111,48 @@ def prepare(
     n_bad = len({problem.record for problem in problems if not problem.usable})
     n_odd = len({problem.record for problem in problems if problem.usable})
     typer.echo(f"{len(corpus):,} records, {n_bad} left out, {n_odd} kept with a remark: {corpus.root}")
+
+
+@app.command(epilog="Example: ecgadvise data pack ptb-xl --out ptb-xl.packed")
+def pack(
+    name: Annotated[str, typer.Argument(metavar="CORPUS", help="A prepared corpus by its name.")],
+    out: Annotated[Path, typer.Option("--out", help="The file to write; its parts end in .001, .002, ...")],
+    corpora: Corpora = None,
+    part_size: Annotated[
+        float | None, typer.Option(min=0.001, help="Megabytes (1e6 bytes) a part. [default: one file]")
+    ] = None,
+    workers: Threads = None,
+) -> None:
+    """Write a prepared corpus as one small file, for a machine to which little can be sent."""
+    from advisor.terminal.progress import progress_bar
+    from engine.corpora.corpus import default_corpora
+    from engine.corpora.opening import open_named
+    from engine.corpora.travel import pack as write
+    from studies.running.workplaces import default_workers
+
+    corpus, _ = open_named(name, corpora or default_corpora())
+    with progress_bar("records") as report:
+        size = None if part_size is None else round(part_size * 1e6)
+        files = write(corpus, out, size, workers or default_workers(), report)
+    for file in files:
+        typer.echo(f"{file.stat().st_size / 1e6:,.1f} MB: {file}")
+
+
+@app.command(epilog="Example: ecgadvise data unpack ptb-xl.packed --corpora unpacked")
+def unpack(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What data pack wrote, without .001 at its end.")],
+    corpora: Corpora = None,
+    workers: Threads = None,
+) -> None:
+    """Bring back a corpus that data pack made a file of, the same to the bit."""
+    from advisor.terminal.progress import progress_bar
+    from engine.corpora.corpus import default_corpora
+    from engine.corpora.travel import unpack as read
+    from studies.running.workplaces import default_workers
+
+    with progress_bar("records") as report:
+        corpus = read(file, corpora or default_corpora(), workers or default_workers(), report)
+    typer.echo(f"{len(corpus):,} records: {corpus.root}")
 
 
 def _open(tree: Path, name: str | None) -> "Source":

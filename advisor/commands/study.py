@@ -56,7 +56,7 @@ def plan(
     data: DataOption = None,
     workers: WorkersOption = None,
     device: DeviceOption = "auto",
-    probe: Annotated[bool, typer.Option(help="Time ten steps of each network, to predict the time.")] = True,
+    probe: Annotated[bool, typer.Option(help="Time some steps of each network, to predict the time.")] = True,
     gpu_cost: Annotated[float | None, typer.Option(min=0, help="Price of an hour of this machine.")] = None,
 ) -> None:
     """List the cells of a design, how many of their runs the store holds, and how long the others will take."""
@@ -86,7 +86,8 @@ def plan(
     typer.echo("\n".join(lines))
     typer.echo(f"{len(specs) - len(missing)} of {len(specs)} runs done")
     if missing:
-        typer.echo(_forecast(missing, Workload(opened), workers, choose_devices(device) if probe else None, gpu_cost))
+        devices = choose_devices(device) if probe else None
+        typer.echo(_forecast(missing, data_hashes, Workload(opened), workers, devices, gpu_cost))
 
 
 @app.command(epilog="Example: ecgadvise study run studies/designs/smoke.toml --store smoke.db --workers 2")
@@ -215,25 +216,27 @@ def _directories(pairs: list[str]) -> dict[str, Path]:
 
 def _forecast(
     specs: "list[RunSpec]",
+    data_hashes: Mapping[str, str],
     load: "Workload",
     workers: int | None,
     devices: "list[torch.device] | None",
     price: float | None,
 ) -> str:
-    """Say what the runs cost: arithmetic, and with a device the time that a probe of each network predicts there."""
+    """Say what the runs cost: arithmetic, and with devices the time that a probe of each network predicts there."""
     from advisor.terminal.study_progress import in_words
-    from studies.running.workload import measure_speed
-    from studies.running.workplaces import default_workers
+    from studies.running.jobs import make_jobs
+    from studies.running.lockstep_groups import Forecast, Kinds
+    from studies.running.workplaces import default_workers, measure_side_by_side
 
     left = f"left: {len(specs):,} runs, {sum(map(load.gflop, specs)):,.0f} GFLOP"
     if devices is None:
         return left
-    kinds = dict.fromkeys((spec.arch, spec.recipe, *load.signal(spec)) for spec in specs)
-    speeds = {kind: measure_speed(*kind, device=devices[0]) for kind in kinds}
     is_cpu = devices[0].type == "cpu"
-    seconds = sum(speeds[spec.arch, spec.recipe, *load.signal(spec)].seconds(load.passes(spec)) for spec in specs)
-    side_by_side = (workers or default_workers()) if is_cpu else len(devices)
-    hours = seconds / 3600 / side_by_side
-    cost = "" if price is None else f", {price * hours:,.2f} at {price:g} an hour"
-    where = f"{side_by_side} at a time" if is_cpu else f"on {side_by_side} GPU, one run at a time on each"
-    return f"{left}, about {in_words(3600 * hours)} on this machine, {where}{cost}"
+    each = workers or (default_workers() if is_cpu else 1)
+    side_by_side = each * len(devices)
+    forecast = Forecast(load, Kinds(load, devices[0].type), side_by_side)
+    forecast.speeds, forecast.start = measure_side_by_side(forecast.probes(specs), each, [str(one) for one in devices])
+    seconds = forecast.seconds(make_jobs(specs, Path(), data_hashes, Path(), devices[0].type))
+    cost = "" if price is None else f", {price * seconds / 3600:,.2f} at {price:g} an hour"
+    where = f"{side_by_side} at a time" if is_cpu else f"{each} at a time on each GPU"
+    return f"{left}, about {in_words(seconds)} on this machine, {where}{cost}"

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from engine.compute.channels_last import fast_twin, is_recurrent
 from engine.compute.clocks import clock_of
 from engine.compute.devices import keep_freed_memory
+from engine.compute.weight_gradient import FEWEST_CHANNELS, instructions
 from engine.recipes import Recipe
 
 BETA2, EPSILON = 0.999, 1e-8
@@ -166,10 +167,15 @@ _HAS_ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-unty
 def open_run(network: nn.Module, recipe: Recipe, steps: int) -> PlainRun:
     """Return a run of that many steps; convolutional networks train as a twin of the caller's (``Run.network``).
 
+    A processor of a kind with which the twin has not been measured trains the network itself, as one without oneDNN.
     What either arrangement gives, and to which networks, is measured in tests/benchmarks/RESULTS.md.
     """
     if is_recurrent(network):
         keep_freed_memory()
-    elif _HAS_ONEDNN and any(isinstance(layer, nn.Conv1d) for layer in network.modules()):
+    elif (
+        _HAS_ONEDNN
+        and instructions() in FEWEST_CHANNELS
+        and any(isinstance(layer, nn.Conv1d) for layer in network.modules())
+    ):
         network = fast_twin(network)
     return PlainRun(network, recipe, steps)

@@ -1,18 +1,37 @@
 """A convolution over time on the processor whose weight gradient is made of matrix products.
 
 On channels-last tensors oneDNN computes outputs and the gradients of inputs at nearly the speed of a matrix product,
-but those of weights at little more than half of it (AVX2, tests/benchmarks/RESULTS.md). The gradient of tap j is the
-product of the output's gradient with the input shifted by j: with time and records in one axis, as channels-last
-tensors have them, that is one product over all records, less the rows where the shift reached into another record.
+but with AVX2 those of weights at little more than half of it. With AVX-512 it does so with many channels alone. The
+gradient of tap j is the product of the output's gradient with the input shifted by j: with time and records in one
+axis, as channels-last tensors have them, that is one product over all records, less the rows where the shift reached
+into another record.
+
+Which way a layer takes depends on its shape and on the processor's instructions, never on a timing: a study gives the
+same bits when it is resumed, by two workers, on a busy machine. Weight gradients in GFLOP/s, oneDNN's and products
+(batch 32, taps 3, a Xeon with AVX-512, the same one kept to AVX2; tests/benchmarks/RESULTS.md has more shapes):
+
+    channels, samples     32, 250    64, 250   128, 125    256, 63    512, 32
+    AVX2                    32 48      35 65      54 63      53 72      42 73
+    AVX-512                 85 68     104 88    120 121    123 117     82 112
 """
 
+from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-_FEWEST_CHANNELS = 32  # with fewer, or with one tap, oneDNN's own gradient is as fast
+# By the instructions that torch uses, the fewest channels with which products are faster: with fewer, or with one tap,
+# oneDNN's own gradient is as fast or faster. On other kinds of processors neither way has been measured.
+FEWEST_CHANNELS: Mapping[str, int] = {"AVX2": 32, "AVX512": 256}
+
+
+@cache
+def instructions() -> str:
+    """Return which vector instructions torch uses on this machine's processor, as it names them."""
+    return str(torch.backends.cpu.get_cpu_capability())
 
 
 def gains(weight: Tensor, n_samples: int, padding: int) -> bool:
@@ -23,7 +42,8 @@ def gains(weight: Tensor, n_samples: int, padding: int) -> bool:
         and taps > 1
         and taps == 2 * padding + 1
         and padding <= n_samples
-        and min(n_out, n_in) >= _FEWEST_CHANNELS
+        and instructions() in FEWEST_CHANNELS
+        and min(n_out, n_in) >= FEWEST_CHANNELS[instructions()]
     )
 
 

@@ -24,7 +24,7 @@ _ATTENUATION_DB = 60.0
 _IMPLAUSIBLE_MILLIVOLT = (0.05, 50.0)  # peak to peak, the largest lead; PTB-XL, LUDB and the Challenge sets lie inside
 _DISAGREEMENT, _DISAGREEMENT_MILLIVOLT = 0.5, 0.05  # standard deviation: of the lead's own, and in millivolt
 _SAME = 0.1  # of the standard deviation: what is left where two signals are one
-_DERIVED = {
+DERIVED = {
     "III": (-1.0, 1.0),
     "aVR": (-0.5, -0.5),
     "aVL": (1.0, -0.5),
@@ -118,7 +118,7 @@ def _low_pass(up: int, down: int) -> NDArray[np.float64]:
 def derivable(leads: tuple[str, ...]) -> tuple[str, ...]:
     """Return the limb leads that are not among ``leads`` but follow from them: from I and II, each there once."""
     both = leads.count("I") == 1 and leads.count("II") == 1
-    return tuple(lead for lead in _DERIVED if lead not in leads) if both else ()
+    return tuple(lead for lead in DERIVED if lead not in leads) if both else ()
 
 
 def _derive_limb_leads(record: Record, leads: tuple[str, ...]) -> Record:
@@ -126,7 +126,7 @@ def _derive_limb_leads(record: Record, leads: tuple[str, ...]) -> Record:
     if not wanted:
         return record
     both = record.signals[[record.leads.index("I"), record.leads.index("II")]]
-    derived = (np.array([_DERIVED[lead] for lead in wanted]) @ both.astype(np.float64)).astype(np.float32)
+    derived = (np.array([DERIVED[lead] for lead in wanted]) @ both.astype(np.float64)).astype(np.float32)
     note = f"{', '.join(wanted)} derived from I and II"
     signals = np.concatenate([record.signals, derived])
     return Record(signals, record.fs, (*record.leads, *wanted), (*record.notes, note))
@@ -180,11 +180,11 @@ def _misnamed(record: Record, present: tuple[str, ...]) -> list[str]:
     Only where there is an explanation: the lead is another mixture of I and II, or what it should be stands under
     another name. Noise, and leads recorded one after the other, contradict the equations too, with nothing misnamed.
     """
-    measured = [lead for lead in record.leads if lead in _DERIVED and lead in present]
+    measured = [lead for lead in record.leads if lead in DERIVED and lead in present]
     if not measured or not {"I", "II"} <= set(record.leads):
         return []
     both = record.signals[[record.leads.index(lead) for lead in ("I", "II")]]
-    expected = np.array([_DERIVED[lead] for lead in measured], np.float32) @ both
+    expected = np.array([DERIVED[lead] for lead in measured], np.float32) @ both
     signals = record.signals[[record.leads.index(lead) for lead in measured]]
     difference, own = (signals - expected).std(axis=1), signals.std(axis=1)
     suspects = np.flatnonzero((difference > _DISAGREEMENT_MILLIVOLT) & (difference > _DISAGREEMENT * own))

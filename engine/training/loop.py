@@ -38,6 +38,7 @@ __all__ = [
     "predict_logits",
     "predict_probabilities",
     "train",
+    "validation_epochs",
 ]
 
 Mode = Literal["auto", "eager", "graph"]
@@ -185,7 +186,7 @@ def follow(
     Whoever trains in that order may do so for one run or for many at once (``engine.training.lockstep``). Returns
     whether it was stopped. Raises DivergedError.
     """
-    validated = _validation_epochs(epochs, course.recipe)
+    validated = validation_epochs(epochs, course.recipe)
     while course.epoch < epochs:
         loss = yield course.draw_order(generator)
         course.epoch += 1
@@ -204,6 +205,7 @@ def follow(
     return False
 
 
-def _validation_epochs(epochs: int, recipe: Recipe) -> set[int]:
+def validation_epochs(epochs: int, recipe: Recipe) -> set[int]:
+    """Return the epochs, counted from 1, after which a training of that many validates."""
     spaced = np.geomspace if recipe.spacing == "log" else np.linspace
     return {*spaced(1, epochs, recipe.validations).round().astype(int).tolist(), epochs}

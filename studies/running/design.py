@@ -14,7 +14,9 @@
 
 Optional: ``upstream_test_folds`` (what a pre-training is tested on, where not ``test_folds``), ``validation_folds`` (a
 part of the pool that validates, instead of a share of every subset), ``learning_rates`` (every run once with each),
-``first_replicate``. A task that ends in ``@I+II`` uses these leads alone.
+``first_replicate``, ``upstream_replicate`` (0; another number starts from a network that was pre-trained with another
+seed: give such runs replicates of their own), ``stage`` (1; all runs of a stage come before those of a later one,
+replicate by replicate within it). A task that ends in ``@I+II`` uses these leads alone.
 
 Folds are the publisher's. A corpus that has none gets ten, whole patients in each
 (``engine.corpora.splits.make_folds``).
@@ -82,6 +84,8 @@ class Grid:
     validation_folds: tuple[int, ...] = ()
     learning_rates: tuple[float | None, ...] = (None,)
     first_replicate: int = 0
+    upstream_replicate: int = 0
+    stage: int = 1
 
 
 @dataclass(frozen=True)
@@ -112,10 +116,12 @@ _LISTS: Mapping[str, type | tuple[type, ...]] = {
     "upstreams": str, "upstream_folds": int, "upstream_test_folds": int, "validation_folds": int,
     "learning_rates": (int, float),
 }  # fmt: skip
-_SCALARS: Mapping[str, type] = {"replicates": int, "recipe": str, "upstream": str, "first_replicate": int}
+_SCALARS: Mapping[str, type] = {
+    "replicates": int, "recipe": str, "upstream": str, "first_replicate": int, "upstream_replicate": int, "stage": int,
+}  # fmt: skip
 _OPTIONAL = {
     "upstream", "upstreams", "upstream_folds", "upstream_test_folds", "validation_folds", "learning_rates",
-    "first_replicate",
+    "first_replicate", "upstream_replicate", "stage",
 }  # fmt: skip
 _TABLES = ("grid", "tuning", "data")
 
@@ -218,8 +224,11 @@ def _value_problems(table: Mapping[str, Any]) -> list[str]:
                  for s in table["sizes"] if not (s == "all" or (isinstance(s, int) and s >= 2))]  # fmt: skip
     if table["replicates"] < 1:
         problems.append("replicates must be at least 1")
-    if table.get("first_replicate", 0) < 0:
-        problems.append("first_replicate must not be negative")
+    problems += [
+        f"{key} must be at least {least}"
+        for key, least in (("first_replicate", 0), ("upstream_replicate", 0), ("stage", 1))
+        if table.get(key, least) < least
+    ]
     if {"upstream", "upstreams"} <= table.keys():
         problems.append("give either upstream or upstreams")
     has_upstream = "upstream_folds" in table and table.keys() & {"upstream", "upstreams"}

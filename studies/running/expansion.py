@@ -17,7 +17,9 @@ _NONE_MISSING: Mapping[str, str] = MappingProxyType({})
 
 
 def expand(design: Design, corpora: Mapping[str, Corpus], missing: Mapping[str, str] = _NONE_MISSING) -> list[RunSpec]:
-    """Return the design's runs: pre-trainings, tuning, then replicate by replicate, so that a stop leaves whole pairs.
+    """Return the design's runs: tuning, then stage by stage, each replicate by replicate: a stop leaves whole pairs.
+
+    The pre-trainings that a stage needs, and none before it had, come first in it.
 
     ``missing`` says for a corpus that is not there why. Raises DesignError with everything that the data cannot give:
     an unknown task, a size beyond the pool, an unknown network or recipe, a patient on two sides; MissingDataError
@@ -32,10 +34,15 @@ def expand(design: Design, corpora: Mapping[str, Corpus], missing: Mapping[str, 
         problems = list(dict.fromkeys(p for grid in design.all_grids for p in _shared_patients(grid, view)))
     if problems:
         raise DesignError(f"design {design.name}: " + "; ".join(problems))
-    tuning = list(_runs(design.tuning, view)) if design.tuning else []
-    grids = sorted((run for grid in design.grids for run in _runs(grid, view)), key=lambda run: run.replicate)
-    pretrainings = dict.fromkeys(spec for run in [*tuning, *grids] if (spec := run.pretraining()))
-    return list(dict.fromkeys([*pretrainings, *tuning, *grids]))
+    stages = [list(_runs(design.tuning, view))] if design.tuning else []
+    for stage in sorted({grid.stage for grid in design.grids}):
+        runs = [run for grid in design.grids if grid.stage == stage for run in _runs(grid, view)]
+        stages.append(sorted(runs, key=lambda run: run.replicate))
+    return list(dict.fromkeys(spec for runs in stages for spec in (*_pretrainings(runs), *runs)))
+
+
+def _pretrainings(runs: Sequence[RunSpec]) -> Iterator[RunSpec]:
+    return (spec for run in runs if (spec := run.pretraining()))
 
 
 def hash_tasks(specs: Iterable[RunSpec], corpora: Mapping[str, Corpus]) -> dict[str, str]:
@@ -95,6 +102,7 @@ def _runs(grid: Grid, view: _View) -> Iterator[RunSpec]:
                     upstream_folds=grid.upstream_folds,
                     upstream_records=view.n_records(upstream, grid.upstream_folds),
                     upstream_test_folds=grid.upstream_test_folds,
+                    upstream_replicate=grid.upstream_replicate,
                 )
             for rate in grid.learning_rates:
                 yield spec if rate is None else replace(spec, learning_rate=rate)

@@ -2,9 +2,12 @@
 
 Together go runs of one network, batch size and number of records, on signals of one shape: the replicates, tasks, arms
 and learning rates of a cell. They take about equally many steps, so that none waits long for another.
+
+How long a study takes follows from that, too: a forecast starts its groups one after another, as the runner does.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from math import ceil
 from typing import NamedTuple
@@ -15,7 +18,8 @@ from torch import nn
 from engine.training.lockstep import gains_together, lockstep_key, runs_together
 from models.registry import create_network
 from studies.running.jobs import Job
-from studies.running.workload import Workload
+from studies.running.workload import Speed, Workload
+from studies.running.workplaces import Probe
 from studies.runs.run_spec import FROZEN, RunSpec
 
 _MOST_BYTES = {"cpu": 2 * 2**30, "cuda": 24 * 2**30}  # of the records of a group
@@ -54,6 +58,58 @@ class Kinds:
 def _network(arch: str, n_leads: int, n_samples: int) -> nn.Module:
     with torch.device("meta"):  # its shape is wanted, and no number of torch's generator
         return create_network(arch, n_leads=n_leads, n_classes=2, n_samples=n_samples)
+
+
+class Forecast:
+    """How long runs of a study will take on this machine, on ``workers`` that all take the same.
+
+    Networks are timed alone and in the largest group that trains in lockstep (``probes``, ``speeds``), between which
+    the time of a group's step is a straight line; ``start`` is what a worker takes to start.
+    """
+
+    def __init__(self, load: Workload, kind: Callable[[RunSpec], Kind | None], workers: int) -> None:
+        self._load, self._workers = load, workers
+        self._kind: Callable[[RunSpec], Kind | None] = lru_cache(maxsize=None)(kind)
+        self.speeds: Mapping[Probe, Speed] = {}
+        self.start = 0.0
+
+    def probes(self, specs: Sequence[RunSpec]) -> list[Probe]:
+        """Return what is to be timed."""
+        return list(dict.fromkeys(probe for spec in specs for probe in self._ends(spec)))
+
+    def seconds(self, jobs: Sequence[Job]) -> float:
+        """Return how long the jobs take, from the start of the workers to the end of the last run."""
+        waiting, groups = {job.key: job for job in jobs}, Groups(self._kind)
+        ends: dict[str, float] = {}
+        free = [self.start] * self._workers
+        while waiting:
+            now = free.index(min(free))
+            done = {key for key, end in ends.items() if end <= free[now]}
+            ready = [job for job in waiting.values() if job.start_from in done or job.start_from not in waiting | ends]
+            if not ready:  # all that waits starts from a network that is being trained
+                free[now] = min(end for end in ends.values() if end > free[now])
+                continue
+            group = groups.choose(ready, self._workers)
+            free[now] += self.group_seconds([job.spec for job in group])
+            for job in group:
+                del waiting[job.key]
+                ends[job.key] = free[now]
+        return max(ends.values(), default=0.0)
+
+    def group_seconds(self, specs: Sequence[RunSpec]) -> float:
+        """Return how long these runs take together on a worker."""
+        alone, largest = self._ends(specs[0])
+        speed = self.speeds[alone]
+        if largest.runs > 1:
+            share = (len(specs) - 1) / (largest.runs - 1)
+            whole = self.speeds[largest].times(largest.runs)
+            speed = Speed.between(speed, whole, share).times(1 / len(specs))
+        return sum(speed.seconds(self._load.passes(spec)) for spec in specs)
+
+    def _ends(self, spec: RunSpec) -> tuple[Probe, Probe]:
+        """Return a run's network alone, and in its largest group."""
+        alone, kind = Probe(spec.arch, spec.recipe, *self._load.signal(spec)), self._kind(spec)
+        return alone, alone if kind is None else replace(alone, runs=kind.most)
 
 
 class Groups:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import torch
 
     from studies.running.lockstep_groups import Kind
-    from studies.running.workload import Workload
+    from studies.running.workload import Speed, Workload
     from studies.runs.run_spec import RunSpec
 
 _P = ParamSpec("_P")
@@ -249,6 +249,58 @@ def choose_workplace(
     devices = choose_devices(device)
     per_device = 1 if devices[0].type == "cuda" else default_workers()
     return local_workplace(workers or per_device, [str(device) for device in devices], load)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What to time: a network as runs of a study train it, ``runs`` at a time in lockstep."""
+
+    arch: str
+    recipe: str
+    n_leads: int
+    n_samples: int
+    runs: int = 1
+
+
+def measure_side_by_side(
+    probes: Sequence[Probe], workers: int, devices: Sequence[str] = ("cpu",)
+) -> tuple["dict[Probe, Speed]", float]:
+    """Return the speeds, and how long a worker process takes to start.
+
+    All workers of a study time at once, as they will train: they share the machine's memory, two processors may be one
+    core's, and others may use the machine too. So this is the time of the clock on the wall.
+    """
+    executor, began = LocalExecutor(workers, devices), time.monotonic()
+    device = devices[0].partition(":")[0]
+    try:
+        measured = [executor.submit(_measure, probes, device) for _ in range(workers * len(devices))]
+        results = [future.result() for future in measured]
+    except BaseException:
+        stop_workers()
+        raise
+    finally:
+        executor.shutdown(cancel_futures=True)
+    from studies.running.workload import Speed
+
+    speeds = {probe: Speed.mean([found[k] for found, _ in results]) for k, probe in enumerate(probes)}
+    return speeds, sum(ready - began for _, ready in results) / len(results)
+
+
+def _measure(probes: Sequence[Probe], device: str) -> "tuple[list[Speed], float]":
+    """Return the speeds, and when this process was ready to train, by the clock that a machine's processes share."""
+    import torch
+
+    from studies.running.workload import measure_speed
+
+    place, speeds = torch.device(device), []
+    measure_speed("resnet1d18-w1", "tuned", 1, 64, place)  # what is loaded and compiled once
+    ready = time.monotonic()
+    for probe in probes:
+        began, used = time.monotonic(), time.thread_time()
+        speed = measure_speed(probe.arch, probe.recipe, probe.n_leads, probe.n_samples, place, probe.runs)
+        wall, used = time.monotonic() - began, time.thread_time() - used
+        speeds.append(speed.times(max(1.0, wall / used)) if place.type == "cpu" else speed)
+    return speeds, ready
 
 
 def _kinds(load: "Workload | None", device: str) -> Callable[["RunSpec"], "Kind | None"]:

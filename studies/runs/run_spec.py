@@ -20,6 +20,7 @@ class RunSpec:
 
     ``upstream`` names the task on whose ``upstream_folds`` the network was pre-trained, None for a network that starts
     from random weights; that pre-training is tested on ``upstream_test_folds``, where they are not ``test_folds``.
+    ``upstream_replicate`` is its replicate: another one has another seed.
     Validation records are a share of n, or those of its records that lie in ``validation_folds``, where such are set.
     """
 
@@ -37,6 +38,7 @@ class RunSpec:
     learning_rate: float | None = None
     validation_folds: tuple[int, ...] = ()
     upstream_test_folds: tuple[int, ...] = ()
+    upstream_replicate: int = 0
 
     @property
     def seed(self) -> int:
@@ -57,12 +59,13 @@ class RunSpec:
             strategy="scratch",
             upstream=None,
             n_records=self.upstream_records,
-            replicate=0,
+            replicate=self.upstream_replicate,
             pool_folds=self.upstream_folds,
             test_folds=self.upstream_test_folds or self.test_folds,
             upstream_folds=(),
             upstream_test_folds=(),
             upstream_records=0,
+            upstream_replicate=0,
             validation_folds=(),
             learning_rate=None,
         )

@@ -13,6 +13,7 @@ import typer
 
 from advisor.cli import build_app
 from engine.corpora.corpus import Corpus
+from engine.corpora.travel import pack
 
 ROOT = Path(__file__).parents[2]
 ELSEWHERE = {  # examples that take a network or minutes, and where what they do is run small
@@ -41,10 +42,11 @@ EXAMPLES = examples(build_app())
 
 
 @pytest.fixture(scope="module")
-def furnished(tmp_path_factory: pytest.TempPathFactory, ptbxl_tree: Path, synthetic_store) -> Path:
+def furnished(tmp_path_factory: pytest.TempPathFactory, ptbxl_tree: Path, corpus: Corpus, synthetic_store) -> Path:
     """A folder that holds what the examples name."""
     folder = tmp_path_factory.mktemp("examples")
     (folder / "ptb-xl").symlink_to(ptbxl_tree)
+    pack(corpus, folder / "ptb-xl.packed")
     shutil.copy(ROOT / "studies" / "evidence" / "ptbxl-cpu" / "runs.csv", folder)
     (folder / "studies" / "designs").mkdir(parents=True)
     shutil.copy(Path(__file__).with_name("tiny.toml"), folder / "studies" / "designs" / "ptbxl-cpu.toml")

@@ -51,6 +51,8 @@ CALLS = {
     "data fetch": ("engine.download.catalogue.find_published", "ludb"),
     "data check": ("engine.sources.detect.open_source", "ludb"),
     "data prepare": ("engine.sources.detect.open_source", "ludb"),
+    "data pack": ("engine.corpora.opening.open_named", "synthetic --out synthetic.packed"),
+    "data unpack": ("engine.corpora.travel.unpack", "synthetic.packed"),
     "doctor": ("advisor.terminal.checkup.examine", ""),
 }
 # Places that lie deeper: inside what a command does with errors itself.

@@ -82,6 +82,17 @@ def test_without_onednn_a_network_is_trained_itself(monkeypatch: pytest.MonkeyPa
     assert processor.open_run(network, find_recipe("tuned", "cnn", "scratch"), 1).network is network
 
 
+@pytest.mark.parametrize(("instructions", "has_twin"), [("AVX2", True), ("AVX512", True), ("SVE256", False)])
+def test_a_processor_of_a_kind_that_was_not_measured_trains_the_network_itself(
+    instructions: str, has_twin: bool, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(processor, "_HAS_ONEDNN", True)
+    monkeypatch.setattr(processor, "instructions", lambda: instructions)
+    network = create_network("resnet1d18-w4", n_classes=2)
+    run = processor.open_run(network, find_recipe("tuned", "cnn", "scratch"), 1)
+    assert (run.network is not network) is has_twin
+
+
 @pytest.mark.parametrize(("arch", "kept"), [("lstm-w4", True), ("gru-w4", True), ("resnet1d18-w4", False)])
 def test_memory_is_kept_where_a_network_gains_by_it(arch: str, kept: bool, monkeypatch: pytest.MonkeyPatch):
     called = []

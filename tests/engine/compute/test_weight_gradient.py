@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from engine.compute import weight_gradient
 from engine.compute.channels_last import fast_twin
 from engine.compute.weight_gradient import convolve, gains
 
@@ -36,6 +37,7 @@ def test_a_part_that_does_not_learn_gets_no_gradient():
     ids=str,
 )  # fmt: skip
 def test_a_layer_uses_it_where_it_can_and_gives_the_same_gradients(arguments, used: bool, monkeypatch):
+    monkeypatch.setattr(weight_gradient, "instructions", lambda: "AVX2")
     calls = []
     monkeypatch.setattr("engine.compute.channels_last.convolve", lambda *given: calls.append(given) or convolve(*given))
     torch.manual_seed(0)
@@ -54,9 +56,23 @@ def test_a_layer_uses_it_where_it_can_and_gives_the_same_gradients(arguments, us
     assert not calls
 
 
-def test_few_channels_one_tap_and_records_shorter_than_the_padding_are_left_to_torch():
+def test_few_channels_one_tap_and_records_shorter_than_the_padding_are_left_to_torch(monkeypatch):
+    monkeypatch.setattr(weight_gradient, "instructions", lambda: "AVX2")
     assert gains(torch.empty(32, 32, 3), 250, 1)
     assert not gains(torch.empty(32, 16, 3), 250, 1)
     assert not gains(torch.empty(32, 32, 1), 250, 0)
     assert not gains(torch.empty(32, 32, 7), 2, 3)
     assert not gains(torch.empty(32, 32, 3, device="meta"), 250, 1)
+
+
+@pytest.mark.parametrize(
+    ("instructions", "widths"), [("AVX2", [32, 64, 256, 512]), ("AVX512", [256, 512]), ("SVE256", []), ("DEFAULT", [])]
+)
+def test_which_layers_gain_depends_on_the_processor_s_instructions(instructions: str, widths: list[int], monkeypatch):
+    monkeypatch.setattr(weight_gradient, "instructions", lambda: instructions)
+    weights = [torch.empty(1).expand(width, width, 3) for width in (16, 32, 64, 256, 512)]
+    assert [len(weight) for weight in weights if gains(weight, 250, 1)] == widths
+
+
+def test_the_instructions_are_those_that_torch_names():
+    assert weight_gradient.instructions() == torch.backends.cpu.get_cpu_capability()

@@ -246,6 +246,63 @@ def test_grids_share_what_is_said_once_and_the_same_run_in_two_is_one(tmp_path: 
     assert [spec.replicate for spec in downstream] == [100] * 4 + [0] * 7 + [1] * 7
 
 
+def test_a_stage_comes_whole_before_the_next_with_the_pretrainings_it_needs(tmp_path: Path, corpus: Corpus):
+    text = (
+        GRIDS[: GRIDS.index("[tuning]")]
+        + """
+[[grid]]
+stage = 2
+tasks = ["ptb-xl/superclass"]
+archs = ["resnet1d18-w2"]
+upstream = "ptb-xl/non-diagnostic"
+
+[[grid]]
+tasks = ["ptb-xl/superclass"]
+upstream = "ptb-xl/non-diagnostic"
+
+[[grid]]
+tasks = ["ptb-xl/rhythm"]
+upstream = "ptb-xl/all"
+"""
+    )
+    design = read_design(write(tmp_path, text))
+    assert [grid.stage for grid in design.grids] == [2, 1, 1]
+    specs = expand(design, {"ptb-xl": corpus})
+    pretrainings = {run.pretraining() for run in specs} - {None}
+    shown = [("pre" if run in pretrainings else run.replicate, run.arch) for run in specs]
+    first = [("pre", "gru-w4")] * 2 + [(0, "gru-w4")] * 8 + [(1, "gru-w4")] * 8
+    second = [("pre", "resnet1d18-w2")] + [(0, "resnet1d18-w2")] * 4 + [(1, "resnet1d18-w2")] * 4
+    assert shown == first + second
+
+
+def test_another_upstream_replicate_is_another_network_and_leaves_old_keys_alone(tmp_path: Path, corpus: Corpus):
+    text = (
+        GRIDS[: GRIDS.index("[tuning]")]
+        + """
+[[grid]]
+tasks = ["ptb-xl/superclass"]
+upstream = "ptb-xl/non-diagnostic"
+
+[[grid]]
+tasks = ["ptb-xl/superclass"]
+upstream = "ptb-xl/non-diagnostic"
+upstream_replicate = 1
+first_replicate = 2
+replicates = 1
+"""
+    )
+    specs = expand(read_design(write(tmp_path, text)), {"ptb-xl": corpus})
+    tuned = [run for run in specs if run.strategy == "fine-tune"]
+    assert {(run.replicate, run.upstream_replicate) for run in tuned} == {(0, 0), (1, 0), (2, 1)}
+    networks = {run.upstream_replicate: run.pretraining() for run in tuned}
+    assert networks[0].replicate == 0
+    assert networks[1] == replace(networks[0], replicate=1)
+    assert networks[0].seed != networks[1].seed
+    assert "upstream_replicate" not in tuned[0].canonical()
+    assert tuned[-1].canonical()["upstream_replicate"] == 1
+    assert not any("upstream_replicate" in network.canonical() for network in networks.values())
+
+
 def test_tuning_draws_other_subsets_than_the_evidence_and_both_arms_get_the_same_budget(tmp_path: Path, corpus: Corpus):
     specs = expand(read_design(write(tmp_path, GRIDS)), {"ptb-xl": corpus})
     tuning = [spec for spec in specs if spec.learning_rate is not None]

@@ -8,12 +8,12 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import distributed
 import pytest
 import torch
 
 from engine.compute.devices import DeviceError
 from engine.corpora.corpus import Corpus
+from engine.corpora.synthetic import prepared_synthetic
 from models.registry import list_networks
 from studies.running.lockstep_groups import Kinds
 from studies.running.runner import run_study
@@ -118,7 +118,7 @@ def test_a_cluster_worker_uses_cuda_where_it_offers_a_gpu_and_a_processor_otherw
     monkeypatch: pytest.MonkeyPatch, resources, asked: str, device: str, capacity: int
 ):
     client = _Cluster(*resources)
-    monkeypatch.setattr(distributed, "Client", lambda *_arguments, **_options: client)
+    monkeypatch.setattr("distributed.Client", lambda *_arguments, **_options: client)
     with dask_workplace("tcp://somewhere", asked) as workplace:
         assert (workplace.device, workplace.capacity()) == (device, capacity)
     assert ("resources" in client.options) == (device == "cuda" and "GPU" in resources[0])
@@ -135,12 +135,14 @@ def test_the_kind_of_every_network_is_known_without_making_its_weights(corpus: C
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_on_a_gpu_a_worker_process_runs_a_study_in_groups(corpus: Corpus, tmp_path: Path):
-    recurrent = [replace(SCRATCH, replicate=k) for k in range(2)]
-    specs = [replace(SCRATCH, arch="resnet1d18-w2"), *recurrent]
-    hashes = {SCRATCH.task: hash_task({"ptb-xl": corpus}, SCRATCH.task)}
+def test_on_a_gpu_a_worker_process_runs_a_study_in_groups(tmp_path: Path):
+    corpus = prepared_synthetic(tmp_path / "corpora", 200)  # the small PTB-XL tree is written with wfdb, which may lack
+    scratch = replace(SCRATCH, task="synthetic/diagnosis")
+    recurrent = [replace(scratch, replicate=k) for k in range(2)]
+    specs = [replace(scratch, arch="resnet1d18-w2"), *recurrent]
+    hashes = {scratch.task: hash_task({"synthetic": corpus}, scratch.task)}
     store = Store(tmp_path / "s.db")
-    with choose_workplace(None, None, "cuda:0", Workload({"ptb-xl": corpus})) as workplace:
+    with choose_workplace(None, None, "cuda:0", Workload({"synthetic": corpus})) as workplace:
         progress = run_study(specs, store, corpus.root.parent, hashes, workplace)
     assert (progress.done, progress.failed) == (3, 0), store.failures()
     runs = store.runs()
