@@ -131,7 +131,9 @@ class Workload:
         return len(pick_leads(corpus, spec.task)), corpus.signals.shape[2]
 
 
-def measure_speed(arch: str, recipe: str, n_leads: int, n_samples: int, device: torch.device, runs: int = 1) -> Speed:
+def measure_speed(
+    arch: str, recipe: str, n_leads: int, n_samples: int, device: torch.device, runs: int | None = None
+) -> Speed:
     """Time a few training steps and a prediction of a network on synthetic signals, on one thread of a processor.
 
     With ``runs`` it is the time of each of them in a study, where that many train in lockstep if that is faster;
@@ -167,7 +169,7 @@ def _first(examples: Examples, n_records: int) -> Examples:
     return Examples(examples.signals[:n_records], examples.labels[:n_records])
 
 
-def _step_seconds(network: nn.Module, batch: Examples, recipe: Recipe, device: torch.device, runs: int) -> float:
+def _step_seconds(network: nn.Module, batch: Examples, recipe: Recipe, device: torch.device, runs: int | None) -> float:
     """Return what a run's step with such a batch takes."""
     first = _time_steps(network, batch, recipe, device, runs, 1)  # warms up, too
     steps = max(2, min(_STEPS, int(_MOST_SECONDS / max(first, 1e-9) / (runs or 1))))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from engine.corpora.corpus import Corpus
 from models import registry
-from studies.running import one_run
+from studies.running import one_run, workload
 from studies.running.design import Design, Grid
 from studies.running.expansion import expand, hash_tasks
 from studies.running.jobs import Job, Outcome, make_jobs
@@ -151,6 +151,19 @@ def test_every_way_to_train_can_be_timed(arch: str, runs: int | None):
     speed = measure_speed(arch, "tuned", 2, 64, torch.device("cpu"), runs)
     assert min(speed.training, speed.forward, speed.testing, speed.run) > 0
     assert speed.step >= 0
+
+
+@pytest.mark.parametrize(("runs", "together"), [(None, []), (1, [1]), (3, [3])])
+def test_what_a_run_is_charged_is_timed_alone_and_a_study_as_it_trains(
+    runs: int | None, together: list[int], monkeypatch: pytest.MonkeyPatch
+):
+    sizes: list[int] = []
+    train_together = workload.train_together
+    monkeypatch.setattr(
+        workload, "train_together", lambda jobs, **options: sizes.append(len(jobs)) or train_together(jobs, **options)
+    )
+    measure_speed("gru-w2", "tuned", 2, 32, torch.device("cpu"), runs)
+    assert sorted(set(sizes)) == together
 
 
 def test_a_study_s_workers_time_at_once():
