@@ -66,7 +66,7 @@ def run_study(
     network is gone, FailedFastError with ``fail_fast``, WorkersGoneError when the workplace is lost.
     """
     jobs = make_jobs(specs, corpora, data_hashes, folder_of(store.path), workplace.device)
-    study = _Study(jobs, store, workplace, log_dir, fail_fast, work or (lambda _spec: 1.0), deadline or inf)
+    study = _Study(jobs, store, workplace, log_dir, fail_fast, work or (lambda _spec: 1.0), deadline)
     study.progress.report = report
     try:
         with _interrupts_deferred() as interrupted:
@@ -94,10 +94,10 @@ class _Study:
         log_dir: Path | None,
         fail_fast: bool,
         work: Callable[[RunSpec], float],
-        deadline: float,
+        deadline: float | None,
     ) -> None:
         self.store, self.workplace, self.log_dir, self.fail_fast = store, workplace, log_dir, fail_fast
-        self.owner, self.work, self.deadline = this_process(), work, deadline
+        self.owner, self.work, self.deadline = this_process(), work, inf if deadline is None else deadline
         self.pace, self.is_late = Pace(work), False
         self.checkpoints = folder_of(store.path)
         stored = store.keys()
