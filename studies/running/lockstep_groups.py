@@ -51,7 +51,10 @@ class Kinds:
         most = min(runs_together(network, self._device), _MOST_BYTES[self._device.type] // bytes_each)
         if most < 2 or not gains_together(network, most, self._device):
             return None
-        return Kind((key, shape, spec.n_records, recipe.epochs(spec.n_records), bool(spec.validation_folds)), most)
+        # Next to a wider head the last bits of a run may differ; on a processor a resumed study is to give the same.
+        classes = self._load.n_classes(spec) if self._device.type == "cpu" else None
+        steps = (spec.n_records, recipe.epochs(spec.n_records), bool(spec.validation_folds))
+        return Kind((key, shape, classes, *steps), most)
 
 
 @lru_cache(maxsize=256)

@@ -130,6 +130,11 @@ class Workload:
         corpus = self._corpora[parse_task(spec.task).source]
         return len(pick_leads(corpus, spec.task)), corpus.signals.shape[2]
 
+    def n_classes(self, spec: RunSpec) -> int:
+        """Return the number of classes of a run's task."""
+        source, task, _ = parse_task(spec.task)
+        return len(self._corpora[source].classes(task))
+
 
 def measure_speed(
     arch: str, recipe: str, n_leads: int, n_samples: int, device: torch.device, runs: int | None = None

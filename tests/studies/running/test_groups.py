@@ -252,9 +252,7 @@ def test_a_group_is_made_of_one_kind_in_the_order_of_the_design(eight):
 
 def test_what_trains_together_is_alike_in_network_size_and_signal_and_is_trained_as_a_whole(specs, kinds: Kinds):
     spec = specs[1]
-    same = [
-        replace(spec, replicate=7), replace(spec, task="ptb-xl/rhythm"), replace(spec, learning_rate=1e-4), specs[2]
-    ]  # fmt: skip
+    same = [replace(spec, replicate=7), replace(spec, learning_rate=1e-4), specs[2]]
     other = [
         replace(spec, n_records=30), replace(spec, task="ptb-xl/superclass@I"), replace(spec, arch="gru-w8"),
         replace(spec, arch="lstm-w4"), replace(spec, recipe="paper"),
@@ -267,6 +265,15 @@ def test_what_trains_together_is_alike_in_network_size_and_signal_and_is_trained
         replace(spec, arch="resnet1d18-w2"),
     ]
     assert {kinds(one) for one in alone} == {None}
+
+
+def test_tasks_with_other_classes_train_together_on_a_gpu_alone(specs, kinds: Kinds, corpus: Corpus):
+    """On a processor a run's bits would depend on what else is left to do when a study is resumed."""
+    spec, rhythm = specs[1], replace(specs[1], task="ptb-xl/rhythm")
+    assert len(corpus.classes("rhythm")) != len(corpus.classes("superclass"))
+    assert kinds(spec) != kinds(rhythm)
+    on_cuda = Kinds(Workload({"ptb-xl": corpus}), "cuda")
+    assert on_cuda(spec) == on_cuda(rhythm) is not None
 
 
 def test_a_group_holds_no_more_records_than_the_memory_is_good_for(specs, kinds: Kinds):
