@@ -16,7 +16,7 @@ the product with the hidden state, its bias included). The hidden state begins a
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 aten = torch.ops.aten
@@ -52,6 +52,27 @@ def lstm(signals: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor,
     )  # the three sigmoids in one piece, and the three that the cell state reads
     states: Tensor = _LSTM.apply(signals, stacked)  # type: ignore[no-untyped-call]  # torch does not say
     return states
+
+
+class ProcessorGRU(nn.GRU):
+    """``nn.GRU`` of one layer that reads one way, batch first, which on a processor trains as ``gru`` does."""
+
+    def forward(self, x: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor | None]:  # type: ignore[override]
+        """Map (batch, time, inputs) to the hidden states (batch, time, units); None for the last one in training."""
+        if not (self.training and torch.is_grad_enabled() and hx is None):
+            predicted: tuple[Tensor, Tensor] = nn.GRU.forward(self, x, hx)  # torch predicts with fewer calls
+            return predicted
+        names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+        parameters = (self.get_parameter(name).unsqueeze(0) for name in names)
+        states = gru(x.transpose(0, 1).unsqueeze(1), *parameters)
+        return states.squeeze(1).transpose(0, 1), None
+
+    @classmethod
+    def takes(cls, layer: nn.Module) -> bool:
+        """Return whether a layer is one that this computes."""
+        if type(layer) is not nn.GRU:
+            return False
+        return layer.num_layers == 1 and layer.bias and layer.batch_first and not layer.bidirectional
 
 
 class _GRU(torch.autograd.Function):

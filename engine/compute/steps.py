@@ -6,6 +6,7 @@ CPU's eager steps and CUDA's captured ones (``engine.compute.cuda_graphs``) use 
 
 import math
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Literal, Protocol
 
 import torch
@@ -15,6 +16,7 @@ from torch.nn import functional as F
 from engine.compute.channels_last import fast_twin, is_recurrent
 from engine.compute.clocks import clock_of
 from engine.compute.devices import keep_freed_memory
+from engine.compute.recurrence import ProcessorGRU
 from engine.compute.weight_gradient import FEWEST_CHANNELS, instructions
 from engine.recipes import Recipe
 
@@ -165,13 +167,14 @@ _HAS_ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-unty
 
 
 def open_run(network: nn.Module, recipe: Recipe, steps: int) -> PlainRun:
-    """Return a run of that many steps; convolutional networks train as a twin of the caller's (``Run.network``).
+    """Return a run of that many steps; GRUs and convolutional networks train as a twin (``Run.network``).
 
-    A processor of a kind with which the twin has not been measured trains the network itself, as one without oneDNN.
-    What either arrangement gives, and to which networks, is measured in tests/benchmarks/RESULTS.md.
+    A processor of a kind with which a convolutional twin has not been measured trains the network itself, as one
+    without oneDNN. What either arrangement gives, and to which networks, is measured in tests/benchmarks/RESULTS.md.
     """
     if is_recurrent(network):
         keep_freed_memory()
+        network = _recurrent_twin(network)
     elif (
         _HAS_ONEDNN
         and instructions() in FEWEST_CHANNELS
@@ -179,3 +182,14 @@ def open_run(network: nn.Module, recipe: Recipe, steps: int) -> PlainRun:
     ):
         network = fast_twin(network)
     return PlainRun(network, recipe, steps)
+
+
+def _recurrent_twin(network: nn.Module) -> nn.Module:
+    """Return a copy of the network whose GRU layers train faster; the network itself where it has none."""
+    if not any(ProcessorGRU.takes(layer) for layer in network.modules()):
+        return network
+    twin = deepcopy(network)
+    for layer in twin.modules():
+        if ProcessorGRU.takes(layer):
+            layer.__class__ = ProcessorGRU
+    return twin

@@ -22,7 +22,7 @@ from engine.compute.cuda_graphs import Session, kept, prefer_speed, prepare
 from engine.compute.devices import keep_freed_memory, with_device_index
 from engine.compute.lockstep import architecture_of, can_train_together, lockstep_twin, stacked_parameters, state_of
 from engine.compute.static_step import IDLE_FACTORS, StaticStep, adamw_factors, pad_batch
-from engine.compute.steps import PlainRun, predict_in_batches
+from engine.compute.steps import PlainRun, open_run, predict_in_batches
 from engine.recipes import Recipe
 from engine.training.course import Course, DivergedError, Examples, Validation
 from engine.training.device_memory import fit_runs, free_memory
@@ -319,7 +319,8 @@ def _alone_over_together(jobs: Sequence[LockstepJob], session: Session, place: t
         step.signals.normal_(generator=torch.Generator(place).manual_seed(0))
         step.factors.copy_(torch.tensor(IDLE_FACTORS))
         own = deepcopy(jobs[0].network).to(place)  # which puts a copy's weights into one piece, as cuDNN wants them
-        run, clock = PlainRun(own, recipe, _TIMED_ROUNDS + 1), clock_of(place)
+        run = (open_run if place.type == "cpu" else PlainRun)(own, recipe, _TIMED_ROUNDS + 1)
+        clock = clock_of(place)
         signals = step.signals[: step.weights.shape[1]].clone()
         labels = torch.zeros(len(signals), jobs[0].training.labels.shape[1], device=place)
         order = torch.arange(len(signals), device=place)

@@ -4,10 +4,11 @@
     python tests/benchmarks/lockstep.py --archs gru-w32 gru lstm-w32 lstm bilstm-w32 --runs 1 2 4 8 16
     python tests/benchmarks/lockstep.py --device cuda --runs 1 4 16 32
 
-Prints a Markdown table for RESULTS.md. A round is one step of one run on torch's own layers, the engine's plain path,
-and one step of all runs together, in turn; the ratio is of records/s, median (quartiles) over the rounds. "Weights":
-every run is trained for a few epochs alone and together; the largest difference of any weight, by the largest weight of
-its run. "Memory" is the most that the process held so far, so that networks that need little come first.
+Prints a Markdown table for RESULTS.md. A round is one step of one run on torch's own layers, one of the engine's run
+alone (on a processor a GRU is the engine's own there too), and one step of all runs together, in turn; the ratios are
+of lockstep's records/s to each, median (quartiles) over the rounds. "Weights": every run is trained for a few epochs
+alone and together; the largest difference of any weight, by the largest weight of its run. "Memory" is the most that
+the process held so far, so that networks that need little come first.
 """
 
 import argparse
@@ -29,7 +30,7 @@ from engine.compute.cuda_graphs import Session, prefer_speed, prepare
 from engine.compute.devices import choose_device, describe_device, keep_freed_memory
 from engine.compute.lockstep import lockstep_twin
 from engine.compute.static_step import StaticStep
-from engine.compute.steps import PlainRun
+from engine.compute.steps import PlainRun, open_run
 from engine.recipes import Recipe, find_recipe
 from engine.training.lockstep import LockstepJob, train_together
 from engine.training.loop import Examples, Training, train
@@ -51,29 +52,34 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     device = choose_device(arguments.device)
-    names = "network", "runs", "one by one, records/s", "lockstep, records/s", "ratio", "way", "weights", "memory, GB"
+    names = (
+        "network", "runs", "torch's layers, records/s", "one by one, records/s", "lockstep, records/s",
+        "to torch's layers", "to one by one", "way", "weights", "memory, GB",
+    )  # fmt: skip
     sys.stdout.write(f"{describe_device(device)}; torch {torch.__version__}\n\n")
     for row in (names, ("---",) * len(names)):
         sys.stdout.write(f"| {' | '.join(row)} |\n")
     for arch, runs in itertools.product(arguments.archs, arguments.runs):
         found = lockstep_row(device, arch, runs, arguments.rounds, arguments.batch_size, arguments.epochs)
-        ratio = f"{found.ratio:.2f} ({found.ratio_low:.2f} to {found.ratio_high:.2f})"
-        speeds = f"{found.one_by_one:,.0f}", f"{found.lockstep:,.0f}"
+        ratios = f"{found.to_layers:.2f}", f"{found.ratio:.2f} ({found.ratio_low:.2f} to {found.ratio_high:.2f})"
+        speeds = f"{found.layers:,.0f}", f"{found.one_by_one:,.0f}", f"{found.lockstep:,.0f}"
         weights = "not compared" if found.difference is None else f"{found.difference:.0e}"
         sys.stdout.write(
-            f"| {' | '.join((arch, str(runs), *speeds, ratio, found.way, weights, f'{found.memory_gb:.1f}'))} |\n"
+            f"| {' | '.join((arch, str(runs), *speeds, *ratios, found.way, weights, f'{found.memory_gb:.1f}'))} |\n"
         )
         sys.stdout.flush()
 
 
 @dataclass(frozen=True)
 class LockstepRow:
-    """Records/s of training one by one and in lockstep, the ratio's median and quartiles, and what else is printed."""
+    """Records/s on torch's ``layers``, one by one and in lockstep; the ratio to one by one, median and quartiles."""
 
     network: str
     runs: int
+    layers: float
     one_by_one: float
     lockstep: float
+    to_layers: float
     ratio: float
     ratio_low: float
     ratio_high: float
@@ -103,28 +109,38 @@ def lockstep_row(
         keep_freed_memory()
     recipe = _recipe(arch, batch_size)
     networks = [new_network(arch, N_LEADS, N_SAMPLES, N_CLASSES, seed).to(device) for seed in range(runs)]
-    alone, together, way = _steps(networks, recipe, device, rounds, batches)
-    one_by_one = [batches * batch_size / seconds for seconds in alone]
-    lockstep = [runs * batches * batch_size / seconds for seconds in together]
+    taken, way = _steps(networks, recipe, device, rounds, batches)
+    layers, one_by_one, lockstep = (
+        [count * batches * batch_size / seconds for seconds in piece]
+        for count, piece in zip((1, 1, runs), taken, strict=True)
+    )
+    to_layers = statistics.median(np.divide(lockstep, layers).tolist())
     low, middle, high = np.quantile(np.divide(lockstep, one_by_one), [0.25, 0.5, 0.75]).tolist()
     difference = _difference(arch, runs, replace(recipe, learning_rate=1e-3), device, epochs) if epochs else None
-    speeds = statistics.median(one_by_one), statistics.median(lockstep)
-    return LockstepRow(arch, runs, *speeds, middle, low, high, way, difference, _peak(device) / 2**30)
+    speeds = (statistics.median(piece) for piece in (layers, one_by_one, lockstep))
+    return LockstepRow(arch, runs, *speeds, to_layers, middle, low, high, way, difference, _peak(device) / 2**30)
 
 
 def _steps(
     networks: list[nn.Module], recipe: Recipe, device: torch.device, rounds: int, batches: int
-) -> tuple[list[float], list[float], str]:
-    """Return the seconds of one run's steps and of the group's, in every round but a first that does not count."""
+) -> tuple[tuple[list[float], ...], str]:
+    """Return the seconds of one run's steps on torch's layers and the engine's way, and of the group's, every round.
+
+    A first round does not count.
+    """
     signals, labels = (tensor.to(device) for tensor in _records(len(networks) * recipe.batch_size, 0))
-    plain = PlainRun(deepcopy(networks[0]).to(device), recipe, (rounds + 1) * batches)
+    steps = (rounds + 1) * batches
+    plain = PlainRun(deepcopy(networks[0]).to(device), recipe, steps)
+    alone = open_run(deepcopy(networks[0]), recipe, steps) if device.type == "cpu" else plain
     session = _session(networks, recipe, device)
     session.step.signals.copy_(signals)
     session.step.labels.copy_(labels)
     own, order = (signals[: recipe.batch_size], labels[: recipe.batch_size]), torch.arange(recipe.batch_size).to(device)
-    pieces: tuple[Callable[[], object], ...] = (partial(plain.train_epoch, *own, order), session.replay)
+    pieces: tuple[Callable[[], object], ...] = (
+        partial(plain.train_epoch, *own, order), partial(alone.train_epoch, *own, order), session.replay,
+    )  # fmt: skip
     clock = clock_of(device)
-    taken: tuple[list[float], list[float]] = ([], [])
+    taken: tuple[list[float], ...] = ([], [], [])
     for number in range(rounds + 1):
         for piece, seconds in zip(pieces, taken, strict=True):
             started = clock.seconds()
@@ -132,7 +148,7 @@ def _steps(
                 piece()
             if number:
                 seconds.append(clock.seconds() - started)
-    return taken[0], taken[1], session.way
+    return taken, session.way
 
 
 def _session(networks: list[nn.Module], recipe: Recipe, device: torch.device) -> Session:

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from engine.compute import steps as processor
+from engine.compute.recurrence import ProcessorGRU
 from engine.compute.steps import PlainRun
 from engine.recipes import find_recipe
 from engine.training.course import Examples
@@ -30,7 +31,8 @@ def batches(n_records: int = 8) -> list[tuple[torch.Tensor, torch.Tensor]]:
 @pytest.mark.parametrize(
     ("arch", "dtype"),
     [("resnet1d18-w32", torch.float64), ("resnet1d50-w8", torch.float64), ("xresnet1d18-w64", torch.float64),
-     ("xresnet1d18-w64", torch.float32), ("gru-w8", torch.float32)],
+     ("xresnet1d18-w64", torch.float32), ("gru-w8", torch.float64), ("gru-flatten-w8", torch.float64),
+     ("gru-w8", torch.float32)],
 )  # fmt: skip
 def test_twenty_steps_have_the_losses_of_a_plain_loop(arch: str, dtype: torch.dtype, name: str):
     """In float64, because a residual network in float32 leaves that by as much as any two orders of sums differ.
@@ -70,9 +72,31 @@ def test_the_caller_s_network_ends_with_the_best_weights_of_its_twin():
     assert not torch.equal(network.stem[0].weight, before["stem.0.weight"])
 
 
-@pytest.mark.parametrize("arch", ["gru-w4", "lstm-w4"])
-def test_a_recurrent_network_is_trained_itself(arch: str):
+@pytest.mark.parametrize("arch", ["lstm-w4", "bilstm-flatten-w4"])
+def test_an_lstm_is_trained_itself(arch: str):
     network = create_network(arch, n_classes=2)
+    assert processor.open_run(network, find_recipe("tuned", "rnn", "scratch"), 1).network is network
+
+
+def test_a_gru_is_trained_as_a_twin_that_predicts_as_torch_does():
+    network = create_network("gru-w4", n_classes=2)
+    twin = processor.open_run(network, find_recipe("tuned", "rnn", "scratch"), 1).network
+    assert (type(network.recurrent), type(twin.recurrent)) == (nn.GRU, ProcessorGRU)
+    signals = torch.randn(3, 12, 50)
+    with torch.inference_mode():
+        assert torch.equal(twin.eval()(signals), network.eval()(signals))
+    _, state = twin.recurrent(torch.randn(2, 50, 12), torch.ones(1, 2, 4))
+    assert state is not None
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [nn.GRU(3, 2, num_layers=2, batch_first=True), nn.GRU(3, 2, batch_first=True, bidirectional=True),
+     nn.GRU(3, 2), nn.GRU(3, 2, bias=False, batch_first=True), nn.LSTM(3, 2, batch_first=True)],
+    ids=["two layers", "both ways", "time first", "no bias", "LSTM"],
+)  # fmt: skip
+def test_a_recurrent_layer_of_another_kind_is_left_as_it_is(layer: nn.RNNBase):
+    network = nn.Sequential(layer)
     assert processor.open_run(network, find_recipe("tuned", "rnn", "scratch"), 1).network is network
 
 
