@@ -151,7 +151,7 @@ def _describe(pilot: Pilot, network: str, chosen: Plan) -> str:
 def _speed(pilot: Pilot, device: "torch.device") -> Speed:
     """Time a few steps; on a processor that others use too, by the share of it that they leave."""
     began, used = time.monotonic(), time.process_time()
-    speed = measure_speed(pilot.arch, "tuned", len(pilot.corpus.leads), pilot.corpus.signals.shape[2], device, runs=1)
+    speed = measure_speed(pilot.arch, "tuned", len(pilot.corpus.leads), pilot.corpus.signals.shape[2], device)
     if device.type != "cpu":
         return speed
     stretch = max(1.0, (time.monotonic() - began) / (time.process_time() - used))

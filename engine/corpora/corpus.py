@@ -157,13 +157,8 @@ class Corpus:
             axis=1,
         ).astype(np.uint8)
         rows = np.flatnonzero(labels.any(axis=1)) if definition["labelled_only"] else np.arange(len(labels))
-        return TaskData(
-            f"{self.name}/{name}", self.classes(name), rows, labels[rows], self.patients[rows], self.folds[rows]
-        )
-
-    def classes(self, name: str) -> tuple[str, ...]:
-        """Return the classes of a task. Raises CorpusError for a task that this corpus does not define."""
-        return tuple(self._definition(name)["classes"])
+        classes = tuple(definition["classes"])
+        return TaskData(f"{self.name}/{name}", classes, rows, labels[rows], self.patients[rows], self.folds[rows])
 
     def describe_task(self, name: str) -> str:
         """Say in words what the classes of a task are."""

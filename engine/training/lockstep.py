@@ -29,8 +29,7 @@ from engine.training.device_memory import fit_runs, free_memory
 from engine.training.loop import Training, follow
 
 _TIMED_ROUNDS = 3
-_NARROW = 64  # hidden units; batches of 64 records of 1000 samples take 45 MB a run with 32, 130 MB with 100
-_PROCESSOR_NARROW, _PROCESSOR_WIDE, _CUDA = 8, 4, 16  # runs; more are no faster on a processor
+_MOST = 16  # runs
 
 _ratios: dict[tuple[object, ...], float] = {}
 
@@ -58,32 +57,19 @@ def lockstep_key(network: nn.Module, recipe: Recipe) -> tuple[object, ...] | Non
     return (*architecture_of(network), recipe.batch_size, recipe.clip_norm)
 
 
-def gains_together(network: nn.Module, runs: int, device: torch.device) -> bool:
-    """Return whether so many runs in lockstep take less time than one after another (tests/benchmarks/RESULTS.md).
-
-    On a processor: GRUs, even one alone. LSTMs do not gain, because oneDNN does all of their time steps in one call. On
-    CUDA, where nothing is measured yet: two and more.
-    """
-    if not can_train_together(network):
-        return False
-    if device.type == "cpu":
-        return all(isinstance(layer, nn.GRU) for layer in network.modules() if isinstance(layer, nn.RNNBase))
-    return runs > 1
-
-
 def runs_together(network: nn.Module, device: torch.device, batch: tuple[int, ...] | None = None) -> int:
-    """Return the largest group worth its memory; 1 where lockstep is no gain.
+    """Return how many runs to train in one step; 1 where that is no gain, or the network has no lockstep form.
 
-    On CUDA as many as fit, where the ``batch`` of one run is given (records, leads, samples).
+    On a processor it is none: a GRU alone is trained by the same recurrence (``engine.compute.recurrence``), which is
+    as fast for one as for eight, and oneDNN does all time steps of an LSTM in one call (tests/benchmarks/RESULTS.md).
+    On CUDA, where nothing is measured yet, as many as fit, where the ``batch`` of one run is given (records, leads,
+    samples).
     """
-    if not gains_together(network, 2, device):
+    if device.type == "cpu" or not can_train_together(network):
         return 1
-    if device.type == "cpu":
-        units = max(layer.hidden_size for layer in network.modules() if isinstance(layer, nn.RNNBase))
-        return _PROCESSOR_NARROW if units <= _NARROW else _PROCESSOR_WIDE
     if batch is None:
-        return _CUDA
-    return fit_runs(deepcopy(network).cpu(), batch, "float32", free_memory(device), most=_CUDA)
+        return _MOST
+    return fit_runs(deepcopy(network).cpu(), batch, "float32", free_memory(device), most=_MOST)
 
 
 def train_together(

@@ -15,14 +15,14 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from engine.training.lockstep import gains_together, lockstep_key, runs_together
+from engine.training.lockstep import lockstep_key, runs_together
 from models.registry import create_network
 from studies.running.jobs import Job
 from studies.running.workload import Speed, Workload
 from studies.running.workplaces import Probe
 from studies.runs.run_spec import FROZEN, RunSpec
 
-_MOST_BYTES = {"cpu": 2 * 2**30, "cuda": 24 * 2**30}  # of the records of a group
+_MOST_BYTES = 24 * 2**30  # of the records of a group
 
 
 class Kind(NamedTuple):
@@ -44,17 +44,12 @@ class Kinds:
             return None
         shape, recipe = self._load.signal(spec), spec.resolve_recipe()
         network = _network(spec.arch, *shape)
-        key = lockstep_key(network, recipe)
-        if key is None:
-            return None
         bytes_each = 4 * shape[0] * shape[1] * spec.n_records
-        most = min(runs_together(network, self._device), _MOST_BYTES[self._device.type] // bytes_each)
-        if most < 2 or not gains_together(network, most, self._device):
+        most = min(runs_together(network, self._device), _MOST_BYTES // bytes_each)
+        if most < 2:
             return None
-        # Next to a wider head the last bits of a run may differ; on a processor a resumed study is to give the same.
-        classes = self._load.n_classes(spec) if self._device.type == "cpu" else None
         steps = (spec.n_records, recipe.epochs(spec.n_records), bool(spec.validation_folds))
-        return Kind((key, shape, classes, *steps), most)
+        return Kind((lockstep_key(network, recipe), shape, *steps), most)
 
 
 @lru_cache(maxsize=256)

@@ -28,7 +28,7 @@ from engine.evaluation.evaluation import Evaluation
 from engine.recipes import Recipe
 from engine.records.contract import SignalContract
 from engine.training.finish import Predicted, add_test_scores, calibrate, score_raw
-from engine.training.lockstep import LockstepJob, gains_together, runs_together, train_together
+from engine.training.lockstep import LockstepJob, runs_together, train_together
 from engine.training.loop import Examples, Training, train
 from engine.training.resident import examples_on, free_corpora, signals_on
 from engine.training.starting_point import starting_point
@@ -45,7 +45,7 @@ _one_at_a_time = threading.Lock()
 
 
 def execute_together(jobs: Sequence[Job]) -> list[Result]:
-    """Train and test runs, in lockstep where that is faster; what one of them raises stands in its place.
+    """Train and test runs, several of them in lockstep; what one of them raises stands in its place.
 
     Raises what DEVICE_ERRORS lists, such as torch.OutOfMemoryError: then the device or its memory failed, not a run.
     """
@@ -193,11 +193,12 @@ def _find_records(job: Job, device: torch.device) -> _Records:
 
 
 def _train(ready: Sequence[_Ready], device: torch.device) -> list[Training | Exception]:
-    """Train the networks in place: together where that is faster, as many at a time as the device's memory takes."""
-    if not ready or not gains_together(ready[0].network, len(ready), device):
+    """Train the networks in place, several of them together, as many at a time as the device's memory takes."""
+    if len(ready) < 2:
         return [_try(_train_alone, run, device) for run in ready]
-    first = ready[0]
-    most = runs_together(first.network, device, (first.recipe.batch_size, *first.training.signals.shape[1:]))
+    first, most = ready[0], len(ready)
+    if device.type == "cuda":
+        most = runs_together(first.network, device, (first.recipe.batch_size, *first.training.signals.shape[1:]))
     trained: list[Training | Exception] = []
     for start in range(0, len(ready), most):
         jobs = [run.for_lockstep() for run in ready[start : start + most]]

@@ -15,7 +15,7 @@ from engine.compute.clocks import clock_of
 from engine.corpora.corpus import Corpus
 from engine.evaluation.evaluation import evaluate
 from engine.recipes import Recipe, find_recipe
-from engine.training.lockstep import LockstepJob, gains_together, train_together
+from engine.training.lockstep import LockstepJob, train_together
 from engine.training.loop import Examples, predict_logits, train, validation_epochs
 from models.registry import create_network, find_network, forward_gflop
 from studies.running.one_run import BOOTSTRAP_RESAMPLES
@@ -130,19 +130,11 @@ class Workload:
         corpus = self._corpora[parse_task(spec.task).source]
         return len(pick_leads(corpus, spec.task)), corpus.signals.shape[2]
 
-    def n_classes(self, spec: RunSpec) -> int:
-        """Return the number of classes of a run's task."""
-        source, task, _ = parse_task(spec.task)
-        return len(self._corpora[source].classes(task))
 
-
-def measure_speed(
-    arch: str, recipe: str, n_leads: int, n_samples: int, device: torch.device, runs: int | None = None
-) -> Speed:
+def measure_speed(arch: str, recipe: str, n_leads: int, n_samples: int, device: torch.device, runs: int = 1) -> Speed:
     """Time a few training steps and a prediction of a network on synthetic signals, on one thread of a processor.
 
-    With ``runs`` it is the time of each of them in a study, where that many train in lockstep if that is faster;
-    without, that of ``engine.training.loop.train``.
+    With several ``runs`` it is the time of each of them where so many train in lockstep.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as a run has
@@ -155,7 +147,7 @@ def measure_speed(
         batch, few = numbers.batch_size, numbers.batch_size // 4
         full = _step_seconds(network, _first(examples, batch), numbers, device, runs)
         step = full
-        if not _in_lockstep(network, runs, device) and device.type == "cpu":  # others fill a batch up
+        if runs == 1 and device.type == "cpu":  # others fill a batch up
             small = _step_seconds(network, _first(examples, few), numbers, device, runs)
             step = max(0.0, small * batch - full * few) / (batch - few)
         forward, testing = _predict_seconds(network, examples, device), _test_seconds(examples)
@@ -174,22 +166,21 @@ def _first(examples: Examples, n_records: int) -> Examples:
     return Examples(examples.signals[:n_records], examples.labels[:n_records])
 
 
-def _step_seconds(network: nn.Module, batch: Examples, recipe: Recipe, device: torch.device, runs: int | None) -> float:
+def _step_seconds(network: nn.Module, batch: Examples, recipe: Recipe, device: torch.device, runs: int) -> float:
     """Return what a run's step with such a batch takes."""
     first = _time_steps(network, batch, recipe, device, runs, 1)  # warms up, too
-    steps = max(2, min(_STEPS, int(_MOST_SECONDS / max(first, 1e-9) / (runs or 1))))
+    steps = max(2, min(_STEPS, int(_MOST_SECONDS / max(first, 1e-9) / runs)))
     return _time_steps(network, batch, recipe, device, runs, steps)
 
 
 def _time_steps(
-    network: nn.Module, batch: Examples, recipe: Recipe, device: torch.device, runs: int | None, steps: int
+    network: nn.Module, batch: Examples, recipe: Recipe, device: torch.device, runs: int, steps: int
 ) -> float:
     """Return what one of so many steps takes: epochs of one, between the validation after the first and the last."""
     numbers = replace(recipe, record_passes=0, min_epochs=steps + 1, max_epochs=steps + 1, validations=1)
-    count = (runs or 1) if _in_lockstep(network, runs, device) else 1
-    few, networks, clock = _first(batch, 2), [deepcopy(network) for _ in range(count)], clock_of(device)
+    few, networks, clock = _first(batch, 2), [deepcopy(network) for _ in range(runs)], clock_of(device)
     read: list[float] = []
-    if _in_lockstep(network, runs, device):
+    if runs > 1:
         jobs = [LockstepJob(one, batch, few, numbers, seed=0) for one in networks]
         train_together(jobs, device=device, report=lambda _job, _validation: read.append(clock.seconds()))
     else:
@@ -198,11 +189,7 @@ def _time_steps(
     for one in networks:
         predict_logits(one, few.signals)
     validating = clock.seconds() - before
-    return max(0.0, read[-1] - read[count - 1] - validating) / steps / count
-
-
-def _in_lockstep(network: nn.Module, runs: int | None, device: torch.device) -> bool:
-    return runs is not None and gains_together(network, runs, device)
+    return max(0.0, read[-1] - read[runs - 1] - validating) / steps / runs
 
 
 def _predict_seconds(network: nn.Module, examples: Examples, device: torch.device) -> float:

@@ -25,7 +25,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib import metadata, util
 from pathlib import Path
 from types import ModuleType
@@ -270,6 +270,7 @@ def study(arguments: argparse.Namespace) -> None:
     from studies.collection.parted_store import bring_together
     from studies.running.design import read_design
     from studies.running.expansion import expand, hash_tasks
+    from studies.running.lockstep_groups import Kinds
     from studies.running.progress import Progress
     from studies.running.runner import run_study
     from studies.running.study_corpora import open_corpora
@@ -296,7 +297,8 @@ def study(arguments: argparse.Namespace) -> None:
             sys.stdout.write(f"{time.monotonic() - begun:6.1f} s of the study: {counts}: {progress.last}\n")
 
     with choose_workplace(None, arguments.workers, arguments.device, load) as workplace:
-        progress = run_study(specs, store, folder, data_hashes, workplace, report, work=load.gflop, deadline=deadline)
+        place = replace(workplace, kind=Kinds(load, "cuda"))  # the groups of a GPU are rehearsed on a processor, too
+        progress = run_study(specs, store, folder, data_hashes, place, report, work=load.gflop, deadline=deadline)
     store.close()
     _say_json({"runs": progress.total, "done": progress.done, "failed": progress.failed})
 

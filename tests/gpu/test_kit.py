@@ -83,7 +83,8 @@ def test_a_killed_kit_and_the_one_that_goes_on_bring_back_the_curves(
     found, log = figures(second), (second / "log.txt").read_text()
     parts = ["environment", "gpu tests", "throughput", "study"]
     assert {name: part["ended"] for name, part in found["parts"].items()} == dict.fromkeys(parts, "done"), log
-    assert found["study"]["runs_done"] == found["study"]["runs_of_design"] == 1 + 8 + 2
+    assert found["study"]["runs_done"] == found["study"]["runs_of_design"] == 1 + 8 + 4
+    assert found["study"]["ways"]["lockstep of 2"] >= 2
     assert not found["study"]["failed_attempts"]
     assert "1 pre-trained networks did not come along" in log
     assert not found["left_out"]
@@ -99,7 +100,7 @@ def test_a_killed_kit_and_the_one_that_goes_on_bring_back_the_curves(
     code, _, err = command("study", "collect", "--store", store, "--from", first, "--from", second, "--out", evidence)
     assert code == 0, err
     everything = Store(store)
-    assert len(everything.keys()) == 1 + 8 + 2
+    assert len(everything.keys()) == 1 + 8 + 4
     assert not everything.lacking_probabilities()
     everything.close()
     assert {curve.arch for curve in read_curves(evidence / "curves.json").curves} == {"resnet1d18-w2"}
