@@ -13,11 +13,11 @@ from pathlib import Path
 from engine.corpora import reading
 from engine.corpora.corpus import prepare
 from engine.sources.ptbxl import PtbXl
-from studies.running.workplaces import local_executor
+from studies.running.workplaces import LocalExecutor
 
 reading._WORTH_WORKERS = 1
 prepare(PtbXl(Path("TREE")), Path("corpus"), workers=2)
-executor = local_executor(1)
+executor = LocalExecutor(1)
 from studies.runs.task_names import parse_task
 print(executor.submit(parse_task, "ptb-xl/superclass").result())
 executor.shutdown()

@@ -41,8 +41,9 @@ class Cost:
     @property
     def seconds(self) -> float | None:
         """Seconds on the asker's device where its speed is known, else on ``device``."""
-        measured = self.cpu_seconds if self.device == self.cpu_device else self.gpu_seconds
-        return measured if self.your_seconds is None else self.your_seconds
+        if self.your_seconds is not None or self.device is None:
+            return self.your_seconds
+        return self.cpu_seconds if self.device == self.cpu_device else self.gpu_seconds
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,7 @@ def is_processor(device: str) -> bool:
 def charge(curve: Curve, n_records: int, speed: float | None) -> dict[str, Cost]:
     """Return what a training of each arm with that many records costs, and the pre-training.
 
+    All in the time of one kind of device, the one that scratch was trained on; None where it was not measured there.
     ``speed`` is how many records a second the asker's device trains with, None where that is not known.
     """
     cost = {}
@@ -126,7 +128,15 @@ def charge(curve: Curve, n_records: int, speed: float | None) -> dict[str, Cost]
         cost[key] = Cost(None, None, None, None) if fit is None else _training(fit, n_records, speed)
     if curve.pretraining is not None:
         cost[PRETRAINING] = _pretraining(curve.pretraining, speed)
-    return cost
+    device = cost["scratch"].device or cost["fine_tune"].device
+    return cost if device is None else {key: _in_time_of(device, one) for key, one in cost.items()}
+
+
+def _in_time_of(device: str, cost: Cost) -> Cost:
+    """Return the cost in the time of the same kind of device: an hour of a processor is not one of a GPU."""
+    if cost.device is None or is_processor(cost.device) == is_processor(device):
+        return cost
+    return replace(cost, device=cost.cpu_device if is_processor(device) else cost.gpu_device)
 
 
 def _training(fit: TrainingCost, n_records: int, speed: float | None) -> Cost:

@@ -150,7 +150,9 @@ def _limits(answer: Recommendation) -> tuple[str, ...]:
     return (
         *((pilot,) if curve.is_updated else ()),
         f"{n_tasks} measured, from {low:,} to {high:,} records; beyond {REACH:g} times that the answer is refused.",
-        f"The networks were trained in {in_words(curve.precision)}; in another precision their scores may differ.",
+        f"The networks were trained in {in_words(curve.precision)}; in another precision their scores may differ."
+        if curve.precision is not None
+        else "In which precision the networks were trained is not known; in another one their scores may differ.",
         "Other hospitals, devices, patients and labels may differ from these by more than any band says.",
         "Scores, gain and target are of the expected score of a training; a single run scatters about it.",
         "Both arms follow one recipe; better tuning of either, another network or another pre-training may differ.",

@@ -151,7 +151,7 @@ def _session(
     """Return the session for such runs."""
     fixed = (recipe.clip_norm, precision_of(network, device))
     trainable = tuple(name for name, parameter in network.named_parameters() if parameter.requires_grad)
-    key = (repr(network), trainable, batch, n_classes, *fixed, device, mode == "eager")
+    key = (_describe(network), trainable, batch, n_classes, *fixed, device, mode == "eager")
 
     def make() -> Session:
         step = StaticStep(fast_twin(network), batch, n_classes, *fixed)
@@ -159,6 +159,18 @@ def _session(
         return Session(step, step) if mode == "eager" else prepare(step, device, key)
 
     return kept(key, make)
+
+
+def _describe(network: nn.Module) -> _Key:
+    """Return what a network computes, but for its weights: its text does not say all, such as how it pools."""
+    plain = (bool, int, float, str, tuple, type(None))
+    settings = (
+        (name, type(layer), key, value)
+        for name, layer in network.named_modules()
+        for key, value in sorted(vars(layer).items())
+        if not key.startswith("_") and key != "training" and isinstance(value, plain)
+    )
+    return repr(network), tuple(settings)
 
 
 def kept(kind: _Key, make: Callable[[], Session]) -> Session:

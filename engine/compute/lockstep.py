@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.compute.recurrence import gru, lstm
+from models.rnn import FlattenedRecurrent, PooledRecurrent
 
 
 class LockstepLinear(nn.Module):
@@ -57,11 +58,13 @@ class LockstepRecurrent(nn.Module):
 
 
 def can_train_together(network: nn.Module) -> bool:
-    """Return whether ``lockstep_twin`` knows all layers that have weights, one is recurrent, and all are trained."""
-    layers = list(_layers_with_weights(network))
+    """Return whether ``lockstep_twin`` computes what the network does, and all of its weights are trained.
+
+    Another package's network may do with its layers what a twin does not, and trains alone.
+    """
     return (
-        any(isinstance(layer, nn.RNNBase) for _, layer in layers)
-        and all(_is_known(layer) for _, layer in layers)
+        type(network) in (PooledRecurrent, FlattenedRecurrent)
+        and all(_is_known(layer) for _, layer in _layers_with_weights(network))
         and all(parameter.requires_grad for parameter in network.parameters())
     )
 

@@ -57,15 +57,16 @@ def lstm(signals: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor,
 class ProcessorGRU(nn.GRU):
     """``nn.GRU`` of one layer that reads one way, batch first, which on a processor trains as ``gru`` does."""
 
-    def forward(self, x: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor | None]:  # type: ignore[override]
-        """Map (batch, time, inputs) to the hidden states (batch, time, units); None for the last one in training."""
-        if not (self.training and torch.is_grad_enabled() and hx is None):
+    def forward(self, x: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        """Map (batch, time, inputs) to the hidden states (batch, time, units) and the last one (1, batch, units)."""
+        usual = isinstance(x, Tensor) and x.dim() == 3 and hx is None
+        if not (usual and self.training and torch.is_grad_enabled()):
             predicted: tuple[Tensor, Tensor] = nn.GRU.forward(self, x, hx)  # torch predicts with fewer calls
             return predicted
         names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
         parameters = (self.get_parameter(name).unsqueeze(0) for name in names)
         states = gru(x.transpose(0, 1).unsqueeze(1), *parameters)
-        return states.squeeze(1).transpose(0, 1), None
+        return states.squeeze(1).transpose(0, 1), states[-1]
 
     @classmethod
     def takes(cls, layer: nn.Module) -> bool:

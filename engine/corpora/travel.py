@@ -79,7 +79,10 @@ def unpack(file: Path, corpora: Path, workers: int = 1, progress: Progress = lam
                 )
             tables = {name: bz2.decompress(archive.read(f"{name}.bz2")) for name in _TABLES}
             signals = archive.read("signals")
-        target = corpora / str(json.loads(tables["corpus.json"])["name"])
+        name = str(json.loads(tables["corpus.json"])["name"])
+        if name != Path(name).name or not name.strip("."):
+            raise PackedFileError(f"{file} is damaged: a corpus cannot be named {name!r}; copy it again")
+        target = corpora / name
         if target.exists():
             raise CorpusError(f"{target} exists already; remove it to unpack it again")
         with written_whole(target) as folder:

@@ -95,7 +95,7 @@ def train_together(
     for job in jobs:
         job.network.to(place)
     session = _session(jobs, place)
-    group = _Group(clock_of(place), _alone_over_together(jobs, session, place))
+    group = _Group(clock_of(place), _alone_over_together(jobs, session, place), session.way == "graph")
     session.step.load(stacked_parameters([job.network for job in jobs]))
     session.step.total.zero_()
     seats = [_Seat(group, session.step, slot, job, place) for slot, job in enumerate(jobs)]
@@ -158,8 +158,8 @@ def _lane(
 class _Group:
     """The clock of a group: what has gone by since it was last read is charged to the runs in training, or to one."""
 
-    def __init__(self, clock: Clock, alone_over_together: float) -> None:
-        self.alone_over_together = alone_over_together
+    def __init__(self, clock: Clock, alone_over_together: float, is_captured: bool) -> None:
+        self.alone_over_together, self.is_captured = alone_over_together, is_captured
         self._clock, self._read = clock, clock.seconds()
         self.charged: dict[int, float] = {}  # by slot
         self.training: set[int] = set()
@@ -273,7 +273,10 @@ class _Seat:
         return Training(
             course.epoch, course.records_seen, course.seconds(), self._wall_seconds, course.best,
             tuple(course.validations), tuple(course.monitored), precision=self.precision, way=self.way,
-            lockstep={"runs": self._step.runs, "alone_over_together": round(self._group.alone_over_together, 4)},
+            lockstep={
+                "runs": self._step.runs, "alone_over_together": round(self._group.alone_over_together, 4),
+                "captured": self._group.is_captured,
+            },
         )  # fmt: skip
 
 

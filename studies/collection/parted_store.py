@@ -6,6 +6,7 @@ empty; ``probabilities-1.db`` and so on, with that table alone; and ``networks.z
 """
 
 import sqlite3
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -78,25 +79,45 @@ def bring_together(path: Path, others: Sequence[Path]) -> tuple[list[Run], list[
     A run that both hold stays as it is at ``path``. A key does not say in what a run was trained, so that one machine
     may have made a run in float32 and another the same one in bf16; a store has one run of a key. So a run that
     ``path`` has in another precision, and one that started from a network that it has in another precision, stays where
-    it is; these are returned, to be counted with those of ``path``, and sentences that say what was done. Raises
-    StoreError for one that cannot be read, before anything is written.
+    it is; these are returned, each once, to be counted with those of ``path``, and sentences that say what was done.
+    Networks and probabilities that ``path`` lacks of the very run that another store holds are taken. Raises StoreError
+    for a store that cannot be read, before anything is written, and for a damaged part.
     """
-    sources = [other / STORE if other.is_dir() else other for other in others]
-    opened = [Store(source, create=False) for source in sources]  # all of them, before anything is written
-    apart: list[Run] = []
+    opened = [Store(_store_of(other), create=False) for other in others]  # all, before anything is written
+    apart: dict[tuple[str | None, str | None], Run] = {}
     said: list[str] = []
     with closing(Store(path)) as store:
         for other, source in zip(others, opened, strict=True):
             keys, staying = _sort_out(store, source)
             n_shared = len(source.keys()) - len(keys) - len(staying)
-            copy_networks(folder_of(source.path), folder_of(path), keys)
-            _unzip_networks(source.path.with_name(NETWORKS), folder_of(path), keys)
-            store.merge(source, keys, _probabilities_next_to(source.path))
-            apart += staying
-            said += _said(path, other, len(keys), n_shared, len(staying))
+            parts, same = _probabilities_next_to(source.path), _same_runs(store, source)
+            copy_networks(folder_of(source.path), folder_of(path), [*keys, *same])
+            _unzip_networks(source.path.with_name(NETWORKS), folder_of(path), [*keys, *same])
+            store.merge(source, keys, parts)
+            lacking = set(store.lacking_probabilities()).intersection(same)
+            rows = (source.raw(key)[1] or parts.get(key) for key in sorted(lacking))
+            store.add_probabilities([row for row in rows if row is not None])
+            new = {(run.key, run.precision): run for run in staying if (run.key, run.precision) not in apart}
+            apart |= new
+            said += _said(path, other, len(keys), n_shared, len(new))
             source.close()
         said += _lacking(store)
-    return apart, said
+    return list(apart.values()), said
+
+
+def _store_of(other: Path) -> Path:
+    """Return the store that a path names, or that its folder holds. Raises StoreError for a folder without one."""
+    if not other.is_dir():
+        return other
+    if not (other / STORE).is_file():
+        raise StoreError(f"the folder {other} holds no {STORE}: bring it again, or name the store itself")
+    return other / STORE
+
+
+def _same_runs(store: Store, other: Store) -> list[str]:
+    """Return the keys of what both hold and is not only of one key but one run, made once: every column is equal."""
+    shared = sorted(store.keys() & other.keys())
+    return [key for key in shared if store.raw(key)[0] == other.raw(key)[0]]
 
 
 def _sort_out(store: Store, other: Store) -> tuple[list[str], list[Run]]:
@@ -152,8 +173,8 @@ def _unzip_networks(archive: Path, target: Path, keys: Sequence[str]) -> None:
         with ZipFile(archive) as opened:
             names = [name.split("/") for name in opened.namelist()]
             for key in keys:
-                files = [parts[1] for parts in names if parts[0] == key and len(parts) == 2 and parts[1]]
+                files = [parts[1] for parts in names if parts[0] == key and len(parts) == 2 and parts[1].strip(".")]
                 if files and not (target / key).is_dir():
                     write_files({name: opened.read(f"{key}/{name}") for name in files}, target / key)
-    except BadZipFile as error:
+    except (BadZipFile, zlib.error, NotImplementedError, EOFError) as error:
         raise StoreError(f"{archive} is damaged ({error}): bring it again") from None

@@ -127,7 +127,7 @@ def make_findings(paths: Sequence[Path], published: Path = PUBLISHED, margin: fl
         "Is the advice any good?": backtest_lines(found.backtests),
         "Compared with published numbers": published_lines(scores, found.records, found.pairs),
         "What was measured": [*measured_lines(found.measured), "", *store_lines(found.stores)],
-        "What is missing": missing_lines(found.measured, found.pairs, found.sharing),
+        "What is missing": missing_lines(found.records, found.pairs, found.sharing),
     }
     lines = ["# Findings", "", *_opening(found, margin)]
     for title, body in sections.items():

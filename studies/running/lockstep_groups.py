@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from engine.training.lockstep import lockstep_key, runs_together
-from models.registry import create_network
+from models.registry import create_network, find_network
 from studies.running.jobs import Job
 from studies.running.workload import Speed, Workload
 from studies.running.workplaces import Probe
@@ -40,7 +40,7 @@ class Kinds:
 
     def __call__(self, spec: RunSpec) -> Kind | None:
         """Return what the run shares with those that it may train with, where that is faster."""
-        if spec.strategy in FROZEN:
+        if self._device.type == "cpu" or spec.strategy in FROZEN or find_network(spec.arch).family != "rnn":
             return None
         shape, recipe = self._load.signal(spec), spec.resolve_recipe()
         network = _network(spec.arch, *shape)
@@ -49,7 +49,7 @@ class Kinds:
         if most < 2:
             return None
         steps = (spec.n_records, recipe.epochs(spec.n_records), bool(spec.validation_folds))
-        return Kind((lockstep_key(network, recipe), shape, *steps), most)
+        return Kind((spec.arch, lockstep_key(network, recipe), shape, *steps), most)
 
 
 @lru_cache(maxsize=256)
@@ -79,11 +79,12 @@ class Forecast:
         """Return how long the jobs take, from the start of the workers to the end of the last run."""
         waiting, groups = {job.key: job for job in jobs}, Groups(self._kind)
         ends: dict[str, float] = {}
+        own = frozenset(waiting)  # a network that is not made here is there already
         free = [self.start] * self._workers
         while waiting:
             now = free.index(min(free))
             done = {key for key, end in ends.items() if end <= free[now]}
-            ready = [job for job in waiting.values() if job.start_from in done or job.start_from not in waiting | ends]
+            ready = [job for job in waiting.values() if job.start_from in done or job.start_from not in own]
             if not ready:  # all that waits starts from a network that is being trained
                 free[now] = min(end for end in ends.values() if end > free[now])
                 continue

@@ -56,8 +56,8 @@ def execute_together(jobs: Sequence[Job]) -> list[Result]:
         try:
             return _run(jobs, device)
         except DEVICE_ERRORS:
-            free_kept()
             free_corpora()
+            free_kept()  # after what else is to be given back
             raise
 
 
@@ -69,7 +69,9 @@ def is_out_of_memory(error: Exception) -> bool:
 def _device_of(job: Job) -> torch.device:
     """Return the job's device; ``cuda`` is the one that this process works on, where there are several."""
     device = choose_device(job.device)
-    return torch.device("cuda", torch.cuda.current_device()) if job.device == "cuda" else device
+    if device.type == "cuda" and job.device != "cuda":
+        torch.cuda.set_device(device)
+    return torch.device("cuda", torch.cuda.current_device()) if device.type == "cuda" else device
 
 
 @dataclass(frozen=True)

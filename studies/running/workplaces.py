@@ -125,11 +125,6 @@ class _Slot:
         return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), initializer=start)
 
 
-def local_executor(workers: int) -> LocalExecutor:
-    """Return an executor of that many worker processes on this machine."""
-    return LocalExecutor(workers)
-
-
 @contextmanager
 def local_workplace(
     workers: int, devices: Sequence[str] = ("cpu",), load: "Workload | None" = None
@@ -155,8 +150,9 @@ def dask_workplace(address: str, device: str = "auto", load: "Workload | None" =
     """Give the workers of a running Dask cluster, one group of runs at a time on each, or on each unit of its resource
     ``GPU``.
 
-    With ``auto`` runs use CUDA where workers offer that resource, and a processor on all others, whatever a machine has
-    besides. A worker that is killed is replaced by another one: Dask gives its runs away again. Raises SchedulerError.
+    With ``auto`` runs use CUDA where any worker offers that resource, and go to those that do alone; else a processor,
+    whatever a machine has besides. A worker that is killed is replaced by another one: Dask gives its runs away again.
+    Raises SchedulerError.
     """
     try:
         from distributed import Client

@@ -33,7 +33,7 @@ def read_upstream(cell: str) -> str | None:
 
 def read_precision(cell: str) -> str | None:
     """Return the precision, None for a cell that names none: in a table the column may be a score of that name."""
-    return cell if cell in PRECISIONS else None
+    return cell.lower() if cell.lower() in PRECISIONS else None
 
 
 def read_number(cell: str) -> float | None:

@@ -298,6 +298,11 @@ class Store:
                 row, probabilities = other.raw(key)
                 self._insert(row, probabilities or (apart or {}).get(key))
 
+    def add_probabilities(self, rows: Sequence[ProbabilitiesRow]) -> None:
+        """Add the test probabilities of runs that are held without."""
+        with self._transaction():
+            self._connection.executemany("INSERT INTO probabilities VALUES (?, ?, ?, ?)", rows)
+
     def raw(self, key: str) -> tuple[list[Any], ProbabilitiesRow | None]:
         """Return a run as it is stored: its row with details, and its probabilities' row, None where they are apart."""
         with self._named_errors():

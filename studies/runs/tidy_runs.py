@@ -26,6 +26,7 @@ from models.errors import ExitCode, UserError
 from models.registry import UnknownNetworkError, find_network
 from studies.files.curves import UNPRINTABLE
 from studies.files.draws import chance_level
+from studies.files.precision import PRECISIONS
 from studies.runs.columns import read_number, read_precision, read_upstream, read_whole
 from studies.runs.run import COLUMN_KINDS, METRIC, Run, cost_is_known, is_score_column, known, read_row, row_of
 from studies.runs.store import Store, StoreError
@@ -34,6 +35,7 @@ STRATEGIES: tuple[str, ...] = tuple(dict.fromkeys((*get_args(Strategy), "frozen"
 REQUIRED = ("task", "arch", "strategy", "n_records", "replicate")
 APART = "apart"  # the role, in a runs table, of what ``comparable_runs`` leaves out
 LOWER_IS_BETTER = ("brier", "ece")
+_PRECISION = "precision"
 _SCORES = {"auroc", "auc", "auprc", "accuracy", "acc", "f1", "score", "precision", "recall", "kappa", "mcc"}
 _OTHER_COLUMNS = {name for name, kind in COLUMN_KINDS.items() if not kind.is_score}
 _SCORES_OF_STORES = ("auroc_macro", "auprc_macro", "f1_macro", "f1_weighted")
@@ -138,6 +140,7 @@ def _read_rows(
         f"{name} has {len(line)} cells, and the header {len(header)}" for name, line in rows if len(line) != len(header)
     ]
     _refuse(path, problems)
+    _refuse(path, _unknown_precisions(header, rows))
     family = lru_cache(maxsize=None)(family_of)
     cells = ((name, dict(zip(header, map(str.strip, line), strict=True))) for name, line in rows)
     tidy = _tidy(path, metric, ((name, row, partial(_run_of, name, row, metric, family)) for name, row in cells))
@@ -159,10 +162,22 @@ def _choose_metric(
 
 def _is_score(name: str, header: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> bool:
     """Say whether a column named ``precision`` holds the score of that name, not what the runs were trained in."""
-    if name != "precision":
+    if name != _PRECISION:
         return False
     cells = [line[header.index(name)].strip() for _, line in rows if len(line) == len(header)]
-    return any(cell and read_precision(cell) is None for cell in cells)
+    return any(read_number(cell) is not None for cell in cells)
+
+
+def _unknown_precisions(header: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
+    """Name the rows whose runs were trained in what we do not know: they would be taken for runs of one kind."""
+    if _PRECISION not in header or _is_score(_PRECISION, header, rows):
+        return []
+    cells = [(name, line[header.index(_PRECISION)].strip()) for name, line in rows]
+    return [
+        f"{name}: {_PRECISION} is {cell!r}, not {' or '.join(PRECISIONS)}"
+        for name, cell in cells
+        if cell and read_precision(cell) is None
+    ]
 
 
 def _check_header(path: Path, header: Sequence[str], metric: str, others: Sequence[str]) -> None:

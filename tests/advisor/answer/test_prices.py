@@ -185,3 +185,15 @@ def test_a_curve_of_two_devices_is_timed_on_both(curves: CurvesFile, curve: Curv
     answer = ask(curves, replace(curve, cost={"scratch": cost, "fine-tune": cost}))
     assert answer.cost["scratch"].cpu_seconds == pytest.approx(2000)
     assert answer.cost["scratch"].gpu_seconds == pytest.approx(400)
+
+
+def test_a_pretraining_that_was_timed_on_a_processor_alone_is_not_billed_at_a_gpus_price(
+    curves: CurvesFile, curve: Curve
+):
+    pretraining = PretrainingCost("CPU test", 360_000, 5 * HOUR)
+    answer = ask(curves, replace(curve, pretraining=pretraining), gpu_cost=HOUR, uses=1)
+    cost = answer.cost["pretraining"]
+    assert (cost.device, cost.seconds, cost.cpu_seconds) == (None, None, 5 * HOUR)
+    assert answer.money is not None
+    assert (answer.money.fine_tune.pretraining, answer.money.fine_tune.total) == (None, None)
+    assert answer.money.scratch.machine == pytest.approx(400)

@@ -299,6 +299,13 @@ def test_a_session_serves_only_what_it_was_made_for(other):
         assert run.session is not one.session
 
 
+def test_networks_that_differ_in_what_no_text_of_theirs_says_share_no_session():
+    networks = [network_of("resnet1d18-w4") for _ in range(2)]
+    networks[1].drop_path = 0.5  # as another package's network may have it
+    with open_eagerly(networks[0]) as one, open_eagerly(networks[1]) as other:
+        assert other.session is not one.session
+
+
 def test_only_so_many_sessions_are_kept():
     for batch_size in range(1, 8):
         with open_eagerly(network_of("resnet1d18-w2"), replace(RECIPE, batch_size=batch_size)) as run:

@@ -85,8 +85,30 @@ def test_a_gru_is_trained_as_a_twin_that_predicts_as_torch_does():
     signals = torch.randn(3, 12, 50)
     with torch.inference_mode():
         assert torch.equal(twin.eval()(signals), network.eval()(signals))
-    _, state = twin.recurrent(torch.randn(2, 50, 12), torch.ones(1, 2, 4))
-    assert state is not None
+
+
+def test_a_network_that_reads_a_grus_last_state_trains_as_it_does_on_torchs():
+    """Another package's network may do with the layer what none of ours does."""
+    theirs = nn.GRU(3, 4, batch_first=True)
+    ours = processor.open_run(nn.Sequential(theirs), find_recipe("tuned", "rnn", "scratch"), 1).network[0]
+    assert type(ours) is ProcessorGRU
+    packed = nn.utils.rnn.pack_sequence([torch.randn(7, 3), torch.randn(5, 3)])
+    for inputs in (
+        (torch.randn(2, 9, 3),),
+        (torch.randn(2, 9, 3), torch.ones(1, 2, 4)),
+        (torch.randn(9, 3),),
+        (packed,),
+    ):
+        (states, last), (expected, expected_last) = ours(*inputs), theirs(*inputs)
+        if inputs[0] is packed:
+            states, expected = states.data, expected.data
+        torch.testing.assert_close(states, expected, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(last, expected_last, rtol=1e-5, atol=1e-6)
+        gradients = [
+            torch.autograd.grad(end.square().sum(), layer.weight_hh_l0)[0]
+            for end, layer in ((last, ours), (expected_last, theirs))
+        ]
+        torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,9 @@
 """A packed corpus comes back the same to the bit, or a sentence says what is wrong with its file."""
 
+import bz2
+import json
+import zipfile
+
 import numpy as np
 import pytest
 
@@ -118,3 +122,19 @@ def test_a_corpus_that_is_there_is_not_replaced(corpus: Corpus, tmp_path):
     unpack(file, tmp_path / "corpora")
     with pytest.raises(CorpusError, match="exists already"):
         unpack(file, tmp_path / "corpora")
+
+
+@pytest.mark.parametrize("name", ["../elsewhere", "/tmp/elsewhere", "..", "", "a/b"])
+def test_a_file_whose_corpus_would_lie_elsewhere_is_refused(name: str, corpus: Corpus, tmp_path):
+    (file,) = pack(corpus, tmp_path / "packed")
+    with zipfile.ZipFile(file) as archive:
+        content = {one: archive.read(one) for one in archive.namelist()}
+    manifest = json.loads(bz2.decompress(content["corpus.json.bz2"])) | {"name": name}
+    content["corpus.json.bz2"] = bz2.compress(json.dumps(manifest).encode())
+    with zipfile.ZipFile(file, "w") as archive:
+        for one, data in content.items():
+            archive.writestr(one, data)
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(PackedFileError, match="cannot be named"):
+        unpack(file, tmp_path / "corpora")
+    assert sorted(tmp_path.iterdir()) == before

@@ -179,7 +179,7 @@ def test_a_run_is_charged_its_share_of_the_group_as_if_it_were_alone(monkeypatch
     outcomes = [finished(one) for one in train_together([job_of("gru-w4", seed, epochs=5) for seed in range(3)])]
     for outcome in outcomes:
         assert 0 < outcome.best.seconds <= outcome.seconds < clock.now
-        assert outcome.lockstep == {"runs": 3, "alone_over_together": 0.25}
+        assert outcome.lockstep == {"runs": 3, "alone_over_together": 0.25, "captured": False}
     # Every second is one run's alone, or a quarter of one for each of the three.
     assert 0.5 * clock.now < sum(outcome.seconds for outcome in outcomes) <= clock.now
 

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -73,6 +74,44 @@ def test_runs_without_probabilities_are_taken_and_that_is_said(tmp_path: Path, s
     assert "lacks 1 pre-trained networks" in said[1]
     assert "lacks the test probabilities of 13 runs" in said[2]
     assert len(Store(tmp_path / "here.db").keys()) == 13
+
+
+def test_networks_and_probabilities_that_come_later_are_taken_for_the_run_that_they_are_of(
+    tmp_path: Path, synthetic_run
+):
+    store = fill(tmp_path / "there.db", synthetic_run)
+    for part in split_store(tmp_path / "there.db", tmp_path / "parts"):
+        if part.name != STORE:
+            part.unlink()
+    bring_together(tmp_path / "here.db", [tmp_path / "parts"])
+    split_store(tmp_path / "there.db", tmp_path / "parts")
+    _, said = bring_together(tmp_path / "here.db", [tmp_path / "parts"])
+    assert said == [f"0 runs copied from {tmp_path / 'parts'}, 13 that {tmp_path / 'here.db'} has already left out"]
+    assert content(Store(tmp_path / "here.db")) == content(store)
+    assert len(list((tmp_path / "here.checkpoints").iterdir())) == 1
+
+    made_anew = Store(tmp_path / "anew.db")  # the same keys, trained at another time
+    for run in store.runs():
+        made_anew.add(replace(run, created="2030-01-01T00:00:00"), np.zeros((1, 5)))
+    made_anew.close()
+    split_store(tmp_path / "anew.db", tmp_path / "others")
+    (tmp_path / "others" / "probabilities-1.db").unlink()
+    bring_together(tmp_path / "mixed.db", [tmp_path / "others", tmp_path / "there.db"])
+    assert len(Store(tmp_path / "mixed.db").lacking_probabilities()) == 13
+
+
+def test_a_folder_without_a_store_is_said(tmp_path: Path):
+    with pytest.raises(StoreError, match=r"holds no study\.db: bring it again"):
+        bring_together(tmp_path / "here.db", [tmp_path])
+
+
+def test_a_run_that_stays_apart_counts_once_however_often_its_store_is_named(tmp_path: Path, synthetic_run):
+    run = synthetic_run(CNN, "scratch", 100, 0, 0.7)
+    for name, precision in (("here", "float32"), ("there", "bf16"), ("again", "bf16")):
+        with closing(Store(tmp_path / f"{name}.db")) as store:
+            store.add(replace(run, precision=precision), np.zeros((1, 5)))
+    apart, _ = bring_together(tmp_path / "here.db", [tmp_path / "there.db", tmp_path / "again.db"])
+    assert [(one.key, one.precision) for one in apart] == [(run.key, "bf16")]
 
 
 @pytest.mark.parametrize("name", [NETWORKS, "probabilities-1.db"])

@@ -258,6 +258,14 @@ def test_a_fine_tuned_run_has_no_comparison_in_another_precision(tmp_path: Path)
     assert left_out == ["ward resnet1d18-w16, bf16: fine-tuned only, without a run from scratch to compare with"]
 
 
+def test_an_unknown_precision_is_refused_by_row_and_capitals_do_not_matter(tmp_path: Path):
+    rows = [ROW | {"precision": "BF16"}, ROW | {"replicate": "1", "precision": ""}]
+    assert [run.precision for run in read_runs(write(tmp_path / "r.csv", *rows)).runs] == ["bf16", None]
+    rows += [ROW | {"replicate": "2", "precision": "fp16"}]
+    with pytest.raises(RunsFileError, match=r"row 4: precision is 'fp16', not float32 or bf16"):
+        read_runs(write(tmp_path / "r.csv", *rows))
+
+
 def test_a_score_called_precision_stays_one(tmp_path: Path):
     rows = [{name: cell for name, cell in ROW.items() if name != "auroc_macro"} | {"precision": "0.75"}]
     path = write(tmp_path / "runs.csv", *rows)
