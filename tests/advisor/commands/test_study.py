@@ -167,8 +167,9 @@ def test_stores_are_brought_together_with_their_networks(tmp_path: Path, synthet
     assert collected.stderr.splitlines() == [
         f"{n_here} runs copied from here.db",
         f"{len(keys) - n_here} runs copied from there.db, {n_here} that new.db has already left out",
-        "new.checkpoints lacks 2 pre-trained networks, pretraining-gru-w32-scratch-8482-0 first",
+        "new.checkpoints lacks 1 pre-trained networks, pretraining-gru-w32-scratch-8482-0 first",
     ]
+    assert [one.name for one in (tmp_path / "new.checkpoints").iterdir()] == networks[1:], "of the very run, from there"
     assert len((tmp_path / "evidence" / "runs.csv").read_text().splitlines()) == len(keys) + 1
     again = ecgadvise(*words[:-2], "--from", "none.db", cwd=tmp_path)
     assert "no study store at none.db" in refused(again, 3)
