@@ -57,6 +57,7 @@ def lstm(signals: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor,
 class ProcessorGRU(nn.GRU):
     """``nn.GRU`` of one layer that reads one way, batch first, which on a processor trains as ``gru`` does."""
 
+    # torch declares overloads, one of them for packed sequences, which go to it as they are.
     def forward(self, x: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         """Map (batch, time, inputs) to the hidden states (batch, time, units) and the last one (1, batch, units)."""
         usual = isinstance(x, Tensor) and x.dim() == 3 and hx is None
