@@ -7,7 +7,7 @@ import pickle
 import signal
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, as_completed
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -113,14 +113,16 @@ def _read_chunks(
     context = multiprocessing.get_context("spawn")
     start_worker = partial(ecgadvise.call_pickled, pickle.dumps(partial(_start_worker, reader)))
     with ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker) as pool:
+        futures: dict[Future[list[Reading]], int] = {}
         try:
-            futures = {pool.submit(_read_in_worker, start, chunk): start for start, chunk in chunks}
+            futures |= {pool.submit(_read_in_worker, start, chunk): start for start, chunk in chunks}
             for future in as_completed(futures):
                 yield futures[future], future.result()
         except BrokenExecutor as error:
             raise WorkerLostError("a worker process was ended from outside, for want of memory perhaps") from error
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            for future in futures:
+                future.cancel()
             for worker in multiprocessing.active_children():
                 worker.terminate()
             raise

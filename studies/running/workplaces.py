@@ -83,10 +83,10 @@ class LocalExecutor(Executor):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """End the workers; unless ``cancel_futures``, after what they were given."""
         for slot in self._slots:
-            slot.pool.shutdown(wait=False, cancel_futures=cancel_futures)
+            slot.end(cancel_futures)
         if wait:
             for slot in self._slots:
-                slot.pool.shutdown(wait=True, cancel_futures=cancel_futures)
+                slot.join()
 
 
 class _Slot:
@@ -96,6 +96,7 @@ class _Slot:
         self.in_flight = 0
         self._device = device
         self._device_failed = False
+        self._endings: list[threading.Thread] = []
         self.pool = self._new_pool()
 
     def submit(self, call: Callable[[], _T]) -> "Future[_T]":
@@ -116,8 +117,21 @@ class _Slot:
         self.in_flight -= 1
         self._device_failed |= not future.cancelled() and isinstance(future.exception(), DEVICE_ERRORS)
 
+    def end(self, cancel_futures: bool = False) -> None:
+        """Begin to end the process."""
+        # A pool that is told to end without waiting forgets its thread, which then closes its pipe while the
+        # interpreter, at its own end, writes to it: a traceback. So each is waited for, in a thread of its own.
+        ending = threading.Thread(target=partial(self.pool.shutdown, cancel_futures=cancel_futures))
+        ending.start()
+        self._endings.append(ending)
+
+    def join(self) -> None:
+        """Wait until every process that ``end`` was called for is gone."""
+        for ending in self._endings:
+            ending.join()
+
     def _replace_pool(self) -> None:
-        self.pool.shutdown(wait=False)
+        self.end()
         self.pool, self._device_failed = self._new_pool(), False
 
     def _new_pool(self) -> ProcessPoolExecutor:

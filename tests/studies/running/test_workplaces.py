@@ -1,6 +1,7 @@
 """Where runs run: worker processes, one for each device, and what is done with one that died or whose device failed."""
 
 import os
+import threading
 import time
 from concurrent.futures import Executor
 from concurrent.futures.process import BrokenProcessPool
@@ -49,6 +50,17 @@ def test_a_worker_whose_device_failed_is_replaced_and_one_whose_run_failed_is_no
         with pytest.raises(getattr(torch, kind), match="the device"):
             executor.submit(partial(exec, f"import torch; raise torch.{kind}('the device')")).result(timeout=60)
         assert executor.submit(os.getpid).result(timeout=60) != worker
+
+
+def test_an_executor_that_is_shut_down_leaves_no_thread_that_the_end_of_the_interpreter_meets():
+    """Such a thread closes its pipe while the interpreter writes to it: "Bad file descriptor", now and then."""
+    before = set(threading.enumerate())
+    with LocalExecutor(2) as executor:
+        with pytest.raises(BrokenProcessPool):
+            executor.submit(os._exit, 1).result(timeout=60)
+        for _ in range(3):
+            executor.submit(os.getpid).result(timeout=60)
+    assert set(threading.enumerate()) <= before
 
 
 def test_a_process_for_each_device_gives_what_one_gives(corpus: Corpus, tmp_path: Path):
