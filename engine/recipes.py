@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Literal
+from typing import Any, Literal
 
 from models.errors import ExitCode, UserError
 
@@ -18,13 +19,32 @@ _LATER = {"later": True}
 
 
 @dataclass(frozen=True)
+class Augmentation:
+    """How strongly training records are changed at random (``engine.training.augmentation``).
+
+    ``shift`` is the largest move in time as a share of the record, ``scale`` the standard deviation of the logarithm
+    of the amplitude, ``lead_dropout`` the probability that a lead is zero, ``noise`` the standard deviation of white
+    noise in that of the signals.
+    """
+
+    shift: float
+    scale: float
+    lead_dropout: float
+    noise: float
+
+
+@dataclass(frozen=True)
 class Recipe:
     """AdamW, the epoch chosen on validation records; without weight decay that is Adam.
 
     A run trains for ``record_passes / n`` epochs, at least ``min_epochs`` and at most ``max_epochs``, and validates at
     ``validations`` epochs, log-spaced or evenly spaced. ``patience`` ends it after that many validations in a row that
     brought no better one. ``standardise`` says whether a new network's signals are standardised with the training
-    records' statistics; a pre-trained one keeps its scaling.
+    records' statistics; a pre-trained one keeps its scaling. ``head`` is what a pre-trained network's new head starts
+    as: random weights, or a linear probe of its features (LP-FT: Kumar et al., "Fine-tuning can distort pretrained
+    features and underperform out-of-distribution", ICLR 2022); the probe is validated before the first epoch, so that
+    it is kept where training makes nothing better. A training whose best validation is at chance is begun again from
+    another seed, up to ``restarts`` times.
     """
 
     name: str
@@ -42,6 +62,9 @@ class Recipe:
     selection: Selection = field(default="validation", metadata=_LATER)
     spacing: Spacing = field(default="log", metadata=_LATER)
     patience: int | None = field(default=None, metadata=_LATER)
+    head: Literal["new", "probe"] = field(default="new", metadata=_LATER)
+    augmentation: Augmentation | None = field(default=None, metadata=_LATER)
+    restarts: int = field(default=0, metadata=_LATER)
 
     def epochs(self, n_training: int) -> int:
         """Return the number of epochs for that many training records."""
@@ -52,6 +75,12 @@ class Recipe:
         unset = {field.name: field.default for field in fields(self) if field.metadata.get("later")}
         content = {name: value for name, value in asdict(self).items() if name not in unset or value != unset[name]}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def read_recipe(values: Mapping[str, Any]) -> Recipe:
+    """Return the recipe whose fields, as JSON values, these are; one that came later has its default."""
+    augmentation = values.get("augmentation")
+    return Recipe(**{**values, "augmentation": augmentation and Augmentation(**augmentation)})
 
 
 # Learning rates: the best of studies/designs/ptbxl-cpu-tuning.toml on validation records, see studies/LOG.md.

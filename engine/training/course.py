@@ -13,6 +13,7 @@ from engine.compute.steps import Run
 from engine.evaluation.metrics import auroc_macro, f1_weighted
 from engine.recipes import Recipe
 from engine.seeds import stable_seed
+from engine.training.augmentation import augment
 from models.errors import ExitCode, UserError
 
 
@@ -82,6 +83,7 @@ class Course:
     def __init__(self, run: Run, training: Examples, recipe: Recipe, charged: float) -> None:
         self.run, self._training, self.recipe = run, training, recipe
         self._charged = charged  # before the run: moving the records, the features of a frozen body, an earlier part
+        self.signals = training.signals  # of the epoch
         self.epoch = 0
         self.best: Validation | None = None
         self.best_weights: dict[str, Tensor] = {}
@@ -97,14 +99,22 @@ class Course:
         """Return what the run is charged so far."""
         return self._charged + self.run.seconds()
 
-    def draw_order(self, generator: torch.Generator) -> Tensor:
-        """Return a new order of all records, for an epoch."""
-        signals = self._training.signals
-        return torch.randperm(len(signals), generator=generator, device=signals.device)
+    def draw_epoch(self, generator: torch.Generator) -> Tensor:
+        """Return a new order of all records, for an epoch, and change its ``signals`` where the recipe says so."""
+        signals, augmentation = self._training.signals, self.recipe.augmentation
+        order = torch.randperm(len(signals), generator=generator, device=signals.device)
+        if augmentation is not None:
+            self.signals = augment(signals, augmentation, generator)
+        return order
 
     def train_in(self, order: Tensor) -> Tensor:
         """Train once over all records in that order; return the mean loss, still on the device."""
-        return self.run.train_epoch(self._training.signals, self._training.labels, order)
+        return self.run.train_epoch(self.signals, self._training.labels, order)
+
+    def training_loss(self) -> float:
+        """Return the loss on the training records as they are, without learning from them."""
+        logits, labels = self.run.predict(self._training.signals), self._training.labels.cpu()
+        return float(F.binary_cross_entropy_with_logits(logits, labels))
 
     def validate(self, validation: Examples, training_loss: float) -> Validation:
         """Score the validation records and keep the weights if they are the best so far. Raises DivergedError."""

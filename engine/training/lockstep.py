@@ -218,7 +218,7 @@ class _Seat:
             self._filled = len(rows)
             rows, weights = pad_batch(rows, self._size)
             step.weights[self.slot].copy_(weights)
-        torch.index_select(self._training.signals, 0, rows, out=step.signals[self._records])
+        torch.index_select(self.course.signals, 0, rows, out=step.signals[self._records])
         step.labels[self._records, : self._classes].copy_(self._training.labels.index_select(0, rows))
         step.factors[self.slot].copy_(self._factors[self._done])
         self._done += 1

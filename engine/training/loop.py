@@ -23,6 +23,7 @@ from engine.compute.devices import with_device_index
 from engine.compute.steps import Run, predict_in_batches
 from engine.compute.steps import open_run as open_processor_run
 from engine.recipes import Recipe
+from engine.seeds import stable_seed
 from engine.training.course import Course, DivergedError, Examples, Monitored, Optimism, Validation
 from engine.training.starting_point import head_inputs, trains_head_alone
 
@@ -30,6 +31,7 @@ __all__ = [
     "DivergedError",
     "Examples",
     "Mode",
+    "NEAR_CHANCE",
     "Monitored",
     "Optimism",
     "Snapshot",
@@ -38,10 +40,12 @@ __all__ = [
     "predict_logits",
     "predict_probabilities",
     "train",
+    "train_again",
     "validation_epochs",
 ]
 
 Mode = Literal["auto", "eager", "graph"]
+NEAR_CHANCE = 0.6  # macro AUROC on validation records: what a network that has learnt nothing may reach by luck
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,9 @@ class Training:
     CUDA the wall clock with the device's work finished. ``wall_seconds`` is what the clock showed, since a resumption.
     A training that was ``stopped`` leaves a ``snapshot`` to go on from. ``precision`` is ``float32`` or ``bf16``;
     ``way`` is how its steps were run: ``eager``, ``graph``, or ``lockstep of`` so many; ``lockstep`` then has the
-    number of ``runs`` and by what the group's seconds were multiplied (``alone_over_together``).
+    number of ``runs`` and by what the group's seconds were multiplied (``alone_over_together``). ``restarts`` is how
+    often it was begun again from another seed (``train_again``): epochs, records and validations are then those of the
+    attempt that was kept, seconds those of all.
     """
 
     epochs: int
@@ -67,6 +73,12 @@ class Training:
     precision: str = "float32"
     way: str = "eager"
     lockstep: Mapping[str, float] | None = None
+    restarts: int = 0
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether its best validation is hardly above chance, as far as that could be computed."""
+        return self.best.auroc < NEAR_CHANCE
 
     @property
     def optimism(self) -> Optimism | None:
@@ -134,6 +146,42 @@ def train(
         )  # fmt: skip
 
 
+def train_again(
+    first: Training,
+    network: nn.Module,
+    renew: Callable[[int], nn.Module],
+    training: Examples,
+    validation: Examples,
+    recipe: Recipe,
+    seed: int,
+    report: Callable[[Validation], None] = lambda _validation: None,
+    *,
+    device: str | torch.device = "cpu",
+    should_stop: Callable[[], bool] = lambda: False,
+    monitor: Examples | None = None,
+) -> Training:
+    """Begin a training that failed again from other seeds, as often as the recipe says; return the best attempt.
+
+    With few records a training from random weights can end at chance, by its seed alone. ``renew`` makes the network
+    to start from out of a seed. ``network`` gets the weights of the attempt that validated best. A training that is
+    stopped is returned as it is, with the restarts before it. Raises DivergedError.
+    """
+    best, weights, spent = first, network.state_dict(), first
+    while spent.has_failed and not spent.stopped and spent.restarts < recipe.restarts:
+        number = spent.restarts + 1
+        again = stable_seed(seed, "restart", number)
+        other = renew(again)
+        result = train(
+            other, training, validation, recipe, again, report, device=device, should_stop=should_stop, monitor=monitor
+        )
+        seconds, wall_seconds = spent.seconds + result.seconds, spent.wall_seconds + result.wall_seconds
+        spent = replace(result, restarts=number, seconds=seconds, wall_seconds=wall_seconds)
+        if result.stopped or not best.best.auroc >= result.best.auroc:
+            best, weights = result, other.state_dict()
+    network.load_state_dict(weights)
+    return replace(best, restarts=spent.restarts, seconds=spent.seconds, wall_seconds=spent.wall_seconds)
+
+
 def predict_logits(network: nn.Module, signals: Tensor, batch_size: int = 256) -> Tensor:
     """Return logits float32 (records, classes) of standardised signals, the network in evaluation mode.
 
@@ -186,18 +234,24 @@ def follow(
     Whoever trains in that order may do so for one run or for many at once (``engine.training.lockstep``). Returns
     whether it was stopped. Raises DivergedError.
     """
+
+    def validate(loss: float) -> None:
+        now = course.validate(validation, loss)
+        if monitor is not None:
+            course.monitor(monitor)
+        report(now)
+        if now is course.best:
+            improved(now)
+
     validated = validation_epochs(epochs, course.recipe)
+    if course.epoch == 0 and course.recipe.head == "probe":
+        validate(course.training_loss())
     while course.epoch < epochs:
-        loss = yield course.draw_order(generator)
+        loss = yield course.draw_epoch(generator)
         course.epoch += 1
         if course.epoch in validated:
             assert loss is not None
-            now = course.validate(validation, float(loss))
-            if monitor is not None:
-                course.monitor(monitor)
-            report(now)
-            if now is course.best:
-                improved(now)
+            validate(float(loss))
             if course.is_out_of_patience():
                 return False
         if course.epoch < epochs and should_stop():

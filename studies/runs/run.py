@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from engine.recipes import Recipe
+from engine.recipes import Recipe, read_recipe
 from studies.files.precision import with_precision
 from studies.runs.columns import NUMBER, PRECISION, SCORE, TEXT, UPSTREAM, WHOLE, Column, column_of
 from studies.runs.run_spec import RunSpec, read_spec
@@ -120,7 +120,7 @@ class Run:
     @cached_property
     def training_recipe(self) -> Recipe:
         """The numbers that ``recipe`` names; a field that was not thought of when it was stored has its default."""
-        return Recipe(**self.details["recipe"])
+        return read_recipe(self.details["recipe"])
 
     @property
     def start_from(self) -> str | None:

@@ -10,8 +10,16 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from engine.recipes import Recipe
-from engine.training.loop import DivergedError, Examples, Training, predict_logits, predict_probabilities, train
+from engine.recipes import Augmentation, Recipe
+from engine.training.loop import (
+    DivergedError,
+    Examples,
+    Training,
+    predict_logits,
+    predict_probabilities,
+    train,
+    train_again,
+)
 from engine.training.starting_point import new_network
 
 ARCH = "resnet1d18-w4"
@@ -238,3 +246,61 @@ def test_examples_hold_the_records_as_float32():
     examples = Examples.of(np.ones((4, 2, 8), np.float32), np.eye(4, 3, dtype=np.uint8))
     assert (len(examples), examples.signals.dtype, examples.labels.dtype) == (4, torch.float32, torch.float32)
     assert torch.equal(examples.labels, torch.eye(4, 3))
+
+
+def test_an_augmented_training_learns_and_a_resumed_one_gives_the_same_bits():
+    training, validation = oscillations(64, 0), oscillations(64, 1)
+    recipe = recipe_of(12, augmentation=Augmentation(shift=0.05, scale=0.05, lead_dropout=0.0, noise=0.1))
+    whole, stopped = small_network(), small_network()
+    result = train(whole, training, validation, recipe, 0)
+    assert result.best.auroc > 0.9
+    plain = small_network()
+    train(plain, training, validation, replace(recipe, augmentation=None), 0)
+    assert not same_weights(whole, plain)
+    epochs = iter(range(100))
+    half = train(stopped, training, validation, recipe, 0, should_stop=lambda: next(epochs) == 5)
+    assert half.stopped
+    train(stopped, training, validation, recipe, 0, resume=half.snapshot)
+    assert same_weights(whole, stopped)
+
+
+def test_a_head_that_starts_as_a_probe_is_kept_where_training_makes_nothing_better():
+    training, validation = oscillations(64, 0), oscillations(64, 1)
+    good = small_network()
+    train(good, training, validation, recipe_of(20), 0)
+    kept = deepcopy(good)
+    result = train(kept, training, validation, recipe_of(2, learning_rate=5.0, clip_norm=None, head="probe"), 0)
+    assert (result.best.epoch, result.best.records_seen) == (0, 0)
+    assert [one.epoch for one in result.validations] == [0, 1, 2]
+    assert same_weights(kept, good)
+    assert result.validations[0].training_loss == pytest.approx(loss_of(good, training))
+
+
+def test_a_training_that_failed_is_begun_again_from_other_seeds_and_the_best_attempt_is_kept():
+    training, validation = oscillations(64, 0), oscillations(64, 1)
+    nothing = replace(training, labels=1 - training.labels)  # whoever learns this is below chance
+    recipe, network, seeds = recipe_of(12, restarts=3), small_network(), []
+    first = train(network, nothing, validation, recipe, 0)
+    assert first.has_failed
+
+    def renew(seed: int) -> nn.Module:
+        seeds.append(seed)
+        return small_network(seed)
+
+    result = train_again(first, network, renew, training, validation, recipe, 0)
+    assert (result.restarts, len(set(seeds))) == (1, 1)
+    assert result.best.auroc > 0.9
+    assert auroc_of(network, validation) == pytest.approx(result.best.auroc)
+    assert result.seconds > first.seconds
+
+
+def test_a_training_that_always_fails_is_begun_again_as_often_as_the_recipe_says():
+    training, validation = oscillations(64, 0), oscillations(64, 1)
+    nothing = replace(training, labels=1 - training.labels)
+    recipe, network = recipe_of(4, restarts=2), small_network()
+    first = train(network, nothing, validation, recipe, 0)
+    result = train_again(first, network, small_network, nothing, validation, recipe, 0)
+    assert result.restarts == 2
+    assert result.best.auroc >= first.best.auroc
+    assert auroc_of(network, validation) == pytest.approx(result.best.auroc)
+    assert train_again(first, network, small_network, nothing, validation, recipe_of(4), 0) == first
