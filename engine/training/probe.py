@@ -1,9 +1,9 @@
 """A linear probe: penalised logistic regression on what a network's ``head`` reads (Alain and Bengio, 2016).
 
-Every class is a regression of its own (multi-label), with one penalty for all: cross-validation by patient chooses it on
-the training records, and its logits of the records that each regression did not see are what calibration, thresholds
-and the validation score are made of. So all records train, and none is kept back. The result is the weights of
-``head``: an ordinary network.
+Every class is a regression of its own (multi-label), with one penalty for all: cross-validation by patient chooses it
+on the training records, and its logits of the records that each regression did not see are what calibration,
+thresholds and the validation score are made of. So all records train, and none is kept back. The result is the weights
+of ``head``: an ordinary network.
 
 The regressions of all classes are one convex problem, solved in the coordinates of the features' principal components,
 where it is nearly diagonal: with more features than records they are at most as many as records, and a ridge
@@ -36,10 +36,10 @@ _CURVATURE = 0.1  # of the loss, about that of a probability of .1: scales the c
 class Probe:
     """A fitted probe: ``logits = features @ weight.T + bias``, of features as they are.
 
-    ``weight`` (classes, features), ``bias`` (classes,), ``out_of_fold`` float32 logits (records, classes) of the training
-    records, each by regressions that saw no record of its patient. ``loss`` is their cross-entropy in units of that of
-    the prevalence alone, a mean over classes: 1 is what no feature gives; NaN where no class has records enough.
-    ``auroc`` is their macro AUROC, NaN where no class has both outcomes.
+    ``weight`` (classes, features), ``bias`` (classes,), ``out_of_fold`` float32 logits (records, classes) of the
+    training records, each by regressions that saw no record of its patient. ``loss`` is their cross-entropy in units of
+    that of the prevalence alone, a mean over classes: 1 is what no feature gives; NaN where no class has records
+    enough. ``auroc`` is their macro AUROC, NaN where no class has both outcomes.
     """
 
     weight: Floats
