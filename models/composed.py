@@ -13,13 +13,22 @@ class Composed(nn.Module):
     def __init__(self, network: nn.Module, kernels: nn.Module, n_classes: int) -> None:
         super().__init__()
         self.network, self.kernels = network, kernels
-        n_features = _take_head(network) + _take_head(kernels)
-        self.head = nn.Linear(n_features, n_classes)
+        self.groups = _take_head(network), _take_head(kernels)  # how many features each of them gives
+        self.head = nn.Linear(sum(self.groups), n_classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, n_leads, n_samples) to logits (batch, n_classes)."""
         logits: Tensor = self.head(torch.cat([self.network(x), self.kernels(x)], dim=1))
         return logits
+
+
+def feature_groups(network: nn.Module) -> tuple[int, ...]:
+    """Return how many features ``head`` reads of each of the networks that a network is composed of."""
+    if isinstance(network, Composed):
+        return network.groups
+    head = network.get_submodule("head")
+    assert isinstance(head, nn.Linear), "the registry says so"
+    return (head.in_features,)
 
 
 def _take_head(network: nn.Module) -> int:

@@ -36,7 +36,6 @@ class RandomConvolutions(nn.Module):
     logarithm of the standard deviation, and the maximum.
     """
 
-    kernels: Tensor
     quantiles: Tensor
     thresholds: Tensor
     ramps: Tensor
@@ -47,7 +46,8 @@ class RandomConvolutions(nn.Module):
         super().__init__()
         shape = len(_DILATIONS), width
         n_features = 3 * shape[0] * shape[1]
-        self.register_buffer("kernels", _draw_kernels(shape[0] * shape[1], n_leads).unflatten(0, shape))
+        for dilation in _DILATIONS:  # a buffer each, as an exported convolution wants its weights
+            self.register_buffer(f"kernels_{dilation}", _draw_kernels(width, n_leads))
         self.register_buffer("quantiles", torch.empty(shape).uniform_(*_QUANTILES))
         self.register_buffer("thresholds", torch.zeros(shape))
         self.register_buffer("ramps", torch.full(shape, _RAMP))
@@ -57,18 +57,21 @@ class RandomConvolutions(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, n_leads, n_samples) to logits (batch, n_classes)."""
-        standardised = ((self._pooled(x) - self.means) / self.spreads).clamp(-_CLIP, _CLIP)
-        logits: Tensor = self.head(standardised)
+        logits: Tensor = self.head(self._standardised(self._pooled(x)))
         return logits
 
-    def fit_constants(self, signals: Tensor) -> None:
-        """Take thresholds, and every feature's mean and spread, from training records (records, leads, samples)."""
+    def fit_constants(self, signals: Tensor) -> Tensor:
+        """Take thresholds, and every feature's mean and spread, from training records (records, leads, samples).
+
+        Returns what ``head`` reads of these records (records, features).
+        """
         with torch.no_grad():
             self._fit_thresholds(signals[:: -(-len(signals) // _THRESHOLD_RECORDS)])
             pooled = torch.cat([self._pooled(batch) for batch in torch.split(signals, _BATCH)]).double()
             spreads = pooled.std(dim=0, correction=0)
             self.means.copy_(pooled.mean(dim=0))
             self.spreads.copy_(torch.where(spreads > 1e-6, spreads, 1.0))
+            return self._standardised(pooled.float())
 
     def _fit_thresholds(self, signals: Tensor) -> None:
         for k, outputs in enumerate(self._outputs(signals)):
@@ -83,9 +86,12 @@ class RandomConvolutions(nn.Module):
         centred = x - x.mean(dim=2, keepdim=True)
         half = _LENGTH // 2
         return [
-            F.conv1d(centred, self.kernels[k], padding=half * dilation, dilation=dilation)
-            for k, dilation in enumerate(_DILATIONS)
+            F.conv1d(centred, self.get_buffer(f"kernels_{dilation}"), padding=half * dilation, dilation=dilation)
+            for dilation in _DILATIONS
         ]
+
+    def _standardised(self, pooled: Tensor) -> Tensor:
+        return ((pooled - self.means) / self.spreads).clamp(-_CLIP, _CLIP)
 
     def _pooled(self, x: Tensor) -> Tensor:
         """Return the features (batch, features) as they are."""
@@ -96,6 +102,13 @@ class RandomConvolutions(nn.Module):
             pooled.append(torch.log((outputs - outputs.mean(dim=2, keepdim=True)).square().mean(dim=2).sqrt() + _FLOOR))
             pooled.append(outputs.amax(dim=2))
         return torch.cat(pooled, dim=1)
+
+
+def fit_constants(network: nn.Module, signals: Tensor) -> None:
+    """Fit the constants of what random convolutions a network has to standardised training records, if any."""
+    for module in network.modules():
+        if isinstance(module, RandomConvolutions):
+            module.fit_constants(signals.to(module.means.device))
 
 
 def _draw_kernels(n_kernels: int, n_leads: int) -> Tensor:
