@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from models.errors import ExitCode, UserError
 
-Strategy = Literal["scratch", "fine-tune", "frozen", "random-frozen"]
+Strategy = Literal["scratch", "fine-tune", "linear-probe", "random-convolutions", "frozen", "random-frozen"]
+PROBES: tuple[Strategy, ...] = ("linear-probe", "random-convolutions")  # regressions: no epochs, no learning rate
 Schedule = Literal["one-cycle", "constant"]
 Selection = Literal["validation", "last"]
 Spacing = Literal["log", "even"]
@@ -110,6 +111,11 @@ _PAPER = Recipe(
     "paper", learning_rate=1e-2, weight_decay=0.0, batch_size=256, record_passes=0, min_epochs=100, max_epochs=100,
     validations=100, schedule="constant", clip_norm=None, standardise=False, spacing="even",
 )  # fmt: skip
+# A regression on all records at once; none is kept back to choose by. Whatever recipe is named, it is this one.
+_PROBE = Recipe(
+    "probe", learning_rate=0.0, weight_decay=0.0, batch_size=0, record_passes=0, min_epochs=1, max_epochs=1,
+    validations=1, validation_fraction=0.0,
+)  # fmt: skip
 NAMES = ("paper", "tuned")
 
 
@@ -124,11 +130,13 @@ def find_recipe(
 ) -> Recipe:
     """Return the named recipe for a family and strategy, its learning rate replaced where one is given.
 
-    ``width`` is the network's (``models.registry``): ``tuned`` trains a wide recurrent one at a lower rate.
-    Raises UnknownRecipeError.
+    ``width`` is the network's (``models.registry``): ``tuned`` trains a wide recurrent one at a lower rate. The arms in
+    ``PROBES`` have one recipe under all names, and no learning rate. Raises UnknownRecipeError.
     """
     if name not in NAMES:
         raise UnknownRecipeError(f"no recipe is named {name!r}; there are: {', '.join(NAMES)}")
+    if strategy in PROBES:
+        return _PROBE
     recipe = _PAPER if name == "paper" else _TUNED[family, strategy]
     if recipe is _RNN and width is not None and width > _NARROW:
         recipe = replace(recipe, learning_rate=_WIDE_RNN_RATE)

@@ -17,7 +17,11 @@ group ``ecgadvise.networks``; in its ``pyproject.toml``::
     mine = "my_package.networks"
 
 A name may end in ``-wN``, which narrows or widens the network: N channels in the first stage of a convolutional
-network, N hidden units of a recurrent one. ``resnet1d18`` is ``resnet1d18-w64``.
+network, N hidden units of a recurrent one, N kernels at each dilation of random convolutions. ``resnet1d18`` is
+``resnet1d18-w64``.
+
+``NETWORK+random-convolutions`` is composed of two registered networks: its ``head`` reads the features of both. Any
+network goes with one of family ``kernel``, so that such names are found and not listed.
 """
 
 import copy
@@ -38,7 +42,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from models.errors import ExitCode, UserError
 
-Family = Literal["cnn", "rnn"]
+Family = Literal["cnn", "rnn", "kernel"]
 ENTRY_POINTS = "ecgadvise.networks"  # the group in which other packages name modules that register networks
 
 
@@ -112,6 +116,8 @@ def find_network(name: str) -> NetworkEntry:
     Raises UnknownNetworkError.
     """
     _load_all()
+    if "+" in name and name not in _entries:
+        return _find_composed(name)
     base, width = name, None
     if name not in _entries and (match := re.fullmatch(r"(.+)-w([1-9]\d{0,3})", name)):
         base, width = match[1], int(match[2])
@@ -123,8 +129,32 @@ def find_network(name: str) -> NetworkEntry:
     return NetworkEntry(name, entry.family, width or entry.width, entry.build)
 
 
+def compose(network: str, kernels: str) -> str:
+    """Return the name of a network and one of family ``kernel`` side by side."""
+    return f"{network}+{kernels}"
+
+
+def _find_composed(name: str) -> NetworkEntry:
+    """Return the entry of two networks side by side, of the first one's family and width."""
+    from models.composed import Composed
+
+    network, kernels = map(find_network, name.split("+", 1))
+    if network.family == "kernel" or kernels.family != "kernel":
+        fitting = ", ".join(entry.name for entry in _entries.values() if entry.family == "kernel")
+        raise UnknownNetworkError(f"no network is named {name!r}: after NETWORK+ comes one of {fitting}")
+
+    def build(n_leads: int, n_classes: int, n_samples: int, width: int) -> nn.Module:
+        shape = {"n_leads": n_leads, "n_classes": n_classes, "n_samples": n_samples}
+        return Composed(
+            network.build(**shape, width=width), kernels.build(**shape, width=kernels.width), n_classes
+        )  # fmt: skip
+
+    return NetworkEntry(name, network.family, network.width, build)
+
+
 def is_narrow(name: str) -> bool:
     """Whether a name stands for fewer channels or units than the network was published with."""
+    name = name.partition("+")[0]
     return find_network(name).width < find_network(name.rpartition("-w")[0] if "-w" in name else name).width
 
 

@@ -77,8 +77,8 @@ def available(corpus: Corpus, data: TaskData) -> tuple[NDArray[np.int64], NDArra
 def divide(corpus: Corpus, data: TaskData, n_records: int | None, seed: int, validation_fraction: float) -> Partition:
     """Draw ``n_records`` (None: all) of the records that are not held out, and keep a fraction of them to validate.
 
-    Patients are never on two sides. Raises PartitionError when a side would be empty, or there are not that many
-    records.
+    With a fraction of 0 all of them train. Patients are never on two sides. Raises PartitionError when a side would be
+    empty, or there are not that many records.
     """
     pool, test, words = available(corpus, data)
     n = len(pool) if n_records is None else n_records
@@ -88,6 +88,8 @@ def divide(corpus: Corpus, data: TaskData, n_records: int | None, seed: int, val
         )
     fixed = stable_seed(data.name, n, seed)
     drawn = pool[draw_records(data.patients[pool], n, fixed)]
+    if not validation_fraction:
+        return Partition(np.sort(drawn), drawn[:0], test, words, seed, fixed)
     try:
         training, validation = split_validation(data.patients[drawn], validation_fraction, fixed)
     except ValueError:
@@ -106,6 +108,8 @@ def lacking_classes(data: TaskData, partition: Partition) -> tuple[str, ...]:
     sentences = []
     for side, effect in _EFFECTS.items():
         rows: NDArray[np.int64] = getattr(partition, side)
+        if not len(rows):
+            continue  # none are kept to validate with
         usable = has_both_outcomes(data.labels[rows])
         lacking = [name for name, both in zip(data.classes, usable, strict=True) if not both]
         if not usable.any() and side != "validation":

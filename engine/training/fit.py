@@ -23,10 +23,11 @@ from engine.corpora.partition import Partition, lacking_classes
 from engine.evaluation.calibration import calibrated_probabilities
 from engine.evaluation.evaluation import Evaluation
 from engine.evaluation.subgroups import subgroups
-from engine.recipes import Recipe, Strategy
+from engine.recipes import PROBES, Recipe, Strategy
 from engine.seeds import stable_seed
 from engine.training.finish import Predicted, add_test_scores, calibrate
 from engine.training.loop import Examples, Training, Validation, train
+from engine.training.probe_arms import train_probe
 from engine.training.starting_point import Start, starting_point
 from engine.versions import training_versions
 
@@ -134,6 +135,8 @@ def _fit(
 ) -> Fitted:  # fmt: skip
     warnings, start = (*forewarn(job), *_moved(resume, device)), _start(job)
     rows, scaling = job.partition, start.scaling(job.recipe, job.signals(job.partition.training))
+    if job.strategy in PROBES:
+        return _fit_probe(job, out, device, report, start, scaling, warnings)
     validation = job.examples(rows.validation, scaling)
     result = train(
         start.network, job.examples(rows.training, scaling), validation, job.recipe, rows.seed, report,
@@ -148,6 +151,25 @@ def _fit(
     if result.snapshot is not None:
         save_snapshot(result.snapshot, job.identity(), out)
     return Fitted(facts, result, evaluation, warnings)
+
+
+def _fit_probe(
+    job: Fit, out: Path, device: torch.device, report: Callable[[Validation], None], start: Start,
+    scaling: Standardisation, warnings: tuple[str, ...],
+) -> Fitted:  # fmt: skip
+    """Fit a probe to all records, calibrate on its logits out of fold, test once, and write the checkpoint."""
+    rows = job.partition.training
+    patients, examples = job.data.patients[rows], job.examples(rows, scaling)
+    found = train_probe(job.strategy, start.network, job.arch, examples, patients, job.partition.seed, device=device)
+    report(found.training.best)
+    job = replace(job, arch=found.arch)
+    facts = _facts(job, scaling, found.training, device)
+    facts = replace(facts, record={**facts.record, "probe": found.as_dict()})
+    facts = calibrate(facts, Predicted(found.probe.out_of_fold, job.data.labels[rows], patients))
+    test = Predicted.by(found.network, job.examples(job.partition.test, scaling), job.data, job.partition.test)
+    facts, evaluation = _tested(job, facts, test)
+    save_checkpoint(found.network, facts, out)
+    return Fitted(facts, found.training, evaluation, warnings)
 
 
 def _moved(resume: Snapshot | None, device: torch.device) -> tuple[str, ...]:

@@ -1,7 +1,9 @@
 """What a network starts from: new random weights, or a pre-trained network with a new head.
 
 Strategies: ``scratch`` (random, everything is trained), ``fine-tune`` (pre-trained, everything is trained), ``frozen``
-(pre-trained, only ``head`` is trained: a linear probe) and ``random-frozen`` (random, only ``head`` is trained).
+(pre-trained, only ``head`` is trained, by steps) and ``random-frozen`` (random, only ``head`` is trained). Of the two
+whose ``head`` is a regression (``engine.training.probe_arms``), ``linear-probe`` starts from a pre-trained network and
+``random-convolutions`` from kernels drawn by chance.
 """
 
 from dataclasses import dataclass
@@ -45,7 +47,7 @@ def starting_point(
     for ``fine-tune`` and ``frozen``; the others do not look at it. Raises CheckpointError when there is none or it is
     of another network or signal, with the reason.
     """
-    if strategy in ("scratch", "random-frozen"):
+    if strategy in ("scratch", "random-convolutions", "random-frozen"):
         start = Start(new_network(arch, len(signal.leads), signal.n_samples, n_classes, seed), None)
     elif checkpoint is None:
         raise CheckpointError(f"{strategy} starts from a pre-trained network, and no checkpoint is given")

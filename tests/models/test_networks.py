@@ -36,6 +36,7 @@ PARAMETERS = {
     "gru-flatten": 3 * (100 * 112 + 200) + 100_000 * 5 + 5,
     "lstm-flatten": 4 * (100 * 112 + 200) + 100_000 * 5 + 5,
     "bilstm-flatten": 2 * 4 * (100 * 112 + 200) + 200_000 * 5 + 5,
+    "random-convolutions": 3 * 6 * 48 * 5 + 5,
 }
 """Of the published definitions, twelve leads, 1000 samples, five classes."""
 
@@ -56,7 +57,7 @@ def shapes(network: nn.Module) -> dict[str, torch.Size]:
 
 def test_the_default_network_of_each_family_is_registered():
     assert {"resnet1d18", "gru"} <= set(list_networks())
-    assert {find_network(name).family for name in list_networks()} == {"cnn", "rnn"}
+    assert {find_network(name).family for name in list_networks()} == {"cnn", "rnn", "kernel"}
 
 
 def test_networks_are_listed_by_shell_pattern_in_alphabetical_order():
