@@ -26,7 +26,7 @@ from engine.evaluation.subgroups import subgroups
 from engine.recipes import PROBES, Recipe, Strategy
 from engine.seeds import stable_seed
 from engine.training.finish import Predicted, add_test_scores, calibrate
-from engine.training.loop import Examples, Training, Validation, train
+from engine.training.loop import Examples, Training, Validation, train, train_again
 from engine.training.probe_arms import train_probe
 from engine.training.starting_point import Start, starting_point
 from engine.versions import training_versions
@@ -137,10 +137,14 @@ def _fit(
     rows, scaling = job.partition, start.scaling(job.recipe, job.signals(job.partition.training))
     if job.strategy in PROBES:
         return _fit_probe(job, out, device, report, start, scaling, warnings)
-    validation = job.examples(rows.validation, scaling)
+    training, validation = job.examples(rows.training, scaling), job.examples(rows.validation, scaling)
     result = train(
-        start.network, job.examples(rows.training, scaling), validation, job.recipe, rows.seed, report,
-        device=device, should_stop=should_stop, resume=resume,
+        start.network, training, validation, job.recipe, rows.seed, report,
+        device=device, should_stop=should_stop, resume=resume, patients=job.data.patients[rows.training],
+    )  # fmt: skip
+    result = train_again(
+        result, start.network, lambda seed: _start(job, seed).network, training, validation, job.recipe, rows.seed,
+        report, device=device, should_stop=should_stop,
     )  # fmt: skip
     on_validation = Predicted.by(start.network, validation, job.data, rows.validation)
     facts, evaluation = calibrate(_facts(job, scaling, result, device), on_validation), None
@@ -180,9 +184,9 @@ def _moved(resume: Snapshot | None, device: torch.device) -> tuple[str, ...]:
     return (f"begun on {was} and resumed on {now}: the rest is trained in another order than it would have been",)
 
 
-def _start(job: Fit) -> Start:
-    n_classes = len(job.data.classes)
-    return starting_point(job.strategy, job.arch, job.corpus.contract, n_classes, job.partition.seed, job.upstream)
+def _start(job: Fit, seed: int | None = None) -> Start:
+    n_classes, seed = len(job.data.classes), job.partition.seed if seed is None else seed
+    return starting_point(job.strategy, job.arch, job.corpus.contract, n_classes, seed, job.upstream)
 
 
 def _tested(job: Fit, facts: CheckpointFacts, test: Predicted) -> tuple[CheckpointFacts, Evaluation]:
@@ -236,6 +240,7 @@ def _training_record(job: Fit, result: Training, device: torch.device) -> dict[s
         "wall_seconds": round(result.wall_seconds, 3),
         "epochs": result.epochs,
         "best_epoch": result.best.epoch,
+        "restarts": result.restarts,
         "interrupted": result.stopped,
         "why": job.why,
     }

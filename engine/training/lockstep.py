@@ -14,7 +14,9 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from engine.compute.clocks import Clock, clock_of
@@ -27,6 +29,7 @@ from engine.recipes import Recipe
 from engine.training.course import Course, DivergedError, Examples, Validation
 from engine.training.device_memory import fit_runs, free_memory
 from engine.training.loop import Training, follow
+from engine.training.probe import start_from_probe
 
 _TIMED_ROUNDS = 3
 _MOST = 16  # runs
@@ -44,6 +47,7 @@ class LockstepJob:
     recipe: Recipe
     seed: int
     monitor: Examples | None = None
+    patients: NDArray[np.int64] | None = None
 
 
 def lockstep_key(network: nn.Module, recipe: Recipe) -> tuple[object, ...] | None:
@@ -92,15 +96,23 @@ def train_together(
     """
     place = with_device_index(device)
     _check(jobs)
-    for job in jobs:
-        job.network.to(place)
+    charged = [_start(job, place) for job in jobs]
     session = _session(jobs, place)
     group = _Group(clock_of(place), _alone_over_together(jobs, session, place), session.way == "graph")
     session.step.load(stacked_parameters([job.network for job in jobs]))
     session.step.total.zero_()
-    seats = [_Seat(group, session.step, slot, job, place) for slot, job in enumerate(jobs)]
+    seats = [_Seat(group, session.step, slot, job, place, charged[slot]) for slot, job in enumerate(jobs)]
     trained = _train(seats, session.replay, [_lane(seat, should_stop, report) for seat in seats])
     return [outcome.finished() if isinstance(outcome, _Seat) else outcome for outcome in trained]
+
+
+def _start(job: LockstepJob, place: torch.device) -> float:
+    """Move a run's network, and give it the head that its recipe begins with; return the seconds of that."""
+    clock = clock_of(place)
+    job.network.to(place)
+    if job.recipe.head == "probe":
+        start_from_probe(job.network, job.training, job.patients)
+    return clock.seconds()
 
 
 def _check(jobs: Sequence[LockstepJob]) -> None:
@@ -190,7 +202,9 @@ class _Group:
 class _Seat:
     """One run's part of the step; to its course it is a ``engine.compute.steps.Run``."""
 
-    def __init__(self, group: _Group, step: StaticStep, slot: int, job: LockstepJob, place: torch.device) -> None:
+    def __init__(
+        self, group: _Group, step: StaticStep, slot: int, job: LockstepJob, place: torch.device, charged: float
+    ) -> None:
         self.job, self.slot, self.network, self.place = job, slot, job.network, place
         self.precision, self.way = step.precision, f"lockstep of {step.runs}"
         self._group, self._step, self._started = group, step, time.perf_counter()
@@ -209,7 +223,7 @@ class _Seat:
             self._factors = adamw_factors(job.recipe, self.epochs * self._batches).to(place)
             step.class_weights[slot] = 0
             step.class_weights[slot, : self._classes] = 1 / self._classes
-        self.course = Course(self, self._training, job.recipe, 0.0)
+        self.course = Course(self, self._training, job.recipe, charged)
 
     def put(self, rows: Tensor) -> None:
         """Lay the next batch and its rates into the step."""

@@ -25,13 +25,14 @@ from engine.compute.steps import open_run as open_processor_run
 from engine.recipes import Recipe
 from engine.seeds import stable_seed
 from engine.training.course import Course, DivergedError, Examples, Monitored, Optimism, Validation
+from engine.training.probe import start_from_probe
 from engine.training.starting_point import head_inputs, trains_head_alone
 
 __all__ = [
+    "NEAR_CHANCE",
     "DivergedError",
     "Examples",
     "Mode",
-    "NEAR_CHANCE",
     "Monitored",
     "Optimism",
     "Snapshot",
@@ -100,6 +101,7 @@ def train(
     monitor: Examples | None = None,
     resume: Snapshot | None = None,
     mode: Mode = "auto",
+    patients: NDArray[np.int64] | None = None,
 ) -> Training:
     """Train the network in place and leave it on the device, with the weights of its best validation epoch.
 
@@ -110,14 +112,17 @@ def train(
     gets the network at every validation that is the best so far, with its weights. ``monitor`` records are scored at
     every validation and influence nothing, nor are they charged. ``resume`` goes on from ``Training.snapshot``, on the
     CPU to the bits that an unbroken training gives; from another kind of device with an order of records drawn anew.
-    ``mode`` is how CUDA runs a step (``engine.compute.cuda_graphs``).
+    ``mode`` is how CUDA runs a step (``engine.compute.cuda_graphs``). ``patients`` (records,) are those of the training
+    records, for a head that starts as a probe; None says that each record has its own.
 
     Raises DivergedError, found out at a validation.
     """
     place, started = with_device_index(device), time.perf_counter()
-    trained = network.get_submodule("head") if trains_head_alone(network) else network
     clock = clock_of(place)
     network.to(place)
+    if recipe.head == "probe" and resume is None:
+        start_from_probe(network, training, patients)
+    trained = network.get_submodule("head") if trains_head_alone(network) else network
     training, validation = (_read_by(trained, network, examples, place) for examples in (training, validation))
     training = replace(training, labels=training.labels.to(place))
     monitor = None if monitor is None else _read_by(trained, network, monitor, place)
@@ -143,6 +148,7 @@ def train(
         return Training(
             course.epoch, course.records_seen, course.seconds(), time.perf_counter() - started, course.best,
             tuple(course.validations), tuple(course.monitored), stopped, snapshot, run.precision, run.way,
+            restarts=0 if resume is None else resume.numbers.get("restarts", 0),
         )  # fmt: skip
 
 
@@ -176,6 +182,9 @@ def train_again(
         )
         seconds, wall_seconds = spent.seconds + result.seconds, spent.wall_seconds + result.wall_seconds
         spent = replace(result, restarts=number, seconds=seconds, wall_seconds=wall_seconds)
+        if result.snapshot is not None:  # whoever goes on from it counts on
+            numbers = {**result.snapshot.numbers, "restarts": number}
+            result = replace(result, snapshot=replace(result.snapshot, numbers=numbers))
         if result.stopped or not best.best.auroc >= result.best.auroc:
             best, weights = result, other.state_dict()
     network.load_state_dict(weights)

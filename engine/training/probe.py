@@ -60,12 +60,12 @@ class Probe:
             head.bias.copy_(torch.from_numpy(self.bias))
 
 
-def start_from_probe(network: nn.Module, training: Examples, patients: NDArray[np.int64]) -> Probe:
+def start_from_probe(network: nn.Module, training: Examples, patients: NDArray[np.int64] | None = None) -> Probe:
     """Give ``head`` of a network the probe of its own features on training records, and return it.
 
     The first step of LP-FT (Kumar et al., ICLR 2022). ``patients`` (records,) keeps the records of one together where
-    the penalty is chosen. Where the network has random convolutions, their constants are fitted to the records first.
-    The network stays on its device and is left in evaluation mode.
+    the penalty is chosen; None says that each record is another's. Where the network has random convolutions, their
+    constants are fitted to the records first. The network stays on its device and is left in evaluation mode.
     """
     head = network.get_submodule("head")
     assert isinstance(head, nn.Linear), "the registry says so"
@@ -73,7 +73,8 @@ def start_from_probe(network: nn.Module, training: Examples, patients: NDArray[n
     fit_constants(network, signals)
     features = head_inputs(network, signals).cpu().numpy()
     labels = training.labels.cpu().numpy().astype(np.uint8)
-    probe = fit_probe(features, labels, patients, feature_groups(network))
+    apart = np.arange(len(labels)) if patients is None else patients
+    probe = fit_probe(features, labels, apart, feature_groups(network))
     probe.put_into(head)
     return probe
 

@@ -20,6 +20,7 @@ from engine.training.loop import (
     train,
     train_again,
 )
+from engine.training.probe import start_from_probe
 from engine.training.starting_point import new_network
 
 ARCH = "resnet1d18-w4"
@@ -268,12 +269,14 @@ def test_a_head_that_starts_as_a_probe_is_kept_where_training_makes_nothing_bett
     training, validation = oscillations(64, 0), oscillations(64, 1)
     good = small_network()
     train(good, training, validation, recipe_of(20), 0)
-    kept = deepcopy(good)
+    probed, kept = deepcopy(good), deepcopy(good)
+    start_from_probe(probed, training)
     result = train(kept, training, validation, recipe_of(2, learning_rate=5.0, clip_norm=None, head="probe"), 0)
     assert (result.best.epoch, result.best.records_seen) == (0, 0)
     assert [one.epoch for one in result.validations] == [0, 1, 2]
-    assert same_weights(kept, good)
-    assert result.validations[0].training_loss == pytest.approx(loss_of(good, training))
+    assert same_weights(kept, probed)
+    assert not same_weights(kept, good)
+    assert result.validations[0].training_loss == pytest.approx(loss_of(probed, training))
 
 
 def test_a_training_that_failed_is_begun_again_from_other_seeds_and_the_best_attempt_is_kept():
