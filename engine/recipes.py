@@ -44,8 +44,9 @@ class Recipe:
     records' statistics; a pre-trained one keeps its scaling. ``head`` is what a pre-trained network's new head starts
     as: random weights, or a linear probe of its features (LP-FT: Kumar et al., "Fine-tuning can distort pretrained
     features and underperform out-of-distribution", ICLR 2022); the probe is validated before the first epoch, so that
-    it is kept where training makes nothing better. A training whose best validation is at chance is begun again from
-    another seed, up to ``restarts`` times.
+    it is kept where training makes nothing better. ``normalisation`` says by what batch normalisation normalises in
+    training: a batch's statistics, or the running ones of the pre-training, which few records would blur. A training
+    whose best validation is at chance is begun again from another seed, up to ``restarts`` times.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Recipe:
     head: Literal["new", "probe"] = field(default="new", metadata=_LATER)
     augmentation: Augmentation | None = field(default=None, metadata=_LATER)
     restarts: int = field(default=0, metadata=_LATER)
+    normalisation: Literal["batch", "running"] = field(default="batch", metadata=_LATER)
 
     def epochs(self, n_training: int) -> int:
         """Return the number of epochs for that many training records."""

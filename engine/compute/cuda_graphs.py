@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from engine.compute.channels_last import fast_twin, is_recurrent
 from engine.compute.clocks import clock_of
 from engine.compute.static_step import StaticStep, adamw_factors, pad_batch
-from engine.compute.steps import PlainRun, Precision
+from engine.compute.steps import PlainRun, Precision, begin_training
 from engine.recipes import Recipe
 
 _SESSIONS_KEPT = 4  # each holds a network, its gradients and its activations for one batch
@@ -69,7 +69,7 @@ class StaticRun:
     def train_epoch(self, signals: Tensor, labels: Tensor, order: Tensor) -> Tensor:
         """See ``Run``."""
         step, size = self._step, len(self._step.signals)
-        step.network.train()
+        begin_training(step.network)
         step.total.zero_()
         batches = torch.split(order, size)
         for number, rows in enumerate(batches):
@@ -155,7 +155,7 @@ def _session(
 
     def make() -> Session:
         step = StaticStep(fast_twin(network), batch, n_classes, *fixed)
-        step.network.train()
+        begin_training(step.network)
         return Session(step, step) if mode == "eager" else prepare(step, device, key)
 
     return kept(key, make)

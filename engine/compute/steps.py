@@ -94,6 +94,21 @@ def predict_in_batches(network: nn.Module, signals: Tensor, batch_size: int = _P
     return torch.cat([logits(batch) for batch in torch.split(signals, batch_size)]).cpu()
 
 
+def fix_statistics(network: nn.Module) -> None:
+    """Let layers of batch normalisation keep their running statistics in training, and normalise by them."""
+    for layer in network.modules():
+        if isinstance(layer, nn.BatchNorm1d):
+            layer.has_fixed_statistics = True  # type: ignore[assignment]  # a plain attribute, which copies take along
+
+
+def begin_training(network: nn.Module) -> None:
+    """Put a network in training mode, except what ``fix_statistics`` was called for."""
+    network.train()
+    for layer in network.modules():
+        if getattr(layer, "has_fixed_statistics", False):
+            layer.eval()
+
+
 def pad_records(batch: Tensor, dim: int = 0) -> Tensor:
     """Fill a batch up with zeros to one of few numbers of records: cuDNN looks for its fastest way once a shape."""
     n_records = batch.shape[dim]
@@ -119,7 +134,7 @@ class PlainRun:
 
     def train_epoch(self, signals: Tensor, labels: Tensor, order: Tensor) -> Tensor:
         """See ``Run``."""
-        self.network.train()
+        begin_training(self.network)
         losses = [
             self._step(signals.index_select(0, rows), labels.index_select(0, rows))
             for rows in torch.split(order, self._recipe.batch_size)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from engine.checkpoints.snapshot import Snapshot
 from engine.compute.clocks import clock_of
 from engine.compute.devices import with_device_index
-from engine.compute.steps import Run, predict_in_batches
+from engine.compute.steps import Run, fix_statistics, predict_in_batches
 from engine.compute.steps import open_run as open_processor_run
 from engine.recipes import Recipe
 from engine.seeds import stable_seed
@@ -120,6 +120,8 @@ def train(
     place, started = with_device_index(device), time.perf_counter()
     clock = clock_of(place)
     network.to(place)
+    if recipe.normalisation == "running":
+        fix_statistics(network)
     if recipe.head == "probe" and resume is None:
         start_from_probe(network, training, patients)
     trained = network.get_submodule("head") if trains_head_alone(network) else network

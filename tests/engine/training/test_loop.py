@@ -10,6 +10,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from engine.compute.steps import begin_training
 from engine.recipes import Augmentation, Recipe
 from engine.training.loop import (
     DivergedError,
@@ -307,3 +308,21 @@ def test_a_training_that_always_fails_is_begun_again_as_often_as_the_recipe_says
     assert result.best.auroc >= first.best.auroc
     assert auroc_of(network, validation) == pytest.approx(result.best.auroc)
     assert train_again(first, network, small_network, nothing, validation, recipe_of(4), 0) == first
+
+
+def test_running_statistics_are_what_a_network_is_trained_with_where_the_recipe_says_so():
+    training, validation = oscillations(48, 0), oscillations(16, 1)
+    network = small_network()
+    before = deepcopy(network.state_dict())
+    first = network.get_submodule("stem").get_submodule("1")
+    outputs: list[Tensor] = []
+    train(network, training, validation, recipe_of(3, normalisation="running"), 0)
+    after = network.state_dict()
+    statistics = [name for name in before if name.rpartition(".")[2] in ("running_mean", "running_var")]
+    assert statistics
+    assert all(torch.equal(before[name], after[name]) for name in statistics)
+    assert not torch.equal(before["stem.0.weight"], after["stem.0.weight"])
+    begin_training(network)
+    first.register_forward_hook(lambda _layer, inputs, output: outputs.extend([inputs[0], output]))
+    network(training.signals)
+    torch.testing.assert_close(first.eval()(outputs[0]), outputs[1])  # the same as in evaluation
