@@ -1,7 +1,8 @@
 """A linear probe: penalised logistic regression on what a network's ``head`` reads (Alain and Bengio, 2016).
 
-Every class is a regression of its own (multi-label), with one penalty for all: cross-validation by patient chooses it
-on the training records, and its logits of the records that each regression did not see are what calibration,
+Every class is a regression of its own (multi-label), with one penalty for all, in units of the variance of its labels,
+so that a rare class is not shrunk more than a frequent one. Cross-validation by patient chooses the penalty on the
+training records, and its logits of the records that each regression did not see are what calibration,
 thresholds and the validation score are made of. So all records train, and none is kept back. The result is the weights
 of ``head``: an ordinary network.
 

@@ -25,12 +25,17 @@ def logits(probe: Probe, features: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("n_features", [10, 300])
-def test_a_probe_is_the_penalised_logistic_regression_of_standardised_features(n_features):
+def test_a_probe_is_the_logistic_regression_of_standardised_features_penalised_by_the_variance_of_the_labels(
+    n_features,
+):
     features, labels, patients = made(n_features=n_features)
     probe = fit_probe(features, labels, patients)
     standardised = (features - features.mean(axis=0)) / features.std(axis=0)
     for k in range(labels.shape[1]):
-        reference = LogisticRegression(C=1 / probe.penalty, tol=1e-10, max_iter=10_000).fit(standardised, labels[:, k])
+        variance = labels[:, k].mean() * (1 - labels[:, k].mean())
+        reference = LogisticRegression(C=1 / (probe.penalty * variance), tol=1e-10, max_iter=10_000).fit(
+            standardised, labels[:, k]
+        )
         expected = reference.decision_function(standardised)
         np.testing.assert_allclose(logits(probe, features)[:, k], expected, atol=1e-3)
 
