@@ -47,6 +47,8 @@ def choose_strategy(
     if asked != AUTO:
         if asked == "scratch":
             return Choice("scratch", None, "From scratch, as asked.")
+        if asked == "random-convolutions":
+            return Choice("random-convolutions", None, "A regression on random convolutions, as asked.")
         if upstream is None:
             raise NothingToStartFromError(
                 f"--strategy {asked} needs a pre-trained {arch} for these leads, and none is released with this "

@@ -26,6 +26,8 @@ class Asked(StrEnum):
     AUTO = "auto"
     SCRATCH = "scratch"
     FINE_TUNE = "fine-tune"
+    LINEAR_PROBE = "linear-probe"
+    RANDOM_CONVOLUTIONS = "random-convolutions"
     FROZEN = "frozen"
 
 
@@ -59,7 +61,8 @@ def train(
     """Train a network on labelled records, calibrate it, test it once and keep it with all that is known of it.
 
     The test records are the publisher's last fold (of PTB-XL fold 10), or a fifth of the patients. Of the records that
-    are drawn from the others a fifth, whole patients, chooses the epoch, the temperature and the thresholds.
+    are drawn from the others a fifth, whole patients, chooses the epoch, the temperature and the thresholds; where the
+    strategy is a regression (linear-probe, random-convolutions), cross-validation does, and all of them train.
     """
     from advisor.terminal.failures import Failure, Interrupted
     from advisor.terminal.training_report import to_json, to_table
@@ -135,6 +138,7 @@ def plan(
     choose_device(device)
     curves, view = read_curves(DEFAULT_CURVES), corpus.task(task)
     given = {} if from_ is None else {from_: load_checkpoint(find_checkpoint(from_))}
+    strategy, arch = _agree(strategy, arch, from_)
     asked = arch or next((one.facts.arch for one in given.values()), "cnn")
     network = find_network(curves.family_default.get(asked, asked))
     at_hand = given or suiting(network.name, corpus.contract)
@@ -150,12 +154,41 @@ def plan(
     return job, choice
 
 
+def _agree(strategy: Asked, arch: str | None, from_: str | None) -> tuple[Asked, str | None]:
+    """Return strategy and network where the one implies the other: random convolutions are both.
+
+    Raises Failure where they contradict each other.
+    """
+    from advisor.terminal.failures import Failure
+    from engine.training.probe_arms import KERNELS
+    from models.errors import ExitCode
+    from models.registry import find_network
+
+    named = arch is not None and arch not in ("cnn", "rnn") and find_network(arch).family == "kernel"
+    if strategy is Asked.AUTO and named:
+        strategy = Asked.RANDOM_CONVOLUTIONS
+    if strategy is not Asked.RANDOM_CONVOLUTIONS:
+        if named:
+            raise Failure(f"--arch {arch} is not trained: use --strategy random-convolutions", ExitCode.USAGE)
+        return strategy, arch
+    if from_ is not None:
+        raise Failure("random convolutions start from no network: leave out --from", ExitCode.USAGE)
+    if arch is not None and not named:
+        raise Failure(f"--strategy {strategy} has its own network: leave out --arch {arch}", ExitCode.USAGE)
+    return strategy, arch or KERNELS
+
+
 def _fit(job: "Fit", choice: "Choice", out: Path, resume: bool) -> "Fitted":
+    from advisor.terminal.failures import Failure
     from advisor.terminal.training_progress import watched
     from engine.checkpoints.snapshot import load_snapshot
     from engine.files import check_writable
+    from engine.recipes import PROBES
     from engine.training.fit import fit, forewarn
+    from models.errors import ExitCode
 
+    if resume and job.strategy in PROBES:
+        raise Failure(f"a {job.strategy} takes one step: there is nothing to resume", ExitCode.USAGE)
     snapshot, behind = None, (0, float("nan"))
     if resume:
         snapshot = load_snapshot(out, job.identity())
@@ -164,14 +197,19 @@ def _fit(job: "Fit", choice: "Choice", out: Path, resume: bool) -> "Fitted":
     warnings, rows = forewarn(job), job.partition
     epochs = job.recipe.epochs(len(rows.training))
     check_writable(out)
+    how = f", {len(rows.validation):,} to validate, {len(rows.test):,} to test; {epochs} epochs"
+    if job.strategy in PROBES:
+        how = f" and to cross-validate, {len(rows.test):,} to test; one regression"
     said = (
         choice.why,
-        f"{job.arch} on {job.data.name}: {len(rows.training):,} records to train, {len(rows.validation):,} to "
-        f"validate, {len(rows.test):,} to test; {epochs} epochs",
+        f"{job.arch} on {job.data.name}: {len(rows.training):,} records to train{how}",
         *(f"! {warning}" for warning in warnings),
     )
     for sentence in said:
         typer.echo(sentence, err=True)
+    if job.strategy in PROBES:  # seconds: Ctrl-C ends it at once, with nothing to go on from
+        with few_threads(job):
+            return fit(job, out)
     with few_threads(job), watched(epochs, *behind) as watch:
         return fit(job, out, watch.report, watch.should_stop, snapshot)
 

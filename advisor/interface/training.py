@@ -19,7 +19,7 @@ from engine.files import check_writable
 from engine.training.fit import fit
 from engine.training.loop import Validation
 
-Strategy = Literal["auto", "scratch", "fine-tune", "frozen"]
+Strategy = Literal["auto", "scratch", "fine-tune", "linear-probe", "random-convolutions", "frozen"]
 
 
 @dataclass(frozen=True, repr=False)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from engine.recipes import PROBES
+
 if TYPE_CHECKING:
     from advisor.answer.strategy import Choice
     from engine.checkpoints.checkpoint import CheckpointFacts
@@ -86,12 +88,22 @@ def _fact_table(facts: "CheckpointFacts", record: Any, evaluation: "Evaluation",
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), show_header=False)
     start = f"from {facts.upstream}" if facts.upstream else "from scratch"
     strategy = start if facts.strategy == "scratch" else f"{facts.strategy} {start}"
+    is_probe = facts.strategy in PROBES
+    choosing = (
+        "temperature and thresholds from their cross-validation"
+        if is_probe
+        else f"{record['validation_records']:,} to choose epoch, temperature and thresholds"
+    )
+    took = (
+        f"one regression in {record['seconds']:,.1f} s"
+        if is_probe
+        else f"{record['epochs']} epochs in {record['seconds']:,.0f} s, best at {record['best_epoch']}"
+    )
     table.add_row("network", f"{facts.arch}, {strategy}")
     table.add_row("task", f"{facts.task}: {described}")
     table.add_row(
         "records",
-        f"{record['training_records']:,} to train, {record['validation_records']:,} to choose epoch, temperature and "
-        f"thresholds; test: {record['held_out']}",
+        f"{record['training_records']:,} to train, {choosing}; test: {record['held_out']}",
     )
     table.add_row(
         "calibration",
@@ -99,7 +111,7 @@ def _fact_table(facts: "CheckpointFacts", record: Any, evaluation: "Evaluation",
     )
     table.add_row(
         "training",
-        f"{record['epochs']} epochs in {record['seconds']:,.0f} s, best at {record['best_epoch']}; {record['device']}",
+        f"{took}; {record['device']}",
     )
     table.add_row("checkpoint", str(out))
     table.add_row("next", next_command(out))

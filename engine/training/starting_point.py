@@ -44,8 +44,8 @@ def starting_point(
     """Return what the strategy trains: a network whose trainable weights alone have ``requires_grad``.
 
     Random weights depend on the seed alone; a new head equals that of a new network of the same seed. ``checkpoint`` is
-    for ``fine-tune`` and ``frozen``; the others do not look at it. Raises CheckpointError when there is none or it is
-    of another network or signal, with the reason.
+    for ``fine-tune``, ``linear-probe`` and ``frozen``; the others do not look at it. Raises CheckpointError when there
+    is none or it is of another network or signal, with the reason.
     """
     if strategy in ("scratch", "random-convolutions", "random-frozen"):
         start = Start(new_network(arch, len(signal.leads), signal.n_samples, n_classes, seed), None)

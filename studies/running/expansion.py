@@ -7,7 +7,8 @@ from itertools import combinations, product
 from types import MappingProxyType
 
 from engine.corpora.corpus import Corpus, CorpusError, TaskData
-from engine.recipes import UnknownRecipeError, find_recipe
+from engine.recipes import PROBES, UnknownRecipeError, find_recipe
+from engine.training.probe_arms import KERNELS
 from models.registry import UnknownNetworkError, find_network
 from studies.running.design import Design, DesignError, Grid, MissingDataError
 from studies.runs.run_spec import STARTING_FROM_UPSTREAM, RunSpec
@@ -104,16 +105,21 @@ def _runs(grid: Grid, view: _View) -> Iterator[RunSpec]:
                     upstream_test_folds=grid.upstream_test_folds,
                     upstream_replicate=grid.upstream_replicate,
                 )
+            if strategy == "random-convolutions":
+                spec = replace(spec, arch=KERNELS)  # whatever the networks: ``expand`` leaves one of equal runs
             for rate in grid.learning_rates:
-                yield spec if rate is None else replace(spec, learning_rate=rate)
+                yield spec if rate is None or strategy in PROBES else replace(spec, learning_rate=rate)
 
 
 def _grid_problems(grid: Grid, view: _View) -> Iterator[str]:
     for name in grid.archs:
         try:
-            find_network(name)
+            family = find_network(name).family
         except UnknownNetworkError as error:
             yield str(error)
+            continue
+        if family == "kernel":
+            yield f"{name} is not trained: the strategy random-convolutions takes it, whatever the networks"
     try:
         find_recipe(grid.recipe, "cnn", "scratch")
     except UnknownRecipeError as error:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from engine.recipes import PROBES
 from engine.training.lockstep import lockstep_key, runs_together
 from models.registry import create_network, find_network
 from studies.running.jobs import Job
@@ -40,7 +41,9 @@ class Kinds:
 
     def __call__(self, spec: RunSpec) -> Kind | None:
         """Return what the run shares with those that it may train with, where that is faster."""
-        if self._device.type == "cpu" or spec.strategy in FROZEN or find_network(spec.arch).family != "rnn":
+        if self._device.type == "cpu" or spec.strategy in (*FROZEN, *PROBES):
+            return None
+        if find_network(spec.arch).family != "rnn":
             return None
         shape, recipe = self._load.signal(spec), spec.resolve_recipe()
         network = _network(spec.arch, *shape)

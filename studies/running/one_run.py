@@ -6,7 +6,7 @@ job where the worker does not see the study's folder, and a network that was pre
 
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -25,11 +25,12 @@ from engine.compute.peak_memory import peak_memory_mb, reset_peak_memory
 from engine.corpora.corpus import Corpus, CorpusError, TaskData, default_corpora
 from engine.corpora.splits import draw_records, split_validation
 from engine.evaluation.evaluation import Evaluation
-from engine.recipes import Recipe
+from engine.recipes import PROBES, Recipe
 from engine.records.contract import SignalContract
 from engine.training.finish import Predicted, add_test_scores, calibrate, score_raw
 from engine.training.lockstep import LockstepJob, runs_together, train_together
 from engine.training.loop import Examples, Training, train
+from engine.training.probe_arms import ProbeTraining, train_probe
 from engine.training.resident import examples_on, free_corpora, signals_on
 from engine.training.starting_point import starting_point
 from engine.versions import training_versions
@@ -171,15 +172,21 @@ def _prepare(job: Job, device: torch.device) -> _Ready | NetworkWanted:
     return _Ready(job, records, start.network, scaling, training, validation)
 
 
-def _finish(run: _Ready, trained: Training | Exception) -> Outcome:
+def _finish(run: _Ready, trained: Training | ProbeTraining | Exception) -> Outcome:
     """Test a trained network and write down what it did."""
     if isinstance(trained, Exception):
         raise trained
-    job, records = run.job, run.records
-    validation = Predicted.by(run.network, run.validation, records.task, records.validation)
+    job, records, details = run.job, run.records, {}
+    if isinstance(trained, ProbeTraining):
+        run, details = replace(run, network=trained.network), {"probe": trained.as_dict()}
+        task, rows = records.task, records.training
+        validation = Predicted(trained.probe.out_of_fold, task.labels[rows], task.patients[rows])
+        trained = trained.training
+    else:
+        validation = Predicted.by(run.network, run.validation, records.task, records.validation)
     test = Predicted.by(run.network, run.test(), records.task, records.test)
     scores = score_raw(records.task, validation, test, BOOTSTRAP_RESAMPLES)
-    record = _finished_run(run, trained, scores)
+    record = _finished_run(run, trained, scores, details)
     if not job.keeps_network:
         return Outcome(record, test.raw_probabilities)
     facts = calibrate(_facts(job.spec, records, run.scaling, record), validation)
@@ -194,22 +201,26 @@ def _find_records(job: Job, device: torch.device) -> _Records:
     return _Records(corpus, task, leads, training, validation, task.in_folds(job.spec.test_folds), device)
 
 
-def _train(ready: Sequence[_Ready], device: torch.device) -> list[Training | Exception]:
+def _train(ready: Sequence[_Ready], device: torch.device) -> list[Training | ProbeTraining | Exception]:
     """Train the networks in place, several of them together, as many at a time as the device's memory takes."""
     if len(ready) < 2:
         return [_try(_train_alone, run, device) for run in ready]
     first, most = ready[0], len(ready)
     if device.type == "cuda":
         most = runs_together(first.network, device, (first.recipe.batch_size, *first.training.signals.shape[1:]))
-    trained: list[Training | Exception] = []
+    trained: list[Training | ProbeTraining | Exception] = []
     for start in range(0, len(ready), most):
         jobs = [run.for_lockstep() for run in ready[start : start + most]]
         trained += [one for one in train_together(jobs, device=device) if one is not None]  # None would be stopped
     return trained
 
 
-def _train_alone(run: _Ready, device: torch.device) -> Training:
-    seed, monitor = run.job.spec.seed, run.monitored()
+def _train_alone(run: _Ready, device: torch.device) -> Training | ProbeTraining:
+    spec, records = run.job.spec, run.records
+    if spec.strategy in PROBES:
+        patients = records.task.patients[records.training]
+        return train_probe(spec.strategy, run.network, spec.arch, run.training, patients, spec.seed, device=device)
+    seed, monitor = spec.seed, run.monitored()
     return train(run.network, run.training, run.validation, run.recipe, seed, device=device, monitor=monitor)
 
 
@@ -232,12 +243,14 @@ def _facts(spec: RunSpec, records: _Records, scaling: Standardisation, run: Run)
 
 
 def training_rows(task: TaskData, spec: RunSpec, recipe: Recipe) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the positions (training, validation) of the run's ``n_records`` records.
+    """Return the positions (training, validation) of the run's ``n_records`` records; a probe trains on all of them.
 
     Raises ValueError where one of them would be empty.
     """
     pool = task.in_folds(spec.pool_folds)
     drawn = pool[draw_records(task.patients[pool], spec.n_records, spec.seed)]
+    if spec.strategy in PROBES:
+        return np.sort(drawn), drawn[:0]
     if not spec.validation_folds:
         training, validation = split_validation(task.patients[drawn], recipe.validation_fraction, spec.seed)
         return drawn[training], drawn[validation]
@@ -278,7 +291,7 @@ def _files(network: nn.Module, facts: CheckpointFacts) -> dict[str, bytes]:
         return read_files(Path(folder) / "network")
 
 
-def _finished_run(ready: _Ready, result: Training, scores: Evaluation) -> Run:
+def _finished_run(ready: _Ready, result: Training, scores: Evaluation, details: Mapping[str, Any]) -> Run:
     job, records, spec = ready.job, ready.records, ready.job.spec
     return Run(
         key=job.key,
@@ -310,7 +323,7 @@ def _finished_run(ready: _Ready, result: Training, scores: Evaluation) -> Run:
         f1_weighted=_finite(scores.f1_weighted_at_half),
         ece=_finite(scores.ece),
         precision=result.precision,
-        details=_details(job, records, result, scores),
+        details={**_details(job, records, result, scores), **details},
     )
 
 
@@ -345,10 +358,12 @@ def _details(job: Job, records: _Records, result: Training, scores: Evaluation) 
 
 
 def _gflop(run: _Ready, result: Training) -> float:
-    """Return the arithmetic of learning: a backward pass costs about two forward passes, a frozen body one in all."""
+    """Return the arithmetic of learning: a backward pass costs about two forward passes, a body that is not trained one
+    in all.
+    """
     records = run.records
     forward = forward_gflop(run.network, len(records.leads), records.contract.n_samples)
-    return forward * (len(records.training) if run.job.spec.strategy in FROZEN else 3 * result.records_seen)
+    return forward * (len(records.training) if run.job.spec.strategy in (*FROZEN, *PROBES) else 3 * result.records_seen)
 
 
 def _finite(value: float) -> float | None:

@@ -14,7 +14,7 @@ from engine.checkpoints.checkpoint import Standardisation
 from engine.compute.clocks import clock_of
 from engine.corpora.corpus import Corpus
 from engine.evaluation.evaluation import evaluate
-from engine.recipes import Recipe, find_recipe
+from engine.recipes import PROBES, Recipe, find_recipe
 from engine.training.lockstep import LockstepJob, train_together
 from engine.training.loop import Examples, predict_logits, train, validation_epochs
 from models.registry import create_network, find_network, forward_gflop
@@ -25,6 +25,7 @@ from studies.runs.task_names import open_task, parse_task, pick_leads
 _STEPS, _MOST_SECONDS = 10, 4.0  # of timed steps, fewer where they are slow
 _N_CLASSES, _TESTED, _PREDICTED = 5, 500, 256
 _FEATURES, _HEAD_BATCH, _LOOPS = 128, 32, 20
+_REGRESSION = 3  # steps of a head, for each record, that take about as long as a probe's regressions
 _BACKWARD = 2  # a backward pass costs about two forward passes
 
 
@@ -90,9 +91,13 @@ def count_passes(spec: RunSpec, test_records: int) -> Passes:
     average.
 
     A frozen network computes the features of every record once, and predicts those of validation and test once more in
-    the end. The recipe ``paper`` predicts the test records at every validation.
+    the end. The recipe ``paper`` predicts the test records at every validation. A probe computes the features of its
+    records once, ``linear-probe`` those of random convolutions too, which are taken to cost as much.
     """
     recipe = spec.resolve_recipe()
+    if spec.strategy in PROBES:
+        forward = (1 + (spec.strategy == "linear-probe")) * (spec.n_records + test_records)
+        return Passes(0, forward, tested=test_records, head_steps=_REGRESSION * spec.n_records)
     n_validation = max(1, round(recipe.validation_fraction * spec.n_records))
     n_training = spec.n_records - n_validation
     epochs = recipe.epochs(n_training)
@@ -142,8 +147,11 @@ def measure_speed(arch: str, recipe: str, n_leads: int, n_samples: int, device: 
         clock = clock_of(device)
         network = create_network(arch, n_leads=n_leads, n_classes=_N_CLASSES, n_samples=n_samples)
         run = clock.seconds()
-        numbers = find_recipe(recipe, find_network(arch).family, "scratch")
-        examples = _noise(_PREDICTED, n_leads, n_samples)
+        family, examples = find_network(arch).family, _noise(_PREDICTED, n_leads, n_samples)
+        if family == "kernel":  # not trained
+            forward = _predict_seconds(network, examples, device)
+            return Speed(0.0, forward, testing=_test_seconds(examples), run=run, head=_loop_seconds(device)[1])
+        numbers = find_recipe(recipe, family, "scratch")
         batch, few = numbers.batch_size, numbers.batch_size // 4
         full = _step_seconds(network, _first(examples, batch), numbers, device, runs)
         step = full

@@ -10,7 +10,7 @@ from typing import Any
 from engine.recipes import Recipe, Strategy, find_recipe
 from engine.seeds import stable_seed
 
-STARTING_FROM_UPSTREAM = ("fine-tune", "frozen")
+STARTING_FROM_UPSTREAM = ("fine-tune", "linear-probe", "frozen")
 FROZEN = ("frozen", "random-frozen")
 
 

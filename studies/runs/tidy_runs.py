@@ -29,6 +29,7 @@ from studies.files.draws import chance_level
 from studies.files.precision import PRECISIONS
 from studies.runs.columns import read_number, read_precision, read_upstream, read_whole
 from studies.runs.run import COLUMN_KINDS, METRIC, Run, cost_is_known, is_score_column, known, read_row, row_of
+from studies.runs.run_spec import STARTING_FROM_UPSTREAM
 from studies.runs.store import Store, StoreError
 
 STRATEGIES: tuple[str, ...] = tuple(dict.fromkeys((*get_args(Strategy), "frozen", "random-frozen")))
@@ -294,7 +295,7 @@ def _row_problems(cells: Cells, metric: str) -> list[str]:
         problems.append(f"unknown strategy {strategy[:40]!r}, {hint}")
     elif strategy == "scratch" and upstream is not None:
         problems.append(f"a run from scratch has the upstream {upstream[:40]!r}; leave it empty")
-    elif strategy in ("fine-tune", "frozen") and upstream is None:
+    elif strategy in STARTING_FROM_UPSTREAM and upstream is None:
         problems.append(f"{strategy} has no upstream: name what the network was pre-trained on")
     problems += [
         f"{name} is {text[name][:40]!r}, not a whole number of at least {least}"

@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
 import torch
-from sklearn.linear_model import LogisticRegression
+from scipy.special import expit
+from sklearn.linear_model import Ridge
 from torch import nn
 
+from engine.evaluation.calibration import fit_temperature
 from engine.evaluation.metrics import auroc_macro
 from engine.training.course import Examples
 from engine.training.loop import predict_logits
@@ -24,15 +26,69 @@ def logits(probe: Probe, features: np.ndarray) -> np.ndarray:
     return features @ probe.weight.T + probe.bias
 
 
+def standardised(features: np.ndarray, sizes: tuple[int, ...]) -> np.ndarray:
+    """Return features of unit variance, each group of total variance (all features / groups)."""
+    sd = features.std(axis=0) * np.repeat(np.sqrt(np.array(sizes) * len(sizes) / sum(sizes)), sizes)
+    return (features - features.mean(axis=0)) / sd
+
+
+@pytest.mark.parametrize("sizes", [(10,), (300,), (20, 280)])
+def test_the_scores_behind_the_logits_are_those_of_ridge_regression(sizes):
+    features, labels, patients = made(n_features=sum(sizes))
+    probe = fit_probe(features, labels, patients, sizes)
+    scaled = standardised(features, sizes)
+    expected = Ridge(alpha=probe.penalty, solver="cholesky").fit(scaled, labels.astype(float)).predict(scaled)
+    for k, score in enumerate(logits(probe, features).T):
+        slope, intercept = np.polyfit(expected[:, k], score, 1)
+        assert slope > 0
+        np.testing.assert_allclose(score, slope * expected[:, k] + intercept, atol=1e-6)
+
+
 @pytest.mark.parametrize("n_features", [10, 300])
-def test_a_probe_is_the_penalised_logistic_regression_of_standardised_features(n_features):
-    features, labels, patients = made(n_features=n_features)
+def test_logits_out_of_fold_are_those_of_ridge_regressions_without_the_patient(n_features):
+    features, labels, _ = made(n_features=n_features, n_classes=1)
+    patients = np.random.default_rng(3).integers(0, 40, len(labels))  # one to seven records each
     probe = fit_probe(features, labels, patients)
-    standardised = (features - features.mean(axis=0)) / features.std(axis=0)
-    for k in range(labels.shape[1]):
-        reference = LogisticRegression(C=1 / probe.penalty, tol=1e-10, max_iter=10_000).fit(standardised, labels[:, k])
-        expected = reference.decision_function(standardised)
-        np.testing.assert_allclose(logits(probe, features)[:, k], expected, atol=1e-3)
+    scaled = standardised(features, (n_features,))
+    expected, mean_of_others = np.empty(len(labels)), np.empty(len(labels))
+    for patient in np.unique(patients):
+        own = patients == patient
+        model = Ridge(alpha=probe.penalty, solver="cholesky").fit(scaled[~own], labels[~own, 0].astype(float))
+        expected[own], mean_of_others[own] = model.predict(scaled[own]), labels[~own].mean()
+    assert probe.loss == pytest.approx(np.mean((labels[:, 0] - expected) ** 2) / labels.var())
+    expected += labels.mean() - mean_of_others
+    slope, intercept = np.polyfit(expected, probe.out_of_fold[:, 0], 1)
+    np.testing.assert_allclose(probe.out_of_fold[:, 0], slope * expected + intercept, atol=1e-4)
+
+
+def test_the_penalty_has_the_least_loss_of_all():
+    features, labels, patients = made(n_features=300)
+    rows = [np.flatnonzero(patients == patient) for patient in np.unique(patients)]
+    scaled = standardised(features, (300,))
+
+    def loss(penalty: float) -> float:
+        left_out = np.empty(labels.shape)
+        for own in rows:
+            others = np.setdiff1d(np.arange(len(labels)), own)
+            model = Ridge(alpha=penalty, solver="cholesky").fit(scaled[others], labels[others].astype(float))
+            left_out[own] = model.predict(scaled[own])
+        return float(np.mean(np.mean((labels - left_out) ** 2, axis=0) / labels.var(axis=0)))
+
+    probe = fit_probe(features, labels, patients)
+    assert probe.penalty == min((*PENALTIES[::3], probe.penalty), key=loss)
+
+
+def test_logits_out_of_fold_are_calibrated():
+    features, labels, patients = made(n_records=600, n_classes=2)
+    probe = fit_probe(features, labels, patients)
+    assert fit_temperature(labels, probe.out_of_fold) == pytest.approx(1, abs=0.05)
+    np.testing.assert_allclose(expit(probe.out_of_fold).mean(axis=0), labels.mean(axis=0), atol=0.01)
+
+
+def test_labels_by_chance_leave_a_validation_score_about_chance_even_of_a_rare_class():
+    rng = np.random.default_rng(0)
+    features, labels = rng.normal(size=(200, 50)), (rng.random((200, 40)) < 0.04).astype(np.uint8)
+    assert fit_probe(features, labels, np.arange(200)).auroc == pytest.approx(0.5, abs=0.06)
 
 
 @pytest.mark.parametrize("n_features", [10, 300])
@@ -48,7 +104,7 @@ def test_the_order_the_signs_and_the_units_of_the_features_do_not_matter(n_featu
     np.testing.assert_allclose(first.out_of_fold, other.out_of_fold, atol=1e-3)
 
 
-def test_logits_out_of_fold_come_from_regressions_without_any_record_of_the_patient():
+def test_a_patient_on_both_sides_would_tell_the_label():
     rng = np.random.default_rng(0)
     patients = np.repeat(np.arange(30), 4)
     of_patient = rng.normal(size=(30, 200))  # every record of a patient is the same, and their label is chance
@@ -66,7 +122,7 @@ def test_features_that_say_nothing_get_the_strongest_penalties_and_almost_no_wei
     features, labels = rng.normal(size=(100, 400)), rng.integers(0, 2, (100, 2)).astype(np.uint8)
     probe = fit_probe(features, labels, np.arange(100))
     assert probe.penalty >= 1e3
-    assert probe.loss == pytest.approx(1, abs=0.1)
+    assert probe.loss == pytest.approx(1, abs=0.05)
     assert logits(probe, rng.normal(size=(50, 400))).std() < 0.3
 
 
@@ -80,15 +136,14 @@ def test_a_class_with_one_outcome_gets_the_logit_of_its_prevalence():
     assert probe.weight[0].any()
 
 
-def test_two_positives_of_the_only_class_are_too_few_to_compare_penalties_and_still_rank():
+def test_a_class_of_two_positives_is_ranked_and_its_logits_are_of_its_prevalence():
     features, labels, patients = made(n_classes=1)
     labels[:] = 0
     labels[[5, 70]] = 1
     features[[5, 70]] += 4 * features.std(axis=0)
     probe = fit_probe(features, labels, patients)
-    assert probe.penalty == PENALTIES[0]
-    assert np.isnan(probe.loss)
     assert auroc_macro(labels, logits(probe, features)) == 1
+    assert expit(np.median(logits(probe, features))) < 0.1
 
 
 def test_a_feature_that_never_changes_gets_no_weight():
