@@ -29,10 +29,10 @@ from engine.recipes import PROBES, Recipe
 from engine.records.contract import SignalContract
 from engine.training.finish import Predicted, add_test_scores, calibrate, score_raw
 from engine.training.lockstep import LockstepJob, runs_together, train_together
-from engine.training.loop import Examples, Training, train
+from engine.training.loop import Examples, Training, train, train_again
 from engine.training.probe_arms import ProbeTraining, train_probe
 from engine.training.resident import examples_on, free_corpora, signals_on
-from engine.training.starting_point import starting_point
+from engine.training.starting_point import new_network, starting_point
 from engine.versions import training_versions
 from models.registry import find_network, forward_gflop
 from studies.running.jobs import Job, NetworkWanted, Outcome, Result
@@ -134,8 +134,20 @@ class _Ready:
 
     def for_lockstep(self) -> LockstepJob:
         """Return what is trained of it."""
-        seed = self.job.spec.seed
-        return LockstepJob(self.network, self.training, self.validation, self.recipe, seed, self.monitored())
+        return LockstepJob(
+            self.network, self.training, self.validation, self.recipe, self.job.spec.seed, self.monitored(),
+            self.patients,
+        )  # fmt: skip
+
+    @property
+    def patients(self) -> NDArray[np.int64]:
+        """Those of the training records."""
+        return self.records.task.patients[self.records.training]
+
+    def renew(self, seed: int) -> nn.Module:
+        """Return a network of the same kind with other random weights."""
+        n_leads, n_samples = self.training.signals.shape[1:]
+        return new_network(self.job.spec.arch, n_leads, n_samples, len(self.records.task.classes), seed)
 
 
 def _run(jobs: Sequence[Job], device: torch.device) -> list[Result]:
@@ -212,16 +224,27 @@ def _train(ready: Sequence[_Ready], device: torch.device) -> list[Training | Pro
     for start in range(0, len(ready), most):
         jobs = [run.for_lockstep() for run in ready[start : start + most]]
         trained += [one for one in train_together(jobs, device=device) if one is not None]  # None would be stopped
-    return trained
+    return [_try(_again, run, one, device) if isinstance(one, Training) else one
+            for run, one in zip(ready, trained, strict=True)]  # fmt: skip
 
 
 def _train_alone(run: _Ready, device: torch.device) -> Training | ProbeTraining:
-    spec, records = run.job.spec, run.records
+    spec = run.job.spec
     if spec.strategy in PROBES:
-        patients = records.task.patients[records.training]
-        return train_probe(spec.strategy, run.network, spec.arch, run.training, patients, spec.seed, device=device)
-    seed, monitor = spec.seed, run.monitored()
-    return train(run.network, run.training, run.validation, run.recipe, seed, device=device, monitor=monitor)
+        return train_probe(spec.strategy, run.network, spec.arch, run.training, run.patients, spec.seed, device=device)
+    first = train(
+        run.network, run.training, run.validation, run.recipe, spec.seed,
+        device=device, monitor=run.monitored(), patients=run.patients,
+    )  # fmt: skip
+    return _again(run, first, device)
+
+
+def _again(run: _Ready, first: Training, device: torch.device) -> Training:
+    """Begin a training that failed again from other random weights, as its recipe says."""
+    return train_again(
+        first, run.network, run.renew, run.training, run.validation, run.recipe, run.job.spec.seed,
+        device=device, monitor=run.monitored(),
+    )  # fmt: skip
 
 
 def _facts(spec: RunSpec, records: _Records, scaling: Standardisation, run: Run) -> CheckpointFacts:
@@ -350,6 +373,8 @@ def _details(job: Job, records: _Records, result: Training, scores: Evaluation) 
             for v in result.validations
         ],
     }
+    if result.restarts:
+        details["restarts"] = result.restarts
     if result.lockstep is not None:
         details["lockstep"] = result.lockstep
     if result.optimism is not None:
