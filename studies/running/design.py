@@ -15,7 +15,8 @@
 Optional: ``upstream_test_folds`` (what a pre-training is tested on, where not ``test_folds``), ``validation_folds`` (a
 part of the pool that validates, instead of a share of every subset), ``learning_rates`` (every run once with each),
 ``first_replicate``, ``upstream_replicate`` (0; another number starts from a network that was pre-trained with another
-seed: give such runs replicates of their own), ``stage`` (1; all runs of a stage come before those of a later one,
+seed: give such runs replicates of their own), ``upstream_recipe`` (where a pre-training has another than its runs),
+``stage`` (1; all runs of a stage come before those of a later one,
 replicate by replicate within it). A task that ends in ``@I+II`` uses these leads alone.
 
 Folds are the publisher's. A corpus that has none gets ten, whole patients in each
@@ -85,6 +86,7 @@ class Grid:
     learning_rates: tuple[float | None, ...] = (None,)
     first_replicate: int = 0
     upstream_replicate: int = 0
+    upstream_recipe: str = ""
     stage: int = 1
 
 
@@ -118,10 +120,11 @@ _LISTS: Mapping[str, type | tuple[type, ...]] = {
 }  # fmt: skip
 _SCALARS: Mapping[str, type] = {
     "replicates": int, "recipe": str, "upstream": str, "first_replicate": int, "upstream_replicate": int, "stage": int,
+    "upstream_recipe": str,
 }  # fmt: skip
 _OPTIONAL = {
     "upstream", "upstreams", "upstream_folds", "upstream_test_folds", "validation_folds", "learning_rates",
-    "first_replicate", "upstream_replicate", "stage",
+    "first_replicate", "upstream_replicate", "upstream_recipe", "stage",
 }  # fmt: skip
 _TABLES = ("grid", "tuning", "data")
 

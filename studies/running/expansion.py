@@ -104,6 +104,7 @@ def _runs(grid: Grid, view: _View) -> Iterator[RunSpec]:
                     upstream_records=view.n_records(upstream, grid.upstream_folds),
                     upstream_test_folds=grid.upstream_test_folds,
                     upstream_replicate=grid.upstream_replicate,
+                    upstream_recipe="" if grid.upstream_recipe == grid.recipe else grid.upstream_recipe,
                 )
             if strategy == "random-convolutions":
                 spec = replace(spec, arch=KERNELS)  # whatever the networks: ``expand`` leaves one of equal runs
@@ -120,10 +121,11 @@ def _grid_problems(grid: Grid, view: _View) -> Iterator[str]:
             continue
         if family == "kernel":
             yield f"{name} is not trained: the strategy random-convolutions takes it, whatever the networks"
-    try:
-        find_recipe(grid.recipe, "cnn", "scratch")
-    except UnknownRecipeError as error:
-        yield str(error)
+    for recipe in filter(None, (grid.recipe, grid.upstream_recipe)):
+        try:
+            find_recipe(recipe, "cnn", "scratch")
+        except UnknownRecipeError as error:
+            yield str(error)
     used = [(task, folds) for task in grid.tasks for folds in (grid.pool_folds, grid.test_folds)]
     used += [
         (task, folds)

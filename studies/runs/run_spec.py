@@ -20,7 +20,8 @@ class RunSpec:
 
     ``upstream`` names the task on whose ``upstream_folds`` the network was pre-trained, None for a network that starts
     from random weights; that pre-training is tested on ``upstream_test_folds``, where they are not ``test_folds``.
-    ``upstream_replicate`` is its replicate: another one has another seed.
+    ``upstream_replicate`` is its replicate: another one has another seed. ``upstream_recipe`` is its recipe, where that
+    is not the run's own.
     Validation records are a share of n, or those of its records that lie in ``validation_folds``, where such are set.
     """
 
@@ -39,6 +40,7 @@ class RunSpec:
     validation_folds: tuple[int, ...] = ()
     upstream_test_folds: tuple[int, ...] = ()
     upstream_replicate: int = 0
+    upstream_recipe: str = ""
 
     @property
     def seed(self) -> int:
@@ -60,12 +62,14 @@ class RunSpec:
             upstream=None,
             n_records=self.upstream_records,
             replicate=self.upstream_replicate,
+            recipe=self.upstream_recipe or self.recipe,
             pool_folds=self.upstream_folds,
             test_folds=self.upstream_test_folds or self.test_folds,
             upstream_folds=(),
             upstream_test_folds=(),
             upstream_records=0,
             upstream_replicate=0,
+            upstream_recipe="",
             validation_folds=(),
             learning_rate=None,
         )

@@ -1,11 +1,12 @@
 """Recipes are numbers: their content decides the key of every run, so stored runs keep theirs."""
 
+import json
 from dataclasses import asdict, fields, replace
 from typing import get_args
 
 import pytest
 
-from engine.recipes import Recipe, Strategy, UnknownRecipeError, find_recipe
+from engine.recipes import PROBES, Augmentation, Recipe, Strategy, UnknownRecipeError, find_recipe, read_recipe
 
 RECIPE = Recipe(
     "test", learning_rate=0.01, weight_decay=0.01, batch_size=16, record_passes=1000, min_epochs=5, max_epochs=50
@@ -14,6 +15,7 @@ OTHER = {
     "name": "other", "learning_rate": 0.02, "weight_decay": 0.02, "batch_size": 32, "record_passes": 2000,
     "min_epochs": 6, "max_epochs": 60, "validations": 16, "validation_fraction": 0.3, "schedule": "constant",
     "clip_norm": None, "standardise": False, "selection": "last", "spacing": "even", "patience": 3,
+    "head": "probe", "augmentation": Augmentation(0.1, 0.1, 0.1, 0.1), "restarts": 2, "normalisation": "running",
 }  # fmt: skip
 
 
@@ -61,13 +63,31 @@ def test_a_wide_recurrent_network_is_trained_at_a_lower_rate_unless_one_is_given
     assert find_recipe("paper", "rnn", "scratch", width=100).learning_rate == 0.01
 
 
-@pytest.mark.parametrize("name", ["paper", "tuned"])
-@pytest.mark.parametrize("strategy", get_args(Strategy))
+@pytest.mark.parametrize("name", ["paper", "tuned", "tuned-2"])
+@pytest.mark.parametrize("strategy", sorted({*get_args(Strategy)} - {*PROBES}))
 @pytest.mark.parametrize("family", ["cnn", "rnn"])
 def test_there_is_a_recipe_for_every_strategy_and_a_given_rate_replaces_its_own(name, strategy, family):
-    assert find_recipe(name, family, strategy).name == name
-    given = find_recipe(name, family, strategy, 0.123)
-    assert given == replace(find_recipe(name, family, strategy), learning_rate=0.123)
+    found = find_recipe(name, family, strategy)
+    assert found.name == ("tuned" if name == "tuned-2" and "frozen" in strategy else name)
+    assert find_recipe(name, family, strategy, 0.123) == replace(found, learning_rate=0.123)
+
+
+@pytest.mark.parametrize("name", ["paper", "tuned", "tuned-2"])
+@pytest.mark.parametrize("strategy", PROBES)
+def test_a_probe_is_the_same_under_every_recipe_and_keeps_no_records_back(name, strategy):
+    found = find_recipe(name, "cnn", strategy)
+    assert found == find_recipe("tuned", "rnn", strategy)
+    assert found.validation_fraction == 0
+
+
+@pytest.mark.parametrize("strategy", ["scratch", "fine-tune"])
+def test_a_recipe_is_read_back_from_json(strategy):
+    recipe = find_recipe("tuned-2", "cnn", strategy)
+    assert read_recipe(json.loads(json.dumps(asdict(recipe)))) == recipe
+    old = asdict(find_recipe("tuned", "cnn", strategy))
+    for later in ("augmentation", "restarts", "head", "normalisation"):
+        del old[later]
+    assert read_recipe(old) == find_recipe("tuned", "cnn", strategy)
 
 
 @pytest.mark.parametrize(("family", "strategy"), [("cnn", "scratch"), ("rnn", "fine-tune")])
@@ -82,5 +102,5 @@ def test_paper_is_what_was_published(family, strategy, n_training):
 
 
 def test_an_unknown_recipe_is_refused_with_those_there_are():
-    with pytest.raises(UnknownRecipeError, match="'secret'; there are: paper, tuned"):
+    with pytest.raises(UnknownRecipeError, match="'secret'; there are: paper, tuned, tuned-2"):
         find_recipe("secret", "cnn", "scratch")

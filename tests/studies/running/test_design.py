@@ -303,6 +303,20 @@ replicates = 1
     assert not any("upstream_replicate" in network.canonical() for network in networks.values())
 
 
+def test_a_pre_training_may_have_another_recipe_than_its_runs(tmp_path: Path, corpus: Corpus):
+    text = GRIDS[: GRIDS.index("[[grid]]")].replace('recipe = "tuned"', 'recipe = "tuned-2"\nupstream_recipe = "tuned"')
+    text += '[[grid]]\ntasks = ["ptb-xl/superclass"]\nupstream = "ptb-xl/non-diagnostic"\n'
+    specs = expand(read_design(write(tmp_path, text)), {"ptb-xl": corpus})
+    own = [run for run in specs if run.replicate == 0 and run.task == "ptb-xl/superclass"]
+    assert {run.recipe for run in own} == {"tuned-2"}
+    tuned = next(run for run in own if run.strategy == "fine-tune")
+    assert tuned.pretraining() == replace(replace(tuned, recipe="tuned", upstream_recipe="").pretraining())
+    assert tuned.pretraining().recipe == "tuned"
+    assert all("upstream_recipe" not in run.canonical() for run in specs if run.upstream is None)
+    with pytest.raises(DesignError, match="no recipe is named 'secret'"):
+        expand(read_design(write(tmp_path, text.replace('"tuned"', '"secret"'))), {"ptb-xl": corpus})
+
+
 def test_tuning_draws_other_subsets_than_the_evidence_and_both_arms_get_the_same_budget(tmp_path: Path, corpus: Corpus):
     specs = expand(read_design(write(tmp_path, GRIDS)), {"ptb-xl": corpus})
     tuning = [spec for spec in specs if spec.learning_rate is not None]
