@@ -411,7 +411,7 @@ def test_a_run_predicts_its_test_records_once(specs, corpus: Corpus, tmp_path: P
     (outcome,) = execute_together([job])  # scored twice, for the network has scores of calibrated probabilities
     validation = training_rows(corpus.task("non-diagnostic"), specs[0], specs[0].resolve_recipe())[1]
     assert outcome.network
-    assert predicted == [len(validation), len(outcome.probabilities)]
+    assert predicted == [len(validation), len(outcome.logits)]
 
 
 def test_a_network_that_cannot_be_written_is_said_and_its_run_not_stored(
