@@ -12,10 +12,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 from zipfile import BadZipFile, ZipFile
 
 from studies.running.study_networks import copy_networks, folder_of, read_files, write_files
-from studies.runs.run import Run
+from studies.runs.run import COLUMNS, Run, is_score_column
 from studies.runs.store import Predictions, Store, StoreError, predictions_table
 
 STORE, PREDICTIONS, NETWORKS = "study.db", "probabilities-{}.db", "networks.zip"
@@ -116,9 +117,17 @@ def _store_of(other: Path) -> Path:
 
 
 def _same_runs(store: Store, other: Store) -> list[str]:
-    """Return the keys of what both hold and is not only of one key but one run, made once: every column is equal."""
-    shared = sorted(store.keys() & other.keys())
-    return [key for key in shared if store.raw(key)[0] == other.raw(key)[0]]
+    """Return the keys of what both hold and is not only of one key but one run, made once.
+
+    All columns are equal then, but for the scores, which one of the stores may have by another rule.
+    """
+    made = [place for place, name in enumerate(COLUMNS) if not is_score_column(name)]
+
+    def facts(of: Store, key: str) -> list[Any]:
+        row, _ = of.raw(key)
+        return [row[place] for place in made]
+
+    return [key for key in sorted(store.keys() & other.keys()) if facts(store, key) == facts(other, key)]
 
 
 def _sort_out(store: Store, other: Store) -> tuple[list[str], list[Run]]:

@@ -91,6 +91,14 @@ def test_networks_and_probabilities_that_come_later_are_taken_for_the_run_that_t
     assert content(Store(tmp_path / "here.db")) == content(store)
     assert len(list((tmp_path / "here.checkpoints").iterdir())) == 1
 
+    bring_together(tmp_path / "again.db", [tmp_path / "there.db"])
+    again = Store(tmp_path / "again.db")
+    again.rewrite([replace(run, auroc_macro=0.5) for run in again.runs()])  # scored by another rule
+    again._connection.execute("DELETE FROM predictions")
+    again.close()
+    bring_together(tmp_path / "again.db", [tmp_path / "there.db"])
+    assert Store(tmp_path / "again.db").lacking_predictions() == []
+
     made_anew = Store(tmp_path / "anew.db")  # the same keys, trained at another time
     for run in store.runs():
         made_anew.add(replace(run, created="2030-01-01T00:00:00"), np.zeros((1, 5)))
