@@ -407,6 +407,16 @@ def test_scores_are_those_of_scikit_learn_and_one_sided_classes_are_named(scored
     assert found.n_patients == 300
 
 
+def test_rare_classes_are_left_out_of_the_average_as_asked(scored):
+    y, p = scored
+    rare = int(y[:, 1].sum())
+    found = ecgadvise.evaluate(y, p, least_positives=rare + 1)
+    assert (found.left_out, found.auroc_macro) == (("1", "2"), found.classes["0"].auroc)
+    assert ecgadvise.evaluate(y, p, least_positives=rare).left_out == ("2",)
+    with pytest.raises(ValueError, match="least_positives is 0"):
+        ecgadvise.evaluate(y, p, least_positives=0)
+
+
 def test_whole_patients_are_resampled(scored):
     y, p = (np.repeat(values[:, :2], 4, axis=0) for values in scored)
     patients = np.repeat([f"p{k}" for k in range(300)], 4)

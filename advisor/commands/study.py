@@ -171,6 +171,7 @@ app.command("status", epilog=study_results.STATUS_EXAMPLE)(study_results.status)
 app.command("tuning", epilog=study_results.TUNING_EXAMPLE)(study_results.tuning)
 app.command("transferability", epilog=study_results.TRANSFERABILITY_EXAMPLE)(study_results.transferability)
 app.command("collect", epilog=study_results.COLLECT_EXAMPLE)(study_results.collect)
+app.command("rescore", epilog=study_results.RESCORE_EXAMPLE)(study_results.rescore)
 app.command("findings", epilog=study_results.FINDINGS_EXAMPLE)(study_results.findings)
 
 

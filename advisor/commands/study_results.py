@@ -8,12 +8,13 @@ import typer
 
 if TYPE_CHECKING:
     from engine.corpora.corpus import Corpus
-    from studies.runs.store import Store
+    from studies.runs.run import Run
 
 STATUS_EXAMPLE = "Example: ecgadvise study status --store ptbxl-cpu.db"
 TUNING_EXAMPLE = "Example: ecgadvise study tuning --store ptbxl-cpu.db"
 COLLECT_EXAMPLE = "Example: ecgadvise study collect --store ptbxl-cpu.db --from other.db --out evidence/ptbxl-cpu"
 TRANSFERABILITY_EXAMPLE = "Example: ecgadvise study transferability --store ptbxl-cpu.db --out evidence/ptbxl-cpu"
+RESCORE_EXAMPLE = "Example: ecgadvise study rescore --store ptbxl-cpu.db"
 FINDINGS_EXAMPLE = "Example: ecgadvise study findings --out FINDINGS.md"
 
 StoreFile = Annotated[Path, typer.Option("--store", help="The study's store.")]
@@ -91,6 +92,36 @@ def collect(
     typer.echo(f"{table}\n{curves}\n{out / SUMMARY}")
 
 
+def rescore(
+    store: StoreFile,
+    corpora: Annotated[Path | None, typer.Option(help="Folder of prepared corpora.")] = None,
+    least_positives: Annotated[
+        int, typer.Option(min=1, help="Test records with and without a class that macro averages take.")
+    ] = 10,
+) -> None:
+    """Score all runs of a store by one rule of which classes macro averages take; none is trained again.
+
+    It takes the corpora that the runs were made from. A store that was begun before rare classes were left out has runs
+    of two rules, which are not compared until then.
+    """
+    from advisor.terminal.progress import progress_bar
+    from engine.corpora.corpus import default_corpora
+    from studies.collection.rescore import rescore as score
+    from studies.runs.store import Store
+
+    Store(store, create=False).close()  # one that is not there is not made
+    opened = Store(store)
+    of_runs = _open_corpora(opened.runs(), corpora or default_corpora())
+    with progress_bar("runs") as progress:
+        found = score(opened, of_runs, least_positives, progress)
+    opened.close()
+    for task in dict.fromkeys(run.task for run in found.changed):
+        runs = [run for run in found.changed if run.task == task]
+        averaged, classes = runs[0].averaged or (), runs[0].classes
+        typer.echo(f"{task}: {len(runs)} runs, {len(averaged)} of {len(classes)} classes averaged")
+    typer.echo(f"{found.n_runs} runs, {len(found.changed)} with other scores than before")
+
+
 def findings(
     out: Annotated[Path, typer.Option("--out", help="The file to write; its figures go into findings/ next to it.")],
     stores: Annotated[
@@ -141,7 +172,8 @@ def transferability(
 
     try:
         opened = [Store(path, create=False) for path in store]
-        of_runs = _open_corpora(opened, corpora or default_corpora())
+        runs = [run for one in opened for run in one.runs() if run.role == "downstream"]
+        of_runs = _open_corpora(runs, corpora or default_corpora())
         with progress_bar("pairs") as progress:
             document = measure(opened, of_runs, progress)
         write_files({out / NAME: (json.dumps(document, indent=1) + "\n").encode()})
@@ -170,13 +202,12 @@ def _correlation(numbers: dict[str, float | None]) -> str:
     return f"{value:.2f}" + ("" if low is None or high is None else f" (90 %: {low:.2f} to {high:.2f})")
 
 
-def _open_corpora(stores: "Sequence[Store]", folder: Path) -> "dict[str, Corpus]":
+def _open_corpora(runs: "Sequence[Run]", folder: Path) -> "dict[str, Corpus]":
     """Open the corpora of the runs. Raises CorpusError where one is missing or holds other records."""
     from engine.corpora.corpus import Corpus, CorpusError
     from studies.runs.task_names import hash_task, parse_task
 
-    runs = [run for store in stores for run in store.runs()]
-    hashes = {run.task: run.data_hash for run in runs if run.role == "downstream"}
+    hashes = {run.task: run.data_hash for run in runs}
     opened = {name: Corpus(folder / name) for name in sorted({parse_task(task).source for task in hashes})}
     for task, known in hashes.items():
         if hash_task(opened, task) != known:

@@ -4,6 +4,7 @@ import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -54,6 +55,10 @@ def train(
     recipe: Annotated[str, typer.Option(help="How to train.")] = "tuned",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     corpora: Annotated[Path | None, typer.Option(help="Folder of prepared corpora.")] = None,
+    least_positives: Annotated[
+        int | None,
+        typer.Option(min=1, help="Test records with and without a class that macro averages take. [default: 10]"),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a checkpoint that is there.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the training that Ctrl-C ended.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print what was trained as JSON.")] = False,
@@ -74,6 +79,7 @@ def train(
     with _name_unwritten_files(out):
         corpus, named = _open(task, data, source, corpora)
         job, choice = plan(corpus, named, arch, strategy, from_, n_records, seed, recipe, device)
+        job = job if least_positives is None else replace(job, least_positives=least_positives)
         fitted = _fit(job, choice, out, resume)
     if fitted.evaluation is None:
         words = [word for word in sys.argv[1:] if word not in ("--force", "--resume")]

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 from engine.evaluation.calibration import DEFAULT_THRESHOLD
 from engine.evaluation.evaluation import Evaluation
 from engine.evaluation.evaluation import evaluate as score
+from engine.evaluation.metrics import LEAST_POSITIVES
 
 __all__ = ["Evaluation", "evaluate"]
 
@@ -21,12 +22,14 @@ def evaluate(
     thresholds: float | Sequence[float] = DEFAULT_THRESHOLD,
     seed: int = 0,
     n_resamples: int = 1000,
+    least_positives: int = LEAST_POSITIVES,
 ) -> Evaluation:
     """Return the macro AUROC of probabilities with its 90 % interval, and the scores of each class.
 
     ``y`` 0/1 and ``p`` are (records, classes), or (records,) of one class; ``groups`` (records,) names each record's
     patient (None: each record is of another one), and whole patients are resampled. ``classes`` default to the columns
-    of a DataFrame ``y``, else to their numbers. A class without both outcomes is in ``left_out`` and in no mean.
+    of a DataFrame ``y``, else to their numbers. A class with fewer than ``least_positives`` positive or negative
+    records is in ``left_out`` and in no mean; where all have fewer, only those without both outcomes are.
     ``thresholds`` are for F1. Raises ValueError for what are not labels or probabilities or do not go together.
     """
     labels, probabilities = (_two_dimensional(values) for values in (y, p))
@@ -37,7 +40,7 @@ def evaluate(
     cuts = np.full(labels.shape[1], thresholds) if isinstance(thresholds, int | float) else np.asarray(thresholds)
     return score(
         labels.astype(np.uint8), probabilities.astype(np.float64), members.astype(np.int64),
-        [str(name) for name in names], cuts, seed, n_resamples,
+        [str(name) for name in names], cuts, seed, n_resamples, least_positives,
     )  # fmt: skip
 
 

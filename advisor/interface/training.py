@@ -1,7 +1,7 @@
 """``ecgadvise.train``: a network for use from a corpus or a directory, as ``ecgadvise train`` makes it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Literal, get_args
@@ -15,6 +15,7 @@ from engine.corpora.corpus import Corpus, default_corpora
 from engine.corpora.opening import open_directory
 from engine.deploy.export import export_checkpoint
 from engine.evaluation.evaluation import Evaluation
+from engine.evaluation.metrics import LEAST_POSITIVES
 from engine.files import check_writable
 from engine.training.fit import fit
 from engine.training.loop import Validation
@@ -67,6 +68,7 @@ def train(
     device: str = "auto",
     source: str | None = None,
     workers: int = 1,
+    least_positives: int = LEAST_POSITIVES,
     report: Callable[[Validation], None] = lambda _validation: None,
 ) -> Trained:
     """Train a network on labelled records, calibrate it, test it once, and keep it in the folder ``out``.
@@ -74,13 +76,16 @@ def train(
     ``data`` is an opened corpus, the path of one, or a directory of records; ``task`` is the first where none is named.
     ``arch`` is cnn, rnn or a network's name (None: that of ``start_from``, else cnn), ``start_from`` a checkpoint's
     folder or a released network, ``n_records`` how many to train and validate with (None: all but the test's);
-    ``report`` gets every validation. Torch's random numbers, threads and precision stay the caller's. Raises
+    macro averages of the test take classes with ``least_positives`` positive and negative test records; ``report`` gets
+    every validation. Torch's random numbers, threads and precision stay the caller's. Raises
     ValueError, FileExistsError where ``out`` is not empty, and what ``ecgadvise train`` ends with.
     """
     if strategy not in get_args(Strategy):
         raise ValueError(f"strategy is {strategy!r}: give one of {', '.join(get_args(Strategy))}")
     if n_records is not None and n_records < 2:
         raise ValueError(f"n_records is {n_records}: give at least 2, to train and to validate with")
+    if least_positives < 1:
+        raise ValueError(f"least_positives is {least_positives}: an AUROC needs at least 1 positive record")
     folder = Path(out)
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise FileExistsError(f"{folder} exists and is not an empty folder: choose another out")
@@ -90,7 +95,7 @@ def train(
         job, choice = plan(corpus, named, arch, Asked(strategy), upstream, n_records, seed, recipe, device)
         check_writable(folder)
         with few_threads(job):
-            fitted = fit(job, folder, report)
+            fitted = fit(replace(job, least_positives=least_positives), folder, report)
     assert fitted.evaluation is not None, "nothing stops this training"
     return Trained(folder, fitted.facts, fitted.evaluation, choice.why, fitted.warnings)
 

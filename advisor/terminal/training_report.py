@@ -2,7 +2,6 @@
 
 import json
 import shlex
-from collections.abc import Sequence
 from io import StringIO
 from math import isnan
 from pathlib import Path
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 _WIDTH = 80
 _LISTED = 30  # classes that a person reads; --json has all
-_FEW = 10  # records
 
 
 def next_command(out: Path) -> str:
@@ -66,7 +64,7 @@ def to_table(fitted: "Fitted", evaluation: "Evaluation", choice: "Choice", descr
     if left > 0:
         console.print(f"... and {left} more classes: see --json")
     console.print(_fact_table(facts, record, evaluation, described, out))
-    for warning in _warnings(fitted.warnings, evaluation):
+    for warning in fitted.warnings:
         console.print(f"! {warning}")
     buffer = console.file
     assert isinstance(buffer, StringIO)
@@ -116,14 +114,6 @@ def _fact_table(facts: "CheckpointFacts", record: Any, evaluation: "Evaluation",
     table.add_row("checkpoint", str(out))
     table.add_row("next", next_command(out))
     return table
-
-
-def _warnings(warnings: Sequence[str], evaluation: "Evaluation") -> list[str]:
-    from engine.corpora.partition import listed
-
-    few = [name for name, found in evaluation.classes.items() if 0 < found.positives < _FEW]
-    noted = f"{listed(few)}: in fewer than {_FEW} test records, so that the scores are vague"
-    return [*warnings, noted] if few else [*warnings]
 
 
 def _score(value: float) -> str:

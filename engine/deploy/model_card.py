@@ -3,11 +3,13 @@
 Everything in it comes from the checkpoint; what was not recorded is said to be so, and nothing is filled in.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from engine.deploy.markdown import UNKNOWN, bullets, count, document, figure, interval, number, plain, table
 from engine.deploy.model_facts import ModelFacts
+from engine.evaluation.evaluation import describe_averages, floor_of
 
 FEW_POSITIVES = 30  # test records with a class: fewer, and its figures are mostly chance
 NOTABLE_ECE = 0.05
@@ -53,10 +55,11 @@ def warnings(facts: ModelFacts) -> list[str]:
     )
     if not evaluation:
         return [*found, "How well the model does was not recorded: measure it on your own records before you use it."]
-    if left_out := evaluation.get("left_out"):
-        found.append(f"Not tested, since the test records have one outcome only: {', '.join(left_out)}.")
-    scored = {name: one for name, one in evaluation.get("classes", {}).items() if name not in (left_out or ())}
-    few = [name for name, one in scored.items() if one["positives"] < FEW_POSITIVES]
+    classes = evaluation.get("classes", {})
+    if untested := [name for name, one in classes.items() if one.get("auroc") is None]:
+        found.append(f"Not tested, since the test records have one outcome only: {', '.join(untested)}.")
+    found += describe_averages(evaluation)
+    few = [name for name, one in classes.items() if name not in untested and one["positives"] < FEW_POSITIVES]
     if few:
         found.append(f"Fewer than {FEW_POSITIVES} positive test records, so that chance decides: {', '.join(few)}.")
     if (evaluation.get("ece") or 0) > NOTABLE_ECE:
@@ -73,6 +76,15 @@ def limits(facts: ModelFacts) -> list[str]:
         "A record of something that is none of its classes still gets probabilities.",
         "Labels are what readers wrote, not what a later diagnosis confirmed, unless the source says otherwise.",
     ]
+
+
+def averaged(evaluation: Mapping[str, Any]) -> str | None:
+    """Return how many classes the macro averages take, and by which rule; None where that was not recorded."""
+    classes, floor = evaluation.get("classes", {}), floor_of(evaluation)
+    if not classes:
+        return None
+    rule = "both outcomes in the test" if floor == 1 else f"at least {floor} positive and {floor} negative test records"
+    return f"{len(classes) - len(evaluation.get('left_out', ()))} of {len(classes)}, those with {rule}"
 
 
 def _disparities(facts: ModelFacts) -> list[str]:
@@ -142,6 +154,7 @@ def _performance(facts: ModelFacts) -> list[str]:
         known = {name: figure(facts.metrics, name) for name in facts.metrics}
         return table(("metric", "value"), known.items()) if known else [UNKNOWN.capitalize() + "."]
     overall = {
+        "classes in the macro averages": averaged(evaluation),
         "macro AUROC": interval(evaluation, "auroc_macro"),
         "macro AUPRC": figure(evaluation, "auprc_macro"),
         "macro F1 at the thresholds": figure(evaluation, "f1_macro"),

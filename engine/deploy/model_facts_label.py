@@ -5,7 +5,7 @@ Digital Medicine 3:41 (2020): its sections in its order. What the checkpoint doe
 """
 
 from engine.deploy.markdown import UNKNOWN, count, figure, interval, table
-from engine.deploy.model_card import Exported, limits, warnings
+from engine.deploy.model_card import Exported, averaged, limits, warnings
 from engine.deploy.model_facts import ModelFacts
 
 _CLASSES_SHOWN = 12  # or the label is longer than a page
@@ -61,6 +61,7 @@ def _performance(facts: ModelFacts) -> list[str]:
         f"{count(evaluation.get('n_patients')) or UNKNOWN}",
         "macro AUROC (90 % interval)": interval(evaluation or facts.metrics, "auroc_macro"),
         "macro F1 at the thresholds": figure(evaluation, "f1_macro"),
+        "classes in the macro averages": averaged(evaluation),
         "expected calibration error": figure(evaluation, "ece"),
         "on another hospital's records": UNKNOWN,
         "in prospective use": UNKNOWN,

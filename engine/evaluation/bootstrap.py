@@ -3,21 +3,28 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.evaluation.metrics import Floats, _resampled_auroc
+from engine.evaluation.metrics import LEAST_POSITIVES, Floats, _resampled_auroc, averaged_classes
 
 INTERVAL = 0.90
 _BLOCK = 2**22  # counts of records held at a time by the bootstrap: 32 MiB
 
 
 def bootstrap_auroc_macro(
-    labels: NDArray[np.uint8], scores: NDArray[np.floating], patients: NDArray[np.int64], n_resamples: int, seed: int
+    labels: NDArray[np.uint8],
+    scores: NDArray[np.floating],
+    patients: NDArray[np.int64],
+    n_resamples: int,
+    seed: int,
+    least_positives: int = LEAST_POSITIVES,
 ) -> Floats:
     """Return the macro AUROC of ``n_resamples`` resamples of the test set, whole patients drawn with replacement.
 
-    A resample in which no class has both outcomes gives NaN. Resamples depend on ``patients`` and ``seed`` alone: two
-    networks given the same ones are compared in pairs.
+    Every resample averages over the same classes, those of ``averaged_classes`` of the whole test set; one that lacks
+    an outcome of any of them gives NaN. Resamples depend on ``patients`` and ``seed`` alone: two networks given the
+    same ones are compared in pairs.
     """
-    return macro_of_resamples(bootstrap_auroc_per_class(labels, scores, patients, n_resamples, seed))
+    per_class = bootstrap_auroc_per_class(labels, scores, patients, n_resamples, seed)
+    return macro_of_resamples(per_class, averaged_classes(labels, least_positives))
 
 
 def bootstrap_auroc_per_class(
@@ -37,12 +44,14 @@ def bootstrap_auroc_per_class(
     return values
 
 
-def macro_of_resamples(per_class: Floats) -> Floats:
-    """Return the mean (resamples,) of (classes, resamples) over the classes that have a value, NaN where none has."""
-    known = np.isfinite(per_class)
-    means = np.full(per_class.shape[1], np.nan)
-    np.divide(np.where(known, per_class, 0).sum(axis=0), known.sum(axis=0), out=means, where=known.any(axis=0))
-    return means
+def macro_of_resamples(per_class: Floats, averaged: NDArray[np.bool_]) -> Floats:
+    """Return the mean (resamples,) of (classes, resamples) over the ``averaged`` classes, NaN where one has no value.
+
+    A mean over the classes that a resample happens to have would be of another quantity in each resample.
+    """
+    if not averaged.any():
+        return np.full(per_class.shape[1], np.nan)
+    return np.asarray(per_class[averaged].mean(axis=0), np.float64)
 
 
 def interval(values: Floats, level: float = INTERVAL) -> tuple[float, float]:

@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.corpora.splits import has_both_outcomes
 from engine.evaluation.bootstrap import bootstrap_auroc_per_class, interval, macro_of_resamples
 from engine.evaluation.calibration import check_probabilities, expected_calibration_error
 from engine.evaluation.metrics import (
+    LEAST_POSITIVES,
     Floats,
     _mean,
-    auroc_macro,
     auroc_per_class,
     average_precision_per_class,
+    averaged_classes,
     brier_score,
     f1_per_class,
     f1_weighted,
@@ -38,11 +38,13 @@ class ClassEvaluation:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A network on its test records. Macro means are over the classes with both outcomes; ``left_out`` are the others.
+    """A network on its test records. Macro means are over the classes that ``left_out`` does not name.
 
-    ``f1_macro`` is at the thresholds given, which were chosen on validation records; ``f1_weighted_at_half`` is the
-    published study's measure. Intervals are 90 %, whole patients resampled; ``bootstrap`` holds the macro AUROC of
-    every resample.
+    These have at least ``least_positives`` positive and as many negative records, or, where no class has, both outcomes
+    (``averaged_classes``). ``f1_macro`` is at the thresholds given, which were chosen on validation records;
+    ``f1_weighted_at_half`` is the published study's measure, over all classes. So are ``brier`` and ``ece``, which a
+    class without a positive has too and few positives do not make vague. Intervals are 90 %, whole patients resampled;
+    ``bootstrap`` holds the macro AUROC of every resample, NaN for one that lacks an outcome of an averaged class.
     """
 
     n_records: int
@@ -57,6 +59,7 @@ class Evaluation:
     ece: float
     classes: Mapping[str, ClassEvaluation]
     left_out: tuple[str, ...]
+    least_positives: int
     bootstrap: Floats = field(repr=False, compare=False)
 
     def as_dict(self, *, bootstrap: bool = True) -> dict[str, Any]:
@@ -76,31 +79,33 @@ def evaluate(
     thresholds: Sequence[float] | Floats,
     seed: int,
     n_resamples: int = 1000,
+    least_positives: int = LEAST_POSITIVES,
 ) -> Evaluation:
     """Score the probabilities of a network, in use or under study, on test records.
 
     ``labels`` 0/1 and ``probabilities`` are (records, classes), ``patients`` (records,); ``thresholds`` (classes,) come
-    from the validation records. ``seed`` fixes the resamples; with ``n_resamples`` 0 intervals are NaN. Raises
-    ValueError when the shapes do not go together or there is no record.
+    from the validation records. ``seed`` fixes the resamples; with ``n_resamples`` 0 intervals are NaN.
+    ``least_positives`` says which classes are averaged. Raises ValueError when the shapes do not go together, there is
+    no record, or ``least_positives`` is below 1.
     """
     cuts = np.asarray(thresholds, np.float64)
     shapes = (labels.shape, probabilities.shape, (len(patients), len(classes)), (len(labels), len(cuts)))
     if len(set(shapes)) > 1 or not labels.size:
         raise ValueError(f"labels, probabilities, patients x classes and thresholds do not go together: {shapes}")
     check_probabilities(probabilities)
-    both = has_both_outcomes(labels)
+    averaged = averaged_classes(labels, least_positives)
     resamples = bootstrap_auroc_per_class(labels, probabilities, patients, n_resamples, seed)
     auroc, auprc = auroc_per_class(labels, probabilities), average_precision_per_class(labels, probabilities)
-    f1, macro = f1_per_class(labels, probabilities, cuts), macro_of_resamples(resamples)
+    f1, macro = f1_per_class(labels, probabilities, cuts), macro_of_resamples(resamples, averaged)
     lower, upper = interval(macro)
     return Evaluation(
         n_records=len(labels),
         n_patients=len(np.unique(patients)),
-        auroc_macro=auroc_macro(labels, probabilities),
+        auroc_macro=_mean(auroc[averaged]),
         auroc_macro_ci_lower=lower,
         auroc_macro_ci_upper=upper,
-        auprc_macro=_mean(auprc[both]),
-        f1_macro=_mean(f1[both]),
+        auprc_macro=_mean(auprc[averaged]),
+        f1_macro=_mean(f1[averaged]),
         f1_weighted_at_half=f1_weighted(labels, probabilities),
         brier=brier_score(labels, probabilities),
         ece=expected_calibration_error(labels, probabilities),
@@ -111,6 +116,35 @@ def evaluate(
             )
             for k, name in enumerate(classes)
         },
-        left_out=tuple(name for name, usable in zip(classes, both, strict=True) if not usable),
+        left_out=tuple(name for name, counts in zip(classes, averaged, strict=True) if not counts),
+        least_positives=least_positives,
         bootstrap=macro,
     )  # fmt: skip
+
+
+def floor_of(evaluation: Mapping[str, Any]) -> int:
+    """Return how many positive and negative test records every averaged class has at least: as asked, else 1.
+
+    ``evaluation`` is what ``Evaluation.as_dict`` gives. It is 1 where no class has as many as were asked for, and in a
+    checkpoint that was made before there was a floor.
+    """
+    asked, n_records = evaluation.get("least_positives", 1), evaluation.get("n_records", 0)
+    positives = [one["positives"] for one in evaluation.get("classes", {}).values() if one.get("auroc") is not None]
+    return int(asked) if any(asked <= count <= n_records - asked for count in positives) else 1
+
+
+def describe_averages(evaluation: Mapping[str, Any]) -> list[str]:
+    """Return sentences on which tested classes the macro means leave out, and on means that no class is fit for.
+
+    ``evaluation`` is what ``Evaluation.as_dict`` gives. Classes that could not be tested at all are not named here.
+    """
+    asked, floor, left_out = evaluation.get("least_positives", 1), floor_of(evaluation), evaluation.get("left_out", ())
+    classes = evaluation.get("classes", {})
+    if asked > floor and len(left_out) < len(classes):
+        return [
+            f"No class has {asked} positive and {asked} negative test records: macro averages take all "
+            f"{len(classes) - len(left_out)} with both outcomes, and are vague."
+        ]
+    rare = [name for name in left_out if classes.get(name, {}).get("auroc") is not None]
+    few = f"fewer than {floor} positive or negative test records"
+    return [f"Left out of macro averages, with {few}: {', '.join(rare)}."] if rare else []

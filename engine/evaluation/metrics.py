@@ -4,6 +4,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+LEAST_POSITIVES = 10  # positive and negative test records of a class that macro averages take, unless asked otherwise
+
+
+def averaged_classes(labels: NDArray[np.uint8], least_positives: int = LEAST_POSITIVES) -> NDArray[np.bool_]:
+    """Return for each class (classes,) whether macro averages over these records take it.
+
+    They take the classes with at least ``least_positives`` positive and as many negative records in ``labels`` 0/1
+    (records, classes): the area of a class with a handful of positives is mostly chance, and counts as much as any
+    other. Where no class has that many, they take all that have both outcomes. Raises ValueError for
+    ``least_positives`` below 1.
+    """
+    if least_positives < 1:
+        raise ValueError(f"least_positives is {least_positives}: an AUROC needs at least 1 positive record")
+    positives = (labels > 0).sum(axis=0)
+    rarer = np.minimum(positives, len(labels) - positives)
+    tested = rarer >= least_positives
+    return np.asarray(tested if tested.any() else rarer >= 1, np.bool_)
 
 
 def auroc_per_class(labels: NDArray[np.uint8], scores: NDArray[np.floating], weights: Floats | None = None) -> Floats:
@@ -18,7 +35,11 @@ def auroc_per_class(labels: NDArray[np.uint8], scores: NDArray[np.floating], wei
 
 
 def auroc_macro(labels: NDArray[np.uint8], scores: NDArray[np.floating], weights: Floats | None = None) -> float:
-    """Return the mean AUROC over the classes that have both outcomes, NaN when none has."""
+    """Return the mean AUROC over all classes that have both outcomes, however rare, NaN when none has.
+
+    This is what chooses the epoch on validation records, which are too few for the floor of ``averaged_classes``; test
+    records are scored with that floor (``engine.evaluation.evaluation``).
+    """
     per_class = auroc_per_class(labels, scores, weights)
     return float(np.nanmean(per_class)) if np.isfinite(per_class).any() else float("nan")
 

@@ -5,9 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.corpora.splits import has_both_outcomes
 from engine.evaluation.bootstrap import bootstrap_auroc_macro, interval
-from engine.evaluation.metrics import auroc_macro
+from engine.evaluation.metrics import LEAST_POSITIVES, _mean, auroc_per_class, averaged_classes
 from engine.json_values import without_nan
 
 MIN_RECORDS = 50  # a smaller group is named, not scored
@@ -23,13 +22,14 @@ def subgroups(
     sexes: NDArray[np.str_],
     seed: int,
     n_resamples: int = 1000,
+    least_positives: int = LEAST_POSITIVES,
 ) -> dict[str, dict[str, dict[str, Any]]]:
     """Return ``{"sex": {group: figures}, "age": {group: figures}}`` of the test records, ready for JSON.
 
     ``labels`` 0/1 and ``probabilities`` are (records, classes); ``patients``, ``ages`` in years (NaN: not known) and
-    ``sexes`` ("": not known) are (records,). Figures are ``n`` records, ``n_classes`` that have both outcomes in the
-    group, over which ``auroc_macro`` is the mean, and its 90 % interval by patient; they are null for a group of fewer
-    than 50 records. A group without any record is left out. Groups differ in which classes they have: see
+    ``sexes`` ("": not known) are (records,). Figures are ``n`` records, ``n_classes`` over which ``auroc_macro`` is the
+    mean (``averaged_classes`` of the group's own records), and its 90 % interval by patient; they are null for a group
+    of fewer than 50 records. A group without any record is left out. Groups differ in which classes they have: see
     ``n_classes`` before comparing.
     """
     groups = {
@@ -42,8 +42,9 @@ def subgroups(
         if n < MIN_RECORDS:
             return dict.fromkeys(_FIGURES) | {"n": n}
         own, scores = labels[member], probabilities[member]
-        lower, upper = interval(bootstrap_auroc_macro(own, scores, patients[member], n_resamples, seed))
-        values = (n, int(has_both_outcomes(own).sum()), auroc_macro(own, scores), lower, upper)
+        averaged = averaged_classes(own, least_positives)
+        resampled = bootstrap_auroc_macro(own, scores, patients[member], n_resamples, seed, least_positives)
+        values = (n, int(averaged.sum()), _mean(auroc_per_class(own, scores)[averaged]), *interval(resampled))
         scored: dict[str, Any] = without_nan(dict(zip(_FIGURES, values, strict=True)))
         return scored
 

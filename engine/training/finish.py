@@ -6,7 +6,6 @@ Temperature and thresholds are chosen on the validation records. The test record
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -14,6 +13,7 @@ from engine.checkpoints.checkpoint import CheckpointFacts
 from engine.corpora.corpus import TaskData
 from engine.evaluation.calibration import calibrated_probabilities, choose_thresholds, fit_temperature
 from engine.evaluation.evaluation import Evaluation, evaluate
+from engine.evaluation.metrics import LEAST_POSITIVES
 from engine.seeds import stable_seed
 from engine.training.loop import Examples, predict_logits
 
@@ -36,12 +36,6 @@ class Predicted:
         """Predict ``examples``, the records at the positions ``rows`` of ``data``."""
         return cls(predict_logits(network, examples.signals).numpy(), data.labels[rows], data.patients[rows])
 
-    @property
-    def raw_probabilities(self) -> NDArray[np.float32]:
-        """Probabilities as the network gives them, without a temperature."""
-        probabilities: NDArray[np.float32] = torch.sigmoid(torch.from_numpy(self.logits)).numpy()
-        return probabilities
-
 
 def calibrate(facts: CheckpointFacts, validation: Predicted) -> CheckpointFacts:
     """Add the temperature, and the thresholds of the probabilities that it gives."""
@@ -51,11 +45,17 @@ def calibrate(facts: CheckpointFacts, validation: Predicted) -> CheckpointFacts:
 
 
 def add_test_scores(
-    facts: CheckpointFacts, data: TaskData, test: Predicted, n_resamples: int = N_RESAMPLES
+    facts: CheckpointFacts,
+    data: TaskData,
+    test: Predicted,
+    n_resamples: int = N_RESAMPLES,
+    least_positives: int = LEAST_POSITIVES,
 ) -> tuple[CheckpointFacts, Evaluation]:
-    """Add the scores of calibrated probabilities on the test records; return them too, with their resamples."""
-    probabilities = calibrated_probabilities(test.logits, facts.temperature)
-    scores = _score(data, test, probabilities, np.array(facts.class_thresholds), n_resamples)
+    """Add the scores of calibrated probabilities on the test records; return them too, with their resamples.
+
+    Macro averages take the classes with ``least_positives`` positive and negative test records.
+    """
+    scores = _score(data, test, facts.temperature, np.array(facts.class_thresholds), n_resamples, least_positives)
     metrics = {name: getattr(scores, name) for name in ("auroc_macro", "auprc_macro", "brier")}
     return replace(facts, metrics={**facts.metrics, **metrics}, evaluation=scores.as_dict(bootstrap=False)), scores
 
@@ -63,13 +63,21 @@ def add_test_scores(
 def score_raw(data: TaskData, validation: Predicted, test: Predicted, n_resamples: int = N_RESAMPLES) -> Evaluation:
     """Score probabilities that are not calibrated, with thresholds of such probabilities."""
     thresholds = choose_thresholds(validation.labels, calibrated_probabilities(validation.logits, 1.0))
-    return _score(data, test, test.raw_probabilities, thresholds, n_resamples)
+    return _score(data, test, 1.0, thresholds, n_resamples, LEAST_POSITIVES)
 
 
 def _score(
-    data: TaskData, test: Predicted, probabilities: NDArray[np.floating], thresholds: NDArray[np.float64],
-    n_resamples: int,
+    data: TaskData, test: Predicted, temperature: float, thresholds: NDArray[np.float64], n_resamples: int,
+    least_positives: int,
 ) -> Evaluation:  # fmt: skip
     """Score the test records, on the same resamples of their patients for every network of a task."""
-    seed = stable_seed(data.name)
-    return evaluate(test.labels, probabilities, test.patients, data.classes, thresholds, seed, n_resamples)
+    probabilities = calibrated_probabilities(test.logits, temperature)
+    return evaluate(
+        test.labels, probabilities, test.patients, data.classes, thresholds, resampling_seed(data), n_resamples,
+        least_positives,
+    )  # fmt: skip
+
+
+def resampling_seed(data: TaskData) -> int:
+    """Return the seed of the resamples of a task's test patients."""
+    return stable_seed(data.name)

@@ -21,11 +21,11 @@ from engine.compute.devices import DEVICE_ERRORS, DeviceFailureError, choose_dev
 from engine.corpora.corpus import Corpus, TaskData
 from engine.corpora.partition import Partition, lacking_classes
 from engine.evaluation.calibration import calibrated_probabilities
-from engine.evaluation.evaluation import Evaluation
+from engine.evaluation.evaluation import Evaluation, describe_averages
+from engine.evaluation.metrics import LEAST_POSITIVES
 from engine.evaluation.subgroups import subgroups
 from engine.recipes import PROBES, Recipe, Strategy
-from engine.seeds import stable_seed
-from engine.training.finish import Predicted, add_test_scores, calibrate
+from engine.training.finish import Predicted, add_test_scores, calibrate, resampling_seed
 from engine.training.loop import Examples, Training, Validation, train, train_again
 from engine.training.probe_arms import train_probe
 from engine.training.starting_point import Start, starting_point
@@ -36,7 +36,10 @@ _SCP_SOURCES = ("ptb-xl",)
 
 @dataclass(frozen=True)
 class Fit:
-    """What is to be trained. ``upstream`` is the checkpoint to start from, if any; ``why`` is kept with it."""
+    """What is to be trained. ``upstream`` is the checkpoint to start from, if any; ``why`` is kept with it.
+
+    ``least_positives`` says which classes the macro averages of the test take (``averaged_classes``).
+    """
 
     corpus: Corpus
     data: TaskData
@@ -47,6 +50,7 @@ class Fit:
     recipe: Recipe
     device: str = "auto"
     why: str = ""
+    least_positives: int = LEAST_POSITIVES
 
     def signals(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the signals (records, leads, samples), in millivolt, at positions of ``data``."""
@@ -151,6 +155,7 @@ def _fit(
     if not result.stopped:
         test = Predicted.by(start.network, job.examples(rows.test, scaling), job.data, rows.test)
         facts, evaluation = _tested(job, facts, test)
+        warnings = (*warnings, *describe_averages(facts.evaluation))
     save_checkpoint(start.network, facts, out)
     if result.snapshot is not None:
         save_snapshot(result.snapshot, job.identity(), out)
@@ -191,11 +196,11 @@ def _start(job: Fit, seed: int | None = None) -> Start:
 
 def _tested(job: Fit, facts: CheckpointFacts, test: Predicted) -> tuple[CheckpointFacts, Evaluation]:
     """Score the test records, as a whole and by sex and age."""
-    facts, evaluation = add_test_scores(facts, job.data, test)
+    facts, evaluation = add_test_scores(facts, job.data, test, least_positives=job.least_positives)
     rows = job.data.rows[job.partition.test]
     groups = subgroups(
         test.labels, calibrated_probabilities(test.logits, facts.temperature), test.patients, job.corpus.ages[rows],
-        job.corpus.sexes[rows], stable_seed(job.data.name),
+        job.corpus.sexes[rows], resampling_seed(job.data), least_positives=job.least_positives,
     )  # fmt: skip
     return replace(facts, metrics={**facts.metrics, "ece": evaluation.ece}, subgroups=groups), evaluation
 

@@ -22,7 +22,14 @@ from studies.fitting.learning_curves import FitError
 from studies.runs.run import COLUMNS, METRIC, Run, known, row_of
 from studies.runs.run_tables import make_table
 from studies.runs.store import Store
-from studies.runs.tidy_runs import APART, RunsFileError, comparable_runs, preferred_recipe, pretraining_runs
+from studies.runs.tidy_runs import (
+    APART,
+    RunsFileError,
+    check_averages,
+    comparable_runs,
+    preferred_recipe,
+    pretraining_runs,
+)
 from studies.runs.training_cost import fit_cost, made_on, pretraining_cost
 
 _FEWEST_RESAMPLES = 50
@@ -85,8 +92,12 @@ def make_curves(
     """Fit the runs of a store and return the document of a curves file. Raises EvidenceError when it has no curve.
 
     That are curves of every task, network and upstream whose both arms were run, or, where no arms can be compared, of
-    every task and network from scratch.
+    every task and network from scratch. Runs that average over different classes are refused too.
     """
+    try:
+        check_averages(runs)
+    except RunsFileError as error:
+        raise EvidenceError(f"study {study}: {error}") from None
     runs = [replace(run, metric=metric) for run in runs]
     downstream = _compared(runs)
     pretrainings = pretraining_runs(runs)

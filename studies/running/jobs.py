@@ -34,10 +34,13 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished run, ready for the store; ``network`` holds the files of a checkpoint that others start from."""
+    """A finished run, ready for the store, with its test ``logits`` (records, classes).
+
+    ``network`` holds the files of a checkpoint that others start from.
+    """
 
     run: Run
-    probabilities: NDArray[np.float32]
+    logits: NDArray[np.float32]
     network: Mapping[str, bytes] | None = None
 
 

@@ -200,10 +200,10 @@ def _finish(run: _Ready, trained: Training | ProbeTraining | Exception) -> Outco
     scores = score_raw(records.task, validation, test, BOOTSTRAP_RESAMPLES)
     record = _finished_run(run, trained, scores, details)
     if not job.keeps_network:
-        return Outcome(record, test.raw_probabilities)
+        return Outcome(record, test.logits)
     facts = calibrate(_facts(job.spec, records, run.scaling, record), validation)
     facts, _ = add_test_scores(facts, records.task, test, BOOTSTRAP_RESAMPLES)
-    return Outcome(record, test.raw_probabilities, _files(run.network.to("cpu"), facts))
+    return Outcome(record, test.logits, _files(run.network.to("cpu"), facts))
 
 
 def _find_records(job: Job, device: torch.device) -> _Records:
@@ -367,6 +367,8 @@ def _details(job: Job, records: _Records, result: Training, scores: Evaluation) 
         "bootstrap": evaluation.pop("bootstrap"),
         "test_records": evaluation.pop("n_records"),
         "test_patients": evaluation.pop("n_patients"),
+        "least_positives": evaluation.pop("least_positives"),
+        "left_out": evaluation.pop("left_out"),
         "evaluation": evaluation,
         "validations": [
             {name: _finite(value) for name, value in asdict(replace(v, seconds=round(v.seconds, 3))).items()}

@@ -290,7 +290,7 @@ class _Study:
                 where = self.checkpoints / job.key
                 raise StoreError(f"cannot write the pre-trained network {where}: {error.strerror}") from error
         run = replace(outcome.run, attempts=1 + self.failures[job.key])
-        self.store.add(run, outcome.probabilities)
+        self.store.add(run, outcome.logits)
         if self.log_dir is not None:
             write_log(self.log_dir, run)
         self._count(job, describe(job.spec))

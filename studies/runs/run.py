@@ -167,10 +167,28 @@ class Run:
         return int(self.details["test_patients"])
 
     @property
+    def least_positives(self) -> int:
+        """How many positive and negative test records a class must have for its macro averages.
+
+        1 for a run that was scored before there was such a floor; where no class has as many, all that have both
+        outcomes are averaged (``engine.evaluation.metrics.averaged_classes``).
+        """
+        return int(self.details.get("least_positives", 1))
+
+    @property
+    def averaged(self) -> tuple[str, ...] | None:
+        """The classes that its macro averages take, None where that is not known."""
+        if "auroc" not in self.details:
+            return None
+        left_out = self.details.get("left_out", ())
+        by_class: Mapping[str, float | None] = self.details["auroc"]
+        return tuple(name for name, auroc in by_class.items() if auroc is not None and name not in left_out)
+
+    @property
     def bootstrap(self) -> "NDArray[np.float64]":
         """The macro AUROC of each resample of the test patients, (resamples,), the same ones for all runs of a task.
 
-        NaN for a resample that lacks an outcome of every class; no resamples where the store keeps none.
+        NaN for a resample that lacks an outcome of an averaged class; no resamples where the store keeps none.
         """
         import numpy as np  # here, because status is asked often and needs none
 

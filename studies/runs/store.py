@@ -15,11 +15,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from models.errors import ExitCode, UserError
 from studies.runs.claim_owners import Owner, is_alive
-from studies.runs.run import COLUMNS, Run, row_of
+from studies.runs.run import COLUMNS, Run, known, row_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,9 +63,21 @@ MIGRATIONS = (
     ALTER TABLE runs ADD COLUMN precision TEXT;
     UPDATE runs SET precision = {_PRECISION_BEFORE_3};
     """,
+    """
+    CREATE TABLE predictions (
+        key TEXT PRIMARY KEY REFERENCES runs (key), records INTEGER NOT NULL, classes INTEGER NOT NULL,
+        kind TEXT NOT NULL CHECK (kind IN ('logits', 'probabilities')), zlib BLOB NOT NULL
+    ) STRICT;
+    INSERT INTO predictions SELECT key, records, classes, 'probabilities', float16_zlib FROM probabilities
+        ORDER BY rowid;
+    DROP TABLE probabilities;
+    """,
 )
+_PREDICTIONS_BEFORE_4 = (
+    "(SELECT key, records, classes, 'probabilities' AS kind, float16_zlib AS zlib, rowid AS rowid FROM probabilities)"
+)
+_DTYPES = {"logits": "<f4", "probabilities": "<f2"}  # of the values of a kind
 _BEFORE_THERE_WAS = {"precision": _PRECISION_BEFORE_3}  # a column: what to select where an older store lacks it
-ProbabilitiesRow = tuple[str, int, int, bytes]  # key, records, classes, float16 values compressed with zlib
 _CELL = ("task", "arch", "strategy", "upstream", "n_records")
 _DAMAGED = "put a copy back, or save what is whole with: sqlite3 {} .recover"
 
@@ -82,6 +94,19 @@ class Claim(Enum):
     OURS = "ours"
     ELSEWHERE = "elsewhere"  # another runner is at it
     DONE = "done"
+
+
+class Predictions(NamedTuple):
+    """What a run said of its test records, as it is stored: values (records, classes), compressed with zlib.
+
+    ``kind`` is "logits", float32, or "probabilities", float16: runs that were stored before schema 4.
+    """
+
+    key: str
+    records: int
+    classes: int
+    kind: str
+    zlib: bytes
 
 
 @dataclass(frozen=True)
@@ -121,6 +146,7 @@ class Store:
                 self._migrate()
             self._select = self._readable_columns()
             self._columns = ", ".join(self._select.values())
+            self._predictions = predictions_table(self._connection)
 
     def check(self) -> None:
         """Read the whole file and raise StoreError when a part of it is damaged."""
@@ -135,15 +161,24 @@ class Store:
         with self._named_errors():
             return {key for (key,) in self._connection.execute("SELECT key FROM runs")}
 
-    def add(self, run: Run, probabilities: "NDArray[np.floating]") -> None:
-        """Write a finished run and its test probabilities (records, classes), and end its claim, in one transaction."""
+    def add(self, run: Run, logits: "NDArray[np.floating]") -> None:
+        """Write a finished run and its test logits (records, classes), and end its claim, in one transaction."""
         import numpy as np  # here, because status is asked often and needs none
 
-        blob = zlib.compress(np.ascontiguousarray(probabilities, "<f2").tobytes(), 9)
+        blob = zlib.compress(np.ascontiguousarray(logits, _DTYPES["logits"]).tobytes(), 9)
+        n_records, n_classes = logits.shape
         row = [*row_of(run).values(), json.dumps(run.details)]
         with self._transaction():
-            self._insert(row, (run.key, *probabilities.shape, blob))
+            self._insert(row, Predictions(known(run.key), n_records, n_classes, "logits", blob))
             self._connection.execute("DELETE FROM claims WHERE key = ?", [run.key])
+
+    def rewrite(self, runs: Sequence[Run]) -> None:
+        """Write runs that are held anew, all of them in one transaction; their predictions stay as they are."""
+        sets = ", ".join(f"{name} = ?" for name in (*COLUMNS, "details"))
+        with self._transaction():
+            for run in runs:
+                row = [*row_of(run).values(), json.dumps(run.details)]
+                self._connection.execute(f"UPDATE runs SET {sets} WHERE key = ?", [*row, run.key])
 
     def add_failure(self, key: str, spec: Mapping[str, Any], error: str, created: str) -> None:
         """Write down a run that failed, and end its claim."""
@@ -171,17 +206,24 @@ class Store:
             rows = self._connection.execute(query).fetchall()
             return [Run(**dict(zip(COLUMNS, row, strict=True)), details=json.loads(details)) for *row, details in rows]
 
-    def probabilities(self, key: str) -> "NDArray[np.float16]":
-        """Return the test probabilities float16 (records, classes) of a run. Raises KeyError."""
-        import numpy as np
+    def logits(self, key: str) -> "NDArray[np.float32] | None":
+        """Return the test logits float32 (records, classes) of a run, None where it has probabilities alone.
 
-        with self._named_errors():
-            row = self._connection.execute(
-                "SELECT records, classes, float16_zlib FROM probabilities WHERE key = ?", [key]
-            ).fetchone()
-            if row is None:
-                raise KeyError(key)
-            return np.frombuffer(zlib.decompress(row[2]), "<f2").reshape(row[0], row[1])
+        Raises KeyError.
+        """
+        kind, values = self._values(key)
+        return values if kind == "logits" else None
+
+    def probabilities(self, key: str) -> "NDArray[np.floating]":
+        """Return the test probabilities (records, classes) of a run, as its network gives them. Raises KeyError.
+
+        They are float64, made of the logits, and give the run's scores to the last digit; or float16, of a run that was
+        stored without logits: of these many small ones tie, so that an AUROC may differ.
+        """
+        from engine.evaluation.calibration import calibrated_probabilities
+
+        kind, values = self._values(key)
+        return values if kind == "probabilities" else calibrated_probabilities(values, 1.0)
 
     def cells(self) -> list[CellCount]:
         """Count every cell's runs: counted by SQLite, so that 10,000 of them take milliseconds."""
@@ -201,8 +243,8 @@ class Store:
         for *where, recipe in counts:
             recipes.setdefault(tuple(where), []).append(recipe)
         for where in self._running_cells():
-            known = recipes.get(where, [])
-            running = counts.setdefault((*where, known[0] if len(known) == 1 else None), {})
+            of_cell = recipes.get(where, [])
+            running = counts.setdefault((*where, of_cell[0] if len(of_cell) == 1 else None), {})
             running["running"] = running.get("running", 0) + 1
         ordered = sorted(counts.items(), key=lambda item: [(value is not None, value or 0) for value in item[0]])
         kinds = ("done", "running", "failed")
@@ -249,15 +291,14 @@ class Store:
         with self._named_errors():
             return dict(self._connection.execute(f"SELECT key, {self._select['precision']} FROM runs").fetchall())
 
-    def probabilities_rows(self) -> Iterator[ProbabilitiesRow]:
-        """Give the test probabilities of every run as they are stored, in the order in which they were written."""
+    def predictions(self) -> Iterator[Predictions]:
+        """Give the test predictions of every run as they are stored, in the order in which they were written."""
         with self._named_errors():
-            yield from self._connection.execute(
-                "SELECT key, records, classes, float16_zlib FROM probabilities ORDER BY rowid"
-            )
+            query = f"SELECT key, records, classes, kind, zlib FROM {self._predictions} ORDER BY rowid"
+            yield from map(Predictions._make, self._connection.execute(query))
 
-    def copy_without_probabilities(self, path: Path) -> None:
-        """Write a store of the same runs and failures to a new file, without test probabilities and claims."""
+    def copy_without_predictions(self, path: Path) -> None:
+        """Write a store of the same runs and failures to a new file, without test predictions and claims."""
         with self._named_errors():
             only_read = self._connection.execute("PRAGMA query_only").fetchone()[0]
             self._connection.execute(
@@ -268,7 +309,7 @@ class Store:
         copy = Store(path)
         with copy._named_errors():
             for statement in (
-                "DELETE FROM probabilities",
+                "DELETE FROM predictions",
                 "DELETE FROM claims",
                 "VACUUM",
                 "PRAGMA journal_mode = DELETE",
@@ -276,9 +317,9 @@ class Store:
                 copy._connection.execute(statement)
         copy.close()
 
-    def lacking_probabilities(self) -> list[str]:
-        """Return the keys of the runs whose test probabilities it does not hold, in order."""
-        query = "SELECT key FROM runs WHERE key NOT IN (SELECT key FROM probabilities) ORDER BY key"
+    def lacking_predictions(self) -> list[str]:
+        """Return the keys of the runs whose test predictions it does not hold, in order."""
+        query = f"SELECT key FROM runs WHERE key NOT IN (SELECT key FROM {self._predictions}) ORDER BY key"
         with self._named_errors():
             return [key for (key,) in self._connection.execute(query)]
 
@@ -288,39 +329,51 @@ class Store:
             found = self._connection.execute("SELECT key FROM runs WHERE role = 'pretraining' ORDER BY key")
             return [key for (key,) in found]
 
-    def merge(self, other: "Store", keys: Sequence[str], apart: Mapping[str, ProbabilitiesRow] | None = None) -> None:
-        """Copy runs and their probabilities from another store, all of them in one transaction.
+    def merge(self, other: "Store", keys: Sequence[str], apart: Mapping[str, Predictions] | None = None) -> None:
+        """Copy runs and their predictions from another store, all of them in one transaction.
 
-        ``apart`` has the probabilities of runs that the other store holds without them.
+        ``apart`` has the predictions of runs that the other store holds without them.
         """
         with self._transaction():
             for key in keys:
-                row, probabilities = other.raw(key)
-                self._insert(row, probabilities or (apart or {}).get(key))
+                row, predictions = other.raw(key)
+                self._insert(row, predictions or (apart or {}).get(key))
 
-    def add_probabilities(self, rows: Sequence[ProbabilitiesRow]) -> None:
-        """Add the test probabilities of runs that are held without."""
+    def add_predictions(self, rows: Sequence[Predictions]) -> None:
+        """Add the test predictions of runs that are held without."""
         with self._transaction():
-            self._connection.executemany("INSERT INTO probabilities VALUES (?, ?, ?, ?)", rows)
+            self._connection.executemany("INSERT INTO predictions VALUES (?, ?, ?, ?, ?)", rows)
 
-    def raw(self, key: str) -> tuple[list[Any], ProbabilitiesRow | None]:
-        """Return a run as it is stored: its row with details, and its probabilities' row, None where they are apart."""
+    def raw(self, key: str) -> tuple[list[Any], Predictions | None]:
+        """Return a run as it is stored: its row with details, and its predictions, None where they are apart."""
         with self._named_errors():
             run = self._connection.execute(f"SELECT {self._columns}, details FROM runs WHERE key = ?", [key])
-            blob = self._connection.execute(
-                "SELECT key, records, classes, float16_zlib FROM probabilities WHERE key = ?", [key]
-            )
-            return list(run.fetchone()), blob.fetchone()
+            return list(run.fetchone()), self._read_predictions(key)
 
     def close(self) -> None:
         """Fold the write-ahead log into the file and close it."""
         self._connection.close()
 
-    def _insert(self, row: Sequence[Any], probabilities: ProbabilitiesRow | None) -> None:
+    def _values(self, key: str) -> "tuple[str, NDArray[Any]]":
+        import numpy as np
+
+        with self._named_errors():
+            row = self._read_predictions(key)
+            if row is None:
+                raise KeyError(key)
+            values = np.frombuffer(zlib.decompress(row.zlib), _DTYPES[row.kind])
+            return row.kind, values.reshape(row.records, row.classes)
+
+    def _read_predictions(self, key: str) -> Predictions | None:
+        query = f"SELECT key, records, classes, kind, zlib FROM {self._predictions} WHERE key = ?"
+        row = self._connection.execute(query, [key]).fetchone()
+        return None if row is None else Predictions._make(row)
+
+    def _insert(self, row: Sequence[Any], predictions: Predictions | None) -> None:
         marks = ", ".join("?" * len(row))
         self._connection.execute(f"INSERT INTO runs ({', '.join(COLUMNS)}, details) VALUES ({marks})", row)
-        if probabilities is not None:
-            self._connection.execute("INSERT INTO probabilities VALUES (?, ?, ?, ?)", probabilities)
+        if predictions is not None:
+            self._connection.execute("INSERT INTO predictions VALUES (?, ?, ?, ?, ?)", predictions)
 
     def _holders(self) -> dict[str, tuple[Owner, float]]:
         if self._version() < 2:
@@ -374,6 +427,12 @@ class Store:
             yield
         except (sqlite3.Error, OSError, zlib.error, json.JSONDecodeError) as error:
             raise StoreError(f"study store {self.path}: {_in_words(error, self.path)}") from error
+
+
+def predictions_table(connection: sqlite3.Connection) -> str:
+    """Return what to select test predictions from, as the columns of ``Predictions``, also where a file is older."""
+    there = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'predictions'").fetchone()
+    return "predictions" if there else _PREDICTIONS_BEFORE_4
 
 
 def _connect(path: Path, *, create: bool) -> sqlite3.Connection:

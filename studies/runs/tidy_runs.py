@@ -207,6 +207,7 @@ def tidy_records(records: Sequence[Run], path: Path, metric: str = METRIC) -> Ti
     """Check a store's runs and sort them as those of a table; ``path`` names them in messages. Raises RunsFileError."""
     if records and not is_score_column(metric):
         raise RunsFileError(f"{path} has no metric {metric}; it has {', '.join(_SCORES_OF_STORES)}")
+    check_averages(records)
     evidence = [replace(run, metric=metric) for run in comparable_runs(records)]
     scored = [run for run in evidence if run.has_score or run.role == "pretraining"]
     tidy = _tidy(path, metric, ((run.name, _cells(run), partial(_itself, run)) for run in scored))
@@ -228,6 +229,24 @@ def _cells(run: Run) -> dict[str, str]:
 
 def _itself(run: Run) -> Run:
     return run
+
+
+def check_averages(runs: Sequence[Run]) -> None:
+    """Raise RunsFileError where runs tested on the same records average their scores over different classes.
+
+    Their macro AUROCs are of two quantities: one run may have been stored before rare classes were left out.
+    """
+    seen: dict[tuple[str, str | None, tuple[int, ...]], set[tuple[str, ...]]] = defaultdict(set)
+    for run in runs:
+        if run.averaged is not None:
+            seen[run.task, run.data_hash, run.spec.test_folds].add(run.averaged)
+    for (task, *_), averaged in seen.items():
+        if len(averaged) > 1:
+            several = " and ".join(str(count) for count in sorted({len(classes) for classes in averaged}))
+            raise RunsFileError(
+                f"runs of {task} average their scores over different classes ({several} of them): score all runs by "
+                "one rule with ecgadvise study rescore"
+            )
 
 
 def pretraining_runs(runs: Sequence[Run]) -> list[Run]:

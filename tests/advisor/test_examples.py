@@ -21,6 +21,7 @@ ELSEWHERE = {  # examples that take a network or minutes, and where what they do
     "export": "test_export_predict.py",
     "predict": "test_export_predict.py",
     "study run": "test_cli.py",
+    "study rescore": "test_rescore.py",
     "study transferability": "test_transferability.py",
     "study tuning": "test_study.py",
     "train": "test_train.py",

@@ -101,7 +101,7 @@ def test_a_killed_kit_and_the_one_that_goes_on_bring_back_the_curves(
     assert code == 0, err
     everything = Store(store)
     assert len(everything.keys()) == 1 + 8 + 4
-    assert not everything.lacking_probabilities()
+    assert not everything.lacking_predictions()
     everything.close()
     assert {curve.arch for curve in read_curves(evidence / "curves.json").curves} == {"resnet1d18-w2"}
 

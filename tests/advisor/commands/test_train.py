@@ -134,6 +134,21 @@ def test_the_table_says_what_a_person_needs(train):
     assert "ecgadvise export out --out model.onnx" in text
 
 
+def test_what_the_averages_leave_out_is_a_warning_of_table_and_json_and_kept(place: Path, train):
+    code, out, err = train(*TINY, "--out", "out", "--least-positives", "50")
+    assert code == 0, err
+    evaluation = load_network(place / "out")[1].evaluation
+    rare = [name for name, one in evaluation["classes"].items() if one["positives"] < 50]
+    assert 0 < len(rare) < 5
+    assert (evaluation["left_out"], evaluation["least_positives"]) == (rare, 50)
+    warning = f"Left out of macro averages, with fewer than 50 positive or negative test records: {', '.join(rare)}."
+    assert f"! {warning}" in " ".join(out.split())
+    code, out, err = train(*TINY, "--out", "out", "--force", "--least-positives", "101", "--json")
+    document = json.loads(out)
+    assert document["evaluation"]["left_out"] == []
+    assert any(one.startswith("No class has 101 positive and 101 negative") for one in document["warnings"])
+
+
 def test_a_checkpoint_is_replaced_on_request_only_and_nothing_else_ever(place: Path, train):
     (place / "out").mkdir()
     assert train(*TINY, "--out", "out")[0] == 0  # an empty folder is none to lose

@@ -92,11 +92,24 @@ def test_warnings_follow_from_the_figures(known):
     said = warnings(known)
     assert "Not tested, since the test records have one outcome only: SR." in said
     assert "Fewer than 30 positive test records, so that chance decides: rare." in said
+    assert "Left out of macro averages, with fewer than 10 positive or negative test records: rare." in said
     assert any(line.startswith("Lower macro AUROC by sex: female, ") for line in said)
     assert any("expected calibration error" in line for line in said)
     assert not any("by sex: male" in line for line in said)
     fair = replace(known, subgroups={}, evaluation=known.evaluation | {"left_out": [], "ece": 0.01, "classes": {}})
     assert warnings(fair) == ["None from the figures below; the limits hold all the same."]
+
+
+def test_card_and_label_say_which_classes_the_averages_take(known):
+    for write in (model_card, model_facts_label):
+        row = cells(write(known, EXPORTED))["classes in the macro averages"]
+        assert row == ["1 of 3, those with at least 10 positive and 10 negative test records"]
+    fallen = replace(known, evaluation=known.evaluation | {"least_positives": 400, "left_out": ["SR"]})
+    assert "No class has 400 positive and 400 negative test records" in " ".join(warnings(fallen))
+    before = replace(known, evaluation={n: v for n, v in fallen.evaluation.items() if n != "least_positives"})
+    for facts in (fallen, before):
+        row = cells(model_card(facts, EXPORTED))["classes in the macro averages"]
+        assert row == ["2 of 3, those with both outcomes in the test"]
 
 
 def test_an_interrupted_training_is_said(known):

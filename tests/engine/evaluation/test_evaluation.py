@@ -12,11 +12,12 @@ from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from engine.evaluation.bootstrap import bootstrap_auroc_macro, bootstrap_auroc_per_class, interval
 from engine.evaluation.calibration import expected_calibration_error
-from engine.evaluation.evaluation import evaluate
+from engine.evaluation.evaluation import describe_averages, evaluate, floor_of
 from engine.evaluation.metrics import (
     auroc_macro,
     auroc_per_class,
     average_precision_per_class,
+    averaged_classes,
     brier_score,
     f1_per_class,
     f1_weighted,
@@ -257,6 +258,93 @@ def test_an_evaluation_without_resamples_has_no_interval(tested):
     assert found.as_dict()["bootstrap"] == []
 
 
+def with_positives(*positives: int, n_records: int = 100) -> np.ndarray:
+    """Labels (records, classes) with that many positive records in each class, spread over the set."""
+    labels = np.zeros((n_records, len(positives)), np.uint8)
+    for k, count in enumerate(positives):
+        labels[np.linspace(0, n_records - 1, count).astype(int), k] = 1
+    return labels
+
+
+@pytest.mark.parametrize(
+    ("positives", "least", "expected"),
+    [
+        pytest.param((10, 9, 90, 91, 0, 100), 10, (1, 0, 1, 0, 0, 0), id="ten positives and ten negatives"),
+        pytest.param((9, 1, 99, 0, 100), 10, (1, 1, 1, 0, 0), id="no class has ten: all with both outcomes"),
+        pytest.param((9, 1, 99, 0, 100), 1, (1, 1, 1, 0, 0), id="a floor of one is both outcomes"),
+        pytest.param((20, 21, 50), 21, (0, 1, 1), id="a floor that was asked for"),
+        pytest.param((0, 100), 10, (0, 0), id="no class has both outcomes"),
+    ],
+)
+def test_macro_averages_take_classes_with_enough_records_of_both_outcomes(positives, least, expected):
+    assert averaged_classes(with_positives(*positives), least).tolist() == [bool(one) for one in expected]
+
+
+def test_a_floor_below_one_is_refused(tested):
+    for least in (0, -3):
+        with pytest.raises(ValueError, match=f"least_positives is {least}"):
+            evaluate(**tested, least_positives=least)
+
+
+@pytest.fixture
+def rare() -> dict:
+    """Arguments of evaluate: 200 records of 100 patients, classes with 60, 9, 40 and no positives."""
+    rng = np.random.default_rng(4)
+    labels = with_positives(60, 9, 40, 0, n_records=200)
+    probabilities = np.clip(0.2 * labels + rng.random((200, 4)), 0, 1)
+    return {
+        "labels": labels, "probabilities": probabilities, "patients": np.repeat(np.arange(100), 2),
+        "classes": ("A", "rare", "C", "none"), "thresholds": [0.5] * 4, "seed": 1, "n_resamples": 200,
+    }  # fmt: skip
+
+
+def test_a_rare_class_is_scored_but_not_averaged_and_named(rare):
+    found, whole = evaluate(**rare), evaluate(**rare, least_positives=1)
+    assert (found.left_out, found.least_positives) == (("rare", "none"), 10)
+    assert (whole.left_out, whole.least_positives) == (("none",), 1)
+    assert found.classes["rare"] == whole.classes["rare"]
+    assert np.isfinite(found.classes["rare"].auroc)
+    for macro, score in (("auroc_macro", "auroc"), ("auprc_macro", "auprc"), ("f1_macro", "f1")):
+        by_class = {name: getattr(one, score) for name, one in found.classes.items()}
+        assert getattr(found, macro) == pytest.approx(np.mean([by_class["A"], by_class["C"]]))
+        assert getattr(whole, macro) == pytest.approx(np.mean([by_class["A"], by_class["rare"], by_class["C"]]))
+    unmoved = ("brier", "ece", "f1_weighted_at_half")
+    assert [getattr(found, name) for name in unmoved] == [getattr(whole, name) for name in unmoved]
+
+
+def test_all_resamples_average_over_the_classes_of_the_test_set(rare):
+    per_class = bootstrap_auroc_per_class(rare["labels"], rare["probabilities"], rare["patients"], 200, seed=1)
+    found = evaluate(**rare).bootstrap
+    np.testing.assert_allclose(found, (per_class[0] + per_class[2]) / 2)
+    labels = with_positives(9, 1, n_records=200)  # no class has ten, so that both are averaged where they can be
+    rare |= {"labels": labels, "probabilities": rare["probabilities"][:, :2], "classes": "AB", "thresholds": [0.5] * 2}
+    per_class = bootstrap_auroc_per_class(labels, rare["probabilities"], rare["patients"], 200, seed=1)
+    whole = np.isfinite(per_class).all(axis=0)
+    assert 20 < whole.sum() < 180, "the record of the second class is in some resamples only"
+    found = evaluate(**rare).bootstrap
+    np.testing.assert_array_equal(np.isfinite(found), whole)
+    np.testing.assert_allclose(found[whole], per_class.mean(axis=0)[whole])
+
+
+def test_what_is_left_out_of_averages_is_said(rare):
+    document = evaluate(**rare).as_dict()
+    assert floor_of(document) == 10
+    assert describe_averages(document) == [
+        "Left out of macro averages, with fewer than 10 positive or negative test records: rare."
+    ]
+    assert describe_averages(evaluate(**rare, least_positives=9).as_dict()) == []
+    fallen = evaluate(**rare, least_positives=70).as_dict()
+    assert floor_of(fallen) == 1
+    assert describe_averages(fallen) == [
+        "No class has 70 positive and 70 negative test records: macro averages take all 3 with both outcomes, and are "
+        "vague."
+    ]
+    untested = evaluate(**{**rare, "labels": np.zeros_like(rare["labels"])}).as_dict()
+    assert describe_averages(untested) == [], "what has one outcome only is said elsewhere"
+    before = {name: value for name, value in document.items() if name != "least_positives"} | {"left_out": ["none"]}
+    assert (floor_of(before), describe_averages(before)) == (1, [])
+
+
 def test_an_evaluation_of_a_single_outcome_leaves_every_class_out_without_a_warning(tested):
     found = evaluate(**{**tested, "labels": np.zeros_like(tested["labels"])})
     assert found.left_out == ("A", "B", "C")
@@ -289,7 +377,7 @@ def test_an_evaluation_needs_nothing_but_numpy():
 import sys
 sys.modules.update(dict.fromkeys(("sklearn", "scipy", "torch", "pandas", "wfdb", "typer")))  # importing one fails
 import numpy as np
-from engine.evaluation.evaluation import evaluate
+from engine.evaluation.evaluation import describe_averages, evaluate, floor_of
 from engine.evaluation.subgroups import subgroups
 labels = np.arange(120).reshape(60, 2).astype(np.uint8) % 3 % 2
 scores, patients = np.linspace(0, 1, 120).reshape(60, 2), np.arange(60)

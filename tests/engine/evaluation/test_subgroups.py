@@ -61,6 +61,20 @@ def test_an_age_falls_into_its_band(people, age, band):
     assert list(subgroups(**{**people, "ages": ages}, seed=1, n_resamples=1)["age"]) == [band]
 
 
+def test_a_class_that_is_rare_in_a_group_is_not_in_its_average(people):
+    labels = people["labels"].copy()
+    men = np.flatnonzero(people["sexes"] == "male")
+    labels[men[9:], 1] = 0
+    labels[men[:9], 1] = 1
+    people["labels"] = labels
+    found = subgroups(**people, seed=1, n_resamples=10)["sex"]
+    assert (found["male"]["n_classes"], found["female"]["n_classes"]) == (1, 2)
+    own = labels[men], people["probabilities"][men]
+    assert found["male"]["auroc_macro"] == auroc_macro(own[0][:, :1], own[1][:, :1])
+    asked = subgroups(**people, seed=1, n_resamples=10, least_positives=9)["sex"]["male"]
+    assert (asked["n_classes"], asked["auroc_macro"]) == (2, auroc_macro(*own))
+
+
 def test_what_a_group_does_not_allow_is_null_and_counted(people):
     labels = people["labels"].copy()
     labels[people["sexes"] == "male"] = 0

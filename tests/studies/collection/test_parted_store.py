@@ -1,6 +1,7 @@
 """Stores of several machines: one that travels in parts, and runs that two of them hold."""
 
 import sqlite3
+import zlib
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -34,7 +35,7 @@ def fill(path: Path, synthetic_run: Callable[..., Run], replicates: int = 12) ->
 
 
 def content(store: Store) -> dict[str, tuple[Run, bytes]]:
-    return {str(run.key): (run, store.probabilities(str(run.key)).tobytes()) for run in store.runs()}
+    return {str(run.key): (run, store.logits(str(run.key)).tobytes()) for run in store.runs()}
 
 
 def test_a_store_in_parts_is_brought_back_whole(tmp_path: Path, synthetic_run):
@@ -47,7 +48,7 @@ def test_a_store_in_parts_is_brought_back_whole(tmp_path: Path, synthetic_run):
     assert all(path.stat().st_size <= 30_000 for path in parts if path.name.startswith("probabilities"))
     alone = Store(tmp_path / "parts" / STORE, create=False)
     assert alone.runs() == store.runs()
-    assert len(alone.lacking_probabilities()) == 13
+    assert len(alone.lacking_predictions()) == 13
     alone.close()
     runs, said = bring_together(tmp_path / "here.db", [tmp_path / "parts"])
     assert (runs, said) == ([], [f"13 runs copied from {tmp_path / 'parts'}"])
@@ -72,7 +73,7 @@ def test_runs_without_probabilities_are_taken_and_that_is_said(tmp_path: Path, s
     _, said = bring_together(tmp_path / "here.db", [tmp_path / "parts"])
     assert said[0] == f"13 runs copied from {tmp_path / 'parts'}"
     assert "lacks 1 pre-trained networks" in said[1]
-    assert "lacks the test probabilities of 13 runs" in said[2]
+    assert "lacks the test predictions of 13 runs" in said[2]
     assert len(Store(tmp_path / "here.db").keys()) == 13
 
 
@@ -90,6 +91,14 @@ def test_networks_and_probabilities_that_come_later_are_taken_for_the_run_that_t
     assert content(Store(tmp_path / "here.db")) == content(store)
     assert len(list((tmp_path / "here.checkpoints").iterdir())) == 1
 
+    bring_together(tmp_path / "again.db", [tmp_path / "there.db"])
+    again = Store(tmp_path / "again.db")
+    again.rewrite([replace(run, auroc_macro=0.5) for run in again.runs()])  # scored by another rule
+    again._connection.execute("DELETE FROM predictions")
+    again.close()
+    bring_together(tmp_path / "again.db", [tmp_path / "there.db"])
+    assert Store(tmp_path / "again.db").lacking_predictions() == []
+
     made_anew = Store(tmp_path / "anew.db")  # the same keys, trained at another time
     for run in store.runs():
         made_anew.add(replace(run, created="2030-01-01T00:00:00"), np.zeros((1, 5)))
@@ -97,7 +106,7 @@ def test_networks_and_probabilities_that_come_later_are_taken_for_the_run_that_t
     split_store(tmp_path / "anew.db", tmp_path / "others")
     (tmp_path / "others" / "probabilities-1.db").unlink()
     bring_together(tmp_path / "mixed.db", [tmp_path / "others", tmp_path / "there.db"])
-    assert len(Store(tmp_path / "mixed.db").lacking_probabilities()) == 13
+    assert len(Store(tmp_path / "mixed.db").lacking_predictions()) == 13
 
 
 def test_a_folder_without_a_store_is_said(tmp_path: Path):
@@ -189,13 +198,45 @@ def test_a_run_from_a_network_that_is_here_in_another_precision_stays_with_that_
     assert here.precisions() == {pretraining.key: "float32", scratch.key: "bf16"}
 
 
+OLD = np.linspace(0, 1, 10).reshape(2, 5).astype("<f2")
+OLD_TABLE = "CREATE TABLE probabilities (key TEXT, records INTEGER, classes INTEGER, float16_zlib BLOB)"
+
+
+def add_old_probabilities(path: Path, keys: list[str]) -> None:
+    """Write probabilities as they were stored before there were logits."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(OLD_TABLE)
+        rows = [(key, 2, 5, zlib.compress(OLD.tobytes())) for key in keys]
+        connection.executemany("INSERT INTO probabilities VALUES (?, ?, ?, ?)", rows)
+
+
+def test_a_folder_that_an_older_version_split_is_taken(tmp_path: Path, synthetic_run):
+    keys = sorted(fill(tmp_path / "there.db", synthetic_run).keys())
+    split_store(tmp_path / "there.db", tmp_path / "parts")
+    (tmp_path / "parts" / "probabilities-1.db").unlink()
+    add_old_probabilities(tmp_path / "parts" / "probabilities-1.db", keys)
+    assert bring_together(tmp_path / "here.db", [tmp_path / "parts"])[1] == [
+        f"13 runs copied from {tmp_path / 'parts'}"
+    ]
+    store = Store(tmp_path / "here.db")
+    for key in keys:
+        assert store.logits(key) is None
+        assert store.probabilities(key).tolist() == OLD.tolist()
+
+
 def test_a_store_of_an_older_version_is_split_and_brought_up_to_date(tmp_path: Path, synthetic_run):
-    fill(tmp_path / "old.db", synthetic_run).close()
-    connection = sqlite3.connect(tmp_path / "old.db")
-    connection.executescript("ALTER TABLE runs DROP COLUMN precision; PRAGMA user_version = 2;")
-    connection.close()
+    store = fill(tmp_path / "old.db", synthetic_run)
+    keys = sorted(store.keys())
+    store.close()
+    with closing(sqlite3.connect(tmp_path / "old.db")) as connection, connection:
+        connection.executescript(
+            "DROP TABLE predictions; ALTER TABLE runs DROP COLUMN precision; PRAGMA user_version = 2;"
+        )
+    add_old_probabilities(tmp_path / "old.db", keys)
     before = (tmp_path / "old.db").read_bytes()
     split_store(tmp_path / "old.db", tmp_path / "parts")
     assert (tmp_path / "old.db").read_bytes() == before
     bring_together(tmp_path / "here.db", [tmp_path / "parts"])
-    assert set(Store(tmp_path / "here.db").precisions().values()) == {"float32"}
+    store = Store(tmp_path / "here.db")
+    assert set(store.precisions().values()) == {"float32"}
+    assert {tuple(store.probabilities(key).ravel()) for key in keys} == {tuple(OLD.ravel())}

@@ -17,6 +17,9 @@ import torch
 from engine.checkpoints.checkpoint import load_network
 from engine.corpora.corpus import Corpus
 from engine.evaluation.calibration import calibrated_probabilities, choose_thresholds, fit_temperature
+from engine.evaluation.evaluation import evaluate
+from engine.evaluation.metrics import LEAST_POSITIVES
+from engine.seeds import stable_seed
 from engine.training.loop import predict_logits
 from studies.running import runner
 from studies.running.design import Design, Grid
@@ -107,11 +110,29 @@ def test_a_run_record_says_what_was_done(specs, corpus: Corpus, tmp_path: Path):
     n_test = len(corpus.task("superclass").in_folds([10]))
     assert record.records_seen == 2 * (30 - round(0.2 * 30)) or record.records_seen < 60
     assert record.test_records == n_test
-    assert store.probabilities(record.key).shape == (n_test, 5)
+    assert store.logits(record.key).shape == (n_test, 5)
+    assert (record.least_positives, record.averaged) == (LEAST_POSITIVES, record.classes), "no class has that many"
+    assert record.details["left_out"] == []
     assert len(record.bootstrap) == BOOTSTRAP_RESAMPLES
     assert record.gflop > 0
     assert record.source["licence"] == "CC BY 4.0"
     assert [v["epoch"] for v in record.validations] == [1, 2]
+
+
+def test_a_run_s_scores_are_those_of_its_stored_logits_to_the_last_digit(specs, corpus: Corpus, tmp_path: Path):
+    store = Store(tmp_path / "s.db")
+    run(specs[:2], store, corpus)
+    for record in store.runs():
+        task = corpus.task(record.task.partition("/")[2])
+        rows = task.in_folds(record.spec.test_folds)
+        thresholds = [one["threshold"] for one in record.details["evaluation"]["classes"].values()]
+        again = evaluate(
+            task.labels[rows], store.probabilities(record.key), task.patients[rows], task.classes, thresholds,
+            stable_seed(record.task), BOOTSTRAP_RESAMPLES,
+        )  # fmt: skip
+        kept = (record.auroc_macro, record.auprc_macro, record.f1_macro, record.brier, record.ece)
+        assert kept == (again.auroc_macro, again.auprc_macro, again.f1_macro, again.brier, again.ece)
+        assert record.details["bootstrap"] == again.as_dict()["bootstrap"]
 
 
 def test_a_failed_pretraining_fails_what_starts_from_it_and_nothing_else(
@@ -411,7 +432,7 @@ def test_a_run_predicts_its_test_records_once(specs, corpus: Corpus, tmp_path: P
     (outcome,) = execute_together([job])  # scored twice, for the network has scores of calibrated probabilities
     validation = training_rows(corpus.task("non-diagnostic"), specs[0], specs[0].resolve_recipe())[1]
     assert outcome.network
-    assert predicted == [len(validation), len(outcome.probabilities)]
+    assert predicted == [len(validation), len(outcome.logits)]
 
 
 def test_a_network_that_cannot_be_written_is_said_and_its_run_not_stored(

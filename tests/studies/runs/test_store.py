@@ -2,6 +2,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,13 +19,15 @@ SPEC = {"task": "ptb-xl/superclass", "arch": "gru-w32", "strategy": "scratch", "
 
 def test_a_run_comes_back_as_it_was_written(tmp_path: Path, synthetic_run):
     store, run = Store(tmp_path / "s.db"), synthetic_run("gru-w32", "scratch", 100, 0, 0.7)
-    probabilities = np.random.default_rng(0).random((30, 5)).astype(np.float32)
-    store.add(run, probabilities)
+    logits = np.random.default_rng(0).normal(0, 30, (30, 5)).astype(np.float32)
+    store.add(run, logits)
     store.close()
     again = Store(tmp_path / "s.db", create=False)
     assert again.keys() == {run.key}
     assert again.runs() == [run]
-    np.testing.assert_allclose(again.probabilities(run.key), probabilities, atol=5e-4)
+    np.testing.assert_array_equal(again.logits(run.key), logits)
+    assert again.logits(run.key).dtype == np.float32
+    np.testing.assert_allclose(again.probabilities(run.key), 1 / (1 + np.exp(-logits.astype(float))), rtol=1e-12)
 
 
 def test_a_run_is_written_once_and_whole(tmp_path: Path, synthetic_run):
@@ -173,6 +176,11 @@ def test_runs_of_two_recipes_are_counted_apart(tmp_path: Path, synthetic_run):
     assert counts == [(None, 0, 1), ("paper", 2, 0), ("tuned", 1, 0)]
 
 
+def old_probabilities() -> np.ndarray:
+    """What the run of an old store said of two test records."""
+    return np.linspace(0, 1, 10).reshape(2, 5).astype("<f2")
+
+
 @pytest.fixture
 def old_store(tmp_path: Path, synthetic_run) -> Path:
     """A store of schema 1, as the first evidence was shipped, with one run."""
@@ -182,7 +190,7 @@ def old_store(tmp_path: Path, synthetic_run) -> Path:
     columns = [row[1] for row in connection.execute("PRAGMA table_info(runs)")]
     values = {**row_of(run), "details": "{}"}
     connection.execute(f"INSERT INTO runs VALUES ({', '.join('?' * len(columns))})", [values[c] for c in columns])
-    blob = __import__("zlib").compress(np.zeros((2, 5), "<f2").tobytes())
+    blob = zlib.compress(old_probabilities().tobytes())
     connection.execute("INSERT INTO probabilities VALUES (?, 2, 5, ?)", [run.key, blob])
     connection.commit()
     connection.close()
@@ -201,9 +209,35 @@ def test_an_old_store_is_read_as_it_is_and_brought_up_to_date_when_written(old_s
     assert sorted(path.name for path in old_store.parent.iterdir()) == ["old.db"]
     writer = Store(old_store)
     assert writer.runs() == [run]
-    assert writer.probabilities(run.key).shape == (2, 5)
     writer.close()
     assert sqlite3.connect(old_store).execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
+
+
+def test_what_an_old_store_says_of_the_test_records_is_read_as_it_is_and_stays_when_it_is_brought_up_to_date(
+    old_store: Path,
+):
+    for create in (False, True, False):
+        store = Store(old_store, create=create)
+        (key,) = store.keys()
+        assert store.logits(key) is None
+        assert store.probabilities(key).dtype == np.float16
+        assert store.probabilities(key).tolist() == old_probabilities().tolist()
+        assert [(row.key, row.kind) for row in store.predictions()] == [(key, "probabilities")]
+        assert store.lacking_predictions() == []
+        store.close()
+
+
+def test_a_run_that_is_written_anew_keeps_its_predictions(tmp_path: Path, synthetic_run):
+    store = filled(tmp_path / "s.db", synthetic_run)
+    run, *others = store.runs()
+    logits = store.logits(run.key)
+    anew = replace(run, auroc_macro=0.5, details={**run.details, "least_positives": 10})
+    store.rewrite([anew])
+    assert store.runs() == [anew, *others]
+    np.testing.assert_array_equal(store.logits(run.key), logits)
+    with pytest.raises(StoreError, match="seconds"):
+        store.rewrite([run, replace(run, seconds=None)])
+    assert store.runs() == [anew, *others], "all of them or none"
 
 
 def test_runs_stored_before_precision_was_are_of_float32_where_that_can_be_told(tmp_path: Path, synthetic_run):
@@ -256,8 +290,11 @@ def test_stores_are_merged_whole_and_a_run_that_both_hold_stays_as_it_is(
         assert len(keys) == n_new
         store.merge(source, keys)
     assert len(store.keys()) == 3
-    assert store.probabilities(shared.key).shape == (2, 5)
-    assert store.probabilities(own.key).shape == (3, 5)
+    assert store.logits(shared.key).shape == (2, 5)
+    assert store.logits(own.key).shape == (3, 5)
+    (old,) = store.keys() - {shared.key, own.key}
+    assert store.logits(old) is None
+    assert store.probabilities(old).tolist() == old_probabilities().tolist()
     assert own in store.runs()
 
 
@@ -311,12 +348,13 @@ def test_a_damaged_file_is_said(tmp_path: Path, synthetic_run, kind: str):
     assert "\n" not in str(error.value)
 
 
-def test_damaged_probabilities_are_said(tmp_path: Path, synthetic_run):
+def test_damaged_predictions_are_said(tmp_path: Path, synthetic_run):
     store = filled(tmp_path / "s.db", synthetic_run)
     key = min(store.keys())
-    store._connection.execute("UPDATE probabilities SET float16_zlib = x'00' WHERE key = ?", [key])
-    with pytest.raises(StoreError, match="damaged"):
-        store.probabilities(key)
+    store._connection.execute("UPDATE predictions SET zlib = x'00' WHERE key = ?", [key])
+    for read in (store.probabilities, store.logits):
+        with pytest.raises(StoreError, match="damaged"):
+            read(key)
 
 
 def test_a_database_of_something_else_is_left_alone(tmp_path: Path):

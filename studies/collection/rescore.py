@@ -1,0 +1,147 @@
+"""The runs of a store, scored by another rule of which classes macro averages take; none is trained again.
+
+Scores by class are stored, so that a macro average of them is exact. So are logits, and the resamples made of them.
+Runs that were stored before there were logits have float16 probabilities: their resamples are made of these, each class
+moved by what float16 changed of its AUROC, and the run says so (``rescored``).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.corpora.corpus import Corpus, CorpusError, TaskData
+from engine.evaluation.bootstrap import bootstrap_auroc_per_class, interval, macro_of_resamples
+from engine.evaluation.metrics import (
+    LEAST_POSITIVES,
+    _mean,
+    auroc_per_class,
+    average_precision_per_class,
+    averaged_classes,
+)
+from engine.json_values import without_nan
+from engine.training.finish import resampling_seed
+from studies.runs.run import Run, known
+from studies.runs.store import Store, StoreError
+from studies.runs.task_names import hash_task, open_task, parse_task
+
+Floats = NDArray[np.float64]
+Report = Callable[[int, int], None]  # (done, total)
+
+
+@dataclass(frozen=True)
+class Rescored:
+    """How many runs were looked at, and those whose scores changed, as they are now."""
+
+    n_runs: int
+    changed: tuple[Run, ...]
+
+
+@dataclass(frozen=True)
+class _Tested:
+    """The test records of a run: ``labels`` 0/1 (records, classes) and ``patients`` (records,)."""
+
+    task: TaskData
+    labels: NDArray[np.uint8]
+    patients: NDArray[np.int64]
+
+
+def rescore(
+    store: Store,
+    corpora: Mapping[str, Corpus],
+    least_positives: int = LEAST_POSITIVES,
+    report: Report = lambda _done, _total: None,
+) -> Rescored:
+    """Let the macro averages of all runs take the classes of ``averaged_classes``, in one transaction.
+
+    A run whose averages take the same classes as before keeps its scores to the last digit and only says the rule.
+    Raises CorpusError where a corpus is missing or has other records than the runs were tested on, StoreError, and
+    ValueError for ``least_positives`` below 1.
+    """
+    runs, written = store.runs(), list[Run]()
+    _check_corpora(runs, corpora)
+    views = {task: open_task(corpora[parse_task(task).source], task) for task in {run.task for run in runs}}
+    for done, run in enumerate(runs, start=1):
+        task = views[run.task]
+        rows = task.in_folds(run.spec.test_folds)
+        written.append(_scored(run, store, _Tested(task, task.labels[rows], task.patients[rows]), least_positives))
+        report(done, len(runs))
+    store.rewrite(written)
+    pairs = zip(runs, written, strict=True)
+    return Rescored(len(runs), tuple(now for before, now in pairs if now.averaged != before.averaged))
+
+
+def _check_corpora(runs: Sequence[Run], corpora: Mapping[str, Corpus]) -> None:
+    for task, data_hash in dict.fromkeys((run.task, run.data_hash) for run in runs):
+        source = parse_task(task).source
+        if source not in corpora:
+            raise CorpusError(f"no prepared corpus {source}, which runs of {task} were tested on")
+        if hash_task(corpora, task) != data_hash:
+            raise CorpusError(f"{corpora[source].root} holds other records of {task} than runs were tested on")
+
+
+def _scored(run: Run, store: Store, tested: _Tested, least_positives: int) -> Run:
+    """Return the run with its macro averages by that rule."""
+    takes = averaged_classes(tested.labels, least_positives)
+    names = [name for name, taken in zip(run.classes, takes, strict=True) if taken]
+    left_out = [name for name in run.classes if name not in names]
+    details = {**run.details, "least_positives": least_positives, "left_out": left_out}
+    if run.averaged == tuple(names):
+        return replace(run, details=_without_old_place(details))
+    probabilities, has_logits = _predictions(run, store)
+    by_class = {name: _stored(run, name) for name in ("auroc", "auprc", "f1")}
+    for name, score in (("auroc", auroc_per_class), ("auprc", average_precision_per_class)):
+        if by_class[name] is None:
+            by_class[name] = score(tested.labels, probabilities)
+    scores = {f"{name}_macro": _mean(values[takes]) for name, values in by_class.items() if values is not None}
+    resampled = macro_of_resamples(_resamples(run, tested, probabilities, by_class["auroc"], has_logits), takes)
+    details["bootstrap"] = resampled.round(5).tolist()
+    if not has_logits:
+        remade = "resamples" if "evaluation" in details else "resamples and AUPRC"
+        details["rescored"] = f"{remade} from float16 probabilities"
+    if "evaluation" in details:
+        lower, upper = interval(resampled)
+        ends = {"auroc_macro_ci_lower": lower, "auroc_macro_ci_upper": upper}
+        details["evaluation"] = {**details["evaluation"], **scores, **ends}
+    return replace(run, **without_nan(scores), details=without_nan(_without_old_place(details)))
+
+
+def _predictions(run: Run, store: Store) -> tuple[Floats, bool]:
+    """Return the test probabilities, and whether they are made of logits. Raises StoreError where there are none."""
+    key = known(run.key)
+    try:
+        return np.asarray(store.probabilities(key), np.float64), store.logits(key) is not None
+    except KeyError:
+        raise StoreError(f"{store.path} lacks the test predictions of run {key}, so that it cannot be scored") from None
+
+
+def _resamples(run: Run, tested: _Tested, probabilities: Floats, by_class: Floats | None, has_logits: bool) -> Floats:
+    """Return the AUROC (classes, resamples) of the run's resamples, about its stored AUROC ``by_class``."""
+    seed = resampling_seed(tested.task)
+    found = bootstrap_auroc_per_class(tested.labels, probabilities, tested.patients, len(run.bootstrap), seed)
+    if has_logits or by_class is None:
+        return found
+    moved = by_class - auroc_per_class(tested.labels, probabilities)
+    return np.clip(found + moved[:, None], 0, 1)
+
+
+def _stored(run: Run, score: str) -> Floats | None:
+    """Return a score by class (classes,), NaN where a class has none; None where the store does not keep it."""
+    classes: Mapping[str, Mapping[str, float | None]] = run.details.get("evaluation", {}).get("classes", {})
+    if classes:
+        values = [classes[name][score] for name in run.classes]
+    elif score in run.details:
+        values = [run.details[score][name] for name in run.classes]
+    else:
+        return None
+    return np.array([np.nan if value is None else value for value in values], np.float64)
+
+
+def _without_old_place(details: dict[str, Any]) -> dict[str, Any]:
+    """Drop the classes left out from where earlier versions kept them."""
+    if "left_out" not in details.get("evaluation", {}):
+        return details
+    evaluation = {name: value for name, value in details["evaluation"].items() if name != "left_out"}
+    return {**details, "evaluation": evaluation}
