@@ -10,11 +10,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from models import registry
+from models.composed import feature_groups
 from models.registry import (
     UnknownNetworkError,
     count_parameters,
     create_network,
     find_network,
+    is_narrow,
     list_networks,
     register,
 )
@@ -241,6 +243,58 @@ def test_a_name_that_is_near_nothing_raises_and_lists_what_is_registered():
 def test_a_width_that_is_no_positive_whole_number_raises(ending):
     with pytest.raises(UnknownNetworkError, match="resnet1d18"):
         find_network(f"resnet1d18{ending}")
+
+
+def test_a_composed_network_reads_the_features_of_both_under_one_head():
+    network = create_network("resnet1d18-w4+random-convolutions-w2", n_leads=3, n_classes=5, n_samples=250).eval()
+    taken = []
+    network.head.register_forward_pre_hook(lambda _head, inputs: taken.append(inputs[0]))
+    records = torch.randn(2, 3, 250)
+    with torch.no_grad():
+        assert network(records).shape == (2, 5)
+    assert network.groups == feature_groups(network) == (32, 36)
+    torch.testing.assert_close(taken[0][:, :32], network.network(records))
+    torch.testing.assert_close(taken[0][:, 32:], network.kernels(records))
+    assert {key.partition(".")[0] for key in network.state_dict()} == {"network", "kernels", "head"}
+
+
+def test_a_composed_network_is_found_and_not_listed():
+    entry = find_network("gru-w8+random-convolutions")
+    assert (entry.name, entry.family, entry.width) == ("gru-w8+random-convolutions", "rnn", 8)
+    assert not [name for name in list_networks() if "+" in name]
+    assert is_narrow("resnet1d18-w16+random-convolutions")
+    assert not is_narrow("resnet1d18+random-convolutions")
+
+
+@pytest.mark.parametrize("name", ["gru+resnet1d18", "random-convolutions+gru", "gru+random-convolutions+gru", "gru+x"])
+def test_networks_that_do_not_go_together_raise(name):
+    with pytest.raises(UnknownNetworkError):
+        find_network(name)
+
+
+def test_kernels_follow_the_seed_sum_to_zero_and_read_one_to_six_leads():
+    def drawn(seed: int) -> dict[str, torch.Tensor]:
+        torch.manual_seed(seed)
+        return dict(create_network("random-convolutions", n_classes=2).named_buffers())
+
+    one, again, other = drawn(1), drawn(1), drawn(2)
+    for name in (name for name in one if name.startswith("kernels")):
+        assert torch.equal(one[name], again[name])
+        assert not torch.equal(one[name], other[name])
+        torch.testing.assert_close(one[name].sum(dim=2), torch.zeros(48, 12), atol=1e-5, rtol=0)
+        read = (one[name] != 0).any(dim=2).sum(dim=1)
+        assert set(read.tolist()) <= set(range(1, 7))
+        assert len(set(read.tolist())) > 3
+
+
+def test_a_flat_lead_or_a_record_of_nothing_but_zeros_has_finite_features():
+    network = create_network("random-convolutions-w4", n_leads=3, n_classes=2, n_samples=250)
+    records = torch.randn(20, 3, 250)
+    records[:, 1] = 0.7
+    network.fit_constants(records)
+    records[0] = 0
+    with torch.no_grad():
+        assert network(records).isfinite().all()
 
 
 def test_registering_a_name_twice_raises_and_keeps_the_first(monkeypatch):

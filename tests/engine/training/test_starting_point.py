@@ -119,7 +119,7 @@ def test_a_new_network_depends_on_its_seed_alone(arch):
         pytest.param({"fs": 500.0}, "takes signals at 100 Hz, not at 500 Hz", id="another rate"),
     ],
 )
-@pytest.mark.parametrize("strategy", ["fine-tune", "frozen"])
+@pytest.mark.parametrize("strategy", ["fine-tune", "linear-probe", "frozen"])
 def test_a_checkpoint_of_another_network_or_signal_is_refused_with_the_reason(tmp_path, other, named, strategy):
     root = save_pretrained("resnet1d18-w4", tmp_path / "upstream")
     signal = {name: value for name, value in other.items() if name != "arch"}
@@ -149,7 +149,7 @@ FLATTEN = ["gru-flatten-w4", "bilstm-flatten-w4"]
 def test_a_start_has_the_weights_and_the_scaling_of_its_strategy(arch, pretrained, strategy):
     start = begin(pretrained, arch, seed=4, strategy=strategy)
     random = new_network(arch, 3, 250, 2, 4).state_dict()
-    from_upstream = strategy in ("fine-tune", "frozen")
+    from_upstream = strategy in ("fine-tune", "linear-probe", "frozen")
     expected = {**load_checkpoint(pretrained).weights, **head_of(new_network(arch, 3, 250, 2, 4))}
     assert same(start.network.state_dict(), expected if from_upstream else random)
     assert start.standardisation == (SCALING if from_upstream else None)
@@ -175,7 +175,7 @@ def test_the_whole_flatten_head_is_replaced(arch, tmp_path):
     assert head_of(network)["head.weight"].shape == (2, weights["head.weight"].shape[1])
 
 
-@pytest.mark.parametrize("strategy", ["fine-tune", "frozen"])
+@pytest.mark.parametrize("strategy", ["fine-tune", "linear-probe", "frozen"])
 def test_a_pretrained_strategy_without_a_checkpoint_is_refused(strategy):
     with pytest.raises(CheckpointError, match=f"{strategy} starts from a pre-trained network"):
         begin(None, "gru-w4", strategy=strategy)

@@ -78,6 +78,25 @@ def test_runs_come_replicate_by_replicate(design: Design, corpus: Corpus):
     assert replicates == sorted(replicates)
 
 
+def test_random_convolutions_are_run_once_whatever_the_networks_and_rates(design: Design, corpus: Corpus):
+    arms = ("linear-probe", "random-convolutions")
+    runs = expand(changed(design, strategies=arms, learning_rates=(0.001, 0.01)), {"ptb-xl": corpus})
+    kernels = [run for run in runs if run.strategy == "random-convolutions"]
+    assert len(kernels) == 2 * 2
+    assert {(run.arch, run.upstream, run.learning_rate) for run in kernels} == {("random-convolutions", None, None)}
+    probes = [run for run in runs if run.strategy == "linear-probe"]
+    assert len(probes) == 2 * 2 * 2
+    assert {(run.arch, run.upstream) for run in probes} == {
+        (arch, upstream_of(design)) for arch in design.grids[0].archs
+    }
+    assert {run.pretraining() for run in probes} == {run for run in runs if run.strategy == "scratch"}
+
+
+def test_random_convolutions_as_a_network_are_refused(design: Design, corpus: Corpus):
+    with pytest.raises(DesignError, match="random-convolutions is not trained"):
+        expand(changed(design, archs=("random-convolutions",)), {"ptb-xl": corpus})
+
+
 def test_all_stands_for_the_whole_pool(design: Design, corpus: Corpus):
     specs = expand(changed(design, sizes=("all",)), {"ptb-xl": corpus})
     pool = len(corpus.task("superclass").in_folds([5, 6, 7, 8, 9]))

@@ -265,6 +265,8 @@ def test_what_trains_together_is_alike_in_network_size_and_signal_and_is_trained
     alone = [
         replace(spec, strategy="frozen"),
         replace(spec, strategy="random-frozen"),
+        replace(spec, strategy="linear-probe"),
+        replace(spec, strategy="random-convolutions", arch="random-convolutions"),
         replace(spec, arch="resnet1d18-w2"),
     ]
     assert {kinds(one) for one in alone} == {None}

@@ -348,6 +348,32 @@ def test_every_strategy_runs_and_a_control_arm_starts_from_nothing(specs, corpus
         assert all(getattr(record, name) is not None for name in ("f1_macro", "f1_weighted", "ece", "auroc_macro"))
 
 
+def test_probes_train_on_all_records_of_the_pair_and_say_what_they_used(specs, corpus: Corpus, tmp_path: Path):
+    spec = next(s for s in specs if s.strategy == "fine-tune" and s.n_records == 30)
+    bare = replace(spec, upstream=None, upstream_folds=(), upstream_records=0)
+    probe = replace(spec, strategy="linear-probe")
+    kernels = replace(bare, strategy="random-convolutions", arch="random-convolutions")
+    store = Store(tmp_path / "s.db")
+    run([specs[0], spec, probe, kernels], store, corpus)
+    runs = {r.strategy: r for r in store.runs() if r.role == "downstream"}
+    assert runs["linear-probe"].start_from == runs["fine-tune"].start_from is not None
+    assert runs["random-convolutions"].start_from is None
+    assert (runs["random-convolutions"].family, runs["linear-probe"].family) == ("kernel", "cnn")
+    task = corpus.task("superclass")
+    pair = np.sort(np.concatenate(training_rows(task, spec, spec.resolve_recipe())))
+    for strategy, one in (("linear-probe", probe), ("random-convolutions", kernels)):
+        training, validation = training_rows(task, one, one.resolve_recipe())
+        np.testing.assert_array_equal(training, pair)
+        assert len(validation) == 0
+        record = runs[strategy]
+        assert (record.epochs, record.best_epoch, record.records_seen, record.records_to_best) == (1, 1, 30, 30)
+        assert record.details["probe"]["cross_validated_auroc"][record.details["probe"]["features"]] == pytest.approx(
+            record.validation_auroc, abs=1e-4
+        )
+        assert all(getattr(record, name) is not None for name in ("f1_macro", "ece", "auroc_macro", "seconds", "gflop"))
+    assert runs["linear-probe"].details["probe"]["features"].startswith("resnet1d18-w2")
+
+
 def test_the_published_recipe_says_what_its_test_maximum_was_worth(specs, corpus: Corpus, tmp_path: Path, monkeypatch):
     resolve = RunSpec.resolve_recipe
     monkeypatch.setattr(RunSpec, "resolve_recipe", lambda self: replace(resolve(self), validations=2))

@@ -138,6 +138,16 @@ def test_what_starts_from_a_pretraining_waits_for_it(corpus: Corpus):
     assert forecast_of(corpus, jobs[1:], 3).seconds(jobs[1:]) == pytest.approx(1), "it is trained already"
 
 
+def test_a_probe_computes_features_once_and_trains_no_step(corpus: Corpus):
+    spec = RunSpec("ptb-xl/superclass", "random-convolutions", "random-convolutions", None, 41, 0, "tuned", POOL, TEST)
+    load, tested = Workload({"ptb-xl": corpus}), len(corpus.task("superclass").in_folds(TEST))
+    passes = load.passes(spec)
+    assert (passes.training, passes.forward, passes.tested) == (0, 41 + tested, tested)
+    assert passes.head_steps > 0
+    probe = replace(spec, strategy="linear-probe", arch="resnet1d18-w2", upstream="x", upstream_folds=(9,))
+    assert load.passes(probe).forward == 2 * passes.forward, "its own features and random convolutions"
+
+
 @pytest.mark.parametrize(("replicates", "seconds"), [(1, 1), (4, 2), (8, 4), (6, 2 + 4 / 3)])
 def test_runs_that_train_together_take_the_time_of_their_group(replicates: int, seconds: float, corpus: Corpus):
     jobs = design_jobs(corpus, replicates)
@@ -151,6 +161,12 @@ def test_every_way_to_train_can_be_timed(arch: str, runs: int):
     speed = measure_speed(arch, "tuned", 2, 64, torch.device("cpu"), runs)
     assert min(speed.training, speed.forward, speed.testing, speed.run) > 0
     assert speed.step >= 0
+
+
+def test_what_is_not_trained_is_timed_too():
+    speed = measure_speed("random-convolutions-w2", "tuned", 2, 64, torch.device("cpu"))
+    assert speed.training == 0
+    assert min(speed.forward, speed.testing, speed.head) > 0
 
 
 @pytest.mark.parametrize(("runs", "together"), [(1, []), (3, [3])])
