@@ -14,11 +14,14 @@ from advisor.answer.words import count, duration
 from advisor.own_records.answer import NothingToStartFromError, OwnAnswer, Pretrained, at_hand
 from advisor.own_records.pilot_study import FEWEST_REPLICATES, Pilot, PilotError, Plan, plan, run, set_up
 from advisor.own_records.pilot_update import fit_pilot
+from engine.evaluation.evaluation import describe_averages
 from engine.json_values import rounded
 from studies.files.arms import FINE_TUNE, SCRATCH
 from studies.files.curve import PilotCurve
 from studies.running.progress import Progress
 from studies.running.workload import Speed, measure_speed
+from studies.runs.run import Run
+from studies.runs.tidy_runs import check_averages
 
 if TYPE_CHECKING:
     import torch
@@ -85,8 +88,8 @@ def with_pilot(found: OwnAnswer, given: Pretrained | None, wanted: PilotRequest)
     """Run a pilot and answer again, for this dataset.
 
     After Ctrl-C the pairs that are complete answer; KeyboardInterrupt where they are too few. Raises
-    NothingToStartFromError, PilotError, CheckpointError, CorpusError, StoreError, DeviceError, WorkersGoneError and
-    OSError, each with one sentence.
+    NothingToStartFromError, PilotError, RunsFileError, CheckpointError, CorpusError, StoreError, DeviceError,
+    WorkersGoneError and OSError, each with one sentence.
     """
     started, stopped = time.monotonic(), False
     before = found.answer
@@ -97,8 +100,9 @@ def with_pilot(found: OwnAnswer, given: Pretrained | None, wanted: PilotRequest)
         _run(pilot, network.name, wanted, FEWEST_REPLICATES if pool is None else 1)  # a curve of its own takes two
     except KeyboardInterrupt:
         stopped = True
+    check_averages(pilot.runs())  # a version that averaged over rare labels too may have begun the pilot
     try:
-        after = _answer(before, fit_pilot(pilot, pool), found.own.data.name)
+        after = _answer(before, fit_pilot(pilot, pool), found.own.data.name, pilot.runs()[0])
     except PilotError:
         if stopped:
             raise KeyboardInterrupt from None
@@ -165,9 +169,16 @@ def _twice(curve: PilotCurve, name: str) -> tuple[str, ...]:
     return (f"the evidence has {name} already: the bands, which take yours for other records, are too sure",)
 
 
-def _answer(before: Recommendation, curve: PilotCurve, name: str) -> Recommendation:
-    """Ask again with the pilot as one more task of the evidence, called by its ``name``."""
-    curve = replace(curve, task=name, warnings=(*_twice(curve, name), *curve.warnings))
+def _averages(run: Run) -> tuple[str, ...]:
+    """Say which labels the macro averages of a pilot's runs leave out, all tested on the same records."""
+    by_class, left_out = run.details.get("evaluation", {}), run.details.get("left_out", ())
+    counted = {"n_records": run.test_records, "least_positives": run.least_positives, "left_out": left_out}
+    return tuple(sentence.removesuffix(".") for sentence in describe_averages({**by_class, **counted}))
+
+
+def _answer(before: Recommendation, curve: PilotCurve, name: str, run: Run) -> Recommendation:
+    """Ask again with the pilot as one more task of the evidence, called by its ``name``; ``run`` is one of its runs."""
+    curve = replace(curve, task=name, warnings=(*_twice(curve, name), *_averages(run), *curve.warnings))
     asked = before.question
     names_it = before.curves.family_default.get(asked.arch or "", asked.arch) == curve.arch
     upstream = asked.upstream if asked.upstream == NOTHING_PRETRAINED else None

@@ -98,6 +98,8 @@ def test_a_pilot_answers_for_these_records_and_shows_how_the_answer_moved(
     assert answer["evidence"]["tasks"] == ["ptb-xl/superclass", "ptb-xl/form", "ludb", OWN_TASK]
     assert any(warning.startswith(f"The evidence has {OWN_TASK} already: ") for warning in answer["warnings"])
     assert any(warning.startswith("The bands are of your own records, from ") for warning in answer["warnings"])
+    few = "No class has 10 positive and 10 negative test records: "
+    assert any(warning.startswith(few) for warning in answer["warnings"])
 
     finished = Store(store / "pilot.db").keys()
     page = tmp_path / "pilot.html"
