@@ -38,9 +38,7 @@ class TrainingCost:
     other_devices: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
-    def passing_once(
-        cls, device: str, seconds_per_record: float, other_devices: Mapping[str, float]
-    ) -> "TrainingCost":
+    def passing_once(cls, device: str, seconds_per_record: float, other_devices: Mapping[str, float]) -> "TrainingCost":
         """Return the cost of an arm without epochs: features of every record once, and a regression on them."""
         return cls(device, 1, 1, 1, 0.0, seconds_per_record, None, other_devices)
 

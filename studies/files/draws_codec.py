@@ -5,8 +5,8 @@
 a, b, c and n0 have one number a draw, little-endian floats of 32 bits in base64, because most of a file is draws and an
 answer would wait for numbers in words; lists of numbers are read too, as files of schema 2 have them. ``bend`` (see
 studies/files/draws.py) has for each of ``nodes`` a whole number a draw, in ten-thousandths of a score, finer than any
-score is known: little-endian, 16 bits, node after node, in base64. n0 (which lacks where it is 0) and bend may lack. A further arm has nodes and a bend alone: they are
-what is added to scratch's law.
+score is known: little-endian, 16 bits, node after node, in base64. n0 (which lacks where it is 0) and bend may lack.
+A further arm has nodes and a bend alone: they are what is added to scratch's law.
 """
 
 from binascii import a2b_base64, b2a_base64
@@ -46,7 +46,7 @@ def write_draws(arms: Mapping[str, Mapping[str, Floats]], kept: int) -> dict[str
 
 
 def write_bend(draws: Mapping[str, Floats], kept: int) -> dict[str, Any]:
-    """Return the nodes and the first ``kept`` bends of an arm, ready for JSON: all that a further arm has of its own."""
+    """Return the nodes and the first ``kept`` bends of an arm, ready for JSON; a further arm has no more of its own."""
     bend = np.rint(np.clip(draws["bend"][:kept].T, -1, 1) * _PER_UNIT).astype(_STORED)
     return {
         "nodes": [float(f"{n:.6g}") for n in draws["nodes"]],

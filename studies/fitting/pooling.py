@@ -7,8 +7,8 @@ barely known hardly counts, and its error is not taken for a difference between 
 (Roever et al., Research Synthesis Methods 12, 2021) and is integrated over on a grid: with few tasks, for which it is
 hardly known, the bands are wide. What varies together between tasks, sizes and arms varies together in the draws:
 a new task's deviations are the measured tasks' own, added up with random weights. A further arm is a difference to
-scratch over the tasks that have it, as the gain is, and changes no draw of the two arms. The weights follow Student's t, whose
-degrees of freedom were chosen by holding out each of the nine tasks that were measured in November 2026.
+scratch over the tasks that have it, as the gain is, and changes no draw of the two arms. The weights follow Student's
+t, whose degrees of freedom were chosen by holding out each of the nine tasks that were measured in November 2026.
 """
 
 from collections.abc import Mapping, Sequence
@@ -129,7 +129,8 @@ def _difference(
     """Draw what an arm has over ``scratch`` (draws, nodes) in a new task, from the tasks that have it."""
     logits = np.array([_logits(result, (SCRATCH, arm), nodes) for result in results])
     drawn = _draw_effects(logits[:, 1] - logits[:, 0], nodes, ends[1], weights, rng)
-    return np.maximum(expit(logit(np.clip(scratch, LEAST, MOST)) + drawn), results[0].chance) - scratch
+    scores = np.maximum(expit(logit(np.clip(scratch, LEAST, MOST)) + drawn), results[0].chance)
+    return np.asarray(scores - scratch, np.float64)
 
 
 def _logits(result: LearningCurveResults, arms: Sequence[str], nodes: Floats) -> Floats:
@@ -138,9 +139,7 @@ def _logits(result: LearningCurveResults, arms: Sequence[str], nodes: Floats) ->
     return np.asarray(logit(np.clip(curves, LEAST, MOST)), np.float64)
 
 
-def _draw_effects(
-    effects: Floats, nodes: Floats, largest: float, weights: Floats, rng: np.random.Generator
-) -> Floats:
+def _draw_effects(effects: Floats, nodes: Floats, largest: float, weights: Floats, rng: np.random.Generator) -> Floats:
     """Draw what a new task has (N_DRAWS, nodes) from the draws of an effect (tasks, draws, nodes) of the tasks."""
     centre, error = effects.mean(axis=1), np.maximum(effects.std(axis=1), _LEAST_ERROR)  # (tasks, nodes)
     level, least = rng.random(N_DRAWS), np.zeros(N_DRAWS)

@@ -5,7 +5,8 @@
     our-ward,resnet1d18,fine-tune,ptb-xl/all,500,0,0.872
 
 A scratch run's ``upstream`` stays empty, and the column may be missing where every run is from scratch. ``family`` is
-optional: without it the registry says it, and a network that it does not know is of family "other". ``precision``
+optional: without it the registry says it, and a network that it does not know is of family "other". Runs of random
+convolutions name the network ``random-convolutions`` and count next to every network of their task. ``precision``
 (float32 or bf16) keeps runs apart that differ in it; where its cells are numbers it is a score. The columns of
 what a run cost (``seconds``, ``records_seen``, ...) are used where they are there and make sense, ``role`` sets
 pre-trainings and runs of other comparisons apart, and every other column is ignored.
@@ -24,6 +25,7 @@ from typing import Any, get_args
 from engine.recipes import Strategy
 from models.errors import ExitCode, UserError
 from models.registry import UnknownNetworkError, find_network
+from studies.files.arms import FURTHER_STRATEGIES, LINEAR_PROBE, RANDOM_CONVOLUTIONS
 from studies.files.curves import UNPRINTABLE
 from studies.files.draws import chance_level
 from studies.files.precision import PRECISIONS
@@ -31,7 +33,7 @@ from studies.runs.columns import read_number, read_precision, read_upstream, rea
 from studies.runs.run import COLUMN_KINDS, METRIC, Run, cost_is_known, is_score_column, known, read_row, row_of
 from studies.runs.store import Store, StoreError
 
-STRATEGIES: tuple[str, ...] = tuple(dict.fromkeys((*get_args(Strategy), "frozen", "random-frozen")))
+STRATEGIES: tuple[str, ...] = tuple(dict.fromkeys((*get_args(Strategy), *FURTHER_STRATEGIES)))
 REQUIRED = ("task", "arch", "strategy", "n_records", "replicate")
 APART = "apart"  # the role, in a runs table, of what ``comparable_runs`` leaves out
 LOWER_IS_BETTER = ("brier", "ece")
@@ -294,7 +296,9 @@ def _row_problems(cells: Cells, metric: str) -> list[str]:
         problems.append(f"unknown strategy {strategy[:40]!r}, {hint}")
     elif strategy == "scratch" and upstream is not None:
         problems.append(f"a run from scratch has the upstream {upstream[:40]!r}; leave it empty")
-    elif strategy in ("fine-tune", "frozen") and upstream is None:
+    elif strategy == RANDOM_CONVOLUTIONS and upstream is not None:
+        problems.append(f"a run of random convolutions has the upstream {upstream[:40]!r}; leave it empty")
+    elif strategy in ("fine-tune", "frozen", LINEAR_PROBE) and upstream is None:
         problems.append(f"{strategy} has no upstream: name what the network was pre-trained on")
     problems += [
         f"{name} is {text[name][:40]!r}, not a whole number of at least {least}"
