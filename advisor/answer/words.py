@@ -34,13 +34,13 @@ def why_best(answer: "Recommendation") -> str:
     """Say what speaks for the best arm, how probable it is that it is the best, and what it loses where it is not."""
     best, first = answer.best, answer.arms[0]
     loss = best.expected_loss
-    reason = f"it has the best expected score of {len(answer.arms)} arms"
+    reason = f"the best expected score of {len(answer.arms)} arms"
     if best is not first:
         more = first.score.mean - best.score.mean
         reason = f"{first.arm.words} may score {more:.3f} more, but that is not likely to pay for its pre-training"
     return (
-        f"With {answer.question.n_records:,} records {best.arm.advice}: {reason}. It is the best with probability "
-        f"{probability(best.p_best)}; choosing it loses {loss.mean:.3f} on average, at most {loss.upper:.3f} (90 %)."
+        f"With {answer.question.n_records:,} records {best.arm.advice}: {reason}. Probability to be the best: "
+        f"{probability(best.p_best)}; loses to the best {loss.mean:.3f} on average, at most {loss.upper:.3f} in 90 %."
     )
 
 

@@ -75,7 +75,7 @@ def _arm(one: ArmOutlook) -> dict[str, Any]:
         "strategy": one.strategy,
         "score": rounded(asdict(one.score)),
         "difference": None if one.difference is None else rounded(asdict(one.difference)),
-        "p_best": one.p_best,
+        "p_best": round(one.p_best, 4),
         "expected_loss": rounded(asdict(one.expected_loss)),
         "cost": rounded(asdict(one.cost), digits=2),
         "bill": None if one.bill is None else rounded(asdict(one.bill), digits=2),

@@ -36,8 +36,11 @@ _LINES: dict[str, Any] = {  # where it was measured
     SCRATCH: "-", FINE_TUNE: "-", LINEAR_PROBE: (0, (7, 1.5, 1.5, 1.5)), RANDOM_CONVOLUTIONS: (0, (1.2, 1.2)),
 }  # fmt: skip
 _DASHES = {  # beyond; two curves in one place show both colours
-    SCRATCH: (0, (4, 3)), FINE_TUNE: (3.5, (4, 3)), LINEAR_PROBE: (0, (7, 4, 1.5, 4)), RANDOM_CONVOLUTIONS: (0, (1.2, 3)),
-}  # fmt: skip
+    SCRATCH: (0, (4, 3)),
+    FINE_TUNE: (3.5, (4, 3)),
+    LINEAR_PROBE: (0, (7, 4, 1.5, 4)),
+    RANDOM_CONVOLUTIONS: (0, (1.2, 3)),
+}
 _METRICS = {"auroc_macro": "macro AUROC on the test set"}
 _COLUMNS, _WIDTH, _HEIGHT = 3, 4.6, 3.5  # of panels; inches
 _LEAST_WIDTH = 6.6  # for the legend

@@ -77,8 +77,9 @@ def measured_columns(explanation: Explanation) -> tuple[str, ...]:
 
 def _further(explanation: Explanation) -> tuple[Arm, ...]:
     """Return the further arms that any task or size has."""
-    rows = (*explanation.tasks, *explanation.points)
-    return tuple(arm for arm in FURTHER if any(arm.field in row.further for row in rows))
+    known = {name for one in explanation.tasks for name in one.further}
+    known |= {name for point in explanation.points for name in point.further}
+    return tuple(arm for arm in FURTHER if arm.field in known)
 
 
 def _table(first: str, explanation: Explanation, rows: Iterable[Sequence[str]]) -> Table:
