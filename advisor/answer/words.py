@@ -39,8 +39,8 @@ def why_best(answer: "Recommendation") -> str:
         more = first.score.mean - best.score.mean
         reason = f"{first.arm.words} may score {more:.3f} more, but that is not likely to pay for its pre-training"
     return (
-        f"With {answer.question.n_records:,} records {best.arm.advice}: {reason}. Probability to be the best: "
-        f"{probability(best.p_best)}; loses to the best {loss.mean:.3f} on average, at most {loss.upper:.3f} in 90 %."
+        f"With {answer.question.n_records:,} records {best.arm.advice}: {reason}. Probability to be the best "
+        f"{probability(best.p_best)}; expected loss against the best {loss.mean:.3f}, at most {loss.upper:.3f} (90 %)."
     )
 
 

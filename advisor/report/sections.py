@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
+from advisor.answer.arms import ArmOutlook
 from advisor.answer.costs import PRETRAINING, Bill
 from advisor.answer.decision import probability
 from advisor.answer.recommend import Recommendation
@@ -20,7 +21,7 @@ from advisor.text.explanation_text import (
     scatter_sentence,
     task_rows,
 )
-from advisor.text.table import ARM_COLUMNS, arm_row, band, best_of, change_rows, money_rows, target_rows
+from advisor.text.table import band, best_of, change_rows, money_rows, target_rows
 from studies.files.arms import ARMS, IN_WORDS, PAIR, Arm
 from studies.files.curve import PooledCurve
 from studies.files.draws import REACH
@@ -43,10 +44,9 @@ def scores(answer: Recommendation) -> Iterator[str]:
     )
     yield table((METRICS.get(metric, metric), "expected", "90 % band", "90 % of single runs"), [*rows, gains])
     if compares_more(answer):
-        choosing = [(one.arm.words, *arm_row(one)) for one in answer.arms]
-        yield table(
-            ("choosing", *ARM_COLUMNS), choosing, "Gain over scratch; loss against the best arm: mean, 90 % bound"
-        )
+        choosing = [(one.arm.words, *_choice_row(one)) for one in answer.arms]
+        columns = ("gain over scratch", "90 % band", "P(best)", "expected loss", "loss in 90 % at most")
+        yield table(("choosing", *columns), choosing, "Losses are against the arm that is the best")
     odds = {
         "above": (f"fine-tuning gains more than {margin:g}", gain.p_above_margin),
         "within": (f"the two differ by at most {margin:g}", gain.p_within_margin),
@@ -62,6 +62,14 @@ def _scores(answer: Recommendation) -> list[tuple[Arm, Score]]:
     if compares_more(answer):
         return [(one.arm, one.score) for one in answer.arms]
     return [(arm, getattr(answer, arm.field)) for arm in PAIR]
+
+
+def _choice_row(one: ArmOutlook) -> tuple[str, ...]:
+    gain, loss = one.difference, one.expected_loss
+    over = (
+        ("", "") if gain is None else (f"{gain.mean:+.3f}", f"{gain.mean_ci_lower:+.3f} to {gain.mean_ci_upper:+.3f}")
+    )
+    return *over, probability(one.p_best), f"{loss.mean:.3f}", f"{loss.upper:.3f}"
 
 
 def changes(answer: Recommendation) -> Iterator[tuple[str, str]]:

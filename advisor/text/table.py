@@ -111,20 +111,17 @@ def _score_table(answer: Recommendation) -> Table:
     return table
 
 
-ARM_COLUMNS = ("expected", "90 % band", "gain", "P(best)", "loss (90 %)")
-
-
 def _arm_table(answer: Recommendation) -> Table:
     metric = answer.question.metric
-    table = plain_table(METRICS.get(metric, metric), *ARM_COLUMNS)
+    table = plain_table(METRICS.get(metric, metric), "expected", "90 % band", "gain", "P(best)", "loss (90 %)")
     table.padding = (0, 2, 0, 0)  # for the longest name
     for one in answer.arms:
-        table.add_row(one.arm.words, *arm_row(one))
+        table.add_row(one.arm.words, *_arm_row(one))
     return table
 
 
-def arm_row(one: ArmOutlook) -> tuple[str, ...]:
-    """Return an arm's cells under ``ARM_COLUMNS``: its gain is over scratch, its loss against the best arm."""
+def _arm_row(one: ArmOutlook) -> tuple[str, ...]:
+    """Return an arm's cells: its gain is over scratch, its loss against the best arm."""
     gain = "" if one.difference is None else f"{one.difference.mean:+.3f}"
     loss = f"{one.expected_loss.mean:.3f} ({one.expected_loss.upper:.3f})"
     return f"{one.score.mean:.3f}", band(one.score), gain, probability(one.p_best), loss
