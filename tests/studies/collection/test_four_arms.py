@@ -145,8 +145,9 @@ def test_a_pool_of_three_arms_has_the_draws_that_it_has_with_four(pooled: dict[i
         kept = min(len(one["draws"]["scratch"]["a"]) for one in (pooled[3], other)) // 4 * 4
         for arm in ("scratch", "fine-tune"):
             assert pooled[3]["draws"][arm]["a"][:kept] == other["draws"][arm]["a"][:kept]
-        assert other["further_arms"]["random-convolutions"]["nodes"] == (
-            pooled[3]["further_arms"]["random-convolutions"]["nodes"]
+        assert (
+            other["further_arms"]["random-convolutions"]["nodes"]
+            == (pooled[3]["further_arms"]["random-convolutions"]["nodes"])
         )
 
 
@@ -163,7 +164,9 @@ def test_a_pools_further_arm_has_the_difference_that_the_tasks_share(tmp_path: P
 
 def test_runs_that_pair_with_nothing_from_scratch_are_said(tmp_path: Path):
     runs = table_of(1, 1)
-    moved = tuple(replace(run, replicate=run.replicate + 10) if run.strategy == FURTHER[0] else run for run in runs.runs)
+    moved = tuple(
+        replace(run, replicate=run.replicate + 10) if run.strategy == FURTHER[0] else run for run in runs.runs
+    )
     tables, left_out = tabulate(replace(runs, runs=moved))
     assert set(tables[0].further) == {"random-convolutions"}
     assert len(left_out) == 1 and left_out[0].startswith("linear-probe: none of its runs has one from scratch")
