@@ -23,7 +23,7 @@ from studies.fitting.paired_runs import PairedRuns
 from studies.runs.run import COLUMNS, METRIC, Run, known, row_of
 from studies.runs.run_tables import arrange_runs, further_of, make_table
 from studies.runs.store import Store
-from studies.runs.tidy_runs import APART, RunsFileError, comparable_runs, preferred_recipe, pretraining_runs
+from studies.runs.tidy_runs import APART, RunsFileError, comparable_runs, of_one_recipe, pretraining_runs
 from studies.runs.training_cost import fit_cost, fit_cost_once, made_on, pretraining_cost
 
 _FEWEST_RESAMPLES = 50
@@ -96,8 +96,7 @@ def make_curves(
     for (task, arch, upstream, recipe, precision), arms in sorted(_arms_by_cell(downstream).items(), key=_in_order):
         started_from = [run for run in pretrainings if (run.task, run.arch, run.recipe) == (upstream, arch, recipe)]
         try:
-            alike = [run for run in further if run.recipe == recipe]
-            others = further_of(alike, (task, arch, precision or None), upstream or None)
+            others = further_of(further, (task, arch, precision or None), upstream or None)
             measured.append(measure(arms, _started_from(arms.get(FINE_TUNE, []), started_from), others))
         except FitError as error:
             failures.append(f"{with_precision(f'{task} {arch}', precision or None)}: {error}")
@@ -116,7 +115,7 @@ def compares_arms(runs: Sequence[Run]) -> bool:
 
 def _compared(runs: Sequence[Run]) -> list[Run]:
     """Return the runs that curves are fitted to."""
-    return _of_one_recipe([run for run in comparable_runs(runs) if run.role == "downstream"])
+    return of_one_recipe([run for run in comparable_runs(runs) if run.role == "downstream"])[0]
 
 
 def _has_fine_tuned(downstream: Sequence[Run]) -> bool:
@@ -153,12 +152,6 @@ def _header(study: str, runs: Sequence[Run], downstream: Sequence[Run]) -> Heade
     parameters = {arch: count_parameters(create_network(arch, n_classes=_CLASSES)) for arch in archs}
     newest = max(known(run.created) for run in runs)
     return Header(study, runs[-1].versions["ecgadvise"], newest, parameters, _describe_upstreams(runs))
-
-
-def _of_one_recipe(runs: Sequence[Run]) -> list[Run]:
-    """Keep the runs of recipe ``tuned`` where several recipes were run: curves of different recipes do not mix."""
-    kept = preferred_recipe({run.recipe for run in runs})
-    return [run for run in runs if kept in (None, run.recipe)]
 
 
 def _started_from(runs: Sequence[Run], pretrainings: Sequence[Run]) -> list[Run]:

@@ -274,7 +274,7 @@ def _tidy(path: Path, metric: str, rows: Iterable[tuple[str, Cells, Callable[[],
             problems += [f"{name}: {problem}" for problem in found]
         else:
             runs.append(make())
-    runs, left_out = _one_recipe(runs)
+    runs, left_out = of_one_recipe(runs)
     _refuse(path, problems + _repeated(runs))
     if not runs:
         raise RunsFileError(f"{path} holds no run")
@@ -326,18 +326,36 @@ def preferred_recipe(recipes: Collection[str | None]) -> str | None:
     return "tuned" if len(recipes) > 1 and "tuned" in recipes else None
 
 
-def _one_recipe(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
-    chosen = preferred_recipe({run.recipe for run in runs})
-    kept = [run for run in runs if chosen in (None, run.recipe)]
-    left = len(runs) - len(kept)
+def of_one_recipe(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
+    """Keep the runs of one recipe where several were run, and say how many are left out.
+
+    A further arm is a regression that has no recipe of its own: under whatever name it was run, it counts once.
+    """
+    trained = {run.recipe for run in runs if run.strategy not in FURTHER_STRATEGIES}
+    chosen = preferred_recipe(trained) or (next(iter(trained)) if len(trained) == 1 else None)
+    if chosen is None:
+        return list(runs), []
+    seen = {_cell_of(run) for run in runs if run.recipe == chosen}
+    kept = []
+    for run in runs:
+        added = run.strategy in FURTHER_STRATEGIES and _cell_of(run) not in seen
+        if run.recipe == chosen or added:
+            kept.append(run)
+            seen.add(_cell_of(run))
+    left = sum(run.strategy not in FURTHER_STRATEGIES for run in runs)
+    left -= sum(run.strategy not in FURTHER_STRATEGIES for run in kept)
     return kept, [f"{left} runs of other recipes than {chosen} are left out"] if left else []
+
+
+def _cell_of(run: Run) -> tuple[object, ...]:
+    return run.task, run.network, run.strategy, run.upstream, run.n_records, run.replicate
 
 
 def _repeated(runs: Sequence[Run]) -> list[str]:
     first: dict[tuple[object, ...], str] = {}
     problems = []
     for run in runs:
-        cell = (run.task, run.network, run.strategy, run.upstream, run.n_records, run.replicate)
+        cell = _cell_of(run)
         if cell in first:
             problems.append(
                 f"{run.name} repeats {first[cell]} ({run.task} {run.network} {run.strategy}, "
