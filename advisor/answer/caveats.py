@@ -80,7 +80,9 @@ def _of_other_upstreams(curve: Curve, curves: CurvesFile) -> Iterator[str]:
 
 
 def _of_missing_arms(curve: Curve, curves: CurvesFile) -> Iterator[str]:
-    """Name the further arms that the evidence has, but not for this network and task."""
+    """Name the further arms that the evidence has, but not for this network and task, or a pilot has not run."""
+    if curve.is_updated and (unrun := [arm.words for arm in FURTHER if arm.strategy in curve.draws]):
+        yield f"Not run in the pilot, predicted from the other tasks: {' and '.join(unrun)}."
     known = {arm for other in (*curves.curves, *curve.rests_on) for arm in other.draws} - set(curve.draws)
     if missing := [arm.words for arm in FURTHER if arm.strategy in known]:
         on = "two tasks or more" if isinstance(curve, PooledCurve) else curve.task
