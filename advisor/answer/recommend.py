@@ -163,20 +163,20 @@ def _answer(question: Question, curve: Curve, curves: CurvesFile) -> Recommendat
     n, case = question.n_records, _Case(question, curve, cost_curve(curve, curves))
     least, most = ceil(min(curve.sizes) / REACH), int(max(curve.sizes) * REACH)
     gain, verdict = summarise_gain(case.gain(n), question.margin), case.decide(n)
-    scratch, fine_tune = (summarise_score(curve, arm, n) for arm in (SCRATCH, FINE_TUNE))
     worth = case.worth(n)
     even = interval(case.grids[FINE_TUNE].last_ahead(case.grids[SCRATCH], question.margin))
     support, cost = curve.support(n), case.cost(n)
     money = count_money(question, cost, worth)
     arms = rank_arms(question, curve, cost)
+    scores = {one.strategy: one.score for one in arms}
     return Recommendation(
         question=question,
         curve=curve,
         curves=curves,
         verdict=verdict,
         why=_reason(case, gain, verdict),
-        scratch=scratch,
-        fine_tune=fine_tune,
+        scratch=scores[SCRATCH],
+        fine_tune=scores[FINE_TUNE],
         gain=gain,
         worth_in_records=interval(worth),
         break_even=even,
