@@ -11,11 +11,11 @@ import pytest
 from studies.collection.backtest import hold_out
 from studies.collection.collect import collect, make_curves
 from studies.collection.curve_documents import fit_runs
-from studies.files.curves import CurvesFile, parse_curves, read_curves
+from studies.files.curves import CurvesFile, CurvesFileError, parse_curves, read_curves
 from studies.runs.run import Run
 from studies.runs.run_tables import tabulate
 from studies.runs.store import Store
-from studies.runs.tidy_runs import TidyRuns, read_columns, tidy_records
+from studies.runs.tidy_runs import TidyRuns, of_one_recipe, read_columns, tidy_records
 
 FURTHER = ("linear-probe", "random-convolutions")
 SIZES = np.array([100.0, 250, 500, 1000, 2000])
@@ -184,3 +184,28 @@ def test_collecting_further_arms_writes_a_summary_of_them(four_arms_store: Store
     summary = (tmp_path / "SUMMARY.md").read_text()
     for arm in FURTHER:
         assert f"| {arm} |" in summary
+
+
+@pytest.mark.parametrize(
+    "damage", [{"bend": "AAAA"}, {"noise": {}}, {"nodes": [100.0, 50.0]}, {"points": {"100": [2.0]}}]
+)
+def test_a_damaged_further_arm_is_damage_of_the_file(damage: dict, four_arms_path: Path, tmp_path: Path):
+    document = json.loads(four_arms_path.read_text())
+    document["curves"][0]["further_arms"]["linear-probe"] |= damage
+    (tmp_path / "curves.json").write_text(json.dumps(document))
+    with pytest.raises(CurvesFileError, match="is damaged"):
+        read_curves(tmp_path / "curves.json")
+
+
+def test_a_regression_counts_under_any_recipe_s_name_and_once(four_arms_store: Store):
+    """Networks of one recipe stay apart from those of another; a linear probe has none."""
+    runs = four_arms_store.runs()
+    kept, said = of_one_recipe(runs)
+    assert (kept, said) == (runs, [])
+    renamed = [replace(run, recipe="tuned-2") for run in runs if run.strategy in FURTHER]
+    for others in ([run for run in runs if run.strategy not in FURTHER] + renamed, runs + renamed):
+        kept, said = of_one_recipe(others)
+        assert len(kept) == len(runs) and said == []
+    scratch = [replace(run, recipe="paper") for run in runs if run.strategy == "scratch"]
+    kept, said = of_one_recipe(runs + scratch)
+    assert kept == runs and said == [f"{len(scratch)} runs of other recipes than tuned are left out"]
