@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import Callable, Generator
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
@@ -48,7 +49,7 @@ def heeded_ctrl_c() -> None:
 def make_run(arch: str, strategy: str, n_records: int, replicate: int, score: float, role: str = "downstream") -> Run:
     """One run whose every field is filled in that a study needs."""
     task = "ptb-xl/superclass" if role == "downstream" else UPSTREAM
-    upstream = UPSTREAM if strategy == "fine-tune" else None
+    upstream = UPSTREAM if strategy in ("fine-tune", "linear-probe") else None
     resamples = np.random.default_rng(0).normal(0, 0.004, 100)
     details = {
         "spec": {"task": task, "arch": arch, "strategy": strategy, "upstream": upstream, "n_records": n_records,
@@ -66,7 +67,7 @@ def make_run(arch: str, strategy: str, n_records: int, replicate: int, score: fl
         "test_patients": 1877,
     }  # fmt: skip
     return Run(
-        key=f"{role}-{arch}-{strategy}-{n_records}-{replicate}", task=task, arch=arch, family=ARCHS[arch],
+        key=f"{role}-{arch}-{strategy}-{n_records}-{replicate}", task=task, arch=arch, family=ARCHS.get(arch, "other"),
         strategy=strategy, upstream=upstream, n_records=n_records, replicate=replicate, recipe="tuned", role=role,
         auroc_macro=score, seconds=n_records / 100, seconds_to_best=n_records / 200, epochs=20, best_epoch=10,
         records_seen=16 * n_records, records_to_best=8 * n_records, device="CPU test, 1 thread of 2",
@@ -92,6 +93,38 @@ def fill_store(
                     score = float(np.clip(truth(n) + 0.6 * shared[0] + 0.8 * alone, 0, 1))
                     store.add(make_run(arch, arm, n, replicate, score), np.zeros((2, 5)))
     return store
+
+
+FURTHER = {  # best with few records, and best with some
+    "linear-probe": lambda n: 0.93 - 2.2 * n**-0.5 + 0.16 * (100 / n) ** 0.5,
+    "random-convolutions": lambda n: 0.93 - 2.2 * n**-0.5 + 0.05,
+}
+
+
+def add_further_runs(store: Store, seed: int = 11) -> None:
+    """Write runs of both further arms about ``FURTHER``: a linear probe of each network, one of random convolutions."""
+    rng = np.random.default_rng(seed)
+    cells = [(arch, "linear-probe") for arch in ARCHS] + [("random-convolutions", "random-convolutions")]
+    for arch, arm in cells:
+        for n in SIZES:
+            for replicate in range(5):
+                score = float(FURTHER[arm](n) + rng.normal(0, 0.006 * (n / 100) ** -0.5))
+                store.add(replace(make_run(arch, arm, n, replicate, score), seconds=n / 1000), np.zeros((2, 5)))
+
+
+@pytest.fixture(scope="session")
+def four_arms_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """The store behind ``curves_path``, and in it the runs of both further arms."""
+    path = tmp_path_factory.mktemp("four") / "study.db"
+    store = fill_store(path, lambda n: 0.93 - 2.2 * n**-0.5, lambda n: 0.93 - 2.2 * (n + 400) ** -0.5)
+    add_further_runs(store)
+    return store
+
+
+@pytest.fixture(scope="session")
+def four_arms_path(tmp_path_factory: pytest.TempPathFactory, four_arms_store: Store) -> Path:
+    """The curves file of ``four_arms_store``."""
+    return collect(four_arms_store, "synthetic", tmp_path_factory.mktemp("four-arms"))[1]
 
 
 @pytest.fixture(scope="session")

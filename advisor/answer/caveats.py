@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from advisor.answer.costs import PRETRAINING, Cost, Money
 from advisor.answer.curve_choice import is_pool
 from advisor.answer.question import NOTHING_PRETRAINED, Question
+from studies.files.arms import FURTHER
 from studies.files.curve import Curve, MeasuredCurve, PilotCurve, PooledCurve, Support
 from studies.files.curves import CurvesFile
 from studies.files.draws import Interval
@@ -30,6 +31,7 @@ def _of_evidence(question: Question, curve: Curve, curves: CurvesFile, support: 
     if support == "extrapolated" and not curve.is_updated:
         yield f"Extrapolated to {question.n_records:,} records from runs with {low:,} to {high:,}."
     yield _of_tasks(question, curve, curves)
+    yield from _of_missing_arms(curve, curves)
     yield from _of_other_upstreams(curve, curves)
     yield from _of_precision(curve, curves)
     if far := _beyond_pilot(question, curve):
@@ -75,6 +77,17 @@ def _of_other_upstreams(curve: Curve, curves: CurvesFile) -> Iterator[str]:
     alike = (other for other in curves.measured if (other.task, other.arch, other.metric, other.precision) == key)
     if others := sorted({other.upstream for other in alike} - {curve.upstream}):
         yield f"Measured too, pre-trained on {' and on '.join(others)}: --upstream."
+
+
+def _of_missing_arms(curve: Curve, curves: CurvesFile) -> Iterator[str]:
+    """Name the further arms that the evidence has, but not for this network and task, or a pilot has not run."""
+    if curve.is_updated and (unrun := [arm.words for arm in FURTHER if arm.strategy in curve.draws]):
+        yield f"Not run in the pilot, predicted from the other tasks: {' and '.join(unrun)}."
+    known = {arm for other in (*curves.curves, *curve.rests_on) for arm in other.draws} - set(curve.draws)
+    if missing := [arm.words for arm in FURTHER if arm.strategy in known]:
+        on = "two tasks or more" if isinstance(curve, PooledCurve) else curve.task
+        here = "in the pilot" if isinstance(curve, PilotCurve) else f"with {curve.arch} on {on}"
+        yield f"Not measured {here}, and not compared: {' and '.join(missing)}."
 
 
 def _of_precision(curve: Curve, curves: CurvesFile) -> Iterator[str]:

@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advisor.answer.question import Question
-from studies.files.arms import FINE_TUNE, SCRATCH
+from studies.files.arms import ARMS, PAIR, arms_in
 from studies.files.curve import Curve, PretrainingCost, TrainingCost
 from studies.files.curves import CurvesFile
 from studies.files.draws import BAND, Floats, Interval, quantiles
 
 _SECONDS_PER_HOUR = 3600.0
+_PRETRAINED = {arm.field for arm in ARMS if arm.is_pretrained}
 PRETRAINING = "pretraining"
 
 
@@ -44,6 +45,9 @@ class Cost:
         if self.your_seconds is not None or self.device is None:
             return self.your_seconds
         return self.cpu_seconds if self.device == self.cpu_device else self.gpu_seconds
+
+
+UNKNOWN = Cost(None, None, None, None)
 
 
 @dataclass(frozen=True)
@@ -84,9 +88,8 @@ def cost_curve(curve: Curve, curves: CurvesFile) -> Curve:
     if not others:
         return curve
     priced = curve if curve.cost else others[0]
-    cost = {
-        arm: _timed(fit, [other.cost[arm] for other in others if arm in other.cost]) for arm, fit in priced.cost.items()
-    }
+    known = {arm: [one.cost[arm] for one in (priced, *others) if arm in one.cost] for arm in curve.draws}
+    cost = {arm: _timed(fits[0], fits[1:]) for arm, fits in known.items() if fits}
     pretraining = priced.pretraining and _timed_pretraining(priced.pretraining, others)
     return replace(priced, cost=cost, pretraining=pretraining)
 
@@ -120,12 +123,12 @@ def charge(curve: Curve, n_records: int, speed: float | None) -> dict[str, Cost]
     """Return what a training of each arm with that many records costs, and the pre-training.
 
     All in the time of one kind of device, the one that scratch was trained on; None where it was not measured there.
-    ``speed`` is how many records a second the asker's device trains with, None where that is not known.
+    ``speed`` is how many records a second the asker's device trains with, None where that is not known; it says
+    nothing of an arm that takes no gradient steps. A further arm is there where its cost is known.
     """
-    cost = {}
-    for key, arm in (("scratch", SCRATCH), ("fine_tune", FINE_TUNE)):
-        fit = curve.cost.get(arm)
-        cost[key] = Cost(None, None, None, None) if fit is None else _training(fit, n_records, speed)
+    cost = {arm.field: UNKNOWN for arm in reversed(PAIR)}
+    for arm in arms_in(curve.cost):
+        cost[arm.field] = _training(curve.cost[arm.strategy], n_records, speed)
     if curve.pretraining is not None:
         cost[PRETRAINING] = _pretraining(curve.pretraining, speed)
     device = cost["scratch"].device or cost["fine_tune"].device
@@ -142,7 +145,7 @@ def _in_time_of(device: str, cost: Cost) -> Cost:
 def _training(fit: TrainingCost, n_records: int, speed: float | None) -> Cost:
     seen = fit.records_seen(n_records)
     seconds = {device: seen * time for device, time in fit.speeds.items()}
-    return _on_devices(fit.device, seen, seconds, fit.share_to_best, speed)
+    return _on_devices(fit.device, seen, seconds, fit.share_to_best, speed if fit.has_epochs else None)
 
 
 def _pretraining(cost: PretrainingCost, speed: float | None) -> Cost:
@@ -171,8 +174,8 @@ def bill(arm: str, cost: Mapping[str, Cost], question: Question, n_labels: int) 
     """Return the bill of one training with that many labels, its share of the pre-training included if that is paid."""
     labels = None if question.label_cost is None else question.label_cost * n_labels
     rate = None if question.gpu_cost is None else question.gpu_cost / _SECONDS_PER_HOUR
-    machine = _priced(cost[arm], rate)
-    shared = arm == "fine_tune" and question.pays_pretraining
+    machine = _priced(cost.get(arm), rate)
+    shared = arm in _PRETRAINED and question.pays_pretraining
     share = _priced(cost.get(PRETRAINING), rate) if shared else None
     if share is not None:
         share /= question.uses or 1
@@ -200,18 +203,20 @@ def count_money(question: Question, cost: Mapping[str, Cost], worth: Floats) -> 
     )
 
 
-def is_worth_paying(question: Question, cost: Mapping[str, Cost], worth: Floats) -> NDArray[np.bool_] | None:
-    """Say of each draw whether the labels saved are worth more than what fine-tuning costs over scratch.
+def is_worth_paying(
+    question: Question, cost: Mapping[str, Cost], worth: Floats, arm: str = "fine_tune", other: str = "scratch"
+) -> NDArray[np.bool_] | None:
+    """Say of each draw whether the labels saved are worth more than what ``arm`` costs over the ``other``.
 
-    ``worth`` is what pre-training is worth in records; infinite, scratch never gets there at any price. That scratch
+    ``worth`` is what ``arm`` is worth in records; infinite, the other never gets there at any price. That the other
     with more labels would also train longer is left out. None when a price or a time is not known.
     """
     if question.label_cost is None or question.gpu_cost is None:
         return None
-    scratch, fine_tune = (bill(arm, cost, question, 0).total for arm in ("scratch", "fine_tune"))
-    if scratch is None or fine_tune is None:
+    more, less = (bill(one, cost, question, 0).total for one in (arm, other))
+    if more is None or less is None:
         return None
-    return np.asarray(_in_money(worth, question.label_cost) > fine_tune - scratch, np.bool_)
+    return np.asarray(_in_money(worth, question.label_cost) > more - less, np.bool_)
 
 
 def _in_money(worth: Floats, label_cost: float) -> Floats:

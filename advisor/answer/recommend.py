@@ -12,14 +12,15 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
+from advisor.answer.arms import ArmOutlook, name_best, not_measured, rank_arms
 from advisor.answer.caveats import warn
-from advisor.answer.costs import Cost, Money, charge, cost_curve, count_money, is_worth_paying
+from advisor.answer.costs import UNKNOWN, Cost, Money, charge, cost_curve, count_money, is_worth_paying
 from advisor.answer.curve_choice import choose_curve, choose_curves
 from advisor.answer.decision import Verdict, decide, explain, judge, outcomes_at_hand, outcomes_to_pay
 from advisor.answer.flips import Flip, find_flips
 from advisor.answer.question import NoEvidenceError, Question, UnknownNameError
-from advisor.answer.scores import ARMS, MoreRecords, Reach, Score, add_records, reach_target, summarise_score
-from studies.files.arms import FINE_TUNE, SCRATCH
+from advisor.answer.scores import MoreRecords, Reach, Score, add_records, reach_target, summarise_score
+from studies.files.arms import FINE_TUNE, SCRATCH, Arm, arms_in
 from studies.files.curve import Curve, PooledCurve, Support
 from studies.files.curves import CurvesFile
 from studies.files.draws import REACH, Floats, Interval, ScoreGrid, chance_level, interval, score_grid
@@ -27,6 +28,7 @@ from studies.files.gain import Gain, summarise_gain
 from studies.files.precision import in_words
 
 __all__ = [
+    "ArmOutlook",
     "NetworkRow",
     "NoEvidenceError",
     "Question",
@@ -41,7 +43,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class NetworkRow:
-    """One measured network at the asker's number of records: its better arm, what that scores and how long it takes."""
+    """One measured network at the asker's number of records: its best arm, what that scores and how long it takes."""
 
     arch: str
     family: str
@@ -56,8 +58,11 @@ class NetworkRow:
 class Recommendation:
     """The answer, with everything it rests on.
 
-    ``flips`` are the nearest numbers of records with another verdict, fewer and more. ``networks`` are those that were
-    compared, best first; empty when one was asked for.
+    ``arms`` are all that were measured, best expected score first, and ``best`` is the one to train; ``not_measured``
+    are the strategies of the others. The verdict, its reason, the gain, its worth in records, the break-even, the money
+    and ``flips``, the nearest numbers of records with another verdict, fewer and more, are of fine-tuning against
+    scratch; ``target`` and ``more_records`` are of all arms. ``networks`` are those that were compared, best first;
+    empty when one was asked for.
     """
 
     question: Question
@@ -77,6 +82,9 @@ class Recommendation:
     money: Money | None
     more_records: MoreRecords | None
     flips: tuple[Flip | None, Flip | None]
+    arms: tuple[ArmOutlook, ...]
+    best: ArmOutlook
+    not_measured: tuple[str, ...]
     networks: tuple[NetworkRow, ...] = ()
 
 
@@ -95,14 +103,25 @@ class _Case:
 
     @cached_property
     def grids(self) -> dict[str, ScoreGrid]:
-        """Scores of each strategy over the evidence's reach."""
+        """Scores of each measured arm's strategy over the evidence's reach."""
         curve = self.curve
         smallest, largest, chance = min(curve.sizes), max(curve.sizes), chance_level(curve.metric)
-        return {arm: score_grid(curve.draws[arm], smallest, largest, chance) for arm in (SCRATCH, FINE_TUNE)}
+        return {
+            arm.strategy: score_grid(curve.draws[arm.strategy], smallest, largest, chance)
+            for arm in arms_in(curve.draws)
+        }
 
-    def worth(self, n_records: int) -> Floats:
-        """Return draws of what pre-training is worth: how many more records scratch needs to score the same."""
-        return self.grids[SCRATCH].reaching_from(n_records, self.curve.scores(FINE_TUNE, n_records)[:, 0]) - n_records
+    def worth(self, n_records: int, arm: str = FINE_TUNE, other: str = SCRATCH) -> Floats:
+        """Return draws of what pre-training is worth: how many more records the other arm needs to score the same."""
+        return self.grids[other].reaching_from(n_records, self.curve.scores(arm, n_records)[:, 0]) - n_records
+
+    def p_pays(self, arm: Arm, other: Arm) -> float:
+        """Return the probability that an arm gains more than the margin over another, and its pre-training pays off."""
+        question, n = self.question, self.question.n_records
+        gain = (self.curve.scores(arm.strategy, n) - self.curve.scores(other.strategy, n))[:, 0]
+        worth = self.worth(n, arm.strategy, other.strategy)
+        paid = is_worth_paying(question, self.cost(n), worth, arm.field, other.field)
+        return float(((gain > question.margin) & (True if paid is None else paid)).mean())
 
     def cost(self, n_records: int) -> dict[str, Cost]:
         """Return what a training of each arm and the pre-training cost."""
@@ -144,19 +163,20 @@ def _answer(question: Question, curve: Curve, curves: CurvesFile) -> Recommendat
     n, case = question.n_records, _Case(question, curve, cost_curve(curve, curves))
     least, most = ceil(min(curve.sizes) / REACH), int(max(curve.sizes) * REACH)
     gain, verdict = summarise_gain(case.gain(n), question.margin), case.decide(n)
-    scratch, fine_tune = (summarise_score(curve, arm, n) for arm in (SCRATCH, FINE_TUNE))
     worth = case.worth(n)
     even = interval(case.grids[FINE_TUNE].last_ahead(case.grids[SCRATCH], question.margin))
     support, cost = curve.support(n), case.cost(n)
     money = count_money(question, cost, worth)
+    arms = rank_arms(question, curve, cost)
+    scores = {one.strategy: one.score for one in arms}
     return Recommendation(
         question=question,
         curve=curve,
         curves=curves,
         verdict=verdict,
         why=_reason(case, gain, verdict),
-        scratch=scratch,
-        fine_tune=fine_tune,
+        scratch=scores[SCRATCH],
+        fine_tune=scores[FINE_TUNE],
         gain=gain,
         worth_in_records=interval(worth),
         break_even=even,
@@ -167,8 +187,11 @@ def _answer(question: Question, curve: Curve, curves: CurvesFile) -> Recommendat
         if question.target is None
         else reach_target(question, question.target, case.grids, least, case.priced_by),
         money=money,
-        more_records=add_records(question, curve, {"scratch": scratch.mean, "fine_tune": fine_tune.mean}),
+        more_records=add_records(question, curve, {one.arm.field: one.score.mean for one in arms}),
         flips=find_flips(case.decide, n, verdict, least, most),
+        arms=arms,
+        best=name_best(arms, case.p_pays if question.pays_pretraining else None),
+        not_measured=not_measured(curve),
     )
 
 
@@ -191,7 +214,7 @@ def _further_evidence(n_records: int, curve: Curve) -> str:
 
 def _row(question: Question, curve: Curve, curves: CurvesFile) -> NetworkRow:
     n = question.n_records
-    scores = {arm: summarise_score(curve, strategy, n) for arm, strategy in ARMS.items()}
+    scores = {arm.field: summarise_score(curve, arm.strategy, n) for arm in reversed(arms_in(curve.draws))}
     arm = max(scores, key=lambda name: scores[name].mean)
-    seconds = charge(cost_curve(curve, curves), n, question.device_speed)[arm].seconds
+    seconds = charge(cost_curve(curve, curves), n, question.device_speed).get(arm, UNKNOWN).seconds
     return NetworkRow(curve.arch, curve.family, arm, scores[arm], seconds, curve.support(n), curve.precision)

@@ -9,11 +9,11 @@ import numpy as np
 from advisor.answer.costs import bill, charge
 from advisor.answer.decision import DECISIVE
 from advisor.answer.question import Question
-from studies.files.arms import FINE_TUNE, SCRATCH
+from studies.files.arms import ARMS, arms_in
 from studies.files.curve import Curve
 from studies.files.draws import BAND, REACH, ScoreGrid, quantiles
 
-ARMS = {"scratch": SCRATCH, "fine_tune": FINE_TUNE}
+_STRATEGIES = {arm.field: arm.strategy for arm in ARMS}
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Reach:
 
 @dataclass(frozen=True)
 class MoreRecords:
-    """What more labelled records are expected to add to the better arm's score, with the 90 % band of the mean."""
+    """What more labelled records are expected to add to the best arm's score, with the 90 % band of the mean."""
 
     arm: str
     n_records: int
@@ -46,9 +46,12 @@ def reach_target(
 ) -> dict[str, Reach]:
     """Return what each arm needs for ``target``; times and prices are those of the curve ``priced_by``.
 
-    ``grids`` holds the scores of each strategy, ``least`` is the smallest number that the evidence speaks of.
+    ``grids`` holds the scores of every strategy that was measured, ``least`` is the smallest number that the evidence
+    speaks of.
     """
-    return {key: _reach(key, question, target, grids[arm], least, priced_by) for key, arm in ARMS.items()}
+    return {
+        arm.field: _reach(arm.field, question, target, grids[arm.strategy], least, priced_by) for arm in arms_in(grids)
+    }
 
 
 def _reach(key: str, question: Question, target: float, grid: ScoreGrid, least: int, priced_by: Curve) -> Reach:
@@ -66,13 +69,13 @@ def _reach(key: str, question: Question, target: float, grid: ScoreGrid, least: 
 def add_records(question: Question, curve: Curve, expected: Mapping[str, float]) -> MoreRecords | None:
     """Return what twice the records would add, or as many as the evidence reaches; None where it reaches no further.
 
-    ``expected`` holds the score of each arm now; the better one is asked.
+    ``expected`` holds the score of each arm now; the best one is asked.
     """
     n = min(2 * question.n_records, int(max(curve.sizes) * REACH))
     if n <= question.n_records:
         return None
     arm = max(expected, key=lambda key: expected[key])
-    then, now = (curve.scores(ARMS[arm], k)[:, 0] for k in (n, question.n_records))
+    then, now = (curve.scores(_STRATEGIES[arm], k)[:, 0] for k in (n, question.n_records))
     low, high = quantiles(then - now, BAND)
     return MoreRecords(arm, n, float(then.mean()), float((then - now).mean()), low, high)
 
@@ -100,6 +103,6 @@ def summarise_score(curve: Curve, strategy: str, n_records: int) -> Score:
     """
     draws = curve.scores(strategy, n_records)[:, 0]
     low, median, high = quantiles(draws, (BAND[0], 0.5, BAND[1]))
-    run = _NORMAL_90 * curve.run_sd(n_records)
+    run = _NORMAL_90 * curve.run_sd(n_records, strategy)
     run_low, run_high = median - hypot(median - low, run), median + hypot(high - median, run)
     return Score(float(draws.mean()), low, high, max(run_low, 0.0), min(run_high, 1.0))

@@ -1,17 +1,33 @@
-"""From scratch or from a pre-trained network, for the training that is asked for: what the adviser says, and why."""
+"""Which arm to train, from which pre-trained network if any, as asked or as the adviser says, and why.
+
+Where further arms were measured ``auto`` takes the one with the best expected score, of those that the networks at hand
+allow: it is the one with the least expected loss. Of arms that are tied with it, which differ from it by at most the
+margin with the probability that a verdict requires, the cheapest is taken. Where only fine-tuning and scratch were
+measured it follows the verdict on the two.
+"""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import cast
 
+from advisor.answer.arms import cheapest_tie
+from advisor.answer.decision import probability
 from advisor.answer.recommend import NoEvidenceError, Question, Recommendation, UnknownNameError, Verdict, recommend
+from advisor.answer.words import compares_more
 from engine.recipes import Strategy
 from models.errors import ExitCode, UserError
+from studies.files.arms import FINE_TUNE, IN_WORDS, LINEAR_PROBE, RANDOM_CONVOLUTIONS, SCRATCH
 from studies.files.curves import CurvesFile
 
 AUTO = "auto"
 _DISCARDED: tuple[Verdict, ...] = ("scratch", "no-material-difference")
+_TRAINING = {
+    FINE_TUNE: "Fine-tuning {}",
+    SCRATCH: "From scratch",
+    LINEAR_PROBE: "A linear probe of {}",
+    RANDOM_CONVOLUTIONS: "Random convolutions",
+}
 
 
 class NothingToStartFromError(UserError, LookupError):
@@ -45,18 +61,18 @@ def choose_strategy(
     """
     name, upstream = next(iter(at_hand.items()), ("", None))
     if asked != AUTO:
-        if asked == "scratch":
-            return Choice("scratch", None, "From scratch, as asked.")
-        if asked == "random-convolutions":
-            return Choice("random-convolutions", None, "A regression on random convolutions, as asked.")
+        if asked in (SCRATCH, RANDOM_CONVOLUTIONS):
+            return Choice(cast(Strategy, asked), None, f"{_TRAINING[asked]}, as asked.")
         if upstream is None:
             raise NothingToStartFromError(
                 f"--strategy {asked} needs a pre-trained {arch} for these leads, and none is released with this "
                 f"version ({', '.join(released) or 'it has no network'}): give a checkpoint's folder with --from"
             )
-        (strategy,) = (known for known in get_args(Strategy) if known == asked)
-        return Choice(strategy, upstream, f"Starting from {name}, as asked.")
-    verdict, reason = _ask(arch, n_records, trained_on, curves)
+        return Choice(cast(Strategy, asked), upstream, f"Starting from {name}, as asked.")
+    answer, reason = _ask(arch, n_records, trained_on, curves)
+    if answer is not None and compares_more(answer):
+        return _best_of_all(answer, name, upstream)
+    verdict = None if answer is None else answer.verdict
     if verdict in _DISCARDED:
         return Choice("scratch", None, f"From scratch: {reason}", verdict)
     if upstream is not None:
@@ -67,8 +83,29 @@ def choose_strategy(
     return Choice("scratch", None, why, verdict)
 
 
-def _ask(arch: str, n_records: int, trained_on: str | None, curves: CurvesFile) -> tuple[Verdict | None, str]:
-    """Return the verdict and the reason; about the available upstream where the evidence has it, else about any."""
+def _best_of_all(answer: Recommendation, name: str, upstream: Path | None) -> Choice:
+    """Choose among all measured arms, without those that need a pre-trained network where none is available."""
+    possible = [one for one in answer.arms if upstream is not None or not one.arm.is_pretrained]
+    best, chosen = possible[0], cheapest_tie(possible, answer.curve, answer.question)
+    first = IN_WORDS[answer.arms[0].strategy]
+    missed = "" if best is answer.arms[0] else f"{first} is ahead, but no pre-trained network is available; "
+    loss = chosen.expected_loss
+    why = (
+        f"{_TRAINING[chosen.strategy].format(name)}: {missed}with {answer.question.n_records:,} records "
+        + (
+            f"the best expected score of {len(possible)} arms, {best.score.mean:.3f}"
+            if chosen is best
+            else f"the cheapest of those within {answer.question.margin:g} of {IN_WORDS[best.strategy]}, the best"
+        )
+        + f" (probability {probability(chosen.p_best)} to be the best; loses {loss.mean:.3f} on average, at most "
+        f"{loss.upper:.3f} in 90 %). (Evidence: {answer.curves.study}.)"
+    )
+    start = upstream if chosen.arm.is_pretrained else None
+    return Choice(cast(Strategy, chosen.strategy), start, why, answer.verdict)
+
+
+def _ask(arch: str, n_records: int, trained_on: str | None, curves: CurvesFile) -> tuple[Recommendation | None, str]:
+    """Return the answer and its reason; about the available upstream where the evidence has it, else about any."""
     answer: Recommendation | None = None
     reason = ""
     for upstream in dict.fromkeys((trained_on, None)):
@@ -77,4 +114,4 @@ def _ask(arch: str, n_records: int, trained_on: str | None, curves: CurvesFile) 
             break
         except (UnknownNameError, NoEvidenceError) as error:
             reason = f"The adviser has no answer: {error}."
-    return (None, reason) if answer is None else (answer.verdict, f"{answer.why} (Evidence: {curves.study}.)")
+    return answer, reason if answer is None else f"{answer.why} (Evidence: {curves.study}.)"

@@ -1,8 +1,14 @@
 """Numbers of an answer in words, as its table and its explanation say them."""
 
 from math import inf, isnan
+from typing import TYPE_CHECKING
 
+from advisor.answer.decision import probability
+from studies.files.arms import PAIR
 from studies.files.draws import Interval
+
+if TYPE_CHECKING:
+    from advisor.answer.recommend import Recommendation
 
 METRICS = {"auroc_macro": "macro AUROC"}
 _MOST = 1e11  # hours, or a sum of money: beyond it a number of 12 digits and more tells nobody anything
@@ -12,6 +18,30 @@ VERDICTS = {
     "no-material-difference": ("NO MATERIAL DIFFERENCE", "bold cyan"),
     "not-enough-evidence": ("NOT ENOUGH EVIDENCE", "bold yellow"),
 }
+
+
+def compares_more(answer: "Recommendation") -> bool:
+    """Say whether more arms than fine-tuning and scratch were measured: then the best of them comes first."""
+    return len(answer.arms) > len(PAIR)
+
+
+def headline(answer: "Recommendation") -> tuple[str, str]:
+    """Return what to do in a few words, with their style: the best of several arms, else the verdict on the two."""
+    return (answer.best.arm.advice.upper(), "bold green") if compares_more(answer) else VERDICTS[answer.verdict]
+
+
+def why_best(answer: "Recommendation") -> str:
+    """Say what speaks for the best arm, how probable it is that it is the best, and what it loses where it is not."""
+    best, first = answer.best, answer.arms[0]
+    loss = best.expected_loss
+    reason = f"the best expected score of {len(answer.arms)} arms"
+    if best is not first:
+        more = first.score.mean - best.score.mean
+        reason = f"{first.arm.words} may score {more:.3f} more, but that is not likely to pay for its pre-training"
+    return (
+        f"With {answer.question.n_records:,} records {best.arm.advice}: {reason}. Probability to be the best "
+        f"{probability(best.p_best)}; expected loss against the best {loss.mean:.3f}, at most {loss.upper:.3f} (90 %)."
+    )
 
 
 def records(interval: Interval, unit: str, least: float = -inf) -> str:

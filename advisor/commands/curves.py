@@ -33,8 +33,8 @@ def fit(
     runs: Annotated[
         Path,
         typer.Option(
-            help="A study store, or a CSV file with the columns task, arch, strategy (scratch, fine-tune), upstream, "
-            "n_records, replicate, and scores; others are ignored."
+            help="A study store, or a CSV file with the columns task, arch, strategy (scratch, fine-tune, "
+            "linear-probe, random-convolutions), upstream, n_records, replicate, and scores; others are ignored."
         ),
     ],
     out: Annotated[Path, typer.Option(help="The curves file to write.")],
@@ -87,9 +87,13 @@ def show(
         task, arch, upstream, precision = of_curve
         network = with_precision(arch, precision)
         typer.echo(f"{task} {network}" + (f" from {upstream}" if names[task, network] > 1 else ""))
-        for row in found:
+        rows_of_it = list(found)
+        width = max(9, *(len(row["strategy"]) for row in rows_of_it))
+        for row in rows_of_it:
             band = f"{row['mean_ci_lower']:.3f} to {row['mean_ci_upper']:.3f}"
-            typer.echo(f"  {row['strategy']:9} {row['n_records']:>9,}  {row['mean']:.3f}  {band}  {row['support']}")
+            typer.echo(
+                f"  {row['strategy']:{width}} {row['n_records']:>9,}  {row['mean']:.3f}  {band}  {row['support']}"
+            )
 
 
 @app.command(epilog="Example: ecgadvise curves plot --out curves.svg")

@@ -83,9 +83,9 @@ def recommend(
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
     report: Annotated[Path | None, typer.Option(help="Write the answer as a page that stands alone: .html.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw both curves and your records: .svg, .png or .html.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the curves and your records: .svg, .png or .html.")] = None,
 ) -> None:
-    """Say whether to fine-tune or to train from scratch, what each will score and cost, and how sure that is."""
+    """Say what to train, fine-tuned, from scratch or otherwise, what each will score and cost, and how sure that is."""
     from advisor.answer.question import Question
     from advisor.answer.recommend import recommend as answer
     from advisor.commands.recommend_own import Own, in_words

@@ -23,8 +23,8 @@ def fit_curves(table: str | PathLike[str] | Columns, metric: str = "auroc_macro"
     """Fit a curve for every task, network and upstream of a table of runs.
 
     ``table`` is a CSV file, a study store, a pandas DataFrame or a mapping of columns: task, arch, strategy (scratch,
-    fine-tune), upstream, n_records, replicate and ``metric``. ``study`` names what comes from no file. Raises
-    RunsFileError for rows that cannot be used, and EvidenceError where they give no curve.
+    fine-tune, linear-probe, random-convolutions), upstream, n_records, replicate and ``metric``. ``study`` names what
+    comes from no file. Raises RunsFileError for rows that cannot be used, and EvidenceError where they give no curve.
     """
     with caller_state_kept():
         if isinstance(table, str | PathLike):

@@ -10,7 +10,7 @@ from advisor.answer.question import Question
 from advisor.answer.question_values import find_nonsense
 from advisor.answer.recommend import Recommendation
 from advisor.answer.recommend import recommend as answer
-from advisor.answer.words import VERDICTS
+from advisor.answer.words import headline
 from advisor.interface.curves import Curves
 from studies.files.curves import CurvesFile, read_curves
 from studies.files.shipped import DEFAULT_CURVES
@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class Answer(Recommendation):
-    """The answer to a question: ``verdict``, ``why``, ``scratch``, ``fine_tune``, ``gain`` and what they rest on.
+    """The answer to a question: ``best``, ``arms``, ``verdict``, ``why``, ``gain`` and what they rest on.
 
+    ``arms`` are all that were measured, best expected score first, each with ``score``, ``difference`` to scratch,
+    ``p_best``, ``expected_loss`` and ``cost``; ``best`` is the one to train. ``verdict`` is on fine-tuning or scratch.
     ``print`` shows it as the command line does.
     """
 
@@ -33,7 +35,7 @@ class Answer(Recommendation):
         return to_document(self)
 
     def plot(self, ax: "Axes | None" = None) -> "Axes":
-        """Draw both curves and the asked number of records on ``ax``, or on axes of a new figure; return the axes."""
+        """Draw all curves and the asked number of records on ``ax``, or on axes of a new figure; return the axes."""
         from advisor.text.curve_figure import draw_on
         from advisor.text.curve_lines import with_points
 
@@ -47,7 +49,7 @@ class Answer(Recommendation):
     def __repr__(self) -> str:
         gain, n = self.gain, self.question.n_records
         return (
-            f"<Answer: {VERDICTS[self.verdict][0].lower()} at {n:,} records ({self.curve.arch}, {self.support}); "
+            f"<Answer: {headline(self)[0].lower()} at {n:,} records ({self.curve.arch}, {self.support}); "
             f"gain {gain.mean:+.3f} (90 %: {gain.mean_ci_lower:+.3f} to {gain.mean_ci_upper:+.3f})>"
         )
 
@@ -72,7 +74,7 @@ def recommend(
     device_speed: float | None = None,
     curves: "str | PathLike[str] | Curves | None" = None,
 ) -> Answer:
-    """Say whether to fine-tune or to train from scratch, what each will score and cost, and how sure that is.
+    """Say which of the measured arms to train, what each will score and cost, and how sure that is.
 
     ``n_records`` are the labelled records for training and validation together, ``arch`` is cnn, rnn or the name of a
     network (None: the best that was measured); all else is as in ``ecgadvise recommend``. ``curves`` is a curves file

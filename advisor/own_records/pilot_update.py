@@ -22,7 +22,7 @@ from scipy.stats import norm, rankdata
 from advisor.own_records.pilot_study import Pilot, PilotError
 from engine.seeds import stable_seed
 from studies.collection.collect import measure
-from studies.files.arms import FINE_TUNE, SCRATCH
+from studies.files.arms import FINE_TUNE, FURTHER_STRATEGIES, SCRATCH
 from studies.files.curve import PilotCurve, PooledCurve, TrainingCost
 from studies.files.draws import BAND, REACH, Floats, bent, chance_level
 from studies.fitting.learning_curves import FitError, fit_learning_curves
@@ -89,18 +89,24 @@ def _run_noise(variances: Floats, pairs: Floats, correlation: float) -> Floats:
 
 
 def update(curve: PooledCurve, seen: Observed, seed: int) -> dict[str, dict[str, Floats]]:
-    """Return draws of both arms for the dataset of the pilot, given what the pooled ``curve`` predicted of it."""
+    """Return draws of every arm for the dataset of the pilot, given what the pooled ``curve`` predicted of it.
+
+    A further arm, which a pilot does not run, follows by what it has in common with the two arms over the tasks.
+    """
     chance = chance_level(curve.metric)
     nodes = _nodes(curve, seen.sizes)
-    predicted = [np.hstack([_logits(curve.scores(arm, at)) for arm in _ARMS]) for at in (nodes, seen.sizes)]
+    arms = (*_ARMS, *(arm for arm in FURTHER_STRATEGIES if arm in curve.draws))
+    predicted = [
+        np.hstack([_logits(curve.scores(arm, at)) for arm in of_arms])
+        for of_arms, at in ((arms, nodes), (_ARMS, seen.sizes))
+    ]
     centre, covariance = _normal(np.hstack(predicted))
     mean, remaining = _given(centre, covariance, seen, freedom=max(len(curve.tasks) - 1, 1))
-    rng = np.random.default_rng(seed)
-    drawn = mean + rng.standard_normal((len(predicted[0]), len(mean))) @ covariance_root(remaining).T
-    scores = expit(drawn).reshape(len(drawn), 2, len(nodes))
-    return {
-        arm: bent(_law(nodes, scores[:, k], seen.sizes), nodes, scores[:, k], chance) for k, arm in enumerate(_ARMS)
-    }
+    rng, of_two = np.random.default_rng(seed), len(_ARMS) * len(nodes)
+    parts = [rng.standard_normal((len(predicted[0]), size)) for size in (of_two, len(mean) - of_two)]
+    drawn = mean + np.hstack(parts) @ covariance_root(remaining).T
+    scores = expit(drawn).reshape(len(drawn), len(arms), len(nodes))
+    return {arm: bent(_law(nodes, scores[:, k], seen.sizes), nodes, scores[:, k], chance) for k, arm in enumerate(arms)}
 
 
 def _given(centre: Floats, covariance: Floats, seen: Observed, freedom: int) -> tuple[Floats, Floats]:
@@ -224,7 +230,8 @@ def _updated(pilot: Pilot, runs: Sequence[Run], predicted: PooledCurve, alone: P
         draws=update(predicted, seen, stable_seed(pilot.task, len(runs))),
         noise={**predicted.noise, "alpha": predicted.noise["alpha"] + float(np.log(seen.excess)) / 2},
         points={arm: _points(runs, arm) for arm in _ARMS},
-        cost=predicted.cost if alone is None else alone.cost,
+        cost=dict(predicted.cost) | ({} if alone is None else dict(alone.cost)),
+        further_noise=predicted.further_noise,
         pretraining=predicted.pretraining,
         sources=_with_own(predicted.sources, runs[0].source),
         test_records=runs[0].test_records,

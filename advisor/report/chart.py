@@ -1,4 +1,4 @@
-"""The chart of a report: both curves as inline SVG, complete without a script.
+"""The chart of a report: all curves as inline SVG, complete without a script.
 
 Colours are classes, which the page's style sets for light, dark and paper. The script moves what has the class
 ``cross`` and reads the scales from the ``data-`` attributes.
@@ -12,11 +12,17 @@ import numpy as np
 
 from advisor.answer.recommend import Recommendation
 from advisor.report.html import text
-from advisor.text.curve_lines import ARMS, CurveLines, score_ticks, size_ticks
-from studies.files.arms import FINE_TUNE, SCRATCH
+from advisor.text.curve_lines import CurveLines, score_ticks, size_ticks
+from studies.files.arms import FINE_TUNE, LINEAR_PROBE, RANDOM_CONVOLUTIONS, SCRATCH
 from studies.files.draws import REACH
 
-_CLASSES = {FINE_TUNE: "tuned", SCRATCH: "scratch"}
+CLASSES = {FINE_TUNE: "tuned", SCRATCH: "scratch", LINEAR_PROBE: "probe", RANDOM_CONVOLUTIONS: "kernels"}
+_ASIDE = {
+    FINE_TUNE: 1,
+    SCRATCH: -1,
+    LINEAR_PROBE: -3,
+    RANDOM_CONVOLUTIONS: 3,
+}  # half widths, so that points stand apart
 _POINT = 3.2  # pixels, the half width of a measured point
 _ROOM_FOR_WORDS = 120  # pixels
 
@@ -68,7 +74,7 @@ def _draw(frame: Frame, answer: Recommendation, metric: str, described: str) -> 
     written = " ".join(f'data-{key}="{value}"' for key, value in scales.items())
     body = (
         *_axes(frame, answer.curve.sizes, metric),
-        *(part for arm in ARMS for part in _arm(frame, arm)),
+        *(part for arm in lines.arms for part in _arm(frame, arm)),
         *_break_even(frame, answer),
         *_yours(frame, n),
         *_cross(frame, n),
@@ -102,7 +108,7 @@ def _axes(frame: Frame, sizes: Sequence[int], metric: str) -> Iterator[str]:
 
 
 def _arm(frame: Frame, arm: str) -> Iterator[str]:
-    line, kind = frame.lines.arms[arm], _CLASSES[arm]
+    line, kind = frame.lines.arms[arm], CLASSES[arm]
     n, (low, high) = frame.lines.n, frame.lines.measured
     ring = [*zip(n, line.upper, strict=True), *reversed(list(zip(n, line.lower, strict=True)))]
     clip = f'clip-path="url(#{frame.name}-clip)"'
@@ -120,14 +126,17 @@ def _path(frame: Frame, points: Sequence[tuple[float, float]]) -> str:
 
 
 def _point(frame: Frame, arm: str, size: int, score: float) -> str:
-    """Draw a triangle of a fine-tuned run, a square of one from scratch, side by side: shape tells them too."""
+    """Draw a triangle of a fine-tuned run, a square of one from scratch, a disc of a linear probe, a diamond of random
+    convolutions, side by side: shape tells them too.
+    """
     r = _POINT
-    x, y = frame.x(size) + (r + 0.6) * (1 if arm == FINE_TUNE else -1), frame.y(score)
-    shape = (
-        f"l{r} {2 * r}h{-2 * r}z"
-        if arm == FINE_TUNE
-        else f"m{-r} {0.15 * r:.2g}h{1.7 * r:.3g}v{1.7 * r:.3g}h{-1.7 * r:.3g}z"
-    )
+    x, y = frame.x(size) + (r + 0.6) * _ASIDE[arm], frame.y(score)
+    shape = {
+        FINE_TUNE: f"l{r} {2 * r}h{-2 * r}z",
+        SCRATCH: f"m{-r} {0.15 * r:.2g}h{1.7 * r:.3g}v{1.7 * r:.3g}h{-1.7 * r:.3g}z",
+        LINEAR_PROBE: f"a{r} {r} 0 0 1 0 {2 * r}a{r} {r} 0 0 1 0 {-2 * r}z",
+        RANDOM_CONVOLUTIONS: f"l{r} {r}l{-r} {r}l{-r} {-r}z",
+    }[arm]
     return f"M{x:.1f} {y - r:.1f}{shape}"
 
 
@@ -154,9 +163,9 @@ def _cross(frame: Frame, n: int) -> Iterator[str]:
     here = int(np.flatnonzero(frame.lines.n == n)[0])
     x = f"{frame.x(n):.1f}"
     yield f'<path class="cross" d="M{x} {frame.above}V{frame.floor}"/>'
-    for arm in ARMS:
-        y = frame.y(float(frame.lines.arms[arm].mean[here]))
-        yield f'<circle class="cross {_CLASSES[arm]}" cx="{x}" cy="{y:.1f}" r="5"/>'
+    for arm, line in frame.lines.arms.items():
+        y = frame.y(float(line.mean[here]))
+        yield f'<circle class="cross {CLASSES[arm]}" cx="{x}" cy="{y:.1f}" r="5"/>'
 
 
 def _box(kind: str, x: float, y: float, width: float, height: float) -> str:

@@ -7,7 +7,7 @@ Digital Medicine 3:41 (2020): its sections in its order, about advice on model d
 from collections.abc import Iterable, Mapping
 
 from advisor.answer.recommend import Recommendation
-from advisor.answer.words import METRICS, count
+from advisor.answer.words import METRICS, compares_more, count
 from advisor.report.html import bullets, facts, paragraph
 from advisor.text.explanation import Explanation
 from advisor.text.explanation_text import runs_in_words
@@ -48,10 +48,13 @@ def _mechanism(answer: Recommendation, explanation: Explanation) -> dict[str, st
     sources = _each(explanation.sources, "name", "version")
     tested = "" if curve.test_records is None else f", tested on {curve.test_records:,} records"
     measured = f"{min(curve.measured_sizes):,} to {max(curve.measured_sizes):,} records"
+    each, best = "either", ""
+    if compares_more(answer):
+        each, best = "every", "the arm with the best expected score and its expected loss; "
     others = "".join(f", and {runs_in_words(part)}" for part in curve.rests_on[1:])
     return {
-        "outcome": f"expected {metric} of either strategy, and their difference",
-        "output": "a verdict where one outcome has probability 0.8 or more, else none; 90 % bands",
+        "outcome": f"expected {metric} of {each} strategy, and their difference",
+        "output": f"{best}a verdict where one outcome has probability 0.8 or more, else none; 90 % bands",
         "for whom": "teams that develop networks on labelled ECG records",
         "made from": f"{curve.runs:,} runs of {curve.arch} on {', '.join(tasks)}, {measured}, {curve.replicates} "
         f"pair{'s' * (curve.replicates > 1)} or more at each size{tested}{others}",

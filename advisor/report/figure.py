@@ -11,17 +11,18 @@ import numpy as np
 from advisor.answer.decision import probability
 from advisor.answer.recommend import Recommendation
 from advisor.answer.words import METRICS
-from advisor.report.chart import chart
+from advisor.report.chart import CLASSES, chart
 from advisor.report.html import table, text
 from advisor.text.curve_lines import CurveLines, Line
-from studies.files.arms import FINE_TUNE, SCRATCH
+from studies.files.arms import IN_WORDS
 from studies.files.curve import PooledCurve
 
-# Positions among the words of a row.
-_N, _TUNED, _TUNED_BAND, _SCRATCH, _SCRATCH_BAND, _GAIN, _GAIN_BAND, _ODDS, _SUPPORT = range(9)
+_N, _GAIN, _GAIN_BAND, _ODDS, _SUPPORT = 0, -4, -3, -2, -1  # positions among the words of a row; arms are between
 _KEY = {
     "tuned": '<path class="line tuned" d="M0 6H30"/><path class="points tuned" d="M15 2.5l3.5 7h-7z"/>',
     "scratch": '<path class="line scratch" d="M0 6H30"/><path class="points scratch" d="M12 3h6v6h-6z"/>',
+    "probe": '<path class="line probe" d="M0 6H30"/><circle class="points probe" cx="15" cy="6" r="3.4"/>',
+    "kernels": '<path class="line kernels" d="M0 6H30"/><path class="points kernels" d="M15 2l4 4-4 4-4-4z"/>',
     "band": '<rect class="even-interval" style="opacity:.2" width="30" height="12"/>',
     "beyond": '<path class="line beyond" style="--tone:var(--faint)" d="M0 6H30"/>',
     "even": '<path class="even" d="M15 0V12"/><rect class="even-interval" x="4" y="8" width="22" height="4"/>',
@@ -29,16 +30,15 @@ _KEY = {
 
 
 def read_out(answer: Recommendation, lines: CurveLines) -> list[dict[str, Any]]:
-    """Return what is said at each number of records: the words, and both scores as numbers for the dots."""
+    """Return what is said at each number of records: the words, and the scores as numbers for the dots."""
     assert lines.gain is not None and lines.p_above_margin is not None, "a recommendation has both arms"
-    tuned, scratch = lines.arms[FINE_TUNE], lines.arms[SCRATCH]
     return [
         {
             "n": int(n),
-            "tuned": round(float(tuned.mean[k]), 5),
-            "scratch": round(float(scratch.mean[k]), 5),
+            **{CLASSES[arm]: round(float(line.mean[k]), 5) for arm, line in lines.arms.items()},
             "words": [
-                f"{n:,.0f}", *_words(tuned, k, ""), *_words(scratch, k, ""), *_words(lines.gain, k, "+"),
+                f"{n:,.0f}", *(word for line in lines.arms.values() for word in _words(line, k, "")),
+                *_words(lines.gain, k, "+"),
                 probability(float(lines.p_above_margin[k])), answer.curve.support(float(n)),
             ],
         }
@@ -50,29 +50,39 @@ def _words(line: Line, k: int, sign: str) -> tuple[str, str]:
     return f"{line.mean[k]:{sign}.3f}", f"{line.lower[k]:{sign}.3f} to {line.upper[k]:{sign}.3f}"
 
 
+def arms_of_rows(lines: CurveLines) -> list[dict[str, str]]:
+    """Return what the page's script has to know of the arms, in the order of a row's words."""
+    return [{"kind": CLASSES[arm], "name": IN_WORDS[arm]} for arm in lines.arms]
+
+
 def figure(answer: Recommendation, lines: CurveLines, rows: Sequence[dict[str, Any]], yours: int) -> str:
     """Return the figure as HTML; ``yours`` is the position of the asker's number of records among the rows."""
     question = answer.question
     metric = f"{METRICS.get(question.metric, question.metric)} on the test set"
     here = rows[yours]["words"]
+    scores = ", ".join(f"{IN_WORDS[arm]} {here[at]} ({here[at + 1]})" for arm, at in _positions(lines))
     described = (
-        f"What both strategies are expected to score with {rows[0]['words'][_N]} to {rows[-1]['words'][_N]} labelled "
-        f"records. At {here[_N]} records fine-tuned {here[_TUNED]} "
-        f"({here[_TUNED_BAND]}), from scratch {here[_SCRATCH]} ({here[_SCRATCH_BAND]}), gain {here[_GAIN]} "
-        f"({here[_GAIN_BAND]}). All numbers are in the table below the chart."
+        f"What {'both' if len(lines.arms) == 2 else 'all'} strategies are expected to score with "
+        f"{rows[0]['words'][_N]} to {rows[-1]['words'][_N]} labelled records. At {here[_N]} records {scores}, gain "
+        f"{here[_GAIN]} ({here[_GAIN_BAND]}). All numbers are in the table below the chart."
     )
     return (
         f'<figure><div class="surface" id="surface">{chart(answer, lines, metric, described)}</div>'
-        f"{_key(answer)}</figure>{_readout(here, question.margin)}{_slider(rows, yours)}{_numbers(answer, lines, rows)}"
+        f"{_key(answer, lines)}</figure>{_readout(here, lines, question.margin)}{_slider(rows, yours)}"
+        f"{_numbers(answer, lines, rows)}"
     )
 
 
-def _key(answer: Recommendation) -> str:
+def _positions(lines: CurveLines) -> list[tuple[str, int]]:
+    """Return where among a row's words each arm's score is, its band behind it."""
+    return [(arm, 1 + 2 * k) for k, arm in enumerate(lines.arms)]
+
+
+def _key(answer: Recommendation, lines: CurveLines) -> str:
     point = "mean of one task" if isinstance(answer.curve, PooledCurve) else "single runs"
     margin = f"{answer.question.margin:g}"
     words = {
-        "tuned": f"fine-tuned: expected, {point}",
-        "scratch": f"from scratch: expected, {point}",
+        **{CLASSES[arm]: f"{IN_WORDS[arm]}: expected, {point}" for arm in lines.arms},
         "band": "90 % band of the expected score",
         "beyond": "beyond what was measured (shaded)",
         "even": f"break-even: the gain stays under {margin} beyond; its 90 % interval",
@@ -84,11 +94,11 @@ def _key(answer: Recommendation) -> str:
     return f'<ul class="key">{items}</ul>'
 
 
-def _readout(here: Sequence[str], margin: float) -> str:
+def _readout(here: Sequence[str], lines: CurveLines, margin: float) -> str:
     def word(k: int) -> str:
-        return f'<span data-word="{k}">{text(here[k])}</span>'
+        return f'<span data-word="{k % len(here)}">{text(here[k])}</span>'
 
-    arms = (("tuned", "fine-tuned", _TUNED), ("scratch", "from scratch", _SCRATCH), ("", "gain", _GAIN))
+    arms = (*((CLASSES[arm], IN_WORDS[arm], at) for arm, at in _positions(lines)), ("", "gain", _GAIN))
     body = "".join(
         f'<tr><th scope="row" class="{kind}">{name}</th><td>{word(k)}</td><td>{word(k + 1)}</td></tr>'
         for kind, name, k in arms
@@ -111,8 +121,8 @@ def _slider(rows: Sequence[dict[str, Any]], yours: int) -> str:
 
 def _numbers(answer: Recommendation, lines: CurveLines, rows: Sequence[dict[str, Any]]) -> str:
     picked = [row["words"] for row in rows if row["n"] in lines.exact]
-    header = ("records", "fine-tuned", "90 % band", "from scratch", "90 % band", "gain", "90 % band",
-              f"P(gain > {answer.question.margin:g})", "support")  # fmt: skip
+    arms = (words for arm in lines.arms for words in (IN_WORDS[arm], "90 % band"))
+    header = ("records", *arms, "gain", "90 % band", f"P(gain > {answer.question.margin:g})", "support")
     return f"<details><summary>The chart as a table</summary>{table(header, picked)}</details>"
 
 

@@ -14,10 +14,10 @@ from string import Template
 from typing import TYPE_CHECKING
 
 from advisor.answer.recommend import Recommendation
-from advisor.answer.words import VERDICTS
+from advisor.answer.words import VERDICTS, compares_more, headline, why_best
 from advisor.report import sections
 from advisor.report.facts_label import facts_label
-from advisor.report.figure import figure, nearest, read_out
+from advisor.report.figure import arms_of_rows, figure, nearest, read_out
 from advisor.report.html import bullets, facts, paragraph, section, text
 from advisor.text.answer_json import to_json
 from advisor.text.curve_lines import trace, with_points
@@ -57,22 +57,27 @@ def to_page(answer: Recommendation, explanation: Explanation, origin: Origin, ow
     template = _TEMPLATE.read_text(encoding="utf-8")
     return Template(template).substitute(
         script_hash=_hash_of_script(template),
-        title=text(f"{n:,} records: {VERDICTS[answer.verdict][0].lower()} (ecgadvise)"),
+        title=text(f"{n:,} records: {headline(answer)[0].lower()} (ecgadvise)"),
         header="".join(_header(answer)),
         sections="".join(_sections(answer, explanation, origin, figure(answer, lines, rows, yours), own)),
         notice=text(NOTICE),
         answer=_data(json.loads(to_json(answer, explanation.as_dict(), None if own is None else own.as_dict()))),
-        rows=_data({"yours": yours, "rows": rows}),
+        rows=_data({"yours": yours, "arms": arms_of_rows(lines), "rows": rows}),
     )
 
 
 def _header(answer: Recommendation) -> Iterator[str]:
     n, curve = answer.question.n_records, answer.curve
     yield paragraph("ecgadvise: advice on model development", "eyebrow")
-    yield f"<h1>{n:,} labelled ECG records: fine-tune a pre-trained network, or train from scratch?</h1>"
+    asked = "what to train?" if compares_more(answer) else "fine-tune a pre-trained network, or train from scratch?"
+    yield f"<h1>{n:,} labelled ECG records: {asked}</h1>"
     stands_for = f"{answer.question.arch} = " if answer.question.arch not in (None, curve.arch) else ""
     yield paragraph(f"{stands_for}{curve.arch}, pre-trained on {curve.upstream}")
     words = f'<p class="words">{VERDICTS[answer.verdict][0]}</p>{paragraph(answer.why)}'
+    if compares_more(answer):
+        best = f'<p class="words">{headline(answer)[0]}</p>{paragraph(why_best(answer))}'
+        yield f'<div class="verdict best" id="best">{best}</div>'
+        words = f"{paragraph('Fine-tune or scratch', 'eyebrow')}{words}"
     yield f'<div class="verdict {answer.verdict}" id="verdict">{words}</div>'
     yield f'<p><span class="support">{answer.support}</span> {text(_SUPPORT[answer.support])}</p>'
 
@@ -81,7 +86,7 @@ def _sections(
     answer: Recommendation, explanation: Explanation, origin: Origin, drawn: str, own: "OwnAnswer | None"
 ) -> Iterator[str]:
     yield section("Expected scores", *sections.scores(answer), name="scores")
-    yield section("The two curves", drawn, name="curves")
+    yield section("The curves" if compares_more(answer) else "The two curves", drawn, name="curves")
     yield section("What would change the answer", facts(sections.changes(answer)), name="changes")
     if answer.networks:
         yield section("Which network", sections.networks(answer), name="networks")

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator, Mapping
 
+from advisor.answer.arms import ArmOutlook
 from advisor.answer.costs import PRETRAINING, Bill
 from advisor.answer.decision import probability
 from advisor.answer.recommend import Recommendation
-from advisor.answer.words import METRICS, duration, money, records, worth
+from advisor.answer.scores import Score
+from advisor.answer.words import METRICS, compares_more, duration, money, records, worth
 from advisor.report.html import bullets, facts, paragraph, table, text
 from advisor.text.explanation import Explanation
 from advisor.text.explanation_text import (
@@ -13,13 +15,14 @@ from advisor.text.explanation_text import (
     backtest_sentence,
     evidence_sentences,
     fit_sentence,
+    measured_columns,
     parameter_rows,
     point_rows,
     scatter_sentence,
     task_rows,
 )
-from advisor.text.table import band, change_rows, money_rows, target_rows
-from studies.files.arms import ARMS, IN_WORDS
+from advisor.text.table import band, best_of, change_rows, money_rows, target_rows
+from studies.files.arms import ARMS, IN_WORDS, PAIR, Arm
 from studies.files.curve import PooledCurve
 from studies.files.draws import REACH
 
@@ -27,14 +30,23 @@ _COSTS = {**{arm.field: arm.words for arm in ARMS}, PRETRAINING: "pre-training"}
 
 
 def scores(answer: Recommendation) -> Iterator[str]:
-    """Both expected scores, the gain and its three probabilities."""
+    """All expected scores, the gain and its three probabilities."""
     gain, margin, metric = answer.gain, answer.question.margin, answer.question.metric
     rows = [
-        (IN_WORDS[arm], f"{score.mean:.3f}", band(score), f"{score.obs_ci_lower:.3f} to {score.obs_ci_upper:.3f}")
-        for arm, score in (("fine_tune", answer.fine_tune), ("scratch", answer.scratch))
+        (arm.words, f"{score.mean:.3f}", band(score), f"{score.obs_ci_lower:.3f} to {score.obs_ci_upper:.3f}")
+        for arm, score in _scores(answer)
     ]
-    gains = ("gain", f"{gain.mean:+.3f}", f"{gain.mean_ci_lower:+.3f} to {gain.mean_ci_upper:+.3f}", "")
+    gains = (
+        "gain of fine-tuning" if compares_more(answer) else "gain",
+        f"{gain.mean:+.3f}",
+        f"{gain.mean_ci_lower:+.3f} to {gain.mean_ci_upper:+.3f}",
+        "",
+    )
     yield table((METRICS.get(metric, metric), "expected", "90 % band", "90 % of single runs"), [*rows, gains])
+    if compares_more(answer):
+        choosing = [(one.arm.words, *_choice_row(one)) for one in answer.arms]
+        columns = ("gain over scratch", "90 % band", "P(best)", "expected loss", "loss in 90 % at most")
+        yield table(("choosing", *columns), choosing, "Losses are against the arm that is the best")
     odds = {
         "above": (f"fine-tuning gains more than {margin:g}", gain.p_above_margin),
         "within": (f"the two differ by at most {margin:g}", gain.p_within_margin),
@@ -43,6 +55,21 @@ def scores(answer: Recommendation) -> Iterator[str]:
     parts = "".join(f'<i class="{kind}" style="flex-grow:{p:.4f}"></i>' for kind, (_, p) in odds.items())
     yield f'<div class="odds" aria-hidden="true">{parts}</div>'
     yield table(("how probable is it that", ""), [(words, probability(p)) for words, p in odds.values()])
+
+
+def _scores(answer: Recommendation) -> list[tuple[Arm, Score]]:
+    """Return the score of every arm: best first where more than two were measured."""
+    if compares_more(answer):
+        return [(one.arm, one.score) for one in answer.arms]
+    return [(arm, getattr(answer, arm.field)) for arm in PAIR]
+
+
+def _choice_row(one: ArmOutlook) -> tuple[str, ...]:
+    gain, loss = one.difference, one.expected_loss
+    over = (
+        ("", "") if gain is None else (f"{gain.mean:+.3f}", f"{gain.mean_ci_lower:+.3f} to {gain.mean_ci_upper:+.3f}")
+    )
+    return *over, probability(one.p_best), f"{loss.mean:.3f}", f"{loss.upper:.3f}"
 
 
 def changes(answer: Recommendation) -> Iterator[tuple[str, str]]:
@@ -60,7 +87,7 @@ def networks(answer: Recommendation) -> str:
         (row.arch, IN_WORDS[row.arm], f"{row.score.mean:.3f}", band(row.score), duration(row.seconds))
         for row in answer.networks
     ]
-    return table(("network", "better arm", "expected", "90 % band", "one training"), rows)
+    return table(("network", best_of(answer), "expected", "90 % band", "one training"), rows)
 
 
 def costs(answer: Recommendation) -> Iterator[str]:
@@ -87,7 +114,9 @@ def costs(answer: Recommendation) -> Iterator[str]:
     if answer.money is None:
         yield paragraph("No price was given: --label-cost and --gpu-cost add both bills.", "note")
         return
-    bills = {arm.words: getattr(answer.money, arm.field) for arm in ARMS}
+    bills = {arm.words: getattr(answer.money, arm.field) for arm in PAIR}
+    if compares_more(answer):
+        bills = {one.arm.words: one.bill for one in answer.arms if one.bill is not None}
     yield table(("money", "labels", "machine", "pre-training", "total"), [_bill_row(*one) for one in bills.items()])
     yield facts(money_rows(answer))
     if (paid := answer.money.p_pays_off) is not None:
@@ -139,7 +168,7 @@ def backtest(answer: Recommendation, explanation: Explanation) -> Iterator[str]:
 def evidence(answer: Recommendation, explanation: Explanation) -> Iterator[str]:
     """The runs, their scores, and the fit."""
     yield bullets(evidence_sentences(answer, explanation))
-    columns = ("from scratch", "fine-tuned", "gain", "runs")
+    columns = measured_columns(explanation)
     if explanation.tasks:
         yield table((f"expected at {answer.question.n_records:,} records", *columns), task_rows(explanation))
     if explanation.points:

@@ -4,12 +4,14 @@ import json
 from dataclasses import asdict
 from typing import Any
 
+from advisor.answer.arms import ArmOutlook
 from advisor.answer.costs import Money
 from advisor.answer.recommend import Recommendation
 from engine.json_values import finite, rounded
 from studies.files.curve import PooledCurve
 
-SCHEMA_VERSION = 1  # keys are only ever added; one that changes its meaning needs a new version
+# Keys are only ever added; one that changes its meaning needs a new version. 2: all arms that were measured, best first
+SCHEMA_VERSION = 2
 
 
 def to_json(
@@ -38,6 +40,9 @@ def to_document(
             "uses": question.uses,
             "device_speed": question.device_speed,
         },
+        "best": answer.best.strategy,
+        "arms": [_arm(one) for one in answer.arms],
+        "not_measured": list(answer.not_measured),
         "verdict": answer.verdict,
         "why": answer.why,
         "scratch": rounded(asdict(answer.scratch)),
@@ -63,6 +68,18 @@ def to_document(
     }
     plain: dict[str, Any] = finite(document)
     return plain
+
+
+def _arm(one: ArmOutlook) -> dict[str, Any]:
+    return {
+        "strategy": one.strategy,
+        "score": rounded(asdict(one.score)),
+        "difference": None if one.difference is None else rounded(asdict(one.difference)),
+        "p_best": round(one.p_best, 4),
+        "expected_loss": rounded(asdict(one.expected_loss)),
+        "cost": rounded(asdict(one.cost), digits=2),
+        "bill": None if one.bill is None else rounded(asdict(one.bill), digits=2),
+    }
 
 
 def _target(answer: Recommendation) -> dict[str, Any] | None:

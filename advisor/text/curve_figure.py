@@ -1,4 +1,4 @@
-"""Learning curves as a figure: both arms with their bands, every run as a point, the break-even, in SVG, PNG or HTML.
+"""Learning curves as a figure: all arms with their bands, every run as a point, the break-even, in SVG, PNG or HTML.
 
 Colours are those of ``studies.figure_style``; the arms differ in marker too. Matplotlib draws without a display.
 """
@@ -20,14 +20,27 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from advisor.text.curve_lines import CurveLines, size_ticks, trace
-from studies.figure_style import BLUE, FAINT, INK, ORANGE, STYLE, to_svg
-from studies.files.arms import FINE_TUNE, IN_WORDS, SCRATCH
+from studies.figure_style import BLUE, FAINT, GREEN, INK, ORANGE, PURPLE, STYLE, to_svg
+from studies.files.arms import FINE_TUNE, IN_WORDS, LINEAR_PROBE, RANDOM_CONVOLUTIONS, SCRATCH
 from studies.files.curve import Curve, PooledCurve
 from studies.files.precision import with_precision
 
 MOST_PANELS = 60
-_LOOKS = {SCRATCH: (BLUE, "o", 0.97), FINE_TUNE: (ORANGE, "^", 1.03)}
-_DASHES = {SCRATCH: (0, (4, 3)), FINE_TUNE: (3.5, (4, 3))}  # two curves in one place show both colours
+_LOOKS = {
+    SCRATCH: (BLUE, "o", 0.97),
+    FINE_TUNE: (ORANGE, "^", 1.03),
+    LINEAR_PROBE: (GREEN, "s", 0.93),
+    RANDOM_CONVOLUTIONS: (PURPLE, "D", 1.07),
+}
+_LINES: dict[str, Any] = {  # where it was measured
+    SCRATCH: "-", FINE_TUNE: "-", LINEAR_PROBE: (0, (7, 1.5, 1.5, 1.5)), RANDOM_CONVOLUTIONS: (0, (1.2, 1.2)),
+}  # fmt: skip
+_DASHES = {  # beyond; two curves in one place show both colours
+    SCRATCH: (0, (4, 3)),
+    FINE_TUNE: (3.5, (4, 3)),
+    LINEAR_PROBE: (0, (7, 4, 1.5, 4)),
+    RANDOM_CONVOLUTIONS: (0, (1.2, 3)),
+}
 _METRICS = {"auroc_macro": "macro AUROC on the test set"}
 _COLUMNS, _WIDTH, _HEIGHT = 3, 4.6, 3.5  # of panels; inches
 _LEAST_WIDTH = 6.6  # for the legend
@@ -88,7 +101,7 @@ def _draw_panel(panel: Axes, curve: Curve, lines: CurveLines, yours: int | None)
         colour, marker, shift = _LOOKS[arm]
         panel.fill_between(n, line.lower, line.upper, color=colour, alpha=0.15, linewidth=0)
         inside = (n >= low) & (n <= high)
-        panel.plot(n[inside], line.mean[inside], color=colour, linewidth=1.8)
+        panel.plot(n[inside], line.mean[inside], color=colour, linewidth=1.8, linestyle=_LINES[arm])
         for beyond in (n <= low, n >= high):
             panel.plot(n[beyond], line.mean[beyond], color=colour, linewidth=1.5, linestyle=_DASHES[arm])
         if lines.points[arm]:
@@ -164,7 +177,10 @@ def _legend(curves: Sequence[Curve], margin: float, yours: int | None) -> list[L
     points = "means of tasks" if all(isinstance(curve, PooledCurve) for curve in curves) else "single runs"
     for arm in arms:
         words, (colour, marker, _) = IN_WORDS[arm], _LOOKS[arm]
-        handles.append(Line2D([], [], color=colour, marker=marker, markersize=5, label=f"{words}: mean, {points}"))
+        handles.append(
+            Line2D([], [], color=colour, linestyle=_LINES[arm], marker=marker, markersize=5,
+                   label=f"{words}: mean, {points}")
+        )  # fmt: skip
     handles.append(Patch(color=FAINT, alpha=0.3, label="90 % band of the mean"))
     handles.append(Line2D([], [], color=FAINT, linestyle=_DASHES[SCRATCH], label="extrapolated"))
     if FINE_TUNE in arms:

@@ -10,12 +10,11 @@ from math import floor, log, log10
 
 import numpy as np
 
-from studies.files.arms import FINE_TUNE, SCRATCH
+from studies.files.arms import ARMS, FINE_TUNE, SCRATCH, arms_in
 from studies.files.curve import Curve, PooledCurve
 from studies.files.curves import CurvesFile
 from studies.files.draws import BAND, REACH, Floats, Interval, break_even, chance_level, interval
 
-ARMS = (FINE_TUNE, SCRATCH)
 _BESIDE = 1.15  # a figure starts so far left of what it shows
 _LEAST_SPAN = 0.02  # of the axis of scores
 _APART = 0.05  # of two round numbers that are among those shown exactly, as a share of the axis
@@ -32,7 +31,7 @@ class Line:
 
 @dataclass(frozen=True)
 class CurveLines:
-    """One curve, ready to be drawn: ``arms`` holds the lines of each strategy at the numbers of records ``n``.
+    """One curve, ready to be drawn: ``arms`` holds the line of each measured strategy at the numbers of records ``n``.
 
     ``gain``, ``p_above_margin`` (sizes,) and ``even``, the break-even, are None of a curve without a fine-tuned arm.
     ``exact`` are those of n that a reader may want: the asked, the measured, some round ones. ``measured`` are the
@@ -60,7 +59,7 @@ def trace(curve: Curve, margin: float, n_points: int, shown: Iterable[int] = ())
     first, last = max(min(wanted) / _BESIDE, 1), max(high * REACH, *wanted)
     exact = sorted({*wanted, *size_ticks(curve.sizes, first, last, _APART)})
     n = np.unique(np.rint(np.concatenate([np.geomspace(first, last, n_points), exact])))
-    draws = {arm: curve.scores(arm, n) for arm in ARMS if arm in curve.draws}
+    draws = {arm.strategy: curve.scores(arm.strategy, n) for arm in arms_in(curve.draws)}
     arms = {arm: _line(scores) for arm, scores in draws.items()}
     points = {
         arm: tuple((size, score) for size, scores in curve.points.get(arm, {}).items() for score in scores)
@@ -99,7 +98,7 @@ def with_points(curve: Curve, curves: CurvesFile) -> Curve:
     """Give a pooled curve, which has no runs of its own, the mean scores of its tasks as points; others have theirs."""
     if not isinstance(curve, PooledCurve):
         return curve
-    points: dict[str, dict[int, tuple[float, ...]]] = {arm: {} for arm in ARMS}
+    points: dict[str, dict[int, tuple[float, ...]]] = {arm.strategy: {} for arm in ARMS}
     for one in filter(curve.is_made_of, curves.measured):
         for arm, by_size in one.points.items():
             for size, scores in by_size.items():

@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from advisor.answer.recommend import Recommendation
-from studies.files.arms import FINE_TUNE, SCRATCH
+from advisor.answer.words import compares_more
+from studies.files.arms import FINE_TUNE, FURTHER, PAIR, SCRATCH, arms_in
 from studies.files.backtest import BACKTEST, Backtest, _parse_backtest
 from studies.files.curve import PooledCurve
 from studies.files.draws import BAND, REACH, quantiles
@@ -28,23 +29,25 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Point:
-    """What was measured at one size: mean score of each arm over that many runs."""
+    """What was measured at one size: mean score of each arm over that many runs; ``further`` arms by their field."""
 
     n_records: int
     scratch: float | None
     fine_tune: float | None
     runs: int
+    further: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class TaskOutlook:
-    """What one of the pooled tasks expects at the asker's number of records."""
+    """What one of the pooled tasks expects at the asker's number of records; ``further`` arms by their field."""
 
     task: str
     upstream: str
     scratch: float
     fine_tune: float
     runs: int
+    further: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -85,8 +88,9 @@ def explain(answer: Recommendation, curves_path: Path) -> Explanation:
         parameters={}
         if isinstance(curve, PooledCurve) or curve.is_updated  # draws of scores: the law beneath them says nothing
         else {
-            arm: {name: _estimate(draws[name]) for name in PARAMETERS if name in draws}
-            for arm, draws in curve.draws.items()
+            arm: {name: _estimate(curve.draws[arm][name]) for name in PARAMETERS if name in curve.draws[arm]}
+            for arm in (one.strategy for one in reversed(PAIR))  # a further arm has scratch's law
+            if arm in curve.draws
         },
         run_sd=_significant(curve.run_sd(answer.question.n_records)),
         pair_correlation=_significant(curve.noise["correlation"], _MOST_DIGITS),
@@ -102,8 +106,11 @@ def _points(answer: Recommendation) -> tuple[Point, ...]:
     sizes = sorted({n for by_size in points.values() for n in by_size})
     found = []
     for n in sizes:
-        scratch, fine_tune = (points.get(arm, {}).get(n, ()) for arm in ("scratch", "fine-tune"))
-        found.append(Point(n, _mean(scratch), _mean(fine_tune), len(scratch) + len(fine_tune)))
+        scratch, fine_tune = (points.get(arm, {}).get(n, ()) for arm in (SCRATCH, FINE_TUNE))
+        others = {arm.field: points.get(arm.strategy, {}).get(n, ()) for arm in FURTHER}
+        further = {name: mean for name, scores in others.items() if (mean := _mean(scores)) is not None}
+        runs = len(scratch) + len(fine_tune) + sum(map(len, others.values()))
+        found.append(Point(n, _mean(scratch), _mean(fine_tune), runs, further))
     return tuple(found)
 
 
@@ -116,8 +123,11 @@ def _outlooks(answer: Recommendation, pool: PooledCurve) -> Iterator[TaskOutlook
     n = answer.question.n_records
     for one in filter(pool.is_made_of, answer.curves.measured):
         if FINE_TUNE in one.draws and one.support(n) != "beyond":
-            scratch, fine_tune = (round(float(one.scores(arm, n).mean()), _DIGITS) for arm in (SCRATCH, FINE_TUNE))
-            yield TaskOutlook(one.task, one.upstream, scratch, fine_tune, one.runs)
+            scores = {
+                arm.field: round(float(one.scores(arm.strategy, n).mean()), _DIGITS) for arm in arms_in(one.draws)
+            }
+            further = {arm.field: scores[arm.field] for arm in FURTHER if arm.field in scores}
+            yield TaskOutlook(one.task, one.upstream, scores["scratch"], scores["fine_tune"], one.runs, further)
 
 
 def _estimate(values: Any) -> Estimate:
@@ -146,6 +156,7 @@ def _limits(answer: Recommendation) -> tuple[str, ...]:
     corpora = ", ".join(sorted({task.split("/")[0] for task in tasks}))
     n_tasks = f"{len(tasks)} tasks of {corpora} were" if len(tasks) > 1 else f"One task of {corpora} was"
     low, high = min(curve.sizes), max(curve.sizes)
+    arms, one = ("All arms", "one") if compares_more(answer) else ("Both arms", "either")
     pilot = "With a pilot bands are narrower, and those of the gain held less often than 90 % on held-out tasks."
     return (
         *((pilot,) if curve.is_updated else ()),
@@ -155,7 +166,7 @@ def _limits(answer: Recommendation) -> tuple[str, ...]:
         else "In which precision the networks were trained is not known; in another one their scores may differ.",
         "Other hospitals, devices, patients and labels may differ from these by more than any band says.",
         "Scores, gain and target are of the expected score of a training; a single run scatters about it.",
-        "Both arms follow one recipe; better tuning of either, another network or another pre-training may differ.",
+        f"{arms} follow one recipe; better tuning of {one}, another network or another pre-training may differ.",
         "The curves are power laws with room to bend, fitted to these runs; real curves may turn where none was run.",
         "Costs are machine time and labels; staff, storage, failed runs and a regulatory file are not in them.",
     )

@@ -9,7 +9,7 @@ from advisor.answer.recommend import Recommendation
 from advisor.answer.words import count
 from advisor.text.explanation import Explanation
 from advisor.text.table import NOTICE, answer_lines, console, plain_table, take_lines
-from studies.files.arms import IN_WORDS
+from studies.files.arms import FURTHER, IN_WORDS, Arm
 from studies.files.backtest import POLICIES, Backtest
 from studies.files.curve import Curve, PilotCurve, PooledCurve
 from studies.files.precision import in_words
@@ -65,28 +65,44 @@ def runs_in_words(curve: Curve) -> str:
 def _evidence(answer: Recommendation, explanation: Explanation) -> Iterator[RenderableType]:
     yield from evidence_sentences(answer, explanation)
     if explanation.tasks:
-        yield _table(f"at {answer.question.n_records:,} records", task_rows(explanation))
+        yield _table(f"at {answer.question.n_records:,} records", explanation, task_rows(explanation))
     if explanation.points:
-        yield _table("records", point_rows(explanation))
+        yield _table("records", explanation, point_rows(explanation))
 
 
-def _table(first: str, rows: Iterable[Sequence[str]]) -> Table:
-    table = plain_table(first, "from scratch", "fine-tuned", "gain", "runs")
+def measured_columns(explanation: Explanation) -> tuple[str, ...]:
+    """Return what heads the cells of ``task_rows`` and ``point_rows`` but for the first."""
+    return "from scratch", "fine-tuned", "gain", *(arm.words for arm in _further(explanation)), "runs"
+
+
+def _further(explanation: Explanation) -> tuple[Arm, ...]:
+    """Return the further arms that any task or size has."""
+    known = {name for one in explanation.tasks for name in one.further}
+    known |= {name for point in explanation.points for name in point.further}
+    return tuple(arm for arm in FURTHER if arm.field in known)
+
+
+def _table(first: str, explanation: Explanation, rows: Iterable[Sequence[str]]) -> Table:
+    table = plain_table(first, *measured_columns(explanation))
+    if _further(explanation):
+        table.padding = (0, 1, 0, 0)
     for row in rows:
         table.add_row(*row)
     return table
 
 
 def task_rows(explanation: Explanation) -> Iterator[tuple[str, ...]]:
-    """Give of each pooled task its name, scores, gain and runs."""
+    """Give of each pooled task its name, scores, gain and runs, under ``measured_columns``."""
     for one in explanation.tasks:
-        yield one.task, *_scores_and_gain(one.scratch, one.fine_tune), f"{one.runs}"
+        others = (_score(one.further.get(arm.field)) for arm in _further(explanation))
+        yield one.task, *_scores_and_gain(one.scratch, one.fine_tune), *others, f"{one.runs}"
 
 
 def point_rows(explanation: Explanation) -> Iterator[tuple[str, ...]]:
-    """Give of each measured size its number of records, mean scores, gain and runs."""
+    """Give of each measured size its number of records, mean scores, gain and runs, under ``measured_columns``."""
     for point in explanation.points:
-        yield f"{point.n_records:,}", *_scores_and_gain(point.scratch, point.fine_tune), f"{point.runs}"
+        others = (_score(point.further.get(arm.field)) for arm in _further(explanation))
+        yield f"{point.n_records:,}", *_scores_and_gain(point.scratch, point.fine_tune), *others, f"{point.runs}"
 
 
 def _scores_and_gain(scratch: float | None, fine_tune: float | None) -> tuple[str, str, str]:

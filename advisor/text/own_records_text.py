@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from advisor.answer.words import VERDICTS, duration
+from advisor.answer.words import VERDICTS, compares_more, duration
 from advisor.own_records.answer import OwnAnswer
 from advisor.own_records.records import OwnData, percent
 from advisor.text.table import NOTICE, band, console, plain_table, take_lines, to_table
-from studies.files.arms import ARMS
+from studies.files.arms import PAIR
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -100,8 +100,10 @@ def _measured(moved: "Moved") -> str:
 def moved_rows(moved: "Moved") -> Iterator[tuple[str, ...]]:
     """The answer before and after the pilot, under the columns ``MOVED``."""
     both = (moved.before, moved.after)
+    if all(map(compares_more, both)):
+        yield ("best arm", *(answer.best.arm.words for answer in both))
     yield ("verdict", *(VERDICTS[answer.verdict][0].lower() for answer in both))
-    for arm in ARMS:
+    for arm in PAIR:
         scores = [getattr(answer, arm.field) for answer in both]
         yield (arm.words, *(f"{score.mean:.3f} ({band(score)})" for score in scores))
     gains = [answer.gain for answer in both]

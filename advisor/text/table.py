@@ -8,11 +8,22 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from advisor.answer.arms import ArmOutlook
 from advisor.answer.decision import probability
 from advisor.answer.recommend import Recommendation
 from advisor.answer.scores import Score
-from advisor.answer.words import METRICS, VERDICTS, duration, money, records, worth
-from studies.files.arms import ARMS, IN_WORDS
+from advisor.answer.words import (
+    METRICS,
+    VERDICTS,
+    compares_more,
+    duration,
+    headline,
+    money,
+    records,
+    why_best,
+    worth,
+)
+from studies.files.arms import ARMS, IN_WORDS, PAIR
 from studies.files.curve import Curve, PooledCurve
 from studies.files.draws import REACH
 
@@ -41,11 +52,16 @@ def to_table(answer: Recommendation, *, color: bool = False) -> str:
 def answer_lines(answer: Recommendation, out: Console) -> list[str]:
     """Return the answer without its warnings."""
     question, curve = answer.question, answer.curve
-    words, style = VERDICTS[answer.verdict]
+    words, style = headline(answer)
     network = f"{question.arch} = {curve.arch}" if question.arch not in (None, curve.arch) else curve.arch
     out.print(Text.assemble((words, style), f"  ({network}, {question.n_records:,} records: {answer.support})"))
-    out.print(answer.why)
-    out.print(_score_table(answer))
+    if compares_more(answer):
+        out.print(why_best(answer))
+        out.print(_arm_table(answer))
+        out.print(f"Fine-tune or scratch: {VERDICTS[answer.verdict][0].lower()}. {answer.why}")
+    else:
+        out.print(answer.why)
+        out.print(_score_table(answer))
     if answer.networks:
         out.print(_network_table(answer))
     out.print(_fact_table(answer))
@@ -86,7 +102,7 @@ def plain_table(*header: str) -> Table:
 def _score_table(answer: Recommendation) -> Table:
     metric = answer.question.metric
     table = plain_table(METRICS.get(metric, metric), "expected", "90 % band", "90 % of single runs")
-    for arm in ARMS:
+    for arm in PAIR:
         score = getattr(answer, arm.field)
         run = f"{score.obs_ci_lower:.3f} to {score.obs_ci_upper:.3f}"
         table.add_row(arm.words, f"{score.mean:.3f}", band(score), run)
@@ -95,14 +111,35 @@ def _score_table(answer: Recommendation) -> Table:
     return table
 
 
+def _arm_table(answer: Recommendation) -> Table:
+    metric = answer.question.metric
+    table = plain_table(METRICS.get(metric, metric), "expected", "90 % band", "gain", "P(best)", "loss (90 %)")
+    table.padding = (0, 2, 0, 0)  # for the longest name
+    for one in answer.arms:
+        table.add_row(one.arm.words, *_arm_row(one))
+    return table
+
+
+def _arm_row(one: ArmOutlook) -> tuple[str, ...]:
+    """Return an arm's cells: its gain is over scratch, its loss against the best arm."""
+    gain = "" if one.difference is None else f"{one.difference.mean:+.3f}"
+    loss = f"{one.expected_loss.mean:.3f} ({one.expected_loss.upper:.3f})"
+    return f"{one.score.mean:.3f}", band(one.score), gain, probability(one.p_best), loss
+
+
 def _network_table(answer: Recommendation) -> Table:
-    table = plain_table("network", "better arm", "expected", "90 % band", "training")
+    table = plain_table("network", best_of(answer), "expected", "90 % band", "training")
     for row in answer.networks[:_MOST_NETWORKS]:
         arm, score = IN_WORDS[row.arm], row.score
         table.add_row(row.arch, arm, f"{score.mean:.3f}", band(score), duration(row.seconds))
     if (left := len(answer.networks) - _MOST_NETWORKS) > 0:
         table.add_row(f"{left} more: see --json")
     return table
+
+
+def best_of(answer: Recommendation) -> str:
+    """Return what heads the column of each network's arm."""
+    return "best arm" if compares_more(answer) else "better arm"
 
 
 def band(score: Score) -> str:
@@ -113,6 +150,9 @@ def band(score: Score) -> str:
 def _fact_table(answer: Recommendation) -> Table:
     table = plain_table()
     gain, margin, curve = answer.gain, answer.question.margin, answer.curve
+    if compares_more(answer):
+        between = f"90 %: {gain.mean_ci_lower:+.3f} to {gain.mean_ci_upper:+.3f}"
+        table.add_row("gain", f"{gain.mean:+.3f} fine-tuned ({between})")
     table.add_row(
         "probability",
         f"gain > {margin:g}: {probability(gain.p_above_margin)}   in between: {probability(gain.p_within_margin)}   "
@@ -152,8 +192,10 @@ def target_rows(answer: Recommendation) -> Iterator[Row]:
         return
     words = []
     least = ceil(min(answer.curve.sizes) / REACH)
-    for name in ("fine_tune", "scratch"):
-        reach = answer.target[name]
+    for arm in ARMS:
+        if arm.field not in answer.target:
+            continue
+        name, reach = arm.field, answer.target[arm.field]
         fewest = "" if reach.records is None or reach.records > least else "at most "
         cost = "" if reach.total_cost is None else f" for {money(reach.total_cost)}"
         unreachable = f"unreachable (probability {probability(reach.p_unreachable)})"

@@ -15,22 +15,23 @@ from models.errors import ExitCode, UserError
 from models.registry import count_parameters, create_network
 from studies.collection.curve_documents import NO_TEST_NOISE, Header, Measured, make_document
 from studies.collection.summary import SUMMARY, summarise
-from studies.files.arms import FINE_TUNE, SCRATCH
+from studies.files.arms import FINE_TUNE, FURTHER_STRATEGIES, PAIR, SCRATCH
 from studies.files.curves import corpus_of
 from studies.files.precision import standing_order, with_precision
 from studies.fitting.learning_curves import FitError
+from studies.fitting.paired_runs import PairedRuns
 from studies.runs.run import COLUMNS, METRIC, Run, known, row_of
-from studies.runs.run_tables import make_table
+from studies.runs.run_tables import arrange_runs, further_of, make_table
 from studies.runs.store import Store
 from studies.runs.tidy_runs import (
     APART,
     RunsFileError,
     check_averages,
     comparable_runs,
-    preferred_recipe,
+    of_one_recipe,
     pretraining_runs,
 )
-from studies.runs.training_cost import fit_cost, made_on, pretraining_cost
+from studies.runs.training_cost import fit_cost, fit_cost_once, made_on, pretraining_cost
 
 _FEWEST_RESAMPLES = 50
 _NO_COMPARISON = "it holds no task with both arms, from scratch and fine-tuned"
@@ -92,7 +93,8 @@ def make_curves(
     """Fit the runs of a store and return the document of a curves file. Raises EvidenceError when it has no curve.
 
     That are curves of every task, network and upstream whose both arms were run, or, where no arms can be compared, of
-    every task and network from scratch. Runs that average over different classes are refused too.
+    every task and network from scratch; each with the further arms that were run there. Runs that average over
+    different classes are refused too.
     """
     try:
         check_averages(runs)
@@ -102,10 +104,12 @@ def make_curves(
     downstream = _compared(runs)
     pretrainings = pretraining_runs(runs)
     measured, failures = [], []
+    further = [run for run in downstream if run.strategy in FURTHER_STRATEGIES]
     for (task, arch, upstream, recipe, precision), arms in sorted(_arms_by_cell(downstream).items(), key=_in_order):
         started_from = [run for run in pretrainings if (run.task, run.arch, run.recipe) == (upstream, arch, recipe)]
         try:
-            measured.append(measure(arms, _started_from(arms.get(FINE_TUNE, []), started_from)))
+            others = further_of(further, (task, arch, precision or None), upstream or None)
+            measured.append(measure(arms, _started_from(arms.get(FINE_TUNE, []), started_from), others))
         except FitError as error:
             failures.append(f"{with_precision(f'{task} {arch}', precision or None)}: {error}")
     document = make_document(_header(study, runs, downstream), measured, report) if measured else None
@@ -123,7 +127,7 @@ def compares_arms(runs: Sequence[Run]) -> bool:
 
 def _compared(runs: Sequence[Run]) -> list[Run]:
     """Return the runs that curves are fitted to."""
-    return _of_one_recipe([run for run in comparable_runs(runs) if run.role == "downstream"])
+    return of_one_recipe([run for run in comparable_runs(runs) if run.role == "downstream"])[0]
 
 
 def _has_fine_tuned(downstream: Sequence[Run]) -> bool:
@@ -156,16 +160,10 @@ def _by_cell(runs: Sequence[Run], arm: str) -> dict[Cell, list[Run]]:
 
 
 def _header(study: str, runs: Sequence[Run], downstream: Sequence[Run]) -> Header:
-    archs = sorted({run.arch for run in downstream})
+    archs = sorted({run.arch for run in downstream if run.strategy in {arm.strategy for arm in PAIR}})
     parameters = {arch: count_parameters(create_network(arch, n_classes=_CLASSES)) for arch in archs}
     newest = max(known(run.created) for run in runs)
     return Header(study, runs[-1].versions["ecgadvise"], newest, parameters, _describe_upstreams(runs))
-
-
-def _of_one_recipe(runs: Sequence[Run]) -> list[Run]:
-    """Keep the runs of recipe ``tuned`` where several recipes were run: curves of different recipes do not mix."""
-    kept = preferred_recipe({run.recipe for run in runs})
-    return [run for run in runs if kept in (None, run.recipe)]
 
 
 def _started_from(runs: Sequence[Run], pretrainings: Sequence[Run]) -> list[Run]:
@@ -178,12 +176,18 @@ def _started_from(runs: Sequence[Run], pretrainings: Sequence[Run]) -> list[Run]
     return [one for one in found if runs and one.precision == runs[0].precision] or found
 
 
-def measure(arms: Mapping[str, Sequence[Run]], pretraining: Sequence[Run]) -> Measured:
+def measure(
+    arms: Mapping[str, Sequence[Run]],
+    pretraining: Sequence[Run],
+    further: Mapping[str, Sequence[Run]] | None = None,
+) -> Measured:
     """Return the complete pairs of a task, network and upstream, of one precision, with their cost and provenance.
 
-    Of runs from scratch alone, all that have a score. Raises FitError where the runs differ in recipe, data or folds,
-    or no size has two pairs.
+    Of runs from scratch alone, all that have a score. The runs of ``further`` arms are paired with those from scratch
+    one arm at a time. Raises FitError where the runs differ in recipe, data or folds, or no size has two pairs; for a
+    further arm that is said, and leaves it out.
     """
+    pairs, left_out = _pair_further(arms.get(SCRATCH, ()), further or {})
     arms, warnings = _complete_pairs(arms) if FINE_TUNE in arms else _scored(arms)
     first = [runs[0] for runs in arms.values()][-1]
     covariance = _test_covariance(arms) if first.metric == METRIC else None
@@ -191,11 +195,28 @@ def measure(arms: Mapping[str, Sequence[Run]], pretraining: Sequence[Run]) -> Me
         warnings.append(NO_TEST_NOISE)  # the store keeps resamples of the macro AUROC alone
     cost = {
         **{arm: fit_cost(runs) for arm, runs in arms.items()},
+        **{arm: fit_cost_once(runs) for arm, runs in (further or {}).items() if arm in pairs},
         **({"pretraining": pretraining_cost(pretraining)} if pretraining else {}),
     }
     used = [run for runs in arms.values() for run in runs]
-    table = make_table(used, first.upstream, covariance)
-    return Measured(table, first.metric, tuple(warnings), cost, _provenance(first, used), _kind(first, pretraining))
+    table = make_table(used, first.upstream, covariance, pairs)
+    kind = _kind(first, pretraining)
+    return Measured(table, first.metric, tuple(warnings), cost, _provenance(first, used), kind, left_out)
+
+
+def _pair_further(
+    scratch: Sequence[Run], further: Mapping[str, Sequence[Run]]
+) -> tuple[dict[str, PairedRuns], dict[str, str]]:
+    """Return the complete pairs of each further arm with the runs from scratch, and why an arm has none."""
+    pairs, left_out = {}, {}
+    for arm, runs in further.items():
+        try:
+            both, _ = _complete_pairs({SCRATCH: scratch, arm: runs})
+            covariance = _test_covariance(both) if runs[0].metric == METRIC else None
+            pairs[arm] = arrange_runs([run for of_arm in both.values() for run in of_arm], covariance)
+        except FitError as error:
+            left_out[arm] = str(error)
+    return pairs, left_out
 
 
 def _kind(run: Run, pretraining: Sequence[Run]) -> str | None:

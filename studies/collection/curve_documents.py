@@ -1,8 +1,8 @@
 """From tables of runs to the document of a curves file, whoever ran them."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,13 @@ from typing import Any
 from engine.seeds import stable_seed
 from engine.versions import version_of
 from models.registry import find_network, list_networks
+from studies.files.arms import FURTHER_STRATEGIES
 from studies.files.curves import SCHEMA_VERSION, corpus_of, is_disjoint
-from studies.files.draws_codec import affordable_draws, write_draws
+from studies.files.draws_codec import affordable_draws, write_bend, write_draws
 from studies.files.precision import standing_order, with_precision
-from studies.fitting.learning_curves import FitError, LearningCurveResults, fit_learning_curves
+from studies.fitting.further_arms import fit_arms
+from studies.fitting.learning_curves import FitError, LearningCurveResults
+from studies.fitting.noise import Noise
 from studies.fitting.pooling import FEWEST_TASKS, pool_tasks
 from studies.runs.run_tables import RunTable, tabulate
 from studies.runs.tidy_runs import TidyRuns
@@ -33,6 +36,7 @@ class Measured:
     """A table of runs, and what is known of it beyond the scores: warnings, ``cost`` and ``provenance`` if any.
 
     ``kind`` says whose records the upstream's are and whether the task's labels are among its own, if that is known.
+    ``left_out`` says of further arms that were run why they have no pairs.
     """
 
     table: RunTable
@@ -41,6 +45,7 @@ class Measured:
     cost: Mapping[str, Any] | None = None
     provenance: Mapping[str, Any] | None = None
     kind: str | None = None
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -90,12 +95,15 @@ def make_document(
     failures = []
     for done, one in enumerate(measured, start=1):
         try:
-            fitted.append(Fitted(one, fit_learning_curves(one.table.runs, _seed(one.table))))
+            fit, not_added = fit_arms(one.table.runs, one.table.further, _seed(one.table))
         except FitError as error:
             failures.append(f"{one.table.name}: {error}")
+        else:
+            fitted.append(Fitted(one, fit))
+            failures += [f"{one.table.name}, {arm}: {why}" for arm, why in {**one.left_out, **not_added}.items()]
         report(done, len(measured))
     groups = _group(fitted)
-    kept = affordable_draws(len(fitted) + len(groups))
+    kept = affordable_draws(len(fitted) + len(groups), _count_further([[one] for one in fitted], groups.values()))
     single = [_describe(one.measured, one.fit, kept) for one in fitted]
     pooled = [_pool(of, group, kept, failures) for of, group in groups.items()]
     curves = [*single, *filter(None, pooled)]
@@ -113,6 +121,12 @@ def make_document(
         "not_fitted": failures,
         "curves": curves,
     }
+
+
+def _count_further(single: Iterable[Sequence[Fitted]], pools: Iterable[Mapping[str, Fitted]]) -> int:
+    """Return how many further arms all curves have together, at the most."""
+    curves = [*single, *(list(group.values()) for group in pools)]
+    return sum(len({arm for one in curve for arm in one.fit.further_noise}) for curve in curves)
 
 
 def _seed(table: RunTable) -> int:
@@ -158,18 +172,28 @@ def _pool(of: Group, group: Mapping[str, Fitted], kept: int, failures: list[str]
         return None
     most = max(group.values(), key=lambda one: one.measured.table.n_runs).measured
     tables = [one.measured.table for one in group.values()]
+    most = replace(most, cost=_cost_of_pool(most, group), warnings=(), kind=None)
     return {
-        **_describe(replace(most, warnings=(), kind=None), fit, kept),
+        **_describe(most, fit, kept),
         "task": NEW_TASK,
         "upstream": kind,
         "sizes": [int(n) for n in fit.sizes],
         "replicates": max(min(table.replicates for table in tables), 1),
         "runs": sum(table.n_runs for table in tables),
-        "points": {arm: {} for arm in fit.arms},
+        "points": {arm: {} for arm in _split(fit)[0]},
         "pooled": True,
         "tasks": list(group),
         **({} if most.provenance is None else {"provenance": {**most.provenance, **_of_all_tasks(group)}}),
     }
+
+
+def _cost_of_pool(most: Measured, group: Mapping[str, Fitted]) -> Mapping[str, Any] | None:
+    """Return the costs of the task with the most runs; of a further arm that it lacks, those of the first with it."""
+    if most.cost is None:
+        return None
+    others = [one.measured.cost or {} for one in group.values()]
+    further = {arm: cost[arm] for cost in reversed(others) for arm in FURTHER_STRATEGIES if arm in cost}
+    return {**further, **most.cost}
 
 
 def _of_all_tasks(group: Mapping[str, Fitted]) -> dict[str, Any]:
@@ -188,7 +212,12 @@ def _sources(group: Mapping[str, Fitted]) -> list[Mapping[str, str]]:
 
 
 def _describe(one: Measured, fit: LearningCurveResults, kept: int) -> dict[str, Any]:
-    table = one.table
+    table, (arms, others) = one.table, _split(fit)
+    cost = {arm: known for arm, known in (one.cost or {}).items() if arm not in FURTHER_STRATEGIES}
+    points = {
+        arm: {str(n): [round(value, _DIGITS) for value in values] for n, values in by_size.items()}
+        for arm, by_size in table.points().items()
+    }
     return {
         "task": table.task,
         "arch": table.arch,
@@ -200,19 +229,39 @@ def _describe(one: Measured, fit: LearningCurveResults, kept: int) -> dict[str, 
         "sizes": [int(n) for n in table.runs.sizes],
         "replicates": max(table.replicates, 1),
         "runs": table.n_runs,
-        "draws": write_draws(fit.draws, kept),
+        "draws": write_draws({arm: fit.draws[arm] for arm in arms}, kept),
         "noise": {
-            "alpha": _round(fit.noise.alpha), "gamma": _round(fit.noise.gamma),
+            **_spread(fit.noise),
             "correlation": _round(fit.noise.correlation), "degrees_of_freedom": fit.degrees_of_freedom,
         },
-        "points": {
-            arm: {str(n): [round(value, _DIGITS) for value in values] for n, values in by_size.items()}
-            for arm, by_size in table.points().items()
-        },
-        **({} if one.cost is None else {"cost": one.cost}),
+        "points": {arm: points[arm] for arm in arms},
+        **({} if one.cost is None else {"cost": cost}),
+        **({"further_arms": {arm: _describe_further(arm, one, fit, kept, points) for arm in others}} if others else {}),
         **({} if one.provenance is None else {"provenance": one.provenance}),
         "warnings": [*one.warnings, *fit.warnings],
     }  # fmt: skip
+
+
+def _split(fit: LearningCurveResults) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the arms that were fitted together, and the further ones."""
+    further = tuple(arm for arm in fit.arms if arm in FURTHER_STRATEGIES)
+    return tuple(arm for arm in fit.arms if arm not in further), further
+
+
+def _describe_further(
+    arm: str, one: Measured, fit: LearningCurveResults, kept: int, points: Mapping[str, Any]
+) -> dict[str, Any]:
+    cost = (one.cost or {}).get(arm)
+    return {
+        **write_bend(fit.draws[arm], kept),
+        "noise": _spread(fit.further_noise[arm]),
+        "points": {} if fit.tasks else points[arm],
+        **({} if cost is None else {"cost": cost}),
+    }
+
+
+def _spread(noise: Noise) -> dict[str, float]:
+    return {"alpha": _round(noise.alpha), "gamma": _round(noise.gamma)}
 
 
 def _family(family: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from numpy.typing import NDArray
 
+from studies.files.arms import SCRATCH
 from studies.files.draws import REACH, Floats, chance_level, evaluate, run_sd
 from studies.files.precision import FLOAT32
 
@@ -23,7 +24,8 @@ class TrainingCost:
     """What a training costs: records seen follow from the recipe, seconds from the speed of the measured device.
 
     ``device`` is the one that most runs were made on; ``other_devices`` has the seconds per record of others.
-    ``share_to_best`` is the median share of a training at which its best validation epoch was reached.
+    ``share_to_best`` is the median share of a training at which its best validation epoch was reached, None of an arm
+    that has no epochs: it sees every record once (``passing_once``).
     """
 
     device: str
@@ -32,8 +34,18 @@ class TrainingCost:
     max_epochs: int
     validation_fraction: float
     seconds_per_record: float
-    share_to_best: float
+    share_to_best: float | None
     other_devices: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def passing_once(cls, device: str, seconds_per_record: float, other_devices: Mapping[str, float]) -> "TrainingCost":
+        """Return the cost of an arm without epochs: features of every record once, and a regression on them."""
+        return cls(device, 1, 1, 1, 0.0, seconds_per_record, None, other_devices)
+
+    @property
+    def has_epochs(self) -> bool:
+        """Whether it trains by gradient steps, at a speed that a device's training speed says."""
+        return self.share_to_best is not None
 
     @property
     def speeds(self) -> Mapping[str, float]:
@@ -66,8 +78,10 @@ class PretrainingCost:
 class Curve:
     """The arms of one task, network, upstream and precision: draws, the measured points, and what a run costs.
 
-    ``draws[strategy]`` is what ``studies.files.draws`` evaluates; draw i of one strategy belongs to draw i of the
-    other. A curve of anybody's runs may have ``scratch`` alone, no ``cost`` and no ``sources``.
+    ``draws[strategy]`` is what ``studies.files.draws`` evaluates; draw i of one strategy belongs to draw i of every
+    other. A curve of anybody's runs may have ``scratch`` alone, no ``cost`` and no ``sources``. ``noise`` is that of
+    runs from scratch and fine-tuned, ``further_noise[strategy]`` that of a further arm; ``runs`` and ``replicates``
+    count those of the two.
     ``points[strategy]`` maps a size to the scores of its replicates. ``sources`` are the publishers of the tasks'
     records, as far as they are known, ``replicates`` the smallest number of pairs at a size. ``precision`` is what its
     runs were trained in, None where nobody said, and ``devices`` what on.
@@ -91,6 +105,7 @@ class Curve:
     warnings: tuple[str, ...]
     precision: str | None = FLOAT32
     devices: tuple[str, ...] = ()
+    further_noise: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def measured_tasks(self) -> tuple[str, ...]:
@@ -119,10 +134,11 @@ class Curve:
         """
         return evaluate(self.draws[strategy], n_records, chance_level(self.metric))
 
-    def run_sd(self, n_records: float) -> float:
+    def run_sd(self, n_records: float, strategy: str = SCRATCH) -> float:
         """Return the standard deviation of a single run's score about its expectation."""
         largest = max(self.rests_on[-1].sizes)  # of the runs that its dependence on size was fitted to
-        return float(run_sd(self.noise["alpha"], self.noise["gamma"], largest, n_records))
+        noise = self.further_noise.get(strategy, self.noise)
+        return float(run_sd(noise["alpha"], noise["gamma"], largest, n_records))
 
     def support(self, n_records: float) -> Support:
         """Say how near to measured sizes ``n_records`` lies."""

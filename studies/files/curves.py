@@ -1,7 +1,8 @@
 """The curves file: everything that ``recommend`` needs, small, readable with json and numpy alone.
 
 Written by ``studies.collection.collect``, read here. ``schema_version`` counts changes that older readers cannot take.
-A curve that does not say its precision is of float32: before there was another, nothing did.
+A curve that does not say its precision is of float32: before there was another, nothing did. What a curve knows of
+further arms is under a key of its own, ``further_arms``, which older readers pass over.
 """
 
 import json
@@ -13,10 +14,10 @@ from stat import S_ISDIR, S_ISREG
 from typing import Any
 
 from models.errors import ExitCode, UserError
-from studies.files.arms import FINE_TUNE, SCRATCH
+from studies.files.arms import FINE_TUNE, FURTHER_STRATEGIES, SCRATCH
 from studies.files.curve import Curve, MeasuredCurve, PooledCurve, PretrainingCost, TrainingCost
 from studies.files.draws import Floats
-from studies.files.draws_codec import read_draws
+from studies.files.draws_codec import read_draws, read_further
 from studies.files.precision import FLOAT32
 
 # 2: draws may have n0 and a bend, a curve may be pooled, have one strategy, lack cost; 3: draws may be in base64
@@ -135,6 +136,9 @@ def _parse_curve(curve: Mapping[str, Any]) -> Curve:
 def _parse_shared(curve: Mapping[str, Any], pooled: bool) -> dict[str, Any]:
     """Return what a curve holds whether it is pooled or not."""
     draws = _parse_draws(curve["draws"])
+    further = {arm: curve["further_arms"][arm] for arm in FURTHER_STRATEGIES if arm in curve.get("further_arms", {})}
+    cost = {arm: curve["cost"][arm] for arm in draws} if "cost" in curve else {}
+    cost |= {arm: one["cost"] for arm, one in further.items() if "cost" in one}
     sizes = tuple(_count(n) for n in curve["sizes"])
     if not sizes:
         raise ValueError("a curve has no sizes")
@@ -149,13 +153,14 @@ def _parse_shared(curve: Mapping[str, Any], pooled: bool) -> dict[str, Any]:
         "sizes": sizes,
         "replicates": _count(curve["replicates"]),
         "runs": _count(curve["runs"]),
-        "draws": draws,
-        "noise": {name: _number(curve["noise"][name], -100, 100) for name in ("alpha", "gamma", "correlation")},
+        "draws": draws | {arm: read_further(one, draws[SCRATCH]) for arm, one in further.items()},
+        "noise": _parse_noise(curve["noise"], "alpha", "gamma", "correlation"),
+        "further_noise": {arm: _parse_noise(one["noise"], "alpha", "gamma") for arm, one in further.items()},
         "points": {
             arm: {int(n): tuple(_number(v, 0, 1) for v in values) for n, values in by_size.items()}
-            for arm, by_size in curve["points"].items()
+            for arm, by_size in (curve["points"] | {arm: one["points"] for arm, one in further.items()}).items()
         },
-        "cost": {arm: _parse_cost(curve["cost"][arm]) for arm in draws} if "cost" in curve else {},
+        "cost": {arm: _parse_cost(one) for arm, one in cost.items()},
         "pretraining": _parse_pretraining(curve["cost"]["pretraining"])
         if "pretraining" in curve.get("cost", {})
         else None,
@@ -165,6 +170,10 @@ def _parse_shared(curve: Mapping[str, Any], pooled: bool) -> dict[str, Any]:
         "precision": None if precision is None else _text(precision),
         "devices": _parse_devices(curve),
     }
+
+
+def _parse_noise(noise: Mapping[str, Any], *names: str) -> dict[str, float]:
+    return {name: _number(noise[name], -100, 100) for name in names}
 
 
 def _parse_devices(curve: Mapping[str, Any]) -> tuple[str, ...]:
@@ -199,7 +208,7 @@ def _parse_cost(cost: Mapping[str, Any]) -> TrainingCost:
         max_epochs=_count(cost["max_epochs"]),
         validation_fraction=_number(cost["validation_fraction"], 0, 1),
         seconds_per_record=_number(cost["seconds_per_record"], 0, 1e6),
-        share_to_best=_number(cost["share_to_best"], 0, 1),
+        share_to_best=None if cost["share_to_best"] is None else _number(cost["share_to_best"], 0, 1),
         other_devices=_parse_times(cost, 1e6),
     )
 

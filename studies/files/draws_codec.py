@@ -6,6 +6,7 @@ a, b, c and n0 have one number a draw, little-endian floats of 32 bits in base64
 answer would wait for numbers in words; lists of numbers are read too, as files of schema 2 have them. ``bend`` (see
 studies/files/draws.py) has for each of ``nodes`` a whole number a draw, in ten-thousandths of a score, finer than any
 score is known: little-endian, 16 bits, node after node, in base64. n0 (which lacks where it is 0) and bend may lack.
+A further arm has nodes and a bend alone: they are what is added to scratch's law.
 """
 
 from binascii import a2b_base64, b2a_base64
@@ -20,13 +21,14 @@ _PARAMETERS, _NUMBER = ("a", "b", "c", "n0"), "<f4"
 _PER_UNIT, _STORED = 10_000, "<i2"  # bends a score; a bend of more than a score says no more than one of a score
 _ROOM = 1_700_000  # bytes for all draws of a file, which stays under 2 MB
 _BYTES_PER_DRAW = 105  # of both arms, with a dozen nodes
+_BYTES_PER_BEND = 40  # of a further arm, with up to fifteen nodes
 _MOST, _FEWEST = 1000, 200
 _STEEPEST, _LARGEST = 10.0, 10**15  # exponents and numbers beyond these are damage
 
 
-def affordable_draws(n_curves: int) -> int:
-    """Return how many draws of each of ``n_curves`` curves a file can hold."""
-    return max(_FEWEST, min(_MOST, _ROOM // (_BYTES_PER_DRAW * max(n_curves, 1))))
+def affordable_draws(n_curves: int, n_further: int = 0) -> int:
+    """Return how many draws of each of ``n_curves`` curves, and of their further arms together, a file can hold."""
+    return max(_FEWEST, min(_MOST, _ROOM // (_BYTES_PER_DRAW * max(n_curves, 1) + _BYTES_PER_BEND * n_further)))
 
 
 def write_draws(arms: Mapping[str, Mapping[str, Floats]], kept: int) -> dict[str, dict[str, Any]]:
@@ -39,10 +41,17 @@ def write_draws(arms: Mapping[str, Mapping[str, Floats]], kept: int) -> dict[str
             if name != "n0" or draws[name].any()
         }
         if "bend" in draws:
-            written[arm]["nodes"] = [float(f"{n:.6g}") for n in draws["nodes"]]
-            bend = np.rint(np.clip(draws["bend"][:kept].T, -1, 1) * _PER_UNIT).astype(_STORED)
-            written[arm]["bend"] = b2a_base64(bend.tobytes(), newline=False).decode()
+            written[arm] |= write_bend(draws, kept)
     return written
+
+
+def write_bend(draws: Mapping[str, Floats], kept: int) -> dict[str, Any]:
+    """Return the nodes and the first ``kept`` bends of an arm, ready for JSON; a further arm has no more of its own."""
+    bend = np.rint(np.clip(draws["bend"][:kept].T, -1, 1) * _PER_UNIT).astype(_STORED)
+    return {
+        "nodes": [float(f"{n:.6g}") for n in draws["nodes"]],
+        "bend": b2a_base64(bend.tobytes(), newline=False).decode(),
+    }
 
 
 def read_draws(written: Mapping[str, Any]) -> dict[str, Floats]:
@@ -57,6 +66,12 @@ def read_draws(written: Mapping[str, Any]) -> dict[str, Floats]:
     if "bend" in written:
         draws |= _read_bend(written, len(a))
     return draws
+
+
+def read_further(written: Mapping[str, Any], scratch: Mapping[str, Floats]) -> dict[str, Floats]:
+    """Read the draws of a further arm, whose law is that of ``scratch``. Raises as ``read_draws`` does."""
+    law = {name: scratch[name] for name in _PARAMETERS}
+    return law | _read_bend(written, len(law["a"]))
 
 
 def _read_bend(written: Mapping[str, Any], n_draws: int) -> dict[str, Floats]:

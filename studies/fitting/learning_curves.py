@@ -8,7 +8,7 @@ the results follow statsmodels.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -93,11 +93,13 @@ class Requirement:
 
 @dataclass(frozen=True)
 class LearningCurveResults:
-    """Posterior draws of one arm or of both; draw i of one arm belongs to draw i of the other.
+    """Posterior draws of one arm or of more; draw i of one arm belongs to draw i of every other.
 
     ``draws[arm]`` has arrays a, b, c and n0 (N_DRAWS,), bend (N_DRAWS, nodes) and nodes: score(n) = a - b (n + n0)^-c
     + bend(n), as in studies/files/draws.py. ``forms`` has the share of each nested form in the draws, and ``joint``
     says which draws have one law for both arms. ``tasks`` names what a pooled result rests on, () for one task's fit.
+    ``noise`` is that of the runs from scratch and fine-tuned, ``further_noise[arm]`` that of a further arm
+    (``studies.fitting.further_arms``).
     """
 
     draws: Mapping[str, Mapping[str, Floats]]
@@ -109,6 +111,7 @@ class LearningCurveResults:
     warnings: tuple[str, ...]
     chance: float = 0.5
     tasks: tuple[str, ...] = ()
+    further_noise: Mapping[str, Noise] = field(default_factory=dict)
 
     @property
     def arms(self) -> tuple[str, ...]:
@@ -145,7 +148,7 @@ class LearningCurveResults:
 
     @property
     def _is_paired(self) -> bool:
-        return set(self.draws) == {SCRATCH, FINE_TUNE}
+        return {SCRATCH, FINE_TUNE} <= set(self.draws)
 
     def scores(self, arm: str, n_records: NDArray[Any] | float) -> Floats:
         """Return the expected score of each draw, shape (draws, sizes)."""
@@ -155,9 +158,9 @@ class LearningCurveResults:
         """Predict the score of every arm at ``n_records``."""
         n = np.atleast_1d(np.asarray(n_records, np.float64))
         scores = {arm: self.scores(arm, n) for arm in self.arms}
-        rng = np.random.default_rng(0)
-        noise = rng.standard_normal((N_DRAWS, 1)) * self.noise.sd(n)
-        return Prediction(n, scores, {arm: np.clip(drawn + noise, 0, 1) for arm, drawn in scores.items()})
+        away = np.random.default_rng(0).standard_normal((N_DRAWS, 1))
+        sd = {arm: self.further_noise.get(arm, self.noise).sd(n) for arm in self.arms}
+        return Prediction(n, scores, {arm: np.clip(drawn + away * sd[arm], 0, 1) for arm, drawn in scores.items()})
 
     def gain(self, n_records: float, margin: float = 0.01) -> Gain:
         """Return fine-tuned minus scratch at ``n_records``. Raises FitError for a single arm."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from models.errors import ExitCode, UserError
-from studies.files.arms import FINE_TUNE, SCRATCH
+from studies.files.arms import FINE_TUNE, FURTHER_STRATEGIES, SCRATCH
 from studies.files.draws import Floats
 
 FEWEST_SIZES = 2
@@ -88,12 +88,13 @@ def _check(run: ScoredRun, name: str, chance: float) -> None:
 def check_runs(runs: PairedRuns) -> None:
     """Raise FitError for sizes that are not whole numbers or do not ascend, unknown pairs of arms, impossible scores.
 
-    And for an arm with a single size.
+    And for an arm with a single size. A further arm may stand in the place of the fine-tuned one.
     """
     whole = np.isfinite(runs.sizes) & (runs.sizes >= 1) & (runs.sizes == np.round(runs.sizes))
     if not whole.all() or (np.diff(runs.sizes) <= 0).any():
         raise FitError("the sizes must be positive whole numbers of records, each named once, ascending")
-    if not 1 <= len(runs.scores) <= 2 or (len(runs.scores) == 2 and tuple(runs.scores) != _ARMS):
+    pairs = [(SCRATCH, arm) for arm in (FINE_TUNE, *FURTHER_STRATEGIES)]
+    if not 1 <= len(runs.scores) <= 2 or (len(runs.scores) == 2 and tuple(runs.scores) not in pairs):
         raise FitError(
             f"a fit takes one arm, or {' and '.join(_ARMS)} in this order; these runs have {', '.join(runs.scores)}"
         )

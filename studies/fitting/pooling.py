@@ -6,8 +6,9 @@ large where the task was measured badly or not at all. A task counts with 1 / (e
 barely known hardly counts, and its error is not taken for a difference between tasks. tau has a half-normal prior
 (Roever et al., Research Synthesis Methods 12, 2021) and is integrated over on a grid: with few tasks, for which it is
 hardly known, the bands are wide. What varies together between tasks, sizes and arms varies together in the draws:
-a new task's deviations are the measured tasks' own, added up with random weights. These follow Student's t, whose
-degrees of freedom were chosen by holding out each of the nine tasks that were measured in November 2026.
+a new task's deviations are the measured tasks' own, added up with random weights. A further arm is a difference to
+scratch over the tasks that have it, as the gain is, and changes no draw of the two arms. The weights follow Student's
+t, whose degrees of freedom were chosen by holding out each of the nine tasks that were measured in November 2026.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy.special import expit, logit
 
+from studies.files.arms import FURTHER_STRATEGIES, SCRATCH
 from studies.files.draws import REACH, Floats, bent, evaluate, no_better_with_fewer
+from studies.fitting.further_arms import add_to_scratch
 from studies.fitting.learning_curves import N_DRAWS, FitError, LearningCurveResults
 from studies.fitting.noise import Noise
 
@@ -34,36 +37,56 @@ _LEAST_DIFFERENCE = 1e-9
 def pool_tasks(fits: Mapping[str, LearningCurveResults], seed: int) -> LearningCurveResults:
     """Return draws for a new task from fits of the measured ones (by name), as a result with ``tasks`` set.
 
-    Raises FitError for fewer than two tasks, because how far tasks differ cannot be known from one, for tasks that
-    differ in their arms, and for tasks of which too few were measured at the same sizes.
+    A further arm is in it where two tasks have it. Raises FitError for fewer than two tasks, because how far tasks
+    differ cannot be known from one, for tasks that differ in their arms (the further ones apart), and for tasks of
+    which too few were measured at the same sizes.
     """
     if len(fits) < FEWEST_TASKS:
         named = " and ".join(fits) or "no task"
         raise FitError(f"{named} alone cannot say how far tasks differ, which takes {FEWEST_TASKS} tasks, better five")
     results = list(fits.values())
     first = results[0]
-    if len({result.arms for result in results}) > 1:
+    arms = tuple(arm for arm in first.arms if arm not in FURTHER_STRATEGIES)
+    if any(set(result.arms) - set(FURTHER_STRATEGIES) != set(arms) for result in results):
         raise FitError("the tasks to be pooled differ in their arms")
     sizes = supported_sizes([result.sizes for result in results])
     nodes = np.unique(np.concatenate([sizes[0] / np.array([REACH, 2.0]), sizes, sizes[-1] * np.array(_AHEAD)]))
-    values = _new_task(results, nodes, float(sizes[0]), float(sizes[-1]), np.random.default_rng(seed))
-    alpha, gamma, correlation = (
-        float(np.mean([getattr(r.noise, name) for r in results])) for name in ("alpha", "gamma", "correlation")
-    )
+    rng = np.random.default_rng(seed)
+    weights = rng.standard_normal((N_DRAWS, len(results)))
+    weights *= np.sqrt(_FREEDOM / rng.chisquare(_FREEDOM, (N_DRAWS, 1)))
+    values = _new_task(results, arms, nodes, (float(sizes[0]), float(sizes[-1])), weights, rng)
+    draws = {
+        arm: bent(law_through(nodes, values[k], len(nodes) // 2, len(nodes) - 3), nodes, values[k], first.chance)
+        for k, arm in enumerate(arms)
+    }
+    further = {}
+    for number, arm in enumerate(FURTHER_STRATEGIES, start=1):
+        having = [k for k, result in enumerate(results) if arm in result.arms]
+        if len(having) >= FEWEST_TASKS:
+            some, its_own = [results[k] for k in having], np.random.default_rng([seed, number])
+            ends = float(sizes[0]), float(sizes[-1])
+            difference = _difference(some, arm, values[0], nodes, ends, weights[:, having], its_own)
+            draws[arm] = add_to_scratch(draws[SCRATCH], nodes, difference, ends[0], first.chance)
+            further[arm] = _mean_noise([result.further_noise.get(arm, result.noise) for result in some], ends[1])
     return LearningCurveResults(
-        draws={
-            arm: bent(law_through(nodes, values[k], len(nodes) // 2, len(nodes) - 3), nodes, values[k], first.chance)
-            for k, arm in enumerate(first.arms)
-        },
+        draws=draws,
         sizes=sizes,
-        noise=Noise(alpha, gamma, correlation, largest=float(sizes[-1])),
+        noise=_mean_noise([result.noise for result in results], float(sizes[-1])),
         degrees_of_freedom=len(fits) - 1,
         forms={"pooled": 1.0},
         joint=np.zeros(N_DRAWS, np.bool_),
         warnings=_warn(results),
         chance=first.chance,
         tasks=tuple(fits),
+        further_noise=further,
     )
+
+
+def _mean_noise(of_tasks: Sequence[Noise], largest: float) -> Noise:
+    alpha, gamma, correlation = (
+        float(np.mean([getattr(noise, name) for noise in of_tasks])) for name in ("alpha", "gamma", "correlation")
+    )
+    return Noise(alpha, gamma, correlation, largest=largest)
 
 
 def supported_sizes(measured: Sequence[Floats]) -> Floats:
@@ -84,26 +107,48 @@ def supported_sizes(measured: Sequence[Floats]) -> Floats:
 
 
 def _new_task(
-    results: Sequence[LearningCurveResults], nodes: Floats, smallest: float, largest: float, rng: np.random.Generator
-) -> Floats:
-    """Draw scores (arms, N_DRAWS, nodes) of a new task, supported from the ``smallest`` to the ``largest`` node."""
-    arms = results[0].arms
-    curves = np.array([[evaluate(r.draws[arm], nodes, r.chance) for arm in arms] for r in results])
-    logits = logit(np.clip(curves, LEAST, MOST))  # (tasks, arms, draws, nodes)
+    results: Sequence[LearningCurveResults], arms: Sequence[str], nodes: Floats, ends: tuple[float, float],
+    weights: Floats, rng: np.random.Generator,
+) -> Floats:  # fmt: skip
+    """Draw scores (arms, N_DRAWS, nodes) of a new task, supported from node to node of ``ends``, scratch first.
+
+    ``weights`` (draws, tasks) say how the deviations of the measured tasks add up.
+    """
+    logits = np.array([_logits(result, arms, nodes) for result in results])  # (tasks, arms, draws, nodes)
     logits[:, 1:] -= logits[:, :1]  # the gain is far better known than either level
-    centre, error = logits.mean(axis=2), np.maximum(logits.std(axis=2), _LEAST_ERROR)  # (tasks, arms, nodes)
-    weights = rng.standard_normal((N_DRAWS, len(results)))
-    weights *= np.sqrt(_FREEDOM / rng.chisquare(_FREEDOM, (N_DRAWS, 1)))
-    drawn = np.empty((len(arms), N_DRAWS, len(nodes)))
-    for k in range(len(arms)):
-        level, least = rng.random(N_DRAWS), np.zeros(N_DRAWS)
-        for j, node in enumerate(nodes):
-            drawn[k, :, j], taus = _draw_effect(centre[:, k, j], error[:, k, j], level, weights, least)
-            if node == largest:  # beyond it no task says that tasks differ less: their laws only come to rest
-                least = taus
+    drawn = np.array([_draw_effects(logits[:, k], nodes, ends[1], weights, rng) for k in range(len(arms))])
     drawn[1:] += drawn[:1]
     scores = np.maximum(expit(drawn), results[0].chance)  # few tasks may differ by anything, but a score is expected
-    return no_better_with_fewer(np.asarray(scores, np.float64), int((nodes < smallest).sum()))
+    return no_better_with_fewer(np.asarray(scores, np.float64), int((nodes < ends[0]).sum()))
+
+
+def _difference(
+    results: Sequence[LearningCurveResults], arm: str, scratch: Floats, nodes: Floats, ends: tuple[float, float],
+    weights: Floats, rng: np.random.Generator,
+) -> Floats:  # fmt: skip
+    """Draw what an arm has over ``scratch`` (draws, nodes) in a new task, from the tasks that have it."""
+    logits = np.array([_logits(result, (SCRATCH, arm), nodes) for result in results])
+    drawn = _draw_effects(logits[:, 1] - logits[:, 0], nodes, ends[1], weights, rng)
+    scores = np.maximum(expit(logit(np.clip(scratch, LEAST, MOST)) + drawn), results[0].chance)
+    return np.asarray(scores - scratch, np.float64)
+
+
+def _logits(result: LearningCurveResults, arms: Sequence[str], nodes: Floats) -> Floats:
+    """Return a task's scores (arms, draws, nodes) in logits."""
+    curves = np.array([evaluate(result.draws[arm], nodes, result.chance) for arm in arms])
+    return np.asarray(logit(np.clip(curves, LEAST, MOST)), np.float64)
+
+
+def _draw_effects(effects: Floats, nodes: Floats, largest: float, weights: Floats, rng: np.random.Generator) -> Floats:
+    """Draw what a new task has (N_DRAWS, nodes) from the draws of an effect (tasks, draws, nodes) of the tasks."""
+    centre, error = effects.mean(axis=1), np.maximum(effects.std(axis=1), _LEAST_ERROR)  # (tasks, nodes)
+    level, least = rng.random(N_DRAWS), np.zeros(N_DRAWS)
+    drawn = np.empty((N_DRAWS, len(nodes)))
+    for j, node in enumerate(nodes):
+        drawn[:, j], taus = _draw_effect(centre[:, j], error[:, j], level, weights, least)
+        if node == largest:  # beyond it no task says that tasks differ less: their laws only come to rest
+            least = taus
+    return drawn
 
 
 def _draw_effect(centre: Floats, error: Floats, level: Floats, weights: Floats, least: Floats) -> tuple[Floats, Floats]:

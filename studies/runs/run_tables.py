@@ -4,13 +4,13 @@ There is one for each task, network, precision and upstream.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from studies.files.arms import FINE_TUNE, SCRATCH
+from studies.files.arms import FINE_TUNE, FURTHER_STRATEGIES, LINEAR_PROBE, RANDOM_CONVOLUTIONS, SCRATCH
 from studies.files.draws import chance_level
 from studies.files.precision import standing_order, with_precision
 from studies.fitting.paired_runs import PairedRuns, ScoredRun, arrange
@@ -25,7 +25,8 @@ Cell = tuple[str, str, str | None]  # task, network and precision
 class RunTable:
     """The runs of one task and network from scratch and, where there are any, fine-tuned from ``upstream``.
 
-    All are of one ``precision``, None where it is not known.
+    All are of one ``precision``, None where it is not known. ``further`` has the runs of every other arm, with those
+    from scratch of the same sizes and replicates.
     """
 
     task: str
@@ -34,6 +35,7 @@ class RunTable:
     upstream: str | None
     runs: PairedRuns
     precision: str | None = None
+    further: Mapping[str, PairedRuns] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -54,29 +56,31 @@ class RunTable:
 
     @property
     def n_runs(self) -> int:
-        """The number of runs."""
+        """The number of runs from scratch and fine-tuned."""
         return sum(int(np.isfinite(values).sum()) for values in self.runs.scores.values())
 
     def points(self) -> dict[str, dict[int, list[float]]]:
         """Return the scores of the replicates, by strategy and size."""
-        return {
-            arm: {
-                int(n): row[np.isfinite(row)].tolist()
-                for n, row in zip(self.runs.sizes, values, strict=True)
-                if np.isfinite(row).any()
-            }
-            for arm, values in self.runs.scores.items()
-        }
+        found = {arm: _by_size(self.runs, arm) for arm in self.runs.scores}
+        return found | {arm: _by_size(pairs, arm) for arm, pairs in self.further.items()}
 
     def without_largest(self, n_sizes: int) -> "RunTable":
-        """Return the table without its ``n_sizes`` largest sizes."""
+        """Return the table without its ``n_sizes`` largest sizes, and without further arms."""
         kept = slice(0, len(self.runs.sizes) - n_sizes)
         scores = {arm: values[kept] for arm, values in self.runs.scores.items()}
-        return replace(self, runs=replace(self.runs, sizes=self.runs.sizes[kept], scores=scores))
+        return replace(self, runs=replace(self.runs, sizes=self.runs.sizes[kept], scores=scores), further={})
+
+
+def _by_size(runs: PairedRuns, arm: str) -> dict[int, list[float]]:
+    return {
+        int(n): row[np.isfinite(row)].tolist()
+        for n, row in zip(runs.sizes, runs.scores[arm], strict=True)
+        if np.isfinite(row).any()
+    }
 
 
 def tabulate(runs: TidyRuns) -> tuple[list[RunTable], list[str]]:
-    """Arrange the runs from scratch and fine-tuned; return the tables and, in words, what was left out of them."""
+    """Arrange the runs by arm; return the tables and, in words, what was left out of them."""
     scratch: dict[Cell, list[Run]] = defaultdict(list)
     fine_tuned: dict[Cell, dict[str, list[Run]]] = defaultdict(lambda: defaultdict(list))
     other: dict[str, int] = defaultdict(int)
@@ -85,20 +89,62 @@ def tabulate(runs: TidyRuns) -> tuple[list[RunTable], list[str]]:
             scratch[run.task, run.arch, run.precision].append(run)
         elif run.strategy == FINE_TUNE and run.upstream is not None:
             fine_tuned[run.task, run.arch, run.precision][run.upstream].append(run)
-        else:
+        elif run.strategy not in FURTHER_STRATEGIES:
             other[run.strategy] += 1
     left_out = [f"{n} {strategy} runs: curves are of scratch and fine-tune" for strategy, n in sorted(other.items())]
     left_out += [
         f"{task} {with_precision(arch, precision)}: fine-tuned only, without a run from scratch to compare with"
         for task, arch, precision in sorted(fine_tuned.keys() - scratch.keys(), key=_in_order)
     ]
+    further = [run for run in runs.runs if run.strategy in FURTHER_STRATEGIES]
     tables = [
-        make_table([*of_cell, *(by_upstream.get(upstream, []) if upstream else [])], upstream)
+        make_table(
+            [*of_cell, *(by_upstream.get(upstream, []) if upstream else [])], upstream,
+            further=_pair_each(of_cell, further_of(further, cell, upstream)),
+        )
         for cell, of_cell in sorted(scratch.items(), key=lambda item: _in_order(item[0]))
         for by_upstream in [fine_tuned.get(cell, {})]
         for upstream in (*sorted(by_upstream),) or (None,)
+    ]  # fmt: skip
+    left_out += [
+        f"{arm}: none of its runs has one from scratch of the same task, size and replicate (a linear probe one of its "
+        "network and upstream)"
+        for arm in sorted({run.strategy for run in further} - {arm for table in tables for arm in table.further})
     ]
     return tables, left_out
+
+
+def further_of(runs: Iterable[Run], cell: Cell, upstream: str | None) -> dict[str, list[Run]]:
+    """Return those of the further arms' runs that belong to a task, network, precision and upstream, by arm.
+
+    A linear probe is one of its network and upstream. Random convolutions are a network of their own, which stands next
+    to every network and upstream of its task; runs that name this very network go before them.
+    """
+    task, arch, precision = cell
+    of_task = [run for run in runs if (run.task, run.precision) == (task, precision)]
+    probes = [run for run in of_task if run.strategy == LINEAR_PROBE and (run.arch, run.upstream) == (arch, upstream)]
+    kernels = {
+        name: [run for run in of_task if run.strategy == RANDOM_CONVOLUTIONS and run.arch == name]
+        for name in (arch, RANDOM_CONVOLUTIONS)
+    }
+    found = {LINEAR_PROBE: probes, RANDOM_CONVOLUTIONS: kernels[arch] or kernels[RANDOM_CONVOLUTIONS]}
+    return {arm: of_arm for arm, of_arm in found.items() if of_arm}
+
+
+def _pair_each(scratch: Sequence[Run], further: Mapping[str, Sequence[Run]]) -> dict[str, PairedRuns]:
+    """Arrange the runs of each arm with those from scratch of the same sizes and replicates, where there are any."""
+    found = {}
+    for arm, of_arm in further.items():
+        cells = [{(run.n_records, run.replicate): run for run in runs} for runs in (scratch, of_arm)]
+        if paired := sorted(set.intersection(*map(set, cells))):
+            found[arm] = arrange_runs([runs[cell] for runs in cells for cell in paired])
+    return found
+
+
+def arrange_runs(runs: Sequence[Run], test_covariance: Floats | None = None) -> PairedRuns:
+    """Arrange runs of one arm or of two for a fit. Raises FitError."""
+    scored = [ScoredRun(run.strategy, run.n_records, run.replicate, run.score, run.name) for run in runs]
+    return arrange(scored, test_covariance, chance_level(runs[0].metric))
 
 
 def _in_order(cell: Cell) -> tuple[str, str, int]:
@@ -106,12 +152,16 @@ def _in_order(cell: Cell) -> tuple[str, str, int]:
     return task, arch, standing_order(precision)
 
 
-def make_table(runs: Sequence[Run], upstream: str | None, test_covariance: Floats | None = None) -> RunTable:
-    """Arrange the runs of one task, network, precision and upstream, from scratch and fine-tuned. Raises FitError."""
-    scored = [ScoredRun(run.strategy, run.n_records, run.replicate, run.score, run.name) for run in runs]
-    first = runs[0]
-    arranged = arrange(scored, test_covariance, chance_level(first.metric))
-    return RunTable(first.task, first.arch, first.family, upstream, arranged, first.precision)
+def make_table(
+    runs: Sequence[Run], upstream: str | None, test_covariance: Floats | None = None,
+    further: Mapping[str, PairedRuns] | None = None,
+) -> RunTable:  # fmt: skip
+    """Arrange the runs of one task, network, precision and upstream, from scratch and fine-tuned. Raises FitError.
+
+    ``further`` has the runs of every other arm, arranged with those from scratch.
+    """
+    first, arranged = runs[0], arrange_runs(runs, test_covariance)
+    return RunTable(first.task, first.arch, first.family, upstream, arranged, first.precision, further or {})
 
 
 def mean_and_error(values: Floats) -> tuple[float, float]:

@@ -5,7 +5,8 @@
     our-ward,resnet1d18,fine-tune,ptb-xl/all,500,0,0.872
 
 A scratch run's ``upstream`` stays empty, and the column may be missing where every run is from scratch. ``family`` is
-optional: without it the registry says it, and a network that it does not know is of family "other". ``precision``
+optional: without it the registry says it, and a network that it does not know is of family "other". Runs of random
+convolutions name the network ``random-convolutions`` and count next to every network of their task. ``precision``
 (float32 or bf16) keeps runs apart that differ in it; where its cells are numbers it is a score. The columns of
 what a run cost (``seconds``, ``records_seen``, ...) are used where they are there and make sense, ``role`` sets
 pre-trainings and runs of other comparisons apart, and every other column is ignored.
@@ -24,6 +25,7 @@ from typing import Any, get_args
 from engine.recipes import Strategy
 from models.errors import ExitCode, UserError
 from models.registry import UnknownNetworkError, find_network
+from studies.files.arms import FURTHER_STRATEGIES, RANDOM_CONVOLUTIONS
 from studies.files.curves import UNPRINTABLE
 from studies.files.draws import chance_level
 from studies.files.precision import PRECISIONS
@@ -32,7 +34,7 @@ from studies.runs.run import COLUMN_KINDS, METRIC, Run, cost_is_known, is_score_
 from studies.runs.run_spec import STARTING_FROM_UPSTREAM
 from studies.runs.store import Store, StoreError
 
-STRATEGIES: tuple[str, ...] = tuple(dict.fromkeys((*get_args(Strategy), "frozen", "random-frozen")))
+STRATEGIES: tuple[str, ...] = tuple(dict.fromkeys((*get_args(Strategy), *FURTHER_STRATEGIES)))
 REQUIRED = ("task", "arch", "strategy", "n_records", "replicate")
 APART = "apart"  # the role, in a runs table, of what ``comparable_runs`` leaves out
 LOWER_IS_BETTER = ("brier", "ece")
@@ -292,7 +294,7 @@ def _tidy(path: Path, metric: str, rows: Iterable[tuple[str, Cells, Callable[[],
             problems += [f"{name}: {problem}" for problem in found]
         else:
             runs.append(make())
-    runs, left_out = _one_recipe(runs)
+    runs, left_out = of_one_recipe(runs)
     _refuse(path, problems + _repeated(runs))
     if not runs:
         raise RunsFileError(f"{path} holds no run")
@@ -314,6 +316,8 @@ def _row_problems(cells: Cells, metric: str) -> list[str]:
         problems.append(f"unknown strategy {strategy[:40]!r}, {hint}")
     elif strategy == "scratch" and upstream is not None:
         problems.append(f"a run from scratch has the upstream {upstream[:40]!r}; leave it empty")
+    elif strategy == RANDOM_CONVOLUTIONS and upstream is not None:
+        problems.append(f"a run of random convolutions has the upstream {upstream[:40]!r}; leave it empty")
     elif strategy in STARTING_FROM_UPSTREAM and upstream is None:
         problems.append(f"{strategy} has no upstream: name what the network was pre-trained on")
     problems += [
@@ -342,18 +346,36 @@ def preferred_recipe(recipes: Collection[str | None]) -> str | None:
     return "tuned" if len(recipes) > 1 and "tuned" in recipes else None
 
 
-def _one_recipe(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
-    chosen = preferred_recipe({run.recipe for run in runs})
-    kept = [run for run in runs if chosen in (None, run.recipe)]
-    left = len(runs) - len(kept)
+def of_one_recipe(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
+    """Keep the runs of one recipe where several were run, and say how many are left out.
+
+    A further arm is a regression that has no recipe of its own: under whatever name it was run, it counts once.
+    """
+    trained = {run.recipe for run in runs if run.strategy not in FURTHER_STRATEGIES}
+    chosen = preferred_recipe(trained) or (next(iter(trained)) if len(trained) == 1 else None)
+    if chosen is None:
+        return list(runs), []
+    seen = {_cell_of(run) for run in runs if run.recipe == chosen}
+    kept = []
+    for run in runs:
+        added = run.strategy in FURTHER_STRATEGIES and _cell_of(run) not in seen
+        if run.recipe == chosen or added:
+            kept.append(run)
+            seen.add(_cell_of(run))
+    left = sum(run.strategy not in FURTHER_STRATEGIES for run in runs)
+    left -= sum(run.strategy not in FURTHER_STRATEGIES for run in kept)
     return kept, [f"{left} runs of other recipes than {chosen} are left out"] if left else []
+
+
+def _cell_of(run: Run) -> tuple[object, ...]:
+    return run.task, run.network, run.strategy, run.upstream, run.n_records, run.replicate
 
 
 def _repeated(runs: Sequence[Run]) -> list[str]:
     first: dict[tuple[object, ...], str] = {}
     problems = []
     for run in runs:
-        cell = (run.task, run.network, run.strategy, run.upstream, run.n_records, run.replicate)
+        cell = _cell_of(run)
         if cell in first:
             problems.append(
                 f"{run.name} repeats {first[cell]} ({run.task} {run.network} {run.strategy}, "

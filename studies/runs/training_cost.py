@@ -7,12 +7,14 @@ as much as of the strategy.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from studies.files.curve import TrainingCost
 from studies.runs.run import METRIC, Run, known
 
 
@@ -70,6 +72,16 @@ def fit_cost(runs: Sequence[Run]) -> dict[str, Any]:
     }
 
 
+def fit_cost_once(runs: Sequence[Run]) -> dict[str, Any]:
+    """Return the same of an arm without epochs: seconds are those of features and regression, a record of the run's n.
+
+    ``seconds_per_record`` is the median over the runs of a device, as in ``fit_cost``.
+    """
+    of_n = {name: _median_ratio(of_device, lambda run: run.n_records) for name, of_device in by_device(runs)}
+    (device, seconds), *others = of_n.items()
+    return asdict(TrainingCost.passing_once(device, seconds, dict(others)))
+
+
 def pretraining_cost(runs: Sequence[Run]) -> dict[str, Any]:
     """Return what ``studies.files.curve.PretrainingCost`` holds, and the score, from pre-trainings of one network.
 
@@ -101,4 +113,8 @@ def by_device(runs: Sequence[Run]) -> list[tuple[str, list[Run]]]:
 
 
 def _seconds_per_record(runs: Sequence[Run]) -> float:
-    return float(np.median(np.divide([known(run.seconds) for run in runs], [known(run.records_seen) for run in runs])))
+    return _median_ratio(runs, lambda run: known(run.records_seen))
+
+
+def _median_ratio(runs: Sequence[Run], records: Callable[[Run], int]) -> float:
+    return float(np.median(np.divide([known(run.seconds) for run in runs], [records(run) for run in runs])))

@@ -56,7 +56,7 @@ def say(monkeypatch: pytest.MonkeyPatch):
     """Let the adviser give a verdict of the test's."""
 
     def give(verdict: str) -> None:
-        answer = SimpleNamespace(verdict=verdict, why="So the evidence says.")
+        answer = SimpleNamespace(verdict=verdict, why="So the evidence says.", arms=())
         monkeypatch.setattr("advisor.answer.strategy.recommend", lambda _question, _curves: answer)
 
     return give

@@ -22,6 +22,7 @@ from studies.collection.collect import make_curves
 from studies.files.arms import FINE_TUNE, SCRATCH
 from studies.files.curve import Curve, PilotCurve, PooledCurve
 from studies.files.curves import read_curves
+from studies.fitting.further_arms import add_to_scratch
 from studies.fitting.learning_curves import fit_learning_curves
 from studies.fitting.noise import Noise
 from studies.fitting.paired_runs import ScoredRun, arrange
@@ -288,6 +289,19 @@ def test_what_a_pilot_measures_well_is_what_is_then_expected(pool: PooledCurve):
         low, middle, high = band(draws, arm, 100)
         assert middle == pytest.approx(truth, abs=0.004)
         assert high - low < 0.02
+
+
+def test_a_further_arm_follows_the_scores_that_a_pilot_measures(pool: PooledCurve):
+    """A probe that is .03 above scratch in every task is so in the pilot's; the two arms are as without it."""
+    scratch = pool.draws[SCRATCH]
+    nodes = scratch["nodes"]
+    added = add_to_scratch(scratch, nodes, np.full((len(scratch["a"]), len(nodes)), 0.03), 100.0, 0.5)
+    four = replace(pool, draws={**pool.draws, "linear-probe": added})
+    found, two = (update(curve, seen(0.74, 0.07, 0.002), 0) for curve in (four, pool))
+    assert set(two) == {SCRATCH, FINE_TUNE} and set(found) == {*two, "linear-probe"}
+    assert band(found, "linear-probe", 100)[1] == pytest.approx(0.77, abs=0.006)
+    for arm in two:
+        np.testing.assert_allclose(band(found, arm, 400), band(two, arm, 400), atol=0.004)
 
 
 def test_a_pilot_that_measures_nothing_changes_nothing(pool: PooledCurve):

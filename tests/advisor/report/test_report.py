@@ -189,6 +189,27 @@ def test_the_chart_has_both_arms_their_runs_and_what_lies_beyond_them_dashed(mak
     assert [tag for tag, _ in page.attributes].count("desc") == 2
 
 
+def test_a_page_of_four_arms_names_the_best_first_and_tells_them_apart_without_colour(make, four_arms_path: Path):
+    text = make(f"--n-records 300 --arch cnn --curves {four_arms_path} --label-cost 2 --gpu-cost 3")
+    page = Page(text)
+    answer = page.data("answer")
+    assert page.text.index("TRAIN A LINEAR PROBE") < page.text.index("FINE-TUNE")
+    assert answer["best"] == "linear-probe"
+    for one in answer["arms"]:
+        assert f"{one['score']['mean']:.3f}" in page.text and f"{one['expected_loss']['upper']:.3f}" in page.text
+    style = text[text.index("<style>") : text.index("</style>")]
+    shapes = set()
+    for kind in ("tuned", "scratch", "probe", "kernels"):
+        drawn = [a["d"] for t, a in page.attributes if t == "path" and a.get("class") == f"points {kind}"]
+        assert len(drawn) >= 2 and all(drawn), "in both charts"
+        shapes.add(re.sub(r"^M[\d. ]+", "", drawn[0].split("z")[0]))
+        assert f".{kind} {{ --tone: var(--{kind})" in style
+    assert len(shapes) == 4
+    assert re.search(r"\.line\.probe \{ stroke-dasharray", style) and re.search(r"\.line\.kernels \{", style)
+    for row in page.data("rows")["rows"]:
+        assert {"tuned", "scratch", "probe", "kernels"} <= set(row)
+
+
 def test_names_from_files_are_text_and_nothing_else(curves_path: Path, tmp_path: Path, make):
     name = "</script><script>alert(1)</script>\" onload='x' & <b>\u202e"
     document = json.loads(curves_path.read_text())

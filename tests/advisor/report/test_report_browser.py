@@ -125,3 +125,17 @@ def test_one_chart_is_shown_and_nothing_is_wider_than_the_screen(page: Path, wid
     )
     seen = look(acted(page, measure % (shown, hidden), f"at{width}"), width)
     assert 'data-seen="true,true,true"' in seen.dom
+
+
+def test_the_read_out_of_four_arms_moves_with_the_slider(four_arms_path: Path, tmp_path: Path, command):
+    path = tmp_path / "four.html"
+    asked = "--n-records", 300, "--arch", "cnn", "--curves", four_arms_path, "--report", path
+    assert command("recommend", *asked)[0] == 0
+    found = json.loads(re.search(r'id="rows">(.*?)</script>', path.read_text())[1])
+    action = 'var s = document.getElementById("records"); s.value = 5; s.dispatchEvent(new Event("input"));'
+    moved = look(acted(path, action, "moved"))
+    assert moved.console == []
+    words = dict(re.findall(r'data-word="(\d+)">([^<]*)<', moved.dom))
+    assert [unescape(words[str(k)]) for k in range(13)] == found["rows"][5]["words"]
+    said = [f"{arm['name']} {found['rows'][5]['words'][1 + 2 * k]}" for k, arm in enumerate(found["arms"])]
+    assert len(said) == 4 and ", ".join(said) in moved.dom

@@ -1,0 +1,128 @@
+"""Which of the measured arms to train: what each is expected to score, and what choosing it may lose.
+
+A network has to be trained in any case, so that the arm with the best expected score is named, whatever the
+probability; how sure that is, is said by the probability that it is the best and by what it loses where it is not.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from advisor.answer.costs import UNKNOWN, Bill, Cost, bill
+from advisor.answer.decision import DECISIVE
+from advisor.answer.question import Question
+from advisor.answer.scores import Score, summarise_score
+from studies.files.arms import ARMS, FINE_TUNE, LINEAR_PROBE, RANDOM_CONVOLUTIONS, SCRATCH, Arm, arms_in
+from studies.files.curve import Curve
+from studies.files.draws import BAND, Floats, quantiles
+
+_BOUND = 0.9  # of the draws lose no more
+_AS_LIKELY_AS_NOT = 0.5
+_CHEAPEST_FIRST = (RANDOM_CONVOLUTIONS, LINEAR_PROBE, SCRATCH, FINE_TUNE)  # a regression, then what needs no network
+
+
+@dataclass(frozen=True)
+class Difference:
+    """An arm's expected score less that of scratch, with the 90 % band."""
+
+    mean: float
+    mean_ci_lower: float
+    mean_ci_upper: float
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What choosing an arm loses against the best of all in each draw: the mean, and what 90 % of the draws keep to."""
+
+    mean: float
+    upper: float
+
+
+@dataclass(frozen=True)
+class ArmOutlook:
+    """What is expected of one arm at the asker's number of records.
+
+    ``difference`` is None of scratch itself. ``p_best`` is the share of draws in which its expected score is the
+    highest; draws in which several are count in parts. ``bill`` is None where no price was given.
+    """
+
+    arm: Arm
+    score: Score
+    difference: Difference | None
+    p_best: float
+    expected_loss: Loss
+    cost: Cost
+    bill: Bill | None
+
+    @property
+    def strategy(self) -> str:
+        """The strategy of its runs."""
+        return self.arm.strategy
+
+
+def rank_arms(question: Question, curve: Curve, cost: Mapping[str, Cost]) -> tuple[ArmOutlook, ...]:
+    """Return the arms that a curve has, best expected score first, of equals the cheaper; ``cost`` is that of each."""
+    arms, n = arms_in(curve.draws), question.n_records
+    scores = np.stack([curve.scores(arm.strategy, n)[:, 0] for arm in arms])  # (arms, draws)
+    highest = scores.max(axis=0)
+    is_best = scores == highest
+    p_best = (is_best / is_best.sum(axis=0)).mean(axis=1)
+    scratch = scores[[arm.strategy for arm in arms].index(SCRATCH)]
+    found = [
+        ArmOutlook(
+            arm=arm,
+            score=summarise_score(curve, arm.strategy, n),
+            difference=None if arm.strategy == SCRATCH else _summarise(drawn - scratch),
+            p_best=float(p_best[k]),
+            expected_loss=Loss(float((highest - drawn).mean()), quantiles(highest - drawn, (_BOUND,))[0]),
+            cost=cost.get(arm.field, UNKNOWN),
+            bill=bill(arm.field, cost, question, n) if question.is_priced else None,
+        )
+        for k, (arm, drawn) in enumerate(zip(arms, scores, strict=True))
+    ]
+    return tuple(sorted(found, key=lambda one: (-one.score.mean, _place(one))))
+
+
+def _summarise(draws: Floats) -> Difference:
+    low, high = quantiles(draws, BAND)
+    return Difference(float(draws.mean()), low, high)
+
+
+def name_best(ranked: Sequence[ArmOutlook], p_pays: Callable[[Arm, Arm], float] | None) -> ArmOutlook:
+    """Return the arm to be named first: the best expected score, of those that are worth their pre-training.
+
+    ``p_pays`` is None where a pre-training costs nothing; else it gives the probability that an arm is materially
+    better than another one and that its pre-training pays off. An arm that needs one is then named where that is more
+    likely than not next to the best arm that needs none, so that a higher price never speaks for it.
+    """
+    without = next((one for one in ranked if not one.arm.is_pretrained), None)
+    if p_pays is None or without is None:
+        return ranked[0]
+    ahead = ranked[: ranked.index(without)]
+    return next((one for one in ahead if p_pays(one.arm, without.arm) > _AS_LIKELY_AS_NOT), without)
+
+
+def cheapest_tie(ranked: Sequence[ArmOutlook], curve: Curve, question: Question) -> ArmOutlook:
+    """Return the cheapest of the arms that do not differ materially from the first of ``ranked``, itself among them.
+
+    They differ by at most the margin with the probability that a verdict requires. A regression on fixed features is
+    cheaper than a training, random convolutions and scratch than what starts from a pre-trained network.
+    """
+    n, first = question.n_records, ranked[0]
+    best = curve.scores(first.strategy, n)[:, 0]
+    tied = [
+        one
+        for one in ranked
+        if (np.abs(curve.scores(one.strategy, n)[:, 0] - best) <= question.margin).mean() >= DECISIVE
+    ]
+    return min(tied, key=_place)
+
+
+def _place(one: ArmOutlook) -> int:
+    return _CHEAPEST_FIRST.index(one.strategy)
+
+
+def not_measured(curve: Curve) -> tuple[str, ...]:
+    """Return the strategies of the arms that a curve does not have."""
+    return tuple(arm.strategy for arm in ARMS if arm.strategy not in curve.draws)
