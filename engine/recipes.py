@@ -43,10 +43,10 @@ class Recipe:
     brought no better one. ``standardise`` says whether a new network's signals are standardised with the training
     records' statistics; a pre-trained one keeps its scaling. ``head`` is what a pre-trained network's new head starts
     as: random weights, or a linear probe of its features (LP-FT: Kumar et al., "Fine-tuning can distort pretrained
-    features and underperform out-of-distribution", ICLR 2022); the probe is validated before the first epoch, so that
-    it is kept where training makes nothing better. ``normalisation`` says by what batch normalisation normalises in
+    features and underperform out-of-distribution", ICLR 2022), which is validated before the first epoch and so may be
+    the best. ``normalisation`` says by what batch normalisation normalises in
     training: a batch's statistics, or the running ones of the pre-training, which few records would blur. A training
-    whose best validation is at chance is begun again from another seed, up to ``restarts`` times.
+    that never validates above chance is begun again from another seed, up to ``restarts`` times.
     """
 
     name: str
@@ -98,7 +98,9 @@ _NARROW, _WIDE_RNN_RATE = 64, 3e-3
 _STRONG = Augmentation(shift=0.1, scale=0.1, lead_dropout=0.1, noise=0.05)
 # Tuned for all arms alike on several tasks and sites (tests/benchmarks/tuning.py, studies/LOG.md); recurrent networks
 # were not, and have the numbers of ``tuned``.
-_CNN_2 = replace(_CNN, name="tuned-2", learning_rate=3e-3, max_epochs=200, augmentation=_STRONG, restarts=2)
+_CNN_2 = replace(
+    _CNN, name="tuned-2", learning_rate=3e-3, max_epochs=200, augmentation=_STRONG, restarts=2, selection="last"
+)
 _RNN_2 = replace(_RNN, name="tuned-2")
 _LP_FT = replace(
     _CNN_2, record_passes=8_000, min_epochs=8, max_epochs=40, head="probe", normalisation="running", restarts=0

@@ -78,8 +78,8 @@ class Training:
 
     @property
     def has_failed(self) -> bool:
-        """Whether its best validation is hardly above chance, as far as that could be computed."""
-        return self.best.auroc < NEAR_CHANCE
+        """Whether no validation was more than hardly above chance, as far as that could be computed."""
+        return float(np.fmax.reduce([one.auroc for one in self.validations])) < NEAR_CHANCE
 
     @property
     def optimism(self) -> Optimism | None:

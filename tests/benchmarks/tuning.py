@@ -63,19 +63,21 @@ _LONG = {"max_epochs": 200}
 def variants(arm: str) -> dict[str, Recipe]:
     """Return the recipes of an arm that are compared, as many for each."""
     tuned = find_recipe("tuned", "cnn", "scratch" if arm == "scratch" else "fine-tune")
+    last = replace(tuned, selection="last")
     if arm == "scratch":
-        augmented = replace(tuned, **_LONG, augmentation=_AUGMENTATION)
+        augmented = replace(last, **_LONG, augmentation=_AUGMENTATION)
+        chosen = replace(augmented, learning_rate=3e-3)
         return {
             "tuned": tuned,
-            "to 200 epochs": replace(tuned, **_LONG),
+            "last epoch": last,
             "augmented": augmented,
-            "augmented .003": replace(augmented, learning_rate=3e-3),
+            "augmented .003": chosen,
             "augmented .001": replace(augmented, learning_rate=1e-3),
-            "augmented .003, batch 16": replace(augmented, learning_rate=3e-3, batch_size=16),
-            "augmented .003, decay .02": replace(augmented, learning_rate=3e-3, weight_decay=0.02),
-            "augmented .003, last epoch": replace(augmented, learning_rate=3e-3, selection="last"),
+            "augmented .003, batch 16": replace(chosen, batch_size=16),
+            "augmented .003, decay .02": replace(chosen, weight_decay=0.02),
+            "augmented .003, best validation": replace(chosen, selection="validation"),
         }
-    probe = replace(tuned, **_SHORT, head="probe", learning_rate=3e-3)
+    probe = replace(last, **_SHORT, head="probe", learning_rate=3e-3)
     running = replace(probe, normalisation="running")
     augmented = replace(running, augmentation=_AUGMENTATION)
     return {
@@ -86,7 +88,7 @@ def variants(arm: str) -> dict[str, Recipe]:
         "probe .001, running, augmented": replace(augmented, learning_rate=1e-3),
         "probe .01, running, augmented": replace(augmented, learning_rate=1e-2),
         "probe .003, running, augmented, 20,000 passes": replace(augmented, record_passes=20_000, max_epochs=100),
-        "probe .003, running, augmented, last epoch": replace(augmented, selection="last"),
+        "probe .003, running, augmented, best validation": replace(augmented, selection="validation"),
     }
 
 
