@@ -64,7 +64,7 @@ class ExportReport:
     opset: int
     half: bool
     bytes: int
-    weight_bytes: int  # of the network's parameters, in 32 bits
+    weight_bytes: int  # of the network's parameters and fixed kernels, in 32 bits
     agreement: Agreement
     seconds: float
 
@@ -97,7 +97,8 @@ def export_checkpoint(
         write_files(dict(zip(files, (model, *texts), strict=True)))  # the model last: where it is, its card is
     except OSError as error:
         raise ExportError(f"cannot write {target}: {error.strerror}") from None
-    weight_bytes = sum(4 * parameter.numel() for parameter in network.parameters())
+    fixed = (kernel for kernel in network.buffers() if kernel.dim() > 1)  # of random convolutions
+    weight_bytes = sum(4 * weights.numel() for weights in (*network.parameters(), *fixed))
     return ExportReport(
         *files, opset, half, len(model), weight_bytes, agreement, time.perf_counter() - started
     )  # fmt: skip

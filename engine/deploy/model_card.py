@@ -10,6 +10,7 @@ from typing import Any
 from engine.deploy.markdown import UNKNOWN, bullets, count, document, figure, interval, number, plain, table
 from engine.deploy.model_facts import ModelFacts
 from engine.evaluation.evaluation import describe_averages, floor_of
+from engine.recipes import PROBES
 
 FEW_POSITIVES = 30  # test records with a class: fewer, and its figures are mostly chance
 NOTABLE_ECE = 0.05
@@ -108,6 +109,10 @@ def _model(facts: ModelFacts, exported: Exported) -> list[str]:
     seconds = facts.n_samples / facts.fs
     scaling = ", each lead of each record scaled to -1..1" if facts.preparation["min_max"] else ""
     start = f"fine-tuned from {facts.upstream}" if facts.upstream else facts.strategy
+    if facts.strategy in PROBES:
+        start = "only its last layer fitted, a regression" + f" on features from {facts.upstream}" * bool(
+            facts.upstream
+        )
     signal = f"`ecg` float32 (batch, {len(facts.leads)}, {facts.n_samples}): {facts.units} at {facts.fs:g} Hz, "
     return table(
         ("", ""),

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 from torch import nn
 
 from engine.corpora.splits import has_both_outcomes
@@ -89,9 +90,20 @@ def fit_probe(
     All records of one of the ``patients`` (records,) are left out together. ``groups`` are the sizes of groups of
     features that follow each other (None: they are one): each has the same total variance, so that the penalty weighs
     a few features of one kind no less than many of another. A class without both outcomes gets the logit of its
-    prevalence whatever the features; where all records are of one patient, the strongest penalty is taken. Raises
-    ValueError when a feature is not finite.
+    prevalence whatever the features; where all records are of one patient, the strongest penalty is taken. It takes one
+    thread: what a run costs, and its last bits, do not depend on the number of processors. Raises ValueError when a
+    feature is not finite.
     """
+    with threadpool_limits(limits=1, user_api="blas"):
+        return _fit(features, labels, patients, groups)
+
+
+def _fit(
+    features: NDArray[np.floating],
+    labels: NDArray[np.uint8],
+    patients: NDArray[np.int64],
+    groups: Sequence[int] | None,
+) -> Probe:
     if not np.isfinite(features).all():
         raise ValueError("a feature is not finite: no probe can be fitted")
     mean, spread = features.mean(axis=0, dtype=np.float64), features.std(axis=0, dtype=np.float64)

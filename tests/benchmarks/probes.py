@@ -1,6 +1,6 @@
 """What the two probes score on the subsets, seeds and test records of stored studies.
 
-    python tests/benchmarks/probes.py CORPORA CHECKPOINTS OUT.jsonl [sites | ptb-xl]
+    python tests/benchmarks/probes.py CORPORA CHECKPOINTS OUT.jsonl [sites | ptb-xl | seconds]
 
 A: features of the pre-trained network (resnet1d18-w16); B: random convolutions; A+B: both; probe: what
 ``linear-probe`` chooses of A and A+B. Each by ``fit_probe``, and in brackets by ridge regression as the trials had it:
@@ -8,7 +8,8 @@ features of one weight, the penalty by single records left out. Kernels and cons
 features are computed once. A run that is in OUT is not made again; the table is of all that is in it.
 
 ``sites`` are five sources that the evidence does not have, ``ptb-xl`` the superclasses and five single statements.
-CHECKPOINTS is the folder of pre-trained networks of ``studies/evidence/ptbxl-cpu``.
+CHECKPOINTS is the folder of pre-trained networks of ``studies/evidence/ptbxl-cpu``. ``seconds`` times each arm on 500
+records of PTB-XL, features included.
 """
 
 import json
@@ -26,8 +27,10 @@ from numpy.typing import NDArray
 from engine.checkpoints.checkpoint import load_network
 from engine.corpora.corpus import Corpus
 from engine.evaluation.metrics import auroc_per_class
+from engine.recipes import Strategy
+from engine.training.course import Examples
 from engine.training.probe import fit_probe
-from engine.training.probe_arms import KERNELS
+from engine.training.probe_arms import KERNELS, train_probe
 from engine.training.starting_point import head_inputs, new_network
 from models.random_convolutions import RandomConvolutions
 from studies.running.one_run import training_rows
@@ -69,6 +72,9 @@ def main() -> None:
     """Make the runs that are missing and print the table."""
     corpora, checkpoints, out = map(Path, sys.argv[1:4])
     torch.set_num_threads(1)
+    if "seconds" in sys.argv[4:]:
+        _time(Corpus(corpora / "ptb-xl"), checkpoints / _NON_DIAGNOSTIC)
+        return
     for which in sys.argv[4:] or list(_FOLDS):
         done = {(*Cell(*run["cell"]), run["replicate"]) for run in _read(out)}
         tasks = _SITES if which == "sites" else _PTB_XL
@@ -84,6 +90,21 @@ def main() -> None:
                 with out.open("a") as file:
                     file.write(json.dumps(run) + "\n")
     sys.stdout.write(_table(_read(out)))
+
+
+def _time(corpus: Corpus, checkpoint: Path) -> None:
+    """Print the processor seconds of both arms on 500 records, the signals in memory."""
+    data, (network, facts) = corpus.task("superclass"), load_network(checkpoint)
+    signals = torch.from_numpy(facts.standardisation.apply(corpus.signals[data.rows[:500]]))
+    examples = Examples(signals, torch.from_numpy(data.labels[:500]).float())
+    kernels = new_network(KERNELS, signals.shape[1], signals.shape[2], len(data.classes), 0)
+    named: tuple[tuple[Strategy, torch.nn.Module, str], ...] = (
+        ("random-convolutions", kernels, KERNELS),
+        ("linear-probe", network, facts.arch),
+    )
+    for strategy, start, arch in named:
+        found = train_probe(strategy, start, arch, examples, data.patients[:500], 0)
+        sys.stdout.write(f"{strategy}: {found.training.seconds:.1f} s of one thread ({found.arch})\n")
 
 
 def _read(out: Path) -> list[dict[str, Any]]:
