@@ -20,8 +20,8 @@ CLASSES = {FINE_TUNE: "tuned", SCRATCH: "scratch", LINEAR_PROBE: "probe", RANDOM
 _ASIDE = {
     FINE_TUNE: 1,
     SCRATCH: -1,
-    LINEAR_PROBE: -3,
-    RANDOM_CONVOLUTIONS: 3,
+    LINEAR_PROBE: -2.4,
+    RANDOM_CONVOLUTIONS: 2.4,
 }  # half widths, so that points stand apart
 _POINT = 3.2  # pixels, the half width of a measured point
 _ROOM_FOR_WORDS = 120  # pixels
