@@ -5,7 +5,7 @@ from typing import get_args
 
 import pytest
 
-from engine.recipes import Recipe, Strategy, UnknownRecipeError, find_recipe
+from engine.recipes import NAMES, PROBES, Recipe, Strategy, UnknownRecipeError, find_recipe
 
 RECIPE = Recipe(
     "test", learning_rate=0.01, weight_decay=0.01, batch_size=16, record_passes=1000, min_epochs=5, max_epochs=50
@@ -62,12 +62,26 @@ def test_a_wide_recurrent_network_is_trained_at_a_lower_rate_unless_one_is_given
 
 
 @pytest.mark.parametrize("name", ["paper", "tuned"])
-@pytest.mark.parametrize("strategy", get_args(Strategy))
+@pytest.mark.parametrize("strategy", [strategy for strategy in get_args(Strategy) if strategy not in PROBES])
 @pytest.mark.parametrize("family", ["cnn", "rnn"])
-def test_there_is_a_recipe_for_every_strategy_and_a_given_rate_replaces_its_own(name, strategy, family):
+def test_there_is_a_recipe_for_every_strategy_with_epochs_and_a_given_rate_replaces_its_own(name, strategy, family):
     assert find_recipe(name, family, strategy).name == name
     given = find_recipe(name, family, strategy, 0.123)
     assert given == replace(find_recipe(name, family, strategy), learning_rate=0.123)
+
+
+@pytest.mark.parametrize("strategy", PROBES)
+def test_a_probe_is_one_recipe_under_every_name_without_a_rate_or_validation_records(strategy):
+    recipes = {
+        find_recipe(name, family, strategy, rate)
+        for name in NAMES
+        for family in ("cnn", "rnn", "kernel")
+        for rate in (None, 0.1)
+    }
+    (recipe,) = recipes
+    assert (recipe.validation_fraction, recipe.epochs(1000), recipe.learning_rate) == (0, 1, 0)
+    with pytest.raises(UnknownRecipeError):
+        find_recipe("best", "cnn", strategy)
 
 
 @pytest.mark.parametrize(("family", "strategy"), [("cnn", "scratch"), ("rnn", "fine-tune")])
