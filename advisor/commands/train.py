@@ -143,8 +143,8 @@ def plan(
 
     choose_device(device)
     curves, view = read_curves(DEFAULT_CURVES), corpus.task(task)
-    given = {} if from_ is None else {from_: load_checkpoint(find_checkpoint(from_))}
     strategy, arch = _agree(strategy, arch, from_)
+    given = {} if from_ is None else {from_: load_checkpoint(find_checkpoint(from_))}
     asked = arch or next((one.facts.arch for one in given.values()), "cnn")
     network = find_network(curves.family_default.get(asked, asked))
     at_hand = given or suiting(network.name, corpus.contract)

@@ -115,7 +115,7 @@ def make_document(
         "version": header.version,
         "created": header.created,
         "networks": {arch: {"family": families[arch], "parameters": header.parameters[arch]} for arch in archs},
-        "registered": {name: find_network(name).family for name in list_networks()},
+        "registered": {name: family for name in list_networks() if (family := find_network(name).family) in _FAMILIES},
         "family_default": _family_defaults(single),
         "upstreams": dict(header.upstreams),
         "not_fitted": failures,

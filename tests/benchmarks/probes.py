@@ -4,8 +4,8 @@
 
 A: features of the pre-trained network (resnet1d18-w16); B: random convolutions; A+B: both; probe: what
 ``linear-probe`` chooses of A and A+B. Each by ``fit_probe``, and in brackets by ridge regression as the trials had it:
-features of one weight, the penalty by single records left out. Kernels and constants are drawn once for a task, so that
-features are computed once. A run that is in OUT is not made again; the table is of all that is in it.
+features of one weight, the penalty by single records left out. Kernels and constants are drawn once for a corpus, so
+that features are computed once. A run that is in OUT is not made again; the table is of all that is in it.
 
 ``sites`` are five sources that the evidence does not have, ``ptb-xl`` the superclasses and five single statements.
 CHECKPOINTS is the folder of pre-trained networks of ``studies/evidence/ptbxl-cpu``. ``seconds`` times each arm on 500
@@ -77,16 +77,12 @@ def main() -> None:
         return
     for which in sys.argv[4:] or list(_FOLDS):
         done = {(*Cell(*run["cell"]), run["replicate"]) for run in _read(out)}
-        tasks = _SITES if which == "sites" else _PTB_XL
-        for task in dict.fromkeys(task for task, _, _ in tasks):
-            specs = [
-                (Cell(task, upstream, n), replicate)
-                for name, upstream, sizes in tasks
-                for n in sizes
-                for replicate in range(_REPLICATES)
-                if name == task and (task, upstream, n, replicate) not in done
-            ]
-            for run in _runs(which, Corpus(corpora / task.partition("/")[0]), checkpoints, specs) if specs else ():
+        wanted: dict[str, list[tuple[Cell, int]]] = defaultdict(list)
+        for task, upstream, sizes in _SITES if which == "sites" else _PTB_XL:
+            cells = [(Cell(task, upstream, n), replicate) for n in sizes for replicate in range(_REPLICATES)]
+            wanted[task.partition("/")[0]] += [one for one in cells if (*one[0], one[1]) not in done]
+        for source, missing in wanted.items():
+            for run in _runs(which, Corpus(corpora / source), checkpoints, missing) if missing else ():
                 with out.open("a") as file:
                     file.write(json.dumps(run) + "\n")
     sys.stdout.write(_table(_read(out)))
@@ -114,35 +110,27 @@ def _read(out: Path) -> list[dict[str, Any]]:
 def _runs(
     which: str, corpus: Corpus, checkpoints: Path, wanted: Sequence[tuple[Cell, int]]
 ) -> Iterator[dict[str, Any]]:
-    """Score every wanted run of one task."""
-    data, (pool, test) = open_task(corpus, wanted[0][0].task), _FOLDS[which]
-    drawn = {}
-    for cell, replicate in wanted:
+    """Score every wanted run of one corpus, small ones first."""
+    pool, test = _FOLDS[which]
+    tasks = {cell.task: open_task(corpus, cell.task) for cell, _ in wanted}
+    drawn: dict[tuple[Cell, int], NDArray[np.int64]] = {}
+    for cell, replicate in sorted(wanted, key=lambda one: one[0].n_records):
         spec = RunSpec(
             cell.task, "resnet1d18-w16", "linear-probe", "any", cell.n_records, replicate, "tuned", pool, test
         )  # fmt: skip
-        drawn[cell, replicate] = training_rows(data, spec, spec.resolve_recipe())[0]
-    tested = data.in_folds(test)
-    used = np.unique(np.concatenate([tested, *drawn.values()]))
-    signals = corpus.signals[data.rows[used]]
-    own: dict[str, NDArray[np.float32]] = {}
-    kernels = new_network(KERNELS, signals.shape[1], signals.shape[2], len(data.classes), 0)
-    assert isinstance(kernels, RandomConvolutions)
-    read: NDArray[np.float32] | None = None
+        drawn[cell, replicate] = training_rows(tasks[cell.task], spec, spec.resolve_recipe())[0]
+    trained = [tasks[cell.task].rows[rows] for (cell, _), rows in drawn.items()]
+    used = np.unique(np.concatenate([*trained, *(data.rows[data.in_folds(test)] for data in tasks.values())]))
+    features = _Features(corpus, used, checkpoints)
     for (cell, replicate), rows in drawn.items():
-        if cell.upstream not in own:
-            network, facts = load_network(checkpoints / cell.upstream)
-            standardised = torch.from_numpy(facts.standardisation.apply(signals))
-            own[cell.upstream] = head_inputs(network, standardised).numpy()
-            read = kernels.fit_constants(standardised).numpy() if read is None else read
-        assert read is not None
-        at, there = np.searchsorted(used, rows), np.searchsorted(used, tested)
-        features = (own[cell.upstream], read, np.concatenate([own[cell.upstream], read], axis=1))
+        data, tested = tasks[cell.task], tasks[cell.task].in_folds(test)
+        at, there = np.searchsorted(used, data.rows[rows]), np.searchsorted(used, data.rows[tested])
         labels, truth = data.labels[rows], data.labels[tested]
+        groups = features.own(cell.upstream), features.kernels(cell.upstream)
         scored = np.minimum(truth.sum(axis=0), len(truth) - truth.sum(axis=0)) >= _FEWEST[which]
         run: dict[str, Any] = {"cell": cell, "replicate": replicate, "set": which}
-        for name, group in zip(_NAMES, features, strict=True):
-            sizes = [part.shape[1] for part in features[:2]] if name == "A+B" else None
+        for name, group in zip(_NAMES, (*groups, np.concatenate(groups, axis=1)), strict=True):
+            sizes = [part.shape[1] for part in groups] if name == "A+B" else None
             started = time.thread_time()
             probe = fit_probe(group[at], labels, data.patients[rows], sizes)
             seconds = time.thread_time() - started
@@ -155,6 +143,34 @@ def _runs(
                 "seconds": round(seconds, 3),
             }
         yield run
+
+
+class _Features:
+    """Features of the records ``used`` of a corpus, each kind computed once."""
+
+    def __init__(self, corpus: Corpus, used: NDArray[np.int64], checkpoints: Path) -> None:
+        self._signals, self._checkpoints = corpus.signals[used], checkpoints
+        self._own: dict[str, NDArray[np.float32]] = {}
+        self._kernels: NDArray[np.float32] | None = None
+
+    def own(self, upstream: str) -> NDArray[np.float32]:
+        """Return those of a pre-trained network."""
+        if upstream not in self._own:
+            network, facts = load_network(self._checkpoints / upstream)
+            standardised = torch.from_numpy(facts.standardisation.apply(self._signals))
+            self._own[upstream] = head_inputs(network, standardised).numpy()
+        return self._own[upstream]
+
+    def kernels(self, upstream: str) -> NDArray[np.float32]:
+        """Return those of random convolutions; signals are scaled as for the first upstream that is asked for."""
+        if self._kernels is None:
+            facts = load_network(self._checkpoints / upstream)[1]
+            _, n_leads, n_samples = self._signals.shape
+            network = new_network(KERNELS, n_leads, n_samples, 1, 0)
+            assert isinstance(network, RandomConvolutions)
+            standardised = torch.from_numpy(facts.standardisation.apply(self._signals))
+            self._kernels = network.fit_constants(standardised).numpy()
+        return self._kernels
 
 
 def _ridge(features: Floats, labels: Floats, others: Floats) -> Floats:

@@ -178,6 +178,33 @@ def test_a_network_is_fine_tuned_from_a_checkpoint_that_is_read_once(place: Path
     assert (code, err) == (3, "error: upstream holds resnet1d18-w2, not resnet1d18-w4\n")
 
 
+@pytest.mark.parametrize("words", [("--strategy", "random-convolutions"), ("--arch", "random-convolutions")])
+def test_random_convolutions_are_a_strategy_and_its_network(words: tuple[str, str], place: Path, train):
+    asked = ("--task", "synthetic", "--n-records", "40", *words, "--out", "kernels")
+    code, out, err = train(*asked, "--json")
+    assert code == 0, err
+    document = json.loads(out)
+    assert (document["arch"], document["strategy"]) == ("random-convolutions", "random-convolutions")
+    assert (document["upstream"], document["epochs"]) == (None, 1)
+    assert (document["records"]["training_records"], document["records"]["validation_records"]) == (40, 0)
+    assert "40 records to train and to cross-validate" in err
+    code, _, err = train(*asked, "--resume")
+    assert code == 2
+    assert "nothing to resume" in err
+
+
+def test_a_linear_probe_starts_from_a_checkpoint(place: Path, train):
+    assert train(*TINY, "--out", "first")[0] == 0
+    probe = ("--task", "synthetic", "--n-records", "40", "--strategy", "linear-probe", "--from", "first")
+    code, out, err = train(*probe, "--out", "probe")
+    assert code == 0, err
+    assert "from their cross-validation" in " ".join(out.split())
+    facts = load_network(place / "probe")[1]
+    assert facts.strategy == "linear-probe"
+    assert facts.arch == facts.record["probe"]["features"]
+    assert facts.arch.startswith("resnet1d18-w2")
+
+
 @pytest.mark.parametrize("family", ["cnn", "rnn"])
 @pytest.mark.parametrize("strategy", [Asked.FINE_TUNE, Asked.AUTO])
 def test_a_familys_default_starts_from_the_released_network_and_says_which(family: str, strategy: Asked, corpora: Path):
@@ -222,6 +249,10 @@ def test_a_directory_is_prepared_and_trained_on(ptbxl_tree: Path, train):
         ("--out x --task synthetic --strategy maybe", 2, "'maybe' is not one of"),
         ("--out x --task synthetic --strategy random-frozen", 2, "'random-frozen' is not one of"),
         ("--out x --task synthetic --strategy frozen --arch gru-w3", 2, "needs a pre-trained gru-w3 for these leads"),
+        ("--out x --task synthetic --strategy linear-probe --arch gru-w3", 2, "needs a pre-trained gru-w3"),
+        ("--out x --task synthetic --strategy random-convolutions --arch cnn", 2, "leave out --arch cnn"),
+        ("--out x --task synthetic --strategy random-convolutions --from x", 2, "leave out --from"),
+        ("--out x --task synthetic --strategy scratch --arch random-convolutions", 2, "is not trained"),
         ("--out x --task synthetic --recipe best", 2, "no recipe is named 'best'"),
         ("--out x --task synthetic --device tpu", 2, "tpu"),
         ("--out x --task synthetic --n-records 1801", 2, "has 1,800 records besides those held out"),
