@@ -24,6 +24,7 @@ _MOST_LEADS = 6  # that one kernel reads
 _QUANTILES = 0.1, 0.9  # between which a threshold lies
 _RAMP = 0.1  # its length, in standard deviations of the kernel's output on training records
 _FLOOR = 1e-3  # added to a standard deviation before its logarithm is taken, in units of the signal
+_ROUNDING = 1e-4  # standard deviation up to which an output is taken for flat: it may be all rounding
 _CLIP = 8.0  # of standardised features, in standard deviations
 _THRESHOLD_RECORDS, _EVERY = 64, 7  # thresholds are quantiles over that many records, one sample in so many
 _BATCH = 256
@@ -99,7 +100,8 @@ class RandomConvolutions(nn.Module):
         for k, outputs in enumerate(self._outputs(x)):
             above = (outputs - self.thresholds[k, :, None]) / self.ramps[k, :, None] + 0.5
             pooled.append(above.clamp(0, 1).mean(dim=2))
-            pooled.append(torch.log((outputs - outputs.mean(dim=2, keepdim=True)).square().mean(dim=2).sqrt() + _FLOOR))
+            variances = (outputs - outputs.mean(dim=2, keepdim=True)).square().mean(dim=2)
+            pooled.append(torch.log((variances - _ROUNDING**2).clamp(min=0).sqrt() + _FLOOR))
             pooled.append(outputs.amax(dim=2))
         return torch.cat(pooled, dim=1)
 

@@ -87,10 +87,11 @@ def _fact_table(facts: "CheckpointFacts", record: Any, evaluation: "Evaluation",
     start = f"from {facts.upstream}" if facts.upstream else "from scratch"
     strategy = start if facts.strategy == "scratch" else f"{facts.strategy} {start}"
     is_probe = facts.strategy in PROBES
+    chosen = "epoch, " if facts.recipe["selection"] == "validation" else ""
     choosing = (
         "temperature and thresholds from their cross-validation"
         if is_probe
-        else f"{record['validation_records']:,} to choose epoch, temperature and thresholds"
+        else f"{record['validation_records']:,} to choose {chosen}temperature and thresholds"
     )
     took = (
         f"one regression in {record['seconds']:,.1f} s"
