@@ -22,9 +22,9 @@ _LENGTH = 9
 _DILATIONS = (1, 2, 4, 8, 16, 32)
 _MOST_LEADS = 6  # that one kernel reads
 _QUANTILES = 0.1, 0.9  # between which a threshold lies
-_RAMP = 0.1  # its length, in standard deviations of the kernel's output on training records
-_FLOOR = 1e-3  # added to a standard deviation before its logarithm is taken, in units of the signal
-_ROUNDING = 1e-4  # standard deviation up to which an output is taken for flat: it may be all rounding
+_RAMP = 0.1  # its length, in units of the kernel's typical output
+_FLOOR = 1e-3  # added to a standard deviation before its logarithm is taken, in the same units
+_MOST = 20.0  # a maximum, in the same units: beyond are artefacts, which would decide its spread
 _CLIP = 8.0  # of standardised features, in standard deviations
 _THRESHOLD_RECORDS, _EVERY = 64, 7  # thresholds are quantiles over that many records, one sample in so many
 _BATCH = 256
@@ -39,7 +39,7 @@ class RandomConvolutions(nn.Module):
 
     quantiles: Tensor
     thresholds: Tensor
-    ramps: Tensor
+    scales: Tensor
     means: Tensor
     spreads: Tensor
 
@@ -51,7 +51,7 @@ class RandomConvolutions(nn.Module):
             self.register_buffer(f"kernels_{dilation}", _draw_kernels(width, n_leads))
         self.register_buffer("quantiles", torch.empty(shape).uniform_(*_QUANTILES))
         self.register_buffer("thresholds", torch.zeros(shape))
-        self.register_buffer("ramps", torch.full(shape, _RAMP))
+        self.register_buffer("scales", torch.ones(shape))
         self.register_buffer("means", torch.zeros(n_features))
         self.register_buffer("spreads", torch.ones(n_features))
         self.head = nn.Linear(n_features, n_classes)
@@ -76,15 +76,17 @@ class RandomConvolutions(nn.Module):
 
     def _fit_thresholds(self, signals: Tensor) -> None:
         for k, outputs in enumerate(self._outputs(signals)):
-            spreads = outputs.std(dim=(0, 2), correction=0)
-            self.ramps[k] = _RAMP * torch.where(spreads > 0, spreads, 1.0)
+            # The median over records: a few with artefacts of many millivolt do not change what is typical.
+            typical = outputs.std(dim=2, correction=0).median(dim=0).values
+            self.scales[k] = torch.where(typical > 0, typical, 1.0)
             samples = outputs[:, :, ::_EVERY].transpose(0, 1).flatten(1)
             for kernel, values in enumerate(samples):
                 self.thresholds[k, kernel] = torch.quantile(values, self.quantiles[k, kernel])
 
     def _outputs(self, x: Tensor) -> list[Tensor]:
         """Return what the kernels of each dilation give, (batch, width, n_samples)."""
-        centred = x - x.mean(dim=2, keepdim=True)
+        centred = x - x[:, :, :1]  # a flat lead is 0 then, whatever rounding makes of a mean
+        centred = centred - centred.mean(dim=2, keepdim=True)
         half = _LENGTH // 2
         return [
             F.conv1d(centred, self.get_buffer(f"kernels_{dilation}"), padding=half * dilation, dilation=dilation)
@@ -98,11 +100,12 @@ class RandomConvolutions(nn.Module):
         """Return the features (batch, features) as they are."""
         pooled: list[Tensor] = []
         for k, outputs in enumerate(self._outputs(x)):
-            above = (outputs - self.thresholds[k, :, None]) / self.ramps[k, :, None] + 0.5
+            outputs = outputs / self.scales[k, :, None]
+            above = (outputs - (self.thresholds / self.scales)[k, :, None]) / _RAMP + 0.5
             pooled.append(above.clamp(0, 1).mean(dim=2))
-            variances = (outputs - outputs.mean(dim=2, keepdim=True)).square().mean(dim=2)
-            pooled.append(torch.log((variances - _ROUNDING**2).clamp(min=0).sqrt() + _FLOOR))
-            pooled.append(outputs.amax(dim=2))
+            deviations = outputs - outputs.mean(dim=2, keepdim=True)
+            pooled.append(torch.log(deviations.square().mean(dim=2).sqrt() + _FLOOR))
+            pooled.append(outputs.amax(dim=2).clamp(max=_MOST))
         return torch.cat(pooled, dim=1)
 
 
