@@ -124,5 +124,5 @@ def _place(one: ArmOutlook) -> int:
 
 
 def not_measured(curve: Curve) -> tuple[str, ...]:
-    """Return the strategies of the arms that a curve does not have."""
-    return tuple(arm.strategy for arm in ARMS if arm.strategy not in curve.draws)
+    """Return the strategies of the arms of which a curve has nothing, neither draws nor the scores of a pilot."""
+    return tuple(arm.strategy for arm in ARMS if arm.strategy not in curve.draws and not curve.points.get(arm.strategy))

@@ -80,14 +80,27 @@ def _of_other_upstreams(curve: Curve, curves: CurvesFile) -> Iterator[str]:
 
 
 def _of_missing_arms(curve: Curve, curves: CurvesFile) -> Iterator[str]:
-    """Name the further arms that the evidence has, but not for this network and task, or a pilot has not run."""
-    if curve.is_updated and (unrun := [arm.words for arm in FURTHER if arm.strategy in curve.draws]):
-        yield f"Not run in the pilot, predicted from the other tasks: {' and '.join(unrun)}."
+    """Name the further arms that the evidence has, but not for this network and task, and how a pilot has them."""
+    if isinstance(curve, PilotCurve):
+        yield from _of_arms_after_pilot(curve)
     known = {arm for other in (*curves.curves, *curve.rests_on) for arm in other.draws} - set(curve.draws)
-    if missing := [arm.words for arm in FURTHER if arm.strategy in known]:
+    if missing := [arm.words for arm in FURTHER if arm.strategy in known and not curve.points.get(arm.strategy)]:
         on = "two tasks or more" if isinstance(curve, PooledCurve) else curve.task
         here = "in the pilot" if isinstance(curve, PilotCurve) else f"with {curve.arch} on {on}"
         yield f"Not measured {here}, and not compared: {' and '.join(missing)}."
+
+
+def _of_arms_after_pilot(curve: PilotCurve) -> Iterator[str]:
+    """Say which further arms the pilot has not run, which no other task has, and which have too few runs."""
+    others = () if curve.predicted_by is None else curve.predicted_by.draws
+    there = [arm for arm in FURTHER if arm.strategy in curve.draws]
+    if unrun := [arm.words for arm in there if not curve.points.get(arm.strategy)]:
+        yield f"Not run in the pilot, predicted from the other tasks: {' and '.join(unrun)}."
+    if curve.is_updated and (own := [arm.words for arm in there if arm.strategy not in others]):
+        yield f"Predicted from the pilot alone, because no other task has them: {' and '.join(own)}."
+    ran = [arm.words for arm in FURTHER if curve.points.get(arm.strategy) and arm.strategy not in curve.draws]
+    if ran:
+        yield f"Measured in the pilot, but not enough to predict from, and not compared: {' and '.join(ran)}."
 
 
 def _of_precision(curve: Curve, curves: CurvesFile) -> Iterator[str]:
