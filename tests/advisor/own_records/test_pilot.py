@@ -204,6 +204,8 @@ def test_a_pilot_of_pairs_alone_is_gone_on_with(tmp_path: Path, made_up: Corpus,
     assert {run.key for run in pilot.runs()} == {run.key for run in before}
     chosen = plan(pilot, 1e-9, same_speed(1.0, 1.0), 1, fewest=2)  # the pairs cost nothing more
     assert (chosen.sizes, chosen.replicates) == ((30, 60), 2)
+    before = [run for run in finished[0].runs() if run.strategy in PAIR or (run.n_records, run.replicate) != (30, 0)]
+    keep(pilot, [run for run in before if run.strategy not in PAIR])  # as a stop would leave it, for a quick test
     with local_workplace(1) as workplace:
         assert run(pilot, chosen, workplace, lambda _progress: None) == 0
     after = {run.key: run for run in pilot.runs()}
@@ -281,8 +283,13 @@ def test_a_pilot_in_another_precision_than_the_other_tasks_says_so(curves_path: 
         assert any("The pilot trained in bf16, the other tasks in float32" in one for one in warnings) == said
 
 
-def test_a_pilot_alone_answers_from_two_sizes_of_two_pairs(finished):
-    curve = fit_pilot(finished[0], None)
+@pytest.fixture(scope="module")
+def fitted_alone(finished) -> PilotCurve:
+    return fit_pilot(finished[0], None)
+
+
+def test_a_pilot_alone_answers_from_two_sizes_of_two_pairs(finished, fitted_alone: PilotCurve):
+    curve = fitted_alone
     assert isinstance(curve, PilotCurve)
     assert curve.predicted_by is None
     assert curve.sizes == (30, 60)
@@ -465,9 +472,11 @@ def test_each_arm_is_observed_with_its_own_noise_and_with_what_it_shares(finishe
     assert np.isnan(observe(less, four).means).tolist() == [[False, False], [False, False], [True, False]]
 
 
-def test_an_arm_that_no_other_task_has_is_predicted_from_the_pilot_alone(finished, pool: PooledCurve):
-    pilot = finished[0]
-    curve, alone = fit_pilot(pilot, pool, n_records=60), fit_pilot(pilot, None)
+def test_an_arm_that_no_other_task_has_is_predicted_from_the_pilot_alone(
+    finished, fitted_alone: PilotCurve, pool: PooledCurve
+):
+    pilot, alone = finished[0], fitted_alone
+    curve = fit_pilot(pilot, pool, n_records=60)
     pairs = SimpleNamespace(**{name: getattr(pilot, name) for name in ("task", "arch", "upstream")})
     pairs.runs = lambda: [run for run in pilot.runs() if run.strategy in PAIR]
     two = fit_pilot(pairs, pool)
@@ -531,16 +540,17 @@ def test_a_curve_with_a_pilot_says_what_it_rests_on(finished, pool: PooledCurve)
     assert Noise(**{name: curve.noise[name] for name in ("alpha", "gamma", "correlation")})
 
 
-def test_a_pilot_alone_has_the_curve_that_a_study_of_its_runs_has(finished, tmp_path: Path):
+def test_a_pilot_alone_has_the_curve_that_a_study_of_its_runs_has(finished, fitted_alone: PilotCurve, tmp_path: Path):
     pilot, _ = finished
     (tmp_path / "curves.json").write_text(json.dumps(make_curves(pilot.runs(), "pilot")))
     (studied,) = read_curves(tmp_path / "curves.json").curves
-    curve = fit_pilot(pilot, None)
+    curve = fitted_alone
     for name in ("task", "arch", "family", "upstream", "metric", "sizes", "replicates", "runs", "cost", "pretraining",
                  "sources", "test_records", "warnings"):  # fmt: skip
         assert getattr(curve, name) == getattr(studied, name), name
     assert curve.noise == pytest.approx(studied.noise, rel=1e-5)
-    for arm in (SCRATCH, FINE_TUNE):
+    assert set(curve.draws) == set(studied.draws)
+    for arm in curve.draws:
         assert curve.points[arm].keys() == studied.points[arm].keys()
         for n in (30, 45, 60, 120):
             assert np.allclose(curve.scores(arm, n), studied.scores(arm, n), atol=2e-4)  # a file rounds
