@@ -143,23 +143,19 @@ def test_a_plan_keeps_the_budget_and_ends_at_the_records_there_are(
 
 
 def test_the_cheap_arms_count_in_the_budget_and_make_no_pilot_impossible(
-    tmp_path: Path, made_up: Corpus, checkpoint: Path
+    tmp_path: Path, made_up: Corpus, checkpoint: Path, monkeypatch
 ):
+    monkeypatch.setattr("advisor.own_records.pilot_study._offers", lambda *_: [(30, 60)])
     pilot = make_pilot(tmp_path, made_up, checkpoint)
-    free, dear = same_speed(1e-3, 0.0), same_speed(1e-3, 0.0)
-    dear[RANDOM_CONVOLUTIONS] = Speed(0.0, 0.0, run=3.0)  # three at two sizes or more: 3 s a replicate on two workers
-    without = plan(pilot, 1e9, free, 2)
-    assert plan(pilot, 1e9, dear, 2).seconds == pytest.approx(
-        without.seconds + without.replicates * len(without.sizes) * 3.0 / 2
-    )
-    pairs_alone = plan(pilot, 1e9, free, 2, fewest=1)
-    least = pairs_alone.seconds / pairs_alone.replicates  # of one replicate, at the sizes that tell most
-    chosen = plan(pilot, least * 1.01, dear, 2, fewest=1)
-    assert chosen.replicates == 1
-    assert chosen.seconds > least * 1.01 or chosen.sizes != pairs_alone.sizes
-    assert chosen.budget >= chosen.seconds
+    free = same_speed(1e-3, 0.0)  # the pairs alone cost time
+    dear = {**free, RANDOM_CONVOLUTIONS: Speed(0.0, 0.0, run=3.0)}  # at two sizes by two workers: 3 s a replicate
+    pairs, both = (plan(pilot, 1e9, speeds, 2) for speeds in (free, dear))
+    assert both.seconds == pytest.approx(pairs.seconds + 3.0 * pairs.replicates)
+    tight = 1.01 * pairs.seconds / pairs.replicates * 2
+    assert plan(pilot, tight + 6.0, dear, 2).replicates == plan(pilot, tight, dear, 2).replicates == 2
+    assert plan(pilot, tight, dear, 2).budget >= plan(pilot, tight, dear, 2).seconds > tight  # no replicate is dropped
     with pytest.raises(PilotError, match="give --minutes"):
-        plan(pilot, 1e-3, dear, 2, fewest=1)
+        plan(pilot, 0.9 * tight, dear, 2)
 
 
 @pytest.fixture(scope="module")
