@@ -13,7 +13,7 @@ what was predicted than it should, as for Student's t (Shah, Wilson and Ghahrama
 measured by tests/benchmarks/pilot.py.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -215,7 +215,7 @@ def fit_pilot(pilot: Pilot, predicted_by: PooledCurve | None, n_records: int | N
     if not runs:
         raise PilotError("the pilot has no whole pair of trainings: there is nothing to add")
     try:
-        alone = _fit_alone(pilot, runs)
+        alone = _fit_alone(pilot, runs, () if predicted_by is None else predicted_by.draws)
     except FitError as error:
         if predicted_by is None:
             pairs = sum(run.strategy == SCRATCH for run in runs)
@@ -225,13 +225,17 @@ def fit_pilot(pilot: Pilot, predicted_by: PooledCurve | None, n_records: int | N
     return alone if predicted_by is None else _updated(pilot, runs, predicted_by, alone, n_records)
 
 
-def _fit_alone(pilot: Pilot, runs: Sequence[Run]) -> PilotCurve:
-    """Return the curve of the pilot's runs by themselves. Raises FitError where the pairs are too few for one."""
+def _fit_alone(pilot: Pilot, runs: Sequence[Run], predicted: Container[str]) -> PilotCurve:
+    """Return the curve of the pilot's runs by themselves, without the further arms that other tasks ``predicted``.
+
+    Raises FitError where the pairs are too few for a curve.
+    """
     by_arm = {arm: [run for run in runs if run.strategy == arm] for arm in (*_ARMS, *_further_in(runs))}
     measured = measure({arm: by_arm[arm] for arm in _ARMS}, (), {arm: by_arm[arm] for arm in _further_in(runs)})
     assert measured.cost is not None, "the store of a study says what its runs cost"
     table = measured.table
-    fit, _ = fit_arms(table.runs, table.further, stable_seed(pilot.task, pilot.arch, pilot.upstream))
+    unknown = {arm: pairs for arm, pairs in table.further.items() if arm not in predicted}
+    fit, _ = fit_arms(table.runs, unknown, stable_seed(pilot.task, pilot.arch, pilot.upstream))
     return PilotCurve(
         task=pilot.task,
         arch=pilot.arch,
@@ -246,7 +250,7 @@ def _fit_alone(pilot: Pilot, runs: Sequence[Run]) -> PilotCurve:
         further_noise={arm: {"alpha": one.alpha, "gamma": one.gamma} for arm, one in fit.further_noise.items()},
         points={arm: _points(runs, arm) for arm in _further_in(runs)}
         | {arm: {n: tuple(scores) for n, scores in by_size.items()} for arm, by_size in table.points().items()},
-        cost={arm: TrainingCost(**measured.cost[arm]) for arm in fit.draws},
+        cost={arm: TrainingCost(**one) for arm, one in measured.cost.items() if arm in fit.draws or arm in predicted},
         pretraining=None,
         sources=_with_own((), runs[0].source),
         test_records=runs[0].test_records,

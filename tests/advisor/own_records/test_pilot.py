@@ -463,16 +463,22 @@ def test_each_arm_is_observed_with_its_own_noise_and_with_what_it_shares(finishe
     curve = fit_pilot(finished[0], four)
     factor = found.further_excess[LINEAR_PROBE] ** 0.5
     assert curve.run_sd(60, LINEAR_PROBE) == pytest.approx(four.run_sd(60, LINEAR_PROBE) * factor)
+    assert set(curve.draws) == {*PAIR, LINEAR_PROBE, RANDOM_CONVOLUTIONS}
+    assert all(curve.cost[arm].device for arm in curve.draws)  # the pilot's own costs: the pool says none
     assert np.abs(found.covariance[4:, :4]).min() > 0  # test patients are shared
     less = [run for run in runs if (run.strategy, run.n_records) != (LINEAR_PROBE, 30)]
     assert np.isnan(observe(less, four).means).tolist() == [[False, False], [False, False], [True, False]]
 
 
+@pytest.fixture(scope="module")
+def updated(finished, pool: PooledCurve) -> PilotCurve:
+    return fit_pilot(finished[0], pool, n_records=60)
+
+
 def test_an_arm_that_no_other_task_has_is_predicted_from_the_pilot_alone(
-    finished, fitted_alone: PilotCurve, pool: PooledCurve
+    finished, fitted_alone: PilotCurve, updated: PilotCurve, pool: PooledCurve
 ):
-    pilot, alone = finished[0], fitted_alone
-    curve = fit_pilot(pilot, pool, n_records=60)
+    pilot, alone, curve = finished[0], fitted_alone, updated
     pairs = SimpleNamespace(**{name: getattr(pilot, name) for name in ("task", "arch", "upstream")})
     pairs.runs = lambda: [run for run in pilot.runs() if run.strategy in PAIR]
     two = fit_pilot(pairs, pool)
@@ -522,8 +528,8 @@ def test_the_bands_hold_the_truth_of_new_tasks_about_as_often_as_they_say():
     assert np.mean(held) >= 0.75
 
 
-def test_a_curve_with_a_pilot_says_what_it_rests_on(finished, pool: PooledCurve):
-    curve = fit_pilot(finished[0], pool)
+def test_a_curve_with_a_pilot_says_what_it_rests_on(finished, updated: PilotCurve, pool: PooledCurve):
+    curve = updated
     assert isinstance(curve, PilotCurve)
     assert curve.sizes == (30, 60, *SIZES)
     assert curve.measured_tasks == (*pool.tasks, finished[0].task)
