@@ -1,6 +1,7 @@
 """A pilot from its plan to the curve of its dataset: what is run, what is kept, and what is then known."""
 
 import json
+import re
 from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -501,16 +502,18 @@ def test_an_arm_that_cannot_be_predicted_keeps_its_scores(finished, pool: Pooled
     one = SimpleNamespace(**{name: getattr(pilot, name) for name in ("task", "arch", "upstream")})
     one.runs = lambda: [run for run in pilot.runs() if run.replicate == 0]
     few = fit_pilot(one, pool, n_records=60)
-    for curve in (far, few):
+    why = {1000: "1,000 are over 4 times as many", 60: "it takes two pairs at two sizes"}
+    for curve, n in ((far, 1000), (few, 60)):
         assert set(curve.draws) == set(PAIR)
         assert curve.points[LINEAR_PROBE].keys() == curve.points[RANDOM_CONVOLUTIONS].keys() == {30, 60}
         assert not_measured(curve) == ()
         known = {"scratch": Cost(None, None, None, None)}
-        said = warn(Question(60), curve, curves, "measured", (), known, None)
-        assert (
-            "Measured in the pilot, but not enough to predict from, and not compared: linear probe and random "
-            "convolutions."
-        ) in said
+        warnings = warn(Question(n), curve, curves, "measured", (), known, None)
+        (said,) = [one for one in warnings if one.startswith("At 60 records the pilot measured ")]
+        assert f"linear probe {np.mean(curve.points[LINEAR_PROBE][60]):.3f}" in said
+        assert said.endswith(f"Not predicted and not compared: linear probe and random convolutions ({why[n]}).")
+        means = [float(score) for score in re.findall(r" (0\.\d{3})", said)]
+        assert means == sorted(means, reverse=True) and len(means) == 4
 
 
 def test_the_bands_hold_the_truth_of_new_tasks_about_as_often_as_they_say():
