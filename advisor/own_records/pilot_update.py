@@ -5,7 +5,7 @@ median, the width of their 90 % band and their rank correlation: that is what is
 effects included (``studies.fitting.pooling``). A pilot measures some of these scores, with the noise of its runs and of
 its test patients. What is then known of all of them is the normal distribution given the measured ones, as in kriging
 or in the empirical-Bayes estimate of one more group of a random-effects model (Robinson, Statistical Science 6, 1991).
-An arm that no pooled task has is scratch plus what the pilot's runs alone say of their difference.
+An arm that no pooled task has is what the pilot's own runs of it say.
 From few tasks the covariance is itself poorly known. What remains unknown is therefore widened, as the residual
 variance of a regression of p coefficients on T tasks is, by (T - 1) / (T - 1 - p), where the noise of what was measured
 shrinks p (the trace of the hat matrix), but never beyond what was unknown before; and where a pilot lies farther from
@@ -13,7 +13,7 @@ what was predicted than it should, as for Student's t (Shah, Wilson and Ghahrama
 measured by tests/benchmarks/pilot.py.
 """
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -26,11 +26,12 @@ from studies.collection.collect import measure
 from studies.files.arms import FINE_TUNE, FURTHER_STRATEGIES, SCRATCH
 from studies.files.curve import PilotCurve, PooledCurve, TrainingCost
 from studies.files.draws import BAND, REACH, Floats, bent, chance_level
-from studies.fitting.further_arms import add_to_scratch, fit_arms
-from studies.fitting.learning_curves import FitError
+from studies.fitting.further_arms import fit_arms
+from studies.fitting.learning_curves import FitError, LearningCurveResults, fit_learning_curves
 from studies.fitting.pooling import LEAST, MOST, law_through
 from studies.fitting.stable_draws import covariance_root
 from studies.runs.run import METRIC, Run
+from studies.runs.run_tables import arrange_runs
 from studies.runs.training_cost import made_on
 
 _ARMS = (SCRATCH, FINE_TUNE)
@@ -215,7 +216,7 @@ def fit_pilot(pilot: Pilot, predicted_by: PooledCurve | None, n_records: int | N
     if not runs:
         raise PilotError("the pilot has no whole pair of trainings: there is nothing to add")
     try:
-        alone = _fit_alone(pilot, runs, () if predicted_by is None else predicted_by.draws)
+        alone = _fit_alone(pilot, runs, with_further=predicted_by is None)
     except FitError as error:
         if predicted_by is None:
             pairs = sum(run.strategy == SCRATCH for run in runs)
@@ -225,8 +226,8 @@ def fit_pilot(pilot: Pilot, predicted_by: PooledCurve | None, n_records: int | N
     return alone if predicted_by is None else _updated(pilot, runs, predicted_by, alone, n_records)
 
 
-def _fit_alone(pilot: Pilot, runs: Sequence[Run], predicted: Container[str]) -> PilotCurve:
-    """Return the curve of the pilot's runs by themselves, without the further arms that other tasks ``predicted``.
+def _fit_alone(pilot: Pilot, runs: Sequence[Run], *, with_further: bool) -> PilotCurve:
+    """Return the curve of the pilot's runs by themselves, of the pairs alone or with the further arms.
 
     Raises FitError where the pairs are too few for a curve.
     """
@@ -234,8 +235,9 @@ def _fit_alone(pilot: Pilot, runs: Sequence[Run], predicted: Container[str]) -> 
     measured = measure({arm: by_arm[arm] for arm in _ARMS}, (), {arm: by_arm[arm] for arm in _further_in(runs)})
     assert measured.cost is not None, "the store of a study says what its runs cost"
     table = measured.table
-    unknown = {arm: pairs for arm, pairs in table.further.items() if arm not in predicted}
-    fit, _ = fit_arms(table.runs, unknown, stable_seed(pilot.task, pilot.arch, pilot.upstream))
+    fit, _ = fit_arms(
+        table.runs, table.further if with_further else {}, stable_seed(pilot.task, pilot.arch, pilot.upstream)
+    )
     return PilotCurve(
         task=pilot.task,
         arch=pilot.arch,
@@ -250,7 +252,7 @@ def _fit_alone(pilot: Pilot, runs: Sequence[Run], predicted: Container[str]) -> 
         further_noise={arm: {"alpha": one.alpha, "gamma": one.gamma} for arm, one in fit.further_noise.items()},
         points={arm: _points(runs, arm) for arm in _further_in(runs)}
         | {arm: {n: tuple(scores) for n, scores in by_size.items()} for arm, by_size in table.points().items()},
-        cost={arm: TrainingCost(**one) for arm, one in measured.cost.items() if arm in fit.draws or arm in predicted},
+        cost={arm: TrainingCost(**one) for arm, one in measured.cost.items() if arm in fit.draws or not with_further},
         pretraining=None,
         sources=_with_own((), runs[0].source),
         test_records=runs[0].test_records,
@@ -271,10 +273,9 @@ def _updated(
     noise: dict[str, Mapping[str, float]] = {
         arm: _noisier(of_arm, seen.further_excess.get(arm, 1.0)) for arm, of_arm in predicted.further_noise.items()
     }
-    if alone is not None and (n_records is None or alone.support(n_records) != "beyond"):
-        own = [arm for arm in FURTHER_STRATEGIES if arm in alone.draws and arm not in draws]
-        draws |= {arm: _above(draws[SCRATCH], alone, arm) for arm in own}
-        noise |= {arm: alone.further_noise[arm] for arm in own}
+    for arm, fit in _fit_further(runs, predicted, n_records).items():
+        draws[arm] = _as_many(fit.draws[arm], len(draws[SCRATCH]["a"]))
+        noise[arm] = {"alpha": fit.noise.alpha, "gamma": fit.noise.gamma}
     costs = dict(predicted.cost) | ({} if alone is None else dict(alone.cost))
     return PilotCurve(
         task=pilot.task,
@@ -305,12 +306,30 @@ def _noisier(noise: Mapping[str, float], excess: float) -> dict[str, float]:
     return {**noise, "alpha": noise["alpha"] + float(np.log(excess)) / 2}
 
 
-def _above(scratch: Mapping[str, Floats], alone: PilotCurve, arm: str) -> dict[str, Floats]:
-    """Return draws of a further arm: those of scratch and, apart from them, what ``alone`` says of the difference."""
-    nodes = np.unique(np.concatenate([draws["nodes"] for draws in (scratch, alone.draws[SCRATCH], alone.draws[arm])]))
-    difference = alone.scores(arm, nodes) - alone.scores(SCRATCH, nodes)
-    as_many = difference[np.arange(len(scratch["a"])) % len(difference)]
-    return add_to_scratch(scratch, nodes, as_many, float(min(alone.sizes)), chance_level(alone.metric))
+def _fit_further(runs: Sequence[Run], predicted: PooledCurve, n_records: int | None) -> dict[str, LearningCurveResults]:
+    """Fit each further arm that was not ``predicted`` to its own runs, where these allow it and reach ``n_records``.
+
+    By itself, not with the runs from scratch: those of small pilots scatter far more, and would drown what it scored.
+    """
+    fits = {}
+    for arm in _further_in(runs):
+        own = [run for run in runs if run.strategy == arm]
+        sizes = [run.n_records for run in own]
+        reaches = n_records is None or min(sizes) / REACH <= n_records <= max(sizes) * REACH
+        if arm in predicted.draws or not reaches:
+            continue
+        resampled = np.mean([run.bootstrap for run in own if run.n_records == max(sizes)], axis=0)
+        covariance = np.array([[np.var(resampled[np.isfinite(resampled)], ddof=1)]])
+        try:
+            fits[arm] = fit_learning_curves(arrange_runs(own, covariance), stable_seed(runs[0].task, arm))
+        except FitError:  # its scores are shown
+            continue
+    return fits
+
+
+def _as_many(draws: Mapping[str, Floats], n_draws: int) -> dict[str, Floats]:
+    rows = np.arange(n_draws) % len(draws["a"])
+    return {name: values if name == "nodes" else values[rows] for name, values in draws.items()}
 
 
 def _with_own(sources: Sequence[Mapping[str, str]], own: Mapping[str, str | None]) -> tuple[Mapping[str, str], ...]:
