@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
+from advisor.answer.arms import not_measured
 from advisor.answer.costs import PRETRAINING, Cost, Money
 from advisor.answer.curve_choice import is_pool
 from advisor.answer.question import NOTHING_PRETRAINED, Question
@@ -84,7 +85,7 @@ def _of_missing_arms(question: Question, curve: Curve, curves: CurvesFile) -> It
     if isinstance(curve, PilotCurve):
         yield from _of_arms_after_pilot(question, curve)
     known = {arm for other in (*curves.curves, *curve.rests_on) for arm in other.draws} - set(curve.draws)
-    if missing := [arm.words for arm in FURTHER if arm.strategy in known and not curve.points.get(arm.strategy)]:
+    if missing := [arm.words for arm in FURTHER if arm.strategy in known & set(not_measured(curve))]:
         on = "two tasks or more" if isinstance(curve, PooledCurve) else curve.task
         here = "in the pilot" if isinstance(curve, PilotCurve) else f"with {curve.arch} on {on}"
         yield f"Not measured {here}, and not compared: {' and '.join(missing)}."
