@@ -14,7 +14,7 @@ from advisor.answer.decision import DECISIVE
 from advisor.answer.question import Question
 from advisor.answer.scores import Score, summarise_score
 from studies.files.arms import ARMS, FINE_TUNE, LINEAR_PROBE, RANDOM_CONVOLUTIONS, SCRATCH, Arm, arms_in
-from studies.files.curve import Curve
+from studies.files.curve import Curve, PilotCurve
 from studies.files.draws import BAND, Floats, quantiles
 
 _BOUND = 0.9  # of the draws lose no more
@@ -124,5 +124,6 @@ def _place(one: ArmOutlook) -> int:
 
 
 def not_measured(curve: Curve) -> tuple[str, ...]:
-    """Return the strategies of the arms that a curve does not have."""
-    return tuple(arm.strategy for arm in ARMS if arm.strategy not in curve.draws)
+    """Return the strategies of the arms that a curve does not have, nor a pilot measured."""
+    measured = {arm for arm, scores in curve.points.items() if scores} if isinstance(curve, PilotCurve) else set()
+    return tuple(arm.strategy for arm in ARMS if arm.strategy not in {*curve.draws, *measured})

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator, Mapping
 
+from advisor.answer.arms import not_measured
 from advisor.answer.costs import PRETRAINING, Cost, Money
 from advisor.answer.curve_choice import is_pool
 from advisor.answer.question import NOTHING_PRETRAINED, Question
-from studies.files.arms import FURTHER
+from studies.files.arms import ARMS, FURTHER
 from studies.files.curve import Curve, MeasuredCurve, PilotCurve, PooledCurve, Support
 from studies.files.curves import CurvesFile
-from studies.files.draws import Interval
+from studies.files.draws import REACH, Interval
 from studies.files.precision import FLOAT32, in_words
 
 
@@ -31,7 +32,7 @@ def _of_evidence(question: Question, curve: Curve, curves: CurvesFile, support: 
     if support == "extrapolated" and not curve.is_updated:
         yield f"Extrapolated to {question.n_records:,} records from runs with {low:,} to {high:,}."
     yield _of_tasks(question, curve, curves)
-    yield from _of_missing_arms(curve, curves)
+    yield from _of_missing_arms(question, curve, curves)
     yield from _of_other_upstreams(curve, curves)
     yield from _of_precision(curve, curves)
     if far := _beyond_pilot(question, curve):
@@ -79,15 +80,42 @@ def _of_other_upstreams(curve: Curve, curves: CurvesFile) -> Iterator[str]:
         yield f"Measured too, pre-trained on {' and on '.join(others)}: --upstream."
 
 
-def _of_missing_arms(curve: Curve, curves: CurvesFile) -> Iterator[str]:
-    """Name the further arms that the evidence has, but not for this network and task, or a pilot has not run."""
-    if curve.is_updated and (unrun := [arm.words for arm in FURTHER if arm.strategy in curve.draws]):
-        yield f"Not run in the pilot, predicted from the other tasks: {' and '.join(unrun)}."
+def _of_missing_arms(question: Question, curve: Curve, curves: CurvesFile) -> Iterator[str]:
+    """Name the further arms that the evidence has, but not for this network and task, and how a pilot has them."""
+    if isinstance(curve, PilotCurve):
+        yield from _of_arms_after_pilot(question, curve)
     known = {arm for other in (*curves.curves, *curve.rests_on) for arm in other.draws} - set(curve.draws)
-    if missing := [arm.words for arm in FURTHER if arm.strategy in known]:
+    if missing := [arm.words for arm in FURTHER if arm.strategy in known & set(not_measured(curve))]:
         on = "two tasks or more" if isinstance(curve, PooledCurve) else curve.task
         here = "in the pilot" if isinstance(curve, PilotCurve) else f"with {curve.arch} on {on}"
         yield f"Not measured {here}, and not compared: {' and '.join(missing)}."
+
+
+def _of_arms_after_pilot(question: Question, curve: PilotCurve) -> Iterator[str]:
+    """Say which further arms the pilot has not run, which no other task has, and which have too few runs."""
+    others = () if curve.predicted_by is None else curve.predicted_by.draws
+    there = [arm for arm in FURTHER if arm.strategy in curve.draws]
+    if unrun := [arm.words for arm in there if not curve.points.get(arm.strategy)]:
+        yield f"Not run in the pilot, predicted from the other tasks: {' and '.join(unrun)}."
+    if curve.is_updated and (own := [arm.words for arm in there if arm.strategy not in others]):
+        yield f"Predicted from the pilot alone, because no other task has them: {' and '.join(own)}."
+    if any(curve.points.get(arm.strategy) and arm.strategy not in curve.draws for arm in FURTHER):
+        yield _of_unpredicted_arms(question, curve)
+
+
+def _of_unpredicted_arms(question: Question, curve: PilotCurve) -> str:
+    """Give what all arms scored at the pilot's largest size, and say why some of them have no forecast."""
+    largest = max(curve.measured_sizes)
+    scores = {arm: values for arm in ARMS if (values := curve.points.get(arm.strategy, {}).get(largest))}
+    means = {arm.words: sum(values) / len(values) for arm, values in scores.items()}
+    best_first = ", ".join(f"{words} {means[words]:.3f}" for words in sorted(means, key=lambda words: -means[words]))
+    without = [arm.words for arm in FURTHER if curve.points.get(arm.strategy) and arm.strategy not in curve.draws]
+    is_far = question.n_records > REACH * largest
+    why = f"{question.n_records:,} are over {REACH:g} times as many" if is_far else "it takes two pairs at two sizes"
+    return (
+        f"At {largest:,} records the pilot measured {best_first}. Not predicted and not compared: "
+        f"{' and '.join(without)} ({why})."
+    )
 
 
 def _of_precision(curve: Curve, curves: CurvesFile) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """A pilot on the asker's records, from the available network to the answer that it changes."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from advisor.own_records.pilot_study import FEWEST_REPLICATES, Pilot, PilotError
 from advisor.own_records.pilot_update import fit_pilot
 from engine.evaluation.evaluation import describe_averages
 from engine.json_values import rounded
-from studies.files.arms import FINE_TUNE, SCRATCH
+from studies.files.arms import ARMS, FINE_TUNE, RANDOM_CONVOLUTIONS, SCRATCH, Arm
 from studies.files.curve import PilotCurve
 from studies.running.progress import Progress
 from studies.running.workload import Speed, measure_speed
@@ -61,7 +61,13 @@ class Moved:
     def gain(self, n_records: int) -> float:
         """Return the mean gain that the pilot measured at one of its sizes."""
         scratch, tuned = (self.after.curve.points[arm][n_records] for arm in (SCRATCH, FINE_TUNE))
-        return sum(tuned) / len(tuned) - sum(scratch) / len(scratch)
+        return _mean(tuned) - _mean(scratch)
+
+    @property
+    def scores(self) -> dict[Arm, dict[int, tuple[float, ...]]]:
+        """The scores of each arm's runs, by number of records; arms of which none was run are left out."""
+        points = self.after.curve.points
+        return {arm: dict(found) for arm in ARMS if (found := points.get(arm.strategy))}
 
     def as_dict(self) -> dict[str, Any]:
         """Return it ready for JSON."""
@@ -72,16 +78,23 @@ class Moved:
             "seconds": round(self.seconds, 1),
             "stopped": self.stopped,
             "pairs": pairs,
+            "scores": [
+                {"strategy": arm.strategy, "n_records": n, "runs": len(values), "mean": round(_mean(values), 4)}
+                for arm, by_size in self.scores.items()
+                for n, values in by_size.items()
+            ],
             "before": _figures(self.before),
             "after": _figures(self.after),
         }
 
 
+def _mean(scores: Sequence[float]) -> float:
+    return sum(scores) / len(scores)
+
+
 def _figures(answer: Recommendation) -> dict[str, Any]:
-    arms = {
-        name: rounded(vars(score)) for name, score in (("scratch", answer.scratch), ("fine_tune", answer.fine_tune))
-    }
-    return {"verdict": answer.verdict, **arms, "gain": rounded(vars(answer.gain))}
+    arms = {one.arm.field: rounded(vars(one.score)) for one in answer.arms}
+    return {"best": answer.best.strategy, "verdict": answer.verdict, **arms, "gain": rounded(vars(answer.gain))}
 
 
 def with_pilot(found: OwnAnswer, given: Pretrained | None, wanted: PilotRequest) -> OwnAnswer:
@@ -102,7 +115,7 @@ def with_pilot(found: OwnAnswer, given: Pretrained | None, wanted: PilotRequest)
         stopped = True
     check_averages(pilot.runs())  # a version that averaged over rare labels too may have begun the pilot
     try:
-        after = _answer(before, fit_pilot(pilot, pool), found.own.data.name, pilot.runs()[0])
+        after = _answer(before, fit_pilot(pilot, pool, before.question.n_records), found.own.data.name, pilot.runs()[0])
     except PilotError:
         if stopped:
             raise KeyboardInterrupt from None
@@ -133,7 +146,7 @@ def _run(pilot: Pilot, network: str, wanted: PilotRequest, fewest: int) -> None:
     device = choose_devices("auto")[0]
     corpus = pilot.corpus
     workers = default_workers() if device.type == "cpu" else 1
-    chosen = plan(pilot, 60 * wanted.minutes, _speed(pilot, device), workers, fewest)
+    chosen = plan(pilot, 60 * wanted.minutes, _speeds(pilot, device), workers, fewest)
     wanted.say(_describe(pilot, network, chosen))
     load = Workload({corpus.name: corpus})
     with choose_workplace(None, None, "auto", load) as workplace, wanted.watch() as report:
@@ -143,23 +156,24 @@ def _run(pilot: Pilot, network: str, wanted: PilotRequest, fewest: int) -> None:
 
 def _describe(pilot: Pilot, network: str, chosen: Plan) -> str:
     """Say what will be run, how long that takes and where it is kept."""
-    done = len(pilot.runs()) // 2
+    done = sum(run.strategy == SCRATCH for run in pilot.runs())
     sizes = ", ".join(f"{n:,}" for n in chosen.sizes[:-1]) + f" and {chosen.sizes[-1]:,}"
     return (
         f"pilot: {pilot.arch} from scratch and from {network}, {count(chosen.replicates, 'pair')} at each of {sizes} "
-        f"records, about {duration(chosen.seconds)}{f' ({done} of {chosen.pairs} are there)' if done else ''}; kept in "
-        f"{pilot.folder}"
+        f"records, each with a linear probe and random convolutions, about {duration(chosen.seconds)}"
+        f"{f' ({done} of {chosen.pairs} pairs are there)' if done else ''}; kept in {pilot.folder}"
     )
 
 
-def _speed(pilot: Pilot, device: "torch.device") -> Speed:
-    """Time a few steps; on a processor that others use too, by the share of it that they leave."""
+def _speeds(pilot: Pilot, device: "torch.device") -> dict[str, Speed]:
+    """Time each network; on a processor that others use too, by the share of it that they leave."""
     began, used = time.monotonic(), time.process_time()
-    speed = measure_speed(pilot.arch, "tuned", len(pilot.corpus.leads), pilot.corpus.signals.shape[2], device)
+    shape = len(pilot.corpus.leads), pilot.corpus.signals.shape[2]
+    speeds = {arch: measure_speed(arch, "tuned", *shape, device) for arch in (pilot.arch, RANDOM_CONVOLUTIONS)}
     if device.type != "cpu":
-        return speed
+        return speeds
     stretch = max(1.0, (time.monotonic() - began) / (time.process_time() - used))
-    return speed.times(stretch)
+    return {arch: speed.times(stretch) for arch, speed in speeds.items()}
 
 
 def _twice(curve: PilotCurve, name: str) -> tuple[str, ...]:

@@ -1,15 +1,16 @@
 """A pilot: a few small paired runs on one directory's own records, within a budget of time.
 
 It is a study like any other (``studies.running.runner``), with its store in a folder of its own: the records that may
-be learnt from are fold 1 of a corpus made for it, the test records fold 2, and both arms of a pair share subset and
+be learnt from are fold 1 of a corpus made for it, the test records fold 2, and all arms of a cell share subset and
 seed. Whole replicates are run one after the other while the budget lasts, so that a stop leaves whole pairs; the same
-pilot again goes on where it was.
+pilot again goes on where it was. A linear probe and random convolutions are fitted next to every pair, before the
+pairs of their replicate: they take seconds.
 """
 
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate
@@ -23,7 +24,7 @@ from engine.checkpoints.checkpoint import CheckpointError, load_checkpoint
 from engine.corpora.corpus import Corpus, write_divided
 from engine.corpora.splits import has_both_outcomes
 from models.errors import ExitCode, UserError
-from studies.files.arms import FINE_TUNE, SCRATCH
+from studies.files.arms import FINE_TUNE, FURTHER_STRATEGIES, RANDOM_CONVOLUTIONS, SCRATCH
 from studies.running.progress import Progress
 from studies.running.runner import run_study
 from studies.running.study_networks import digest_of, folder_of, read_files, write_files
@@ -42,6 +43,8 @@ _FEWEST_PATIENTS = 10
 _RATIO, _CLOSEST = 3.0, 1.3  # between one size and the next
 _MOST_SIZES, _FEWEST_SIZES = 3, 2
 _OVERRUN = 1.1  # of the budget, before another replicate is left out
+_PAIR = (SCRATCH, FINE_TUNE)
+_ALL = (*FURTHER_STRATEGIES, *_PAIR)  # as they are run: first what takes seconds
 
 
 class PilotError(UserError, ValueError):
@@ -58,8 +61,8 @@ class BudgetError(PilotError):
 
 @dataclass(frozen=True)
 class Pilot:
-    """What is run: a divided corpus, a task of it, a network, and the pre-trained one that the fine-tuned arm starts
-    from, which was trained on ``upstream`` and lies where the runner looks for it. Its sizes are from the ``smallest``
+    """What is run: a divided corpus, a task of it, a network, and the pre-trained one that is fine-tuned and probed,
+    which was trained on ``upstream`` and lies where the runner looks for it. Its sizes are from the ``smallest``
     useful one to the ``largest``, all records to learn from.
     """
 
@@ -78,21 +81,27 @@ class Pilot:
         """Where the runs are kept."""
         return self.folder / "pilot.db"
 
-    def specs(self, n_records: int, replicate: int) -> tuple[RunSpec, RunSpec]:
-        """Return a pair of runs: from scratch and fine-tuned."""
+    def specs(self, n_records: int, replicate: int) -> tuple[RunSpec, ...]:
+        """Return the runs of a cell: the pair, from scratch and fine-tuned, a linear probe and random convolutions."""
         scratch = RunSpec(self.task, self.arch, "scratch", None, n_records, replicate, "tuned", (POOL,), (TEST,))
         tuned = replace(scratch, strategy="fine-tune", upstream=self.upstream, upstream_records=self.upstream_records)
-        return scratch, tuned
+        kernels = replace(scratch, arch=RANDOM_CONVOLUTIONS, strategy="random-convolutions")
+        return scratch, tuned, replace(tuned, strategy="linear-probe"), kernels
 
     def runs(self) -> list[Run]:
-        """Return the whole pairs that the store holds, both runs of each, in the precision that most of them have."""
+        """Return the whole pairs that the store holds, in the precision that most have, and what ran next to them.
+
+        The two runs of each pair come first, then those of the linear probe and of random convolutions in their cells.
+        """
         if not self.store.is_file():
             return []
         store = Store(self.store)
-        mine, _ = of_one_precision([run for run in store.runs() if self._is_mine(run)])
+        mine = [run for run in store.runs() if self._is_mine(run)]
         store.close()
-        cells = [{_cell(run) for run in mine if run.strategy == arm} for arm in (SCRATCH, FINE_TUNE)]
-        return [run for run in mine if _cell(run) in cells[0] & cells[1]]
+        pairs, _ = of_one_precision([run for run in mine if run.strategy in _PAIR])
+        whole = set.intersection(*({_cell(run) for run in pairs if run.strategy == arm} for arm in _PAIR))
+        others = [run for run in mine if run.strategy in FURTHER_STRATEGIES]
+        return [run for run in (*pairs, *others) if _cell(run) in whole]
 
     def _is_mine(self, run: Run) -> bool:
         keys = self._keys_at(run.n_records, run.replicate)
@@ -106,7 +115,7 @@ class Pilot:
 
 @dataclass(frozen=True)
 class Plan:
-    """The sizes and replicates that a ``budget`` allows, and the ``seconds`` that they are expected to take."""
+    """The sizes and replicates that a ``budget`` allows, and the ``seconds`` that their runs are expected to take."""
 
     sizes: tuple[int, ...]
     replicates: int
@@ -117,6 +126,11 @@ class Plan:
     def pairs(self) -> int:
         """The number of pairs of runs."""
         return len(self.sizes) * self.replicates
+
+    @property
+    def runs(self) -> int:
+        """The number of runs of all arms."""
+        return len(_ALL) * self.pairs
 
 
 def _cell(run: Run) -> tuple[int, int]:
@@ -179,32 +193,36 @@ def check_records(own: OwnData) -> int:
     return smallest
 
 
-def plan(pilot: Pilot, budget: float, speed: Speed, at_a_time: int, fewest: int = FEWEST_REPLICATES) -> Plan:
-    """Choose the sizes and replicates, at least ``fewest``, for ``budget`` seconds.
+def plan(
+    pilot: Pilot, budget: float, speeds: Mapping[str, Speed], at_a_time: int, fewest: int = FEWEST_REPLICATES
+) -> Plan:
+    """Choose the sizes and replicates, at least ``fewest``, for ``budget`` seconds; ``speeds`` are by network.
 
-    A pilot that has begun keeps its sizes, may get more, and what it holds costs nothing. Raises BudgetError where
-    nothing fits.
+    A pilot that has begun keeps its sizes, may get more, and what it holds costs nothing. Where the pairs fit and the
+    seconds of the other arms do not, these are run all the same. Raises BudgetError where nothing fits.
     """
     load = Workload({pilot.corpus.name: pilot.corpus})
     stored = {(_cell(run), run.strategy) for run in pilot.runs()}
 
-    def seconds(sizes: Sequence[int], replicate: int) -> float:
+    def seconds(sizes: Sequence[int], replicate: int, strategies: Sequence[str] = _ALL) -> float:
         """Return how long a replicate's missing runs take: side by side, and never less than the longest of them."""
-        specs = [spec for size in sizes for spec in pilot.specs(size, replicate)]
+        specs = [spec for size in sizes for spec in pilot.specs(size, replicate) if spec.strategy in strategies]
         missing = [spec for spec in specs if ((spec.n_records, replicate), spec.strategy) not in stored]
-        each = [speed.seconds(load.passes(spec)) for spec in missing]
+        each = [speeds[spec.arch].seconds(load.passes(spec)) for spec in missing]
         return max(sum(each) / at_a_time, *each) if each else 0.0
 
     begun = tuple(sorted({cell[0] for cell, _ in stored}))
     offers = _offers(pilot.largest, pilot.smallest)
     if len(begun) >= _FEWEST_SIZES:  # a stop leaves whole pairs of the larger sizes, which are run first
         offers = [*(offer for offer in offers if set(begun) < set(offer)), begun]
-    for sizes in offers:
-        after = list(accumulate(seconds(sizes, replicate) for replicate in range(MOST_REPLICATES)))
-        replicates = sum(total <= budget for total in after)
-        if replicates >= fewest:
-            return Plan(sizes, replicates, after[replicates - 1], budget)
-    least = min(sum(seconds(sizes, replicate) for replicate in range(fewest)) for sizes in offers) / 60
+    for counted, most in ((_ALL, MOST_REPLICATES), (_PAIR, fewest)):
+        for sizes in offers:
+            after = list(accumulate(seconds(sizes, replicate, counted) for replicate in range(most)))
+            replicates = sum(total <= budget for total in after)
+            if replicates >= fewest:
+                expected = sum(seconds(sizes, replicate) for replicate in range(replicates))
+                return Plan(sizes, replicates, expected, max(budget, expected))
+    least = min(sum(seconds(sizes, replicate, _PAIR) for replicate in range(fewest)) for sizes in offers) / 60
     raise BudgetError(
         f"the smallest pilot takes about {least:.2g} minutes here, more than {budget / 60:g}; give --minutes "
         f"{ceil(least)} or more"
@@ -250,7 +268,8 @@ def run(
             if replicate and began - started + slowest > _OVERRUN * chosen.budget:
                 break
             specs = [spec for size in reversed(chosen.sizes) for spec in pilot.specs(size, replicate)]
-            shown = partial(_report_whole, report, 2 * chosen.pairs, replicate * len(specs))
+            specs.sort(key=lambda spec: spec.strategy in _PAIR)  # a stop after seconds has the others
+            shown = partial(_report_whole, report, chosen.runs, replicate * len(specs))
             corpora = pilot.corpus.root.parent
             failed += run_study(specs, store, corpora, pilot.data_hashes, workplace, shown).failed
             slowest = max(slowest, clock() - began)

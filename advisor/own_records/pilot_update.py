@@ -5,6 +5,7 @@ median, the width of their 90 % band and their rank correlation: that is what is
 effects included (``studies.fitting.pooling``). A pilot measures some of these scores, with the noise of its runs and of
 its test patients. What is then known of all of them is the normal distribution given the measured ones, as in kriging
 or in the empirical-Bayes estimate of one more group of a random-effects model (Robinson, Statistical Science 6, 1991).
+An arm that no pooled task has is what the pilot's own runs of it say.
 From few tasks the covariance is itself poorly known. What remains unknown is therefore widened, as the residual
 variance of a regression of p coefficients on T tasks is, by (T - 1) / (T - 1 - p), where the noise of what was measured
 shrinks p (the trace of the hat matrix), but never beyond what was unknown before; and where a pilot lies farther from
@@ -13,7 +14,7 @@ measured by tests/benchmarks/pilot.py.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.special import expit, logit
@@ -25,10 +26,12 @@ from studies.collection.collect import measure
 from studies.files.arms import FINE_TUNE, FURTHER_STRATEGIES, SCRATCH
 from studies.files.curve import PilotCurve, PooledCurve, TrainingCost
 from studies.files.draws import BAND, REACH, Floats, bent, chance_level
-from studies.fitting.learning_curves import FitError, fit_learning_curves
+from studies.fitting.further_arms import fit_arms
+from studies.fitting.learning_curves import FitError, LearningCurveResults, fit_learning_curves
 from studies.fitting.pooling import LEAST, MOST, law_through
 from studies.fitting.stable_draws import covariance_root
 from studies.runs.run import METRIC, Run
+from studies.runs.run_tables import arrange_runs
 from studies.runs.training_cost import made_on
 
 _ARMS = (SCRATCH, FINE_TUNE)
@@ -38,10 +41,11 @@ _RIDGE = 1e-6
 
 @dataclass(frozen=True)
 class Observed:
-    """What a pilot measured: ``means`` (arms, sizes), scratch first, over ``pairs`` (sizes,), and their covariance.
+    """What a pilot measured: ``means`` (arms, sizes) of ``arms``, scratch first, over ``pairs`` (sizes,).
 
-    ``covariance`` (arms x sizes, arms x sizes), arm after arm, is the noise of runs and of the test's patients;
-    ``excess`` is how many times more its runs vary than was predicted, at least 1.
+    Where a further arm was not run its mean is NaN. ``covariance`` (arms x sizes, arms x sizes), arm after arm, is the
+    noise of runs and of the test's patients; ``excess`` is how many times more the pairs' runs vary than was predicted,
+    at least 1, ``further_excess`` the same of each further arm.
     """
 
     sizes: Floats
@@ -49,18 +53,23 @@ class Observed:
     pairs: Floats
     covariance: Floats
     excess: float = 1.0
+    arms: tuple[str, ...] = _ARMS
+    further_excess: Mapping[str, float] = field(default_factory=dict)
 
 
 def observe(runs: Sequence[Run], curve: PooledCurve) -> Observed:
-    """Sum up the pairs of a pilot; how far single runs scatter is what ``curve`` says, or more where the pilot does.
+    """Sum up a pilot's runs of the arms that ``curve`` has, which says how far single runs scatter, unless these do so
+    more.
 
     Raises PilotError where the test records are too few for their sampling noise to be known.
     """
-    sizes = np.array(sorted({run.n_records for run in runs}), np.float64)
-    cells = [[run for run in runs if run.strategy == arm and run.n_records == n] for arm in _ARMS for n in sizes]
+    arms = (*_ARMS, *(arm for arm in _further_in(runs) if arm in curve.draws))
+    sizes = np.array(sorted({run.n_records for run in runs if run.strategy in _ARMS}), np.float64)
+    cells = [[run for run in runs if run.strategy == arm and run.n_records == n] for arm in arms for n in sizes]
     scores = [np.array([run.score for run in cell]) for cell in cells]
+    n_resamples = len(runs[0].bootstrap)
     resampled = np.array([
-        np.mean([run.bootstrap for run in cell], axis=0) for cell in cells
+        np.mean([run.bootstrap for run in cell], axis=0) if cell else np.zeros(n_resamples) for cell in cells
     ])  # fmt: skip
     finite = np.isfinite(resampled).all(axis=0)
     if finite.sum() < _FEWEST_RESAMPLES:
@@ -68,54 +77,84 @@ def observe(runs: Sequence[Run], curve: PooledCurve) -> Observed:
             f"the {runs[0].test_records} test records are too few: hardly any resample of their patients "
             "has records with and without a label"
         )
+    variances = np.array([curve.run_sd(n, arm) ** 2 for arm in arms for n in sizes])
+    by_arm = {arm: slice(k * len(sizes), (k + 1) * len(sizes)) for k, arm in enumerate(arms)}
+    pair = slice(0, len(_ARMS) * len(sizes))
+    excess = _excess(scores[pair], variances[pair])
+    further = {arm: _excess(scores[cut], variances[cut]) for arm, cut in by_arm.items() if arm not in _ARMS}
+    factors = np.repeat([further.get(arm, excess) for arm in arms], len(sizes))
+    noise = _run_noise(variances * factors, cells, _correlations(len(arms), curve.noise["correlation"]))
+    means = np.array([values.mean() if len(values) else np.nan for values in scores]).reshape(len(arms), -1)
     pairs = np.array([len(cell) for cell in cells[: len(sizes)]], np.float64)
-    variances = np.array([curve.run_sd(n) ** 2 for n in sizes])
-    excess = _excess(scores, np.tile(variances, 2))
-    noise = _run_noise(variances * excess, pairs, curve.noise["correlation"])
-    means = np.array([values.mean() for values in scores]).reshape(2, -1)
-    return Observed(sizes, means, pairs, np.cov(resampled[:, finite]) + noise, excess)
+    return Observed(sizes, means, pairs, np.cov(resampled[:, finite]) + noise, excess, arms, further)
+
+
+def _further_in(runs: Sequence[Run]) -> tuple[str, ...]:
+    return tuple(arm for arm in FURTHER_STRATEGIES if any(run.strategy == arm for run in runs))
 
 
 def _excess(scores: Sequence[Floats], variances: Floats) -> float:
     """Return how many times more the pilot's runs vary than was predicted, at least 1."""
-    squares = sum(((values - values.mean()) ** 2).sum() / v for values, v in zip(scores, variances, strict=True))
-    freedom = sum(len(values) - 1 for values in scores)
+    measured = [(values, v) for values, v in zip(scores, variances, strict=True) if len(values)]
+    squares = sum(((values - values.mean()) ** 2).sum() / v for values, v in measured)
+    freedom = sum(len(values) - 1 for values, _ in measured)
     return max(1.0, float(squares / freedom)) if freedom else 1.0
 
 
-def _run_noise(variances: Floats, pairs: Floats, correlation: float) -> Floats:
-    """Return the covariance of the means from the noise of runs: between sizes none, between arms that of pairs."""
-    return np.asarray(np.kron([[1.0, correlation], [correlation, 1.0]], np.diag(variances / pairs)), np.float64)
+def _correlations(n_arms: int, of_pairs: float) -> Floats:
+    """Return the correlations (arms, arms) of runs with the same records and seed.
+
+    A further arm is taken to go along with the others as the two arms of a pair do with each other, not against them.
+    """
+    between = np.full((n_arms, n_arms), max(of_pairs, 0.0))
+    between[: len(_ARMS), : len(_ARMS)] = of_pairs
+    np.fill_diagonal(between, 1.0)
+    return between
+
+
+def _run_noise(variances: Floats, cells: Sequence[Sequence[Run]], correlations: Floats) -> Floats:
+    """Return the covariance of the cells' means from the noise of their runs: between sizes none.
+
+    Between arms it is that of the replicates which both have.
+    """
+    replicates = sorted({run.replicate for cell in cells for run in cell})
+    ran = np.array([[any(run.replicate == k for run in cell) for k in replicates] for cell in cells], np.float64)
+    weights = ran / np.maximum(ran.sum(axis=1, keepdims=True), 1.0)
+    same_size = np.eye(len(cells) // len(correlations))
+    sd = np.sqrt(variances)
+    return np.asarray(np.kron(correlations, same_size) * (weights @ weights.T) * np.outer(sd, sd), np.float64)
 
 
 def update(curve: PooledCurve, seen: Observed, seed: int) -> dict[str, dict[str, Floats]]:
-    """Return draws of every arm for the dataset of the pilot, given what the pooled ``curve`` predicted of it.
+    """Return draws of every arm of the pooled ``curve`` for the dataset of the pilot, given what it predicted of it.
 
-    A further arm, which a pilot does not run, follows by what it has in common with the two arms over the tasks.
+    A further arm that the pilot has not run follows by what it has in common with the others over the tasks.
     """
     chance = chance_level(curve.metric)
     nodes = _nodes(curve, seen.sizes)
     arms = (*_ARMS, *(arm for arm in FURTHER_STRATEGIES if arm in curve.draws))
-    predicted = [
-        np.hstack([_logits(curve.scores(arm, at)) for arm in of_arms])
-        for of_arms, at in ((arms, nodes), (_ARMS, seen.sizes))
-    ]
-    centre, covariance = _normal(np.hstack(predicted))
-    mean, remaining = _given(centre, covariance, seen, freedom=max(len(curve.tasks) - 1, 1))
+    all_nodes = np.hstack([_logits(curve.scores(arm, nodes)) for arm in arms])
+    measured = np.isfinite(seen.means.ravel())
+    at_sizes = np.hstack([_logits(curve.scores(arm, seen.sizes)) for arm in seen.arms])[:, measured]
+    centre, covariance = _normal(np.hstack([all_nodes, at_sizes]))
+    means, noise = seen.means.ravel()[measured], seen.covariance[np.ix_(measured, measured)]
+    mean, remaining = _given(centre, covariance, means, noise, freedom=max(len(curve.tasks) - 1, 1))
     rng, of_two = np.random.default_rng(seed), len(_ARMS) * len(nodes)
-    parts = [rng.standard_normal((len(predicted[0]), size)) for size in (of_two, len(mean) - of_two)]
+    parts = [rng.standard_normal((len(all_nodes), size)) for size in (of_two, len(mean) - of_two)]
     drawn = mean + np.hstack(parts) @ covariance_root(remaining).T
     scores = expit(drawn).reshape(len(drawn), len(arms), len(nodes))
     return {arm: bent(_law(nodes, scores[:, k], seen.sizes), nodes, scores[:, k], chance) for k, arm in enumerate(arms)}
 
 
-def _given(centre: Floats, covariance: Floats, seen: Observed, freedom: int) -> tuple[Floats, Floats]:
-    """Return mean and covariance of the first variables given the last, which were measured with noise."""
-    n_seen = seen.means.size
-    means = np.clip(seen.means.ravel(), LEAST, MOST)
+def _given(centre: Floats, covariance: Floats, means: Floats, noise: Floats, freedom: int) -> tuple[Floats, Floats]:
+    """Return mean and covariance of the first variables given the last, which were measured: their ``means`` (k,).
+
+    ``noise`` (k, k) is the covariance of these.
+    """
+    n_seen = means.size
+    means = np.clip(means, LEAST, MOST)
     slope = 1 / (means * (1 - means))  # of the logit: the noise is known on the scale of scores
-    noise = slope[:, None] * seen.covariance * slope
-    both = covariance[-n_seen:, -n_seen:] + noise + _RIDGE * np.eye(n_seen)
+    both = covariance[-n_seen:, -n_seen:] + slope[:, None] * noise * slope + _RIDGE * np.eye(n_seen)
     gain = np.linalg.solve(both, covariance[-n_seen:, :-n_seen]).T
     used = float(np.trace(np.linalg.solve(both, covariance[-n_seen:, -n_seen:])))  # coefficients, shrunk by the noise
     surprise = logit(means) - centre[-n_seen:]
@@ -166,32 +205,39 @@ def _law(nodes: Floats, scores: Floats, sizes: Floats) -> dict[str, Floats]:
     return law_through(nodes, scores, first, max(last, first + 1))
 
 
-def fit_pilot(pilot: Pilot, predicted_by: PooledCurve | None) -> PilotCurve:
-    """Return the curve of the pilot's dataset: what was predicted of it and its whole pairs, or these alone.
+def fit_pilot(pilot: Pilot, predicted_by: PooledCurve | None, n_records: int | None = None) -> PilotCurve:
+    """Return the curve of the pilot's dataset: what was predicted of it and its runs, or these alone.
 
-    Raises PilotError where there is no pair, or where they are all there is and allow no curve: that takes two sizes
-    with two pairs each.
+    Where no other task has a further arm, the pilot's runs alone say what it is, unless they are too few or the asker's
+    ``n_records`` beyond their reach: then it has ``points`` and no draws. Raises PilotError where there is no pair, or
+    where the pairs are all there is and allow no curve: that takes two sizes with two pairs each.
     """
     runs = pilot.runs()
     if not runs:
         raise PilotError("the pilot has no whole pair of trainings: there is nothing to add")
     try:
-        alone = _fit_alone(pilot, runs)
+        alone = _fit_alone(pilot, runs, with_further=predicted_by is None)
     except FitError as error:
         if predicted_by is None:
-            said = f"the pilot's {len(runs) // 2} pairs make no curve yet ({error}); the same command adds more"
+            pairs = sum(run.strategy == SCRATCH for run in runs)
+            said = f"the pilot's {pairs} pairs make no curve yet ({error}); the same command adds more"
             raise PilotError(said) from None
-        return _updated(pilot, runs, predicted_by, None)
-    return alone if predicted_by is None else _updated(pilot, runs, predicted_by, alone)
+        return _updated(pilot, runs, predicted_by, None, n_records)
+    return alone if predicted_by is None else _updated(pilot, runs, predicted_by, alone, n_records)
 
 
-def _fit_alone(pilot: Pilot, runs: Sequence[Run]) -> PilotCurve:
-    """Return the curve of the pilot's pairs by themselves. Raises FitError where they are too few for one."""
-    arms = {arm: [run for run in runs if run.strategy == arm] for arm in _ARMS}
-    measured = measure(arms, ())
+def _fit_alone(pilot: Pilot, runs: Sequence[Run], *, with_further: bool) -> PilotCurve:
+    """Return the curve of the pilot's runs by themselves, of the pairs alone or with the further arms.
+
+    Raises FitError where the pairs are too few for a curve.
+    """
+    by_arm = {arm: [run for run in runs if run.strategy == arm] for arm in (*_ARMS, *_further_in(runs))}
+    measured = measure({arm: by_arm[arm] for arm in _ARMS}, (), {arm: by_arm[arm] for arm in _further_in(runs)})
     assert measured.cost is not None, "the store of a study says what its runs cost"
     table = measured.table
-    fit = fit_learning_curves(table.runs, stable_seed(pilot.task, pilot.arch, pilot.upstream))
+    fit, _ = fit_arms(
+        table.runs, table.further if with_further else {}, stable_seed(pilot.task, pilot.arch, pilot.upstream)
+    )
     return PilotCurve(
         task=pilot.task,
         arch=pilot.arch,
@@ -203,8 +249,10 @@ def _fit_alone(pilot: Pilot, runs: Sequence[Run]) -> PilotCurve:
         runs=table.n_runs,
         draws=fit.draws,
         noise={name: float(getattr(fit.noise, name)) for name in ("alpha", "gamma", "correlation")},
-        points={arm: {n: tuple(scores) for n, scores in by_size.items()} for arm, by_size in table.points().items()},
-        cost={arm: TrainingCost(**measured.cost[arm]) for arm in _ARMS},
+        further_noise={arm: {"alpha": one.alpha, "gamma": one.gamma} for arm, one in fit.further_noise.items()},
+        points={arm: _points(runs, arm) for arm in _further_in(runs)}
+        | {arm: {n: tuple(scores) for n, scores in by_size.items()} for arm, by_size in table.points().items()},
+        cost={arm: TrainingCost(**one) for arm, one in measured.cost.items() if arm in fit.draws or not with_further},
         pretraining=None,
         sources=_with_own((), runs[0].source),
         test_records=runs[0].test_records,
@@ -215,9 +263,20 @@ def _fit_alone(pilot: Pilot, runs: Sequence[Run]) -> PilotCurve:
     )
 
 
-def _updated(pilot: Pilot, runs: Sequence[Run], predicted: PooledCurve, alone: PilotCurve | None) -> PilotCurve:
+def _updated(
+    pilot: Pilot, runs: Sequence[Run], predicted: PooledCurve, alone: PilotCurve | None, n_records: int | None
+) -> PilotCurve:
     """Return what was predicted of the dataset, given the pilot's runs; ``alone`` is the curve of these."""
     seen = observe(runs, predicted)
+    pairs = [run for run in runs if run.strategy in _ARMS]
+    draws = update(predicted, seen, stable_seed(pilot.task, len(pairs)))
+    noise: dict[str, Mapping[str, float]] = {
+        arm: _noisier(of_arm, seen.further_excess.get(arm, 1.0)) for arm, of_arm in predicted.further_noise.items()
+    }
+    for arm, fit in _fit_further(runs, predicted, n_records).items():
+        draws[arm] = _as_many(fit.draws[arm], len(draws[SCRATCH]["a"]))
+        noise[arm] = {"alpha": fit.noise.alpha, "gamma": fit.noise.gamma}
+    costs = dict(predicted.cost) | ({} if alone is None else dict(alone.cost))
     return PilotCurve(
         task=pilot.task,
         arch=predicted.arch,
@@ -226,12 +285,12 @@ def _updated(pilot: Pilot, runs: Sequence[Run], predicted: PooledCurve, alone: P
         metric=predicted.metric,
         sizes=tuple(sorted({*predicted.sizes, *(int(n) for n in seen.sizes)})),
         replicates=int(seen.pairs.min()),
-        runs=len(runs),
-        draws=update(predicted, seen, stable_seed(pilot.task, len(runs))),
-        noise={**predicted.noise, "alpha": predicted.noise["alpha"] + float(np.log(seen.excess)) / 2},
-        points={arm: _points(runs, arm) for arm in _ARMS},
-        cost=dict(predicted.cost) | ({} if alone is None else dict(alone.cost)),
-        further_noise=predicted.further_noise,
+        runs=len(pairs),
+        draws=draws,
+        noise=_noisier(predicted.noise, seen.excess),
+        points={arm: _points(runs, arm) for arm in (*_ARMS, *_further_in(runs))},
+        cost={arm: cost for arm, cost in costs.items() if arm in draws},
+        further_noise=noise,
         pretraining=predicted.pretraining,
         sources=_with_own(predicted.sources, runs[0].source),
         test_records=runs[0].test_records,
@@ -240,6 +299,37 @@ def _updated(pilot: Pilot, runs: Sequence[Run], predicted: PooledCurve, alone: P
         devices=made_on(runs),
         predicted_by=predicted,
     )
+
+
+def _noisier(noise: Mapping[str, float], excess: float) -> dict[str, float]:
+    """Return a noise whose variance is that many times larger."""
+    return {**noise, "alpha": noise["alpha"] + float(np.log(excess)) / 2}
+
+
+def _fit_further(runs: Sequence[Run], predicted: PooledCurve, n_records: int | None) -> dict[str, LearningCurveResults]:
+    """Fit each further arm that was not ``predicted`` to its own runs, where these allow it and reach ``n_records``.
+
+    By itself, not with the runs from scratch: those of small pilots scatter far more, and would drown what it scored.
+    """
+    fits = {}
+    for arm in _further_in(runs):
+        own = [run for run in runs if run.strategy == arm]
+        sizes = [run.n_records for run in own]
+        reaches = n_records is None or min(sizes) / REACH <= n_records <= max(sizes) * REACH
+        if arm in predicted.draws or not reaches:
+            continue
+        resampled = np.mean([run.bootstrap for run in own if run.n_records == max(sizes)], axis=0)
+        covariance = np.array([[np.var(resampled[np.isfinite(resampled)], ddof=1)]])
+        try:
+            fits[arm] = fit_learning_curves(arrange_runs(own, covariance), stable_seed(runs[0].task, arm))
+        except FitError:  # its scores are shown
+            continue
+    return fits
+
+
+def _as_many(draws: Mapping[str, Floats], n_draws: int) -> dict[str, Floats]:
+    rows = np.arange(n_draws) % len(draws["a"])
+    return {name: values if name == "nodes" else values[rows] for name, values in draws.items()}
 
 
 def _with_own(sources: Sequence[Mapping[str, str]], own: Mapping[str, str | None]) -> tuple[Mapping[str, str], ...]:

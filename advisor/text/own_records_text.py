@@ -1,13 +1,13 @@
 """The asker's records and what a pilot changed: the rows that say it, and their tables of at most 80 columns."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from advisor.answer.words import VERDICTS, compares_more, duration
 from advisor.own_records.answer import OwnAnswer
 from advisor.own_records.records import OwnData, percent
 from advisor.text.table import NOTICE, band, console, plain_table, take_lines, to_table
-from studies.files.arms import PAIR
+from studies.files.arms import ARMS, FURTHER
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -87,6 +87,9 @@ def _table(rows: Iterable[tuple[str, ...]], *header: str) -> "Table":
 def measured_rows(moved: "Moved") -> Iterator[tuple[str, str]]:
     """What the pilot itself measured, and from what."""
     yield "measured gain", _measured(moved)
+    for arm in FURTHER:
+        if by_size := moved.scores.get(arm):
+            yield arm.words, f"measured {_at_sizes(by_size)}"
     yield "pilot", f"from {moved.network}, {duration(moved.seconds)}; kept in {moved.store}"
 
 
@@ -97,14 +100,23 @@ def _measured(moved: "Moved") -> str:
     return ", ".join([f"{first} records", *others]) + f" ({pairs} each)"
 
 
+def _at_sizes(scores: Mapping[int, Sequence[float]]) -> str:
+    first, *others = (f"{sum(values) / len(values):.3f} at {n:,}" for n, values in scores.items())
+    return ", ".join([f"{first} records", *others])
+
+
 def moved_rows(moved: "Moved") -> Iterator[tuple[str, ...]]:
     """The answer before and after the pilot, under the columns ``MOVED``."""
     both = (moved.before, moved.after)
-    if all(map(compares_more, both)):
+    if any(map(compares_more, both)):
         yield ("best arm", *(answer.best.arm.words for answer in both))
     yield ("verdict", *(VERDICTS[answer.verdict][0].lower() for answer in both))
-    for arm in PAIR:
-        scores = [getattr(answer, arm.field) for answer in both]
-        yield (arm.words, *(f"{score.mean:.3f} ({band(score)})" for score in scores))
+    scores = [{one.arm: one.score for one in answer.arms} for answer in both]
+    for arm in ARMS:
+        if any(arm in known for known in scores):
+            yield (
+                arm.words,
+                *(f"{known[arm].mean:.3f} ({band(known[arm])})" if arm in known else "-" for known in scores),
+            )
     gains = [answer.gain for answer in both]
     yield ("gain", *(f"{g.mean:+.3f} ({g.mean_ci_lower:+.3f} to {g.mean_ci_upper:+.3f})" for g in gains))

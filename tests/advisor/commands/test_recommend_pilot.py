@@ -83,6 +83,15 @@ def test_a_pilot_answers_for_these_records_and_shows_how_the_answer_moved(
     assert pilot["network"] == "small"
     assert {pair["pairs"] for pair in pilot["pairs"]} == {2}
     assert pilot["pairs"][-1]["n_records"] == answer["data"]["records_to_learn_from"]
+    arms = ["fine-tune", "scratch", "linear-probe", "random-convolutions"]
+    assert [(score["strategy"], score["n_records"], score["runs"]) for score in pilot["scores"]] == [
+        (arm, pair["n_records"], 2) for arm in arms for pair in pilot["pairs"]
+    ]
+    assert {one["strategy"] for one in answer["arms"]} == set(arms)  # no other task has the last two
+    assert pilot["after"]["best"] == answer["best"] == answer["arms"][0]["strategy"]
+    assert answer["not_measured"] == []
+    own = "Predicted from the pilot alone, because no other task has them: linear probe and random convolutions."
+    assert own in answer["warnings"]
     assert Path(pilot["store"]).parent == store
     bare = json.loads(command(*options[:-1], "--json")[1])
     assert bare["data"]["pilot"] is None
@@ -107,14 +116,18 @@ def test_a_pilot_answers_for_these_records_and_shows_how_the_answer_moved(
     assert (code, Store(store / "pilot.db").keys()) == (0, finished)  # nothing is run twice
     assert max(map(len, out.splitlines())) <= 80
     shown = " ".join(out.split())
-    assert "What the pilot changed before after verdict" in shown
+    assert "What the pilot changed before after best arm" in shown
     assert f"{pilot['before']['gain']['mean']:+.3f}" in shown
     assert f"{pilot['after']['gain']['mean']:+.3f}" in shown
+    first = next(score for score in pilot["scores"] if score["strategy"] == "linear-probe")
+    (measured,) = re.findall(rf"linear probe measured (0\.\d+) at {first['n_records']} records", shown)
+    assert float(measured) == pytest.approx(first["mean"], abs=6e-4)
     written = re.sub(r"\s+", " ", page.read_text())
     (section,) = re.findall(r'<section id="pilot".*?</section>', written)
     for stage in ("before", "after"):
         assert f"{pilot[stage]['gain']['mean']:+.3f}" in section
     assert all(f" at {pair['n_records']}" in section for pair in pilot["pairs"])
+    assert f"measured {measured} at {first['n_records']} records" in section
     assert written.index('id="pilot"') < written.index('id="your-records"')
     explained = command(*options, "--pilot-store", store, "--minutes", 60, "--explain", "--json")[1]
     explanation = json.loads(explained)["explanation"]

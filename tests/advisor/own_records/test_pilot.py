@@ -1,6 +1,7 @@
 """A pilot from its plan to the curve of its dataset: what is run, what is kept, and what is then known."""
 
 import json
+import re
 from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from advisor.answer.arms import not_measured
 from advisor.answer.caveats import warn
 from advisor.answer.costs import Cost
 from advisor.answer.question import Question
@@ -19,7 +21,7 @@ from engine.corpora.corpus import Corpus
 from engine.corpora.partition import available
 from engine.corpora.synthetic import prepared_synthetic
 from studies.collection.collect import make_curves
-from studies.files.arms import FINE_TUNE, SCRATCH
+from studies.files.arms import FINE_TUNE, LINEAR_PROBE, RANDOM_CONVOLUTIONS, SCRATCH
 from studies.files.curve import Curve, PilotCurve, PooledCurve
 from studies.files.curves import read_curves
 from studies.fitting.further_arms import add_to_scratch
@@ -36,6 +38,11 @@ from studies.runs.run_spec import find_keys
 from studies.runs.store import Store
 
 ARCH = "resnet1d18-w2"
+PAIR = (SCRATCH, FINE_TUNE)
+
+
+def same_speed(training: float, forward: float) -> dict[str, Speed]:
+    return dict.fromkeys((ARCH, RANDOM_CONVOLUTIONS), Speed(training, forward))
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +90,7 @@ def test_other_labels_or_another_network_are_another_pilot(
     assert not keys(make_pilot(tmp_path, made_up, checkpoint, slice(2, 4))) & keys(first)
     two = checkpoint_writer(tmp_path / "other", ARCH, classes=("A", "B"), thresholds=(0.5, 0.5))
     other = make_pilot(tmp_path, made_up, two)
-    assert len(keys(other) & keys(first)) == 1  # from scratch
+    assert len(keys(other) & keys(first)) == 2  # from scratch, random convolutions
     assert len(list(folder_of(first.store).iterdir())) == 2
 
 
@@ -119,9 +126,9 @@ def test_a_plan_keeps_the_budget_and_ends_at_the_records_there_are(
     tmp_path: Path, made_up: Corpus, checkpoint: Path, n_pool: int, budget: float
 ):
     pilot = replace(make_pilot(tmp_path, made_up, checkpoint), smallest=24, largest=n_pool)
-    speed = Speed(1e-3, 3e-4)
+    speeds = same_speed(1e-3, 3e-4)
     try:
-        chosen = plan(pilot, budget, speed, 2)
+        chosen = plan(pilot, budget, speeds, 2)
     except PilotError as error:
         assert budget == 20.0
         assert "give --minutes" in str(error)
@@ -134,6 +141,22 @@ def test_a_plan_keeps_the_budget_and_ends_at_the_records_there_are(
     assert chosen.sizes[-1] <= n_pool
     if budget == 6000.0 and n_pool <= 3000:
         assert chosen.sizes[-1] == n_pool
+
+
+def test_the_cheap_arms_count_in_the_budget_and_make_no_pilot_impossible(
+    tmp_path: Path, made_up: Corpus, checkpoint: Path, monkeypatch
+):
+    monkeypatch.setattr("advisor.own_records.pilot_study._offers", lambda *_: [(30, 60)])
+    pilot = make_pilot(tmp_path, made_up, checkpoint)
+    free = same_speed(1e-3, 0.0)  # the pairs alone cost time
+    dear = {**free, RANDOM_CONVOLUTIONS: Speed(0.0, 0.0, run=3.0)}  # at two sizes by two workers: 3 s a replicate
+    pairs, both = (plan(pilot, 1e9, speeds, 2) for speeds in (free, dear))
+    assert both.seconds == pytest.approx(pairs.seconds + 3.0 * pairs.replicates)
+    tight = 1.01 * pairs.seconds / pairs.replicates * 2
+    assert plan(pilot, tight + 6.0, dear, 2).replicates == plan(pilot, tight, dear, 2).replicates == 2
+    assert plan(pilot, tight, dear, 2).budget >= plan(pilot, tight, dear, 2).seconds > tight  # no replicate is dropped
+    with pytest.raises(PilotError, match="give --minutes"):
+        plan(pilot, 0.9 * tight, dear, 2)
 
 
 @pytest.fixture(scope="module")
@@ -150,9 +173,14 @@ def test_the_pairs_share_records_and_seed_and_are_kept(finished):
     pilot, _ = finished
     runs = pilot.runs()
     cells = [(run.strategy, run.n_records, run.replicate) for run in runs]
-    assert sorted(cells) == sorted((arm, n, k) for arm in (SCRATCH, FINE_TUNE) for n in (30, 60) for k in (0, 1))
+    arms = (*PAIR, LINEAR_PROBE, RANDOM_CONVOLUTIONS)
+    assert sorted(cells) == sorted((arm, n, k) for arm in arms for n in (30, 60) for k in (0, 1))
     assert {run.test_records for run in runs} == {len(pilot.corpus.task("labels").in_folds([2]))}
-    assert {run.upstream for run in runs} == {None, "ptb-xl/superclass"}
+    assert {(run.strategy, run.arch, run.upstream) for run in runs} == {
+        (SCRATCH, ARCH, None), (FINE_TUNE, ARCH, "ptb-xl/superclass"), (LINEAR_PROBE, ARCH, "ptb-xl/superclass"),
+        (RANDOM_CONVOLUTIONS, RANDOM_CONVOLUTIONS, None),
+    }  # fmt: skip
+    assert all(len({spec.seed for spec in pilot.specs(n, k)}) == 1 for n in (30, 60) for k in (0, 1))
 
 
 def test_the_same_pilot_again_runs_nothing(finished):
@@ -161,14 +189,31 @@ def test_the_same_pilot_again_runs_nothing(finished):
     with local_workplace(1) as workplace:
         run(pilot, chosen, workplace, lambda _progress: None)
     assert {run.key: run.created for run in pilot.runs()} == before
-    again = plan(replace(pilot, smallest=20, largest=96), 1e6, Speed(1e-6, 1e-6), 2)
+    again = plan(replace(pilot, smallest=20, largest=96), 1e6, same_speed(1e-6, 1e-6), 2)
     assert again.sizes == (30, 60)  # one that has begun keeps its sizes
+
+
+def test_a_pilot_of_pairs_alone_is_gone_on_with(tmp_path: Path, made_up: Corpus, checkpoint: Path, finished):
+    """An earlier version ran no other arms: what is there stays, and they are run in its cells."""
+    pilot = make_pilot(tmp_path, made_up, checkpoint)
+    before = [run for run in finished[0].runs() if run.strategy in PAIR]
+    keep(pilot, before)
+    assert {run.key for run in pilot.runs()} == {run.key for run in before}
+    chosen = plan(pilot, 1e-9, same_speed(1.0, 1.0), 1, fewest=2)  # the pairs cost nothing more
+    assert (chosen.sizes, chosen.replicates) == ((30, 60), 2)
+    before = [run for run in finished[0].runs() if run.strategy in PAIR or (run.n_records, run.replicate) != (30, 0)]
+    keep(pilot, [run for run in before if run.strategy not in PAIR])  # as a stop would leave it, for a quick test
+    with local_workplace(1) as workplace:
+        assert run(pilot, chosen, workplace, lambda _progress: None) == 0
+    after = {run.key: run for run in pilot.runs()}
+    assert len(after) == 16
+    assert {run.key: run.created for run in before}.items() <= {key: run.created for key, run in after.items()}.items()
 
 
 def test_a_pilot_that_was_stopped_among_its_sizes_goes_on_with_all_of_them(
     tmp_path: Path, made_up: Corpus, checkpoint: Path, monkeypatch
 ):
-    made, speed = make_pilot(tmp_path, made_up, checkpoint), Speed(1e-3, 3e-4)
+    made, speed = make_pilot(tmp_path, made_up, checkpoint), same_speed(1e-3, 3e-4)
     pilot = replace(made, smallest=24, largest=480)
     whole = plan(pilot, 6000.0, speed, 2)
     assert len(whole.sizes) == 3
@@ -187,6 +232,7 @@ def test_a_spent_budget_leaves_whole_replicates(tmp_path: Path, made_up: Corpus,
     ran: list[int] = []
 
     def pretend(specs, *_args, **_options):
+        assert [spec.strategy in PAIR for spec in specs] == [False] * 4 + [True] * 4  # what takes seconds first
         ran.extend(spec.replicate for spec in specs)
         return Progress(len(specs))
 
@@ -195,26 +241,29 @@ def test_a_spent_budget_leaves_whole_replicates(tmp_path: Path, made_up: Corpus,
     pilot = make_pilot(tmp_path, made_up, checkpoint)
     run(pilot, Plan((30, 60), 5, 100.0, 100.0), None, lambda _p: None, lambda: next(times))
     assert sorted(set(ran)) == [0, 1]
-    assert ran.count(0) == ran.count(1) == 4
+    assert ran.count(0) == ran.count(1) == 8
+
+
+def keep(pilot: Pilot, runs: list[Run]) -> None:
+    """Put runs into a pilot's store."""
+    store = Store(pilot.store)
+    for one in runs:
+        store.add(one, np.zeros((2, 5)))
+    store.close()
 
 
 def test_half_a_pair_does_not_count(tmp_path: Path, made_up: Corpus, checkpoint: Path, finished):
     pilot = make_pilot(tmp_path, made_up, checkpoint)
-    done = finished[0].runs()
-    store = Store(pilot.store)
-    for run_ in [r for r in done if (r.strategy, r.replicate) != (SCRATCH, 1)]:
-        store.add(run_, np.zeros((2, 5)))
-    store.close()
-    assert {(r.strategy, r.replicate) for r in pilot.runs()} == {(SCRATCH, 0), (FINE_TUNE, 0)}
+    keep(pilot, [r for r in finished[0].runs() if (r.strategy, r.replicate) != (SCRATCH, 1)])
+    arms = (*PAIR, LINEAR_PROBE, RANDOM_CONVOLUTIONS)
+    assert {(r.strategy, r.replicate) for r in pilot.runs()} == {(arm, 0) for arm in arms}
 
 
 def test_a_pair_of_two_precisions_does_not_count(tmp_path: Path, made_up: Corpus, checkpoint: Path, finished):
     pilot = make_pilot(tmp_path, made_up, checkpoint)
-    store = Store(pilot.store)
-    for run_ in finished[0].runs():
-        elsewhere = (run_.strategy, run_.replicate) == (FINE_TUNE, 1)
-        store.add(replace(run_, precision="bf16" if elsewhere else "float32"), np.zeros((2, 5)))
-    store.close()
+    done = [r for r in finished[0].runs() if r.strategy in PAIR]
+    elsewhere = [(r.strategy, r.replicate) == (FINE_TUNE, 1) for r in done]
+    keep(pilot, [replace(r, precision="bf16" if b else "float32") for r, b in zip(done, elsewhere, strict=True)])
     assert {(r.strategy, r.replicate) for r in pilot.runs()} == {(SCRATCH, 0), (FINE_TUNE, 0)}
     curve = fit_pilot(pilot, pooled_curve((0.9, 0.92, 0.94), (0.02, 0.03, 0.04)))
     assert curve.precision == "float32"
@@ -231,14 +280,20 @@ def test_a_pilot_in_another_precision_than_the_other_tasks_says_so(curves_path: 
         assert any("The pilot trained in bf16, the other tasks in float32" in one for one in warnings) == said
 
 
-def test_a_pilot_alone_answers_from_two_sizes_of_two_pairs(finished):
-    curve = fit_pilot(finished[0], None)
+@pytest.fixture(scope="module")
+def fitted_alone(finished) -> PilotCurve:
+    return fit_pilot(finished[0], None)
+
+
+def test_a_pilot_alone_answers_from_two_sizes_of_two_pairs(finished, fitted_alone: PilotCurve):
+    curve = fitted_alone
     assert isinstance(curve, PilotCurve)
     assert curve.predicted_by is None
     assert curve.sizes == (30, 60)
     assert curve.runs == 8
     assert not (finished[0].folder / "curves.json").exists()  # the store is what is kept, and the curve is of it
     assert curve.cost[SCRATCH].device
+    assert set(curve.draws) == set(curve.cost) == {*PAIR, LINEAR_PROBE, RANDOM_CONVOLUTIONS}
 
 
 # What a pilot adds to what was predicted, where the truth is known.
@@ -304,6 +359,37 @@ def test_a_further_arm_follows_the_scores_that_a_pilot_measures(pool: PooledCurv
         np.testing.assert_allclose(band(found, arm, 400), band(two, arm, 400), atol=0.004)
 
 
+def with_probe(pool: PooledCurve, above: float, noise: float = 0.003) -> PooledCurve:
+    """The pooled curve with a linear probe that is ``above`` scratch in every task."""
+    scratch = pool.draws[SCRATCH]
+    nodes, rng = scratch["nodes"], np.random.default_rng(5)
+    difference = above + rng.normal(0, 0.03, (len(scratch["a"]), 1)) + np.zeros(len(nodes))
+    added = add_to_scratch(scratch, nodes, difference, 100.0, 0.5)
+    law = {"alpha": float(np.log(noise)), "gamma": 0.0}
+    return replace(pool, draws={**pool.draws, LINEAR_PROBE: added}, further_noise={LINEAR_PROBE: law})
+
+
+def test_a_further_arm_that_a_pilot_measures_is_then_expected_so_and_tells_of_the_others(pool: PooledCurve):
+    curve, two = with_probe(pool, 0.05), seen(0.74, 0.07, 0.02)
+    precise = np.diag([0.02**2, 0.02**2, 0.002**2])
+    means = np.array([[0.74], [0.81], [0.87]])
+    three = Observed(two.sizes, means, two.pairs, precise, arms=(*PAIR, LINEAR_PROBE))
+    before, after = (update(curve, measured, 0) for measured in (two, three))
+    low, middle, high = band(after, LINEAR_PROBE, 100)
+    assert middle == pytest.approx(0.87, abs=0.005)
+    assert high - low < 0.02 < np.subtract(*band(before, LINEAR_PROBE, 100)[::-2])
+    assert band(after, SCRATCH, 100)[1] > band(before, SCRATCH, 100)[1] + 0.005  # a high probe speaks for high scores
+
+
+def test_a_further_arm_without_a_run_at_some_size_counts_where_it_has_one(pool: PooledCurve):
+    curve, sizes = with_probe(pool, 0.05), np.array([100.0, 250.0])
+    means = np.array([[0.74, 0.78], [0.81, 0.83], [0.80, np.nan]])
+    given = Observed(sizes, means, np.ones(2), np.eye(6) * 1e-5, arms=(*PAIR, LINEAR_PROBE))
+    draws = update(curve, given, 0)
+    assert band(draws, LINEAR_PROBE, 100)[1] == pytest.approx(0.80, abs=0.01)
+    assert all(np.isfinite(values).all() for arm in draws.values() for values in arm.values())
+
+
 def test_a_pilot_that_measures_nothing_changes_nothing(pool: PooledCurve):
     draws = update(pool, seen(0.74, 0.07, 10.0), 0)
     for arm in (SCRATCH, FINE_TUNE):
@@ -364,6 +450,73 @@ def test_the_noise_of_runs_and_of_test_patients_is_in_what_is_observed(finished,
     assert noisier.covariance[0, 0] > found.covariance[0, 0]
 
 
+def test_each_arm_is_observed_with_its_own_noise_and_with_what_it_shares(finished, pool: PooledCurve):
+    runs = finished[0].runs()
+    four = with_probe(pool, 0.03, noise=1e-4)
+    found, two = observe(runs, four), observe([run for run in runs if run.strategy in PAIR], pool)
+    assert (found.arms, two.arms) == ((*PAIR, LINEAR_PROBE), PAIR)  # the pool has no random convolutions
+    np.testing.assert_allclose(found.covariance[:4, :4], two.covariance, rtol=1e-12)
+    np.testing.assert_array_equal(found.means[:2], two.means)
+    assert (found.excess, two.further_excess) == (two.excess, {})
+    of_probe = [run.auroc_macro for run in runs if (run.strategy, run.n_records) == (LINEAR_PROBE, 60)]
+    assert found.means[2, 1] == pytest.approx(np.mean(of_probe))
+    assert found.further_excess[LINEAR_PROBE] > 1  # its runs differ by more than 1e-4
+    curve = fit_pilot(finished[0], four)
+    factor = found.further_excess[LINEAR_PROBE] ** 0.5
+    assert curve.run_sd(60, LINEAR_PROBE) == pytest.approx(four.run_sd(60, LINEAR_PROBE) * factor)
+    assert set(curve.draws) == {*PAIR, LINEAR_PROBE, RANDOM_CONVOLUTIONS}
+    assert all(curve.cost[arm].device for arm in curve.draws)  # the pilot's own costs: the pool says none
+    assert np.abs(found.covariance[4:, :4]).min() > 0  # test patients are shared
+    less = [run for run in runs if (run.strategy, run.n_records) != (LINEAR_PROBE, 30)]
+    assert np.isnan(observe(less, four).means).tolist() == [[False, False], [False, False], [True, False]]
+
+
+@pytest.fixture(scope="module")
+def updated(finished, pool: PooledCurve) -> PilotCurve:
+    return fit_pilot(finished[0], pool, n_records=60)
+
+
+def test_an_arm_that_no_other_task_has_is_predicted_from_the_pilot_alone(
+    finished, fitted_alone: PilotCurve, updated: PilotCurve, pool: PooledCurve
+):
+    pilot, alone, curve = finished[0], fitted_alone, updated
+    pairs = SimpleNamespace(**{name: getattr(pilot, name) for name in ("task", "arch", "upstream")})
+    pairs.runs = lambda: [run for run in pilot.runs() if run.strategy in PAIR]
+    two = fit_pilot(pairs, pool)
+    assert set(two.draws) == set(PAIR)
+    assert set(curve.draws) == {*PAIR, LINEAR_PROBE, RANDOM_CONVOLUTIONS}
+    for arm in PAIR:  # as without it
+        for name, values in two.draws[arm].items():
+            np.testing.assert_array_equal(curve.draws[arm][name], values)
+    for arm in (LINEAR_PROBE, RANDOM_CONVOLUTIONS):
+        low, high = np.quantile(curve.scores(arm, 60)[:, 0], (0.05, 0.95))
+        assert low < np.mean(curve.points[arm][60]) < high
+        assert len(curve.draws[arm]["a"]) == len(curve.draws[SCRATCH]["a"])
+        assert curve.cost[arm] == alone.cost[arm]
+    assert curve.run_sd(60, LINEAR_PROBE) != curve.run_sd(60)  # its own
+    assert curve.runs == 8  # of the pairs
+
+
+def test_an_arm_that_cannot_be_predicted_keeps_its_scores(finished, pool: PooledCurve, curves_path: Path):
+    pilot, curves = finished[0], read_curves(curves_path)
+    far = fit_pilot(pilot, pool, n_records=1000)  # beyond the reach of runs with 30 and 60 records
+    one = SimpleNamespace(**{name: getattr(pilot, name) for name in ("task", "arch", "upstream")})
+    one.runs = lambda: [run for run in pilot.runs() if run.replicate == 0]
+    few = fit_pilot(one, pool, n_records=60)
+    why = {1000: "1,000 are over 4 times as many", 60: "it takes two pairs at two sizes"}
+    for curve, n in ((far, 1000), (few, 60)):
+        assert set(curve.draws) == set(PAIR)
+        assert curve.points[LINEAR_PROBE].keys() == curve.points[RANDOM_CONVOLUTIONS].keys() == {30, 60}
+        assert not_measured(curve) == ()
+        known = {"scratch": Cost(None, None, None, None)}
+        warnings = warn(Question(n), curve, curves, "measured", (), known, None)
+        (said,) = [one for one in warnings if one.startswith("At 60 records the pilot measured ")]
+        assert f"linear probe {np.mean(curve.points[LINEAR_PROBE][60]):.3f}" in said
+        assert said.endswith(f"Not predicted and not compared: linear probe and random convolutions ({why[n]}).")
+        means = [float(score) for score in re.findall(r" (0\.\d{3})", said)]
+        assert means == sorted(means, reverse=True) and len(means) == 4
+
+
 def test_the_bands_hold_the_truth_of_new_tasks_about_as_often_as_they_say():
     """Six tasks predict a seventh drawn like them; two pairs at 100 records; the truth at 1,000."""
     held = []
@@ -379,8 +532,8 @@ def test_the_bands_hold_the_truth_of_new_tasks_about_as_often_as_they_say():
     assert np.mean(held) >= 0.75
 
 
-def test_a_curve_with_a_pilot_says_what_it_rests_on(finished, pool: PooledCurve):
-    curve = fit_pilot(finished[0], pool)
+def test_a_curve_with_a_pilot_says_what_it_rests_on(finished, updated: PilotCurve, pool: PooledCurve):
+    curve = updated
     assert isinstance(curve, PilotCurve)
     assert curve.sizes == (30, 60, *SIZES)
     assert curve.measured_tasks == (*pool.tasks, finished[0].task)
@@ -393,16 +546,17 @@ def test_a_curve_with_a_pilot_says_what_it_rests_on(finished, pool: PooledCurve)
     assert Noise(**{name: curve.noise[name] for name in ("alpha", "gamma", "correlation")})
 
 
-def test_a_pilot_alone_has_the_curve_that_a_study_of_its_runs_has(finished, tmp_path: Path):
+def test_a_pilot_alone_has_the_curve_that_a_study_of_its_runs_has(finished, fitted_alone: PilotCurve, tmp_path: Path):
     pilot, _ = finished
     (tmp_path / "curves.json").write_text(json.dumps(make_curves(pilot.runs(), "pilot")))
     (studied,) = read_curves(tmp_path / "curves.json").curves
-    curve = fit_pilot(pilot, None)
+    curve = fitted_alone
     for name in ("task", "arch", "family", "upstream", "metric", "sizes", "replicates", "runs", "cost", "pretraining",
                  "sources", "test_records", "warnings"):  # fmt: skip
         assert getattr(curve, name) == getattr(studied, name), name
     assert curve.noise == pytest.approx(studied.noise, rel=1e-5)
-    for arm in (SCRATCH, FINE_TUNE):
+    assert set(curve.draws) == set(studied.draws)
+    for arm in curve.draws:
         assert curve.points[arm].keys() == studied.points[arm].keys()
         for n in (30, 45, 60, 120):
             assert np.allclose(curve.scores(arm, n), studied.scores(arm, n), atol=2e-4)  # a file rounds
