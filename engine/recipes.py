@@ -36,15 +36,15 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Recipe:
-    """AdamW, the epoch chosen on validation records; without weight decay that is Adam.
+    """AdamW, the epoch chosen on validation records or the last (``selection``); without weight decay that is Adam.
 
     A run trains for ``record_passes / n`` epochs, at least ``min_epochs`` and at most ``max_epochs``, and validates at
     ``validations`` epochs, log-spaced or evenly spaced. ``patience`` ends it after that many validations in a row that
     brought no better one. ``standardise`` says whether a new network's signals are standardised with the training
     records' statistics; a pre-trained one keeps its scaling. ``head`` is what a pre-trained network's new head starts
     as: random weights, or a linear probe of its features (LP-FT: Kumar et al., "Fine-tuning can distort pretrained
-    features and underperform out-of-distribution", ICLR 2022), which is validated before the first epoch and so may be
-    the best. ``normalisation`` says by what batch normalisation normalises in
+    features and underperform out-of-distribution", ICLR 2022), which is validated before the
+    first epoch. ``normalisation`` says by what batch normalisation normalises in
     training: a batch's statistics, or the running ones of the pre-training, which few records would blur. A training
     that never validates above chance is begun again from another seed, up to ``restarts`` times.
     """
@@ -96,8 +96,8 @@ _RNN = Recipe(
 # Tuned with 32 hidden units; with 100 the rate 0.01 loses in mid-training what was learnt (studies/LOG.md).
 _NARROW, _WIDE_RNN_RATE = 64, 3e-3
 _STRONG = Augmentation(shift=0.1, scale=0.1, lead_dropout=0.1, noise=0.05)
-# Tuned for all arms alike on several tasks and sites (tests/benchmarks/tuning.py, studies/LOG.md); recurrent networks
-# were not, and have the numbers of ``tuned``.
+# A first look at both arms on several tasks and sites (tests/benchmarks/tuning.py, studies/LOG.md): the rate from
+# scratch is open, restarts were not tuned; recurrent networks were not looked at, and have the numbers of ``tuned``.
 _CNN_2 = replace(
     _CNN, name="tuned-2", learning_rate=3e-3, max_epochs=200, augmentation=_STRONG, restarts=2, selection="last"
 )

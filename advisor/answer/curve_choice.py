@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from typing import TypeGuard
 
 from advisor.answer.question import NOTHING_PRETRAINED, NoEvidenceError, Question, UnknownNameError
-from studies.files.arms import FINE_TUNE
+from studies.files.arms import FINE_TUNE, RANDOM_CONVOLUTIONS
 from studies.files.curve import Curve, MeasuredCurve, PooledCurve
 from studies.files.curves import CurvesFile, corpus_of, is_disjoint
 from studies.files.draws import REACH
@@ -200,6 +200,8 @@ def _check_arch(asked: str, arch: str, curves: CurvesFile) -> None:
     measured = ", ".join(f"{name} ({family})" for name, family in families.items())
     if arch in {"cnn", "rnn"} or arch in curves.registered or _width_of(arch) in curves.registered:
         raise NoEvidenceError(f"study {curves.study} did not measure {asked}; it measured {measured}")
+    if arch == RANDOM_CONVOLUTIONS:
+        raise UnknownNameError(f"{arch} are an arm that is compared next to every network: leave out --arch {arch}")
     near = get_close_matches(asked, ["cnn", "rnn", *families, *curves.registered], n=1, cutoff=0.0)[0]
     raise UnknownNameError(f"no network is named {asked!r}; the nearest name is {near!r} (measured: {measured})")
 

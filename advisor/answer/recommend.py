@@ -20,7 +20,7 @@ from advisor.answer.decision import Verdict, decide, explain, judge, outcomes_at
 from advisor.answer.flips import Flip, find_flips
 from advisor.answer.question import NoEvidenceError, Question, UnknownNameError
 from advisor.answer.scores import MoreRecords, Reach, Score, add_records, reach_target, summarise_score
-from studies.files.arms import FINE_TUNE, SCRATCH, Arm, arms_in
+from studies.files.arms import FINE_TUNE, RANDOM_CONVOLUTIONS, SCRATCH, Arm, arms_in
 from studies.files.curve import Curve, PooledCurve, Support
 from studies.files.curves import CurvesFile
 from studies.files.draws import REACH, Floats, Interval, ScoreGrid, chance_level, interval, score_grid
@@ -149,9 +149,9 @@ def recommend(question: Question, curves: CurvesFile) -> Recommendation:
     if question.arch is not None:
         return _answer(question, choose_curve(question, question.arch, curves), curves)
     compared, left_out = choose_curves(question, curves)
-    rows = sorted((_row(question, curve, curves) for curve in compared), key=lambda row: -row.score.mean)
-    best = next(curve for curve in compared if curve.arch == rows[0].arch)
-    answer = _answer(question, best, curves)
+    compared = sorted(compared, key=lambda curve: -_best_of_its_own(curve, question.n_records))
+    rows = [_row(question, curve, curves) for curve in compared]
+    answer = _answer(question, compared[0], curves)
     notes = [f"Not compared: {reason}." for reason in left_out]
     if len({row.precision for row in rows}) > 1:
         trained = ", ".join(f"{row.arch} in {in_words(row.precision)}" for row in rows)
@@ -169,6 +169,7 @@ def _answer(question: Question, curve: Curve, curves: CurvesFile) -> Recommendat
     money = count_money(question, cost, worth)
     arms = rank_arms(question, curve, cost)
     scores = {one.strategy: one.score for one in arms}
+    best = name_best(arms, case.p_pays if question.pays_pretraining else None)
     return Recommendation(
         question=question,
         curve=curve,
@@ -187,10 +188,10 @@ def _answer(question: Question, curve: Curve, curves: CurvesFile) -> Recommendat
         if question.target is None
         else reach_target(question, question.target, case.grids, least, case.priced_by),
         money=money,
-        more_records=add_records(question, curve, {one.arm.field: one.score.mean for one in arms}),
+        more_records=add_records(question, curve, {best.arm.field: best.score.mean}),
         flips=find_flips(case.decide, n, verdict, least, most),
         arms=arms,
-        best=name_best(arms, case.p_pays if question.pays_pretraining else None),
+        best=best,
         not_measured=not_measured(curve),
     )
 
@@ -210,6 +211,12 @@ def _further_evidence(n_records: int, curve: Curve) -> str:
         return "paired runs on your own records"
     inside = min(curve.measured_sizes) <= n_records <= max(curve.measured_sizes)
     return "more paired replicates" if inside else f"paired runs at {n_records:,} records"
+
+
+def _best_of_its_own(curve: Curve, n_records: int) -> float:
+    """Return a network's best expected score; random convolutions are the same ones next to every network."""
+    own = [arm.strategy for arm in arms_in(curve.draws) if arm.strategy != RANDOM_CONVOLUTIONS]
+    return max(float(curve.scores(strategy, n_records).mean()) for strategy in own)
 
 
 def _row(question: Question, curve: Curve, curves: CurvesFile) -> NetworkRow:

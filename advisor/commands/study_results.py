@@ -96,7 +96,8 @@ def rescore(
     store: StoreFile,
     corpora: Annotated[Path | None, typer.Option(help="Folder of prepared corpora.")] = None,
     least_positives: Annotated[
-        int, typer.Option(min=1, help="Test records with and without a class that macro averages take.")
+        int,
+        typer.Option(min=1, help="Positive and negative test records that a class in macro averages needs."),
     ] = 10,
 ) -> None:
     """Score all runs of a store by one rule of which classes macro averages take; none is trained again.

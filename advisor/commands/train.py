@@ -57,7 +57,10 @@ def train(
     corpora: Annotated[Path | None, typer.Option(help="Folder of prepared corpora.")] = None,
     least_positives: Annotated[
         int | None,
-        typer.Option(min=1, help="Test records with and without a class that macro averages take. [default: 10]"),
+        typer.Option(
+            min=1,
+            help="Positive and negative test records that a class in macro averages needs. [default: 10]",
+        ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a checkpoint that is there.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the training that Ctrl-C ended.")] = False,
@@ -131,13 +134,17 @@ def plan(
 ) -> "tuple[Fit, Choice]":  # fmt: skip
     """Decide everything that can be refused before a minute is spent on it."""
     from advisor.answer.strategy import choose_strategy
+    from advisor.terminal.failures import Failure
     from engine.checkpoints.checkpoint import load_checkpoint
     from engine.checkpoints.zoo import find_checkpoint, released, suiting
     from engine.compute.devices import choose_device
     from engine.corpora.partition import available, divide
     from engine.recipes import find_recipe
     from engine.training.fit import Fit
+    from engine.training.probe_arms import KERNELS
+    from models.errors import ExitCode
     from models.registry import find_network
+    from studies.files.arms import RANDOM_CONVOLUTIONS
     from studies.files.curves import read_curves
     from studies.files.shipped import DEFAULT_CURVES
 
@@ -147,12 +154,16 @@ def plan(
     given = {} if from_ is None else {from_: load_checkpoint(find_checkpoint(from_))}
     asked = arch or next((one.facts.arch for one in given.values()), "cnn")
     network = find_network(curves.family_default.get(asked, asked))
+    if network.family == "kernel" and strategy is not Asked.RANDOM_CONVOLUTIONS:
+        raise Failure(f"{from_} holds random convolutions, from which nothing starts: leave out --from", ExitCode.USAGE)
     at_hand = given or suiting(network.name, corpus.contract)
     first = next(iter(at_hand.values()), None)
     folders = {name: one.folder for name, one in at_hand.items()}
     trained_on = None if first is None else first.facts.task
     n = n_records or len(available(corpus, view)[0])
     choice = choose_strategy(strategy, network.name, n, folders, trained_on, curves, released())
+    if choice.strategy == RANDOM_CONVOLUTIONS:  # as the adviser may have chosen
+        network = find_network(KERNELS)
     upstream = None if choice.upstream is None else first
     chosen = find_recipe(recipe, network.family, choice.strategy, width=network.width)
     partition = divide(corpus, view, n, seed, chosen.validation_fraction)

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from engine.recipes import PROBES
+from studies.files.arms import RANDOM_CONVOLUTIONS
 
 if TYPE_CHECKING:
     from advisor.answer.strategy import Choice
@@ -86,6 +87,7 @@ def _fact_table(facts: "CheckpointFacts", record: Any, evaluation: "Evaluation",
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), show_header=False)
     start = f"from {facts.upstream}" if facts.upstream else "from scratch"
     strategy = start if facts.strategy == "scratch" else f"{facts.strategy} {start}"
+    network = facts.arch if facts.strategy == RANDOM_CONVOLUTIONS else f"{facts.arch}, {strategy}"
     is_probe = facts.strategy in PROBES
     chosen = "epoch, " if facts.recipe["selection"] == "validation" else ""
     choosing = (
@@ -98,7 +100,7 @@ def _fact_table(facts: "CheckpointFacts", record: Any, evaluation: "Evaluation",
         if is_probe
         else f"{record['epochs']} epochs in {record['seconds']:,.0f} s, best at {record['best_epoch']}"
     )
-    table.add_row("network", f"{facts.arch}, {strategy}")
+    table.add_row("network", network)
     table.add_row("task", f"{facts.task}: {described}")
     table.add_row(
         "records",

@@ -156,7 +156,7 @@ def _limits(answer: Recommendation) -> tuple[str, ...]:
     corpora = ", ".join(sorted({task.split("/")[0] for task in tasks}))
     n_tasks = f"{len(tasks)} tasks of {corpora} were" if len(tasks) > 1 else f"One task of {corpora} was"
     low, high = min(curve.sizes), max(curve.sizes)
-    arms, one = ("All arms", "one") if compares_more(answer) else ("Both arms", "either")
+    arms, one = ("The trained arms", "one") if compares_more(answer) else ("Both arms", "either")
     pilot = "With a pilot bands are narrower, and those of the gain held less often than 90 % on held-out tasks."
     return (
         *((pilot,) if curve.is_updated else ()),

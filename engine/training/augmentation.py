@@ -12,13 +12,15 @@ from engine.recipes import Augmentation
 _CHUNK = 1024  # records at a time: what a step needs besides the result stays small
 
 
-def augment(signals: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
+def augment(signals: Tensor, how: Augmentation, generator: torch.Generator, into: Tensor | None = None) -> Tensor:
     """Return changed copies of standardised signals (records, leads, samples), on their device like ``generator``.
+
+    They are written ``into`` a tensor of that shape where one is given.
 
     Every record is moved in time (zeros, which are the mean, come in), its amplitude scaled and white noise added;
     leads are set to zero one by one, where there are several.
     """
-    changed = torch.empty_like(signals)
+    changed = torch.empty_like(signals) if into is None else into
     for start in range(0, len(signals), _CHUNK):
         part = slice(start, start + _CHUNK)
         changed[part] = _augment(signals[part], how, generator)

@@ -104,7 +104,8 @@ class Course:
         signals, augmentation = self._training.signals, self.recipe.augmentation
         order = torch.randperm(len(signals), generator=generator, device=signals.device)
         if augmentation is not None:
-            self.signals = augment(signals, augmentation, generator)
+            into = None if self.signals is signals else self.signals  # one copy in all, whatever the number of epochs
+            self.signals = augment(signals, augmentation, generator, into)
         return order
 
     def train_in(self, order: Tensor) -> Tensor:

@@ -1,9 +1,10 @@
 """The training loop, one for the CPU and CUDA.
 
 Design choices: all records lie on the device as tensors and are shuffled by index; nothing waits for the device but a
-validation, and validations are log-spaced, because with few records they cost more than training; the
-epoch with the best macro AUROC on them is kept; the test set is not seen here. Where only ``head`` is trained, what
-comes before it is computed once. One thread, one seed, one processor: the same run gives the same bits.
+validation, and validations are log-spaced, because with few records they cost more than training; the epoch with the
+best macro AUROC on them is kept, or the last one, as the recipe says; the test set is not seen here. Where only
+``head`` is trained, what comes before it is computed once. One thread, one seed, one processor: the same run gives the
+same bits.
 """
 
 import time
@@ -27,6 +28,7 @@ from engine.seeds import stable_seed
 from engine.training.course import Course, DivergedError, Examples, Monitored, Optimism, Validation
 from engine.training.probe import start_from_probe
 from engine.training.starting_point import head_inputs, trains_head_alone
+from models.random_convolutions import fit_constants
 
 __all__ = [
     "NEAR_CHANCE",
@@ -78,8 +80,8 @@ class Training:
 
     @property
     def has_failed(self) -> bool:
-        """Whether no validation was more than hardly above chance, as far as that could be computed."""
-        return float(np.fmax.reduce([one.auroc for one in self.validations])) < NEAR_CHANCE
+        """Whether the kept weights validate hardly above chance, as far as that could be computed."""
+        return self.best.auroc < NEAR_CHANCE
 
     @property
     def optimism(self) -> Optimism | None:
@@ -120,6 +122,8 @@ def train(
     place, started = with_device_index(device), time.perf_counter()
     clock = clock_of(place)
     network.to(place)
+    if resume is None:
+        fit_constants(network, training.signals)
     if recipe.normalisation == "running":
         fix_statistics(network)
     if recipe.head == "probe" and resume is None:
@@ -145,6 +149,8 @@ def train(
         orders = follow(course, epochs, generator, validation, monitor, report, improved, should_stop)
         stopped = _train_alone(course, orders)
         snapshot = course.snapshot(generator) if stopped else None
+        if snapshot is not None and resume is not None:
+            snapshot = replace(snapshot, numbers={**snapshot.numbers, "restarts": resume.numbers.get("restarts", 0)})
         trained.load_state_dict(course.best_weights)
         assert course.best is not None, "the first epoch is always validated"
         return Training(
@@ -172,20 +178,27 @@ def train_again(
 
     With few records a training from random weights can end at chance, by its seed alone. ``renew`` makes the network
     to start from out of a seed. ``network`` gets the weights of the attempt that validated best. A training that is
-    stopped is returned as it is, with the restarts before it. Raises DivergedError.
+    stopped is returned as it is, with the restarts before it: what goes on from it knows their number and seconds, and
+    has lost their weights. An attempt that diverges counts as one that failed.
     """
     best, weights, spent = first, network.state_dict(), first
     while spent.has_failed and not spent.stopped and spent.restarts < recipe.restarts:
         number = spent.restarts + 1
         again = stable_seed(seed, "restart", number)
         other = renew(again)
-        result = train(
-            other, training, validation, recipe, again, report, device=device, should_stop=should_stop, monitor=monitor
-        )
+        try:
+            result = train(
+                other, training, validation, recipe, again, report,
+                device=device, should_stop=should_stop, monitor=monitor,
+            )  # fmt: skip
+        except DivergedError:
+            spent = replace(spent, restarts=number)
+            continue
         seconds, wall_seconds = spent.seconds + result.seconds, spent.wall_seconds + result.wall_seconds
         spent = replace(result, restarts=number, seconds=seconds, wall_seconds=wall_seconds)
         if result.snapshot is not None:  # whoever goes on from it counts on
-            numbers = {**result.snapshot.numbers, "restarts": number}
+            before = result.snapshot.numbers["seconds"] + spent.seconds - result.seconds
+            numbers = {**result.snapshot.numbers, "restarts": number, "seconds": before}
             result = replace(result, snapshot=replace(result.snapshot, numbers=numbers))
         if result.stopped or not best.best.auroc >= result.best.auroc:
             best, weights = result, other.state_dict()

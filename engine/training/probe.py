@@ -24,6 +24,7 @@ from engine.evaluation.metrics import auroc_macro
 from engine.training.course import Examples
 from engine.training.starting_point import head_inputs
 from models.composed import feature_groups
+from models.errors import ExitCode, UserError
 from models.random_convolutions import fit_constants
 
 Floats = NDArray[np.float64]
@@ -31,7 +32,14 @@ Floats = NDArray[np.float64]
 PENALTIES = tuple(np.geomspace(1e6, 1.0, 17).tolist())  # in units of a standardised feature's sum of squares
 _SLOPE_SPREAD, _LEAST_SLOPE = 1.0, 1e-3  # in units of what discriminant analysis gives a weak score
 _NEGLIGIBLE = 1e-10  # of the largest eigenvalue: what directions below it hold is rounding
+_CONSTANT = 1e-6  # of a feature's mean: a spread below it is rounding
 _STEPS = 50  # of Newton's method for two numbers; about ten are needed
+
+
+class ProbeError(UserError, ValueError):
+    """Features that no probe can be fitted to."""
+
+    exit_code = ExitCode.FAILURE
 
 
 @dataclass(frozen=True)
@@ -91,7 +99,7 @@ def fit_probe(
     features that follow each other (None: they are one): each has the same total variance, so that the penalty weighs
     a few features of one kind no less than many of another. A class without both outcomes gets the logit of its
     prevalence whatever the features; where all records are of one patient, the strongest penalty is taken. It takes one
-    thread: what a run costs, and its last bits, do not depend on the number of processors. Raises ValueError when a
+    thread: what a run costs, and its last bits, do not depend on the number of processors. Raises ProbeError when a
     feature is not finite.
     """
     with threadpool_limits(limits=1, user_api="blas"):
@@ -105,9 +113,10 @@ def _fit(
     groups: Sequence[int] | None,
 ) -> Probe:
     if not np.isfinite(features).all():
-        raise ValueError("a feature is not finite: no probe can be fitted")
+        raise ProbeError("the network gives features that are not finite for some records: no probe can be fitted")
     mean, spread = features.mean(axis=0, dtype=np.float64), features.std(axis=0, dtype=np.float64)
-    spread = np.where(spread > 0, spread, np.inf)  # a feature that never changes says nothing
+    # A feature that never changes, or in its last digits only, says nothing.
+    spread = np.where(spread > _CONSTANT * np.abs(mean), spread, np.inf)
     sizes = np.asarray(groups or [features.shape[1]])
     spread *= np.repeat(np.sqrt(sizes * len(sizes) / features.shape[1]), sizes)
     scores, back = _principal_components((features - mean) / spread)
@@ -236,5 +245,7 @@ def _platt(scores: Floats, labels: Floats) -> tuple[float, float]:
         found = found + step / max(1.0, float(np.abs(step).max()))  # no longer than 1: far out the bend vanishes
         if np.abs(step).max() < 1e-10:
             break
-    slope = max(float(found[0]), _LEAST_SLOPE)
-    return slope / unit, float(found[1]) - slope * prevalence / unit
+    slope, level = float(found[0]), float(found[1])
+    if slope < _LEAST_SLOPE:
+        slope, level = _LEAST_SLOPE, float(np.log(prevalence / (1 - prevalence)))
+    return slope / unit, level - slope * prevalence / unit

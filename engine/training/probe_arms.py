@@ -74,7 +74,7 @@ def train_probe(
     signals, labels = training.signals.to(place), training.labels.cpu()
     outcomes, own = labels.numpy().astype(np.uint8), _read(network, signals)
     probes = {arch: fit_probe(own, outcomes, patients)}
-    if strategy == "linear-probe":
+    if strategy == "linear-probe" and not isinstance(network, Composed | RandomConvolutions):  # which has them already
         _, n_leads, n_samples = signals.shape
         kernels = new_network(KERNELS, n_leads, n_samples, labels.shape[1], seed).to(place)
         groups = own, _read(kernels, signals)

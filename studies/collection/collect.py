@@ -106,7 +106,8 @@ def make_curves(
     measured, failures = [], []
     further = [run for run in downstream if run.strategy in FURTHER_STRATEGIES]
     for (task, arch, upstream, recipe, precision), arms in sorted(_arms_by_cell(downstream).items(), key=_in_order):
-        started_from = [run for run in pretrainings if (run.task, run.arch, run.recipe) == (upstream, arch, recipe)]
+        of = {run.spec.upstream_recipe or recipe for run in arms.get(FINE_TUNE, [])}
+        started_from = [run for run in pretrainings if (run.task, run.arch) == (upstream, arch) and run.recipe in of]
         try:
             others = further_of(further, (task, arch, precision or None), upstream or None)
             measured.append(measure(arms, _started_from(arms.get(FINE_TUNE, []), started_from), others))

@@ -157,7 +157,7 @@ def _pairs(stores: Sequence[Store]) -> Iterator[tuple[Path, Run, float]]:
     scratch = {_records_of(run): run.score for run in scored if run.strategy == SCRATCH}
     for run in scored:
         if run.strategy == FINE_TUNE and (cell := _records_of(run)) in scratch:
-            start = known(run.upstream), run.arch, run.recipe
+            start = known(run.upstream), run.arch, run.spec.upstream_recipe or run.recipe
             key = run.start_from  # runs of an early store do not say
             named = by_key_and_precision.get((key, run.precision)) or by_key.get(key) if key else networks.get(start)
             if named is None:

@@ -208,9 +208,11 @@ class Run:
 
     @cached_property
     def trajectory(self) -> tuple[tuple[int, float], ...]:
-        """Records seen and AUROC on the validation records, where that is known."""
+        """Records seen and AUROC on the validation records, where that is known; not before a record was seen."""
         return tuple(
-            (int(one["records_seen"]), float(one["auroc"])) for one in self.validations if one["auroc"] is not None
+            (int(one["records_seen"]), float(one["auroc"]))
+            for one in self.validations
+            if one["auroc"] is not None and one["records_seen"]
         )
 
 
@@ -218,7 +220,7 @@ def cost_is_known(row: Mapping[str, Any]) -> bool:
     """Say whether a row has all columns of what a run cost, and they make sense."""
     parts = (("seconds_to_best", "seconds"), ("records_to_best", "records_seen"), ("best_epoch", "epochs"))
     return bool(row["device"]) and all(
-        row[best] is not None and row[whole] is not None and 0 < row[best] <= row[whole] for best, whole in parts
+        row[best] is not None and row[whole] and 0 <= row[best] <= row[whole] for best, whole in parts
     )
 
 

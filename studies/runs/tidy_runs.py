@@ -34,7 +34,7 @@ from studies.runs.run import COLUMN_KINDS, METRIC, Run, cost_is_known, is_score_
 from studies.runs.run_spec import STARTING_FROM_UPSTREAM
 from studies.runs.store import Store, StoreError
 
-STRATEGIES: tuple[str, ...] = tuple(dict.fromkeys((*get_args(Strategy), *FURTHER_STRATEGIES)))
+STRATEGIES: tuple[str, ...] = get_args(Strategy)
 REQUIRED = ("task", "arch", "strategy", "n_records", "replicate")
 APART = "apart"  # the role, in a runs table, of what ``comparable_runs`` leaves out
 LOWER_IS_BETTER = ("brier", "ece")

@@ -43,6 +43,7 @@ CALLS = {
     "study tuning": ("studies.runs.store.Store", "--store study.db"),
     "study transferability": ("studies.runs.store.Store", "--store study.db --out evidence"),
     "study collect": ("studies.runs.store.Store", "--store study.db --out evidence"),
+    "study rescore": ("studies.runs.store.Store", "--store study.db"),
     "study findings": ("studies.findings.findings.make_findings", "--out FINDINGS.md"),
     "curves fit": ("studies.collection.fit_table.fit_file", "--runs runs.csv --out curves.json"),
     "curves show": ("studies.files.curves.read_curves", ""),

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from advisor.answer.strategy import Choice
 from advisor.cli import main
 from advisor.commands.train import EXAMPLE, Asked, plan
 from advisor.terminal.training_progress import watched
@@ -203,6 +204,23 @@ def test_a_linear_probe_starts_from_a_checkpoint(place: Path, train):
     assert facts.strategy == "linear-probe"
     assert facts.arch == facts.record["probe"]["features"]
     assert facts.arch.startswith("resnet1d18-w2")
+
+
+def test_random_convolutions_that_the_adviser_chooses_are_trained_as_such(corpora: Path, monkeypatch):
+    chosen = Choice("random-convolutions", None, "the best of all")
+    monkeypatch.setattr("advisor.answer.strategy.choose_strategy", lambda *_arguments: chosen)
+    job, _ = plan(Corpus(corpora / "synthetic"), "diagnosis", "cnn", Asked.AUTO, None, 40, 0, "tuned", "cpu")
+    assert (job.arch, job.strategy, job.upstream) == ("random-convolutions", "random-convolutions", None)
+    assert not len(job.partition.validation)
+
+
+@pytest.mark.parametrize("words", ["", "--strategy fine-tune", "--strategy linear-probe"])
+def test_nothing_starts_from_random_convolutions(words: str, place: Path, train):
+    task = ("--task", "synthetic", "--n-records", "40")
+    assert train(*task, "--strategy", "random-convolutions", "--out", "kernels")[0] == 0
+    code, _, err = train(*task, *words.split(), "--from", "kernels", "--out", "other")
+    assert code == 2
+    assert "kernels holds random convolutions, from which nothing starts" in err
 
 
 @pytest.mark.parametrize("family", ["cnn", "rnn"])

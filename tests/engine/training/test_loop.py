@@ -298,6 +298,23 @@ def test_a_training_that_failed_is_begun_again_from_other_seeds_and_the_best_att
     assert result.seconds > first.seconds
 
 
+def test_a_restart_that_is_stopped_goes_on_where_it_was_and_counts_on():
+    training, validation = oscillations(64, 0), oscillations(64, 1)
+    nothing = replace(training, labels=1 - training.labels)
+    recipe, network = recipe_of(6, restarts=2), small_network()
+    first = train(network, nothing, validation, recipe, 0)
+    epochs = iter(range(100))
+    stopped = train_again(
+        first, network, small_network, nothing, validation, recipe, 0, should_stop=lambda: next(epochs) == 2
+    )
+    assert (stopped.stopped, stopped.restarts) == (True, 1)
+    resumed = train(network, nothing, validation, recipe, 0, resume=stopped.snapshot, should_stop=lambda: True)
+    assert (resumed.stopped, resumed.restarts) == (True, 1)
+    assert resumed.seconds > stopped.seconds > first.seconds
+    whole = train(network, nothing, validation, recipe, 0, resume=resumed.snapshot)
+    assert train_again(whole, network, small_network, nothing, validation, recipe, 0).restarts == 2
+
+
 def test_a_training_that_always_fails_is_begun_again_as_often_as_the_recipe_says():
     training, validation = oscillations(64, 0), oscillations(64, 1)
     nothing = replace(training, labels=1 - training.labels)
