@@ -17,7 +17,7 @@ from advisor.answer.words import count
 State = Literal["ok", "absent", "broken"]
 
 REQUIRED = ("torch", "numpy", "scipy", "scikit-learn", "statsmodels", "wfdb", "h5py", "safetensors", "onnx",
-            "onnxscript", "onnxruntime", "matplotlib", "typer", "rich", "platformdirs")  # fmt: skip
+            "onnxscript", "onnxruntime", "matplotlib", "threadpoolctl", "typer", "rich", "platformdirs")  # fmt: skip
 OPTIONAL = ("distributed",)
 _MODULES = {"scikit-learn": "sklearn"}
 _N_LEADS, _N_SAMPLES, _RECIPE = 12, 1000, "tuned"

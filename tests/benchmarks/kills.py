@@ -89,7 +89,7 @@ def kill_until_done(study: list[str], store: Path, most: int, length: float, rng
 
 
 def check(store: Path) -> set[str]:
-    """Return the keys of a store, its file read whole; no run may lack its probabilities."""
+    """Return the keys of a store, its file read whole; no run may lack its test predictions."""
     if not store.exists():
         return set()
     connection = sqlite3.connect(store)
@@ -98,9 +98,9 @@ def check(store: Path) -> set[str]:
     if not connection.execute("PRAGMA user_version").fetchone()[0]:
         return set()
     keys = [key for (key,) in connection.execute("SELECT key FROM runs")]
-    stored = {key for (key,) in connection.execute("SELECT key FROM probabilities")}
+    stored = {key for (key,) in connection.execute("SELECT key FROM predictions")}
     connection.close()
-    assert set(keys) == stored, "a run and its probabilities are written together"
+    assert set(keys) == stored, "a run and its predictions are written together"
     assert len(keys) == len(set(keys))
     return stored
 

@@ -320,7 +320,7 @@ def _forget_without_network(path: Path, specs: Sequence[Any], data_hashes: Mappi
     needed = {keys[start] for spec in specs if keys[spec] not in stored and (start := spec.pretraining()) is not None}
     lost = [key for key in sorted(needed & stored) if not (folder_of(path) / key).is_dir()]
     with closing(sqlite3.connect(path)) as connection, connection:
-        for table in ("probabilities", "runs"):
+        for table in ("predictions", "runs"):
             connection.execute(_LOST.format(table), [json.dumps(lost)])
     return len(lost)
 
