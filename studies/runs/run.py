@@ -217,11 +217,15 @@ class Run:
 
 
 def cost_is_known(row: Mapping[str, Any]) -> bool:
-    """Say whether a row has all columns of what a run cost, and they make sense."""
+    """Say whether a row has all columns of what a run cost, and they make sense.
+
+    A head that started as a probe may be the best before the first epoch, when no record was trained on.
+    """
     parts = (("seconds_to_best", "seconds"), ("records_to_best", "records_seen"), ("best_epoch", "epochs"))
-    return bool(row["device"]) and all(
-        row[best] is not None and row[whole] and 0 <= row[best] <= row[whole] for best, whole in parts
-    )
+    if not row["device"] or any(row[name] is None for part in parts for name in part):
+        return False
+    counted = parts[:1] if row["best_epoch"] == row["records_to_best"] == 0 else parts
+    return all(0 < row[best] <= row[whole] for best, whole in counted)
 
 
 COLUMN_KINDS: Mapping[str, Column] = {

@@ -74,6 +74,16 @@ def test_a_cost_is_known_where_the_best_epoch_is_one_of_those_that_were_run():
     assert replace(EMPTY, **cost).has_cost
     for name, wrong in (("device", None), ("best_epoch", 11), ("records_to_best", 0), ("seconds_to_best", None)):
         assert not replace(EMPTY, **{**cost, name: wrong}).has_cost
+    assert replace(EMPTY, **{**cost, "best_epoch": 0, "records_to_best": 0}).has_cost  # a probe that stayed the best
+
+
+def test_a_trajectory_begins_with_the_first_epoch_although_a_probe_was_validated_before_it():
+    looks = [
+        {"records_seen": 0, "auroc": 0.8},
+        {"records_seen": 80, "auroc": 0.82},
+        {"records_seen": 160, "auroc": None},
+    ]
+    assert replace(EMPTY, details={"validations": looks}).trajectory == ((80, 0.82),)
 
 
 def test_details_are_read_by_their_types(synthetic_run):
