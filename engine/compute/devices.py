@@ -49,12 +49,22 @@ def choose_device(name: str = "auto") -> torch.device:
     return torch.device("cuda", int(index or 0))
 
 
+_processes_a_gpu = 1
+
+
+def share_gpu(processes: int) -> None:
+    """Say that so many processes use this one's GPU at the same time: what is charged here is their wall clock."""
+    global _processes_a_gpu
+    _processes_a_gpu = processes
+
+
 def describe_device(device: torch.device | str = "cpu") -> str:
-    """Return what the device is, in words."""
+    """Return what the device is, in words, and with how many processes this one shares it."""
     device = torch.device(device)
     if device.type == "cuda":
         facts = torch.cuda.get_device_properties(device)
-        return f"GPU {facts.name}, {facts.total_memory / 2**30:.0f} GiB, CUDA {torch.version.cuda}"
+        shared = f", shared by {_processes_a_gpu} processes" if _processes_a_gpu > 1 else ""
+        return f"GPU {facts.name}, {facts.total_memory / 2**30:.0f} GiB, CUDA {torch.version.cuda}{shared}"
     threads = torch.get_num_threads()
     processor = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")

@@ -74,7 +74,7 @@ class LocalExecutor(Executor):
     """
 
     def __init__(self, workers: int, devices: Sequence[str] = ("cpu",)) -> None:
-        self._slots = [_Slot(device) for _ in range(workers) for device in devices]
+        self._slots = [_Slot(device, workers) for _ in range(workers) for device in devices]
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> "Future[_T]":
         """Give a call to the worker with the fewest calls before it."""
@@ -92,9 +92,9 @@ class LocalExecutor(Executor):
 class _Slot:
     """One worker process, in a pool of its own, so that its death breaks no other's run."""
 
-    def __init__(self, device: str) -> None:
+    def __init__(self, device: str, sharing: int) -> None:
         self.in_flight = 0
-        self._device = device
+        self._device, self._sharing = device, sharing
         self._device_failed = False
         self._endings: list[threading.Thread] = []
         self.pool = self._new_pool()
@@ -135,7 +135,7 @@ class _Slot:
         self.pool, self._device_failed = self._new_pool(), False
 
     def _new_pool(self) -> ProcessPoolExecutor:
-        start = partial(ecgadvise.call_pickled, pickle.dumps(partial(_start_worker, self._device)))
+        start = partial(ecgadvise.call_pickled, pickle.dumps(partial(_start_worker, self._device, self._sharing)))
         return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), initializer=start)
 
 
@@ -347,15 +347,21 @@ def default_workers() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _start_worker(device: str) -> None:
-    """Make this process a worker for one device: to its runs, ``cuda`` is the GPU that it works on."""
+def _start_worker(device: str, sharing: int = 1) -> None:
+    """Make this process a worker for one device: to its runs, ``cuda`` is the GPU that it works on.
+
+    ``sharing`` is how many workers a GPU has.
+    """
     import torch
+
+    from engine.compute.devices import share_gpu
 
     threading.Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
     if device != "cpu":
         torch.cuda.set_device(device)
+        share_gpu(sharing)
 
 
 def _end_with_parent() -> None:

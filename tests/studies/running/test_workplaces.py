@@ -15,6 +15,7 @@ import torch
 from engine.compute.devices import DeviceError
 from engine.corpora.corpus import Corpus
 from engine.corpora.synthetic import prepared_synthetic
+from engine.recipes import PROBES
 from models.registry import list_networks
 from studies.running.lockstep_groups import Kinds
 from studies.running.runner import run_study
@@ -145,8 +146,41 @@ def test_the_kind_of_every_network_is_known_without_making_its_weights(corpus: C
     assert torch.equal(torch.get_rng_state(), state)
 
 
+NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+
+
+@pytest.mark.parametrize(
+    ("device", "trained"), [("cpu", "eager"), pytest.param("cuda:0", "graph", marks=(pytest.mark.gpu, NO_GPU))]
+)
+def test_two_workers_of_a_device_run_every_arm_and_a_gpus_time_is_told_to_be_shared(
+    tmp_path: Path, device: str, trained: str
+):
+    corpus = prepared_synthetic(tmp_path / "corpora", 200)
+    pretraining = replace(SCRATCH, task="synthetic/morphology", arch="resnet1d18-w2", pool_folds=(1, 2, 3, 4))
+    arms = {
+        strategy: replace(
+            pretraining, task="synthetic/diagnosis", strategy=strategy, pool_folds=(5, 6, 7, 8, 9), recipe="tuned-2",
+            upstream=pretraining.task, upstream_folds=pretraining.pool_folds, upstream_recipe="tuned",
+            upstream_records=pretraining.n_records,
+        )
+        for strategy in ("fine-tune", "linear-probe")
+    }  # fmt: skip
+    alone = replace(SCRATCH, task="synthetic/diagnosis", arch="resnet1d18-w2", recipe="tuned-2")
+    arms["scratch"] = alone
+    arms["random-convolutions"] = replace(alone, strategy="random-convolutions", arch="random-convolutions")
+    hashes = {task: hash_task({"synthetic": corpus}, task) for task in (pretraining.task, alone.task)}
+    store = Store(tmp_path / "s.db")
+    with choose_workplace(None, 2, device, Workload({"synthetic": corpus})) as workplace:
+        progress = run_study([pretraining, *arms.values()], store, corpus.root.parent, hashes, workplace)
+    assert progress.done == 5, store.failures()
+    ways = {run.strategy: run.way for run in store.runs() if run.role != "pretraining"}
+    assert ways == dict.fromkeys(("scratch", "fine-tune"), trained) | dict.fromkeys(PROBES, "regression")
+    shared = {(run.device or "").endswith(", shared by 2 processes") for run in store.runs()}
+    assert shared == {device != "cpu"}
+
+
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@NO_GPU
 def test_on_a_gpu_a_worker_process_runs_a_study_in_groups(tmp_path: Path):
     corpus = prepared_synthetic(tmp_path / "corpora", 200)  # the small PTB-XL tree is written with wfdb, which may lack
     scratch = replace(SCRATCH, task="synthetic/diagnosis")
