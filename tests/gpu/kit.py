@@ -281,6 +281,7 @@ def study(arguments: argparse.Namespace) -> None:
     folder = arguments.corpora or default_corpora()
     design = read_design(arguments.design)
     opened, missing = open_corpora(design, folder)
+    design, missing = _leave_out(design, missing)
     specs = expand(design, opened, missing)
     path = arguments.work / "study.db"
     if arguments.resume is not None and not path.exists():
@@ -301,6 +302,25 @@ def study(arguments: argparse.Namespace) -> None:
         progress = run_study(specs, store, folder, data_hashes, place, report, work=load.gflop, deadline=deadline)
     store.close()
     _say_json({"runs": progress.total, "done": progress.done, "failed": progress.failed})
+
+
+def _leave_out(design: Any, missing: Mapping[str, str]) -> tuple[Any, Mapping[str, str]]:
+    """Return the design without the grids whose corpora are not there, named: the minutes are for the others.
+
+    Of a design of which nothing would be left, all, and what is missing.
+    """
+    from studies.runs.task_names import parse_task
+
+    def lacks(grid: Any) -> bool:
+        return not missing.keys().isdisjoint(parse_task(task).source for task in (*grid.tasks, *grid.upstreams))
+
+    kept = tuple(grid for grid in design.grids if not lacks(grid))
+    if not kept:
+        return design, missing
+    for grid in design.grids:
+        if lacks(grid):
+            sys.stdout.write(f"left out, no such corpus: {', '.join((*grid.tasks, *grid.upstreams))}\n")
+    return replace(design, grids=kept), {}
 
 
 PARTS = {"environment": environment, "throughput": throughput, "study": study}

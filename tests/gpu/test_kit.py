@@ -106,6 +106,19 @@ def test_a_killed_kit_and_the_one_that_goes_on_bring_back_the_curves(
     assert {curve.arch for curve in read_curves(evidence / "curves.json").curves} == {"resnet1d18-w2"}
 
 
+def test_what_there_are_no_records_for_is_named_and_the_rest_of_the_design_is_run(tmp_path: Path, corpora: Path):
+    """A data set that did not come along costs its own runs, not the minutes of all others."""
+    design = tmp_path / "design.toml"
+    absent = ['[[grid]]\ntasks = ["nowhere/rhythm"]\n', '[[grid]]\nupstream = "elsewhere/all"\n']
+    design.write_text(DESIGN.read_text() + "\n".join(absent))
+    known = ["--device", "cpu", "--design", design, "--corpora", corpora, "--out", tmp_path / "out", "--work", tmp_path]
+    study = [sys.executable, KIT, *known, "--part", "study", "--seconds", 0]
+    ended = subprocess.run([*map(str, study)], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "left out, no such corpus: nowhere/rhythm" in ended.stdout
+    assert "left out, no such corpus: synthetic/diagnosis, elsewhere/all" in ended.stdout
+    assert json.loads(ended.stdout.splitlines()[-1])["runs"] == 13
+
+
 def test_time_that_is_over_ends_a_part_and_what_is_there_is_left(corpora: Path, tmp_path: Path):
     out = tmp_path / "out"
     subprocess.run(words(out, corpora, "--minutes", 0.05), check=True, stdout=subprocess.DEVNULL)
