@@ -96,8 +96,8 @@ _RNN = Recipe(
 # Tuned with 32 hidden units; with 100 the rate 0.01 loses in mid-training what was learnt (studies/LOG.md).
 _NARROW, _WIDE_RNN_RATE = 64, 3e-3
 _STRONG = Augmentation(shift=0.1, scale=0.1, lead_dropout=0.1, noise=0.05)
-# A first look at both arms on several tasks and sites (tests/benchmarks/tuning.py, studies/LOG.md): the rate from
-# scratch is open, restarts were not tuned; recurrent networks were not looked at, and have the numbers of ``tuned``.
+# Tuned for both arms alike, on several tasks and sites (tests/benchmarks/tuning.py, studies/LOG.md). Restarts were not
+# tuned; recurrent networks were not looked at, and have the numbers of ``tuned``.
 _CNN_2 = replace(
     _CNN, name="tuned-2", learning_rate=3e-3, max_epochs=200, augmentation=_STRONG, restarts=2, selection="last"
 )
