@@ -28,6 +28,7 @@ _MOST = 20.0  # a maximum, in the same units: beyond are artefacts, which would 
 _CLIP = 8.0  # of standardised features, in standard deviations
 _THRESHOLD_RECORDS, _EVERY = 64, 7  # thresholds are quantiles over that many records, one sample in so many
 _BATCH = 256
+_IN_CACHE = 16  # records: what their kernels give stays in a processor's cache while it is pooled
 
 
 class RandomConvolutions(nn.Module):
@@ -58,7 +59,8 @@ class RandomConvolutions(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, n_leads, n_samples) to logits (batch, n_classes)."""
-        logits: Tensor = self.head(self._standardised(self._pooled(x)))
+        in_parts = x.device.type == "cpu" and not torch.compiler.is_exporting()
+        logits: Tensor = self.head(self._standardised(self._in_parts(x, _IN_CACHE) if in_parts else self._pooled(x)))
         return logits
 
     def fit_constants(self, signals: Tensor) -> Tensor:
@@ -68,7 +70,7 @@ class RandomConvolutions(nn.Module):
         """
         with torch.no_grad():
             self._fit_thresholds(signals[:: -(-len(signals) // _THRESHOLD_RECORDS)])
-            pooled = torch.cat([self._pooled(batch) for batch in torch.split(signals, _BATCH)]).double()
+            pooled = self._in_parts(signals, _IN_CACHE if signals.device.type == "cpu" else _BATCH).double()
             spreads = pooled.std(dim=0, correction=0)
             self.means.copy_(pooled.mean(dim=0))
             self.spreads.copy_(torch.where(spreads > 1e-6, spreads, 1.0))
@@ -95,6 +97,9 @@ class RandomConvolutions(nn.Module):
 
     def _standardised(self, pooled: Tensor) -> Tensor:
         return ((pooled - self.means) / self.spreads).clamp(-_CLIP, _CLIP)
+
+    def _in_parts(self, x: Tensor, at_once: int) -> Tensor:
+        return torch.cat([self._pooled(part) for part in torch.split(x, at_once)])
 
     def _pooled(self, x: Tensor) -> Tensor:
         """Return the features (batch, features) as they are."""

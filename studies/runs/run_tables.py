@@ -17,6 +17,8 @@ from studies.fitting.paired_runs import PairedRuns, ScoredRun, arrange
 from studies.runs.run import Run
 from studies.runs.tidy_runs import TidyRuns
 
+_ALSO = {LINEAR_PROBE: ", and fine-tuned ones of its network and upstream"}
+
 Floats = NDArray[np.float64]
 Cell = tuple[str, str, str | None]  # task, network and precision
 
@@ -107,8 +109,8 @@ def tabulate(runs: TidyRuns) -> tuple[list[RunTable], list[str]]:
         for upstream in (*sorted(by_upstream),) or (None,)
     ]  # fmt: skip
     left_out += [
-        f"{arm}: none of its runs has one from scratch of the same task, size and replicate (a linear probe one of its "
-        "network and upstream)"
+        f"{arm}: none of its runs stands next to a curve, which takes runs from scratch of the same task, size and "
+        f"replicate{_ALSO.get(arm, '')}"
         for arm in sorted({run.strategy for run in further} - {arm for table in tables for arm in table.further})
     ]
     return tables, left_out

@@ -169,7 +169,7 @@ def test_runs_that_pair_with_nothing_from_scratch_are_said(tmp_path: Path):
     )
     tables, left_out = tabulate(replace(runs, runs=moved))
     assert set(tables[0].further) == {"random-convolutions"}
-    assert len(left_out) == 1 and left_out[0].startswith("linear-probe: none of its runs has one from scratch")
+    assert len(left_out) == 1 and left_out[0].startswith("linear-probe: none of its runs stands next to a curve")
 
 
 def test_random_convolutions_of_a_network_go_before_those_of_all(synthetic_run: Callable[..., Run]):
