@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from advisor.answer.arms import ArmOutlook, name_best, not_measured, rank_arms
 from advisor.answer.caveats import warn
-from advisor.answer.costs import UNKNOWN, Cost, Money, charge, cost_curve, count_money, is_worth_paying
+from advisor.answer.costs import Cost, Money, charge, cost_curve, count_money, is_worth_paying
 from advisor.answer.curve_choice import choose_curve, choose_curves
 from advisor.answer.decision import Verdict, decide, explain, judge, outcomes_at_hand, outcomes_to_pay
 from advisor.answer.flips import Flip, find_flips
@@ -43,7 +43,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class NetworkRow:
-    """One measured network at the asker's number of records: its best arm, what that scores and how long it takes."""
+    """One measured network at the asker's number of records: the arm to train, its score and time."""
 
     arch: str
     family: str
@@ -167,9 +167,8 @@ def _answer(question: Question, curve: Curve, curves: CurvesFile) -> Recommendat
     even = interval(case.grids[FINE_TUNE].last_ahead(case.grids[SCRATCH], question.margin))
     support, cost = curve.support(n), case.cost(n)
     money = count_money(question, cost, worth)
-    arms = rank_arms(question, curve, cost)
+    arms, best = _rank(case)
     scores = {one.strategy: one.score for one in arms}
-    best = name_best(arms, case.p_pays if question.pays_pretraining else None)
     return Recommendation(
         question=question,
         curve=curve,
@@ -220,8 +219,13 @@ def _best_of_its_own(curve: Curve, n_records: int) -> float:
 
 
 def _row(question: Question, curve: Curve, curves: CurvesFile) -> NetworkRow:
-    n = question.n_records
-    scores = {arm.field: summarise_score(curve, arm.strategy, n) for arm in reversed(arms_in(curve.draws))}
-    arm = max(scores, key=lambda name: scores[name].mean)
-    seconds = charge(cost_curve(curve, curves), n, question.device_speed).get(arm, UNKNOWN).seconds
-    return NetworkRow(curve.arch, curve.family, arm, scores[arm], seconds, curve.support(n), curve.precision)
+    best = _rank(_Case(question, curve, cost_curve(curve, curves)))[1]
+    support = curve.support(question.n_records)
+    return NetworkRow(curve.arch, curve.family, best.arm.field, best.score, best.cost.seconds, support, curve.precision)
+
+
+def _rank(case: _Case) -> tuple[tuple[ArmOutlook, ...], ArmOutlook]:
+    """Return all arms, and the one that is named first."""
+    question = case.question
+    arms = rank_arms(question, case.curve, case.cost(question.n_records))
+    return arms, name_best(arms, case.p_pays if question.pays_pretraining else None)

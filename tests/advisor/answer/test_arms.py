@@ -137,6 +137,14 @@ def test_a_higher_price_of_pretraining_never_speaks_for_it(curves: CurvesFile):
     assert "not likely to pay for its pre-training" in " ".join(to_table(dear).split())
 
 
+def test_the_networks_are_compared_by_the_arms_that_pay_off(curves: CurvesFile):
+    free, dear = (
+        recommend(Question(150, label_cost=1.0, gpu_cost=price, uses=1), curves).networks for price in (1.0, 1e9)
+    )
+    assert [row.arm for row in free] == ["linear_probe", "linear_probe"]
+    assert [row.arm for row in dear] == ["random_convolutions", "random_convolutions"]
+
+
 def test_an_arm_of_other_curves_is_said_to_be_missing(curves: CurvesFile):
     without = [replace(c, draws={a: d for a, d in c.draws.items() if a != "linear-probe"}) for c in curves.curves]
     mixed = replace(
