@@ -109,7 +109,7 @@ def make_curves(
         of = {run.spec.upstream_recipe or recipe for run in arms.get(FINE_TUNE, [])}
         started_from = [run for run in pretrainings if (run.task, run.arch) == (upstream, arch) and run.recipe in of]
         try:
-            others = further_of(further, (task, arch, precision or None), upstream or None)
+            others = further_of(further, task, arch, upstream or None)
             measured.append(measure(arms, _started_from(arms.get(FINE_TUNE, []), started_from), others))
         except FitError as error:
             failures.append(f"{with_precision(f'{task} {arch}', precision or None)}: {error}")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from studies.files.arms import FINE_TUNE, SCRATCH
+from studies.files.arms import FINE_TUNE, FURTHER_STRATEGIES, SCRATCH
 from studies.files.precision import in_words, standing_order
 from studies.fitting.random_effects import Combined, TaskEstimate, average_by_task, combine, mean_over_sizes
 from studies.runs.run import Run
@@ -56,16 +56,17 @@ def of_one_precision(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
     """Keep each network's runs of one precision; return them and, in words, what of others was left out.
 
     Kept is the precision of most of its pairs, then of most of its runs; of equals float32. A pre-training that was
-    made in another precision alone is kept too.
+    made in another precision alone is kept too, and so is every further arm, a regression in float32 wherever it ran.
     """
     n_pairs = Counter((pair.scratch.arch, pair.scratch.precision) for pair in pair_runs(runs))
-    n_runs = Counter((run.arch, run.precision) for run in runs if run.role != "pretraining")
+    trained = [run for run in runs if run.role != "pretraining" and run.strategy not in FURTHER_STRATEGIES]
+    n_runs = Counter((run.arch, run.precision) for run in trained)
     by_standing = sorted(n_runs, key=lambda one: (-n_pairs[one], -n_runs[one], standing_order(one[1])))
     chosen = dict(reversed(by_standing))  # by network, the first of its precisions
     same = {run.key for run in runs if run.precision == chosen.get(run.arch, run.precision)}
     kept, left_out = [], Counter[tuple[str, str | None]]()
     for run in runs:
-        of_chosen = run.precision == chosen.get(run.arch, run.precision)
+        of_chosen = run.precision == chosen.get(run.arch, run.precision) or run.strategy in FURTHER_STRATEGIES
         if of_chosen or (run.role == "pretraining" and run.key not in same):
             kept.append(run)
         else:

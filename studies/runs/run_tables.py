@@ -102,7 +102,7 @@ def tabulate(runs: TidyRuns) -> tuple[list[RunTable], list[str]]:
     tables = [
         make_table(
             [*of_cell, *(by_upstream.get(upstream, []) if upstream else [])], upstream,
-            further=_pair_each(of_cell, further_of(further, cell, upstream)),
+            further=_pair_each(of_cell, further_of(further, *cell[:2], upstream)),
         )
         for cell, of_cell in sorted(scratch.items(), key=lambda item: _in_order(item[0]))
         for by_upstream in [fine_tuned.get(cell, {})]
@@ -116,14 +116,14 @@ def tabulate(runs: TidyRuns) -> tuple[list[RunTable], list[str]]:
     return tables, left_out
 
 
-def further_of(runs: Iterable[Run], cell: Cell, upstream: str | None) -> dict[str, list[Run]]:
-    """Return those of the further arms' runs that belong to a task, network, precision and upstream, by arm.
+def further_of(runs: Iterable[Run], task: str, arch: str, upstream: str | None) -> dict[str, list[Run]]:
+    """Return those of the further arms' runs that belong to a task, network and upstream, by arm.
 
     A linear probe is one of its network and upstream. Random convolutions are a network of their own, which stands next
-    to every network and upstream of its task; runs that name this very network go before them.
+    to every network and upstream of its task; runs that name this very network go before them. Both are regressions
+    in float32, next to networks that were trained in any precision.
     """
-    task, arch, precision = cell
-    of_task = [run for run in runs if (run.task, run.precision) == (task, precision)]
+    of_task = [run for run in runs if run.task == task]
     probes = [run for run in of_task if run.strategy == LINEAR_PROBE and (run.arch, run.upstream) == (arch, upstream)]
     kernels = {
         name: [run for run in of_task if run.strategy == RANDOM_CONVOLUTIONS and run.arch == name]

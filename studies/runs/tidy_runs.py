@@ -15,7 +15,7 @@ pre-trainings and runs of other comparisons apart, and every other column is ign
 import csv
 import re
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import lru_cache, partial
@@ -25,7 +25,7 @@ from typing import Any, get_args
 from engine.recipes import Strategy
 from models.errors import ExitCode, UserError
 from models.registry import UnknownNetworkError, find_network
-from studies.files.arms import FURTHER_STRATEGIES, RANDOM_CONVOLUTIONS
+from studies.files.arms import FINE_TUNE, FURTHER_STRATEGIES, RANDOM_CONVOLUTIONS, SCRATCH
 from studies.files.curves import UNPRINTABLE
 from studies.files.draws import chance_level
 from studies.files.precision import PRECISIONS
@@ -44,6 +44,7 @@ _OTHER_COLUMNS = {name for name, kind in COLUMN_KINDS.items() if not kind.is_sco
 _SCORES_OF_STORES = ("auroc_macro", "auprc_macro", "f1_macro", "f1_weighted")
 _MISSING = {"nan", "<NA>", "NaT"}  # as pandas writes a value that is not there
 _SQLITE = b"SQLite format 3\0"
+_PREFERRED = ("tuned-2", "tuned")  # recipes, the newest first
 _NAMED_PROBLEMS = 5  # that many are named in an error, the others are counted
 
 
@@ -341,30 +342,42 @@ def _run_of(name: str, cells: Cells, metric: str, family: Callable[[str], str]) 
     return Run(**row, metric=metric, other_scores=scores, place=name)
 
 
-def preferred_recipe(recipes: Collection[str | None]) -> str | None:
-    """Return the recipe whose runs are kept where several were run, None where all are: recipes do not mix."""
-    return "tuned" if len(recipes) > 1 and "tuned" in recipes else None
-
-
 def of_one_recipe(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
-    """Keep the runs of one recipe where several were run, and say how many are left out.
+    """Keep the runs of one recipe of each network of which several were run, and say how many are left out.
 
-    A further arm is a regression that has no recipe of its own: under whatever name it was run, it counts once.
+    That is the newest of ``_PREFERRED`` in which both arms were run; where none of them was run, all are kept. A
+    further arm is a regression that has no recipe of its own: under whatever name it was run, it counts once.
     """
-    trained = {run.recipe for run in runs if run.strategy not in FURTHER_STRATEGIES}
-    chosen = preferred_recipe(trained) or (next(iter(trained)) if len(trained) == 1 else None)
-    if chosen is None:
-        return list(runs), []
-    seen = {_cell_of(run) for run in runs if run.recipe == chosen}
-    kept = []
+    trained: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
-        added = run.strategy in FURTHER_STRATEGIES and _cell_of(run) not in seen
-        if run.recipe == chosen or added:
+        if run.strategy not in FURTHER_STRATEGIES:
+            trained[run.arch].append(run)
+    chosen = {arch: _preferred_recipe(of_network) for arch, of_network in trained.items()}
+    seen = {_cell_of(run) for run in runs if run.recipe == chosen.get(run.arch)}
+    kept, left = [], []
+    for run in runs:
+        is_chosen = run.recipe == chosen.get(run.arch)
+        if run.strategy in FURTHER_STRATEGIES:
+            if is_chosen or _cell_of(run) not in seen:
+                kept.append(run)
+                seen.add(_cell_of(run))
+        elif is_chosen or chosen[run.arch] is None:
             kept.append(run)
-            seen.add(_cell_of(run))
-    left = sum(run.strategy not in FURTHER_STRATEGIES for run in runs)
-    left -= sum(run.strategy not in FURTHER_STRATEGIES for run in kept)
-    return kept, [f"{left} runs of other recipes than {chosen} are left out"] if left else []
+        else:
+            left.append(run)
+    names = " and ".join(sorted({str(chosen[run.arch]) for run in left}))
+    return kept, [f"{len(left)} runs of other recipes than {names} are left out"] if left else []
+
+
+def _preferred_recipe(runs: Sequence[Run]) -> str | None:
+    """Return the recipe whose runs of a network are kept, None where all are: recipes do not mix."""
+    arms: dict[str | None, set[str]] = defaultdict(set)
+    for run in runs:
+        arms[run.recipe].add(run.strategy)
+    if len(arms) == 1:
+        return next(iter(arms))
+    known = [recipe for recipe in _PREFERRED if recipe in arms]
+    return next((recipe for recipe in known if arms[recipe] >= {SCRATCH, FINE_TUNE}), known[0] if known else None)
 
 
 def _cell_of(run: Run) -> tuple[object, ...]:

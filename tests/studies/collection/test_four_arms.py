@@ -12,6 +12,7 @@ from studies.collection.backtest import hold_out
 from studies.collection.collect import collect, make_curves
 from studies.collection.curve_documents import fit_runs
 from studies.files.curves import CurvesFile, CurvesFileError, parse_curves, read_curves
+from studies.runs.pairs import of_one_precision
 from studies.runs.run import Run
 from studies.runs.run_tables import tabulate
 from studies.runs.store import Store
@@ -209,3 +210,30 @@ def test_a_regression_counts_under_any_recipe_s_name_and_once(four_arms_store: S
     scratch = [replace(run, recipe="paper") for run in runs if run.strategy == "scratch"]
     kept, said = of_one_recipe(runs + scratch)
     assert kept == runs and said == [f"{len(scratch)} runs of other recipes than tuned are left out"]
+
+
+def test_of_each_network_the_newest_recipe_with_both_arms_counts(four_arms_store: Store):
+    runs = [run for run in four_arms_store.runs() if run.strategy not in FURTHER]
+    arch = next(run.arch for run in runs if run.strategy == "fine-tune")
+    newer = [replace(run, recipe="tuned-2") for run in runs if run.arch == arch]
+    kept, said = of_one_recipe(runs + newer)
+    assert {run.recipe for run in kept if run.arch == arch} == {"tuned-2"}
+    assert [run for run in kept if run.arch != arch] == [run for run in runs if run.arch != arch]
+    assert said == [f"{len(newer)} runs of other recipes than tuned-2 are left out"]
+    alone = [run for run in newer if run.strategy == "scratch"]
+    kept, said = of_one_recipe(runs + alone)
+    assert (kept, said) == (runs, [f"{len(alone)} runs of other recipes than tuned are left out"])
+
+
+def test_a_regression_stands_next_to_pairs_of_any_precision(four_arms_store: Store):
+    """On a GPU networks train in bf16, while a regression is one in float32 there, too."""
+    runs = [
+        run if run.strategy in FURTHER else replace(run, precision="bf16")
+        for run in four_arms_store.runs()
+    ]  # fmt: skip
+    assert {run.precision for run in runs if run.strategy in FURTHER} == {"float32"}
+    curves = parse_curves(make_curves(runs, "gpu")).curves
+    assert {curve.precision for curve in curves} == {"bf16"}
+    assert all(set(FURTHER) <= set(curve.draws) for curve in curves)
+    kept, said = of_one_precision(runs)
+    assert (kept, said) == (runs, [])
