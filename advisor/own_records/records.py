@@ -149,7 +149,7 @@ def _beside(own: OwnData, known: list[TaskFacts]) -> Iterator[str]:
 def _signal(own: OwnData, known: list[TaskFacts]) -> Iterator[str]:
     layouts = {facts.leads for facts in known}
     if own.corpus.leads not in layouts:
-        theirs = " or ".join(sorted({_leads(leads) for leads in layouts}))
+        theirs = " or ".join(_leads(leads) for leads in sorted(layouts, key=len, reverse=True))
         yield f"Your records have {_leads(own.corpus.leads)}, the evidence's {theirs}: yours were not measured."
     rates = {facts.fs for facts in known}
     if own.corpus.fs not in rates:
@@ -158,7 +158,7 @@ def _signal(own: OwnData, known: list[TaskFacts]) -> Iterator[str]:
 
 
 def _leads(leads: tuple[str, ...]) -> str:
-    return f"one lead ({leads[0]})" if len(leads) == 1 else f"{len(leads)} leads"
+    return f"{'one lead' if len(leads) == 1 else f'{len(leads)} leads'} ({', '.join(leads)})"
 
 
 def _labels(own: OwnData, known: list[TaskFacts]) -> Iterator[str]:
