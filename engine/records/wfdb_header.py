@@ -25,7 +25,7 @@ _SIGNAL_LINE = re.compile(
     r"(?:\+(?P<offset>\d{1,9}))?(?:[ \t]+(?P<gain>-?\d{1,12}(?:\.\d{0,20})?(?:[eE][+-]?\d{1,2})?)"
     r"(?:\((?P<baseline>-?\d{1,10})\))?(?:/(?P<unit>\S+))?"
     r"(?:[ \t]+\d{1,3}(?:[ \t]+(?P<zero>-?\d{1,10})(?:[ \t]+(?P<first>-?\d{1,10})(?:[ \t]+(?P<checksum>-?\d{1,10})"
-    r"(?:[ \t]+\d{1,9}(?:[ \t]+(?P<described>\S.*?))?)?)?)?)?)?(?:[ \t]+(?P<name>[^\s\d+-].*?))?)?[ \t]*",
+    r"(?:[ \t]+\d{1,9}(?:[ \t]+(?P<described>\S.*))?)?)?)?)?)?(?:[ \t]+(?P<name>[^\s\d+-].*))?)?[ \t]*",
     re.ASCII,
 )
 _SEGMENT_LINE = re.compile(r"(?P<name>[^\s/\\]+)[ \t]+(?P<n_frames>\d{1,12})[ \t]*", re.ASCII)

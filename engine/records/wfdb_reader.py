@@ -1,10 +1,10 @@
 """How a WFDB record is read.
 
-The header is read here, by its definition (``engine.records.wfdb_header``). So are samples in format 16, which nearly
-every published 12-lead set has: about ten times as fast as by ``wfdb``, with the same numbers. Samples in other formats
-are decoded by ``wfdb``, provided that it understands the header as this reader does; units, gains and names are never
-taken from it, as it drops every byte of a header that is not ASCII (\u00b5V becomes V). A record in segments is put
-together from its segments.
+The header is read here, by its definition (``engine.records.wfdb_header``). So are samples that are whole numbers in a
+file, above all in format 16, which nearly every published 12-lead set has: about ten times as fast as by ``wfdb``, with
+the same numbers. Samples in other formats are decoded by ``wfdb``, provided that it understands the header as this
+reader does; units, gains and names are never taken from it, as it drops every byte of a header that is not ASCII
+(\u00b5V becomes V). A record in segments is put together from its segments.
 """
 
 import os
@@ -34,6 +34,8 @@ _MISSING = {16: -32768, 24: -1 << 23, 32: -1 << 31, 61: -32768, 80: -128, 160: -
 _MISSING |= {508: -128, 516: -32768, 524: -1 << 23}
 _PACKED = {8: (1, 1), 16: (1, 2), 24: (1, 3), 32: (1, 4), 61: (1, 2), 80: (1, 1), 160: (1, 2)}
 _PACKED |= {212: (2, 3), 310: (3, 4), 311: (3, 4)}
+_WHOLE = {16: "<i2", 61: ">i2", 32: "<i4"}  # wfdb 4.3.1 reads 61 only while it smooths frames
+_ROUNDED = 1e-5  # relative: how far a frame rate's product may be from a whole number that it was divided from
 _MAX_HEADER_BYTES = 1 << 20
 _MAX_VALUES = 200_000_000  # a header may ask for any amount of memory
 _FIRST_BYTES = 512  # of a header, which tell whether it is that of a record in segments
@@ -172,8 +174,16 @@ def _header_in_one(path: Path, text: HeaderText) -> Header:
     n_frames, notes = text.n_frames, text.notes
     if not n_frames:
         n_frames, notes = _frames_by_size(path, text.channels), (*notes, "its length is told by the file's size only")
-    fs = text.frame_rate * per_frame
-    return Header(fs, n_frames * per_frame, leads, text.comments, text.channels, (), notes, per_frame)
+    return Header(
+        _sampling_frequency(text.frame_rate, per_frame),
+        n_frames * per_frame,
+        leads,
+        text.comments,
+        text.channels,
+        (),
+        notes,
+        per_frame,
+    )
 
 
 def _samples_a_frame(channels: Sequence[Channel], leads: Sequence[str]) -> int:
@@ -184,6 +194,14 @@ def _samples_a_frame(channels: Sequence[Channel], leads: Sequence[str]) -> int:
     counts = Counter(channel.per_frame for channel, lead in pairs if lead in LEADS)
     counts = counts or Counter(channel.per_frame for channel in channels)
     return max(counts, key=lambda per_frame: (counts[per_frame], per_frame))
+
+
+def _sampling_frequency(frame_rate: float, per_frame: int) -> float:
+    """Return hertz; 0.166667 frames a second of 600 samples, a rounded rate, are 100 Hz."""
+    if per_frame == 1:
+        return frame_rate
+    fs = frame_rate * per_frame
+    return float(round(fs)) if abs(fs - round(fs)) < _ROUNDED * fs else fs
 
 
 def _fault(channel: Channel, header: Header) -> str | None:
@@ -286,10 +304,10 @@ def _digital(path: Path, header: Header, wanted: Sequence[int]) -> tuple[NDArray
                     f"truncated: {_printable(first.file)} has {stored * header.per_frame} of {header.n_samples} samples"
                 )
             surplus = _printable(first.file) if samples - n_frames * width >= width else surplus
-        if first.format != 16:
+        if first.format not in _WHOLE:
             by_wfdb += [row for row in rows if row in columns]
             continue
-        frames = _format_16(path.parent / first.file, first.offset, n_frames, width)
+        frames = _whole_numbers(path.parent / first.file, first.offset, n_frames, width, first.format)
         if len(groups) == 1 and width == len(wanted):
             return frames, surplus
         decoded |= _columns(frames, header.channels, rows)
@@ -298,12 +316,13 @@ def _digital(path: Path, header: Header, wanted: Sequence[int]) -> tuple[NDArray
     return np.stack([decoded[row] for row in wanted], axis=1), surplus
 
 
-def _format_16(file: Path, offset: int, n_frames: int, width: int) -> NDArray[np.int16]:
-    """Return int16 (frames, samples a frame)."""
-    values = np.frombuffer(_content(file, offset, 2 * n_frames * width), np.uint8)
-    if len(values) < 2 * n_frames * width:  # it was longer when its size was asked
+def _whole_numbers(file: Path, offset: int, n_frames: int, width: int, form: int) -> NDArray[Any]:
+    """Return integers (frames, samples a frame)."""
+    kind = np.dtype(_WHOLE[form])
+    values = np.frombuffer(_content(file, offset, kind.itemsize * n_frames * width), np.uint8)
+    if len(values) < kind.itemsize * n_frames * width:  # it was longer when its size was asked
         raise RecordError(f"truncated: {_printable(file.name)}")
-    return values.view("<i2").reshape(n_frames, width)
+    return values.view(kind).reshape(n_frames, width)
 
 
 def _columns(frames: NDArray[Any], channels: Sequence[Channel], rows: Sequence[int]) -> dict[int, NDArray[Any]]:
@@ -371,7 +390,7 @@ def _header_in_segments(path: Path, text: HeaderText) -> Header:
         raise RecordError(f"the header says {text.n_frames} samples, its segments have {n_frames}")
     layout = _segment_header(path, told[0])
     per_frame = layout.per_frame
-    fs = text.frame_rate * per_frame
+    fs = _sampling_frequency(text.frame_rate, per_frame)
     if len({channel.name for channel in layout.channels}) < len(layout.channels):
         raise RecordError("two of its signals have one name, which segments cannot tell apart")
     notes = (*text.notes, f"put together from {len(told)} segments")
