@@ -56,6 +56,13 @@ def renamed(names: Sequence[str], leads: Sequence[str]) -> dict[str, str]:
     return {name: lead for name, lead in pairs if not name.lower().replace("_", " ").endswith(lead.lower())}
 
 
+def leads_in_words(leads: Sequence[str]) -> str:
+    """Return leads by their names, for a message: "12 leads" are the twelve in their order and no others."""
+    if tuple(leads) == LEADS:
+        return "12 leads"
+    return f"one lead ({leads[0]})" if len(leads) == 1 else f"{len(leads)} leads ({', '.join(leads)})"
+
+
 def _without_comment(name: str) -> str:
     stripped = name.strip()
     return _COMMENT.sub("", stripped) or stripped
