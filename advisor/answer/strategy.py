@@ -51,13 +51,14 @@ class Choice:
 
 def choose_strategy(
     asked: str, arch: str, n_records: int, at_hand: Mapping[str, Path], trained_on: str | None, curves: CurvesFile,
-    released: Iterable[str] = (),
+    released: Iterable[str] = (), leads: str = "these leads",
 ) -> Choice:  # fmt: skip
     """Choose as asked, or for ``auto`` as the adviser says; where it does not decide, a network that is available is
     used.
 
     ``at_hand`` names the pre-trained networks that suit, best first, and ``trained_on`` is the task of the first;
-    ``released`` names all that come with this version. Raises NothingToStartFromError.
+    ``released`` names all that come with this version, ``leads`` the records' leads in words. Raises
+    NothingToStartFromError.
     """
     name, upstream = next(iter(at_hand.items()), ("", None))
     if asked != AUTO:
@@ -65,7 +66,7 @@ def choose_strategy(
             return Choice(cast(Strategy, asked), None, f"{_TRAINING[asked]}, as asked.")
         if upstream is None:
             raise NothingToStartFromError(
-                f"--strategy {asked} needs a pre-trained {arch} for these leads, and none is released with this "
+                f"--strategy {asked} needs a pre-trained {arch} for {leads}, and none is released with this "
                 f"version ({', '.join(released) or 'it has no network'}): give a checkpoint's folder with --from"
             )
         return Choice(cast(Strategy, asked), upstream, f"Starting from {name}, as asked.")
@@ -79,7 +80,7 @@ def choose_strategy(
         extra = "" if verdict == "fine-tune" else ", since it is available and takes no more epochs"
         return Choice("fine-tune", upstream, f"Fine-tuning {name}{extra}: {reason}", verdict)
     advised = "fine-tuning is advised, but " if verdict == "fine-tune" else ""
-    why = f"From scratch: {advised}no pre-trained {arch} for these leads is available (--from). {reason}"
+    why = f"From scratch: {advised}no pre-trained {arch} for {leads} is available (--from). {reason}"
     return Choice("scratch", None, why, verdict)
 
 

@@ -140,6 +140,7 @@ def plan(
     from engine.compute.devices import choose_device
     from engine.corpora.partition import available, divide
     from engine.recipes import find_recipe
+    from engine.records.lead_names import leads_in_words
     from engine.training.fit import Fit
     from engine.training.probe_arms import KERNELS
     from models.errors import ExitCode
@@ -161,7 +162,8 @@ def plan(
     folders = {name: one.folder for name, one in at_hand.items()}
     trained_on = None if first is None else first.facts.task
     n = n_records or len(available(corpus, view)[0])
-    choice = choose_strategy(strategy, network.name, n, folders, trained_on, curves, released())
+    leads = leads_in_words(corpus.leads)
+    choice = choose_strategy(strategy, network.name, n, folders, trained_on, curves, released(), leads)
     if choice.strategy == RANDOM_CONVOLUTIONS:  # as the adviser may have chosen
         network = find_network(KERNELS)
     upstream = None if choice.upstream is None else first

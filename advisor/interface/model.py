@@ -14,7 +14,8 @@ from advisor.interface.records import log
 from engine.deploy.inference import Listed, open_model, predict_records
 from engine.deploy.inference import Model as Session
 from engine.deploy.model_facts import ModelFacts
-from engine.records.record import Record, RecordError, lead_name
+from engine.records.lead_names import lead_names
+from engine.records.record import Record, RecordError
 
 
 @dataclass(frozen=True, repr=False)
@@ -53,7 +54,7 @@ class Model:
                 f"signals have shape {np.shape(signals)}: with {len(leads)} leads give (records, {len(leads)}, "
                 f"samples), or ({len(leads)}, samples) of one recording"
             )
-        named = tuple(map(lead_name, leads))
+        named = lead_names(tuple(leads))
         listed = [
             Listed(f"recording {number}", partial(Record, recording, float(fs), named))
             for number, recording in enumerate(recordings)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from advisor.answer.recommend import Question, Recommendation, recommend
 from advisor.own_records.records import OwnData, compare
 from advisor.own_records.score import Score, score_own, why_left_out
+from engine.records.lead_names import leads_in_words
 from models.errors import ExitCode, UserError
 from studies.files.curves import CurvesFile
 from studies.files.transferability import Transferability
@@ -121,7 +122,7 @@ def _score(
         return why_left_out(arch, correlation)
     network = at_hand(given, arch, own)
     if network is None:
-        return f"left out: no pre-trained {arch} for these leads is available (--from)."
+        return f"left out: no pre-trained {arch} for {leads_in_words(own.corpus.leads)} is available (--from)."
     return score_own(own, network.name, network.folder, n_records, correlation)
 
 

@@ -16,6 +16,7 @@ from advisor.own_records.pilot_study import FEWEST_REPLICATES, Pilot, PilotError
 from advisor.own_records.pilot_update import fit_pilot
 from engine.evaluation.evaluation import describe_averages
 from engine.json_values import rounded
+from engine.records.lead_names import leads_in_words
 from studies.files.arms import ARMS, FINE_TUNE, RANDOM_CONVOLUTIONS, SCRATCH, Arm
 from studies.files.curve import PilotCurve
 from studies.running.progress import Progress
@@ -132,7 +133,7 @@ def _network_to_tune(found: OwnAnswer, given: Pretrained | None) -> Pretrained:
     network = at_hand(given, arch, found.own)
     if network is None:
         raise NothingToStartFromError(
-            f"a pilot fine-tunes a pre-trained {arch} for {count(len(found.own.corpus.leads), 'lead')}, and none is "
+            f"a pilot fine-tunes a pre-trained {arch} for {leads_in_words(found.own.corpus.leads)}, and none is "
             "released with this version: give a checkpoint's folder with --from (ecgadvise train makes one)"
         )
     return network

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from engine.corpora.corpus import Corpus, TaskData
 from engine.corpora.opening import Say, open_directory
 from engine.corpora.partition import available, listed
+from engine.records.lead_names import leads_in_words
 from engine.sources import UnknownNameError
 from models.errors import ExitCode, UserError
 from studies.files.transferability import TaskFacts
@@ -149,16 +150,12 @@ def _beside(own: OwnData, known: list[TaskFacts]) -> Iterator[str]:
 def _signal(own: OwnData, known: list[TaskFacts]) -> Iterator[str]:
     layouts = {facts.leads for facts in known}
     if own.corpus.leads not in layouts:
-        theirs = " or ".join(sorted({_leads(leads) for leads in layouts}))
-        yield f"Your records have {_leads(own.corpus.leads)}, the evidence's {theirs}: yours were not measured."
+        theirs = " or ".join(leads_in_words(leads) for leads in sorted(layouts, key=len, reverse=True))
+        yield f"Your records have {leads_in_words(own.corpus.leads)}, the evidence's {theirs}: yours were not measured."
     rates = {facts.fs for facts in known}
     if own.corpus.fs not in rates:
         theirs = " or ".join(f"{rate:g}" for rate in sorted(rates))
         yield f"Your records are at {own.corpus.fs:g} Hz, the evidence's at {theirs} Hz."
-
-
-def _leads(leads: tuple[str, ...]) -> str:
-    return f"one lead ({leads[0]})" if len(leads) == 1 else f"{len(leads)} leads"
 
 
 def _labels(own: OwnData, known: list[TaskFacts]) -> Iterator[str]:

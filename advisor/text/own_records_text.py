@@ -7,6 +7,7 @@ from advisor.answer.words import VERDICTS, compares_more, duration
 from advisor.own_records.answer import OwnAnswer
 from advisor.own_records.records import OwnData, percent
 from advisor.text.table import NOTICE, band, console, plain_table, take_lines, to_table
+from engine.records.lead_names import leads_in_words
 from studies.files.arms import ARMS, FURTHER
 
 if TYPE_CHECKING:
@@ -43,10 +44,8 @@ def with_records(text: str, found: OwnAnswer, *, color: bool = False) -> str:
 def record_rows(found: OwnAnswer) -> Iterator[tuple[str, str]]:
     """What the records are, each fact with its name."""
     own = found.own
-    leads = own.corpus.leads
-    named = f"lead {leads[0]}" if len(leads) == 1 else f"{len(leads)} leads"
     yield "directory", f"{own.directory} ({own.data.name})"
-    prepared = f"{named}, prepared at {own.corpus.fs:g} Hz{_left_out(own)}"
+    prepared = f"{leads_in_words(own.corpus.leads)}, prepared at {own.corpus.fs:g} Hz{_left_out(own)}"
     yield "records", f"{len(own.data.rows):,}, of {own.patients:,} patients, {prepared}"
     yield "to learn from", f"{len(own.pool):,}; {len(own.test):,} kept for the test: {own.held_out}"
     yield "labels", _labels(own.prevalence)

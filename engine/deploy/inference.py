@@ -163,10 +163,12 @@ def prepare(record: Record, signal: SignalContract, preparation: Preparation = C
 
 def _only_lead(record: Record, leads: tuple[str, ...]) -> Record:
     """Take the one lead of a record for the one that the model wants, where its name is none of the twelve."""
-    if len(leads) != 1 or len(record.leads) != 1 or record.leads[0] in LEADS:
+    sound = record.sound_leads
+    if len(leads) != 1 or len(sound) != 1 or sound[0] in LEADS:
         return record
-    note = f"its one lead, {record.leads[0]}, is taken for {leads[0]}"
-    return replace(record, leads=leads, notes=(*record.notes, note))
+    note = f"its one lead, {sound[0]}, is taken for {leads[0]}"
+    row = record.leads.index(sound[0])
+    return replace(record, signals=record.signals[[row]], leads=leads, notes=(*record.notes, note), faults=())
 
 
 def predict_records(model: Model, records: Sequence[Listed], batch_size: int = BATCH_SIZE) -> Iterator[Prediction]:

@@ -122,14 +122,14 @@ def derivable(leads: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _derive_limb_leads(record: Record, leads: tuple[str, ...]) -> Record:
-    wanted = [lead for lead in derivable(record.leads) if lead in leads]
+    wanted = [lead for lead in derivable(record.sound_leads) if lead in leads and lead not in record.leads]
     if not wanted:
         return record
     both = record.signals[[record.leads.index("I"), record.leads.index("II")]]
     derived = (np.array([DERIVED[lead] for lead in wanted]) @ both.astype(np.float64)).astype(np.float32)
     note = f"{', '.join(wanted)} derived from I and II"
     signals = np.concatenate([record.signals, derived])
-    return Record(signals, record.fs, (*record.leads, *wanted), (*record.notes, note))
+    return replace(record, signals=signals, leads=(*record.leads, *wanted), notes=(*record.notes, note))
 
 
 def _crop(record: Record, seconds: float) -> Record:

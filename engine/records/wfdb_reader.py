@@ -1,86 +1,116 @@
 """How a WFDB record is read.
 
-Nearly every published 12-lead set is stored the same way: one signal file in format 16, little endian, perhaps behind
-a few bytes that make it a MATLAB file (``16+24``). Those records are parsed and read here, about ten times as fast as
-by ``wfdb``, with the same numbers; whatever else a header says goes through ``wfdb``. The one header that only this
-file reads is that of the Georgia set, whose first line carries ``.mat`` in the record's name.
+The header is read here, by its definition (``engine.records.wfdb_header``). So are samples that are whole numbers in a
+file, above all in format 16, which nearly every published 12-lead set has: about ten times as fast as by ``wfdb``, with
+the same numbers. Samples in other formats are decoded by ``wfdb``, provided that it understands the header as this
+reader does; units, gains and names are never taken from it, as it drops every byte of a header that is not ASCII
+(\u00b5V becomes V). A record in segments is put together from its segments.
 """
 
 import os
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from errno import EINVAL
+from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 from stat import S_ISREG
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.records.record import Record, RecordError, lead_name
-
-_Read = TypeVar("_Read")
+from engine.records.lead_names import lead_names
+from engine.records.record import LEADS, Record, RecordError, describe_faults
+from engine.records.wfdb_header import DEFAULT_GAIN, NO_SAMPLES, Channel, HeaderText, Segment, decode, parse
 
 _MILLIVOLT = {"mv": 1.0, "uv": 1e-3, "\u00b5v": 1e-3, "\u03bcv": 1e-3, "nv": 1e-6, "v": 1e3}
-_INVALID = -32768  # format 16's mark for a missing sample
-_DEFAULT_GAIN = 200.0  # what the WFDB header format says a gain of 0 stands for
+_MILLIVOLT |= {"millivolt": 1.0, "millivolts": 1.0, "microvolt": 1e-3, "microvolts": 1e-3, "volt": 1e3, "volts": 1e3}
+# signal(5): the mark for a missing sample, and how many samples are in how many bytes; format 8 has no mark
+_MISSING = {16: -32768, 24: -1 << 23, 32: -1 << 31, 61: -32768, 80: -128, 160: -32768, 212: -2048, 310: -512, 311: -512}
+_MISSING |= {508: -128, 516: -32768, 524: -1 << 23}
+_PACKED = {8: (1, 1), 16: (1, 2), 24: (1, 3), 32: (1, 4), 61: (1, 2), 80: (1, 1), 160: (1, 2)}
+_PACKED |= {212: (2, 3), 310: (3, 4), 311: (3, 4)}
+_WHOLE = {16: "<i2", 61: ">i2", 32: "<i4"}  # wfdb 4.3.1 reads 61 only while it smooths frames
+_ROUNDED = 1e-5  # relative: how far a frame rate's product may be from a whole number that it was divided from
 _MAX_HEADER_BYTES = 1 << 20
 _MAX_VALUES = 200_000_000  # a header may ask for any amount of memory
-_RECORD_LINE = re.compile(
-    r"[^\s/]+[ \t]+(?P<n_leads>\d{1,4})[ \t]+(?P<fs>\d{1,9}(?:\.\d{1,9})?)[ \t]+(?P<n_samples>\d{1,12})(?:[ \t].*)?",
-    re.ASCII,
-)
-_SIGNAL_LINE = re.compile(
-    r"(?P<file>[^\s/\\]+)[ \t]+16(?:\+(?P<offset>\d{1,9}))?[ \t]+(?P<gain>\d{1,12}(?:\.\d{0,12})?(?:[eE][+-]?\d{1,2})?)"
-    r"(?:\((?P<baseline>-?\d{1,9})\))?(?:/(?P<unit>\S+))?[ \t]+\d{1,3}[ \t]+(?P<zero>-?\d{1,9})[ \t]+-?\d{1,9}[ \t]+"
-    r"(?P<checksum>-?\d{1,9})[ \t]+\d{1,9}[ \t]+(?P<lead>\S.*?)[ \t]*",
-    re.ASCII,
-)
+_FIRST_BYTES = 512  # of a header, which tell whether it is that of a record in segments
+_IN_SEGMENTS = re.compile(rb"^[ \t]*[^\s/#]+/\d+[ \t]", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Header:
     """What a header says: sampling frequency in hertz, length in samples, leads, and the comments without ``#``.
 
-    ``plain`` describes the samples where they are in one format 16 file, and is None where only ``wfdb`` reads them.
+    Rate and length are those of the leads that are read. ``channels`` are the signals' lines, of a record in segments
+    those of its layout.
     """
 
     fs: float
     n_samples: int
     leads: tuple[str, ...]
     comments: tuple[str, ...]
-    plain: "_PlainSignals | None" = None
+    channels: tuple[Channel, ...] = ()
+    segments: tuple[Segment, ...] = ()
+    notes: tuple[str, ...] = ()
+    per_frame: int = 1
 
+    @cached_property
+    def faults(self) -> tuple[tuple[int, str], ...]:
+        """The channels that cannot be used, by their row, with the reason, as ``Record.faults``."""
+        found = ((row, _fault(channel, self)) for row, channel in enumerate(self.channels))
+        return tuple((row, reason) for row, reason in found if reason is not None)
 
-@dataclass(frozen=True)
-class _PlainSignals:
-    file: str
-    offset: int
-    gains: tuple[float, ...]
-    baselines: tuple[int, ...]
-    units: tuple[str, ...]
-    checksums: tuple[int, ...]
+    @property
+    def gains(self) -> tuple[float, ...]:
+        """Units of the analogue-to-digital converter in one physical unit, for each channel."""
+        return tuple(channel.gain or DEFAULT_GAIN for channel in self.channels)
+
+    @property
+    def sound_leads(self) -> tuple[str, ...]:
+        """The leads that can be used."""
+        faulty = {row for row, _reason in self.faults}
+        return tuple(lead for row, lead in enumerate(self.leads) if row not in faulty)
 
 
 def header_files(root: Path) -> list[Path]:
     """Return every header below a directory, by path, and what only is named like one.
 
-    A folder that cannot be entered is passed over, one that vanishes meanwhile included, as those below /proc do.
+    Segments are parts of their record, not records. A folder that cannot be entered is passed over, one that vanishes
+    meanwhile included, as those below /proc do.
     """
     below = ((folder, name) for folder, folders, files in os.walk(root) for name in (*folders, *files))
-    return sorted(Path(folder, name) for folder, name in below if name.endswith(".hea"))
+    return _without_segments(sorted(Path(folder, name) for folder, name in below if name.endswith(".hea")))
+
+
+def _without_segments(headers: list[Path]) -> list[Path]:
+    in_segments = {header for header in headers if _is_in_segments(header)}
+    parts: set[Path] = set()
+    for header in in_segments:
+        try:
+            segments = parse(_header_text(header.with_suffix(""))).segments
+        except RecordError:
+            continue
+        parts |= {header.with_name(f"{segment.name}.hea") for segment in segments}
+    return [header for header in headers if header in in_segments or header not in parts] if parts else headers
+
+
+def _is_in_segments(header: Path) -> bool:
+    try:
+        with header.open("rb", buffering=0) as file:
+            return _IN_SEGMENTS.search(file.read(_FIRST_BYTES)) is not None
+    except OSError:
+        return False
 
 
 def read_header(path: Path) -> Header:
     """Read the header of the WFDB record at ``path`` (without suffix). Raises RecordError."""
-    text = _header_text(path)
-    lines = [line.strip() for line in text.splitlines()]
-    comments = tuple(line.lstrip("#").strip() for line in lines if line.startswith("#"))
-    header = _parse_plain([line for line in lines if line and not line.startswith("#")], comments)
-    if header is None:
-        header = _header_by_wfdb(path, comments)
+    text = parse(_header_text(path))
+    header = _header_in_segments(path, text) if text.segments else _header_in_one(path, text)
     if not (np.isfinite(header.fs) and header.fs > 0):
         raise RecordError(f"the header gives a sampling frequency of {header.fs:g} Hz")
     if len(header.leads) * header.n_samples > _MAX_VALUES:
@@ -92,17 +122,22 @@ def read_wfdb(path: Path) -> Record:
     """Read the WFDB record at ``path`` (without suffix), its checksums verified, in millivolt.
 
     Samples that the file marks as missing are NaN. Raises RecordError for a missing, truncated or altered record, and
-    for a unit that is not a voltage.
+    for one without a single lead that can be used.
     """
     header = read_header(path)
-    return _read_by_wfdb(path) if header.plain is None else _read_plain(path, header, header.plain)
+    if len(header.faults) == len(header.leads):
+        raise RecordError(describe_faults(header.faults, header.leads) or "holds no samples")
+    if not header.n_samples:
+        raise RecordError("holds no samples")
+    return _read_segments(path, header) if header.segments else _read_one(path, header)
 
 
 def _header_text(path: Path) -> str:
     file = path.with_name(path.name + ".hea")
-    text = _content(file, 0, _MAX_HEADER_BYTES + 1).decode("utf-8", errors="replace")
-    if len(text) > _MAX_HEADER_BYTES:
+    content = _content(file, 0, _MAX_HEADER_BYTES + 1)
+    if len(content) > _MAX_HEADER_BYTES:
         raise RecordError(f"{file.name} is too large to be a WFDB header")
+    text = decode(content)
     if not text.strip():
         raise RecordError(f"{file.name} is empty")
     return text
@@ -110,132 +145,300 @@ def _header_text(path: Path) -> str:
 
 def _content(file: Path, offset: int, n_bytes: int) -> bytes:
     """Return up to ``n_bytes`` of a file; a header may ask for more than there is, so that its size is asked first."""
+    size = _size(file)
+    try:
+        with file.open("rb") as opened:
+            opened.seek(offset)
+            return opened.read(min(n_bytes, size))
+    except OSError as error:
+        raise RecordError(f"unreadable: {_printable(file.name)}: {error.strerror or error}") from None
+
+
+def _size(file: Path) -> int:
     try:
         status = file.stat()
         if not S_ISREG(status.st_mode):
             raise OSError(EINVAL, "is not a file")
-        with file.open("rb") as opened:
-            opened.seek(offset)
-            return opened.read(min(n_bytes, status.st_size))
     except FileNotFoundError:
-        raise RecordError(f"file missing: {file.name}") from None
+        raise RecordError(f"file missing: {_printable(file.name)}") from None
     except OSError as error:
-        raise RecordError(f"unreadable: {file.name}: {error.strerror or error}") from None
+        raise RecordError(f"unreadable: {_printable(file.name)}: {error.strerror or error}") from None
     except ValueError as error:  # a file name with a null character
         raise RecordError(f"unreadable: {error}") from None
+    return status.st_size
 
 
-def _parse_plain(lines: list[str], comments: tuple[str, ...]) -> Header | None:
-    """Return None for anything but one little-endian format 16 file with every field given."""
-    first = _RECORD_LINE.fullmatch(lines[0]) if lines else None
-    if first is None or len(lines) - 1 != int(first["n_leads"]) or len(lines) == 1:
-        return None
-    signals = [_SIGNAL_LINE.fullmatch(line) for line in lines[1:]]
-    found = [signal for signal in signals if signal is not None]
-    if len(found) < len(signals) or len({(signal["file"], signal["offset"]) for signal in found}) > 1:
-        return None
-    plain = _PlainSignals(
-        found[0]["file"],
-        int(found[0]["offset"] or 0),
-        tuple(float(signal["gain"]) for signal in found),
-        tuple(int(signal["baseline"] or signal["zero"]) for signal in found),
-        tuple(signal["unit"] or "mV" for signal in found),
-        tuple(int(signal["checksum"]) for signal in found),
+def _header_in_one(path: Path, text: HeaderText) -> Header:
+    leads = lead_names(tuple([channel.name for channel in text.channels]))
+    per_frame = _samples_a_frame(text.channels, leads)
+    n_frames, notes = text.n_frames, text.notes
+    if not n_frames:
+        n_frames, notes = _frames_by_size(path, text.channels), (*notes, "its length is told by the file's size only")
+    return Header(
+        _sampling_frequency(text.frame_rate, per_frame),
+        n_frames * per_frame,
+        leads,
+        text.comments,
+        text.channels,
+        (),
+        notes,
+        per_frame,
     )
-    leads = tuple(lead_name(signal["lead"]) for signal in found)
-    return Header(float(first["fs"]), int(first["n_samples"]), leads, comments, plain)
 
 
-def _read_plain(path: Path, header: Header, plain: _PlainSignals) -> Record:
-    n_leads = len(header.leads)
-    samples = _samples(path.parent / plain.file, plain.offset, header.n_samples, n_leads)
-    notes = _verify(samples, header.leads, plain.checksums)
-    gains = np.array([gain or _DEFAULT_GAIN for gain in plain.gains])
-    assumed = [lead for lead, gain in zip(header.leads, plain.gains, strict=True) if not gain]
+def _samples_a_frame(channels: Sequence[Channel], leads: Sequence[str]) -> int:
+    """Return how many samples a frame has of most leads; channels that are none of the twelve count where all are."""
+    if all(channel.per_frame == 1 for channel in channels):
+        return 1
+    pairs = list(zip(channels, leads, strict=True))
+    counts = Counter(channel.per_frame for channel, lead in pairs if lead in LEADS)
+    counts = counts or Counter(channel.per_frame for channel in channels)
+    return max(counts, key=lambda per_frame: (counts[per_frame], per_frame))
+
+
+def _sampling_frequency(frame_rate: float, per_frame: int) -> float:
+    """Return hertz; 0.166667 frames a second of 600 samples, a rounded rate, are 100 Hz."""
+    if per_frame == 1:
+        return frame_rate
+    fs = frame_rate * per_frame
+    return float(round(fs)) if abs(fs - round(fs)) < _ROUNDED * fs else fs
+
+
+def _fault(channel: Channel, header: Header) -> str | None:
+    if channel.format == NO_SAMPLES and not header.segments:
+        return "no samples of {} are in the record"
+    if channel.unit.lower() not in _MILLIVOLT:
+        return f"unit {_printable(channel.unit)} of {{}} is not a voltage"
+    if channel.per_frame != header.per_frame:
+        other = header.fs / header.per_frame * channel.per_frame
+        return f"{{}} is sampled at {other:g} Hz, most leads at {header.fs:g} Hz"
+    return None
+
+
+def _printable(text: str) -> str:
+    return "".join(letter if letter.isprintable() and letter not in "{}" else "?" for letter in text[:40])
+
+
+def _groups(channels: Sequence[Channel]) -> list[list[int]]:
+    """Return the rows of the channels of each signal file. Raises RecordError where they are not described as one."""
+    groups = [list(rows) for _file, rows in groupby(range(len(channels)), key=lambda row: channels[row].file)]
+    groups = [rows for rows in groups if channels[rows[0]].format != NO_SAMPLES]
+    files = [channels[rows[0]].file for rows in groups]
+    if len(set(files)) < len(files):
+        raise RecordError("the header lists signals of one file apart from each other")
+    for rows, file in zip(groups, files, strict=True):
+        if len({(channels[row].format, channels[row].offset) for row in rows}) > 1:
+            raise RecordError(f"the header gives {file} more than one format or offset")
+    return groups
+
+
+def _frames_by_size(path: Path, channels: Sequence[Channel]) -> int:
+    """Return how many frames the files hold, for a header that does not say. Raises RecordError where they differ."""
+    stored = {_stored_frames(path, channels, rows)[0] for rows in _groups(channels)}
+    if len(stored) > 1:
+        raise RecordError("the header does not give the length, and its signal files differ in theirs")
+    return stored.pop() if stored else 0
+
+
+def _stored_frames(path: Path, channels: Sequence[Channel], rows: Sequence[int]) -> tuple[int, int]:
+    """Return how many whole frames, and samples in all, a signal file has room for by its size."""
+    first = channels[rows[0]]
+    if first.format not in _PACKED:
+        raise RecordError("the header does not give the length")
+    samples, n_bytes = _PACKED[first.format]
+    stored = max(0, _size(path.parent / first.file) - first.offset) * samples // n_bytes
+    return stored // sum(channels[row].per_frame for row in rows), stored
+
+
+def _read_one(path: Path, header: Header) -> Record:
+    """Read a record that is not in segments, or one segment."""
+    faulty = {row for row, _reason in header.faults}
+    rows = [row for row in range(len(header.leads)) if row not in faulty]
+    channels, leads = [header.channels[row] for row in rows], [header.leads[row] for row in rows]
+    digital, surplus = _digital(path, header, rows)
+    notes = header.notes + _verify(digital, leads, [channel.checksum for channel in channels], surplus)
+    assumed = [lead for lead, channel in zip(leads, channels, strict=True) if not channel.gain]
     if assumed:
-        notes += (f"the gain of {', '.join(assumed)} is 0: {_DEFAULT_GAIN:g} units/mV assumed, as WFDB defines",)
-    physical = (samples.astype(np.float64) - np.array(plain.baselines)) / gains
-    physical[samples == _INVALID] = np.nan
-    return _in_millivolt(physical, plain.units, header.fs, header.leads, notes)
+        notes += (f"the gain of {', '.join(assumed)} is 0: {DEFAULT_GAIN:g} units/mV assumed, as WFDB defines",)
+    gains = np.array([channel.gain or DEFAULT_GAIN for channel in channels])
+    physical = (digital.astype(np.float64) - np.array([channel.baseline for channel in channels])) / gains
+    _mark_missing(physical, digital, channels)
+    scale = np.array([_MILLIVOLT[channel.unit.lower()] for channel in channels])
+    signals = np.ascontiguousarray((physical * scale).T.astype(np.float32))
+    if faulty:
+        sound, signals = signals, np.full((len(header.leads), header.n_samples), np.nan, np.float32)
+        signals[rows] = sound
+    return Record(signals, header.fs, header.leads, notes, header.faults)
 
 
-def _samples(file: Path, offset: int, n_samples: int, n_leads: int) -> NDArray[np.int16]:
-    """Return int16 (samples, leads)."""
-    if not n_samples:
-        raise RecordError("holds no samples")
-    values = np.frombuffer(_content(file, offset, 2 * n_samples * n_leads), np.uint8)
-    stored = len(values) // (2 * n_leads)
-    if stored < n_samples:
-        raise RecordError(f"truncated: {file.name} has {stored} of {n_samples} samples")
-    return values.view("<i2").reshape(n_samples, n_leads)
+def _mark_missing(physical: NDArray[np.float64], digital: NDArray[Any], channels: Sequence[Channel]) -> None:
+    """Set missing samples to NaN, and shift skewed signals, which end earlier, both in ``physical`` itself."""
+    formats = {channel.format for channel in channels}
+    if len(formats) == 1:
+        if (mark := _MISSING.get(formats.pop())) is not None:
+            physical[digital == mark] = np.nan
+    else:
+        for column, channel in enumerate(channels):
+            physical[digital[:, column] == _MISSING.get(channel.format, np.iinfo(np.int64).max), column] = np.nan
+    for column, channel in enumerate(channels):
+        if channel.skew:
+            late = min(channel.skew * channel.per_frame, len(physical))
+            physical[: len(physical) - late, column] = physical[late:, column].copy()
+            physical[len(physical) - late :, column] = np.nan
 
 
-def _verify(samples: NDArray[Any], leads: tuple[str, ...], stored: tuple[int | None, ...]) -> tuple[str, ...]:
-    """Return a note where there is nothing to compare with. Raises RecordError where a checksum differs."""
+def _digital(path: Path, header: Header, wanted: Sequence[int]) -> tuple[NDArray[Any], str]:
+    """Return integers (samples, wanted channels), and which file holds more than the header says, if one does."""
+    n_frames, columns = header.n_samples // header.per_frame, {row: k for k, row in enumerate(wanted)}
+    groups = [rows for rows in _groups(header.channels) if not columns.keys().isdisjoint(rows)]
+    decoded: dict[int, NDArray[Any]] = {}
+    by_wfdb: list[int] = []
+    surplus = ""
+    for rows in groups:
+        first = header.channels[rows[0]]
+        width = sum(header.channels[row].per_frame for row in rows)
+        if first.format in _PACKED:
+            stored, samples = _stored_frames(path, header.channels, rows)
+            if stored < n_frames:
+                raise RecordError(
+                    f"truncated: {_printable(first.file)} has {stored * header.per_frame} of {header.n_samples} samples"
+                )
+            surplus = _printable(first.file) if samples - n_frames * width >= width else surplus
+        if first.format not in _WHOLE:
+            by_wfdb += [row for row in rows if row in columns]
+            continue
+        frames = _whole_numbers(path.parent / first.file, first.offset, n_frames, width, first.format)
+        if len(groups) == 1 and width == len(wanted):
+            return frames, surplus
+        decoded |= _columns(frames, header.channels, rows)
+    if by_wfdb:
+        decoded |= dict(zip(by_wfdb, _decode_by_wfdb(path, header, by_wfdb), strict=True))
+    return np.stack([decoded[row] for row in wanted], axis=1), surplus
+
+
+def _whole_numbers(file: Path, offset: int, n_frames: int, width: int, form: int) -> NDArray[Any]:
+    """Return integers (frames, samples a frame)."""
+    kind = np.dtype(_WHOLE[form])
+    values = np.frombuffer(_content(file, offset, kind.itemsize * n_frames * width), np.uint8)
+    if len(values) < kind.itemsize * n_frames * width:  # it was longer when its size was asked
+        raise RecordError(f"truncated: {_printable(file.name)}")
+    return values.view(kind).reshape(n_frames, width)
+
+
+def _columns(frames: NDArray[Any], channels: Sequence[Channel], rows: Sequence[int]) -> dict[int, NDArray[Any]]:
+    ends = np.cumsum([channels[row].per_frame for row in rows])
+    return {
+        row: frames[:, end - channels[row].per_frame : end].reshape(-1) for row, end in zip(rows, ends, strict=True)
+    }
+
+
+def _decode_by_wfdb(path: Path, header: Header, wanted: list[int]) -> list[NDArray[Any]]:
+    """Return every sample of the wanted channels, integers. Raises RecordError for anything that goes wrong."""
+    import wfdb
+
+    try:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            read = wfdb.rdheader(str(path))
+            record = wfdb.rdrecord(str(path), physical=False, smooth_frames=False, ignore_skew=True, channels=wanted)
+    except FileNotFoundError as error:
+        raise RecordError(f"file missing: {Path(error.filename or path).name}") from None
+    except Exception as error:  # wfdb lets through whatever numpy or int() raised on a malformed file
+        raise RecordError(f"unreadable: {type(error).__name__}: {' '.join(str(error).split())}") from error
+    fields = (read.file_name, read.fmt, read.samps_per_frame, read.skew, read.byte_offset)
+    understood = [
+        (file, int(fmt), n, skew or 0, offset or 0) for file, fmt, n, skew, offset in zip(*fields, strict=True)
+    ]
+    meant = [(one.file, one.format, one.per_frame, one.skew, one.offset) for one in header.channels]
+    if understood != meant or any(len(signal) != header.n_samples for signal in record.e_d_signal):
+        raise RecordError("unreadable: wfdb takes its header for another")
+    return [
+        signal + (header.channels[row].first - (read.init_value[row] or 0)) if read.fmt[row] == "8" else signal
+        for row, signal in zip(wanted, record.e_d_signal, strict=True)
+    ]  # format 8 has differences, from an initial value that is the ADC's zero where the header gives none
+
+
+def _verify(samples: NDArray[Any], leads: Sequence[str], stored: Sequence[int | None], surplus: str) -> tuple[str, ...]:
+    """Return a note where there is nothing to compare with.
+
+    Raises RecordError where a checksum differs, and where none tells that a file longer than the header says is read
+    right.
+    """
     computed = samples.sum(axis=0, dtype=np.int64) % 65536
     wrong = [
         lead
         for lead, have, want in zip(leads, computed, stored, strict=True)
         if want is not None and have != want % 65536
     ]
-    if wrong and not any(stored):
-        return ("the header's checksums are all 0: not verified",)
-    if wrong:
+    verified = any(stored)
+    if wrong and verified:
         raise RecordError(f"checksum mismatch in lead {', '.join(wrong)}")
-    return ()
+    if surplus and not verified:
+        raise RecordError(f"{surplus} holds more than the header says, and no checksum tells which is right")
+    if wrong:
+        return ("the header's checksums are all 0: not verified",)
+    return () if any(want is not None for want in stored) else ("the header gives no checksums: not verified",)
 
 
-def _in_millivolt(
-    physical: NDArray[np.float64], units: tuple[str, ...], fs: float, leads: tuple[str, ...], notes: tuple[str, ...]
-) -> Record:
-    """Make a Record of ``physical`` (samples, leads) in the given units."""
-    unknown = sorted({unit for unit in units if unit.lower() not in _MILLIVOLT})
-    if unknown:
-        raise RecordError(f"unit {', '.join(unknown)} is not a voltage")
-    scale = np.array([_MILLIVOLT[unit.lower()] for unit in units])
-    return Record(np.ascontiguousarray((physical * scale).T.astype(np.float32)), fs, leads, notes)
+def _header_in_segments(path: Path, text: HeaderText) -> Header:
+    """Return the header of a record in segments, its leads by its layout (of variable ones) or its first segment."""
+    told = [segment for segment in text.segments if segment.name != "~"]
+    if not told:
+        raise RecordError("none of its segments has samples")
+    n_frames = sum(segment.n_frames for segment in text.segments)
+    if text.n_frames not in (0, n_frames):
+        raise RecordError(f"the header says {text.n_frames} samples, its segments have {n_frames}")
+    layout = _segment_header(path, told[0])
+    per_frame = layout.per_frame
+    fs = _sampling_frequency(text.frame_rate, per_frame)
+    if len({channel.name for channel in layout.channels}) < len(layout.channels):
+        raise RecordError("two of its signals have one name, which segments cannot tell apart")
+    notes = (*text.notes, f"put together from {len(told)} segments")
+    return Header(
+        fs, n_frames * per_frame, layout.leads, text.comments, layout.channels, text.segments, notes, per_frame
+    )
 
 
-def _header_by_wfdb(path: Path, comments: tuple[str, ...]) -> Header:
-    def read(wfdb: Any) -> Header:
-        stored = wfdb.rdheader(str(path))
-        names = stored.sig_name or ()
-        if names and len(names) != stored.n_sig:
-            raise RecordError(f"the header lists {len(names)} signals, not {stored.n_sig}")
-        return Header(float(stored.fs), int(stored.sig_len or 0), tuple(map(lead_name, names)), comments)
-
-    return _with_wfdb(path, read)
+def _segment_header(path: Path, segment: Segment) -> Header:
+    part = path.with_name(segment.name)
+    text = parse(_header_text(part))
+    if text.segments:
+        raise RecordError(f"segment {_printable(segment.name)} is in segments itself")
+    return _header_in_one(part, text)
 
 
-def _read_by_wfdb(path: Path) -> Record:
-    def read(wfdb: Any) -> Record:
-        record = wfdb.rdrecord(str(path), physical=False)
-        if record.d_signal is None or not record.d_signal.size:
-            raise RecordError("holds no samples")
-        leads = tuple(map(lead_name, record.sig_name))
-        if max(record.samps_per_frame or [1]) > 1 or any(record.skew or []):  # averaged or shifted: no checksum fits
-            notes: tuple[str, ...] = ("checksums not verified: several samples a frame, or skewed leads",)
-        else:
-            notes = _verify(record.d_signal, leads, tuple(record.checksum or [None] * len(leads)))
-        return _in_millivolt(record.dac(), tuple(record.units), float(record.fs), leads, notes)
+def _read_segments(path: Path, header: Header) -> Record:
+    """Put the segments together; a lead that one of them lacks is NaN there."""
+    row_of = {channel.name: row for row, channel in enumerate(header.channels)}
+    signals = np.full((len(row_of), header.n_samples), np.nan, np.float32)
+    start, notes, faults = 0, dict.fromkeys(header.notes), dict(header.faults)
+    for segment in header.segments:
+        end = start + segment.n_frames * header.per_frame
+        if segment.name != "~" and segment.n_frames:
+            try:
+                part, names = _read_segment(path, header, segment)
+                rows = [row_of[name] for name in names]
+            except KeyError:
+                raise RecordError(f"segment {_printable(segment.name)} has a signal that the first has not") from None
+            except RecordError as error:
+                raise RecordError(f"segment {_printable(segment.name)}: {error}") from None
+            signals[rows, start:end] = part.signals
+            notes |= dict.fromkeys(part.notes)
+            faults |= {rows[row]: reason for row, reason in part.faults}
+        start = end
+    signals[list(faults)] = np.nan
+    return Record(signals, header.fs, header.leads, tuple(notes), tuple(sorted(faults.items())))
 
-    return _with_wfdb(path, read)
 
-
-def _with_wfdb(path: Path, read: Callable[[Any], _Read]) -> _Read:
-    """Call ``read`` with the wfdb package, its warnings silenced. Raises RecordError for anything that goes wrong."""
-    import wfdb
-
-    try:
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
-            return read(wfdb)
-    except RecordError:
-        raise
-    except FileNotFoundError as error:
-        raise RecordError(f"file missing: {Path(error.filename or path).name}") from None
-    except Exception as error:  # wfdb lets through whatever numpy or int() raised on a malformed file
-        raise RecordError(f"unreadable: {type(error).__name__}: {' '.join(str(error).split())}") from error
+def _read_segment(path: Path, header: Header, segment: Segment) -> tuple[Record, list[str]]:
+    """Return a segment, and the names of its signals as they are written."""
+    part = _segment_header(path, segment)
+    if (part.fs, part.n_samples) != (header.fs, segment.n_frames * header.per_frame):
+        raise RecordError(
+            f"it has {part.n_samples} samples at {part.fs:g} Hz, not {segment.n_frames * header.per_frame} at "
+            f"{header.fs:g} Hz as the record's header says"
+        )
+    return _read_one(path.with_name(segment.name), part), [channel.name for channel in part.channels]
 
 
 def comment_value(comments: Sequence[str], name: str) -> str | None:

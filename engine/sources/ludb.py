@@ -49,11 +49,12 @@ class Ludb:
     def read(self, entry: Entry) -> Record:
         """Read one record at 500 Hz. Raises RecordError."""
         record = read_wfdb(entry.path)
-        plain = read_header(entry.path).plain
+        header = read_header(entry.path)
         spans = np.ptp(record.signals, axis=1)
-        if self._as_published or plain is None or not np.allclose(spans, 1, atol=1e-3):
+        if self._as_published or not np.allclose(spans, 1, atol=1e-3):
             return record
-        gains, baselines = (np.array(values)[:, None] for values in (plain.gains, plain.baselines))
+        gains = np.array(header.gains)[:, None]
+        baselines = np.array([channel.baseline for channel in header.channels])[:, None]
         signals = ((record.signals * gains + baselines) / _UNITS_PER_MILLIVOLT).astype(np.float32)
         return replace(record, signals=signals, notes=(*record.notes, _RESCALED))
 

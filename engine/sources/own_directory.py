@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from engine.records.lead_names import renamed
 from engine.records.record import LEADS, Record, RecordError
 from engine.records.signal import derivable
 from engine.records.snomed import described, in_order, named
@@ -70,22 +71,30 @@ class Directory:
 def _leads(paths: list[Path]) -> tuple[tuple[str, ...], str]:
     """Return the leads that most headers have or allow to derive, and a sentence about them."""
     layouts: Counter[tuple[str, ...]] = Counter()
+    others: Counter[str] = Counter()
+    other_names: dict[str, str] = {}
     chosen = paths[:: max(1, len(paths) // _LEADS_LOOKED_AT)]
     for path in chosen:
         try:
-            named_leads = read_header(path).leads
+            header = read_header(path)
         except RecordError:
             continue
-        within = tuple(lead for lead in LEADS if lead in named_leads or lead in derivable(named_leads))
-        layouts[within or tuple(sorted(set(named_leads)))] += 1
+        within = tuple(lead for lead in LEADS if lead in header.leads or lead in derivable(header.sound_leads))
+        layouts[within or tuple(sorted(set(header.sound_leads)))] += 1
+        others.update(set(header.leads) - set(LEADS))
+        other_names |= renamed([channel.name for channel in header.channels], header.leads)
     layouts.pop((), None)
     if not layouts:
         raise SourceError(f"none of {_count(len(chosen), 'header')} looked at can be read and names its leads")
     leads = layouts.most_common(1)[0][0]
     votes = sum(n for layout, n in layouts.items() if set(leads) <= set(layout))
     said = f"leads {', '.join(leads)} ({votes} of {_count(len(chosen), 'header')} looked at have or give them)"
+    if other_names:
+        said += f"; {', '.join(other_names)} read as {', '.join(other_names.values())}"
     more = {lead: None for layout in layouts for lead in layout if lead not in leads}
+    more |= {lead: None for lead in sorted(others) if lead not in leads}
     have_more = sum(n for layout, n in layouts.items() if set(layout) - set(leads))
+    have_more = max([have_more, *(others[lead] for lead in more)])
     return leads, f"{said}; not used: {', '.join(more)} of {_count(have_more, 'header')}" if more else said
 
 

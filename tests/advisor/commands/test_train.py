@@ -266,7 +266,7 @@ def test_a_directory_is_prepared_and_trained_on(ptbxl_tree: Path, train):
         ("--out x --task synthetic --arch resnet1d81", 2, "no network is named 'resnet1d81'"),
         ("--out x --task synthetic --strategy maybe", 2, "'maybe' is not one of"),
         ("--out x --task synthetic --strategy random-frozen", 2, "'random-frozen' is not one of"),
-        ("--out x --task synthetic --strategy frozen --arch gru-w3", 2, "needs a pre-trained gru-w3 for these leads"),
+        ("--out x --task synthetic --strategy frozen --arch gru-w3", 2, "needs a pre-trained gru-w3 for 12 leads"),
         ("--out x --task synthetic --strategy linear-probe --arch gru-w3", 2, "needs a pre-trained gru-w3"),
         ("--out x --task synthetic --strategy random-convolutions --arch cnn", 2, "leave out --arch cnn"),
         ("--out x --task synthetic --strategy random-convolutions --from x", 2, "leave out --from"),

@@ -237,13 +237,39 @@ def test_leads_of_some_records_only_are_named_with_the_number_of_these(tree, rec
     assert f"{said}; not used: V1, V2, V3, V4, V5, V6 of 2 headers" in source.inferred
 
 
+def test_channels_that_are_no_leads_are_named_and_their_units_do_not_matter(tree, record_writer, synthetic_ecg):
+    for name in ("rec0", "rec1"):
+        path = record_writer(tree / name, synthetic_ecg(), leads=(*LEADS[:6], *(f"C{k}" for k in range(1, 6)), "Resp"))
+        text = path.with_suffix(".hea").read_text().splitlines()
+        path.with_suffix(".hea").write_text("\n".join([*text[:-1], text[-1].replace("/mV", "/NU")]) + "\n")
+    source = Directory(table(tree, *GOOD))
+    assert source.leads == LEADS
+    assert "not used: C1, C2, C3, C4, C5, Resp of 2 headers" in source.inferred[1]
+
+
+def test_leads_under_other_names_are_told(tree, record_writer, synthetic_ecg):
+    record_writer(tree / "rec0", synthetic_ecg(), leads=(*LEADS[:6], *(f"C{k}" for k in range(1, 7))))
+    source = Directory(table(tree, *GOOD))
+    assert source.inferred[1].endswith("; C1, C2, C3, C4, C5, C6 read as V1, V2, V3, V4, V5, V6")
+
+
+def test_a_channel_in_no_voltage_is_not_a_lead_of_records_without_the_twelve(tmp_path, record_writer, synthetic_ecg):
+    for k in range(3):
+        path = record_writer(tmp_path / f"r{k}", synthetic_ecg()[:2], leads=["ECG", "Resp"], comments=["Dx: 164889003"])
+        text = path.with_suffix(".hea").read_text().splitlines()
+        path.with_suffix(".hea").write_text("\n".join([*text[:2], text[2].replace("/mV", "/NU"), *text[3:]]) + "\n")
+    source = Directory(tmp_path)
+    assert source.leads == ("ECG",)
+    assert source.read(source.entries()[0]).sound_leads == ("ECG",)
+
+
 def test_a_folder_named_like_a_header_and_a_broken_header_are_problems_not_tracebacks(tree):
     (tree / "odd.hea").mkdir()
     (tree / "rec1.hea").write_bytes(b"\x00\xff garbage")
     source = Directory(table(tree, *GOOD))
     problems = {entry.record_id: entry.problem for entry in source.entries() if entry.problem}
     assert set(problems) == {"odd", "rec1"}
-    assert problems["rec1"].startswith("unreadable")
+    assert problems["rec1"] == "its header does not begin with a WFDB record's line"
 
 
 CELL = st.sampled_from(
