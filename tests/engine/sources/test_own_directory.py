@@ -145,7 +145,7 @@ def test_a_row_without_a_patient_is_a_problem_of_its_record(tree):
 @pytest.mark.parametrize(
     "lines, sentence",
     [
-        (["record,filename,AF", "rec0,rec0,1", "rec1,rec1,0"], "record and filename could both be the record"),
+        (["record,filename,AF", "rec0,rec0,1", "rec1,rec2,0"], "record and filename could both be the record"),
         (["record,patient,subject,AF", "rec0,a,b,1"], "patient and subject could both be the patient"),
         (["record,AF", "rec0,1", "rec1,2", "rec2,0"], "line 3: AF says '2'; a label is 0 or 1 in every row"),
         (["record,AF,B", "rec0,1,1", "rec1,,0", "rec2,,1"], "line 3: AF says nothing"),
