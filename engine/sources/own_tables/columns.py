@@ -196,8 +196,8 @@ def _mismatch(
     if called:
         cells = file.columns[called[0]]
         nearly = names.nearly(cells)
-        advice = "; without zeros at the start or .0 at the end" if nearly else ""
-        advice += f" {nearly:,} of {len(cells):,} rows would: write them as the files are named" if nearly else ""
+        bare = f"{nearly:,} of {len(cells):,} rows would without zeros at the start or .0 at the end"
+        advice = f"; {bare}: write them as the files are named" if nearly else ""
         says = f" says {_first(cells)}" if about else ", which may be that, names none"  # a name may be a person's
         return NoRecordColumnError(f"{sentence}: {called[0]}{says}, {files}{advice}", about_records=about)
     likely = [

@@ -95,9 +95,10 @@ class RecordNames:
         """Return whether a cell's folder is another one on this machine than the record's, so that it is not meant."""
         if ":" in folder or "\x00" in folder:
             return False
-        at = Path("/" + folder) if name.startswith("/") else self._root.absolute().parent / folder
+        root, own = self._root.absolute(), (self._root / record).parent
+        folders = [Path("/" + folder)] if name.startswith("/") else [root / folder, root.parent / folder]
         try:
-            return at.is_dir() and not at.samefile((self._root / record).parent)
+            return any(at.is_dir() and not at.samefile(own) for at in folders)
         except OSError:
             return False
 
