@@ -44,13 +44,13 @@ def is_missing(cell: str) -> bool:
 def flags(cells: Sequence[str]) -> list[bool | None]:
     """Return what the cells of a column say: yes (1, 1.0, TRUE, yes, positive), no, or None for anything else.
 
-    Single letters count only where a column holds both of a pair (Y and N, T and F) and nothing else: a column of F
-    and M is not one of labels.
+    Single letters count only where a column holds no others than Y and N, or both T and F: a column of F and M is not
+    one of labels, and one of F alone may be of sexes.
     """
     said = [clean(cell).lower() for cell in cells]
     different = set(said)
     letters = {one for one in different if len(one) == 1 and one.isalpha()}
-    pair = next((pair for pair in _LETTERS if pair.keys() == letters), {})
+    pair = next((pair for pair in _LETTERS if letters and letters <= pair.keys() and letters != {"f"}), {})
     values: dict[str, bool | None] = {}
     for word in different:
         number = _NUMBER.fullmatch(word)
