@@ -151,6 +151,9 @@ def _record_column(file: TableFile, columns: Sequence[str], names: RecordNames) 
         matching = {name: found for name, found in matching.items() if _most_once(found)}
     if not called:
         matching = {name: found for name in columns if (found := _by_values(file, name, names)) is not None}
+        for name in matching:
+            if (record := names.find(name)) is not None:
+                raise SourceError(f"{file.path} has no line of column names: its first line is of record {record}")
     if not matching:
         raise _mismatch(file, columns, called, names)
     first = next(iter(matching))

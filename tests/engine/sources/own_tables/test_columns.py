@@ -84,6 +84,11 @@ def test_a_column_called_file_is_taken_next_to_a_record_number_of_another_system
         understood(tmp_path, ["record,file,AF", "901,1,1", "902,77,0", "903,78,1"], ["1", "2"])
 
 
+def test_a_table_without_a_line_of_names_is_refused_since_its_first_record_would_be_lost(tmp_path):
+    with pytest.raises(SourceError, match="has no line of column names: its first line is of record r1"):
+        understood(tmp_path, ["r1,p1,1", "r2,p2,0", "r3,p3,1"], ["r1", "r2", "r3"])
+
+
 def test_columns_that_name_the_same_records_are_not_two_things(tmp_path):
     table = understood(tmp_path, ["record,filename,AF", "r1,r1.hea,1", "r2,./r2,0"], ["r1", "r2"])
     assert table.record == "record"
