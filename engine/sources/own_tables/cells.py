@@ -47,8 +47,8 @@ def flags(cells: Sequence[str]) -> list[bool | None]:
     Single letters count only where a column holds no others than Y and N, or both T and F: a column of F and M is not
     one of labels, and one of F alone may be of sexes.
     """
-    said = [clean(cell).lower() for cell in cells]
-    different = set(said)
+    said = {cell: clean(cell).lower() for cell in set(cells)}
+    different = set(said.values())
     letters = {one for one in different if len(one) == 1 and one.isalpha()}
     pair = next((pair for pair in _LETTERS if letters and letters <= pair.keys() and letters != {"f"}), {})
     values: dict[str, bool | None] = {}
@@ -57,7 +57,7 @@ def flags(cells: Sequence[str]) -> list[bool | None]:
         values[word] = number[1] == "1" if number else _WORDS.get(word, pair.get(word))
     if pair and any(word not in pair and not is_missing(word) for word in different):
         values.update(dict.fromkeys(pair))
-    return [values[word] for word in said]
+    return [values[said[cell]] for cell in cells]
 
 
 def sexes(cells: Sequence[str]) -> list[str | None]:

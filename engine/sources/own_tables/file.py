@@ -49,13 +49,16 @@ class TableFile:
     def counts_rows(self, name: str) -> bool:
         """Return whether a column without a telling name holds the numbers of the rows, as R and pandas write them."""
         cells = self.columns[name]
+        unnamed = _UNNAMED.fullmatch(name) is not None
+        if not unnamed and name.lower() not in _ROW_NUMBER_NAMES:
+            return False
         if not all(re.fullmatch(r"\d{1,9}", cell, re.ASCII) for cell in cells):
             return False
         numbers = [int(cell) for cell in cells]
-        if _UNNAMED.fullmatch(name):
+        if unnamed:
             return numbers[0] in {0, 1} and _increase(numbers)
         consecutive = numbers in (list(range(len(numbers))), list(range(1, len(numbers) + 1)))
-        return name.lower() in _ROW_NUMBER_NAMES and consecutive and len(numbers) > 2
+        return consecutive and len(numbers) > 2
 
 
 def read_table(path: Path) -> TableFile:

@@ -10,7 +10,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from engine.sources.own_tables.cells import clean
 
@@ -33,7 +33,7 @@ class RecordNames:
         self._root = root
         self._records = list(paths)
         self._by_path = _Index((record, record) for record in paths)
-        self._by_stem = _Index((PurePosixPath(record).name, record) for record in paths)
+        self._by_stem = _Index((_last(record), record) for record in paths)
         self._bases = {_composed(base.as_posix()).rstrip("/") + "/" for base in (root.absolute(), root.resolve())}
 
     def __len__(self) -> int:
@@ -76,7 +76,7 @@ class RecordNames:
 
     def nearly(self, cells: Iterable[str]) -> int:
         """Count the cells that would name one record without zeros at their start, or ``.0`` at their end."""
-        bare = _Index((_bare(PurePosixPath(record).name), record) for record in self._records)
+        bare = _Index((_bare(_last(record)), record) for record in self._records)
         return sum(any(bare.find(_bare(name)) for name in _without_suffix(cell)) for cell in cells)
 
     def _by_end(self, cell: str) -> str | None:
@@ -116,6 +116,10 @@ class _Index:
     def find(self, name: str) -> str | None:
         records = self._exact.get(_composed(name)) or self._folded.get(_folded(name)) or []
         return records[0] if len(records) == 1 else None
+
+
+def _last(record: str) -> str:
+    return record.rpartition("/")[2]
 
 
 def _composed(text: str) -> str:
