@@ -1,17 +1,18 @@
 """A user's own directory: WFDB records anywhere below it, labelled by a table or by SNOMED codes in the headers.
 
-The table is one CSV file in the directory (comma, semicolon or tab), a line of column names, then one row a record: a
-column that names the record (its file, with or without folder and suffix), a column for the patient, one column of 0
+The table is a CSV file in the directory (``engine/sources/own_tables``), a line of column names, then one row a record:
+a column that names the record (its file, with or without folder and suffix), a column for the patient, one column of 0
 and 1 a label; age, sex and fold where there are such. Columns are told by their names and values, ``inferred`` says in
-sentences what was understood, and what could be two things raises SourceError. Without a table, labels are the codes in
-the headers' ``#Dx:`` comments, the 2020/2021 Challenge's form.
+sentences what was understood, and what could be two things raises SourceError. Without a table that has labels, these
+are the codes in the headers' ``#Dx:`` comments, the 2020/2021 Challenge's form. Patient, age, sex and fold may stand in
+a table of their own. A table that names no record is not used, and that is said.
 """
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping
-from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from engine.records.lead_names import renamed
 from engine.records.record import LEADS, Record, RecordError
@@ -20,10 +21,13 @@ from engine.records.snomed import described, in_order, named
 from engine.records.wfdb_reader import header_files, read_header, read_wfdb
 from engine.sources import Entry, SourceError, TaskDefinition
 from engine.sources.challenge import snomed_entry
-from engine.sources.own_table import Table, flag, understand
-from engine.sources.tables import frequent_labels, parse_age, parse_sex
+from engine.sources.own_tables.cells import is_missing
+from engine.sources.own_tables.columns import NoRecordColumnError, Table, listed, understand
+from engine.sources.own_tables.file import OTHER_SUFFIXES, SUFFIXES
+from engine.sources.own_tables.patients import same_patient
+from engine.sources.own_tables.record_names import RecordNames
+from engine.sources.tables import frequent_labels
 
-_SUFFIXES = (".hea", ".dat", ".mat")
 _LEADS_LOOKED_AT = 200  # headers, spread over the directory, that decide which leads the corpus has
 
 
@@ -43,16 +47,27 @@ class Directory:
         if not paths:
             raise SourceError(f"{root} has no WFDB record: no .hea file was found in it or in its folders")
         self.leads, said_leads = _leads(list(paths.values()))
-        table = _find_table(root, paths)
-        if table is not None:
-            self._entries, said = _by_table(table, paths)
-            self.labels: tuple[str, ...] = table.labels
+        tables = _find_tables(root, RecordNames(root, paths))
+        if tables.labels is not None:
+            self._entries = [_with_header_problem(entry) for entry in _by_table(tables.labels, paths)]
+            said = _sentences(tables.labels, self._entries)
+            self.labels: tuple[str, ...] = tuple(tables.labels.labels)
             words, classes = "the columns of the table", {label: [label] for label in self.labels}
         else:
-            self._entries, said = _by_codes(root, paths)
+            self._entries, said = _by_codes(paths, tables.no_labels)
             self.labels = in_order(code for entry in self._entries for code in entry.labels)
             frequent = in_order(frequent_labels(self._entries)) or self.labels
             words, classes = f"SNOMED codes: {described(frequent)}", named(frequent)
+        named_by = tables.labels if tables.labels and tables.labels.patient else None
+        for table in tables.people:
+            people = _by_table(table, paths)
+            self._entries = _with_people(self._entries, people, table, named_by)
+            named_by = named_by or (table if table.patient else None)
+            said += _sentences(table, people)
+        if named_by is None:
+            which = "headers do not name" if tables.labels is None else "no column names"
+            said += (f"{which} the patient: every record counts as its own patient",)
+        said += tables.remarks
         self.tasks: Mapping[str, TaskDefinition] = {"labels": TaskDefinition(words, classes, labelled_only=False)}
         self.inferred: tuple[str, ...] = (f"{_count(len(paths), 'WFDB record')} below {root}", said_leads, *said)
 
@@ -98,122 +113,173 @@ def _leads(paths: list[Path]) -> tuple[tuple[str, ...], str]:
     return leads, f"{said}; not used: {', '.join(more)} of {_count(have_more, 'header')}" if more else said
 
 
-def _find_table(root: Path, paths: Mapping[str, Path]) -> Table | None:
-    """Return the directory's one table. Raises SourceError where there are several, or it cannot be understood."""
-    tables = sorted(path for path in root.iterdir() if path.suffix.lower() in {".csv", ".tsv"})
-    if len(tables) > 1:
-        listed = ", ".join(path.name for path in tables)
-        raise SourceError(f"{root} has {len(tables)} tables ({listed}); leave the one with the labels")
-    names = _Names(paths)
-    return understand(tables[0], lambda cell: names.find(cell) is not None) if tables else None
+@dataclass(frozen=True)
+class _Tables:
+    """The table with the labels, those with patients, ages, sexes or folds alone, and remarks about all others.
+
+    ``no_labels`` is what to raise where neither a table nor the headers have labels.
+    """
+
+    labels: Table | None
+    people: tuple[Table, ...]
+    no_labels: SourceError
+    remarks: tuple[str, ...]
 
 
-class _Names:
-    """Finds the record that a table's cell names: by path from the directory, else by file name if only one has it."""
+def _find_tables(root: Path, names: RecordNames) -> _Tables:
+    """Read the directory's tables. Raises SourceError where two have labels, or one cannot be understood."""
+    files = sorted(path for path in root.iterdir() if path.is_file() and not path.name.startswith((".", "~$")))
+    understood: list[Table] = []
+    others: list[tuple[Path, NoRecordColumnError]] = []
+    for path in (path for path in files if path.suffix.lower() in SUFFIXES):
+        try:
+            understood.append(understand(path, names))
+        except NoRecordColumnError as error:
+            others.append((path, error))
+    labelled = [table for table in understood if table.labels]
+    if len(labelled) > 1:
+        names_of_tables = ", ".join(table.path.name for table in labelled)
+        raise SourceError(f"{root} has {len(labelled)} tables ({names_of_tables}); leave the one with the labels")
+    if not labelled and (meant := next((error for _, error in others if error.about_records), None)) is not None:
+        raise meant
+    unread = [path for path in files if path.suffix.lower() in OTHER_SUFFIXES]
+    remarks = [f"{path.name} is not used: none of its columns names the records" for path, _ in others]
+    if not labelled:
+        remarks += [f"{path.name} is not read: save it as CSV if it is about these records" for path in unread]
+    people = tuple(table for table in understood if not table.labels)
+    return _Tables(labelled[0] if labelled else None, people, _no_labels(root, people, others, unread), tuple(remarks))
 
-    def __init__(self, paths: Mapping[str, Path]) -> None:
-        self._paths = paths
-        self._by_stem: dict[str, list[str]] = defaultdict(list)
-        for record_id in paths:
-            self._by_stem[PurePosixPath(record_id).name].append(record_id)
 
-    def find(self, cell: str) -> str | None:
-        """Return the record's id, None where there is no such record or more than one."""
-        for name in (cell, *(cell[: -len(suffix)] for suffix in _SUFFIXES if cell.lower().endswith(suffix))):
-            path = name.replace("\\", "/").removeprefix("./")
-            if path in self._paths:
-                return path
-            if "/" not in path and len(self._by_stem.get(path, ())) == 1:
-                return self._by_stem[path][0]
-        return None
+def _no_labels(
+    root: Path, people: Sequence[Table], others: Sequence[tuple[Path, SourceError]], unread: Sequence[Path]
+) -> SourceError:
+    """Return what to raise where headers have no codes either."""
+    if people:
+        return SourceError(
+            f"{people[0].path} has no label column: a label needs a column of its own, 0 or 1 in every row (not used: "
+            f"{listed(people[0].ignored) or 'none'})"
+        )
+    if others:
+        return others[0][1]
+    if unread:
+        return SourceError(f"{unread[0]} is not a CSV file, and not read: save it as CSV")
+    return SourceError(f"{root} has no labels: neither a CSV table nor a header with SNOMED codes (#Dx: ...)")
 
 
-def _by_table(table: Table, paths: Mapping[str, Path]) -> tuple[list[Entry], tuple[str, ...]]:
-    names = _Names(paths)
-    found = [names.find(row[table.record]) for row in table.rows]
-    times = Counter(record_id for record_id in found if record_id is not None)
+def _by_table(table: Table, paths: Mapping[str, Path]) -> list[Entry]:
+    rows = [_row_entry(table, row, paths) for row in range(len(table.lines))]
+    of_record: dict[str, list[Entry]] = defaultdict(list)
+    for entry in rows:
+        of_record[entry.record_id].append(entry)
     entries = []
-    listed: set[str] = set()
-    for row, line, record_id in zip(table.rows, table.lines, found, strict=True):
-        name = record_id or row[table.record] or f"line {line}"
-        if name in listed:  # a record that several rows name is one record
-            continue
-        listed.add(name)
-        entry = _row_entry(table, row, name, paths)
-        if record_id is None:
-            entry = replace(
-                entry, problem=f"{table.path.name}, line {line}: no file, or more than one, for this record"
-            )
-        elif times[record_id] > 1:
-            entry = replace(entry, problem=f"{table.path.name} has {times[record_id]} rows for this record")
-        elif entry.problem is None:
-            entry = replace(entry, problem=_header_problem(entry.path))
+    for name, same in of_record.items():  # a record that several rows name is one record
+        entry = same[0]
+        if name in paths and any(other != entry for other in same):
+            entry = replace(entry, problem=f"{table.path.name} has {len(same)} rows for this record")
         entries.append(entry)
-    unlisted = [record_id for record_id in paths if record_id not in times]
     problem = f"no row in {table.path.name}"
-    entries += [Entry(name, paths[name], name, frozenset(), problem=problem) for name in unlisted]
-    return entries, _sentences(table, found.count(None), len(unlisted))
+    entries += [
+        Entry(name, path, name, frozenset(), problem=problem) for name, path in paths.items() if name not in of_record
+    ]
+    return entries
 
 
-def _header_problem(path: Path) -> str | None:
+def _with_header_problem(entry: Entry) -> Entry:
+    if entry.problem is not None:
+        return entry
     try:
-        read_header(path)
+        read_header(entry.path)
     except RecordError as error:
-        return str(error)
-    return None
+        return replace(entry, problem=str(error))
+    return entry
 
 
-def _row_entry(table: Table, row: dict[str, str], record_id: str, paths: Mapping[str, Path]) -> Entry:
-    labels = frozenset(label for label in table.labels if flag(row[label]))
+def _row_entry(table: Table, row: int, paths: Mapping[str, Path]) -> Entry:
+    found, line = table.records[row], table.lines[row]
+    record_id = found or (f"line {line}" if is_missing(table.cells[row]) else table.cells[row])
+    labels = frozenset(label for label, values in table.labels.items() if values[row])
     patient, problem = record_id, None
     if table.patient is not None:
-        patient = row[table.patient]
+        patient = table.patients.rows[row]
         problem = None if patient else f"no patient in column {table.patient}"
-    fold = None
-    if table.fold is not None:
-        fold = int(row[table.fold]) if re.fullmatch(r"\s*-?\d{1,9}\s*", row[table.fold], re.ASCII) else None
-        if fold is None:
-            problem = f"{table.fold} says {row[table.fold]!r}, which is not a whole number"
-    age = parse_age(row[table.age]) if table.age else None
-    sex = parse_sex(row[table.sex]) if table.sex else None
-    return Entry(record_id, paths.get(record_id, table.path), patient, labels, fold, age, sex, problem)
+    fold = table.folds[row]
+    if table.fold is not None and fold is None:
+        problem = f"{table.fold} says {table.fold_cells[row]!r}, which is not a whole number"
+    if found is None:
+        problem = f"{table.path.name}, line {line}: no file, or more than one, for this record"
+    path = paths.get(record_id, table.path)
+    return Entry(record_id, path, patient, labels, fold, table.ages[row], table.sexes[row], problem)
 
 
-def _sentences(table: Table, without_file: int, without_row: int) -> tuple[str, ...]:
-    said = [f"{table.path.name}: {_count(len(table.rows), 'row')}, the record in column {table.record}"]
+def _with_people(
+    entries: Sequence[Entry], people: Iterable[Entry], table: Table, named_by: Table | None
+) -> list[Entry]:
+    """Return entries with the patient, age, sex and fold of ``table``, which has no labels, where they lack them.
+
+    ``named_by`` is the table that has named their patients. Raises SourceError where ``table`` says otherwise.
+    """
+    by_record = {person.record_id: person for person in people}
+    completed = []
+    for entry in entries:
+        person = by_record.get(entry.record_id)
+        if person is None or entry.problem is not None:
+            completed.append(entry)
+            continue
+        named_twice = table.patient is not None and person.problem is None
+        if named_by and named_twice and same_patient(person.patient) != same_patient(entry.patient):
+            raise SourceError(
+                f"{named_by.path} and {table.path.name} name different patients for record {entry.record_id}"
+            )
+        takes_patient = table.patient is not None and named_by is None
+        completed.append(
+            replace(
+                entry,
+                patient=person.patient if takes_patient else entry.patient,
+                fold=person.fold if entry.fold is None else entry.fold,
+                age=person.age if entry.age is None else entry.age,
+                sex=person.sex if entry.sex is None else entry.sex,
+                problem=person.problem if takes_patient or table.fold else None,
+            )
+        )
+    return completed
+
+
+def _sentences(table: Table, entries: Sequence[Entry]) -> tuple[str, ...]:
+    rows = len(table.lines)
+    said = [f"{table.path.name}: {_count(rows, 'row')}, the record in column {table.record}", *table.remarks]
     if table.patient:
-        n_patients = len({row[table.patient] for row in table.rows} - {""})
-        said.append(f"{_count(n_patients, 'patient')} in column {table.patient}")
-    else:
-        said.append("no column names the patient: every record counts as its own patient")
-    counts = ", ".join(f"{label} ({sum(flag(row[label]) or False for row in table.rows):,})" for label in table.labels)
-    said.append(f"labels (records that have them): {counts}")
-    for meaning, column, parse in (("age", table.age, parse_age), ("sex", table.sex, parse_sex)):
-        if column:
-            known = sum(parse(row[column]) is not None for row in table.rows)
-            said.append(f"{meaning} in column {column}, understood in {_count(known, 'row')}")
+        joined = table.patients.n_joined
+        several = f", {joined:,} of them in several spellings, which were joined" if joined else ""
+        said.append(f"{_count(len(table.patients), 'patient')} in column {table.patient}{several}")
+    if table.labels:
+        counts = [f"{label} ({sum(values):,})" for label, values in table.labels.items()]
+        said.append(f"labels (records that have them): {listed(counts, 100)}")
+    said += [
+        f"{meaning} in column {column}, understood in {_count(sum(value is not None for value in values), 'row')}"
+        for meaning, column, values in (("age", table.age, table.ages), ("sex", table.sex, table.sexes))
+        if column
+    ]
     if table.fold:
         said.append(f"fold in column {table.fold}")
     if table.ignored:
-        said.append(f"not used: {', '.join(table.ignored)}")
-    if without_file:
-        said.append(f"{_count(without_file, 'row')} without a file")
-    if without_row:
+        said.append(f"not used: {listed(table.ignored)}")
+    found = [record for record in table.records if record is not None]
+    if rows > len(found):
+        said.append(f"{_count(rows - len(found), 'row')} without a file")
+    if without_row := len(entries) - len(set(found)):
         said.append(f"{_count(without_row, 'record')} without a row")
     return tuple(said)
 
 
-def _by_codes(root: Path, paths: Mapping[str, Path]) -> tuple[list[Entry], tuple[str, ...]]:
+def _by_codes(paths: Mapping[str, Path], no_labels: SourceError) -> tuple[list[Entry], tuple[str, ...]]:
     entries = [snomed_entry(record_id, path) for record_id, path in paths.items()]
     labelled = [entry for entry in entries if entry.labels]
     if not labelled:
-        raise SourceError(f"{root} has no labels: neither a CSV table nor a header with SNOMED codes (#Dx: ...)")
+        raise no_labels
     few = "" if frequent_labels(entries) else "; none has 10 records, so that all are used"
     codes = {code for entry in labelled for code in entry.labels}
-    return entries, (
-        f"no table: {_count(len(codes), 'SNOMED code')} in {len(labelled):,} of {_count(len(entries), 'header')}{few}",
-        "headers do not name the patient: every record counts as its own patient",
-    )
+    headers = _count(len(entries), "header")
+    return entries, (f"no table of labels: {_count(len(codes), 'SNOMED code')} in {len(labelled):,} of {headers}{few}",)
 
 
 def _count(number: int, noun: str) -> str:

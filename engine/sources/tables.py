@@ -2,13 +2,19 @@
 
 import csv
 import math
+import re
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
 from engine.sources import Entry, SourceError
 
-_SEXES = {"f": "female", "female": "female", "m": "male", "male": "male"}
+_SEXES = {
+    **dict.fromkeys(("f", "female", "woman", "weiblich", "frau", "femme", "mujer", "femenino", "feminino"), "female"),
+    **dict.fromkeys(("m", "male", "man", "m\u00e4nnlich", "mann", "homme", "hombre", "masculino"), "male"),
+}
+_AGE = re.compile(r"(\d{1,4}(?:[.,]\d+)?)[ -]*(y|yrs?|years?(?: old)?|m|mo|mos|months?|w|weeks?|d|days?)?", re.ASCII)
+_A_YEAR = {"y": 1.0, "m": 12.0, "w": 365.25 / 7, "d": 365.25}
 _OLDEST = 120.0  # 300 stands for over 89, -1 and 999 for unknown
 
 
@@ -33,16 +39,22 @@ def read_rows(path: Path, columns: Iterable[str], publisher: str) -> list[dict[s
 
 
 def parse_age(text: str) -> float | None:
-    """Return an age in years, None for what is not an age: NaN, Unknown, a negative one, 300 (PTB-XL: over 89)."""
+    """Return an age in years, None for what is not an age: NaN, Unknown, a negative one, 300 (PTB-XL: over 89).
+
+    A decimal comma and a unit are understood: 45,5; 45 years; 006M and 003D, as DICOM writes ages (PS3.5, AS).
+    """
     try:
         age = float(text)
     except ValueError:
-        return None
+        match = _AGE.fullmatch(text.strip().lower())
+        if match is None:
+            return None
+        age = float(match[1].replace(",", ".")) / _A_YEAR[(match[2] or "y")[0]]
     return age if math.isfinite(age) and 0 <= age <= _OLDEST else None
 
 
 def parse_sex(text: str) -> str | None:
-    """Return "female" or "male" for F, M, Female, male, ...; None for anything else."""
+    """Return "female" or "male" for F, M, Female, male, weiblich, ...; None for anything else."""
     return _SEXES.get(text.strip().lower())
 
 

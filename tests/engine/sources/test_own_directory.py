@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from engine.corpora.corpus import CorpusError, prepare
+from engine.corpora.splits import hold_out
 from engine.corpora.survey import survey
 from engine.records.record import LEADS
 from engine.sources import SourceError
@@ -145,7 +146,7 @@ def test_a_row_without_a_patient_is_a_problem_of_its_record(tree):
 @pytest.mark.parametrize(
     "lines, sentence",
     [
-        (["record,filename,AF", "rec0,rec0,1", "rec1,rec1,0"], "record and filename could both be the record"),
+        (["record,filename,AF", "rec0,rec0,1", "rec1,rec2,0"], "record and filename could both be the record"),
         (["record,patient,subject,AF", "rec0,a,b,1"], "patient and subject could both be the patient"),
         (["record,AF", "rec0,1", "rec1,2", "rec2,0"], "line 3: AF says '2'; a label is 0 or 1 in every row"),
         (["record,AF,B", "rec0,1,1", "rec1,,0", "rec2,,1"], "line 3: AF says nothing"),
@@ -175,6 +176,130 @@ def test_two_tables_are_refused(tree):
     table(tree, *GOOD)
     with pytest.raises(SourceError, match=r"has 2 tables \(labels.csv, more.csv\)"):
         Directory(table(tree, *GOOD, name="more.csv"))
+
+
+@pytest.fixture
+def coded(tmp_path, record_writer):
+    """Six records whose headers have codes."""
+    for k in range(6):
+        record_writer(tmp_path / f"rec{k}", comments=["Age: 50", f"Dx: {'164889003' if k % 2 else '426783006'}"])
+    return tmp_path
+
+
+CODES = ["426783006", "164889003"] * 3
+
+
+def labels_of(source):
+    return ["".join(entry.labels) for entry in source.entries()]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("dx,SNOMEDCTCode,Abbreviation", "atrial fibrillation,164889003,AF", "bradycardia,426627000,Brady"),
+        ("name,id,count", "atrial fibrillation,7,100", "bradycardia,8,20"),
+        ("patient,age", "a,50", "b,51"),
+    ],
+)
+def test_a_table_that_names_no_record_is_said_not_to_be_used_and_the_codes_are_read(coded, lines):
+    source = Directory(table(coded, *lines, name="codes.csv"))
+    assert labels_of(source) == CODES
+    assert "codes.csv is not used: none of its columns names the records" in source.inferred
+    assert {entry.problem for entry in source.entries()} == {None}
+
+
+def test_a_table_meant_for_the_records_that_names_none_is_refused_although_headers_have_codes(coded):
+    with pytest.raises(SourceError, match=r"record says 'x0', the files are named rec0, rec1, rec2, \.\.\."):
+        Directory(table(coded, "record,AF", "x0,1", "x1,0"))
+
+
+def test_a_table_without_labels_gives_patients_ages_and_sexes_and_the_headers_the_labels(coded):
+    rows = [f"rec{k},P{k // 2},{60 + k},{'FM'[k % 2]}" for k in range(5)]
+    source = Directory(table(coded, "record,patient,age,sex", *rows, name="patients.csv"))
+    entries = source.entries()
+    assert labels_of(source) == CODES
+    assert [entry.patient for entry in entries[:5]] == ["P0", "P0", "P1", "P1", "P2"]
+    assert [entry.age for entry in entries] == [50] * 6  # the headers say it
+    assert [entry.sex for entry in entries[:5]] == ["female", "male", "female", "male", "female"]
+    assert [entry.problem for entry in entries] == [None] * 5 + ["no row in patients.csv"]
+    said = " ".join(source.inferred)
+    assert "3 patients in column patient" in said
+    assert "own patient" not in said
+
+
+def test_a_table_of_ages_alone_needs_no_row_for_every_record(coded):
+    source = Directory(table(coded, "record,sex", "rec0,F", "rec1,M", name="ages.csv"))
+    assert [(entry.sex, entry.problem) for entry in source.entries()[:3]] == [
+        ("female", None),
+        ("male", None),
+        (None, None),
+    ]
+    assert "headers do not name the patient: every record counts as its own patient" in source.inferred
+
+
+def test_labels_and_patients_may_stand_in_two_tables(tree):
+    table(tree, "record,AF", *(f"rec{k},{k % 2}" for k in range(6)))
+    table(tree, "file,patient,sex", *(f"rec{k}.hea,P{k // 3},F" for k in range(6)), name="patients.csv")
+    source = Directory(tree)
+    assert [entry.patient for entry in source.entries()] == ["P0"] * 3 + ["P1"] * 3
+    assert {entry.sex for entry in source.entries()} == {"female"}
+    assert source.labels == ("AF",)
+
+
+def test_two_tables_have_to_name_the_same_patients(tree):
+    table(tree, *GOOD)
+    table(
+        tree,
+        "record,patient",
+        *(",".join(row.split(",")[:2]).upper().replace("REC", "rec") for row in GOOD[1:]),
+        name="p.csv",
+    )
+    assert len(Directory(tree).entries()) == 6
+    table(tree, "record,patient", "rec0,z", name="p.csv")
+    with pytest.raises(SourceError, match=r"labels.csv and p.csv name different patients for record rec0"):
+        Directory(tree)
+
+
+@pytest.mark.parametrize("name", ["labels.xlsx", "labels.ods", "labels.sav"])
+def test_a_spreadsheet_is_refused_where_it_would_be_the_table(tree, name):
+    (tree / name).write_bytes(b"PK\x03\x04")
+    with pytest.raises(SourceError, match=f"{name} is not a CSV file, and not read: save it as CSV"):
+        Directory(tree)
+    assert len(Directory(table(tree, *GOOD)).entries()) == 6
+
+
+def test_a_spreadsheet_next_to_headers_with_codes_is_said_not_to_be_read(coded):
+    (coded / "codes.xlsx").write_bytes(b"PK\x03\x04")
+    source = Directory(coded)
+    assert labels_of(source) == CODES
+    assert "codes.xlsx is not read: save it as CSV if it is about these records" in source.inferred
+
+
+def test_what_systems_leave_next_to_a_table_is_no_table(tree):
+    for name in ("._labels.csv", "~$labels.csv", ".~labels.csv"):
+        (tree / name).write_bytes(b"\x00\x05\x16\x07")
+    (tree / "old.csv").mkdir()
+    assert Directory(table(tree, *GOOD)).labels == ("AF", "LBBB")
+
+
+def test_equal_rows_of_a_record_are_one(tree):
+    source = Directory(table(tree, *GOOD, GOOD[3], "rec5.hea,D,1,0"))
+    assert [entry.problem for entry in source.entries()] == [None] * 6
+    assert len(source.entries()) == 6
+
+
+def test_one_patient_in_two_spellings_is_never_on_both_sides_of_a_split(tmp_path, record_writer, tmp_path_factory):
+    spell = ("P{:03d}", "p{:03d}", "P{}", "P{:03d}\u200b")
+    rows = []
+    for k in range(24):
+        record_writer(tmp_path / f"r{k:02d}", comments=[])
+        rows.append(f"r{k:02d},{spell[k % 4].format(k // 4)},{k % 2}")
+    source = Directory(table(tmp_path, "record,patient,AF", *rows))
+    assert "6 patients in column patient, 6 of them in several spellings, which were joined" in source.inferred
+    corpus, _ = prepare(source, tmp_path_factory.mktemp("out") / "mine")
+    assert corpus.patients.tolist() == [k // 4 for k in range(24)]
+    test, _ = hold_out(corpus.patients, corpus.folds)
+    assert not set(corpus.patients[test]) & set(corpus.patients[~test])
 
 
 def test_without_a_table_the_codes_in_the_headers_are_the_labels(tmp_path, record_writer):
@@ -273,15 +398,25 @@ def test_a_folder_named_like_a_header_and_a_broken_header_are_problems_not_trace
 
 
 CELL = st.sampled_from(
-    ["rec0", "rec1", "rec2.hea", "ward/rec4", "a", "0", "1", "1.0", "true", "", "2", "nan", "\u00e9", '"']
+    ["rec0", "rec1", "rec2.hea", "ward/rec4", "D:\\x\\rec3.dat", "REC5", "a", "A", "0", "1", "1.0", "1,0", "true", "Y",
+     "N", "", "2", "nan", "NA", ".", "\u00e9", "a\u200b", "1E+05", '"', "F", "M", "45 years"]
+)  # fmt: skip
+NAME = st.sampled_from(
+    ["record", "file", "patient", "AF", "LBBB", "age", "sex", "fold", "", "site", "AF", "id", "is_male", "Unnamed: 0"]
 )
-NAME = st.sampled_from(["record", "file", "patient", "AF", "LBBB", "age", "sex", "fold", "", "site", "AF"])
 
 
 @FUZZ
-@given(names=st.lists(NAME, max_size=6), rows=st.lists(st.lists(CELL, max_size=6), max_size=6))
-def test_any_table_is_a_corpus_or_a_sentence(tree, tmp_path_factory, names, rows):
-    table(tree, ",".join(names), *(",".join(row) for row in rows))
+@given(
+    names=st.lists(NAME, max_size=6),
+    rows=st.lists(st.lists(CELL, max_size=6), max_size=6),
+    separator=st.sampled_from(",;\t|"),
+    encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
+)
+@example(names=["record", "AF"], rows=[["rec0", "1"], ["rec1", "0"]], separator=";", encoding="utf-16")
+def test_any_table_is_a_corpus_or_a_sentence(tree, tmp_path_factory, names, rows, separator, encoding):
+    text = "\n".join(separator.join(row) for row in (names, *rows))
+    (tree / "labels.csv").write_bytes(text.encode(encoding))
     try:
         source = Directory(tree)
         corpus, problems = prepare(source, tmp_path_factory.mktemp("out") / "mine")

@@ -1,0 +1,151 @@
+"""Which column is which: the record is never guessed from a column that happens to match."""
+
+import pytest
+
+from engine.sources import SourceError
+from engine.sources.own_tables.columns import NoRecordColumnError, understand
+from engine.sources.own_tables.record_names import RecordNames
+
+
+def understood(root, lines, records):
+    (root / "labels.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return understand(root / "labels.csv", RecordNames(root, {record: root / record for record in records}))
+
+
+def numbered(root, header, row, n=24, first=1):
+    """A table of n rows for files named by numbers."""
+    return understood(
+        root, [header, *(row(k) for k in range(first, first + n))], [str(k) for k in range(first, first + n)]
+    )
+
+
+def test_a_record_column_that_names_no_file_is_refused_with_a_cell_and_file_names(tmp_path):
+    with pytest.raises(NoRecordColumnError) as caught:
+        numbered(tmp_path, "record,patient,HR,AF", lambda k: f"{k:05d},P{k},{51 + (7 * k) % 20},{k % 2}", 30, 51)
+    assert str(caught.value) == (
+        f"{tmp_path}/labels.csv: no column names the records found below {tmp_path}: record says '00051', the files "
+        "are named 51, 52, 53, ...; 30 of 30 rows would without zeros at the start or .0 at the end: write them as the "
+        "files are named"
+    )
+    assert caught.value.about_records
+
+
+@pytest.mark.parametrize("spell", ["{}.0", "{:05d}", "exam {}", "1E+0{}"])
+def test_labels_and_ages_never_become_the_record(tmp_path, spell):
+    with pytest.raises(NoRecordColumnError, match="record says"):
+        numbered(tmp_path, "record,age,AF,n", lambda k: f"{spell.format(k)},{k},{k % 2},{k}")
+
+
+@pytest.mark.parametrize("name", ["Untersuchung", "tracing", "No."])
+def test_a_complete_column_of_any_name_is_the_record_although_label_cells_name_files_too(tmp_path, name):
+    table = numbered(tmp_path, f"{name},patient,AF,LBBB", lambda k: f"{k},P{k // 2},{k % 2},{int(k % 3 == 0)}")
+    assert table.record == name
+    assert table.records == tuple(str(k) for k in range(1, 25))
+    assert table.labels == {
+        "AF": tuple(k % 2 == 1 for k in range(1, 25)), "LBBB": tuple(k % 3 == 0 for k in range(1, 25))
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "header, row",
+    [
+        ("exam no,HR,AF", lambda k: f"x{k},{1 + k % 12},{k % 2}"),  # not unique
+        ("exam no,HR,AF", lambda k: f"x{k},{k + 5},{k % 2}"),  # not in every row
+        ("exam no,age,AF", lambda k: f"x{k},{k},{k % 2}"),  # an age
+        ("AF", lambda k: f"{k % 2}"),  # a label
+        ("exam no,one,AF", lambda k: f"x{k},1,{k % 2}"),  # constant
+        ("Unnamed: 0,AF", lambda k: f"{k},{k % 2}"),  # the numbers of the rows
+        (",AF", lambda k: f"{k},{k % 2}"),
+    ],
+)
+def test_a_column_that_happens_to_match_is_not_taken(tmp_path, header, row):
+    with pytest.raises(NoRecordColumnError, match="no column names the records"):
+        numbered(tmp_path, header, row)
+
+
+def test_few_numbers_among_many_files_are_not_taken_and_the_column_can_be_named(tmp_path):
+    lines = ["rate,AF", "60,1", "61,0", "70,1"]
+    records = [str(k) for k in range(200)]
+    with pytest.raises(NoRecordColumnError, match="name the column record if it is rate") as caught:
+        understood(tmp_path, lines, records)
+    assert caught.value.about_records
+    assert understood(tmp_path, ["record,AF", *lines[1:]], records).records == ("60", "61", "70")
+
+
+def test_an_unnamed_index_of_file_names_is_the_record(tmp_path):
+    table = understood(tmp_path, [",AF", "r1,1", "r2,0"], ["r1", "r2"])
+    assert (table.record, table.records) == ("unnamed 1", ("r1", "r2"))
+
+
+def test_a_column_called_file_is_taken_next_to_a_record_number_of_another_system(tmp_path):
+    table = understood(tmp_path, ["record_id,file,AF", "901,r1.hea,1", "902,r2.hea,0"], ["r1", "r2"])
+    assert (table.record, table.records) == ("file", ("r1", "r2"))
+    with pytest.raises(NoRecordColumnError):  # one of three may be chance
+        understood(tmp_path, ["record,file,AF", "901,1,1", "902,77,0", "903,78,1"], ["1", "2"])
+
+
+def test_a_table_without_a_line_of_names_is_refused_since_its_first_record_would_be_lost(tmp_path):
+    with pytest.raises(SourceError, match="has no line of column names: its first line is of record r1"):
+        understood(tmp_path, ["r1,p1,1", "r2,p2,0", "r3,p3,1"], ["r1", "r2", "r3"])
+
+
+def test_columns_that_name_the_same_records_are_not_two_things(tmp_path):
+    table = understood(tmp_path, ["record,filename,AF", "r1,r1.hea,1", "r2,./r2,0"], ["r1", "r2"])
+    assert table.record == "record"
+    assert table.ignored == ("filename",)
+
+
+def test_a_column_called_name_does_not_show_its_cells(tmp_path):
+    with pytest.raises(NoRecordColumnError) as caught:
+        understood(tmp_path, ["name,AF", "Example Person,1", "Other Person,0"], ["r1", "r2"])
+    assert "Person" not in str(caught.value)
+    assert not caught.value.about_records
+
+
+def test_row_numbers_are_neither_label_nor_record_and_named_as_not_used(tmp_path):
+    table = understood(tmp_path, ["Unnamed: 0,record,AF", "0,r1,1", "1,r2,0"], ["r1", "r2"])
+    assert (list(table.labels), table.ignored) == (["AF"], ("Unnamed: 0",))
+
+
+@pytest.mark.parametrize(
+    "cells, sentence",
+    [
+        (["1", "0", "maybe"], "line 4: AF says 'maybe'; a label is 0 or 1 in every row (one is not)"),
+        (["Yes", "no", "-9"], "line 4: AF says '-9'"),
+        (["TRUE", "NA", "#N/A"], "line 3: AF says 'NA'; a label is 0 or 1 in every row (2 are not)"),
+        (["Y", "N", "."], "line 4: AF says '.'"),
+        (["1.0", "", ""], "line 3: AF says nothing"),
+        (["0", "1", "a long remark about somebody"], "line 4: AF says a text of 28 characters"),
+    ],
+)
+def test_a_label_cell_that_is_neither_is_refused_with_cell_line_and_column(tmp_path, cells, sentence):
+    with pytest.raises(SourceError) as caught:
+        understood(tmp_path, ["record,AF", *(f"r{k},{cell}" for k, cell in enumerate(cells))], ["r0", "r1", "r2"])
+    assert sentence in str(caught.value)
+
+
+def test_a_column_of_missing_values_is_not_a_label(tmp_path):
+    table = understood(tmp_path, ["record,AF,LVH", "r0,1,NA", "r1,0,NA"], ["r0", "r1"])
+    assert (list(table.labels), table.ignored) == (["AF"], ("LVH",))
+
+
+@pytest.mark.parametrize(
+    "header, cells, sexes",
+    [
+        ("is_male", ["True", "False"], ("male", "female")),
+        ("Female", ["Y", "N"], ("female", "male")),
+        ("Geschlecht", ["w", "m"], ("female", "male")),
+        ("sex", ["0", "1"], (None, None)),
+    ],
+)
+def test_the_sex_is_understood_in_usual_forms_and_never_a_label(tmp_path, header, cells, sexes):
+    table = understood(
+        tmp_path, [f"record,{header},AF", *(f"r{k},{cell},{k}" for k, cell in enumerate(cells))], ["r0", "r1"]
+    )
+    assert (table.sex, table.sexes) == (header, sexes)
+    assert list(table.labels) == ["AF"]
+
+
+def test_folds_may_be_floats_of_pandas(tmp_path):
+    table = understood(tmp_path, ["record,fold,AF", "r0,1.0,1", "r1,10.0,0", "r2,x,0"], ["r0", "r1", "r2"])
+    assert table.folds == (1, 10, None)
