@@ -96,7 +96,7 @@ def prepare(
     from studies.running.workplaces import default_workers
 
     state = identify_tree(tree, source)  # before a file is read: what changes meanwhile makes it another tree
-    opened = _open(tree, state.reader)
+    opened = _open(tree, source)
     chosen, suffix = (CONTRACT, "") if preparation is Prepared.CONTRACT else (paper_preparation(opened.name), "-paper")
     target = (corpora or default_corpora()) / f"{opened.name}{suffix}"
     try:
@@ -159,7 +159,7 @@ def _open(tree: Path, name: str | None) -> "Source":
     from engine.sources.detect import open_source
 
     source = open_source(tree, name)
-    for sentence in getattr(source, "inferred", ()):
+    for sentence in source.inferred:
         typer.echo(sentence, err=True)
     return source
 

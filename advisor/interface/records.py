@@ -31,8 +31,8 @@ def prepare(
     from engine.sources.detect import open_source
 
     state = identify_tree(Path(directory), source)  # before a file is read: what changes meanwhile makes another tree
-    opened = open_source(Path(directory), state.reader)
-    for sentence in getattr(opened, "inferred", ()):
+    opened = open_source(Path(directory), source)
+    for sentence in opened.inferred:
         log.warning(sentence)
     corpus, problems = write(opened, Path(out), workers=workers, prepared_from=state)
     for problem in problems[:_NAMED]:

@@ -6,7 +6,6 @@ by ``wfdb``, with the same numbers; whatever else a header says goes through ``w
 file reads is that of the Georgia set, whose first line carries ``.mat`` in the record's name.
 """
 
-import os
 import re
 import warnings
 from collections.abc import Callable, Sequence
@@ -62,15 +61,6 @@ class _PlainSignals:
     baselines: tuple[int, ...]
     units: tuple[str, ...]
     checksums: tuple[int, ...]
-
-
-def header_files(root: Path) -> list[Path]:
-    """Return every header below a directory, by path, and what only is named like one.
-
-    A folder that cannot be entered is passed over, one that vanishes meanwhile included, as those below /proc do.
-    """
-    below = ((folder, name) for folder, folders, files in os.walk(root) for name in (*folders, *files))
-    return sorted(Path(folder, name) for folder, name in below if name.endswith(".hea"))
 
 
 def read_header(path: Path) -> Header:
@@ -209,6 +199,8 @@ def _header_by_wfdb(path: Path, comments: tuple[str, ...]) -> Header:
 
 def _read_by_wfdb(path: Path) -> Record:
     def read(wfdb: Any) -> Record:
+        for name in set(getattr(wfdb.rdheader(str(path)), "file_name", None) or ()):
+            _content(path.with_name(name), 0, 0)  # a pipe would be waited for
         record = wfdb.rdrecord(str(path), physical=False)
         if record.d_signal is None or not record.d_signal.size:
             raise RecordError("holds no samples")

@@ -13,12 +13,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from engine.records.folders import copied_from, is_left_over, walk
 from engine.records.record import LEADS, Record, RecordError
 from engine.records.signal import derivable
 from engine.records.snomed import described, in_order, named
-from engine.records.wfdb_reader import header_files, read_header, read_wfdb
+from engine.records.wfdb_reader import read_header, read_wfdb
 from engine.sources import Entry, SourceError, TaskDefinition
 from engine.sources.challenge import snomed_entry
+from engine.sources.names import corpus_name
 from engine.sources.own_table import Table, flag, understand
 from engine.sources.tables import frequent_labels, parse_age, parse_sex
 
@@ -37,8 +39,9 @@ class Directory:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.name = re.sub(r"[^a-z0-9]+", "-", root.resolve().name.lower()).strip("-") or "records"
-        paths = {path.relative_to(root).with_suffix("").as_posix(): path.with_suffix("") for path in header_files(root)}
+        self.name = corpus_name(root.resolve().name)
+        tree = walk(root)
+        paths = {path.relative_to(root).with_suffix("").as_posix(): path.with_suffix("") for path in tree.headers}
         if not paths:
             raise SourceError(f"{root} has no WFDB record: no .hea file was found in it or in its folders")
         self.leads, said_leads = _leads(list(paths.values()))
@@ -53,7 +56,12 @@ class Directory:
             frequent = in_order(frequent_labels(self._entries)) or self.labels
             words, classes = f"SNOMED codes: {described(frequent)}", named(frequent)
         self.tasks: Mapping[str, TaskDefinition] = {"labels": TaskDefinition(words, classes, labelled_only=False)}
-        self.inferred: tuple[str, ...] = (f"{_count(len(paths), 'WFDB record')} below {root}", said_leads, *said)
+        self.inferred: tuple[str, ...] = (
+            f"{_count(len(paths), 'WFDB record')} below {root}",
+            *tree.sentences,
+            said_leads,
+            *said,
+        )
 
     def entries(self) -> list[Entry]:
         """List every record of the table, in its order, then those without a row; without a table, all by path.
@@ -89,12 +97,19 @@ def _leads(paths: list[Path]) -> tuple[tuple[str, ...], str]:
     return leads, f"{said}; not used: {', '.join(more)} of {_count(have_more, 'header')}" if more else said
 
 
+def is_table(path: Path) -> bool:
+    """Whether a file of a directory is taken for its table of labels, by its name."""
+    return path.suffix.lower() in {".csv", ".tsv"} and not is_left_over(path.name)
+
+
 def _find_table(root: Path, paths: Mapping[str, Path]) -> Table | None:
     """Return the directory's one table. Raises SourceError where there are several, or it cannot be understood."""
-    tables = sorted(path for path in root.iterdir() if path.suffix.lower() in {".csv", ".tsv"})
+    tables = sorted(path for path in root.iterdir() if is_table(path))
     if len(tables) > 1:
         listed = ", ".join(path.name for path in tables)
         raise SourceError(f"{root} has {len(tables)} tables ({listed}); leave the one with the labels")
+    if tables and not tables[0].is_file():  # a pipe would be waited for
+        raise SourceError(f"{tables[0]} is not a file")
     names = _Names(paths)
     return understand(tables[0], lambda cell: names.find(cell) is not None) if tables else None
 
@@ -195,7 +210,7 @@ def _sentences(table: Table, without_file: int, without_row: int) -> tuple[str, 
 
 
 def _by_codes(root: Path, paths: Mapping[str, Path]) -> tuple[list[Entry], tuple[str, ...]]:
-    entries = [snomed_entry(record_id, path) for record_id, path in paths.items()]
+    entries = [_coded_entry(record_id, path, paths) for record_id, path in paths.items()]
     labelled = [entry for entry in entries if entry.labels]
     if not labelled:
         raise SourceError(f"{root} has no labels: neither a CSV table nor a header with SNOMED codes (#Dx: ...)")
@@ -205,6 +220,14 @@ def _by_codes(root: Path, paths: Mapping[str, Path]) -> tuple[list[Entry], tuple
         f"no table: {_count(len(codes), 'SNOMED code')} in {len(labelled):,} of {_count(len(entries), 'header')}{few}",
         "headers do not name the patient: every record counts as its own patient",
     )
+
+
+def _coded_entry(record_id: str, path: Path, paths: Mapping[str, Path]) -> Entry:
+    """List a record by its header's codes; the copy of one that is there too would be counted as another patient."""
+    of = copied_from(path.name)
+    if of is not None and path.with_name(of) in paths.values():
+        return Entry(record_id, path, record_id, frozenset(), problem=f"named as a copy of {of}, which is there too")
+    return snomed_entry(record_id, path)
 
 
 def _count(number: int, noun: str) -> str:
