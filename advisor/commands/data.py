@@ -91,6 +91,7 @@ def prepare(
     from engine.corpora.corpus import prepare as write
     from engine.corpora.opening import identify_tree
     from engine.corpora.reading import WorkerLostError
+    from engine.corpora.remarks import equal_signals
     from engine.records.signal import CONTRACT, paper_preparation
     from models.errors import ExitCode
     from studies.running.workplaces import default_workers
@@ -108,6 +109,8 @@ def prepare(
     except WorkerLostError as error:  # here an option helps
         raise Failure(f"{error}; --workers 1 takes less", ExitCode.FAILURE) from None
     _say_problems(problems)
+    for sentence in equal_signals(corpus):
+        typer.echo(f"{sentence}: ecgadvise data check lists them", err=True)
     n_bad = len({problem.record for problem in problems if not problem.usable})
     n_odd = len({problem.record for problem in problems if problem.usable})
     typer.echo(f"{len(corpus):,} records, {n_bad} left out, {n_odd} kept with a remark: {corpus.root}")

@@ -57,9 +57,12 @@ def open_directory(
     source = open_source(root, source_name)
     target = corpora / FROM_DIRECTORIES / state.fingerprint / (source_name or source.name)
     if target.exists():
-        return _with_task(Corpus(target), task)
+        corpus = Corpus(target)
+        _report(corpus, root, say)
+        return _with_task(corpus, task)
     if (prepared := _find_prepared(source, state, corpora)) is not None:
         say(f"{root} was prepared before: using {prepared.root}")
+        _report(prepared, root, say)
         return _with_task(prepared, task)
     for sentence in source.inferred:
         say(sentence)
@@ -91,7 +94,7 @@ def _find_prepared(source: Source, state: TreeState, corpora: Path) -> Corpus | 
 def _with_task(corpus: Corpus, task: str) -> tuple[Corpus, str]:
     if task and task not in corpus.tasks:
         raise UnknownNameError(f"corpus {corpus.name} has no task {task!r}; it has {', '.join(corpus.tasks)}")
-    return corpus, task or corpus.tasks[0]
+    return corpus, task or corpus.first_task
 
 
 def _report(corpus: Corpus, root: Path, say: Say) -> None:

@@ -132,7 +132,7 @@ def _told_by_headers(root: Path, headers: list[Path], sets: list[str]) -> Recogn
         reason = f" ({misfits[0]})" if misfits else ""
         named = " or ".join(f"--source {name}" for name in sets)
         return Recognised(
-            OWN, (f"named as {names}, but not in its form{reason}: read as your own; {named} says it is",)
+            OWN, (f"named as {names}, but not in its form{reason}: read as your own; {named} reads them as that",)
         )
     if len(sets) > 1:
         raise SourceError(f"{root} holds {names}: {_say_which(sets)}; --source {OWN} reads all as your own")
