@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from advisor.commands import data_fetch
+from advisor.terminal.lines import in_one_line, say
 
 if TYPE_CHECKING:
     from engine.corpora.corpus import Problem
@@ -110,7 +111,7 @@ def prepare(
         raise Failure(f"{error}; --workers 1 takes less", ExitCode.FAILURE) from None
     _say_problems(problems)
     for sentence in equal_signals(corpus):
-        typer.echo(f"{sentence}: ecgadvise data check lists them", err=True)
+        say(f"{sentence}: ecgadvise data check lists them")
     n_bad = len({problem.record for problem in problems if not problem.usable})
     n_odd = len({problem.record for problem in problems if problem.usable})
     typer.echo(f"{len(corpus):,} records, {n_bad} left out, {n_odd} kept with a remark: {corpus.root}")
@@ -163,7 +164,7 @@ def _open(tree: Path, name: str | None) -> "Source":
 
     source = open_source(tree, name)
     for sentence in source.inferred:
-        typer.echo(sentence, err=True)
+        say(sentence)
     return source
 
 
@@ -186,14 +187,15 @@ def _survey_json(found: "Survey") -> str:
 def _survey_table(found: "Survey") -> str:
     from advisor.answer.words import count
 
-    width = max(map(len, (*found.classes, _NONE)))
+    classes = {in_one_line(name): n for name, n in found.classes.items()} | {_NONE: found.unlabelled}
+    width = max(map(len, classes))
     lines = [
         f"{found.source}: {count(found.records, 'record')} of {count(found.patients, 'patient')}, "
         f"{found.unusable:,} unusable",
-        *(f"  {name:{width}} {count:>8,}" for name, count in (*found.classes.items(), (_NONE, found.unlabelled))),
+        *(f"  {name:{width}} {n:>8,}" for name, n in classes.items()),
         *_problem_lines(found.problems),
         *_fold_lines(found),
-        *(f"equal signals: {', '.join(group)}" for group in found.duplicates[:_LISTED]),
+        *(in_one_line(f"equal signals: {', '.join(group)}") for group in found.duplicates[:_LISTED]),
     ]
     if (more := len(found.duplicates) - _LISTED) > 0:
         lines.append(f"... and {more:,} more groups of equal signals")
@@ -207,7 +209,7 @@ def _fold_lines(found: "Survey") -> list[str]:
 
 def _say_problems(problems: "Sequence[Problem]") -> None:
     for line in _problem_lines(problems):
-        typer.echo(line, err=True)
+        say(line)
 
 
 def _problem_lines(problems: "Sequence[Problem]") -> list[str]:
@@ -218,7 +220,7 @@ def _problem_lines(problems: "Sequence[Problem]") -> list[str]:
     lines = []
     for (usable, words), named in list(records.items())[:_LISTED]:
         shown = ", ".join(named[:_NAMED]) + (f" and {len(named) - _NAMED:,} more" if len(named) > _NAMED else "")
-        lines.append(f"{'kept' if usable else 'unusable'}: {shown}: {words}")
+        lines.append(in_one_line(f"{'kept' if usable else 'unusable'}: {shown}: {words}"))
     if (more := len(records) - _LISTED) > 0:
         lines.append(f"... and {more:,} more kinds of problem")
     return lines

@@ -26,10 +26,14 @@ _COPY = re.compile(
 
 @dataclass(frozen=True)
 class NotEntered:
-    """A folder or link whose files are not looked at, and the reason in words."""
+    """A folder or link whose files are not looked at, and the reason in words.
+
+    ``is_loop`` where it leads back to a folder that holds the tree: what is asked for is not behind it.
+    """
 
     path: Path
     reason: str
+    is_loop: bool = False
 
     def said(self, root: Path) -> str:
         """Return this as a sentence, the path as seen from ``root``."""
@@ -76,7 +80,9 @@ def walk(root: Path) -> Tree:
         else:
             path, real = links.popleft()
             if real in above:
-                tree.not_entered.append(NotEntered(Path(path), "it is a link to a folder that holds this one"))
+                tree.not_entered.append(
+                    NotEntered(Path(path), "it is a link to a folder that holds this one", is_loop=True)
+                )
             if real in above or real in seen:
                 continue
             seen.add(real)

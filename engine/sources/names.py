@@ -6,7 +6,7 @@ import unicodedata
 
 _RESERVED = {"synthetic", "from-directories"}  # have a meaning in the folder of corpora
 _OF_WINDOWS = {"con", "prn", "aux", "nul", *(f"{port}{k}" for port in ("com", "lpt") for k in range(10))}
-_LONGEST = 60  # characters, of at most 4 bytes: a file system takes 255 bytes
+_LONGEST = 120  # bytes: a file system takes 255, and names of files in the making are longer
 
 
 def corpus_name(folder: str) -> str:
@@ -19,10 +19,10 @@ def corpus_name(folder: str) -> str:
     composed = unicodedata.normalize("NFC", unicodedata.normalize("NFC", folder).casefold())
     kept = "".join(letter if _is_of_words(letter) else "-" for letter in composed)
     name = re.sub("-+", "-", kept).strip("-")
-    if not name:
+    if not any(unicodedata.category(letter)[0] in "LN" for letter in name):
         return f"records-{_hash(composed)}" if composed else "records"
-    if len(name) > _LONGEST:
-        return f"{name[:_LONGEST].rstrip('-')}-{_hash(name)}"
+    if len(encoded := name.encode()) > _LONGEST:
+        return f"{encoded[:_LONGEST].decode(errors='ignore').rstrip('-')}-{_hash(name)}"
     return f"{name}-records" if name in _RESERVED | _OF_WINDOWS else name
 
 
