@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import unicodedata
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -24,6 +25,8 @@ def open_named(name: str, corpora: Path, say: Say = lambda _sentence: None) -> t
     there.
     """
     which, _, task = name.partition("/")
+    composed = unicodedata.normalize("NFC", which)  # as corpora are named; a file system may have given another form
+    which = which if (corpora / which).exists() else composed
     if which == NAME:
         if not (corpora / NAME).exists():
             say(f"making {N_RECORDS:,} records in {corpora / NAME}, once")

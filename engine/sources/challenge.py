@@ -147,7 +147,7 @@ def misfit(path: Path, header: Header) -> str | None:
     if int(path.stem.removeprefix(challenge_set.prefix)) > challenge_set.last:
         return f"the set ends at {challenge_set.prefix}{challenge_set.last:0{challenge_set.digits}d}"
     if header.plain is None or (header.plain.file, header.plain.offset) != (f"{path.stem}.mat", 24):
-        return f"its samples are not in a MATLAB file {path.stem}.mat"
+        return f"its samples are not stored as 16+24 in {path.stem}.mat"
     if len(header.leads) != len(LEADS):
         return f"it has {len(header.leads)} leads"
     if header.fs != challenge_set.fs:

@@ -18,6 +18,7 @@ from engine.sources.ptb import Ptb, is_header
 from engine.sources.ptbxl import PtbXl
 
 OWN = "directory"
+_PUBLISHED_TABLES = {"conditionnames_snomed-ct.csv", "dx_mapping_scored.csv", "dx_mapping_unscored.csv"}  # of codes
 _LOOKED_AT = 200  # headers, spread over the directory
 _NAMED = 3
 _MARKERS = {
@@ -108,7 +109,7 @@ def _recognise(root: Path) -> Recognised:
         raise SourceError(f"{root} holds no ECG records that are known here{left}; looked for {_LOOKED_FOR}")
     headers = [path for path in tree.headers if copied_from(path.stem) is None]
     sets = {set_of(path.stem) for path in headers}
-    own_table = any(is_table(path) for path in root.iterdir())
+    own_table = any(is_table(path) and path.name.lower() not in _PUBLISHED_TABLES for path in root.iterdir())
     if None in sets or own_table or not sets:
         _refuse_parent_folder(root)
         return Recognised(OWN)

@@ -1,6 +1,7 @@
 """From a name or a directory to a corpus: what is not prepared is prepared once, and again when it has changed."""
 
 import shutil
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -196,3 +197,9 @@ def test_what_the_system_leaves_in_a_folder_makes_it_no_other_tree(tree: Path):
     before = identify_tree(tree)
     (tree / ".DS_Store").write_bytes(b"left")
     assert identify_tree(tree) == before
+
+
+def test_a_corpus_is_found_however_the_accents_of_its_name_are_composed(tmp_path: Path):
+    prepared_synthetic(tmp_path / "made", 30)
+    (tmp_path / "made" / "synthetic").rename(tmp_path / "made" / unicodedata.normalize("NFC", "köln"))
+    assert open_named(unicodedata.normalize("NFD", "köln"), tmp_path / "made")[0].root.name == "köln"

@@ -232,3 +232,9 @@ def test_the_table_that_excel_has_open_is_no_second_table(tmp_path, record_write
     for name in ("._labels.csv", "~$labels.csv", ".~lock.labels.csv#"):
         (tmp_path / name).write_bytes(b"\x00\x05\x16\x07")
     assert survey(open_source(tmp_path)).classes == {"AF": 1}
+
+
+def test_a_publishers_table_of_codes_next_to_its_records_is_no_table_of_ones_own(tmp_path, record_writer):
+    numbered(tmp_path / "WFDBRecords" / "01" / "010", record_writer, "JS00000", [AF, NORM])
+    (tmp_path / "ConditionNames_SNOMED-CT.csv").write_text("Acronym Name,Full Name,Snomed_CT\nAF,x,164889003\n")
+    assert open_source(tmp_path).name == "chapman"
