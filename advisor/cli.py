@@ -4,10 +4,10 @@ Commands import what they need when they run, so that ``recommend`` answers with
 """
 
 import os
-import re
 import sys
 from errno import EACCES, EISDIR, ELOOP, ENAMETOOLONG, ENOSPC, ENOTDIR, EPERM, EPIPE, EROFS
 from importlib import import_module
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +15,7 @@ import typer
 from typer.exceptions import TyperException
 
 from advisor.terminal.failures import Interrupted
+from advisor.terminal.lines import in_one_line
 from models.errors import ExitCode, UserError
 
 # In the order of ``ecgadvise --help``. Each is a module of advisor.commands with an ``app`` of its own commands or with
@@ -23,7 +24,6 @@ COMMANDS = ("recommend", "train", "export", "predict", "backtest", "study", "cur
 
 # What a path may be that the user named; commands say it better where they can.
 _UNUSABLE = (EACCES, EISDIR, ELOOP, ENAMETOOLONG, ENOTDIR, EPERM, EROFS)
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 
 def build_app(only: str | None = None) -> typer.Typer:
@@ -62,11 +62,6 @@ def ecgadvise(
     """Fine-tune a pre-trained ECG network or train from scratch? An answer from measured evidence."""
 
 
-def _in_one_line(message: str) -> str:
-    """Take line ends and what a terminal would obey out of a message, which quotes the user's words and files."""
-    return _CONTROLS.sub(" ", message).strip()
-
-
 def _open_streams() -> None:
     """Let a command run whose streams were closed (``>&-``): it cannot answer without stdout, and says nothing then."""
     if sys.stderr is None:
@@ -74,6 +69,8 @@ def _open_streams() -> None:
     if sys.stdout is None:
         typer.echo("error: there is nowhere to answer: stdout is closed", err=True)
         sys.exit(ExitCode.FAILURE)
+    if isinstance(sys.stdout, TextIOWrapper):  # a name in a script that this terminal does not write ends no command
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def main() -> None:
@@ -89,15 +86,15 @@ def main() -> None:
         typer.echo(f"interrupted; {stop}", err=True)
         sys.exit(ExitCode.INTERRUPTED)
     except UserError as error:
-        typer.echo(f"error: {_in_one_line(str(error))}", err=True)
+        typer.echo(f"error: {in_one_line(str(error))}", err=True)
         sys.exit(error.exit_code)
     except TyperException as error:
         if message := error.format_message():
-            typer.echo(message if message.startswith("Usage:") else f"error: {_in_one_line(message)}", err=True)
+            typer.echo(message if message.startswith("Usage:") else f"error: {in_one_line(message)}", err=True)
         sys.exit(error.exit_code)
     except OSError as error:
         if error.errno in _UNUSABLE and error.filename is not None:
-            typer.echo(f"error: {_in_one_line(str(error.filename))}: {error.strerror}", err=True)
+            typer.echo(f"error: {in_one_line(str(error.filename))}: {error.strerror}", err=True)
             sys.exit(ExitCode.FAILURE)
         if error.errno not in (EPIPE, ENOSPC):
             raise

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from advisor.commands import data_fetch
+from advisor.terminal.lines import in_one_line, say
 
 if TYPE_CHECKING:
     from engine.corpora.corpus import Problem
@@ -91,12 +92,13 @@ def prepare(
     from engine.corpora.corpus import prepare as write
     from engine.corpora.opening import identify_tree
     from engine.corpora.reading import WorkerLostError
+    from engine.corpora.remarks import equal_signals
     from engine.records.signal import CONTRACT, paper_preparation
     from models.errors import ExitCode
     from studies.running.workplaces import default_workers
 
     state = identify_tree(tree, source)  # before a file is read: what changes meanwhile makes it another tree
-    opened = _open(tree, state.reader)
+    opened = _open(tree, source)
     chosen, suffix = (CONTRACT, "") if preparation is Prepared.CONTRACT else (paper_preparation(opened.name), "-paper")
     target = (corpora or default_corpora()) / f"{opened.name}{suffix}"
     try:
@@ -108,6 +110,8 @@ def prepare(
     except WorkerLostError as error:  # here an option helps
         raise Failure(f"{error}; --workers 1 takes less", ExitCode.FAILURE) from None
     _say_problems(problems)
+    for sentence in equal_signals(corpus):
+        say(f"{sentence}: ecgadvise data check lists them")
     n_bad = len({problem.record for problem in problems if not problem.usable})
     n_odd = len({problem.record for problem in problems if problem.usable})
     typer.echo(f"{len(corpus):,} records, {n_bad} left out, {n_odd} kept with a remark: {corpus.root}")
@@ -159,8 +163,8 @@ def _open(tree: Path, name: str | None) -> "Source":
     from engine.sources.detect import open_source
 
     source = open_source(tree, name)
-    for sentence in getattr(source, "inferred", ()):
-        typer.echo(sentence, err=True)
+    for sentence in source.inferred:
+        say(sentence)
     return source
 
 
@@ -183,14 +187,15 @@ def _survey_json(found: "Survey") -> str:
 def _survey_table(found: "Survey") -> str:
     from advisor.answer.words import count
 
-    width = max(map(len, (*found.classes, _NONE)))
+    classes = {in_one_line(name): n for name, n in found.classes.items()} | {_NONE: found.unlabelled}
+    width = max(map(len, classes))
     lines = [
         f"{found.source}: {count(found.records, 'record')} of {count(found.patients, 'patient')}, "
         f"{found.unusable:,} unusable",
-        *(f"  {name:{width}} {count:>8,}" for name, count in (*found.classes.items(), (_NONE, found.unlabelled))),
+        *(f"  {name:{width}} {n:>8,}" for name, n in classes.items()),
         *_problem_lines(found.problems),
         *_fold_lines(found),
-        *(f"equal signals: {', '.join(group)}" for group in found.duplicates[:_LISTED]),
+        *(in_one_line(f"equal signals: {', '.join(group)}") for group in found.duplicates[:_LISTED]),
     ]
     if (more := len(found.duplicates) - _LISTED) > 0:
         lines.append(f"... and {more:,} more groups of equal signals")
@@ -204,7 +209,7 @@ def _fold_lines(found: "Survey") -> list[str]:
 
 def _say_problems(problems: "Sequence[Problem]") -> None:
     for line in _problem_lines(problems):
-        typer.echo(line, err=True)
+        say(line)
 
 
 def _problem_lines(problems: "Sequence[Problem]") -> list[str]:
@@ -215,7 +220,7 @@ def _problem_lines(problems: "Sequence[Problem]") -> list[str]:
     lines = []
     for (usable, words), named in list(records.items())[:_LISTED]:
         shown = ", ".join(named[:_NAMED]) + (f" and {len(named) - _NAMED:,} more" if len(named) > _NAMED else "")
-        lines.append(f"{'kept' if usable else 'unusable'}: {shown}: {words}")
+        lines.append(in_one_line(f"{'kept' if usable else 'unusable'}: {shown}: {words}"))
     if (more := len(records) - _LISTED) > 0:
         lines.append(f"... and {more:,} more kinds of problem")
     return lines

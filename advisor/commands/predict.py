@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from advisor.terminal.lines import say
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -83,7 +85,7 @@ def _write_csv(target: Path, model: "Model", predictions: "Sequence[Prediction]"
     from models.errors import ExitCode
 
     try:
-        write_files({target: to_csv(model.facts, predictions).encode()})
+        write_files({target: to_csv(model.facts, predictions).encode(errors="backslashreplace")})
     except OSError as error:
         raise Failure(f"cannot write {target}: {error.strerror}", ExitCode.FAILURE) from None
     usable = sum(one.problem is None for one in predictions)
@@ -101,7 +103,7 @@ def _report(predictions: "Sequence[Prediction]") -> None:
         raise Failure(failed[0], ExitCode.DATA)
     for lines in (remarks, failed):
         for line in lines[:_LISTED]:
-            typer.echo(line, err=True)
+            say(line)
         if len(lines) > _LISTED:
             typer.echo(f"... and {len(lines) - _LISTED:,} more; --json has all", err=True)
     if failed:

@@ -9,10 +9,9 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
 from advisor.answer.question import Question
 from advisor.terminal.failures import Failure, Interrupted
+from advisor.terminal.lines import say
 from models.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -100,7 +99,7 @@ def _answer(asked: Own, question: Question, n_records: int | None, curves: Path)
 
         folder = asked.store or default_corpora() / "pilots" / own.corpus.content_hash[:12]
         with _resumable_pilot():
-            return with_pilot(found, given, PilotRequest(folder, asked.minutes or _MINUTES, _say, study_progress))
+            return with_pilot(found, given, PilotRequest(folder, asked.minutes or _MINUTES, say, study_progress))
 
 
 def _open(asked: Own, directory: Path) -> "OwnData":
@@ -110,11 +109,7 @@ def _open(asked: Own, directory: Path) -> "OwnData":
     from studies.running.workplaces import default_workers
 
     with progress_bar("records") as progress:
-        return open_own(directory, asked.labels, asked.source, default_corpora(), default_workers(), _say, progress)
-
-
-def _say(sentence: str) -> None:
-    typer.echo(sentence, err=True)
+        return open_own(directory, asked.labels, asked.source, default_corpora(), default_workers(), say, progress)
 
 
 @contextmanager

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from advisor.terminal.lines import say
+
 if TYPE_CHECKING:
     from advisor.answer.strategy import Choice
     from engine.corpora.corpus import Corpus
@@ -118,10 +120,6 @@ def _open(task: str, data: Path | None, source: str | None, corpora: Path | None
     from studies.running.workplaces import default_workers
 
     folder = corpora or default_corpora()
-
-    def say(sentence: str) -> None:
-        typer.echo(sentence, err=True)
-
     if data is None:
         return open_named(task, folder, say)
     with progress_bar("records") as progress:
@@ -225,7 +223,7 @@ def _fit(job: "Fit", choice: "Choice", out: Path, resume: bool) -> "Fitted":
         *(f"! {warning}" for warning in warnings),
     )
     for sentence in said:
-        typer.echo(sentence, err=True)
+        say(sentence)
     if job.strategy in PROBES:  # seconds: Ctrl-C ends it at once, with nothing to go on from
         with few_threads(job):
             return fit(job, out)

@@ -4,6 +4,7 @@ import logging
 from os import PathLike
 from pathlib import Path
 
+from advisor.terminal.lines import in_one_line
 from engine.corpora.corpus import Corpus
 from engine.corpora.corpus import prepare as write
 
@@ -28,15 +29,19 @@ def prepare(
     CorpusError, also when ``out`` exists.
     """
     from engine.corpora.opening import identify_tree
+    from engine.corpora.remarks import equal_signals
     from engine.sources.detect import open_source
 
     state = identify_tree(Path(directory), source)  # before a file is read: what changes meanwhile makes another tree
-    opened = open_source(Path(directory), state.reader)
-    for sentence in getattr(opened, "inferred", ()):
-        log.warning(sentence)
+    opened = open_source(Path(directory), source)
+    for sentence in opened.inferred:
+        log.warning(in_one_line(sentence))
     corpus, problems = write(opened, Path(out), workers=workers, prepared_from=state)
     for problem in problems[:_NAMED]:
-        log.warning("%s: %s: %s", "kept" if problem.usable else "unusable", problem.record, problem.problem)
+        said = in_one_line(f"{problem.record}: {problem.problem}")
+        log.warning("%s: %s", "kept" if problem.usable else "unusable", said)
     if (more := len(problems) - _NAMED) > 0:
         log.warning("... and %s more problems: see ecgadvise data check %s", f"{more:,}", directory)
+    for sentence in equal_signals(corpus):
+        log.warning("%s: ecgadvise data check lists them", sentence)
     return corpus

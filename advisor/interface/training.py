@@ -103,5 +103,5 @@ def train(
 def _open(data: Corpus | str | PathLike[str], task: str, source: str | None, workers: int) -> tuple[Corpus, str]:
     if isinstance(data, Corpus):
         data.task(task)  # raises CorpusError for one that is not there
-        return data, task or data.tasks[0]
+        return data, task or data.first_task
     return open_directory(Path(data), task, default_corpora(), source, workers, log.warning)

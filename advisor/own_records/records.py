@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from engine.corpora.corpus import Corpus, TaskData
 from engine.corpora.opening import Say, open_directory
 from engine.corpora.partition import available, listed
+from engine.corpora.remarks import remarks
 from engine.records.lead_names import leads_in_words
 from engine.sources import UnknownNameError
 from models.errors import ExitCode, UserError
@@ -132,7 +133,13 @@ def _pick(data: TaskData, labels: str, corpus: Corpus) -> TaskData:
 def compare(own: OwnData, facts: Mapping[str, TaskFacts], tasks: tuple[str, ...]) -> tuple[str, ...]:
     """Say in plain words where the records do not match those of the evidence's ``tasks``."""
     known = [facts[task] for task in tasks if task in facts]
-    return (*(_beside(own, known) if known else (_NOT_COMPARED,)), *_too_few(own))
+    return (*(_beside(own, known) if known else (_NOT_COMPARED,)), *_too_few(own), *_remarks(own))
+
+
+def _remarks(own: OwnData) -> Iterator[str]:
+    """Repeat what ``data check`` finds odd."""
+    for sentence in remarks(own.corpus, own.data.rows[own.test]):
+        yield f"{sentence} (see ecgadvise data check {own.directory})."
 
 
 def _beside(own: OwnData, known: list[TaskFacts]) -> Iterator[str]:

@@ -3,9 +3,11 @@
 import csv
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from io import StringIO
 from typing import Any
 
+from advisor.terminal.lines import in_one_line
 from engine.deploy.inference import Prediction, decisions
 from engine.deploy.model_facts import ModelFacts
 
@@ -53,7 +55,7 @@ def to_csv(facts: ModelFacts, predictions: Sequence[Prediction]) -> str:
 
 def to_table(facts: ModelFacts, predictions: Sequence[Prediction]) -> str:
     """Return the usable records as a table, or, with many classes, as a list of what is present in each."""
-    usable = [one for one in predictions if one.probabilities is not None]
+    usable = [replace(one, record=in_one_line(one.record)) for one in predictions if one.probabilities is not None]
     if not usable:
         return ""
     widths = [max(5, len(name)) + 1 for name in facts.classes]

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.corpora.reading import Reading, read_all
+from engine.corpora.reading import Reading, read_all, summarise
 from engine.files import written_whole
 from engine.records.contract import SignalContract
 from engine.records.signal import CONTRACT, Preparation
@@ -137,6 +137,13 @@ class Corpus:
         """The names of the tasks that this corpus defines."""
         return tuple(self.manifest["tasks"])
 
+    @property
+    def first_task(self) -> str:
+        """The task that is meant where none is named. Raises CorpusError where there is none."""
+        if not self.tasks:
+            raise CorpusError(f"{self.root} has no task: prepare it again with labels")
+        return self.tasks[0]
+
     def verify(self) -> None:
         """Read every byte and compare with the manifest. Raises CorpusError naming the altered file."""
         for name in _FILES:
@@ -149,7 +156,7 @@ class Corpus:
 
         Raises CorpusError for a task that this corpus does not define.
         """
-        name = name or self.tasks[0]
+        name = name or self.first_task
         definition = self._definition(name)
         columns = {label: column for column, label in enumerate(self.label_names)}
         labels = np.stack(
@@ -170,7 +177,7 @@ class Corpus:
         return hashlib.sha256(json.dumps([self.content_hash, definition]).encode()).hexdigest()
 
     def _definition(self, name: str) -> dict[str, Any]:
-        name = name or self.tasks[0]
+        name = name or self.first_task
         if name not in self.manifest["tasks"]:
             raise CorpusError(f"corpus {self.name} has no task {name!r}; it has {', '.join(self.tasks)}")
         definition: dict[str, Any] = self.manifest["tasks"][name]
@@ -225,6 +232,7 @@ def prepare(
                 raise TooManyBadError(n_bad, len(entries), _problems(readings))
             kept = _keep_usable(source, entries, readings, folder)
             facts = {"name": target.name, **describe(source, preparation), "unusable": len(entries) - len(kept)}
+            facts["remarks"] = summarise(readings)
             if prepared_from is not None:
                 facts["prepared_from"] = asdict(prepared_from)
             _write_tables(source, facts, kept, folder)

@@ -2,13 +2,14 @@
 
 import hashlib
 import json
-import os
+import unicodedata
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
 from engine.corpora.corpus import SCHEMA_VERSION, Corpus, CorpusError, TreeState, describe, prepare, read_manifest
 from engine.corpora.synthetic import N_RECORDS, NAME, prepared_synthetic
+from engine.records.folders import walk
 from engine.records.signal import CONTRACT
 from engine.sources import Source, UnknownNameError
 from engine.sources.detect import open_source, recognise
@@ -24,6 +25,8 @@ def open_named(name: str, corpora: Path, say: Say = lambda _sentence: None) -> t
     there.
     """
     which, _, task = name.partition("/")
+    composed = unicodedata.normalize("NFC", which)  # as corpora are named; a file system may have given another form
+    which = which if (corpora / which).exists() else composed
     if which == NAME:
         if not (corpora / NAME).exists():
             say(f"making {N_RECORDS:,} records in {corpora / NAME}, once")
@@ -54,14 +57,17 @@ def open_directory(
     if (root / "corpus.json").is_file():
         return _with_task(Corpus(root), task)
     state = identify_tree(root, source_name)
-    source = open_source(root, state.reader)
+    source = open_source(root, source_name)
     target = corpora / FROM_DIRECTORIES / state.fingerprint / (source_name or source.name)
     if target.exists():
-        return _with_task(Corpus(target), task)
+        corpus = Corpus(target)
+        _report(corpus, root, say)
+        return _with_task(corpus, task)
     if (prepared := _find_prepared(source, state, corpora)) is not None:
         say(f"{root} was prepared before: using {prepared.root}")
+        _report(prepared, root, say)
         return _with_task(prepared, task)
-    for sentence in getattr(source, "inferred", ()):
+    for sentence in source.inferred:
         say(sentence)
     say(f"preparing {root} into {target}, once")
     corpus, _ = prepare(source, target, progress, workers, prepared_from=state)
@@ -71,7 +77,7 @@ def open_directory(
 
 def identify_tree(root: Path, source_name: str | None = None) -> TreeState:
     """Return what tells a tree as it is now, and as it is read, from every other. Raises SourceError."""
-    reader = recognise(root, source_name)
+    reader = recognise(root, source_name).name
     return TreeState(_fingerprint(root), reader)
 
 
@@ -91,7 +97,7 @@ def _find_prepared(source: Source, state: TreeState, corpora: Path) -> Corpus | 
 def _with_task(corpus: Corpus, task: str) -> tuple[Corpus, str]:
     if task and task not in corpus.tasks:
         raise UnknownNameError(f"corpus {corpus.name} has no task {task!r}; it has {', '.join(corpus.tasks)}")
-    return corpus, task or corpus.tasks[0]
+    return corpus, task or corpus.first_task
 
 
 def _report(corpus: Corpus, root: Path, say: Say) -> None:
@@ -101,8 +107,8 @@ def _report(corpus: Corpus, root: Path, say: Say) -> None:
 
 
 def _fingerprint(root: Path) -> str:
-    """Return a hash of every file's name, size and time of change below a directory."""
-    paths = [Path(folder, name) for folder, _, names in os.walk(root) for name in names]
+    """Return a hash of every file's name, size and time of change below a directory, behind links too."""
+    paths = [Path(path) for path in walk(root).files]
     files = [(path.relative_to(root).as_posix(), *_size_and_change(path)) for path in paths]
     return hashlib.sha256(json.dumps([SCHEMA_VERSION, sorted(files)]).encode()).hexdigest()[:12]
 

@@ -4,6 +4,7 @@ import hashlib
 import multiprocessing
 import os
 import pickle
+import re
 import signal
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -11,6 +12,7 @@ from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, as_c
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import ecgadvise
 from engine.records.record import RecordError
@@ -19,6 +21,7 @@ from engine.sources import Entry, Source
 from models.errors import ExitCode, UserError
 
 _CHUNK = 256  # records a worker takes at a time
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*(?:e[+-]?\d+)?")
 _WORTH_WORKERS = 1024  # fewer records are read before a worker process has started
 
 
@@ -71,6 +74,25 @@ def duplicates(readings: Sequence[Reading]) -> list[tuple[str, ...]]:
         if reading.usable:
             groups[reading.digest].append(reading.record)
     return [tuple(group) for group in groups.values() if len(group) > 1]
+
+
+def summarise(readings: Sequence[Reading]) -> dict[str, Any]:
+    """Return what a corpus keeps of its readings: the kinds of remark with their counts, and groups of equal signals.
+
+    Remarks that differ in numbers alone are of one kind. ``equal_signals`` are rows of the corpus.
+    """
+    usable = [reading for reading in readings if reading.usable]
+    kinds: dict[str, list[str]] = defaultdict(list)
+    rows: dict[bytes, list[int]] = defaultdict(list)
+    for row, reading in enumerate(usable):
+        rows[reading.digest].append(row)
+        for words in {_NUMBER.sub("#", words): words for words in reading.problems}.items():
+            kinds[words[0]].append(words[1])
+    return {
+        "remarked": sum(bool(reading.problems) for reading in usable),
+        "kinds": [{"words": said[0], "records": len(said), "alike": len(set(said)) == 1} for said in kinds.values()],
+        "equal_signals": [group for group in rows.values() if len(group) > 1],
+    }
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ class Synthetic:
     licence = "none needed: made by a program"
     url = ""
     citation = "synthetic records of ecgadvise, after McSharry et al., IEEE Trans Biomed Eng 50:289 (2003)"
+    inferred: tuple[str, ...] = ()
     fs = FS
     leads: tuple[str, ...] = LEADS
     labels: tuple[str, ...] = (*DIAGNOSES, *SHAPES)

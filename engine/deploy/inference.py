@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from engine.deploy.model_facts import ModelFacts, ModelFactsError, read_metadata
 from engine.records.contract import SignalContract
+from engine.records.folders import NotEntered, walk
 from engine.records.record import LEADS, Record, RecordError
 from engine.records.signal import CONTRACT, Preparation, conform
-from engine.records.wfdb_reader import header_files, read_wfdb
+from engine.records.wfdb_reader import read_wfdb
 from models.errors import ExitCode, UserError
 
 BATCH_SIZE = 64
@@ -115,7 +116,8 @@ def list_records(path: Path) -> list[Listed]:
     """Return the WFDB record at a path (with or without suffix), or those of a directory, in order.
 
     A publisher's tree is read as for training, where that corrects gains or lead names; anything else is searched for
-    headers. Raises RecordError where a directory holds none.
+    headers. What is not entered there is listed too, to fail when it is read: records may lie behind it. Raises
+    RecordError where a directory holds none.
     """
     try:
         is_folder = path.is_dir()
@@ -127,14 +129,23 @@ def list_records(path: Path) -> list[Listed]:
     published = _published_records(path)
     if published is not None:
         return published
-    found = sorted(header.with_suffix("") for header in header_files(path))
+    tree = walk(path)
+    found = sorted(header.with_suffix("") for header in tree.headers)
     if not found:
-        raise RecordError("no WFDB record: no .hea file was found in it or in its folders")
-    return [_listed(one) for one in found]
+        left = f" ({'; '.join(tree.sentences)})" if tree.sentences else ""
+        raise RecordError(f"no WFDB record: no .hea file was found in it or in its folders{left}")
+    return [*map(_listed, found), *(_unlisted(one) for one in tree.not_entered if not one.is_loop)]
 
 
 def _listed(path: Path) -> Listed:
     return Listed(path.as_posix(), lambda: read_wfdb(path))
+
+
+def _unlisted(one: NotEntered) -> Listed:
+    def read() -> Record:
+        raise RecordError(f"not entered: {one.reason}")
+
+    return Listed(one.path.as_posix(), read)
 
 
 def _published_records(root: Path) -> list[Listed] | None:

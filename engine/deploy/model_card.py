@@ -15,7 +15,8 @@ from engine.recipes import PROBES
 FEW_POSITIVES = 30  # test records with a class: fewer, and its figures are mostly chance
 NOTABLE_ECE = 0.05
 _PARTS, _COUNTED = ("training", "validation", "test"), ("records", "patients")
-_SPLIT_KEYS = {f"{part}_{kind}" for part in _PARTS for kind in _COUNTED}  # of the checkpoint's free facts
+# Of the checkpoint's free facts, those that are no row of the table of training data.
+_SAID_ELSEWHERE = {f"{part}_{kind}" for part in _PARTS for kind in _COUNTED} | {"remarks"}
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ def warnings(facts: ModelFacts) -> list[str]:
     found = ["Its training was interrupted: these are the best weights until then."] * bool(
         facts.record.get("interrupted")
     )
+    found += [f"Of the records it was trained and tested on: {said}." for said in facts.record.get("remarks", ())]
     if not evaluation:
         return [*found, "How well the model does was not recorded: measure it on your own records before you use it."]
     classes = evaluation.get("classes", {})
@@ -140,7 +142,7 @@ def _data(facts: ModelFacts) -> list[str]:
         "task": facts.task,
         "SHA-256 of the data": f"`{facts.data_hash}`" if facts.data_hash else None,
         "records for training and validation": count(facts.n_records),
-        **{key.replace("_", " "): plain(value) for key, value in facts.record.items() if key not in _SPLIT_KEYS},
+        **{key.replace("_", " "): plain(value) for key, value in facts.record.items() if key not in _SAID_ELSEWHERE},
         "recipe": plain(facts.recipe),
     }
     return table(("", ""), rows.items())

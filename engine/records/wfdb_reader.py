@@ -7,7 +7,6 @@ reader does; units, gains and names are never taken from it, as it drops every b
 (\u00b5V becomes V). A record in segments is put together from its segments.
 """
 
-import os
 import re
 import warnings
 from collections import Counter
@@ -77,17 +76,8 @@ class Header:
         return tuple(lead for row, lead in enumerate(self.leads) if row not in faulty)
 
 
-def header_files(root: Path) -> list[Path]:
-    """Return every header below a directory, by path, and what only is named like one.
-
-    Segments are parts of their record, not records. A folder that cannot be entered is passed over, one that vanishes
-    meanwhile included, as those below /proc do.
-    """
-    below = ((folder, name) for folder, folders, files in os.walk(root) for name in (*folders, *files))
-    return _without_segments(sorted(Path(folder, name) for folder, name in below if name.endswith(".hea")))
-
-
-def _without_segments(headers: list[Path]) -> list[Path]:
+def without_segments(headers: list[Path]) -> list[Path]:
+    """Return the headers of records: those of segments are parts of theirs."""
     in_segments = {header for header in headers if _is_in_segments(header)}
     parts: set[Path] = set()
     for header in in_segments:
@@ -101,6 +91,8 @@ def _without_segments(headers: list[Path]) -> list[Path]:
 
 def _is_in_segments(header: Path) -> bool:
     try:
+        if not header.is_file():  # a pipe would be waited for
+            return False
         with header.open("rb", buffering=0) as file:
             return _IN_SEGMENTS.search(file.read(_FIRST_BYTES)) is not None
     except OSError:
@@ -304,6 +296,8 @@ def _digital(path: Path, header: Header, wanted: Sequence[int]) -> tuple[NDArray
                     f"truncated: {_printable(first.file)} has {stored * header.per_frame} of {header.n_samples} samples"
                 )
             surplus = _printable(first.file) if samples - n_frames * width >= width else surplus
+        else:
+            _size(path.parent / first.file)  # a pipe would be waited for
         if first.format not in _WHOLE:
             by_wfdb += [row for row in rows if row in columns]
             continue

@@ -52,7 +52,10 @@ class TaskDefinition:
 
 
 class Source(Protocol):
-    """What a publisher's tree offers: records with patients, labels and folds, the tasks they define, the licence."""
+    """What a publisher's tree offers: records with patients, labels and folds, the tasks they define, the licence.
+
+    ``inferred`` says in sentences what was not written anywhere and what was left out.
+    """
 
     name: str
     version: str
@@ -63,6 +66,7 @@ class Source(Protocol):
     leads: tuple[str, ...]
     labels: tuple[str, ...]
     tasks: Mapping[str, TaskDefinition]
+    inferred: tuple[str, ...]
 
     def entries(self) -> list[Entry]:
         """List every record, in the publisher's order."""

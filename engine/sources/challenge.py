@@ -6,18 +6,19 @@ Petersburg, PTB and PTB-XL sets have several records of one patient, which may t
 PTB and PTB-XL prefer the original trees, which name their patients. About the other sets the form does not tell.
 
 ``paper`` has the classes of Nguyen and Do (2025) and, as they did, keeps the records that have none of them as negative
-examples of all; ``all`` has every code that at least ten records carry.
+examples of all; ``all`` has every code that at least ten records carry, or every code where none has ten.
 """
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.records.folders import walk
 from engine.records.record import LEADS, Record, RecordError
-from engine.records.snomed import described, diagnosis_codes, in_order, named
-from engine.records.wfdb_reader import comment_value, header_files, read_header, read_wfdb
+from engine.records.snomed import ACRONYMS, EQUIVALENT, described, diagnosis_codes, in_order, named
+from engine.records.wfdb_reader import Header, comment_value, read_header, read_wfdb
 from engine.sources import Entry, SourceError, TaskDefinition
 from engine.sources.publishers import CHALLENGE_2021
 from engine.sources.tables import frequent_labels, parse_age, parse_sex
@@ -27,19 +28,30 @@ _CHALLENGE = "Perez Alday et al., Physiol Meas 41:124003 (2020); Reyna et al., C
 
 @dataclass(frozen=True)
 class ChallengeSet:
-    """One set: letters and number of digits of its record names, whose it is, its classes in the regenerated study."""
+    """One set: its record names (letters, digits, last number), whose it is, its rate in hertz, where it is found.
+
+    ``folders`` are the names under which it is distributed, in lower-case letters and digits only. ``paper`` are its
+    classes in the regenerated study; where ``closed`` its records carry no other code.
+    """
 
     prefix: str
     digits: int
+    last: int
     origin: str
+    fs: float
+    folders: frozenset[str]
     paper: Mapping[str, str] | None = None
+    closed: bool = False
 
 
 SETS = {
     "cpsc2018": ChallengeSet(
         "A",
         4,
+        6877,
         "Liu et al., J Med Imaging Health Inform 8:1368 (2018)",
+        500,
+        frozenset({"cpsc2018", "wfdbcpsc2018", "trainingwfdb", "cpsc"}),
         {
             "NORM": "426783006",
             "AF": "164889003",
@@ -51,12 +63,23 @@ SETS = {
             "STD": "429622005",
             "STE": "164931005",
         },
+        closed=True,
     ),
-    "cpsc-extra": ChallengeSet("Q", 4, "Liu et al., J Med Imaging Health Inform 8:1368 (2018), unused part"),
+    "cpsc-extra": ChallengeSet(
+        "Q",
+        4,
+        3581,
+        "Liu et al., J Med Imaging Health Inform 8:1368 (2018), unused part",
+        500,
+        frozenset({"cpsc2018extra", "cpscextra", "wfdbcpsc20182", "training2"}),
+    ),
     "georgia": ChallengeSet(
         "E",
         5,
+        10344,
         "Georgia 12-lead ECG Challenge database, Emory University",
+        500,
+        frozenset({"georgia", "wfdbga", "e"}),
         {
             "NORM": "426783006",
             "AF": "164889003",
@@ -71,13 +94,41 @@ SETS = {
         },
     ),
     "ptb": ChallengeSet(
-        "S", 4, "Bousseljot et al., Biomed Tech 40:S317 (1995)", {"NORM": "426783006", "MI": "164865005"}
+        "S",
+        4,
+        549,
+        "Bousseljot et al., Biomed Tech 40:S317 (1995)",
+        1000,
+        frozenset({"ptb", "wfdbptb", "trainingptb"}),
+        {"NORM": "426783006", "MI": "164865005"},
     ),
-    "chapman": ChallengeSet("JS", 5, "Zheng et al., Sci Data 7:48 (2020); Zheng et al., Sci Rep 10:2898 (2020)"),
-    "st-petersburg": ChallengeSet("I", 4, "St Petersburg INCART 12-lead arrhythmia database"),
-    "ptb-xl-hr": ChallengeSet("HR", 5, "Wagner et al., Sci Data 7:154 (2020)"),
+    "chapman": ChallengeSet(
+        "JS",
+        5,
+        45551,
+        "Zheng et al., Sci Data 7:48 (2020); Zheng et al., Sci Rep 10:2898 (2020)",
+        500,
+        frozenset({"chapman", "chapmanshaoxing", "ningbo", "wfdbchapmanshaoxing", "wfdbningbo", "wfdbrecords"}),
+    ),
+    "st-petersburg": ChallengeSet(
+        "I",
+        4,
+        75,
+        "St Petersburg INCART 12-lead arrhythmia database",
+        257,
+        frozenset({"stpetersburg", "stpetersburgincart", "wfdbstpetersburg", "trainingstpetersburg"}),
+    ),
+    "ptb-xl-hr": ChallengeSet(
+        "HR",
+        5,
+        21837,
+        "Wagner et al., Sci Data 7:154 (2020)",
+        500,
+        frozenset({"ptbxl", "ptbxlhr", "wfdbptbxl"}),
+    ),
 }
 _RECORD_NAME = re.compile(r"([A-Z]{1,2})(\d{4,5})")
+_WRAPPER = re.compile(r"g?\d{1,3}|raw|WFDB", re.IGNORECASE)  # folders inside a set's own: g1, 01/010
 _SET_OF_NAME = {(challenge_set.prefix, challenge_set.digits): name for name, challenge_set in SETS.items()}
 
 
@@ -85,6 +136,35 @@ def set_of(record_name: str) -> str | None:
     """Return the name of the set that a record belongs to, None for a record that is not the Challenge's."""
     match = _RECORD_NAME.fullmatch(record_name)
     return _SET_OF_NAME.get((match[1], len(match[2]))) if match else None
+
+
+def misfit(path: Path, header: Header) -> str | None:
+    """Say what a header has that no published header of its record's set has; None where it is in their form.
+
+    The published ones are of 12 leads at the set's own rate, their samples in ``NAME.mat`` (format 16 after 24 bytes).
+    """
+    challenge_set = SETS[set_of(path.stem) or ""]
+    if int(path.stem.removeprefix(challenge_set.prefix)) > challenge_set.last:
+        return f"the set ends at {challenge_set.prefix}{challenge_set.last:0{challenge_set.digits}d}"
+    if {(one.file, one.format, one.offset) for one in header.channels} != {(f"{path.stem}.mat", 16, 24)}:
+        return f"its samples are not stored as 16+24 in {path.stem}.mat"
+    if len(header.leads) != len(LEADS):
+        return f"it has {len(header.leads)} leads"
+    if header.fs != challenge_set.fs:
+        return f"it is at {header.fs:g} Hz, the set at {challenge_set.fs:g} Hz"
+    codes = set((comment_value(header.comments, "Dx") or "").replace(" ", "").split(","))
+    known = {*(challenge_set.paper or {}).values(), *EQUIVALENT}
+    foreign = sorted(code for code in codes - known if code.isdecimal())
+    if challenge_set.closed and foreign:
+        return f"it has {described(foreign[:1])}, which is no code of the set"
+    return None
+
+
+def is_distributed_as(name: str, root: Path, header: Path) -> bool:
+    """Whether a header lies in a folder that is called as the set of that name is where it is distributed."""
+    parts = (*root.resolve().parts, *header.relative_to(root).parent.parts)
+    named = [part for part in parts if not _WRAPPER.fullmatch(part)]
+    return bool(named) and re.sub(r"[^a-z0-9]", "", named[-1].lower()) in SETS[name].folders
 
 
 class Challenge:
@@ -99,13 +179,16 @@ class Challenge:
             raise SourceError(f"{name} is not a set of the Challenge; there are {', '.join(SETS)}")
         self.name = name
         self.citation = f"{_CHALLENGE}; {SETS[name].origin}"
-        paths = [path for path in header_files(root) if set_of(path.stem) == name]
+        tree = walk(root)
+        paths = [path for path in tree.headers if set_of(path.stem) == name]
         if not paths:
             raise SourceError(f"{root} has no {name} record: no header is named {SETS[name].prefix} and a number")
         self._entries = _list(root, paths)
         paper = SETS[name].paper or {}
         self.labels = in_order([*paper.values(), *(code for entry in self._entries for code in entry.labels)])
         self.tasks: Mapping[str, TaskDefinition] = _define_tasks(paper, self._entries)
+        others = [path.stem for path in tree.headers if set_of(path.stem) is None]
+        self.inferred: tuple[str, ...] = (*tree.sentences, *_unread(others), *_uncovered(paper, self._entries))
 
     def entries(self) -> list[Entry]:
         """List every record of the set, by path; one whose header says nothing usable has its ``problem`` set."""
@@ -145,12 +228,32 @@ def snomed_entry(record_id: str, path: Path) -> Entry:
     return Entry(record_id, path, record_id, labels, age=age, sex=sex, problem=problem)
 
 
-def _define_tasks(paper: Mapping[str, str], entries: Iterable[Entry]) -> dict[str, TaskDefinition]:
+def _define_tasks(paper: Mapping[str, str], entries: Sequence[Entry]) -> dict[str, TaskDefinition]:
     tasks = {}
     if paper:
         classes = {name: [code] for name, code in paper.items()}
         words = ", ".join(f"{name} {code}" for name, code in paper.items())
         tasks["paper"] = TaskDefinition(f"the classes of Nguyen and Do (2025): {words}", classes, labelled_only=False)
-    if frequent := in_order(frequent_labels(entries)):
-        tasks["all"] = TaskDefinition(f"every code with at least 10 records: {described(frequent)}", named(frequent))
+    frequent = in_order(frequent_labels(entries))
+    which = "every code with at least 10 records" if frequent else "every code (none has 10 records)"
+    codes = frequent or in_order(code for entry in entries for code in entry.labels)
+    if codes:
+        tasks["all"] = TaskDefinition(f"{which}: {described(codes)}", named(codes))
     return tasks
+
+
+def _unread(names: Sequence[str]) -> Iterator[str]:
+    if names:
+        more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
+        yield f"left out, as of no set of the Challenge: {', '.join(names[:3])}{more}"
+
+
+def _uncovered(paper: Mapping[str, str], entries: Sequence[Entry]) -> Iterator[str]:
+    """Say which codes the task ``paper`` does not have: whoever trains on it should know."""
+    if not frequent_labels(entries):
+        yield "no code has 10 records, so that task all has every code"
+    counts = Counter(code for entry in entries for code in entry.labels - set(paper.values()))
+    if paper and counts:
+        shown = ", ".join(f"{ACRONYMS.get(code, code)} ({n:,})" for code, n in counts.most_common(5))
+        more = f" and {len(counts) - 5:,} more" if len(counts) > 5 else ""
+        yield f"codes that are no class of task paper (see task all): {shown}{more}"

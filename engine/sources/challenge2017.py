@@ -24,6 +24,7 @@ class Challenge2017:
 
     name, version, licence, url, citation = CHALLENGE_2017
     fs = 100.0
+    inferred: tuple[str, ...] = ()
     leads: tuple[str, ...] = ("I",)
     labels = tuple(CLASSES)
 
@@ -55,6 +56,8 @@ class Challenge2017:
 
 
 def _read_reference(path: Path) -> list[tuple[str, str]]:
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise SourceError(f"{path} is not a file")
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = [row for row in csv.reader(file) if row]

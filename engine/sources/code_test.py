@@ -36,6 +36,7 @@ class CodeTest:
 
     name, version, licence, url, citation = CODE_TEST
     fs = 100.0
+    inferred: tuple[str, ...] = ()
     leads: tuple[str, ...] = LEADS
     labels: tuple[str, ...] = ("NORM", *ABNORMALITIES)
 

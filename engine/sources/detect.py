@@ -1,20 +1,26 @@
 """Which publisher's tree a directory is, told by its files."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from engine.records.wfdb_reader import header_files
+from engine.records.folders import copied_from, walk
+from engine.records.record import RecordError
+from engine.records.wfdb_reader import read_header
 from engine.sources import Source, SourceError, UnknownNameError
-from engine.sources.challenge import SETS, Challenge, set_of
+from engine.sources.challenge import SETS, Challenge, is_distributed_as, misfit, set_of
 from engine.sources.challenge2017 import Challenge2017
 from engine.sources.code_test import TRACING_FILES, CodeTest
 from engine.sources.ludb import Ludb
-from engine.sources.own_directory import Directory
-from engine.sources.ptb import Ptb
+from engine.sources.own_directory import Directory, is_table
+from engine.sources.ptb import Ptb, is_header
 from engine.sources.ptbxl import PtbXl
 
 OWN = "directory"
+_PUBLISHED_TABLES = {"conditionnames_snomed-ct.csv", "dx_mapping_scored.csv", "dx_mapping_unscored.csv"}  # of codes
+_LOOKED_AT = 200  # headers, spread over the directory
+_NAMED = 3
 _MARKERS = {
     "ptbxl_database.csv": "ptb-xl",
     "REFERENCE-v3.csv": "challenge-2017",
@@ -28,7 +34,7 @@ _LOOKED_FOR = (
 
 
 def _ptb(root: Path) -> Source:
-    return Ptb(root) if any(root.glob("patient*/*.hea")) else Challenge(root, "ptb")
+    return Ptb(root) if any(is_header(path) for path in root.glob("patient*/*.hea")) else Challenge(root, "ptb")
 
 
 _READERS: Mapping[str, Callable[[Path], Source]] = {
@@ -49,8 +55,16 @@ def source_names() -> tuple[str, ...]:
     return tuple(_READERS)
 
 
-def recognise(root: Path, name: str | None = None) -> str:
-    """Return which of ``source_names`` reads a directory: the given one, else the one that its files tell.
+@dataclass(frozen=True)
+class Recognised:
+    """Which of ``source_names`` reads a directory, and in sentences what that was inferred from."""
+
+    name: str
+    said: tuple[str, ...] = ()
+
+
+def recognise(root: Path, name: str | None = None) -> Recognised:
+    """Return what reads a directory: the source of the given name, else the one that its files tell.
 
     Raises SourceError as ``open_source`` does.
     """
@@ -60,38 +74,80 @@ def recognise(root: Path, name: str | None = None) -> str:
         return _recognise(root)
     if name not in _READERS:
         raise UnknownNameError(f"no set is named {name}; there are {', '.join(_READERS)}")
-    return name
+    return Recognised(name)
 
 
 def open_source(root: Path, name: str | None = None) -> Source:
-    """Return the source that a directory holds, or the one of the given name.
+    """Return the source that a directory holds, or the one of the given name; ``inferred`` says what it was told by.
 
-    A tree of the 2020/2021 Challenge may hold several sets: then one has to be named. ``directory`` reads any tree as a
-    user's own. Raises SourceError that says what was looked for when nothing fits.
+    A tree of the 2020/2021 Challenge may hold several sets: then one has to be named. Records that are named as those
+    of a set, but are not in its form, are a user's own; what could be either has to be named too. ``directory`` reads
+    any tree as a user's own. Raises SourceError that says what was looked for when nothing fits, and for a source
+    whose tasks have no class.
     """
-    return _READERS[recognise(root, name)](root)
+    recognised = recognise(root, name)
+    source = _READERS[recognised.name](root)
+    if not any(task.classes for task in source.tasks.values()):
+        raise SourceError(f"{root} has no labels: no record of {source.name} has a statement that could be a class")
+    source.inferred = (*recognised.said, *source.inferred)
+    return source
 
 
-def _recognise(root: Path) -> str:
+def _recognise(root: Path) -> Recognised:
+    tree = walk(root)
+    if unread := [one for one in tree.not_entered if one.path == root]:
+        raise SourceError(f"{root} cannot be read: {unread[0].reason}")
     marked = sorted({name for file, name in _MARKERS.items() if (root / file).is_file()})
-    if any(root.glob("patient*/*.hea")):
+    if any(is_header(path) for path in root.glob("patient*/*.hea")):
         marked.append("ptb")
     if len(marked) > 1:
         raise SourceError(f"{root} could be {' or '.join(marked)}: {_say_which(marked)}")
     if marked:
-        return marked[0]
-    headers = header_files(root)
-    if not headers:
-        raise SourceError(f"{root} holds no ECG records that are known here; looked for {_LOOKED_FOR}")
+        return Recognised(marked[0])
+    if not tree.headers:
+        left = f" ({'; '.join(tree.sentences[:_NAMED])})" if tree.sentences else ""
+        raise SourceError(f"{root} holds no ECG records that are known here{left}; looked for {_LOOKED_FOR}")
+    headers = [path for path in tree.headers if copied_from(path.stem) is None]
     sets = {set_of(path.stem) for path in headers}
-    own_table = any(path.suffix.lower() in {".csv", ".tsv"} for path in root.iterdir())
-    if None in sets or own_table:
+    own_table = any(is_table(path) and path.name.lower() not in _PUBLISHED_TABLES for path in root.iterdir())
+    if None in sets or own_table or not sets:
         _refuse_parent_folder(root)
-        return OWN
+        return Recognised(OWN)
+    return _told_by_headers(root, headers, [name for name in SETS if name in sets])
+
+
+def _told_by_headers(root: Path, headers: list[Path], sets: list[str]) -> Recognised:
+    """Tell a published set from records of one's own that are numbered alike, by the headers and their folder."""
+    looked_at = headers[:: max(1, len(headers) // _LOOKED_AT)]
+    fits, misfits = 0, []
+    for path in looked_at:
+        try:
+            reason = misfit(path, read_header(path.with_suffix("")))
+        except RecordError:
+            continue  # it speaks neither for nor against
+        fits += reason is None
+        if reason is not None:
+            misfits.append(f"{path.stem}: {reason}")
+    names, ways = ", ".join(sets), _say_which([*sets, OWN])
+    if not fits:
+        reason = f" ({misfits[0]})" if misfits else ""
+        named = " or ".join(f"--source {name}" for name in sets)
+        return Recognised(
+            OWN, (f"named as {names}, but not in its form{reason}: read as your own; {named} reads them as that",)
+        )
     if len(sets) > 1:
-        held = [name for name in SETS if name in sets]
-        raise SourceError(f"{root} holds {', '.join(held)}: {_say_which(held)}")
-    return str(sets.pop())
+        raise SourceError(f"{root} holds {names}: {_say_which(sets)}; --source {OWN} reads all as your own")
+    if misfits:
+        raise SourceError(
+            f"{root} could be {names}, by the names of its records, or your own: {len(misfits):,} of "
+            f"{len(looked_at):,} headers looked at are not in that form ({misfits[0]}): {ways}"
+        )
+    if not all(is_distributed_as(sets[0], root, path) for path in looked_at):
+        raise SourceError(
+            f"{root} could be {names}, by its records' names and form, or your own: its folder does not say so; {ways}"
+        )
+    said = f"taken for {names} by the names of its folder and records; --source {OWN} reads it as your own"
+    return Recognised(sets[0], (said,))
 
 
 def _say_which(names: Sequence[str]) -> str:

@@ -28,6 +28,7 @@ class Ludb:
 
     name, version, licence, url, citation = LUDB
     fs = 100.0
+    inferred: tuple[str, ...] = ()
     leads: tuple[str, ...] = LEADS
 
     def __init__(self, root: Path, as_published: bool = False) -> None:
@@ -36,11 +37,9 @@ class Ludb:
         self._entries = [_entry(root, row, line) for line, row in enumerate(rows, start=2)]
         self.labels = tuple(sorted({label for entry in self._entries for label in entry.labels}))
         frequent = frequent_labels(self._entries)
-        self.tasks: Mapping[str, TaskDefinition] = {
-            "diagnoses": TaskDefinition(
-                "the statements with at least 10 patients", {label: [label] for label in frequent}, labelled_only=False
-            )
-        }
+        words = "the statements with at least 10 patients" if frequent else "all statements (none has 10 patients)"
+        classes = {label: [label] for label in frequent or self.labels}
+        self.tasks: Mapping[str, TaskDefinition] = {"diagnoses": TaskDefinition(words, classes, labelled_only=False)}
 
     def entries(self) -> list[Entry]:
         """List every record of ``ludb.csv``."""

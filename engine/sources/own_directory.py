@@ -8,19 +8,20 @@ are the codes in the headers' ``#Dx:`` comments, the 2020/2021 Challenge's form.
 a table of their own. A table that names no record is not used, and that is said.
 """
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from engine.records.folders import copied_from, is_left_over, walk
 from engine.records.lead_names import renamed
 from engine.records.record import LEADS, Record, RecordError
 from engine.records.signal import derivable
 from engine.records.snomed import described, in_order, named
-from engine.records.wfdb_reader import header_files, read_header, read_wfdb
+from engine.records.wfdb_reader import read_header, read_wfdb
 from engine.sources import Entry, SourceError, TaskDefinition
 from engine.sources.challenge import snomed_entry
+from engine.sources.names import corpus_name
 from engine.sources.own_tables.cells import is_missing
 from engine.sources.own_tables.columns import NoRecordColumnError, Table, listed, understand
 from engine.sources.own_tables.file import OTHER_SUFFIXES, SUFFIXES
@@ -42,8 +43,9 @@ class Directory:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.name = re.sub(r"[^a-z0-9]+", "-", root.resolve().name.lower()).strip("-") or "records"
-        paths = {path.relative_to(root).with_suffix("").as_posix(): path.with_suffix("") for path in header_files(root)}
+        self.name = corpus_name(root.resolve().name)
+        tree = walk(root)
+        paths = {path.relative_to(root).with_suffix("").as_posix(): path.with_suffix("") for path in tree.headers}
         if not paths:
             raise SourceError(f"{root} has no WFDB record: no .hea file was found in it or in its folders")
         self.leads, said_leads = _leads(list(paths.values()))
@@ -69,7 +71,12 @@ class Directory:
             said += (f"{which} the patient: every record counts as its own patient",)
         said += tables.remarks
         self.tasks: Mapping[str, TaskDefinition] = {"labels": TaskDefinition(words, classes, labelled_only=False)}
-        self.inferred: tuple[str, ...] = (f"{_count(len(paths), 'WFDB record')} below {root}", said_leads, *said)
+        self.inferred: tuple[str, ...] = (
+            f"{_count(len(paths), 'WFDB record')} below {root}",
+            *tree.sentences,
+            said_leads,
+            *said,
+        )
 
     def entries(self) -> list[Entry]:
         """List every record of the table, in its order, then those without a row; without a table, all by path.
@@ -126,12 +133,17 @@ class _Tables:
     remarks: tuple[str, ...]
 
 
+def is_table(path: Path) -> bool:
+    """Whether a file of a directory is taken for a table about its records, by its name."""
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and not is_left_over(path.name)
+
+
 def _find_tables(root: Path, names: RecordNames) -> _Tables:
     """Read the directory's tables. Raises SourceError where two have labels, or one cannot be understood."""
-    files = sorted(path for path in root.iterdir() if path.is_file() and not path.name.startswith((".", "~$")))
+    files = sorted(path for path in root.iterdir() if path.is_file())
     understood: list[Table] = []
     others: list[tuple[Path, NoRecordColumnError]] = []
-    for path in (path for path in files if path.suffix.lower() in SUFFIXES):
+    for path in filter(is_table, files):
         try:
             understood.append(understand(path, names))
         except NoRecordColumnError as error:
@@ -142,7 +154,7 @@ def _find_tables(root: Path, names: RecordNames) -> _Tables:
         raise SourceError(f"{root} has {len(labelled)} tables ({names_of_tables}); leave the one with the labels")
     if not labelled and (meant := next((error for _, error in others if error.about_records), None)) is not None:
         raise meant
-    unread = [path for path in files if path.suffix.lower() in OTHER_SUFFIXES]
+    unread = [path for path in files if path.suffix.lower() in OTHER_SUFFIXES and not is_left_over(path.name)]
     remarks = [f"{path.name} is not used: none of its columns names the records" for path, _ in others]
     if not labelled:
         remarks += [f"{path.name} is not read: save it as CSV if it is about these records" for path in unread]
@@ -272,7 +284,7 @@ def _sentences(table: Table, entries: Sequence[Entry]) -> tuple[str, ...]:
 
 
 def _by_codes(paths: Mapping[str, Path], no_labels: SourceError) -> tuple[list[Entry], tuple[str, ...]]:
-    entries = [snomed_entry(record_id, path) for record_id, path in paths.items()]
+    entries = [_coded_entry(record_id, path, paths) for record_id, path in paths.items()]
     labelled = [entry for entry in entries if entry.labels]
     if not labelled:
         raise no_labels
@@ -280,6 +292,14 @@ def _by_codes(paths: Mapping[str, Path], no_labels: SourceError) -> tuple[list[E
     codes = {code for entry in labelled for code in entry.labels}
     headers = _count(len(entries), "header")
     return entries, (f"no table of labels: {_count(len(codes), 'SNOMED code')} in {len(labelled):,} of {headers}{few}",)
+
+
+def _coded_entry(record_id: str, path: Path, paths: Mapping[str, Path]) -> Entry:
+    """List a record by its header's codes; the copy of one that is there too would be counted as another patient."""
+    of = copied_from(path.name)
+    if of is not None and path.with_name(of) in paths.values():
+        return Entry(record_id, path, record_id, frozenset(), problem=f"named as a copy of {of}, which is there too")
+    return snomed_entry(record_id, path)
 
 
 def _count(number: int, noun: str) -> str:

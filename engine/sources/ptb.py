@@ -9,13 +9,14 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from engine.records.folders import walk
 from engine.records.record import LEADS, Record, RecordError
 from engine.records.wfdb_reader import comment_value, read_header, read_wfdb
 from engine.sources import Entry, SourceError, TaskDefinition
 from engine.sources.publishers import PTB
 from engine.sources.tables import parse_age, parse_sex
 
-_PATIENT = re.compile(r"patient\d+")
+_PATIENT, _RECORD = re.compile(r"patient\d{3}"), re.compile(r"s\d{4}[a-z_]re")
 _PAPER = {"NORM": "Healthy control", "MI": "Myocardial infarction"}
 
 
@@ -27,10 +28,14 @@ class Ptb:
     leads: tuple[str, ...] = LEADS
 
     def __init__(self, root: Path) -> None:
-        headers = sorted(path for path in root.glob("patient*/*.hea") if _PATIENT.fullmatch(path.parent.name))
+        headers = sorted(path for path in root.glob("patient*/*.hea") if is_header(path))
         if not headers:
-            raise SourceError(f"{root} is not a PTB tree: it has no patientNNN folder with headers")
+            raise SourceError(f"{root} is not a PTB tree: it has no header patientNNN/sNNNN_re.hea")
         self._entries = [_entry(path) for path in headers]
+        tree = walk(root)
+        others = [path.relative_to(root).as_posix() for path in tree.headers if not is_header(path)]
+        left = (f"left out, as not named like PTB's: {others[0]} and {len(others) - 1:,} more",) if others else ()
+        self.inferred: tuple[str, ...] = (*tree.sentences, *left)
         self.labels = tuple(sorted({*_PAPER.values(), *(label for entry in self._entries for label in entry.labels)}))
         classes = {name: [reason] for name, reason in _PAPER.items()}
         self.tasks: Mapping[str, TaskDefinition] = {
@@ -46,6 +51,11 @@ class Ptb:
     def read(self, entry: Entry) -> Record:
         """Read one record at 1000 Hz. Raises RecordError."""
         return read_wfdb(entry.path)
+
+
+def is_header(path: Path) -> bool:
+    """Whether a path ends as those of the set do: ``patient001/s0010_re.hea``, ``patient004/s0020lre.hea``."""
+    return bool(_PATIENT.fullmatch(path.parent.name) and _RECORD.fullmatch(path.stem)) and path.suffix == ".hea"
 
 
 def _entry(header: Path) -> Entry:

@@ -35,6 +35,7 @@ class PtbXl:
 
     name, version, licence, url, citation = PTB_XL
     fs = 100.0
+    inferred: tuple[str, ...] = ()
     leads: tuple[str, ...] = LEADS
 
     def __init__(self, root: Path, read_fs: int = 100) -> None:

@@ -20,6 +20,8 @@ _OLDEST = 120.0  # 300 stands for over 89, -1 and 999 for unknown
 
 def read_rows(path: Path, columns: Iterable[str], publisher: str) -> list[dict[str, str]]:
     """Read a comma-separated table with a first line of names. Raises SourceError naming what is missing."""
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise SourceError(f"{path} is not a file")
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, restval="")

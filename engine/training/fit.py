@@ -20,6 +20,7 @@ from engine.checkpoints.snapshot import Snapshot, save_snapshot
 from engine.compute.devices import DEVICE_ERRORS, DeviceFailureError, choose_device, describe_device
 from engine.corpora.corpus import Corpus, TaskData
 from engine.corpora.partition import Partition, lacking_classes
+from engine.corpora.remarks import left_out, remarks
 from engine.evaluation.calibration import calibrated_probabilities
 from engine.evaluation.evaluation import Evaluation, describe_averages
 from engine.evaluation.metrics import LEAST_POSITIVES
@@ -60,6 +61,10 @@ class Fit:
         """Return the records at positions of ``data`` as a network takes them."""
         return Examples.of(scaling.apply(self.signals(positions)), self.data.labels[positions])
 
+    def remarks(self) -> tuple[str, ...]:
+        """Say what was odd about the records when they were prepared."""
+        return remarks(self.corpus, self.data.rows[self.partition.test])
+
     def identity(self) -> dict[str, Any]:
         """Return what two trainings must share for one to be the other's continuation, as JSON values."""
         task = self.data.name.partition("/")[2]
@@ -86,12 +91,13 @@ class Fitted:
 
 
 def forewarn(job: Fit) -> tuple[str, ...]:
-    """Return sentences about what this training cannot learn or show.
+    """Return sentences about what is odd about its records, and what this training cannot learn or show.
 
     An upstream of the same records may have seen the test records, unless it is known to have held out the same ones.
     Raises PartitionError where nothing can be learnt or tested, CheckpointError for an upstream that does not fit.
     """
-    sentences = lacking_classes(job.data, job.partition)
+    odd = (f"{said} (ecgadvise data check lists them)" for said in job.remarks())
+    sentences = (*odd, *lacking_classes(job.data, job.partition))
     _start(job)
     if job.upstream is None:
         return sentences
@@ -248,6 +254,7 @@ def _training_record(job: Fit, result: Training, device: torch.device) -> dict[s
         "restarts": result.restarts,
         "interrupted": result.stopped,
         "why": job.why,
+        "remarks": [*left_out(job.corpus), *job.remarks()],
     }
 
 

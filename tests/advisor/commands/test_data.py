@@ -1,6 +1,7 @@
 """``ecgadvise data check`` and ``data prepare``, as processes, on synthetic trees."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -150,3 +151,25 @@ def test_a_target_that_cannot_be_written_ends_in_one_sentence(ptbxl_tree: Path, 
     assert result.returncode == 1
     assert "cannot write" in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_names_reach_the_terminal_in_one_line_and_without_what_it_would_obey(tmp_path: Path, command):
+    root = tmp_path / "ward\x1b[31m\nerror: none"
+    for k, name in enumerate(("a\x1b[2J", "b\nerror: c", "d\u202e", os.fsdecode(b"e\xff"))):
+        samples = np.random.default_rng(k).integers(-900, 900, (1000, 2)).astype("<i2")
+        root.mkdir(exist_ok=True)
+        samples.tofile(root / f"s{k}.dat")
+        lines = [f"s{k}.dat 16 1000/mV 16 0 0 0 0 {lead}" for lead in ("I", "II")]
+        header = "\n".join(["r 2 100 1000", *lines, f"#Dx: {(164889003, 426783006)[k % 2]}"])
+        (root / f"{name}.hea").write_text(header)
+    for words in (("check", root), ("prepare", root, "--corpora", tmp_path / "corpora")):
+        ended = command("data", *words)
+        shown = ended.out + ended.err
+        assert all(line.isprintable() for line in shown.splitlines())
+        assert not any(line.startswith("error: ") and "cannot be used" not in line for line in shown.splitlines())
+    assert [path.name for path in (tmp_path / "corpora").iterdir()] == ["ward-31m-error-none"]
+
+
+def test_prepare_says_how_many_signals_are_equal(damaged_tree: Path, tmp_path: Path, command):
+    ended = command("data", "prepare", damaged_tree, "--corpora", tmp_path / "corpora")
+    assert "237 records: 1 group of equal signals" in ended.err

@@ -1,6 +1,7 @@
 """From a name or a directory to a corpus: what is not prepared is prepared once, and again when it has changed."""
 
 import shutil
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -170,3 +171,35 @@ def test_files_that_nobody_may_look_at_stop_nothing(tree: Path, tmp_path: Path, 
     stat = Path.stat
     monkeypatch.setattr(Path, "stat", refuse)
     assert identify_tree(tree) != whole
+
+
+def test_what_cannot_be_used_is_said_each_time_that_a_tree_is_opened(tree: Path, tmp_path: Path):
+    (tree / "records100" / "00000" / "00001_lr.hea").write_text("damaged")
+    said: list[str] = []
+    for corpora in (tmp_path / "anew", tmp_path / "anew", tmp_path / "prepared"):
+        if corpora.name == "prepared":
+            prepare_as_data_does(tree, corpora / "ptb-xl")
+        said.clear()
+        open_directory(tree, "", corpora, say=said.append)
+        assert said[-1] == f"1 of 240 records cannot be used: see ecgadvise data check {tree}"
+
+
+def test_a_record_that_changes_behind_a_link_makes_the_tree_another(tmp_path: Path, record_writer: Any):
+    record_writer(tmp_path / "disk" / "r1", comments=["Dx: 164889003"])
+    (tmp_path / "ward").mkdir()
+    (tmp_path / "ward" / "2025").symlink_to("../disk")
+    before = identify_tree(tmp_path / "ward")
+    record_writer(tmp_path / "disk" / "r2", comments=["Dx: 426783006"])
+    assert identify_tree(tmp_path / "ward") != before
+
+
+def test_what_the_system_leaves_in_a_folder_makes_it_no_other_tree(tree: Path):
+    before = identify_tree(tree)
+    (tree / ".DS_Store").write_bytes(b"left")
+    assert identify_tree(tree) == before
+
+
+def test_a_corpus_is_found_however_the_accents_of_its_name_are_composed(tmp_path: Path):
+    prepared_synthetic(tmp_path / "made", 30)
+    (tmp_path / "made" / "synthetic").rename(tmp_path / "made" / unicodedata.normalize("NFC", "köln"))
+    assert open_named(unicodedata.normalize("NFD", "köln"), tmp_path / "made")[0].root.name == "köln"

@@ -1,6 +1,7 @@
 """A record gives the same probabilities through the exported model as in training, whatever form it is stored in."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -200,3 +201,24 @@ def test_nothing_of_torch_is_loaded(exported, record_writer, tmp_path):
     arguments = [str(exported / "model.onnx"), str(record), "--json"]
     result = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, timeout=120)
     assert (result.returncode, result.stderr.strip()) == (0, "[]")
+
+
+def test_records_behind_links_are_predicted_and_what_is_not_entered_fails(model, record_writer, tmp_path):
+    record_writer(tmp_path / "ward" / "a")
+    record_writer(tmp_path / "disk" / "b")
+    (tmp_path / "ward" / "2025").symlink_to("../disk")
+    (tmp_path / "ward" / "2026").symlink_to("../unmounted")
+    (tmp_path / "ward" / "up").symlink_to("..")
+    found = {one.record.removeprefix(f"{tmp_path}/ward/"): one.problem for one in predict(model, tmp_path / "ward")}
+    assert found == {"2025/b": None, "a": None, "2026": "not entered: it is a link to nothing"}
+
+
+@pytest.mark.parametrize("form", ["16", "212"])
+def test_a_pipe_in_the_place_of_the_samples_is_not_waited_for(model, record_writer, tmp_path, form):
+    path = record_writer(tmp_path / "a")
+    header = path.with_suffix(".hea")
+    header.write_text(header.read_text().replace(".dat 16 ", f".dat {form} "))
+    path.with_suffix(".dat").unlink()
+    os.mkfifo(path.with_suffix(".dat"))
+    (prediction,) = predict(model, tmp_path)
+    assert prediction.problem == "unreadable: a.dat: is not a file"

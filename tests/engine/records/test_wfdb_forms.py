@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import wfdb
 
+from engine.records.folders import header_files
 from engine.records.record import LEADS, RecordError, order_leads
 from engine.records.signal import conform
-from engine.records.wfdb_reader import header_files, read_header, read_wfdb
+from engine.records.wfdb_reader import read_header, read_wfdb
 
 N, FS, GAIN = 1200, 100, 50
 BASELINE = 3

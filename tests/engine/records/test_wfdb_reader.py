@@ -1,6 +1,3 @@
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 import wfdb
@@ -8,7 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.records.record import LEADS, RecordError, order_leads
-from engine.records.wfdb_reader import header_files, read_header, read_wfdb
+from engine.records.wfdb_reader import read_header, read_wfdb
 
 FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -279,19 +276,3 @@ def test_a_missing_or_doubled_lead_is_a_named_error(tmp_path, record_writer):
         order_leads(record)
     with pytest.raises(RecordError, match="lead V5 is there more than once"):
         order_leads(record, LEADS[:11])
-
-
-@pytest.mark.parametrize("gone", [FileNotFoundError, PermissionError, OSError])
-def test_headers_are_found_beside_a_folder_that_vanishes_meanwhile(tmp_path, monkeypatch, gone):
-    for folder in ("here", "vanishing", "with/in"):
-        (tmp_path / folder).mkdir(parents=True)
-        (tmp_path / folder / "record.hea").write_text("")
-    scandir = os.scandir
-
-    def scan(folder):
-        if Path(folder).name == "vanishing":
-            raise gone(22, "gone", str(folder))
-        return scandir(folder)
-
-    monkeypatch.setattr(os, "scandir", scan)
-    assert header_files(tmp_path) == [tmp_path / "here" / "record.hea", tmp_path / "with" / "in" / "record.hea"]

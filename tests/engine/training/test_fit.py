@@ -192,3 +192,24 @@ def test_a_device_that_fails_ends_a_training_in_a_sentence(corpus: Corpus, tmp_p
     monkeypatch.setattr("engine.training.fit.train", train)
     with pytest.raises(DeviceFailureError, match="use --device cpu"):
         fit(job(corpus), tmp_path / "out")
+
+
+def test_what_is_odd_about_the_records_is_said_before_and_kept_with_the_network(corpus: Corpus, tmp_path: Path):
+    odd = job(corpus)
+    of_test, of_training = odd.data.rows[odd.partition.test[0]], odd.data.rows[odd.partition.training[0]]
+    kept = {"kinds": [{"words": "lead V1 is flat", "records": 3, "alike": True}]}
+    groups = [[int(of_test), int(of_training)]]
+    corpus.manifest["remarks"] = {**kept, "equal_signals": groups}
+    try:
+        fitted = fit(odd, tmp_path / "out")
+    finally:
+        del corpus.manifest["remarks"]
+    flat = "3 of 240 records kept with a remark: lead V1 is flat"
+    equal = "1 group of equal signals, 1 of several patients, 1 with a copy in the test and one outside it"
+    for said in (
+        fitted.warnings,
+        fitted.facts.record["remarks"],
+        load_checkpoint(tmp_path / "out").facts.record["remarks"],
+    ):
+        assert said[0].startswith(flat)
+        assert equal in said[1]
