@@ -33,7 +33,7 @@ _LINE_ENDS = re.compile(r"\r\n|\r|\n")  # not str.splitlines, which also ends li
 
 
 class Channel(NamedTuple):
-    """One signal's line. ``gain`` is 0 and ``checksum`` None where the header gives none; ``name`` is as written."""
+    """One signal's line: ``gain`` is 0, ``first`` and ``checksum`` None where not given; ``name`` is as written."""
 
     file: str
     format: int
@@ -43,7 +43,8 @@ class Channel(NamedTuple):
     gain: float
     baseline: int
     unit: str
-    first: int
+    zero: int
+    first: int | None
     checksum: int | None
     name: str
 
@@ -118,7 +119,8 @@ def _channel(k: int, number: int, line: str) -> Channel:
         float(gain or 0),
         int(baseline or zero or 0),
         unit or "mV",
-        int(first or zero or 0),
+        int(zero or 0),
+        None if first is None else int(first),
         None if checksum is None else int(checksum),
         described or name or f"signal {k}",
     )

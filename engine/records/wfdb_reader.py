@@ -256,15 +256,18 @@ def _read_one(path: Path, header: Header) -> Record:
     rows = [row for row in range(len(header.leads)) if row not in faulty]
     channels, leads = [header.channels[row] for row in rows], [header.leads[row] for row in rows]
     digital, surplus = _digital(path, header, rows)
-    notes = header.notes + _verify(digital, leads, [channel.checksum for channel in channels], surplus)
+    notes = header.notes + _verify(digital, leads, channels, surplus)
     assumed = [lead for lead, channel in zip(leads, channels, strict=True) if not channel.gain]
     if assumed:
         notes += (f"the gain of {', '.join(assumed)} is 0: {DEFAULT_GAIN:g} units/mV assumed, as WFDB defines",)
-    gains = np.array([channel.gain or DEFAULT_GAIN for channel in channels])
-    physical = (digital.astype(np.float64) - np.array([channel.baseline for channel in channels])) / gains
+    physical = digital.astype(np.float64)
+    physical -= np.array([channel.baseline for channel in channels])
+    physical /= np.array([channel.gain or DEFAULT_GAIN for channel in channels])
     _mark_missing(physical, digital, channels)
     scale = np.array([_MILLIVOLT[channel.unit.lower()] for channel in channels])
-    signals = np.ascontiguousarray((physical * scale).T.astype(np.float32))
+    if (scale != 1).any():
+        physical *= scale
+    signals = np.ascontiguousarray(physical.T.astype(np.float32))
     if faulty:
         sound, signals = signals, np.full((len(header.leads), header.n_samples), np.nan, np.float32)
         signals[rows] = sound
@@ -353,31 +356,42 @@ def _decode_by_wfdb(path: Path, header: Header, wanted: list[int]) -> list[NDArr
     if understood != meant or any(len(signal) != header.n_samples for signal in record.e_d_signal):
         raise RecordError("unreadable: wfdb takes its header for another")
     return [
-        signal + (header.channels[row].first - (read.init_value[row] or 0)) if read.fmt[row] == "8" else signal
+        signal + header.channels[row].zero if read.fmt[row] == "8" and read.init_value[row] is None else signal
         for row, signal in zip(wanted, record.e_d_signal, strict=True)
     ]  # format 8 has differences, from an initial value that is the ADC's zero where the header gives none
 
 
-def _verify(samples: NDArray[Any], leads: Sequence[str], stored: Sequence[int | None], surplus: str) -> tuple[str, ...]:
-    """Return a note where there is nothing to compare with.
+def _verify(samples: NDArray[Any], leads: Sequence[str], channels: Sequence[Channel], surplus: str) -> tuple[str, ...]:
+    """Return what is to be said where there is nothing to compare with.
 
     Raises RecordError where a checksum differs, and where none tells that a file longer than the header says is read
     right.
     """
+    stored = [channel.checksum for channel in channels]
     computed = samples.sum(axis=0, dtype=np.int64) % 65536
     wrong = [
         lead
         for lead, have, want in zip(leads, computed, stored, strict=True)
         if want is not None and have != want % 65536
     ]
-    verified = any(stored)
-    if wrong and verified:
-        raise RecordError(f"checksum mismatch in lead {', '.join(wrong)}")
-    if surplus and not verified:
+    if any(stored):
+        if wrong:
+            raise RecordError(f"checksum mismatch in lead {', '.join(wrong)}")
+        return ()
+    if surplus:
         raise RecordError(f"{surplus} holds more than the header says, and no checksum tells which is right")
-    if wrong:
-        return ("the header's checksums are all 0: not verified",)
-    return () if any(want is not None for want in stored) else ("the header gives no checksums: not verified",)
+    if stored.count(None) == len(stored):
+        return ("the header gives no checksums: not verified", *_first_values(samples, leads, channels))
+    return ("the header's checksums are all 0: not verified", *_first_values(samples, leads, channels)) if wrong else ()
+
+
+def _first_values(samples: NDArray[Any], leads: Sequence[str], channels: Sequence[Channel]) -> tuple[str, ...]:
+    """Compare the first sample with the header's, where that gives any: all of them may have been left at 0."""
+    given = [channel.first for channel in channels]
+    unlike = [
+        lead for lead, have, want in zip(leads, samples[0], given, strict=True) if want is not None and have != want
+    ]
+    return (f"the header's first value of {', '.join(unlike)} is not the file's",) if any(given) and unlike else ()
 
 
 def _header_in_segments(path: Path, text: HeaderText) -> Header:
