@@ -58,10 +58,10 @@ class Segment(NamedTuple):
 
 @dataclass(frozen=True)
 class HeaderText:
-    """A header's lines: frames a second, length in frames (0: not given), and comments without ``#``."""
+    """A header's lines: frames a second, length in frames (None: not given), and comments without ``#``."""
 
     frame_rate: float
-    n_frames: int
+    n_frames: int | None
     comments: tuple[str, ...]
     channels: tuple[Channel, ...] = ()
     segments: tuple[Segment, ...] = ()
@@ -90,7 +90,8 @@ def parse(text: str) -> HeaderText:
     notes: tuple[str, ...] = ()
     if fs is None:
         notes = (f"the header gives no sampling frequency: {DEFAULT_FS:g} Hz assumed, as WFDB defines",)
-    frame_rate, n_frames = float(fs or DEFAULT_FS), int(first["n_frames"] or 0)
+    frame_rate = float(DEFAULT_FS if fs is None else fs)
+    n_frames = None if first["n_frames"] is None else int(first["n_frames"])
     if first["n_segments"] is not None:
         segments = tuple(_segment(*line) for line in told[1:])
         _count("segment", len(segments), int(first["n_segments"]))

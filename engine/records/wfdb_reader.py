@@ -62,8 +62,12 @@ class Header:
     @cached_property
     def faults(self) -> tuple[tuple[int, str], ...]:
         """The channels that cannot be used, by their row, with the reason, as ``Record.faults``."""
-        found = ((row, _fault(channel, self)) for row, channel in enumerate(self.channels))
-        return tuple((row, reason) for row, reason in found if reason is not None)
+        kinds = {(channel.format, channel.unit, channel.per_frame) for channel in self.channels}
+        reasons = {kind: _fault(*kind, self) for kind in kinds}
+        if not any(reasons.values()):
+            return ()
+        found = (reasons[channel.format, channel.unit, channel.per_frame] for channel in self.channels)
+        return tuple((row, reason) for row, reason in enumerate(found) if reason is not None)
 
     @property
     def gains(self) -> tuple[float, ...]:
@@ -172,7 +176,7 @@ def _header_in_one(path: Path, text: HeaderText) -> Header:
     leads = lead_names(tuple([channel.name for channel in text.channels]))
     per_frame = _samples_a_frame(text.channels, leads)
     n_frames, notes = text.n_frames, text.notes
-    if not n_frames:
+    if n_frames is None:
         n_frames, notes = _frames_by_size(path, text.channels), (*notes, "its length is told by the file's size only")
     return Header(
         _sampling_frequency(text.frame_rate, per_frame),
@@ -204,13 +208,13 @@ def _sampling_frequency(frame_rate: float, per_frame: int) -> float:
     return float(round(fs)) if abs(fs - round(fs)) < _ROUNDED * fs else fs
 
 
-def _fault(channel: Channel, header: Header) -> str | None:
-    if channel.format == NO_SAMPLES and not header.segments:
+def _fault(form: int, unit: str, per_frame: int, header: Header) -> str | None:
+    if form == NO_SAMPLES and not header.segments:
         return "no samples of {} are in the record"
-    if channel.unit.lower() not in _MILLIVOLT:
-        return f"unit {_printable(channel.unit)} of {{}} is not a voltage"
-    if channel.per_frame != header.per_frame:
-        other = header.fs / header.per_frame * channel.per_frame
+    if unit.lower() not in _MILLIVOLT:
+        return f"unit {_printable(unit)} of {{}} is not a voltage"
+    if per_frame != header.per_frame:
+        other = header.fs / header.per_frame * per_frame
         return f"{{}} is sampled at {other:g} Hz, most leads at {header.fs:g} Hz"
     return None
 
@@ -267,7 +271,8 @@ def _read_one(path: Path, header: Header) -> Record:
     scale = np.array([_MILLIVOLT[channel.unit.lower()] for channel in channels])
     if (scale != 1).any():
         physical *= scale
-    signals = np.ascontiguousarray(physical.T.astype(np.float32))
+    with np.errstate(over="ignore"):  # by an absurd gain: infinite, as good as missing
+        signals = np.ascontiguousarray(physical.T.astype(np.float32))
     if faulty:
         sound, signals = signals, np.full((len(header.leads), header.n_samples), np.nan, np.float32)
         signals[rows] = sound
@@ -400,7 +405,7 @@ def _header_in_segments(path: Path, text: HeaderText) -> Header:
     if not told:
         raise RecordError("none of its segments has samples")
     n_frames = sum(segment.n_frames for segment in text.segments)
-    if text.n_frames not in (0, n_frames):
+    if text.n_frames not in (None, n_frames):
         raise RecordError(f"the header says {text.n_frames} samples, its segments have {n_frames}")
     layout = _segment_header(path, told[0])
     per_frame = layout.per_frame
