@@ -33,7 +33,7 @@ _LINE_ENDS = re.compile(r"\r\n|\r|\n")  # not str.splitlines, which also ends li
 
 
 class Channel(NamedTuple):
-    """One signal's line. ``gain`` is 0 and ``checksum`` None where the header gives none; ``name`` is as written."""
+    """One signal's line: ``gain`` is 0, ``first`` and ``checksum`` None where not given; ``name`` is as written."""
 
     file: str
     format: int
@@ -43,7 +43,8 @@ class Channel(NamedTuple):
     gain: float
     baseline: int
     unit: str
-    first: int
+    zero: int
+    first: int | None
     checksum: int | None
     name: str
 
@@ -57,10 +58,10 @@ class Segment(NamedTuple):
 
 @dataclass(frozen=True)
 class HeaderText:
-    """A header's lines: frames a second, length in frames (0: not given), and comments without ``#``."""
+    """A header's lines: frames a second, length in frames (None: not given), and comments without ``#``."""
 
     frame_rate: float
-    n_frames: int
+    n_frames: int | None
     comments: tuple[str, ...]
     channels: tuple[Channel, ...] = ()
     segments: tuple[Segment, ...] = ()
@@ -89,7 +90,8 @@ def parse(text: str) -> HeaderText:
     notes: tuple[str, ...] = ()
     if fs is None:
         notes = (f"the header gives no sampling frequency: {DEFAULT_FS:g} Hz assumed, as WFDB defines",)
-    frame_rate, n_frames = float(fs or DEFAULT_FS), int(first["n_frames"] or 0)
+    frame_rate = float(DEFAULT_FS if fs is None else fs)
+    n_frames = None if first["n_frames"] is None else int(first["n_frames"])
     if first["n_segments"] is not None:
         segments = tuple(_segment(*line) for line in told[1:])
         _count("segment", len(segments), int(first["n_segments"]))
@@ -118,7 +120,8 @@ def _channel(k: int, number: int, line: str) -> Channel:
         float(gain or 0),
         int(baseline or zero or 0),
         unit or "mV",
-        int(first or zero or 0),
+        int(zero or 0),
+        None if first is None else int(first),
         None if checksum is None else int(checksum),
         described or name or f"signal {k}",
     )

@@ -61,8 +61,12 @@ class Header:
     @cached_property
     def faults(self) -> tuple[tuple[int, str], ...]:
         """The channels that cannot be used, by their row, with the reason, as ``Record.faults``."""
-        found = ((row, _fault(channel, self)) for row, channel in enumerate(self.channels))
-        return tuple((row, reason) for row, reason in found if reason is not None)
+        kinds = {(channel.format, channel.unit, channel.per_frame) for channel in self.channels}
+        reasons = {kind: _fault(*kind, self) for kind in kinds}
+        if not any(reasons.values()):
+            return ()
+        found = (reasons[channel.format, channel.unit, channel.per_frame] for channel in self.channels)
+        return tuple((row, reason) for row, reason in enumerate(found) if reason is not None)
 
     @property
     def gains(self) -> tuple[float, ...]:
@@ -164,7 +168,7 @@ def _header_in_one(path: Path, text: HeaderText) -> Header:
     leads = lead_names(tuple([channel.name for channel in text.channels]))
     per_frame = _samples_a_frame(text.channels, leads)
     n_frames, notes = text.n_frames, text.notes
-    if not n_frames:
+    if n_frames is None:
         n_frames, notes = _frames_by_size(path, text.channels), (*notes, "its length is told by the file's size only")
     return Header(
         _sampling_frequency(text.frame_rate, per_frame),
@@ -196,13 +200,13 @@ def _sampling_frequency(frame_rate: float, per_frame: int) -> float:
     return float(round(fs)) if abs(fs - round(fs)) < _ROUNDED * fs else fs
 
 
-def _fault(channel: Channel, header: Header) -> str | None:
-    if channel.format == NO_SAMPLES and not header.segments:
+def _fault(form: int, unit: str, per_frame: int, header: Header) -> str | None:
+    if form == NO_SAMPLES and not header.segments:
         return "no samples of {} are in the record"
-    if channel.unit.lower() not in _MILLIVOLT:
-        return f"unit {_printable(channel.unit)} of {{}} is not a voltage"
-    if channel.per_frame != header.per_frame:
-        other = header.fs / header.per_frame * channel.per_frame
+    if unit.lower() not in _MILLIVOLT:
+        return f"unit {_printable(unit)} of {{}} is not a voltage"
+    if per_frame != header.per_frame:
+        other = header.fs / header.per_frame * per_frame
         return f"{{}} is sampled at {other:g} Hz, most leads at {header.fs:g} Hz"
     return None
 
@@ -248,15 +252,19 @@ def _read_one(path: Path, header: Header) -> Record:
     rows = [row for row in range(len(header.leads)) if row not in faulty]
     channels, leads = [header.channels[row] for row in rows], [header.leads[row] for row in rows]
     digital, surplus = _digital(path, header, rows)
-    notes = header.notes + _verify(digital, leads, [channel.checksum for channel in channels], surplus)
+    notes = header.notes + _verify(digital, leads, channels, surplus)
     assumed = [lead for lead, channel in zip(leads, channels, strict=True) if not channel.gain]
     if assumed:
         notes += (f"the gain of {', '.join(assumed)} is 0: {DEFAULT_GAIN:g} units/mV assumed, as WFDB defines",)
-    gains = np.array([channel.gain or DEFAULT_GAIN for channel in channels])
-    physical = (digital.astype(np.float64) - np.array([channel.baseline for channel in channels])) / gains
+    physical = digital.astype(np.float64)
+    physical -= np.array([channel.baseline for channel in channels])
+    physical /= np.array([channel.gain or DEFAULT_GAIN for channel in channels])
     _mark_missing(physical, digital, channels)
     scale = np.array([_MILLIVOLT[channel.unit.lower()] for channel in channels])
-    signals = np.ascontiguousarray((physical * scale).T.astype(np.float32))
+    if (scale != 1).any():
+        physical *= scale
+    with np.errstate(over="ignore"):  # by an absurd gain: infinite, as good as missing
+        signals = np.ascontiguousarray(physical.T.astype(np.float32))
     if faulty:
         sound, signals = signals, np.full((len(header.leads), header.n_samples), np.nan, np.float32)
         signals[rows] = sound
@@ -347,31 +355,42 @@ def _decode_by_wfdb(path: Path, header: Header, wanted: list[int]) -> list[NDArr
     if understood != meant or any(len(signal) != header.n_samples for signal in record.e_d_signal):
         raise RecordError("unreadable: wfdb takes its header for another")
     return [
-        signal + (header.channels[row].first - (read.init_value[row] or 0)) if read.fmt[row] == "8" else signal
+        signal + header.channels[row].zero if read.fmt[row] == "8" and read.init_value[row] is None else signal
         for row, signal in zip(wanted, record.e_d_signal, strict=True)
     ]  # format 8 has differences, from an initial value that is the ADC's zero where the header gives none
 
 
-def _verify(samples: NDArray[Any], leads: Sequence[str], stored: Sequence[int | None], surplus: str) -> tuple[str, ...]:
-    """Return a note where there is nothing to compare with.
+def _verify(samples: NDArray[Any], leads: Sequence[str], channels: Sequence[Channel], surplus: str) -> tuple[str, ...]:
+    """Return what is to be said where there is nothing to compare with.
 
     Raises RecordError where a checksum differs, and where none tells that a file longer than the header says is read
     right.
     """
+    stored = [channel.checksum for channel in channels]
     computed = samples.sum(axis=0, dtype=np.int64) % 65536
     wrong = [
         lead
         for lead, have, want in zip(leads, computed, stored, strict=True)
         if want is not None and have != want % 65536
     ]
-    verified = any(stored)
-    if wrong and verified:
-        raise RecordError(f"checksum mismatch in lead {', '.join(wrong)}")
-    if surplus and not verified:
+    if any(stored):
+        if wrong:
+            raise RecordError(f"checksum mismatch in lead {', '.join(wrong)}")
+        return ()
+    if surplus:
         raise RecordError(f"{surplus} holds more than the header says, and no checksum tells which is right")
-    if wrong:
-        return ("the header's checksums are all 0: not verified",)
-    return () if any(want is not None for want in stored) else ("the header gives no checksums: not verified",)
+    if stored.count(None) == len(stored):
+        return ("the header gives no checksums: not verified", *_first_values(samples, leads, channels))
+    return ("the header's checksums are all 0: not verified", *_first_values(samples, leads, channels)) if wrong else ()
+
+
+def _first_values(samples: NDArray[Any], leads: Sequence[str], channels: Sequence[Channel]) -> tuple[str, ...]:
+    """Compare the first sample with the header's, where that gives any: all of them may have been left at 0."""
+    given = [channel.first for channel in channels]
+    unlike = [
+        lead for lead, have, want in zip(leads, samples[0], given, strict=True) if want is not None and have != want
+    ]
+    return (f"the header's first value of {', '.join(unlike)} is not the file's",) if any(given) and unlike else ()
 
 
 def _header_in_segments(path: Path, text: HeaderText) -> Header:
@@ -380,7 +399,7 @@ def _header_in_segments(path: Path, text: HeaderText) -> Header:
     if not told:
         raise RecordError("none of its segments has samples")
     n_frames = sum(segment.n_frames for segment in text.segments)
-    if text.n_frames not in (0, n_frames):
+    if text.n_frames not in (None, n_frames):
         raise RecordError(f"the header says {text.n_frames} samples, its segments have {n_frames}")
     layout = _segment_header(path, told[0])
     per_frame = layout.per_frame

@@ -13,11 +13,11 @@ N, FS, GAIN = 1200, 100, 50
 BASELINE = 3
 
 
-def digital(largest=100):
-    """(samples, 12) integers, small enough for 8 bits and with small steps for format 8."""
+def digital():
+    """(samples, 12) integers, small enough for 8 bits, with small steps for format 8 and different sums."""
     t = np.arange(N) / FS
     waves = [np.sin(2 * np.pi * (0.7 + 0.1 * k) * t + k) for k in range(12)]
-    return np.round(largest * np.stack(waves, axis=1)).astype(np.int64)
+    return np.round(90 * np.stack(waves, axis=1)).astype(np.int64) + np.arange(1, 13)
 
 
 def expected(values=None):
@@ -339,6 +339,18 @@ def test_a_longer_file_is_read_only_where_a_checksum_tells_that_it_is_read_right
         read_wfdb(without_checksums(path))
 
 
+@pytest.mark.parametrize("form", [16, 212])
+def test_where_no_checksum_is_given_the_first_values_tell_of_another_order(tmp_path, form):
+    path = without_checksums(write_one_file(tmp_path / "r", form))
+    assert read_wfdb(path).notes == ("the header's checksums are all 0: not verified",)
+    text = path.with_name("r.hea").read_text()
+    first = digital()[0, 7]
+    assert f" {first} 0 0 V2" in text
+    path.with_name("r.hea").write_text(text.replace(f" {first} 0 0 V2", f" {first + 1} 0 0 V2"))
+    unlike = "the header's first value of V2 is not the file's"
+    assert read_wfdb(path).notes == ("the header's checksums are all 0: not verified", unlike)
+
+
 @pytest.mark.parametrize("form", [16, 24, 32, 80, 160, 212, 310, 311, 61, 8])
 def test_a_shorter_file_is_said_to_be_truncated_in_every_format(tmp_path, form):
     path = write_one_file(tmp_path / "r", form)
@@ -349,18 +361,16 @@ def test_a_shorter_file_is_said_to_be_truncated_in_every_format(tmp_path, form):
 
 
 @pytest.mark.parametrize("form", [16, 212, 80])
-@pytest.mark.parametrize("length", ["", " 0"])
-def test_a_length_that_the_header_does_not_give_is_the_files_and_said_so(tmp_path, form, length):
+def test_a_length_that_the_header_does_not_give_is_the_files_and_said_so(tmp_path, form):
     path = write_one_file(tmp_path / "r", form)
     text = path.with_name("r.hea").read_text()
-    path.with_name("r.hea").write_text(text.replace(f"r 12 {FS} {N}", f"r 12 {FS}{length}"))
-    if length and form != 16:  # wfdb takes the 0 for no samples
-        with pytest.raises(RecordError, match=r"^unreadable"):
-            read_wfdb(path)
-        return
+    path.with_name("r.hea").write_text(text.replace(f"r 12 {FS} {N}", f"r 12 {FS}"))
     record = read_wfdb(path)
     np.testing.assert_array_equal(record.signals, expected().astype(np.float32))
     assert record.notes == ("its length is told by the file's size only",)
+    path.with_name("r.hea").write_text(text.replace(f"r 12 {FS} {N}", f"r 12 {FS} 0"))
+    with pytest.raises(RecordError, match=r"^holds no samples$"):
+        read_wfdb(path)
 
 
 @pytest.mark.parametrize("form", [16, 80])
