@@ -65,7 +65,7 @@ def choose_strategy(
             return Choice(cast(Strategy, asked), None, f"{_TRAINING[asked]}, as asked.")
         if upstream is None:
             raise NothingToStartFromError(
-                f"--strategy {asked} needs a pre-trained {arch} for these leads, and none is released with this "
+                f"--strategy {asked} needs a pre-trained {arch} for these leads, rate and length, and none is released with this "
                 f"version ({', '.join(released) or 'it has no network'}): give a checkpoint's folder with --from"
             )
         return Choice(cast(Strategy, asked), upstream, f"Starting from {name}, as asked.")
@@ -79,7 +79,9 @@ def choose_strategy(
         extra = "" if verdict == "fine-tune" else ", since it is available and takes no more epochs"
         return Choice("fine-tune", upstream, f"Fine-tuning {name}{extra}: {reason}", verdict)
     advised = "fine-tuning is advised, but " if verdict == "fine-tune" else ""
-    why = f"From scratch: {advised}no pre-trained {arch} for these leads is available (--from). {reason}"
+    why = (
+        f"From scratch: {advised}no pre-trained {arch} for these leads, rate and length is available (--from). {reason}"
+    )
     return Choice("scratch", None, why, verdict)
 
 

@@ -121,7 +121,7 @@ def _score(
         return why_left_out(arch, correlation)
     network = at_hand(given, arch, own)
     if network is None:
-        return f"left out: no pre-trained {arch} for these leads is available (--from)."
+        return f"left out: no pre-trained {arch} for these leads, rate and length is available (--from)."
     return score_own(own, network.name, network.folder, n_records, correlation)
 
 

@@ -46,7 +46,8 @@ def record_rows(found: OwnAnswer) -> Iterator[tuple[str, str]]:
     leads = own.corpus.leads
     named = f"lead {leads[0]}" if len(leads) == 1 else f"{len(leads)} leads"
     yield "directory", f"{own.directory} ({own.data.name})"
-    prepared = f"{named}, prepared at {own.corpus.fs:g} Hz{_left_out(own)}"
+    seconds = own.corpus.contract.seconds
+    prepared = f"{named}, the first {seconds:g} s at {own.corpus.fs:g} Hz{_left_out(own)}"
     yield "records", f"{len(own.data.rows):,}, of {own.patients:,} patients, {prepared}"
     yield "to learn from", f"{len(own.pool):,}; {len(own.test):,} kept for the test: {own.held_out}"
     yield "labels", _labels(own.prevalence)

@@ -39,7 +39,6 @@ class Synthetic:
     licence = "none needed: made by a program"
     url = ""
     citation = "synthetic records of ecgadvise, after McSharry et al., IEEE Trans Biomed Eng 50:289 (2003)"
-    fs = FS
     leads: tuple[str, ...] = LEADS
     labels: tuple[str, ...] = (*DIAGNOSES, *SHAPES)
     tasks: Mapping[str, TaskDefinition] = {

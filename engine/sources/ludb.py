@@ -27,7 +27,6 @@ class Ludb:
     """The LUDB tree in a directory. Raises SourceError when the directory is not one."""
 
     name, version, licence, url, citation = LUDB
-    fs = 100.0
     leads: tuple[str, ...] = LEADS
 
     def __init__(self, root: Path, as_published: bool = False) -> None:

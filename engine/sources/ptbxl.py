@@ -34,7 +34,6 @@ class PtbXl:
     """
 
     name, version, licence, url, citation = PTB_XL
-    fs = 100.0
     leads: tuple[str, ...] = LEADS
 
     def __init__(self, root: Path, read_fs: int = 100) -> None:

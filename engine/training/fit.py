@@ -95,7 +95,13 @@ def forewarn(job: Fit) -> tuple[str, ...]:
     _start(job)
     if job.upstream is None:
         return sentences
-    facts = job.upstream.facts
+    facts, seconds = job.upstream.facts, job.corpus.contract.seconds
+    if facts.contract.seconds != seconds:
+        sentences = (
+            *sentences,
+            f"{job.upstream.folder.name} was pre-trained on records of {facts.contract.seconds:g} s, and these are of "
+            f"{seconds:g} s: what it gains at another length was not measured",
+        )
     if facts.data_hash != job.corpus.content_hash and not _same_publisher(facts.source, job.corpus.manifest["source"]):
         return sentences
     seen = f"{job.upstream.folder.name} was pre-trained on {facts.task}, records of the same source"
@@ -191,7 +197,7 @@ def _moved(resume: Snapshot | None, device: torch.device) -> tuple[str, ...]:
 
 def _start(job: Fit, seed: int | None = None) -> Start:
     n_classes, seed = len(job.data.classes), job.partition.seed if seed is None else seed
-    return starting_point(job.strategy, job.arch, job.corpus.contract, n_classes, seed, job.upstream)
+    return starting_point(job.strategy, job.arch, job.corpus.contract, n_classes, seed, job.upstream, any_length=True)
 
 
 def _tested(job: Fit, facts: CheckpointFacts, test: Predicted) -> tuple[CheckpointFacts, Evaluation]:
