@@ -242,6 +242,7 @@ def _training_record(job: Fit, result: Training, device: torch.device) -> dict[s
         **{f"{part}_records": len(positions) for part, positions in parts.items()},
         **{f"{part}_patients": len(np.unique(patients[positions])) for part, positions in parts.items()},
         "held_out": rows.held_out,
+        **_upstream_seconds(job),
         "seed": rows.asked,
         "preparation": job.corpus.manifest["preparation"],
         "device": describe_device(device),
@@ -255,6 +256,12 @@ def _training_record(job: Fit, result: Training, device: torch.device) -> dict[s
         "interrupted": result.stopped,
         "why": job.why,
     }
+
+
+def _upstream_seconds(job: Fit) -> dict[str, float]:
+    """Return how long the records of the upstream are, where they are not as long as these."""
+    seconds = None if job.upstream is None else job.upstream.facts.contract.seconds
+    return {} if seconds in (None, job.corpus.contract.seconds) else {"upstream_seconds": seconds}
 
 
 def _codes(corpus: Corpus, data: TaskData) -> dict[str, str]:
