@@ -319,7 +319,7 @@ def describe(source: Source, preparation: Preparation, sampling: Sampling) -> di
     return {
         "source": {key: getattr(source, key) for key in ("name", "version", "licence", "url", "citation")},
         "preparation": asdict(preparation),
-        "fs": sampling.fs,
+        "fs": float(sampling.fs),
         "leads": list(source.leads),
         "labels": list(source.labels),
         "tasks": {name: _plain(task) for name, task in source.tasks.items()},

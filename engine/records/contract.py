@@ -46,7 +46,9 @@ class Sampling:
     @classmethod
     def asked(cls, seconds: float | None, fs: float | None) -> "Sampling":
         """Return what is asked for; None is the default's. Raises SamplingError."""
-        return cls(cls.seconds if seconds is None else seconds, cls.fs if fs is None else fs)
+        return cls(
+            *(float(given if asked is None else asked) for asked, given in ((seconds, cls.seconds), (fs, cls.fs)))
+        )
 
     @property
     def n_samples(self) -> int:
@@ -55,9 +57,9 @@ class Sampling:
 
     @property
     def suffix(self) -> str:
-        """What tells a corpus of this kind from one of the default's by its name: ``-7s``, ``-250hz``, or nothing."""
+        """What the name of such a corpus ends in: ``-7s``, ``-at-250hz``, ``-7s-at-250hz``, or nothing."""
         length = f"-{self.seconds:g}s" if self.seconds != Sampling.seconds else ""
-        return length + (f"-{self.fs:g}hz" if self.fs != Sampling.fs else "")
+        return length + (f"-at-{self.fs:g}hz" if self.fs != Sampling.fs else "")
 
     def fits(self, seconds: float) -> bool:
         """Return whether that long a record may be asked for, and has a whole number of samples."""

@@ -77,6 +77,8 @@ def conform(
     ordered = order_leads(_derive_limb_leads(record, leads), leads)
     cropped = _crop(ordered, seconds)
     signals = _at_rate(cropped, fs, preparation.anti_alias)[:, : round(seconds * fs)]
+    if signals.shape[1] < round(seconds * fs):  # of a rate that no ratio of small numbers gives
+        raise TooShortError(record.signals.shape[1] / record.fs, seconds)
     result = Record(np.ascontiguousarray(signals, np.float32), fs, leads, cropped.notes)
     result = replace(result, notes=(*result.notes, *_oddities(result, present)))
     if record.fs < fs:
