@@ -124,8 +124,8 @@ def test_a_model_of_seven_seconds_says_so_and_predicts_the_first_seven(
     ended, out, _ = command("predict", trained / "model.onnx", *paths, "--json")
     assert ended == 3
     found = json.loads(out)
-    of = {Path(one["record"]).name: one for one in found["predictions"]}
-    assert of["seven"]["probabilities"] == of["ten"]["probabilities"]
+    of = {Path(one["record"]).name: one for one in found["records"]}
+    assert of["seven"]["probability"]["wide"] == pytest.approx(of["ten"]["probability"]["wide"], abs=1e-6)
     assert of["ten"]["notes"] == ["10 s long: the first 7 s are used"]
     assert of["seven"]["notes"] == []
     assert found["failed"] == [{"record": paths[2].as_posix(), "problem": "5 s long; 7 s are needed"}]
