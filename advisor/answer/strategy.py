@@ -66,7 +66,8 @@ def choose_strategy(
         if upstream is None:
             raise NothingToStartFromError(
                 f"--strategy {asked} needs a pre-trained {arch} for these leads, rate and length, and none is released "
-                f"with this version ({', '.join(released) or 'it has no network'}): give one with --from"
+                f"with this version ({', '.join(released) or 'it has no network'}): give a checkpoint's folder with "
+                "--from"
             )
         return Choice(cast(Strategy, asked), upstream, f"Starting from {name}, as asked.")
     answer, reason = _ask(arch, n_records, trained_on, curves)
