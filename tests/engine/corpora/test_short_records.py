@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from engine.corpora.corpus import Corpus, CorpusError, TooManyBadError, prepare, short_records
 from engine.corpora.opening import check_sampling, identify_tree, open_directory
@@ -52,6 +54,8 @@ class Bedside:
          "4 of 4 records are 7.0025 s long, and 10 s are needed: --seconds 7 takes the first 7 s of all"),
         ([7.3] * 4, 0, 4, Sampling(8, 125),  # 912.5 samples
          "4 of 4 records are 7.3 s long, and 8 s are needed: --seconds 7 takes the first 7 s of all"),
+        ([9.998] * 4, 0, 4, DEFAULT_SAMPLING,  # 4,999 samples at 500 Hz
+         "4 of 4 records are 9.998 s long, and 10 s are needed: --seconds 9.9 takes the first 9.9 s of all"),
         ([0.8] * 4, 0, 4, DEFAULT_SAMPLING,
          "4 of 4 records are 0.8 s long, and 10 s are needed: too short for any length that can be asked for"),
     ],
@@ -62,6 +66,26 @@ def test_where_most_are_too_short_it_is_said_what_uses_them(
     found = find_short(lengths, usable, listed, asked)
     assert found is not None
     assert found.in_words() == said
+
+
+@given(
+    st.lists(st.integers(1, 12_000), min_size=1, max_size=40),
+    st.sampled_from([100, 125, 250, 257, 360, 500, 1000]),
+    st.sampled_from([50, 100, 125, 250, 1000]),
+)
+def test_the_length_that_is_offered_can_be_asked_for_and_nine_in_ten_records_have_it(
+    samples: list[int], stored_at: int, fs: int
+):
+    lengths = [n / stored_at for n in samples]
+    found = find_short(lengths, 0, len(lengths), Sampling(120, fs))
+    assert found is not None
+    if found.seconds is None:
+        assert sorted(lengths)[len(lengths) // 10] < 1
+    else:
+        asked = Sampling(found.seconds, fs)
+        reaching = sum(length >= asked.seconds for length in lengths)
+        assert 10 * reaching >= 9 * len(lengths)
+        assert found.usable == reaching
 
 
 def test_where_most_are_long_enough_each_short_one_is_named_and_no_other_length_offered():
