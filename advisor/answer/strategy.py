@@ -66,8 +66,9 @@ def choose_strategy(
             return Choice(cast(Strategy, asked), None, f"{_TRAINING[asked]}, as asked.")
         if upstream is None:
             raise NothingToStartFromError(
-                f"--strategy {asked} needs a pre-trained {arch} for {leads}, and none is released with this "
-                f"version ({', '.join(released) or 'it has no network'}): give a checkpoint's folder with --from"
+                f"--strategy {asked} needs a pre-trained {arch} for {leads} at this rate and length, and none is "
+                f"released with this version ({', '.join(released) or 'it has no network'}): give a checkpoint's folder with "
+                "--from"
             )
         return Choice(cast(Strategy, asked), upstream, f"Starting from {name}, as asked.")
     answer, reason = _ask(arch, n_records, trained_on, curves)
@@ -80,7 +81,10 @@ def choose_strategy(
         extra = "" if verdict == "fine-tune" else ", since it is available and takes no more epochs"
         return Choice("fine-tune", upstream, f"Fine-tuning {name}{extra}: {reason}", verdict)
     advised = "fine-tuning is advised, but " if verdict == "fine-tune" else ""
-    why = f"From scratch: {advised}no pre-trained {arch} for {leads} is available (--from). {reason}"
+    why = (
+        f"From scratch: {advised}no pre-trained {arch} for {leads} at this rate and length is available (--from). "
+        f"{reason}"
+    )
     return Choice("scratch", None, why, verdict)
 
 

@@ -12,6 +12,7 @@ from advisor.terminal.lines import in_one_line, say
 
 if TYPE_CHECKING:
     from engine.corpora.corpus import Problem
+    from engine.corpora.short_records import ShortRecords
     from engine.corpora.survey import Survey
     from engine.sources import Source
 
@@ -35,6 +36,12 @@ Tree = Annotated[Path, typer.Argument(metavar="DIR", help="A publisher's tree as
 SourceName = Annotated[str | None, typer.Option("--source", help="What the tree is, where its files do not tell.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes. [default: one a processor]")]
 
+Seconds = Annotated[
+    float | None, typer.Option(help="What of each record is used, from its start: 1 to 120 s. [default: 10]")
+]
+Rate = Annotated[
+    float | None, typer.Option("--fs", help="What records are resampled to: 50 to 1000 Hz. [default: 100]")
+]
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads. [default: one a processor]")]
 Corpora = Annotated[Path | None, typer.Option("--corpora", help="Folder for prepared corpora.")]
 
@@ -46,6 +53,8 @@ def check(
     task: Annotated[str | None, typer.Option(help="The task whose classes are counted. [default: the first]")] = None,
     max_bad: Annotated[int, typer.Option(min=0, help="Unusable records up to which the check passes.")] = 0,
     workers: Workers = None,
+    seconds: Seconds = None,
+    fs: Rate = None,
     json: Annotated[
         bool, typer.Option("--json", help="Print the report as JSON, every problem of every record.")
     ] = False,
@@ -55,13 +64,15 @@ def check(
     from advisor.terminal.progress import progress_bar
     from engine.corpora.reading import WorkerLostError
     from engine.corpora.survey import survey
+    from engine.records.contract import Sampling
     from models.errors import ExitCode
     from studies.running.workplaces import default_workers
 
+    sampling = Sampling.asked(seconds, fs)
     opened = _open(tree, source)
     try:
         with progress_bar("records") as report:
-            found = survey(opened, task, workers or default_workers(), report)
+            found = survey(opened, task, workers or default_workers(), report, sampling)
     except WorkerLostError as error:  # here an option helps
         raise Failure(f"{error}; --workers 1 takes less", ExitCode.FAILURE) from None
     typer.echo(_survey_json(found) if json else _survey_table(found))
@@ -84,34 +95,42 @@ def prepare(
     preparation: Annotated[
         Prepared, typer.Option(help="contract: resampled, in millivolt. paper: as Nguyen and Do published it.")
     ] = Prepared.CONTRACT,
+    seconds: Seconds = None,
+    fs: Rate = None,
 ) -> None:
     """Check and read every record once, into a corpus that opens in milliseconds."""
     from advisor.terminal.failures import Failure
     from advisor.terminal.progress import progress_bar
-    from engine.corpora.corpus import TooManyBadError, default_corpora
+    from engine.corpora.corpus import TooManyBadError, default_corpora, short_records
     from engine.corpora.corpus import prepare as write
     from engine.corpora.opening import identify_tree
     from engine.corpora.reading import WorkerLostError
     from engine.corpora.remarks import equal_signals
+    from engine.records.contract import Sampling
     from engine.records.signal import CONTRACT, paper_preparation
     from models.errors import ExitCode
     from studies.running.workplaces import default_workers
 
+    sampling = Sampling.asked(seconds, fs)
     state = identify_tree(tree, source)  # before a file is read: what changes meanwhile makes it another tree
     opened = _open(tree, source)
     chosen, suffix = (CONTRACT, "") if preparation is Prepared.CONTRACT else (paper_preparation(opened.name), "-paper")
-    target = (corpora or default_corpora()) / f"{opened.name}{suffix}"
+    target = (corpora or default_corpora()) / f"{opened.name}{suffix}{sampling.suffix}"
     try:
         with progress_bar("records") as report:
-            corpus, problems = write(opened, target, report, workers or default_workers(), chosen, max_bad, state)
+            corpus, problems = write(
+                opened, target, report, workers or default_workers(), chosen, max_bad, state, sampling
+            )
     except TooManyBadError as error:  # its records are listed, as after a preparation
         _say_problems(error.problems)
+        _say_short(short_records(error.problems, error.n_listed - error.n_bad, error.n_listed, sampling))
         raise Failure(f"{error} (--max-bad is {max_bad}): {target} was not made", ExitCode.DATA) from None
     except WorkerLostError as error:  # here an option helps
         raise Failure(f"{error}; --workers 1 takes less", ExitCode.FAILURE) from None
     _say_problems(problems)
     for sentence in equal_signals(corpus):
         say(f"{sentence}: ecgadvise data check lists them")
+    _say_short(short_records(problems, len(corpus), len(corpus) + (corpus.unusable or 0), sampling))
     n_bad = len({problem.record for problem in problems if not problem.usable})
     n_odd = len({problem.record for problem in problems if problem.usable})
     typer.echo(f"{len(corpus):,} records, {n_bad} left out, {n_odd} kept with a remark: {corpus.root}")
@@ -170,6 +189,7 @@ def _open(tree: Path, name: str | None) -> "Source":
 
 def _survey_json(found: "Survey") -> str:
     import json
+    from dataclasses import asdict
 
     return json.dumps(
         {
@@ -179,6 +199,8 @@ def _survey_json(found: "Survey") -> str:
             "patients_in_several_folds": found.patients_in_several_folds,
             "problems": [{"record": p.record, "problem": p.problem, "usable": p.usable} for p in found.problems],
             "duplicates": found.duplicates,
+            **asdict(found.sampling),
+            "short": None if found.short is None else asdict(found.short),
         },
         indent=1,
     )
@@ -194,6 +216,7 @@ def _survey_table(found: "Survey") -> str:
         f"{found.unusable:,} unusable",
         *(f"  {name:{width}} {n:>8,}" for name, n in classes.items()),
         *_problem_lines(found.problems),
+        *([found.short.in_words()] if found.short is not None else []),
         *_fold_lines(found),
         *(in_one_line(f"equal signals: {', '.join(group)}") for group in found.duplicates[:_LISTED]),
     ]
@@ -210,6 +233,11 @@ def _fold_lines(found: "Survey") -> list[str]:
 def _say_problems(problems: "Sequence[Problem]") -> None:
     for line in _problem_lines(problems):
         say(line)
+
+
+def _say_short(short: "ShortRecords | None") -> None:
+    if short is not None:
+        typer.echo(short.in_words(), err=True)
 
 
 def _problem_lines(problems: "Sequence[Problem]") -> list[str]:

@@ -64,6 +64,12 @@ def recommend(
         Path | None, typer.Option(metavar="DIR", help="Your own records, labelled, or a prepared corpus.")
     ] = None,
     source: Annotated[str | None, typer.Option(help="What --data is, where its files do not tell.")] = None,
+    seconds: Annotated[
+        float | None, typer.Option(help="What of each record of --data is used: 1 to 120 s. [default: 10]")
+    ] = None,
+    fs: Annotated[
+        float | None, typer.Option("--fs", help="What --data is resampled to: 50 to 1000 Hz. [default: 100]")
+    ] = None,
     labels: Annotated[
         str | None, typer.Option(help="A task of --data, or some of its labels: AF,LBBB. [default: all of its first]")
     ] = None,
@@ -92,7 +98,7 @@ def recommend(
     from studies.files.curves import read_curves
     from studies.files.shipped import DEFAULT_CURVES
 
-    own = Own(data, source, labels, from_, pilot, minutes, pilot_store)
+    own = Own(data, source, labels, from_, pilot, minutes, pilot_store, seconds, fs)
     own.check(n_records)
     counted = 1 if n_records is None else n_records  # where none is given, the records of --data are counted
     question = Question(counted, arch, metric, margin, upstream, task, target, label_cost, gpu_cost, uses, device_speed)

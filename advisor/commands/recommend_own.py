@@ -33,12 +33,14 @@ class Own:
     pilot: bool
     minutes: float | None
     store: Path | None
+    seconds: float | None = None
+    fs: float | None = None
 
     def check(self, n_records: int | None) -> None:
         """Refuse options that do not go together. Raises Failure."""
         needing = {
             "--source": self.source, "--labels": self.labels, "--from": self.from_, "--pilot": self.pilot or None,
-            "--minutes": self.minutes, "--pilot-store": self.store,
+            "--minutes": self.minutes, "--pilot-store": self.store, "--seconds": self.seconds, "--fs": self.fs,
         }  # fmt: skip
         if self.data is None:
             if n_records is None:
@@ -109,7 +111,10 @@ def _open(asked: Own, directory: Path) -> "OwnData":
     from studies.running.workplaces import default_workers
 
     with progress_bar("records") as progress:
-        return open_own(directory, asked.labels, asked.source, default_corpora(), default_workers(), say, progress)
+        return open_own(
+            directory, asked.labels, asked.source, default_corpora(), default_workers(), say, progress, asked.seconds,
+            asked.fs,
+        )  # fmt: skip
 
 
 @contextmanager

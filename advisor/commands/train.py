@@ -43,6 +43,12 @@ def train(
         Path | None, typer.Option(metavar="DIR", help="A directory of records, or a prepared corpus.")
     ] = None,
     source: Annotated[str | None, typer.Option(help="What --data is, where its files do not tell.")] = None,
+    seconds: Annotated[
+        float | None, typer.Option(help="What of each record of --data is used: 1 to 120 s. [default: 10]")
+    ] = None,
+    fs: Annotated[
+        float | None, typer.Option("--fs", help="What --data is resampled to: 50 to 1000 Hz. [default: 100]")
+    ] = None,
     arch: Annotated[
         str | None, typer.Option(help="cnn, rnn, or the name of a network. [default: that of --from, else cnn]")
     ] = None,
@@ -80,9 +86,14 @@ def train(
 
     if not task and data is None:
         raise Failure("give --task CORPUS/TASK (or --task synthetic), or --data DIR", ExitCode.USAGE)
+    if data is None and (seconds is not None or fs is not None):
+        raise Failure(
+            "--seconds and --fs are about --data DIR: a prepared corpus (--task) has its length and rate",
+            ExitCode.USAGE,
+        )
     _check_target(out, force, resume)
     with _name_unwritten_files(out):
-        corpus, named = _open(task, data, source, corpora)
+        corpus, named = _open(task, data, source, corpora, seconds, fs)
         job, choice = plan(corpus, named, arch, strategy, from_, n_records, seed, recipe, device)
         job = job if least_positives is None else replace(job, least_positives=least_positives)
         fitted = _fit(job, choice, out, resume)
@@ -113,7 +124,9 @@ def _check_target(out: Path, force: bool, resume: bool) -> None:
         raise Failure(f"{out} exists; --force replaces it", ExitCode.USAGE)
 
 
-def _open(task: str, data: Path | None, source: str | None, corpora: Path | None) -> "tuple[Corpus, str]":
+def _open(
+    task: str, data: Path | None, source: str | None, corpora: Path | None, seconds: float | None, fs: float | None
+) -> "tuple[Corpus, str]":
     from advisor.terminal.progress import progress_bar
     from engine.corpora.corpus import default_corpora
     from engine.corpora.opening import open_directory, open_named
@@ -123,7 +136,7 @@ def _open(task: str, data: Path | None, source: str | None, corpora: Path | None
     if data is None:
         return open_named(task, folder, say)
     with progress_bar("records") as progress:
-        return open_directory(data, task, folder, source, default_workers(), say, progress)
+        return open_directory(data, task, folder, source, default_workers(), say, progress, seconds, fs)
 
 
 def plan(
@@ -239,7 +252,8 @@ def few_threads(job: "Fit") -> Iterator[None]:
     from models.registry import count_parameters, create_network
 
     before = torch.get_num_threads()
-    network = create_network(job.arch, n_leads=len(job.corpus.leads), n_classes=len(job.data.classes))
+    shape = {"n_leads": len(job.corpus.leads), "n_samples": job.corpus.contract.n_samples}
+    network = create_network(job.arch, **shape, n_classes=len(job.data.classes))
     if count_parameters(network) < _SMALL:
         torch.set_num_threads(1)
     try:

@@ -5,7 +5,7 @@ from os import PathLike
 from pathlib import Path
 
 from advisor.terminal.lines import in_one_line
-from engine.corpora.corpus import Corpus
+from engine.corpora.corpus import Corpus, short_records
 from engine.corpora.corpus import prepare as write
 
 __all__ = ["Corpus", "log", "open_corpus", "prepare"]
@@ -20,23 +20,34 @@ def open_corpus(path: str | PathLike[str]) -> Corpus:
 
 
 def prepare(
-    directory: str | PathLike[str], out: str | PathLike[str], source: str | None = None, workers: int = 1
+    directory: str | PathLike[str],
+    out: str | PathLike[str],
+    source: str | None = None,
+    workers: int = 1,
+    *,
+    seconds: float | None = None,
+    fs: float | None = None,
 ) -> Corpus:
     """Read every record of a publisher's tree, or of a directory of one's own, into the corpus ``out``, and open it.
 
-    ``source`` says what the directory is where its files do not tell; ``workers`` are processes. What was inferred, and
-    every record with a problem, is a warning of the logger ``ecgadvise``. Raises SourceError, UnknownNameError and
+    ``source`` says what the directory is where its files do not tell; ``workers`` are processes. The first ``seconds``
+    of each record are used, brought to ``fs`` hertz (None: 10 s, 100 Hz). What was inferred, and every record with a
+    problem, is a warning of the logger ``ecgadvise``. Raises SamplingError, SourceError, UnknownNameError and
     CorpusError, also when ``out`` exists.
     """
     from engine.corpora.opening import identify_tree
     from engine.corpora.remarks import equal_signals
+    from engine.records.contract import Sampling
     from engine.sources.detect import open_source
 
+    sampling = Sampling.asked(seconds, fs)
     state = identify_tree(Path(directory), source)  # before a file is read: what changes meanwhile makes another tree
-    opened = open_source(Path(directory), source)
+    opened = open_source(Path(directory), state.reader)
     for sentence in opened.inferred:
         log.warning(in_one_line(sentence))
-    corpus, problems = write(opened, Path(out), workers=workers, prepared_from=state)
+    corpus, problems = write(opened, Path(out), workers=workers, prepared_from=state, sampling=sampling)
+    if short := short_records(problems, len(corpus), len(corpus) + (corpus.unusable or 0), sampling):
+        log.warning(short.in_words())
     for problem in problems[:_NAMED]:
         said = in_one_line(f"{problem.record}: {problem.problem}")
         log.warning("%s: %s", "kept" if problem.usable else "unusable", said)

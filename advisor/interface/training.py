@@ -12,7 +12,7 @@ from advisor.interface.model import Model, load_model
 from advisor.interface.records import log
 from engine.checkpoints.checkpoint import CheckpointFacts
 from engine.corpora.corpus import Corpus, default_corpora
-from engine.corpora.opening import open_directory
+from engine.corpora.opening import check_sampling, open_directory
 from engine.deploy.export import export_checkpoint
 from engine.evaluation.evaluation import Evaluation
 from engine.evaluation.metrics import LEAST_POSITIVES
@@ -67,6 +67,8 @@ def train(
     recipe: str = "tuned",
     device: str = "auto",
     source: str | None = None,
+    seconds: float | None = None,
+    fs: float | None = None,
     workers: int = 1,
     least_positives: int = LEAST_POSITIVES,
     report: Callable[[Validation], None] = lambda _validation: None,
@@ -76,9 +78,10 @@ def train(
     ``data`` is an opened corpus, the path of one, or a directory of records; ``task`` is the first where none is named.
     ``arch`` is cnn, rnn or a network's name (None: that of ``start_from``, else cnn), ``start_from`` a checkpoint's
     folder or a released network, ``n_records`` how many to train and validate with (None: all but the test's);
-    macro averages of the test take classes with ``least_positives`` positive and negative test records; ``report`` gets
-    every validation. Torch's random numbers, threads and precision stay the caller's. Raises
-    ValueError, FileExistsError where ``out`` is not empty, and what ``ecgadvise train`` ends with.
+    ``seconds`` and ``fs`` are what of each record of a directory is used (None: 10 s, 100 Hz); macro averages of the
+    test take classes with ``least_positives`` positive and negative test records; ``report`` gets every validation.
+    Torch's random numbers, threads and precision stay the caller's. Raises ValueError, FileExistsError where ``out`` is
+    not empty, and what ``ecgadvise train`` ends with.
     """
     if strategy not in get_args(Strategy):
         raise ValueError(f"strategy is {strategy!r}: give one of {', '.join(get_args(Strategy))}")
@@ -89,7 +92,7 @@ def train(
     folder = Path(out)
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise FileExistsError(f"{folder} exists and is not an empty folder: choose another out")
-    corpus, named = _open(data, task, source, workers)
+    corpus, named = _open(data, task, source, workers, seconds, fs)
     with caller_state_kept():
         upstream = None if start_from is None else str(start_from)
         job, choice = plan(corpus, named, arch, Asked(strategy), upstream, n_records, seed, recipe, device)
@@ -100,8 +103,12 @@ def train(
     return Trained(folder, fitted.facts, fitted.evaluation, choice.why, fitted.warnings)
 
 
-def _open(data: Corpus | str | PathLike[str], task: str, source: str | None, workers: int) -> tuple[Corpus, str]:
+def _open(
+    data: Corpus | str | PathLike[str], task: str, source: str | None, workers: int, seconds: float | None,
+    fs: float | None,
+) -> tuple[Corpus, str]:  # fmt: skip
     if isinstance(data, Corpus):
+        check_sampling(data, seconds, fs)
         data.task(task)  # raises CorpusError for one that is not there
         return data, task or data.first_task
-    return open_directory(Path(data), task, default_corpora(), source, workers, log.warning)
+    return open_directory(Path(data), task, default_corpora(), source, workers, log.warning, seconds=seconds, fs=fs)

@@ -122,7 +122,8 @@ def _score(
         return why_left_out(arch, correlation)
     network = at_hand(given, arch, own)
     if network is None:
-        return f"left out: no pre-trained {arch} for {leads_in_words(own.corpus.leads)} is available (--from)."
+        named = leads_in_words(own.corpus.leads)
+        return f"left out: no pre-trained {arch} for {named} at this rate and length is available (--from)."
     return score_own(own, network.name, network.folder, n_records, correlation)
 
 

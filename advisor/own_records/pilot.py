@@ -129,12 +129,13 @@ def with_pilot(found: OwnAnswer, given: Pretrained | None, wanted: PilotRequest)
 
 
 def _network_to_tune(found: OwnAnswer, given: Pretrained | None) -> Pretrained:
-    arch = found.answer.curve.arch
+    arch, signal = found.answer.curve.arch, found.own.corpus.contract
     network = at_hand(given, arch, found.own)
     if network is None:
         raise NothingToStartFromError(
-            f"a pilot fine-tunes a pre-trained {arch} for {leads_in_words(found.own.corpus.leads)}, and none is "
-            "released with this version: give a checkpoint's folder with --from (ecgadvise train makes one)"
+            f"a pilot fine-tunes a pre-trained {arch} for {leads_in_words(signal.leads)} of {signal.seconds:g} s "
+            f"at {signal.fs:g} Hz, and none is released with this version: give a checkpoint's folder with --from "
+            "(ecgadvise train makes one)"
         )
     return network
 

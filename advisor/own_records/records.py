@@ -80,6 +80,7 @@ class OwnData:
             "held_out": self.held_out,
             "leads": list(self.corpus.leads),
             "fs": self.corpus.fs,
+            "seconds": self.corpus.contract.seconds,
             "classes": {
                 name: {"records": count, "prevalence": round(count / len(self.data.rows), 4)}
                 for name, count in self.positives.items()
@@ -95,14 +96,17 @@ def open_own(
     workers: int = 1,
     say: Say = lambda _sentence: None,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
+    seconds: float | None = None,
+    fs: float | None = None,
 ) -> OwnData:
     """Open a directory of any known kind, or a prepared corpus; it is prepared into ``corpora`` the first time.
 
-    ``labels`` names one of its tasks, or some labels of its first, apart by commas. Raises SourceError and CorpusError
-    for a directory without usable records, UnknownNameError for labels or a source that do not exist, PartitionError
+    ``labels`` names one of its tasks, or some labels of its first, apart by commas; ``seconds`` and ``fs`` are what of
+    each record is used. Raises SourceError and CorpusError for a directory without usable records, SamplingError,
+    UnknownNameError for labels or a source that do not exist, PartitionError
     and UnusableRecordsError where there is nothing to learn.
     """
-    corpus, first = open_directory(directory, "", corpora, source, workers, say, progress)
+    corpus, first = open_directory(directory, "", corpora, source, workers, say, progress, seconds, fs)
     if labels is not None and (bare := labels.removeprefix(f"{corpus.name}/")) in corpus.tasks:
         labels = bare  # as the answer's table names a task
     task = labels if labels in corpus.tasks else first
@@ -163,6 +167,10 @@ def _signal(own: OwnData, known: list[TaskFacts]) -> Iterator[str]:
     if own.corpus.fs not in rates:
         theirs = " or ".join(f"{rate:g}" for rate in sorted(rates))
         yield f"Your records are at {own.corpus.fs:g} Hz, the evidence's at {theirs} Hz."
+    lengths, seconds = {facts.seconds for facts in known}, own.corpus.contract.seconds
+    if seconds not in lengths:
+        theirs = " or ".join(f"{length:g}" for length in sorted(lengths))
+        yield f"Your records are of {seconds:g} s, the evidence's of {theirs} s: no gain was measured at your length."
 
 
 def _labels(own: OwnData, known: list[TaskFacts]) -> Iterator[str]:

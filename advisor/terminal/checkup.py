@@ -132,7 +132,9 @@ def _corpora(folder: Path) -> Iterable[Finding]:
             continue
         n_records, leads = count(len(corpus), "record"), count(len(corpus.leads), "lead")
         n_tasks = count(len(corpus.tasks), "task")
-        yield Finding(corpus.name, "ok", f"{n_records}, {leads}, {corpus.fs:g} Hz, {n_tasks}")
+        yield Finding(
+            corpus.name, "ok", f"{n_records}, {leads}, {corpus.contract.seconds:g} s at {corpus.fs:g} Hz, {n_tasks}"
+        )
 
 
 def _evidence(path: Path) -> Finding:

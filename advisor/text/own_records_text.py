@@ -45,7 +45,9 @@ def record_rows(found: OwnAnswer) -> Iterator[tuple[str, str]]:
     """What the records are, each fact with its name."""
     own = found.own
     yield "directory", f"{own.directory} ({own.data.name})"
-    prepared = f"{leads_in_words(own.corpus.leads)}, prepared at {own.corpus.fs:g} Hz{_left_out(own)}"
+    seconds = own.corpus.contract.seconds
+    named = leads_in_words(own.corpus.leads)
+    prepared = f"{named}, the first {seconds:g} s at {own.corpus.fs:g} Hz{_left_out(own)}"
     yield "records", f"{len(own.data.rows):,}, of {own.patients:,} patients, {prepared}"
     yield "to learn from", f"{len(own.pool):,}; {len(own.test):,} kept for the test: {own.held_out}"
     yield "labels", _labels(own.prevalence)

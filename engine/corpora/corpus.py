@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.corpora.reading import Reading, read_all, summarise
+from engine.corpora.short_records import ShortRecords, find_short
 from engine.files import written_whole
-from engine.records.contract import SignalContract
+from engine.records.contract import DEFAULT_SAMPLING, Sampling, SignalContract
 from engine.records.signal import CONTRACT, Preparation
 from engine.sources import Entry, Source, TaskDefinition
 from models.errors import ExitCode, UserError
@@ -44,11 +45,15 @@ class UnwritableCorpusError(CorpusError):
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong with one record; a record with an unusable problem is not in the corpus."""
+    """What is wrong with one record; a record with an unusable problem is not in the corpus.
+
+    ``seconds`` is how long one is that is too short.
+    """
 
     record: str
     problem: str
     usable: bool
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,7 @@ class TooManyBadError(CorpusError):
 
     def __init__(self, n_bad: int, n_listed: int, problems: list[Problem]) -> None:
         super().__init__(f"{n_bad:,} of {n_listed:,} records cannot be used")
-        self.problems = problems
+        self.n_bad, self.n_listed, self.problems = n_bad, n_listed, problems
 
 
 @dataclass(frozen=True)
@@ -209,10 +214,12 @@ def prepare(
     preparation: Preparation = CONTRACT,
     max_bad: int | None = None,
     prepared_from: TreeState | None = None,
+    sampling: Sampling = DEFAULT_SAMPLING,
 ) -> tuple[Corpus, list[Problem]]:
     """Read every record of a source into ``target`` and return the corpus and what was wrong with which record.
 
-    The corpus has the name of its directory. The same records in another ``preparation`` are other data.
+    The corpus has the name of its directory. The same records in another ``preparation`` or ``sampling`` are other
+    data.
     ``prepared_from`` is kept in the manifest, for whoever has that tree to prepare again; it is not part of the
     data's identity.
     The directory appears under its name only when it is complete, and is the same for any number of worker processes.
@@ -226,13 +233,17 @@ def prepare(
         raise CorpusError(f"{source.name} lists no records")
     try:
         with written_whole(target) as folder:
-            readings = read_all(source, entries, folder / _RAW, workers, progress, preparation)
+            readings = read_all(source, entries, folder / _RAW, workers, progress, preparation, sampling)
             n_bad = sum(not reading.usable for reading in readings)
             if max_bad is not None and n_bad > max_bad:
                 raise TooManyBadError(n_bad, len(entries), _problems(readings))
-            kept = _keep_usable(source, entries, readings, folder)
-            facts = {"name": target.name, **describe(source, preparation), "unusable": len(entries) - len(kept)}
-            facts["remarks"] = summarise(readings)
+            kept = _keep_usable(source, entries, readings, folder, sampling)
+            facts = {
+                "name": target.name,
+                **describe(source, preparation, sampling),
+                "unusable": len(entries) - len(kept),
+                "remarks": summarise(readings),
+            }
             if prepared_from is not None:
                 facts["prepared_from"] = asdict(prepared_from)
             _write_tables(source, facts, kept, folder)
@@ -241,8 +252,14 @@ def prepare(
     return Corpus(target), _problems(readings)
 
 
+def short_records(problems: Sequence[Problem], n_usable: int, listed: int, sampling: Sampling) -> ShortRecords | None:
+    """Return what there is to say where more of the ``listed`` records are too short than can be used."""
+    lengths = [problem.seconds for problem in problems if problem.seconds is not None]
+    return find_short(lengths, n_usable, listed, sampling)
+
+
 def _problems(readings: Sequence[Reading]) -> list[Problem]:
-    return [Problem(reading.record, problem, reading.usable) for reading in readings for problem in reading.problems]
+    return [Problem(r.record, problem, r.usable, r.seconds) for r in readings for problem in r.problems]
 
 
 def write_divided(corpus: Corpus, data: TaskData, folds: NDArray[np.int64], target: Path) -> Corpus:
@@ -278,13 +295,18 @@ def write_divided(corpus: Corpus, data: TaskData, folds: NDArray[np.int64], targ
     return Corpus(target)
 
 
-def _keep_usable(source: Source, entries: list[Entry], readings: list[Reading], folder: Path) -> list[Entry]:
+def _keep_usable(
+    source: Source, entries: list[Entry], readings: list[Reading], folder: Path, sampling: Sampling
+) -> list[Entry]:
     """Turn the blocks that were read into ``signals.npy`` and return the usable entries, in its order."""
     rows = [row for row, reading in enumerate(readings) if reading.usable]
     if not rows:
+        short = find_short([r.seconds for r in readings if r.seconds is not None], 0, len(entries), sampling)
+        if short is not None:
+            raise CorpusError(f"no record of {source.name} is usable: {short.in_words()}")
         reason = readings[0].problems[0]
         raise CorpusError(f"none of the {len(entries):,} records of {source.name} is usable: {reason}")
-    _gather(folder / _RAW, folder / "signals.npy", (len(source.leads), round(10 * source.fs)), rows)
+    _gather(folder / _RAW, folder / "signals.npy", (len(source.leads), sampling.n_samples), rows)
     (folder / _RAW).unlink()
     return [entries[row] for row in rows]
 
@@ -300,12 +322,12 @@ def _gather(raw: Path, target: Path, shape: tuple[int, int], rows: list[int]) ->
             file.write(source.read(size))
 
 
-def describe(source: Source, preparation: Preparation) -> dict[str, Any]:
+def describe(source: Source, preparation: Preparation, sampling: Sampling) -> dict[str, Any]:
     """Return what a manifest says of a source and of how its records are prepared."""
     return {
         "source": {key: getattr(source, key) for key in ("name", "version", "licence", "url", "citation")},
         "preparation": asdict(preparation),
-        "fs": source.fs,
+        "fs": float(sampling.fs),
         "leads": list(source.leads),
         "labels": list(source.labels),
         "tasks": {name: _plain(task) for name, task in source.tasks.items()},

@@ -7,8 +7,18 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from engine.corpora.corpus import SCHEMA_VERSION, Corpus, CorpusError, TreeState, describe, prepare, read_manifest
+from engine.corpora.corpus import (
+    SCHEMA_VERSION,
+    Corpus,
+    CorpusError,
+    TreeState,
+    describe,
+    prepare,
+    read_manifest,
+    short_records,
+)  # fmt: skip
 from engine.corpora.synthetic import N_RECORDS, NAME, prepared_synthetic
+from engine.records.contract import Sampling, SamplingError
 from engine.records.folders import walk
 from engine.records.signal import CONTRACT
 from engine.sources import Source, UnknownNameError
@@ -46,32 +56,40 @@ def open_directory(
     workers: int = 1,
     say: Say = lambda _sentence: None,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
+    seconds: float | None = None,
+    fs: float | None = None,
 ) -> tuple[Corpus, str]:
     """Return the corpus of a directory and the task's name in it: a prepared corpus, or any tree of records.
 
     A tree that ``data prepare`` has prepared into ``corpora``, and that is as it was then, is not prepared again. Any
     other is prepared into ``corpora / "from-directories"`` the first time, and again when a file in it has changed.
-    ``source_name`` says what the tree is where its files do not tell. Raises CorpusError, SourceError for a directory
-    without usable records, UnknownNameError for an unknown task or source.
+    ``source_name`` says what the tree is where its files do not tell, ``seconds`` and ``fs`` what of each record is
+    used (``Sampling``). Raises CorpusError, SourceError for a directory without usable records, UnknownNameError for an
+    unknown task or source, SamplingError for a length or rate that cannot be, or that a prepared corpus does not have.
     """
     if (root / "corpus.json").is_file():
-        return _with_task(Corpus(root), task)
+        corpus = Corpus(root)
+        check_sampling(corpus, seconds, fs)
+        return _with_task(corpus, task)
+    sampling = Sampling.asked(seconds, fs)
     state = identify_tree(root, source_name)
-    source = open_source(root, source_name)
-    target = corpora / FROM_DIRECTORIES / state.fingerprint / (source_name or source.name)
+    source = open_source(root, state.reader)
+    target = corpora / FROM_DIRECTORIES / state.fingerprint / f"{source_name or source.name}{sampling.suffix}"
     if target.exists():
         corpus = Corpus(target)
         _report(corpus, root, say)
         return _with_task(corpus, task)
-    if (prepared := _find_prepared(source, state, corpora)) is not None:
+    if (prepared := _find_prepared(source, state, corpora, sampling)) is not None:
         say(f"{root} was prepared before: using {prepared.root}")
         _report(prepared, root, say)
         return _with_task(prepared, task)
     for sentence in source.inferred:
         say(sentence)
     say(f"preparing {root} into {target}, once")
-    corpus, _ = prepare(source, target, progress, workers, prepared_from=state)
+    corpus, problems = prepare(source, target, progress, workers, prepared_from=state, sampling=sampling)
     _report(corpus, root, say)
+    if short := short_records(problems, len(corpus), len(corpus) + (corpus.unusable or 0), sampling):
+        say(short.in_words())
     return _with_task(corpus, task)
 
 
@@ -81,14 +99,28 @@ def identify_tree(root: Path, source_name: str | None = None) -> TreeState:
     return TreeState(_fingerprint(root), reader)
 
 
-def _find_prepared(source: Source, state: TreeState, corpora: Path) -> Corpus | None:
+def check_sampling(corpus: Corpus, seconds: float | None, fs: float | None) -> None:
+    """Raise SamplingError where a prepared corpus is not as asked for."""
+    has = corpus.contract
+    asked = Sampling.asked(has.seconds if seconds is None else seconds, has.fs if fs is None else fs)
+    if (asked.n_samples, asked.fs) != (has.n_samples, has.fs):
+        raise SamplingError(
+            f"{corpus.root} was prepared with {has.seconds:g} s at {has.fs:g} Hz, and {asked.in_words()} are asked "
+            "for: prepare its records so with ecgadvise data prepare"
+        )
+
+
+def _find_prepared(source: Source, state: TreeState, corpora: Path, sampling: Sampling) -> Corpus | None:
     """Return the corpus in ``corpora`` that this very tree was prepared into, as the source reads it today."""
-    wanted = json.loads(json.dumps({**describe(source, CONTRACT), "prepared_from": asdict(state)}))
+    wanted = json.loads(json.dumps({**describe(source, CONTRACT, sampling), "prepared_from": asdict(state)}))
     for document in sorted(corpora.glob("*/corpus.json")):
         try:
             manifest = read_manifest(document.parent)
-            if all(manifest.get(name) == value for name, value in wanted.items()):
-                return Corpus(document.parent)
+            if not all(manifest.get(name) == value for name, value in wanted.items()):
+                continue
+            corpus = Corpus(document.parent)
+            if corpus.contract.n_samples == sampling.n_samples:
+                return corpus
         except CorpusError:
             continue  # nobody asked for this one, and a damaged corpus does not serve
     return None

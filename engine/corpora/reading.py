@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import ecgadvise
+from engine.records.contract import DEFAULT_SAMPLING, Sampling
 from engine.records.record import RecordError
-from engine.records.signal import CONTRACT, Preparation, conform
+from engine.records.signal import CONTRACT, Preparation, TooShortError, conform
 from engine.sources import Entry, Source
 from models.errors import ExitCode, UserError
 
@@ -33,12 +34,16 @@ class WorkerLostError(UserError, RuntimeError):
 
 @dataclass(frozen=True)
 class Reading:
-    """What came of one record: ``problems`` in words, and a digest of its signal where it is usable."""
+    """What came of one record: ``problems`` in words, and a digest of its signal where it is usable.
+
+    ``seconds`` is how long one is that is too short.
+    """
 
     record: str
     usable: bool
     problems: tuple[str, ...]
     digest: bytes
+    seconds: float | None = None
 
 
 def read_all(
@@ -48,6 +53,7 @@ def read_all(
     workers: int = 1,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
     preparation: Preparation = CONTRACT,
+    sampling: Sampling = DEFAULT_SAMPLING,
 ) -> list[Reading]:
     """Read the entries and return what came of each, in their order.
 
@@ -56,7 +62,7 @@ def read_all(
     """
     if signals is not None:
         signals.touch()
-    reader = _Reader(source, signals, preparation)
+    reader = _Reader(source, signals, preparation, sampling)
     chunks = [(start, entries[start : start + _CHUNK]) for start in range(0, len(entries), _CHUNK)]
     readings: dict[int, list[Reading]] = {}
     done = 0
@@ -102,6 +108,7 @@ class _Reader:
     source: Source
     signals: Path | None
     preparation: Preparation
+    sampling: Sampling
 
     def read_chunk(self, start: int, chunk: Sequence[Entry]) -> list[Reading]:
         file = os.open(self.signals, os.O_RDWR) if self.signals is not None else None
@@ -116,9 +123,10 @@ class _Reader:
             if entry.problem is not None:
                 raise RecordError(entry.problem)
             recording = self.source.read(entry)
-            record = conform(recording, self.source.leads, self.source.fs, preparation=self.preparation)
+            record = conform(recording, self.source.leads, self.sampling.fs, self.sampling.seconds, self.preparation)
         except RecordError as error:
-            return Reading(entry.record_id, False, (str(error),), b"")
+            seconds = error.seconds if isinstance(error, TooShortError) else None
+            return Reading(entry.record_id, False, (str(error),), b"", seconds)
         samples = record.signals.tobytes()
         if file is not None:
             os.pwrite(file, samples, position * len(samples))

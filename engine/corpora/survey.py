@@ -4,8 +4,10 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from engine.corpora.corpus import Problem
+from engine.corpora.corpus import Problem, short_records
 from engine.corpora.reading import duplicates, read_all
+from engine.corpora.short_records import ShortRecords
+from engine.records.contract import DEFAULT_SAMPLING, Sampling
 from engine.sources import Entry, Source, UnknownNameError
 
 
@@ -13,7 +15,8 @@ from engine.sources import Entry, Source, UnknownNameError
 class Survey:
     """The outcome of a check. ``classes`` counts the listed records of each class of ``task``, usable or not.
 
-    ``unlabelled`` records have none of them. ``duplicates`` are groups of usable records with equal signals.
+    ``unlabelled`` records have none of them. ``duplicates`` are groups of usable records with equal signals. ``short``
+    is there where more records are too short for ``sampling`` than can be used.
     """
 
     source: str
@@ -26,6 +29,8 @@ class Survey:
     patients_in_several_folds: int
     problems: tuple[Problem, ...]
     duplicates: tuple[tuple[str, ...], ...]
+    sampling: Sampling
+    short: ShortRecords | None
 
 
 def survey(
@@ -33,28 +38,34 @@ def survey(
     task: str | None = None,
     workers: int = 1,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
+    sampling: Sampling = DEFAULT_SAMPLING,
 ) -> Survey:
-    """Read every record of a source and report. ``task`` is the source's first unless one is named.
+    """Read every record of a source as it would be for ``sampling``, and report.
 
-    Raises UnknownNameError for an unknown task, SourceError for malformed tables.
+    ``task`` is the source's first unless one is named. Raises UnknownNameError for an unknown task, SourceError for
+    malformed tables.
     """
     name = task or next(iter(source.tasks))
     if name not in source.tasks:
         raise UnknownNameError(f"{source.name} has no task {name!r}; it has {', '.join(source.tasks)}")
     entries = source.entries()
-    readings = read_all(source, entries, workers=workers, progress=progress)
+    readings = read_all(source, entries, workers=workers, progress=progress, sampling=sampling)
+    unusable = sum(not reading.usable for reading in readings)
+    problems = tuple(Problem(r.record, problem, r.usable, r.seconds) for r in readings for problem in r.problems)
     classes = {label: set(union) for label, union in source.tasks[name].classes.items()}
     return Survey(
         source=source.name,
         task=name,
         records=len(entries),
-        unusable=sum(not reading.usable for reading in readings),
+        unusable=unusable,
         patients=len({entry.patient for entry in entries}),
         classes={label: sum(bool(entry.labels & union) for entry in entries) for label, union in classes.items()},
         unlabelled=sum(not any(entry.labels & union for union in classes.values()) for entry in entries),
         patients_in_several_folds=_patients_in_several_folds(entries),
-        problems=tuple(Problem(r.record, problem, r.usable) for r in readings for problem in r.problems),
+        problems=problems,
         duplicates=tuple(duplicates(readings)),
+        sampling=sampling,
+        short=short_records(problems, len(entries) - unusable, len(entries), sampling),
     )
 
 

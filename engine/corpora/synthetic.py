@@ -40,7 +40,6 @@ class Synthetic:
     url = ""
     citation = "synthetic records of ecgadvise, after McSharry et al., IEEE Trans Biomed Eng 50:289 (2003)"
     inferred: tuple[str, ...] = ()
-    fs = FS
     leads: tuple[str, ...] = LEADS
     labels: tuple[str, ...] = (*DIAGNOSES, *SHAPES)
     tasks: Mapping[str, TaskDefinition] = {

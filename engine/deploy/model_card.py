@@ -121,7 +121,7 @@ def _model(facts: ModelFacts, exported: Exported) -> list[str]:
         {
             "file": f"{exported.file}, {exported.bytes:,} bytes, ONNX opset {facts.opset}"
             + (", weights stored in 16 bits" if facts.half else ""),
-            "network": f"{facts.arch}, {start}",
+            "network": f"{facts.arch}, {start}{_another_length(facts)}",
             "input": f"{signal}{seconds:g} s, leads {', '.join(facts.leads)}{scaling}",
             "outputs": f"`logits`; `probability` = sigmoid(logit / {facts.temperature:.4g}), each class on its own",
             "decision": "present where the probability is at least the class's threshold (see Performance)",
@@ -130,6 +130,11 @@ def _model(facts: ModelFacts, exported: Exported) -> list[str]:
             "compared with the trained network": exported.agreement,
         }.items(),
     )
+
+
+def _another_length(facts: ModelFacts) -> str:
+    seconds = facts.record.get("upstream_seconds")
+    return "" if seconds is None else f", which was trained on records of {seconds:g} s"
 
 
 def _data(facts: ModelFacts) -> list[str]:

@@ -70,8 +70,9 @@ class ModelFacts:
         return SignalContract(self.leads, self.fs, self.n_samples)
 
     def to_metadata(self) -> dict[str, str]:
-        """Return the keys and values of ``metadata_props``."""
-        return {PREFIX + name: json.dumps(value) for name, value in asdict(self).items()}
+        """Return the keys and values of ``metadata_props``; ``seconds`` is for other programs, and follows from two."""
+        values = {**asdict(self), "seconds": self.contract.seconds}
+        return {PREFIX + name: json.dumps(value) for name, value in values.items()}
 
 
 def read_metadata(metadata: Mapping[str, str]) -> ModelFacts:

@@ -1,11 +1,11 @@
-"""From a recording as it was stored to the signal contract: millivolt, 100 Hz, 10 s, leads in order.
+"""From a recording as it was stored to the signal contract: millivolt, leads in order, by default 100 Hz and 10 s.
 
 What was done to a recording, and what is odd about it, is written into its ``notes``; what cannot be used raises
 RecordError. Nothing is repaired: a flat lead stays flat, a wrong unit stays wrong, both are named.
 
 The anti-alias filter keeps what is below 40 Hz and removes what is above 50 Hz (60 dB, Kaiser window, linear phase),
-for a target of 100 Hz; mains hum at 50 or 60 Hz goes with it. The recipe ``paper`` (Nguyen & Do 2025) takes every k-th
-sample without a filter and scales each lead of each record to (-1, 1) instead.
+for a target of 100 Hz (0.4 and 0.5 of any other); mains hum at 50 or 60 Hz goes with it. The recipe ``paper`` (Nguyen &
+Do 2025) takes every k-th sample without a filter and scales each lead of each record to (-1, 1) instead.
 """
 
 from dataclasses import dataclass, replace
@@ -40,6 +40,14 @@ class Preparation:
     min_max: bool = False
 
 
+class TooShortError(RecordError):
+    """A recording that is shorter than what is to be used of it; ``seconds`` is how long it is."""
+
+    def __init__(self, seconds: float, needed: float) -> None:
+        super().__init__(f"{seconds:g} s long; {needed:g} s are needed")
+        self.seconds = seconds
+
+
 CONTRACT = Preparation()
 PAPER = Preparation(anti_alias=False, min_max=True)
 PAPER_PTB = Preparation(anti_alias=False)  # the publication leaves the PTB set unscaled
@@ -60,8 +68,8 @@ def conform(
     """Return the first ``seconds`` of a recording, float32 (leads, seconds * fs), with its notes.
 
     Missing limb leads are derived where I and II are there. A recording that already has the target rate, length and
-    leads keeps its values to the bit. Raises RecordError for one that is too short, lacks a lead, has missing samples
-    in what is used, or is flat in every lead.
+    leads keeps its values to the bit. Raises TooShortError for one that is too short, RecordError for one that
+    lacks a lead, has missing samples in what is used, or is flat in every lead.
     """
     if not (np.isfinite(record.fs) and record.fs >= _LOWEST_FS):
         raise RecordError(f"sampled at {record.fs:g} Hz; at least {_LOWEST_FS:g} Hz are needed")
@@ -69,6 +77,8 @@ def conform(
     ordered = order_leads(_derive_limb_leads(record, leads), leads)
     cropped = _crop(ordered, seconds)
     signals = _at_rate(cropped, fs, preparation.anti_alias)[:, : round(seconds * fs)]
+    if signals.shape[1] < round(seconds * fs):  # of a rate that no ratio of small numbers gives
+        raise TooShortError(record.signals.shape[1] / record.fs, seconds)
     result = Record(np.ascontiguousarray(signals, np.float32), fs, leads, cropped.notes)
     result = replace(result, notes=(*result.notes, *_oddities(result, present)))
     if record.fs < fs:
@@ -135,17 +145,17 @@ def _derive_limb_leads(record: Record, leads: tuple[str, ...]) -> Record:
 def _crop(record: Record, seconds: float) -> Record:
     """Return the first seconds, and up to one more where that has no missing samples."""
     n_samples, needed = record.signals.shape[1], ceil(seconds * record.fs - 1e-6)
-    length = f"{n_samples / record.fs:g} s long"
     if n_samples < needed:
-        raise RecordError(f"{length}; {seconds:g} s are needed")
+        raise TooShortError(n_samples / record.fs, seconds)
     signals = record.signals[:, : needed + round(_MARGIN_SECONDS * record.fs)]
     invalid = ~np.isfinite(signals)
     if missing := int(invalid[:, :needed].sum()):
         raise RecordError(f"{missing} samples of the first {seconds:g} s are missing (NaN)")
     if invalid.any():
         signals = signals[:, :needed]
-    notes = (f"{length}: the first {seconds:g} s are used",) if n_samples > needed else ()
-    return Record(signals, record.fs, record.leads, (*record.notes, *notes))
+    longer = f"{n_samples / record.fs:g} s long: the first {seconds:g} s are used"
+    notes = (*record.notes, longer) if n_samples > needed else record.notes
+    return Record(signals, record.fs, record.leads, notes)
 
 
 def _at_rate(record: Record, fs: float, anti_alias: bool) -> NDArray[np.floating]:

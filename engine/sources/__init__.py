@@ -62,7 +62,6 @@ class Source(Protocol):
     licence: str
     url: str
     citation: str
-    fs: float
     leads: tuple[str, ...]
     labels: tuple[str, ...]
     tasks: Mapping[str, TaskDefinition]

@@ -171,7 +171,6 @@ class Challenge:
     """One set of a Challenge tree. Raises SourceError when the tree has no record of it."""
 
     version, licence, url = CHALLENGE_2021.version, CHALLENGE_2021.licence, CHALLENGE_2021.url
-    fs = 100.0
     leads: tuple[str, ...] = LEADS
 
     def __init__(self, root: Path, name: str) -> None:

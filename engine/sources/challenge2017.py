@@ -23,7 +23,6 @@ class Challenge2017:
     """The Challenge 2017 tree in a directory. Raises SourceError when the directory is not one."""
 
     name, version, licence, url, citation = CHALLENGE_2017
-    fs = 100.0
     inferred: tuple[str, ...] = ()
     leads: tuple[str, ...] = ("I",)
     labels = tuple(CLASSES)

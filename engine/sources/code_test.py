@@ -35,7 +35,6 @@ class CodeTest:
     """The CODE-test set in a directory. Raises SourceError when the directory is not one, or h5py is missing."""
 
     name, version, licence, url, citation = CODE_TEST
-    fs = 100.0
     inferred: tuple[str, ...] = ()
     leads: tuple[str, ...] = LEADS
     labels: tuple[str, ...] = ("NORM", *ABNORMALITIES)

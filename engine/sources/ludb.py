@@ -27,7 +27,6 @@ class Ludb:
     """The LUDB tree in a directory. Raises SourceError when the directory is not one."""
 
     name, version, licence, url, citation = LUDB
-    fs = 100.0
     inferred: tuple[str, ...] = ()
     leads: tuple[str, ...] = LEADS
 

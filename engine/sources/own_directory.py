@@ -39,7 +39,6 @@ class Directory:
     licence = "the owner's"
     url = ""
     citation = ""
-    fs = 100.0
 
     def __init__(self, root: Path) -> None:
         self.root = root

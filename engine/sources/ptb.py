@@ -24,7 +24,6 @@ class Ptb:
     """The PTB tree in a directory. Raises SourceError when the directory is not one."""
 
     name, version, licence, url, citation = PTB
-    fs = 100.0
     leads: tuple[str, ...] = LEADS
 
     def __init__(self, root: Path) -> None:

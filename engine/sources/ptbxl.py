@@ -34,7 +34,6 @@ class PtbXl:
     """
 
     name, version, licence, url, citation = PTB_XL
-    fs = 100.0
     inferred: tuple[str, ...] = ()
     leads: tuple[str, ...] = LEADS
 

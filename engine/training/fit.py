@@ -101,7 +101,13 @@ def forewarn(job: Fit) -> tuple[str, ...]:
     _start(job)
     if job.upstream is None:
         return sentences
-    facts = job.upstream.facts
+    facts, seconds = job.upstream.facts, job.corpus.contract.seconds
+    if facts.contract.seconds != seconds:
+        sentences = (
+            *sentences,
+            f"{job.upstream.folder.name} was pre-trained on records of {facts.contract.seconds:g} s, and these are of "
+            f"{seconds:g} s: what it gains at another length was not measured",
+        )
     if facts.data_hash != job.corpus.content_hash and not _same_publisher(facts.source, job.corpus.manifest["source"]):
         return sentences
     seen = f"{job.upstream.folder.name} was pre-trained on {facts.task}, records of the same source"
@@ -197,7 +203,7 @@ def _moved(resume: Snapshot | None, device: torch.device) -> tuple[str, ...]:
 
 def _start(job: Fit, seed: int | None = None) -> Start:
     n_classes, seed = len(job.data.classes), job.partition.seed if seed is None else seed
-    return starting_point(job.strategy, job.arch, job.corpus.contract, n_classes, seed, job.upstream)
+    return starting_point(job.strategy, job.arch, job.corpus.contract, n_classes, seed, job.upstream, any_length=True)
 
 
 def _tested(job: Fit, facts: CheckpointFacts, test: Predicted) -> tuple[CheckpointFacts, Evaluation]:
@@ -242,6 +248,7 @@ def _training_record(job: Fit, result: Training, device: torch.device) -> dict[s
         **{f"{part}_records": len(positions) for part, positions in parts.items()},
         **{f"{part}_patients": len(np.unique(patients[positions])) for part, positions in parts.items()},
         "held_out": rows.held_out,
+        **_upstream_seconds(job),
         "seed": rows.asked,
         "preparation": job.corpus.manifest["preparation"],
         "device": describe_device(device),
@@ -256,6 +263,12 @@ def _training_record(job: Fit, result: Training, device: torch.device) -> dict[s
         "why": job.why,
         "remarks": [*left_out(job.corpus), *job.remarks()],
     }
+
+
+def _upstream_seconds(job: Fit) -> dict[str, float]:
+    """Return how long the records of the upstream are, where they are not as long as these."""
+    seconds = None if job.upstream is None else job.upstream.facts.contract.seconds
+    return {} if seconds in (None, job.corpus.contract.seconds) else {"upstream_seconds": seconds}
 
 
 def _codes(corpus: Corpus, data: TaskData) -> dict[str, str]:

@@ -6,7 +6,7 @@ whose ``head`` is a regression (``engine.training.probe_arms``), ``linear-probe`
 ``random-convolutions`` from kernels drawn by chance.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -39,19 +39,27 @@ class Start:
 
 
 def starting_point(
-    strategy: Strategy, arch: str, signal: SignalContract, n_classes: int, seed: int, checkpoint: Checkpoint | None
+    strategy: Strategy,
+    arch: str,
+    signal: SignalContract,
+    n_classes: int,
+    seed: int,
+    checkpoint: Checkpoint | None,
+    any_length: bool = False,
 ) -> Start:
     """Return what the strategy trains: a network whose trainable weights alone have ``requires_grad``.
 
     Random weights depend on the seed alone; a new head equals that of a new network of the same seed. ``checkpoint`` is
-    for ``fine-tune``, ``linear-probe`` and ``frozen``; the others do not look at it. Raises CheckpointError when there
-    is none or it is of another network or signal, with the reason.
+    for ``fine-tune``, ``linear-probe`` and ``frozen``; the others do not look at it. With ``any_length`` it may be of
+    records of another length: what a head reads depends on that in some networks, all other weights in none. Raises
+    CheckpointError when there is none or it is of another network or signal, with the reason.
     """
     if strategy in ("scratch", "random-convolutions", "random-frozen"):
         start = Start(new_network(arch, len(signal.leads), signal.n_samples, n_classes, seed), None)
     elif checkpoint is None:
         raise CheckpointError(f"{strategy} starts from a pre-trained network, and no checkpoint is given")
     else:
+        _check_upstream(checkpoint, arch, signal, any_length)
         start = _with_new_head(checkpoint, arch, signal, n_classes, seed)
     if strategy in ("frozen", "random-frozen"):
         start.network.requires_grad_(False)
@@ -65,17 +73,21 @@ def new_network(arch: str, n_leads: int, n_samples: int, n_classes: int, seed: i
     return create_network(arch, n_leads=n_leads, n_classes=n_classes, n_samples=n_samples)
 
 
-def _with_new_head(checkpoint: Checkpoint, arch: str, signal: SignalContract, n_classes: int, seed: int) -> Start:
-    """Return the pre-trained network with the head of ``new_network`` and all other weights its own."""
+def _check_upstream(checkpoint: Checkpoint, arch: str, signal: SignalContract, any_length: bool) -> None:
     facts = checkpoint.facts
     if facts.arch != arch:
         raise CheckpointError(f"{checkpoint.folder} holds {facts.arch}, not {arch}")
-    if mismatch := facts.contract.mismatch(signal):
+    wanted = replace(signal, n_samples=facts.n_samples) if any_length else signal
+    if mismatch := facts.contract.mismatch(wanted):
         raise CheckpointError(f"{checkpoint.folder} takes {mismatch}")
+
+
+def _with_new_head(checkpoint: Checkpoint, arch: str, signal: SignalContract, n_classes: int, seed: int) -> Start:
+    """Return the pre-trained network with the head of ``new_network`` and all other weights its own."""
     network = new_network(arch, len(signal.leads), signal.n_samples, n_classes, seed)
     head = {name: value for name, value in network.state_dict().items() if name.startswith("head.")}
     load_weights(network, checkpoint, {**checkpoint.weights, **head})
-    return Start(network, facts.standardisation)
+    return Start(network, checkpoint.facts.standardisation)
 
 
 def trains_head_alone(network: nn.Module) -> bool:

@@ -24,7 +24,7 @@ from models.errors import ExitCode, UserError
 from studies.collection.logme import log_me
 from studies.files.arms import FINE_TUNE, SCRATCH
 from studies.files.draws import BAND, Floats
-from studies.files.transferability import SCHEMA_VERSION, SCORE
+from studies.files.transferability import SCHEMA_VERSION, SCORE, TaskFacts
 from studies.running.one_run import training_rows
 from studies.running.study_networks import MissingCheckpointError, folder_of
 from studies.runs.pairs import of_one_precision
@@ -119,8 +119,10 @@ def describe_task(corpus: Corpus, name: str) -> dict[str, Any]:
     data = open_task(corpus, name)
     leads = [corpus.leads[k] for k in pick_leads(corpus, name)]
     prevalence = dict(zip(data.classes, (round(float(share), 4) for share in data.labels.mean(axis=0)), strict=True))
+    seconds = corpus.contract.seconds
+    length = {} if seconds == TaskFacts.seconds else {"seconds": seconds}
     return {"source": corpus.manifest["source"]["name"], "records": len(data.rows), "leads": leads, "fs": corpus.fs,
-            "prevalence": prevalence}  # fmt: skip
+            **length, "prevalence": prevalence}  # fmt: skip
 
 
 class _Features:

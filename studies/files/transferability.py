@@ -24,13 +24,14 @@ class TransferabilityFileError(UserError, ValueError):
 
 @dataclass(frozen=True)
 class TaskFacts:
-    """The records of a measured task: whose, how many, their leads and rate, and the share that has each class."""
+    """The records of a measured task: whose, how many, their leads, rate and length, and the share with each class."""
 
     source: str
     records: int
     leads: tuple[str, ...]
     fs: float
     prevalence: Mapping[str, float]
+    seconds: float = 10.0
 
 
 @dataclass(frozen=True)
@@ -84,9 +85,11 @@ def _task(facts: Mapping[str, Any]) -> TaskFacts:
     prevalence = {str(name): float(share) for name, share in facts["prevalence"].items()}
     if not prevalence:
         raise ValueError("a task has no class")
+    seconds = float(facts.get("seconds", TaskFacts.seconds))  # written where it is another
     return TaskFacts(
-        str(facts["source"]), int(facts["records"]), tuple(map(str, facts["leads"])), float(facts["fs"]), prevalence
-    )
+        str(facts["source"]), int(facts["records"]), tuple(map(str, facts["leads"])), float(facts["fs"]), prevalence,
+        seconds,
+    )  # fmt: skip
 
 
 def _correlation(facts: Mapping[str, Any]) -> Correlation:

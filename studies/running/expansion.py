@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from engine.corpora.corpus import Corpus, CorpusError, TaskData
 from engine.recipes import PROBES, UnknownRecipeError, find_recipe
+from engine.records.contract import SignalContract
 from engine.training.probe_arms import KERNELS
 from models.registry import UnknownNetworkError, find_network
 from studies.running.design import Design, DesignError, Grid, MissingDataError
@@ -66,10 +67,10 @@ class _View:
             raise CorpusError(self.missing.get(source, f"task {task} needs the corpus {source}, which is not prepared"))
         return self.corpora[source]
 
-    def leads(self, task: str) -> tuple[str, ...]:
-        """Return the leads that a task uses. Raises CorpusError for one that its corpus lacks."""
+    def contract(self, task: str) -> SignalContract:
+        """Return what a task's signals are, its leads alone. Raises CorpusError for a lead that its corpus lacks."""
         corpus = self.corpus(task)
-        return tuple(corpus.leads[k] for k in pick_leads(corpus, task))
+        return replace(corpus.contract, leads=tuple(corpus.leads[k] for k in pick_leads(corpus, task)))
 
     def patients(self, task: str, folds: Sequence[int]) -> set[int]:
         """Return the patients of a task in the folds."""
@@ -135,7 +136,7 @@ def _grid_problems(grid: Grid, view: _View) -> Iterator[str]:
     for task, folds in used:
         try:
             view.n_records(task, folds)
-            view.leads(task)
+            view.contract(task)
         except CorpusError as error:
             yield str(error)
     yield from _size_problems(grid, view)
@@ -156,11 +157,14 @@ def _signal_problems(grid: Grid, view: _View) -> Iterator[str]:
     """Name the tasks whose signals the networks of an upstream cannot take."""
     for task, upstream in product(grid.tasks, grid.upstreams):
         try:
-            one, other = view.leads(task), view.leads(upstream)
+            one, other = view.contract(task), view.contract(upstream)
         except CorpusError:
             continue  # named already
-        if one != other:
-            yield f"{task} has leads {' '.join(one)}, its upstream {upstream} has {' '.join(other)}: choose some with @"
+        if one.leads != other.leads:
+            leads, others = " ".join(one.leads), " ".join(other.leads)
+            yield f"{task} has leads {leads}, its upstream {upstream} has {others}: choose some with @"
+        elif mismatch := one.mismatch(other):
+            yield f"{task} has {mismatch} as its upstream {upstream} has"
 
 
 def _shared_patients(grid: Grid, view: _View) -> Iterator[str]:

@@ -1,11 +1,13 @@
 """The corpora of a design: opened, and prepared first from the design's directories where they are not yet."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 from engine.corpora.corpus import Corpus, CorpusError, prepare
 from engine.corpora.synthetic import NAME as SYNTHETIC
 from engine.corpora.synthetic import prepared_synthetic
+from engine.records.contract import DEFAULT_SAMPLING
 from engine.records.signal import CONTRACT, paper_preparation
 from engine.sources import SourceError
 from engine.sources.detect import open_source, source_names
@@ -13,6 +15,7 @@ from studies.running.design import Design
 from studies.runs.task_names import parse_task
 
 PAPER_SUFFIX = "-paper"
+_OF_ANOTHER_SAMPLING = re.compile(r"-(\d+(\.\d+)?s|at-\d+hz)$")  # as Sampling.suffix names it
 
 
 def open_corpora(
@@ -60,6 +63,11 @@ def _missing(name: str, design: Design, folder: Path) -> str:
 
 def _prepare(name: str, tree: Path, target: Path, progress: Callable[[int, int], None], workers: int) -> None:
     published = name.removesuffix(PAPER_SUFFIX)
+    if published not in source_names() and _OF_ANOTHER_SAMPLING.search(published):
+        raise CorpusError(
+            f"corpus {name} is named as one of another length or rate, and a study prepares "
+            f"{DEFAULT_SAMPLING.in_words()}: prepare it first, with ecgadvise data prepare --seconds or --fs"
+        )
     try:
         source = open_source(tree, published if published in source_names() else None)
         preparation = paper_preparation(source.name) if name.endswith(PAPER_SUFFIX) else CONTRACT

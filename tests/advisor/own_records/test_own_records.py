@@ -4,6 +4,7 @@ import html
 import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
@@ -154,6 +155,19 @@ def test_what_does_not_match_the_evidence_is_said_in_plain_words(made_up: Corpus
     assert "labels" not in said  # two each
     one = open_own(tree, "tall", None, tmp_path / "corpora")
     assert "Your records have 1 label, the evidence's tasks 2." in compare(one, {"t": FACTS}, ("t",))
+
+
+def test_records_of_another_length_or_rate_than_the_evidence_s_are_said_to_be(made_up: Corpus, tmp_path: Path):
+    tree = write_directory(tmp_path / "ward", made_up, 60)
+    own = open_own(tree, None, None, tmp_path / "corpora", seconds=7, fs=250)
+    assert (own.corpus.signals.shape[1:], own.as_dict()["seconds"], own.as_dict()["fs"]) == ((12, 1750), 7.0, 250.0)
+    said = compare(own, {"t": FACTS}, ("t",))
+    assert "Your records are at 250 Hz, the evidence's at 100 Hz." in said
+    assert "Your records are of 7 s, the evidence's of 10 s: no gain was measured at your length." in said
+    measured = replace(FACTS, seconds=7.0)
+    assert not [s for s in compare(own, {"t": measured}, ("t",)) if "no gain was measured at your length" in s]
+    ten = open_own(tree, None, None, tmp_path / "corpora")
+    assert not [s for s in compare(ten, {"t": FACTS}, ("t",)) if " Hz" in s or "at your length" in s]
 
 
 def test_labels_rarer_or_more_frequent_than_the_evidence_s_are_named(made_up: Corpus, tmp_path: Path):

@@ -14,7 +14,6 @@ class Shelf:
     """A source of records held in memory; what ``broken`` names cannot be read."""
 
     name, version, licence, url, citation = "shelf", "1", "none", "none", "none"
-    fs = 100.0
     leads: tuple[str, ...] = LEADS
     labels: tuple[str, ...] = ("A", "B", "C")
 

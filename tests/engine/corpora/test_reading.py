@@ -16,7 +16,6 @@ class Echo:
     """A source whose record k is a ramp of slope k; record 3 repeats record 1, record 2 cannot be read."""
 
     name, version, licence, url, citation = "echo", "1", "none", "none", "none"
-    fs = 100.0
     leads = LEADS[6:8]
     labels = ("A",)
     tasks: ClassVar[dict] = {}

@@ -24,7 +24,7 @@ class WholeMicrovolts(Synthetic):
         one, two = np.rint(1000 * drawn[:2])
         limb = [two - one, -(one + two) / 2, one - two / 2, two - one / 2]
         samples = np.concatenate([[one, two], np.rint(limb), np.rint(1000 * drawn[6:])])
-        return Record((samples / 1000).astype(np.float32), self.fs, LEADS)
+        return Record((samples / 1000).astype(np.float32), 100.0, LEADS)
 
 
 def read(corpus: Corpus) -> dict[str, bytes]:

@@ -62,7 +62,6 @@ def test_every_source_keeps_the_protocol(sources, tmp_path, name):
     assert len({entry.record_id for entry in entries}) == len(entries)
     assert all(entry.labels <= set(source.labels) for entry in entries)
     assert len(set(source.labels)) == len(source.labels)
-    assert source.fs == 100
     for task in source.tasks.values():
         assert task.classes
         assert {label for union in task.classes.values() for label in union} <= set(source.labels)

@@ -104,13 +104,29 @@ def test_a_new_network_depends_on_its_seed_alone(arch):
     assert not same(one, new_network(arch, 3, 250, 2, seed=8).state_dict())
 
 
+@pytest.mark.parametrize("arch", [*ARCHS, "gru-flatten-w4"])
+def test_where_any_length_will_do_only_the_head_depends_on_it(tmp_path: Path, arch: str):
+    upstream = load_checkpoint(save_pretrained(arch, tmp_path / "upstream"))
+    shorter = replace(SIGNAL, n_samples=175)
+    with pytest.raises(CheckpointError, match=r"takes records of 2\.5 s, not of 1\.75 s"):
+        starting_point("fine-tune", arch, shorter, 2, 4, upstream)
+    network = starting_point("fine-tune", arch, shorter, 2, 4, upstream, any_length=True).network
+    assert same(head_of(network), head_of(new_network(arch, 3, 175, 2, seed=4)))
+    body = {name: value for name, value in network.state_dict().items() if not name.startswith("head.")}
+    assert same(body, {name: value for name, value in upstream.weights.items() if name in body})
+    assert network(torch.zeros(2, 3, 175)).shape == (2, 2)
+    for other in ({"fs": 50.0}, {"leads": ("I", "II", "V2")}):
+        with pytest.raises(CheckpointError, match="takes"):
+            starting_point("fine-tune", arch, replace(shorter, **other), 2, 4, upstream, any_length=True)
+
+
 @pytest.mark.parametrize(
     ("other", "named"),
     [
         pytest.param({"arch": "gru-w4"}, "resnet1d18-w4, not gru-w4", id="another network"),
         pytest.param({"arch": "resnet1d18-w8"}, "resnet1d18-w4, not resnet1d18-w8", id="another width"),
         pytest.param({"leads": LEADS}, "takes 3 leads of 250 samples, not 12 of 250", id="other leads"),
-        pytest.param({"n_samples": 1000}, "takes 3 leads of 250 samples, not 3 of 1000", id="another length"),
+        pytest.param({"n_samples": 1000}, "takes records of 2.5 s, not of 10 s", id="another length"),
         pytest.param({"leads": ("I", "II", "V2")}, "takes the leads I, II, V1, in this order, not I, II, V2", id="V2"),
         pytest.param(
             {"leads": ("II", "I", "V1")}, "takes the leads I, II, V1, in this order, not II, I, V1", id="order"

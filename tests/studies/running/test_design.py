@@ -406,6 +406,16 @@ def test_leads_that_do_not_match_are_named(design: Design, corpus: Corpus, monke
     assert expand(matched, {"ptb-xl": corpus, "one-lead": other})
 
 
+def test_an_upstream_of_records_of_another_length_or_rate_is_refused(design: Design, corpus: Corpus):
+    upstreams = changed(design, upstreams=("other/all",))
+    shorter, faster = copy(corpus), copy(corpus)
+    shorter.signals = corpus.signals[:, :, :700]
+    faster.fs = 250.0
+    for other, said in ((shorter, "records of 10 s, not of 7 s"), (faster, "signals at 100 Hz, not at 250 Hz")):
+        with pytest.raises(DesignError, match=f"ptb-xl/superclass has {said} as its upstream other/all has"):
+            expand(upstreams, {"ptb-xl": corpus, "other": other})
+
+
 def test_validation_folds_that_share_a_patient_with_training_are_refused(design: Design, corpus: Corpus, monkeypatch):
     patients = corpus.patients.copy()
     patients[np.flatnonzero(corpus.folds == 9)[0]] = patients[np.flatnonzero(corpus.folds == 5)[0]]
