@@ -28,7 +28,7 @@ _QUALIFIERS = {
 _WORDS = re.compile(r"[A-Z]?[a-z]+\d*|[A-Z]+(?![a-z])\d*|\d+")  # test_error, valLoss and MSELoss alike
 _CONDITION = re.compile(r"@|(?:^|[\W_])at(?:[\W_]|$)", re.IGNORECASE)  # sensitivity_at_fpr_0.05 is a sensitivity
 # 1-auc, 1 - auc, one_minus_auc, and X1.auc or X1...auc, as R's make.names writes the first two
-_COMPLEMENT = re.compile(r"(?:1|one)(?P<sign>\s*[-\u2010-\u2015\u2212]\s*|[\s_.]*minus[\s_.]*)|X1(?P<dots>\.+)", re.I)
+_COMPLEMENT = re.compile(r"(?:1|one)(?:\s*[-\u2010-\u2015\u2212]\s*|[\s_.]*minus[\s_.]*)|X1\.+", re.I)
 _NEGATED = re.compile(r"neg(?:ative|ated)?[\W_]", re.IGNORECASE)
 
 
