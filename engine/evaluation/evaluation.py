@@ -117,7 +117,7 @@ def evaluate(
         ece=expected_calibration_error(labels, probabilities),
         classes={
             name: ClassEvaluation(
-                float(auroc[k]), *ends[k].tolist(), float(auprc[k]), float(f1[k]), float(cuts[k]),
+                float(auroc[k]), float(ends[k, 0]), float(ends[k, 1]), float(auprc[k]), float(f1[k]), float(cuts[k]),
                 int(labels[:, k].sum()),
             )
             for k, name in enumerate(classes)
