@@ -20,7 +20,7 @@ from engine.records.wfdb_reader import header_files, read_header, read_wfdb
 from engine.sources import Entry, SourceError, TaskDefinition
 from engine.sources.challenge import snomed_entry
 from engine.sources.own_table import Table, flag, understand
-from engine.sources.tables import frequent_labels, parse_age, parse_sex
+from engine.sources.tables import frequent_labels, parse_age, parse_sex, shown
 
 _SUFFIXES = (".hea", ".dat", ".mat")
 _LEADS_LOOKED_AT = 200  # headers, spread over the directory, that decide which leads the corpus has
@@ -164,7 +164,7 @@ def _row_entry(table: Table, row: dict[str, str], record_id: str, paths: Mapping
     if table.fold is not None:
         fold = int(row[table.fold]) if re.fullmatch(r"\s*-?\d{1,9}\s*", row[table.fold], re.ASCII) else None
         if fold is None:
-            problem = f"{table.fold} says {row[table.fold]!r}, which is not a whole number"
+            problem = f"{table.fold} says {shown(row[table.fold])}, which is not a whole number"
     age = parse_age(row[table.age]) if table.age else None
     sex = parse_sex(row[table.sex]) if table.sex else None
     return Entry(record_id, paths.get(record_id, table.path), patient, labels, fold, age, sex, problem)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.sources import SourceError
+from engine.sources.tables import shown
 
 _RECORD_NAMES = {
     "record", "recordid", "recordname", "recordno", "recordpath", "recordfile", "recording", "file", "filename",
@@ -105,6 +106,8 @@ def _record_column(path: Path, columns: list[str], rows: list[dict[str, str]], i
     """Choose the column whose cells name records on disk, among those with a telling name if there are such."""
     telling = [name for name in columns if _plain(name) in _RECORD_NAMES]
     matching = [name for name in telling or columns if any(is_record(row[name]) for row in rows)]
+    if any(is_record(name) for name in columns):
+        raise SourceError(f"{path} has no line of column names: its first line is already one of a record")
     if not matching and telling:
         matching = [name for name in columns if any(is_record(row[name]) for row in rows)]
     found = _only(path, "the record", matching)
@@ -130,6 +133,5 @@ def _is_label(path: Path, name: str, rows: list[dict[str, str]], lines: list[int
     if 2 * len(wrong) >= len(rows) and not half_filled:
         return False
     line, value = wrong[0]
-    said = f"{value!r}" if value else "nothing"
     others = f"{len(wrong):,} are not" if len(wrong) > 1 else "one is not"
-    raise SourceError(f"{path}, line {line}: {name} says {said}; a label is 0 or 1 in every row ({others})")
+    raise SourceError(f"{path}, line {line}: {name} says {shown(value)}; a label is 0 or 1 in every row ({others})")

@@ -9,6 +9,7 @@ from pathlib import Path
 from engine.sources import Entry, SourceError
 
 _SEXES = {"f": "female", "female": "female", "m": "male", "male": "male"}
+_SHORT = 3  # characters: "2", "?", "yes", "n/a"
 _OLDEST = 120.0  # 300 stands for over 89, -1 and 999 for unknown
 
 
@@ -30,6 +31,16 @@ def read_rows(path: Path, columns: Iterable[str], publisher: str) -> list[dict[s
     if missing:
         raise SourceError(f"{path} lacks the column {', '.join(sorted(missing))}")
     return rows
+
+
+def shown(cell: str) -> str:
+    """Return what a message may say of a cell that is not what it should be: the cell where it is a short code.
+
+    Anything longer may be a name, a birth date or a remark about a person: where it stands is said in its place.
+    """
+    if not cell:
+        return "nothing"
+    return repr(cell) if len(cell) <= _SHORT else f"{len(cell)} characters of something else"
 
 
 def parse_age(text: str) -> float | None:
