@@ -91,7 +91,7 @@ def samples(number: int) -> NDArray[np.int64]:
     sources = np.stack([np.sin(2 * np.pi * f * time_ + rng.uniform(0, 6)) for f in (1.13, 2.37, 5.71, 9.19)])
     leads = (rng.normal(0, 300, (12, 4)) @ sources).round()
     leads[2:6] = leads[1] - leads[0], -(leads[0] + leads[1]) / 2, leads[0] - leads[1] / 2, leads[1] - leads[0] / 2
-    return leads.round().astype(np.int64)
+    return np.asarray(leads.round(), np.int64)
 
 
 def header(name: str, stored: NDArray[np.int64], gain: str = "1000/mV") -> str:
@@ -451,7 +451,7 @@ def table_said(tree: Tree) -> dict[str, tuple[dict[str, bool], str | None]] | No
         return None
     named = Counter(k for row in rows[1:] for k, cell in enumerate(row) if Path(cell).name in stems)
     column = named.most_common(1)[0][0] if named else 0
-    said = {}
+    said: dict[str, tuple[dict[str, bool], str | None]] = {}
     for cells in rows[1:]:
         row = dict(zip(rows[0], cells, strict=True))
         words = {name: row.get(name, "").lower() for name in LABELS}

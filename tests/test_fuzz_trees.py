@@ -15,7 +15,7 @@ from models.errors import ExitCode, UserError
 TREES = 36
 
 
-class _Refused(UserError):
+class _RefusedError(UserError):
     exit_code = ExitCode.DATA
 
 
@@ -78,9 +78,9 @@ def test_a_record_kept_with_something_else_than_its_tree_says_is_wrong(
 @pytest.mark.parametrize(
     ("raised", "kind"),
     [
-        (_Refused("no record is usable"), "refused"),
-        (_Refused("two\nlines"), "traceback"),
-        (_Refused(""), "traceback"),
+        (_RefusedError("no record is usable"), "refused"),
+        (_RefusedError("two\nlines"), "traceback"),
+        (_RefusedError(""), "traceback"),
         (KeyError("lead"), "traceback"),
     ],
 )
