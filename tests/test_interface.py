@@ -235,6 +235,10 @@ def test_rows_that_cannot_be_used_are_named(runs: dict):
         ecgadvise.fit_curves(runs | {"upstream": ["ptb-xl/all"]})
     with pytest.raises(RunsFileError, match="brier falls"):
         ecgadvise.fit_curves(runs, metric="brier")
+    with pytest.raises(RunsFileError, match="table has no column auroc_macro; log_loss falls with more records"):
+        ecgadvise.fit_curves({"log_loss" if name == "auroc_macro" else name: values for name, values in runs.items()})
+    with pytest.raises(ValueError, match="error_rate falls with more records: give 1 - error_rate"):
+        ecgadvise.recommend(500, metric="error_rate")
     few = {name: values[:2] for name, values in runs.items()}
     with pytest.raises(EvidenceError, match="gives no curve"):
         ecgadvise.fit_curves(few)

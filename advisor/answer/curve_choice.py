@@ -17,6 +17,7 @@ from studies.files.arms import FINE_TUNE, RANDOM_CONVOLUTIONS
 from studies.files.curve import Curve, MeasuredCurve, PooledCurve
 from studies.files.curves import CurvesFile, corpus_of, is_disjoint
 from studies.files.draws import REACH
+from studies.files.falling import falls, why_it_falls
 from studies.files.precision import standing_order
 
 FEWEST_POOLED = 3  # tasks; from two nobody can tell how far a third differs
@@ -138,7 +139,9 @@ def _with_metric(found: Sequence[Curve], metric: str) -> list[Curve]:
     kept = [curve for curve in found if curve.metric == metric]
     if not kept:
         metrics = sorted({curve.metric for curve in found})
-        raise UnknownNameError(f"the evidence has no metric {metric!r}; it has {', '.join(metrics)}")
+        rising = ", ".join(name for name in metrics if not falls(name))
+        offered = f"it has {rising}" if rising else f"its {why_it_falls(metrics[0])}"
+        raise UnknownNameError(f"the evidence has no metric {metric!r}; {offered}")
     return kept
 
 

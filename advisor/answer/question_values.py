@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from advisor.answer.question import Question
 from studies.files.draws import chance_level
+from studies.files.falling import why_it_falls
 
 _MOST = 1e12
 _SLOWEST = 1e-6  # records a second: two a month
@@ -16,6 +17,8 @@ def find_nonsense(question: Question, spell: Callable[[str], str], *, names_netw
     ``names_network`` says whether there is one.
     """
     chance = chance_level(question.metric)
+    if (why := why_it_falls(question.metric)) is not None:
+        return f"{spell('metric')}: {why}"
     price = f"give a price from 0 to {_MOST:g}"
     refused = {
         "n_records": (question.n_records, question.n_records >= 1, "give a positive number of labelled records"),

@@ -67,8 +67,8 @@ def choose_strategy(
         if upstream is None:
             raise NothingToStartFromError(
                 f"--strategy {asked} needs a pre-trained {arch} for {leads} at this rate and length, and none is "
-                f"released with this version ({', '.join(released) or 'it has no network'}): give a checkpoint's folder with "
-                "--from"
+                f"released with this version ({', '.join(released) or 'it has no network'}): give a checkpoint's "
+                "folder with --from"
             )
         return Choice(cast(Strategy, asked), upstream, f"Starting from {name}, as asked.")
     answer, reason = _ask(arch, n_records, trained_on, curves)

@@ -38,7 +38,9 @@ def fit(
         ),
     ],
     out: Annotated[Path, typer.Option(help="The curves file to write.")],
-    metric: Annotated[str, typer.Option(help="The column of scores to fit.")] = "auroc_macro",
+    metric: Annotated[
+        str, typer.Option(help="The column of scores to fit; errors and losses are refused.")
+    ] = "auroc_macro",
 ) -> None:
     """Fit a curve for every task, network and upstream, for recommend --curves, curves show and curves plot."""
     import json

@@ -1,4 +1,4 @@
-"""Intervals of scores by resampling the patients of a test set."""
+"""Intervals of scores by resampling the patients of a test set, and of perfect ones, where no resample differs."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,3 +61,46 @@ def interval(values: Floats, level: float = INTERVAL) -> tuple[float, float]:
         return float("nan"), float("nan")
     lower, upper = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
     return float(lower), float(upper)
+
+
+def auroc_intervals(per_class: Floats, auroc: Floats, labels: NDArray[np.uint8], patients: NDArray[np.int64]) -> Floats:
+    """Return the interval of each class's AUROC, (classes, 2), from its resamples ``per_class`` (classes, resamples).
+
+    It is the percentile interval, except for an ``auroc`` (classes,) of 1 or 0. Every resample is 1 or 0 then, however
+    few the positives: ``perfect_interval`` stands in. (NaN, NaN) where no resample has a value.
+    """
+    found = np.array([interval(values) for values in per_class], np.float64).reshape(-1, 2)
+    for k in np.flatnonzero(_is_perfect(auroc) & np.isfinite(found[:, 0])):
+        positive, negative = (len(np.unique(patients[(labels[:, k] > 0) == outcome])) for outcome in (True, False))
+        found[k] = perfect_interval(float(auroc[k]), min(positive, negative))
+    return found
+
+
+def macro_interval(
+    per_class: Floats, averaged: NDArray[np.bool_], auroc: Floats, by_class: Floats
+) -> tuple[float, float]:
+    """Return the interval of the mean AUROC over the ``averaged`` classes; ``by_class`` is of ``auroc_intervals``.
+
+    It is the percentile interval of the resampled means, to which classes of AUROC 1 or 0 add nothing: what their own
+    intervals reach is added, as if all their errors came together.
+    """
+    ends = np.array(interval(macro_of_resamples(per_class, averaged)))
+    perfect = averaged & _is_perfect(auroc)
+    if perfect.any():
+        ends += (by_class[perfect] - auroc[perfect, None]).sum(axis=0) / averaged.sum()
+    return float(ends[0]), float(ends[1])
+
+
+def perfect_interval(auroc: float, patients: int, level: float = INTERVAL) -> tuple[float, float]:
+    """Return the interval of an ``auroc`` of 1 or 0 that was measured on so many patients of the rarer outcome.
+
+    Each of them makes a pair with another patient of the other outcome, and all pairs were in the right order (in the
+    wrong one, for 0): a proportion of 1 of independent trials, whose interval is that of Clopper and Pearson 1934
+    (Biometrika 26: 404-413). It holds whatever the distributions of the scores.
+    """
+    bound = ((1 - level) / 2) ** (1 / patients)
+    return (bound, 1.0) if auroc == 1 else (0.0, 1 - bound)
+
+
+def _is_perfect(auroc: Floats) -> NDArray[np.bool_]:
+    return np.asarray((auroc == 1) | (auroc == 0), np.bool_)

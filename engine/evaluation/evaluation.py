@@ -7,7 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.evaluation.bootstrap import bootstrap_auroc_per_class, interval, macro_of_resamples
+from engine.evaluation.bootstrap import (
+    auroc_intervals,
+    bootstrap_auroc_per_class,
+    macro_interval,
+    macro_of_resamples,
+)
 from engine.evaluation.calibration import check_probabilities, expected_calibration_error
 from engine.evaluation.metrics import (
     LEAST_POSITIVES,
@@ -25,7 +30,7 @@ from engine.json_values import without_nan
 
 @dataclass(frozen=True)
 class ClassEvaluation:
-    """One class: interval 90 % by patient; what its test records do not allow is NaN."""
+    """One class: interval 90 % by patient (``auroc_intervals``); what its test records do not allow is NaN."""
 
     auroc: float
     auroc_ci_lower: float
@@ -43,8 +48,9 @@ class Evaluation:
     These have at least ``least_positives`` positive and as many negative records, or, where no class has, both outcomes
     (``averaged_classes``). ``f1_macro`` is at the thresholds given, which were chosen on validation records;
     ``f1_weighted_at_half`` is the published study's measure, over all classes. So are ``brier`` and ``ece``, which a
-    class without a positive has too and few positives do not make vague. Intervals are 90 %, whole patients resampled;
-    ``bootstrap`` holds the macro AUROC of every resample, NaN for one that lacks an outcome of an averaged class.
+    class without a positive has too and few positives do not make vague. Intervals are 90 %, whole patients resampled
+    (``macro_interval``); ``bootstrap`` holds the macro AUROC of every resample, NaN for one that lacks an outcome of an
+    averaged class.
     """
 
     n_records: int
@@ -96,8 +102,8 @@ def evaluate(
     averaged = averaged_classes(labels, least_positives)
     resamples = bootstrap_auroc_per_class(labels, probabilities, patients, n_resamples, seed)
     auroc, auprc = auroc_per_class(labels, probabilities), average_precision_per_class(labels, probabilities)
-    f1, macro = f1_per_class(labels, probabilities, cuts), macro_of_resamples(resamples, averaged)
-    lower, upper = interval(macro)
+    f1, ends = f1_per_class(labels, probabilities, cuts), auroc_intervals(resamples, auroc, labels, patients)
+    lower, upper = macro_interval(resamples, averaged, auroc, ends)
     return Evaluation(
         n_records=len(labels),
         n_patients=len(np.unique(patients)),
@@ -111,14 +117,14 @@ def evaluate(
         ece=expected_calibration_error(labels, probabilities),
         classes={
             name: ClassEvaluation(
-                float(auroc[k]), *interval(resamples[k]), float(auprc[k]), float(f1[k]), float(cuts[k]),
+                float(auroc[k]), float(ends[k, 0]), float(ends[k, 1]), float(auprc[k]), float(f1[k]), float(cuts[k]),
                 int(labels[:, k].sum()),
             )
             for k, name in enumerate(classes)
         },
         left_out=tuple(name for name, counts in zip(classes, averaged, strict=True) if not counts),
         least_positives=least_positives,
-        bootstrap=macro,
+        bootstrap=macro_of_resamples(resamples, averaged),
     )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.evaluation.bootstrap import bootstrap_auroc_macro, interval
+from engine.evaluation.bootstrap import auroc_intervals, bootstrap_auroc_per_class, macro_interval
 from engine.evaluation.metrics import LEAST_POSITIVES, _mean, auroc_per_class, averaged_classes
 from engine.json_values import without_nan
 
@@ -41,10 +41,11 @@ def subgroups(
         n = int(member.sum())
         if n < MIN_RECORDS:
             return dict.fromkeys(_FIGURES) | {"n": n}
-        own, scores = labels[member], probabilities[member]
-        averaged = averaged_classes(own, least_positives)
-        resampled = bootstrap_auroc_macro(own, scores, patients[member], n_resamples, seed, least_positives)
-        values = (n, int(averaged.sum()), _mean(auroc_per_class(own, scores)[averaged]), *interval(resampled))
+        own, scores, whose = labels[member], probabilities[member], patients[member]
+        averaged, auroc = averaged_classes(own, least_positives), auroc_per_class(own, scores)
+        resampled = bootstrap_auroc_per_class(own, scores, whose, n_resamples, seed)
+        ends = macro_interval(resampled, averaged, auroc, auroc_intervals(resampled, auroc, own, whose))
+        values = (n, int(averaged.sum()), _mean(auroc[averaged]), *ends)
         scored: dict[str, Any] = without_nan(dict(zip(_FIGURES, values, strict=True)))
         return scored
 

@@ -36,9 +36,8 @@ def diagnosis_codes(comments: Sequence[str]) -> frozenset[str]:
     codes = [code.strip() for code in (value or "").split(",") if code.strip()]
     if not codes or [code.lower() for code in codes] == ["unknown"]:
         raise RecordError("the header gives no diagnosis (#Dx)")
-    wrong = [code for code in codes if not (code.isascii() and code.isdigit())]
-    if wrong:
-        raise RecordError(f"#Dx holds {', '.join(wrong)[:60]}, which is not a SNOMED code")
+    if not all(code.isascii() and code.isdigit() for code in codes):
+        raise RecordError("#Dx holds something other than SNOMED codes")  # free text, which may name a person
     return frozenset(EQUIVALENT.get(code, code) for code in codes)
 
 

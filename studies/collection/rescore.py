@@ -13,7 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.corpora.corpus import Corpus, CorpusError, TaskData
-from engine.evaluation.bootstrap import bootstrap_auroc_per_class, interval, macro_of_resamples
+from engine.evaluation.bootstrap import (
+    auroc_intervals,
+    bootstrap_auroc_per_class,
+    macro_interval,
+    macro_of_resamples,
+)
 from engine.evaluation.metrics import (
     LEAST_POSITIVES,
     _mean,
@@ -96,13 +101,16 @@ def _scored(run: Run, store: Store, tested: _Tested, least_positives: int) -> Ru
         if by_class[name] is None:
             by_class[name] = score(tested.labels, probabilities)
     scores = {f"{name}_macro": _mean(values[takes]) for name, values in by_class.items() if values is not None}
-    resampled = macro_of_resamples(_resamples(run, tested, probabilities, by_class["auroc"], has_logits), takes)
+    per_class = _resamples(run, tested, probabilities, by_class["auroc"], has_logits)
+    resampled = macro_of_resamples(per_class, takes)
     details["bootstrap"] = resampled.round(5).tolist()
     if not has_logits:
         remade = "resamples" if "evaluation" in details else "resamples and AUPRC"
         details["rescored"] = f"{remade} from float16 probabilities"
-    if "evaluation" in details:
-        lower, upper = interval(resampled)
+    if "evaluation" in details and (auroc := by_class["auroc"]) is not None:
+        lower, upper = macro_interval(
+            per_class, takes, auroc, auroc_intervals(per_class, auroc, tested.labels, tested.patients)
+        )
         ends = {"auroc_macro_ci_lower": lower, "auroc_macro_ci_upper": upper}
         details["evaluation"] = {**details["evaluation"], **scores, **ends}
     return replace(run, **without_nan(scores), details=without_nan(_without_old_place(details)))

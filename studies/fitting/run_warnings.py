@@ -1,6 +1,6 @@
 """What is odd about runs, or too little, before a curve is fitted to them: said in words, not corrected in silence."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,9 @@ _NEAR_CHANCE = 0.1  # a mean so near to chance says nothing about the shape of t
 _FEW_DEGREES = 2
 _FALSE_ALARMS = 0.05  # of an arm whose curve neither rises nor falls
 _CHANCES = 1000
+_NEARLY_ALL = 0.8  # of the arms fall: then it is the metric that does
+_LEAST_P = 1e-12  # keeps an exact line, whose p is 0 or 1, from outweighing all others
+_FALSE_REFUSALS = 0.01  # of tables whose scores neither rise nor fall
 
 
 def without_chance_level(runs: PairedRuns) -> tuple[dict[str, Floats], list[str]]:
@@ -119,3 +122,25 @@ def _falls_between_blocks(n_sizes: int) -> Floats:
 
 def _largest_fall(means: Floats) -> float:
     return float((np.maximum.accumulate(means) - means).max())
+
+
+def count_falling(arms: Sequence[Sequence[tuple[int, float]]]) -> tuple[int, int]:
+    """Return how many arms fall where nearly all clearly do, else 0, and how many have enough runs to tell.
+
+    An arm is the (n_records, score) of its runs: three or more at two sizes or more. A line of the scores over log
+    n_records is tested for a slope below 0, one-sided, and the arms' tests are combined (Stouffer et al. 1949).
+    """
+    from scipy.stats import combine_pvalues, linregress
+
+    judged = [arm for arm in arms if len(arm) > 2 and len({n for n, _ in arm}) > 1]
+    lines = [linregress(*_over_log_n(arm), alternative="less") for arm in judged]
+    falling = sum(bool(line.slope < 0) for line in lines)
+    if not lines or falling < _NEARLY_ALL * len(lines):
+        return 0, len(lines)
+    p_values = np.clip([line.pvalue for line in lines], _LEAST_P, 1 - _LEAST_P)
+    return (falling if combine_pvalues(p_values, "stouffer").pvalue < _FALSE_REFUSALS else 0), len(lines)
+
+
+def _over_log_n(arm: Sequence[tuple[int, float]]) -> tuple[Floats, Floats]:
+    n_records, scores = np.array(arm, np.float64).T
+    return np.log(n_records), scores

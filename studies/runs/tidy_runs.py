@@ -28,7 +28,9 @@ from models.registry import UnknownNetworkError, find_network
 from studies.files.arms import FINE_TUNE, FURTHER_STRATEGIES, RANDOM_CONVOLUTIONS, SCRATCH
 from studies.files.curves import UNPRINTABLE
 from studies.files.draws import chance_level
+from studies.files.falling import SCORES, falls, why_it_falls
 from studies.files.precision import PRECISIONS
+from studies.fitting.run_warnings import count_falling
 from studies.runs.columns import read_number, read_precision, read_upstream, read_whole
 from studies.runs.run import COLUMN_KINDS, METRIC, Run, cost_is_known, is_score_column, known, read_row, row_of
 from studies.runs.run_spec import STARTING_FROM_UPSTREAM
@@ -37,12 +39,15 @@ from studies.runs.store import Store, StoreError
 STRATEGIES: tuple[str, ...] = get_args(Strategy)
 REQUIRED = ("task", "arch", "strategy", "n_records", "replicate")
 APART = "apart"  # the role, in a runs table, of what ``comparable_runs`` leaves out
-LOWER_IS_BETTER = ("brier", "ece")
 _PRECISION = "precision"
-_SCORES = {"auroc", "auc", "auprc", "accuracy", "acc", "f1", "score", "precision", "recall", "kappa", "mcc"}
 _OTHER_COLUMNS = {name for name, kind in COLUMN_KINDS.items() if not kind.is_score}
 _SCORES_OF_STORES = ("auroc_macro", "auprc_macro", "f1_macro", "f1_weighted")
-_MISSING = {"nan", "<NA>", "NaT"}  # as pandas writes a value that is not there
+_OF_PANDAS = {"nan", "<NA>", "NaT"}  # a value of a DataFrame that is not there
+# As pandas, R, SPSS, SAS, Excel and people write a value that is not there; capitals do not matter.
+_MISSING = {
+    "nan", "<na>", "nat", "na", "n/a", "#n/a", "none", "null", "-", ".", "?", "#null!", "#div/0!", "#num!",
+    "undefined", "missing", "",
+}  # fmt: skip
 _SQLITE = b"SQLite format 3\0"
 _PREFERRED = ("tuned-2", "tuned")  # recipes, the newest first
 _NAMED_PROBLEMS = 5  # that many are named in an error, the others are counted
@@ -105,12 +110,12 @@ def read_columns(columns: Mapping[str, Sequence[Any]], metric: str = METRIC, nam
 def _cell(value: object) -> str:
     """Write a value as a CSV file has it, empty where a DataFrame has none."""
     text = "" if value is None else str(value).strip()
-    return "" if text in _MISSING else text
+    return "" if text in _OF_PANDAS else text
 
 
 def _refuse_falling(metric: str) -> None:
-    if metric in LOWER_IS_BETTER:
-        raise RunsFileError(f"{metric} falls with more records; give a score that rises, such as auroc_macro")
+    if (why := why_it_falls(metric)) is not None:
+        raise RunsFileError(why)
 
 
 def is_store(path: Path) -> bool:
@@ -156,12 +161,16 @@ def _choose_metric(
 ) -> tuple[str, list[str]]:
     """Return the metric to read, and what has to be said of it. Raises RunsFileError for columns that are missing."""
     others = [name for name in header if name and (name not in _OTHER_COLUMNS or _is_score(name, header, rows))]
-    named = [name for name in others if _SCORES & set(re.split(r"\W|_", name.lower()))]
+    named = [name for name in others if _is_named_as_score(name)]
     said = []
     if metric == METRIC and metric not in header and len(named) == 1:
         metric, said = named[0], [f"there is no column {METRIC}: the scores are those of the column {named[0]}"]
     _check_header(path, header, metric, others)
     return metric, said
+
+
+def _is_named_as_score(name: str) -> bool:
+    return bool(SCORES & set(re.split(r"\W|_", name.lower()))) and not falls(name)
 
 
 def _is_score(name: str, header: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> bool:
@@ -192,8 +201,15 @@ def _check_header(path: Path, header: Sequence[str], metric: str, others: Sequen
     if twice := sorted({name for name in header if name and header.count(name) > 1}):
         raise RunsFileError(f"{path} has the column {twice[0]} twice")
     if metric not in header:
-        offered = f"choose with --metric one of {', '.join(others)}" if others else "it has no column of scores"
-        raise RunsFileError(f"{path} has no column {metric}; {offered}")
+        raise RunsFileError(f"{path} has no column {metric}; {_offer(others)}")
+
+
+def _offer(columns: Sequence[str]) -> str:
+    """Say which columns may hold the scores; where only errors or losses are named as such, what to give instead."""
+    rising = [name for name in columns if not falls(name)]
+    if len(rising) < len(columns) and not any(map(_is_named_as_score, rising)):
+        return next(why for name in columns if (why := why_it_falls(name)) is not None)
+    return f"choose with --metric one of {', '.join(rising)}" if rising else "it has no column of scores"
 
 
 def _read_store(path: Path, metric: str) -> TidyRuns:
@@ -284,6 +300,7 @@ def _tidy(path: Path, metric: str, rows: Iterable[tuple[str, Cells, Callable[[],
     problems: list[str] = []
     runs: list[Run] = []
     pretrainings: dict[tuple[str, str], int] = {}
+    unscored = 0
     for name, cells, make in rows:
         if cells.get("role") == "pretraining":
             network, row = (cells.get("task", ""), cells.get("arch", "")), read_row(cells)
@@ -293,13 +310,34 @@ def _tidy(path: Path, metric: str, rows: Iterable[tuple[str, Cells, Callable[[],
             continue
         elif found := _row_problems(cells, metric):
             problems += [f"{name}: {problem}" for problem in found]
+        elif _is_missing(cells.get(metric, "")):
+            unscored += 1
         else:
             runs.append(make())
+    said = [f"{unscored} of {len(runs) + unscored} runs have no {metric} and are left out"] if unscored else []
     runs, left_out = of_one_recipe(runs)
     _refuse(path, problems + _repeated(runs))
     if not runs:
-        raise RunsFileError(f"{path} holds no run")
-    return TidyRuns(path.stem, metric, tuple(runs), pretrainings, tuple(left_out + _perfect(runs, metric)))
+        raise RunsFileError(f"{path} holds no run" + (f" that has a score: all {metric} are empty" if unscored else ""))
+    _refuse_falling_scores(path, metric, runs)
+    return TidyRuns(path.stem, metric, tuple(runs), pretrainings, tuple(said + left_out + _perfect(runs, metric)))
+
+
+def _refuse_falling_scores(path: Path, metric: str, runs: Sequence[Run]) -> None:
+    """Raise RunsFileError where nearly all scores fall with more records, whatever the column is called."""
+    arms: dict[tuple[object, ...], list[tuple[int, float]]] = defaultdict(list)
+    for run in runs:
+        arms[run.task, run.network, run.strategy, run.upstream].append((run.n_records, run.score))
+    falling, judged = count_falling(list(arms.values()))
+    if falling:
+        raise RunsFileError(
+            f"{path}: {metric} falls with more records in {falling} of {judged} curves, as an error or a loss does: "
+            "give a score that rises, such as 1 - an error rate"
+        )
+
+
+def _is_missing(cell: str) -> bool:
+    return cell.lower() in _MISSING
 
 
 def _row_problems(cells: Cells, metric: str) -> list[str]:
@@ -327,6 +365,8 @@ def _row_problems(cells: Cells, metric: str) -> list[str]:
         if (value := read_whole(text[name])) is None or value < least
     ]
     score = read_number(text[metric])
+    if _is_missing(text[metric]):
+        return problems
     if score is None:
         problems.append(f"{metric} is {text[metric][:40]!r}, not a number")
     elif not 0 <= score <= 1 or (score == 0 and chance_level(metric) > 0):

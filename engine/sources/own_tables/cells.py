@@ -25,6 +25,7 @@ _WORDS = {
 _LETTERS = ({"y": True, "n": False}, {"t": True, "f": False})
 # Letters of one column that tell the sexes apart: English, German, Dutch, Scandinavian and Polish, French.
 _SEX_LETTERS = ("fm", "wm", "vm", "km", "fh")
+_SHORT = 3  # characters: "2", "?", "yes", "n/a"
 _DASHES = dict.fromkeys(range(0x2010, 0x2016), "-") | {0x2212: "-"}
 
 
@@ -77,5 +78,10 @@ def _sex(word: str) -> str | None:
 
 
 def shown(cell: str) -> str:
-    """Return a cell for a message: itself, or how long it is where it may be free text."""
-    return repr(cell) if len(cell) <= 12 else f"a text of {len(cell):,} characters"
+    """Return what a message may say of a cell that is not what it should be: the cell where it is a short code.
+
+    Anything longer may be a name, a birth date or a remark about a person: where it stands is said in its place.
+    """
+    if not cell:
+        return "nothing"
+    return repr(cell) if len(cell) <= _SHORT else f"{len(cell)} characters of something else"

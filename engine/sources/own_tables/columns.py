@@ -79,6 +79,8 @@ def understand(path: Path, names: RecordNames) -> Table:
     """
     file = read_table(path)
     columns = [name for name in file.columns if not file.counts_rows(name)]
+    if any(names.find(name) is not None for name in columns):  # they would be shown: a person's name, ids
+        raise SourceError(f"{path} has no line of column names: its first line is already one of a record")
     record, located = _record_column(file, columns, names)
     patient = _only(path, "the patient", _called(columns, _PATIENT_NAMES))
     age = _only(path, "the age", _called(columns, _AGE_NAMES))
@@ -246,6 +248,5 @@ def _label(file: TableFile, name: str) -> tuple[bool, ...] | None:
     if 2 * len(wrong) >= len(cells) and not half_filled:
         return None
     line, cell = wrong[0]
-    said = shown(cell) if cell else "nothing"
     others = f"{len(wrong):,} are not" if len(wrong) > 1 else "one is not"
-    raise SourceError(f"{file.path}, line {line}: {name} says {said}; a label is 0 or 1 in every row ({others})")
+    raise SourceError(f"{file.path}, line {line}: {name} says {shown(cell)}; a label is 0 or 1 in every row ({others})")

@@ -76,6 +76,31 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "curves.json"
 
 
+@pytest.mark.parametrize("metric", ["error_rate", "val_loss", "1-auc"])
+def test_a_metric_that_falls_is_refused_by_every_command_and_offered_by_none(metric: str, ecgadvise, tmp_path: Path):
+    runs, out = write_runs(tmp_path / "runs.csv"), tmp_path / "curves.json"
+    runs.write_text(runs.read_text().replace("auroc_macro", metric))
+    for arguments in (
+        ("curves", "fit", "--runs", runs, "--out", out),
+        ("curves", "fit", "--runs", runs, "--out", out, "--metric", metric),
+        ("backtest", "--runs", runs),
+        ("backtest", "--runs", runs, "--metric", metric),
+    ):
+        said = refused(ecgadvise(*arguments), 3)
+        assert f"{metric} falls with more records: give " in said
+        assert "--metric" not in said
+    assert not out.exists()
+    said = refused(ecgadvise("recommend", "--n-records", 500, "--arch", "cnn", "--metric", metric), 2)
+    assert f"{metric} falls with more records: give " in said
+
+
+def test_a_curves_file_of_a_metric_that_falls_offers_it_to_nobody(ecgadvise, fitted: Path, tmp_path: Path):
+    older = tmp_path / "curves.json"
+    older.write_text(fitted.read_text().replace('"auroc_macro"', '"error_rate"'))
+    said = refused(ecgadvise("recommend", "--n-records", 500, "--arch", "our-net", "--curves", older), 2)
+    assert "its error_rate falls with more records: give 1 - error_rate, which rises" in said
+
+
 def test_from_somebodys_runs_to_an_answer(ecgadvise, tmp_path: Path):
     runs, out = write_runs(tmp_path / "runs.csv", arch="resnet1d18"), tmp_path / "curves.json"
     ended = ecgadvise("curves", "fit", "--runs", runs, "--out", out)

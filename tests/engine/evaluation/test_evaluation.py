@@ -242,6 +242,21 @@ def test_an_evaluation_holds_every_class(tested):
     assert (without.threshold, without.positives) == (0.5, 0)
 
 
+def test_a_perfect_class_of_three_positives_is_not_said_to_be_sure():
+    labels = with_positives(3, 40)
+    rng = np.random.default_rng(0)
+    probabilities = np.column_stack([labels[:, 0] * 0.9, np.clip(0.3 * labels[:, 1] + rng.random(100), 0, 1)])
+    arguments = (np.arange(100), ("rare", "common"), [0.5, 0.5], 0, 200)
+    found = evaluate(labels, probabilities, *arguments)
+    rare, common = found.classes["rare"], found.classes["common"]
+    assert (rare.auroc, rare.auroc_ci_upper) == (1.0, 1.0)
+    assert rare.auroc_ci_lower == pytest.approx(0.05 ** (1 / 3))
+    assert (found.auroc_macro_ci_lower, found.auroc_macro_ci_upper) == (common.auroc_ci_lower, common.auroc_ci_upper)
+    alone = evaluate(labels[:, :1], probabilities[:, :1], np.arange(100), ("rare",), [0.5], 0, 200)
+    assert alone.auroc_macro_ci_lower == pytest.approx(0.05 ** (1 / 3))
+    assert set(alone.bootstrap[np.isfinite(alone.bootstrap)]) == {1.0}, "resamples stay what they were"
+
+
 def test_an_evaluation_as_json_has_null_for_what_cannot_be_given(tested):
     document = evaluate(**tested).as_dict()
     assert json.loads(json.dumps(document, allow_nan=False)) == document

@@ -37,6 +37,17 @@ def test_each_sex_is_scored_on_its_own_records_with_its_own_interval(people):
     assert found["male"]["auroc_macro_ci_upper"] < found["female"]["auroc_macro_ci_lower"]
 
 
+def test_a_group_that_is_told_apart_perfectly_has_an_interval_by_its_rarer_patients(people):
+    labels = people["labels"].copy()
+    men = np.flatnonzero(people["sexes"] == "male")
+    labels[men], rare = 0, people["patients"][men][:12]
+    labels[men[np.isin(people["patients"][men], rare)]] = 1
+    found = subgroups(**people | {"labels": labels, "probabilities": labels.astype(float)}, seed=1, n_resamples=50)
+    male = found["sex"]["male"]
+    assert (male["auroc_macro"], male["auroc_macro_ci_upper"]) == (1.0, 1.0)
+    assert male["auroc_macro_ci_lower"] == pytest.approx(0.05 ** (1 / len(np.unique(rare))))
+
+
 def test_a_group_under_50_records_is_named_and_not_scored(people):
     unknown = subgroups(**people, seed=1, n_resamples=20)["sex"]["unknown"]
     assert unknown.pop("n") == 30

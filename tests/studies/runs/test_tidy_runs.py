@@ -1,4 +1,5 @@
 import csv
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from studies.runs.run_tables import tabulate
-from studies.runs.tidy_runs import REQUIRED, RunsFileError, read_runs
+from studies.runs.tidy_runs import REQUIRED, RunsFileError, read_columns, read_runs
 
 HEADER = [*REQUIRED, "upstream", "auroc_macro"]
 ROW = {"task": "ward", "arch": "resnet1d18-w16", "strategy": "scratch", "n_records": "100", "replicate": "0",
@@ -65,8 +66,8 @@ def test_a_score_of_zero_is_taken_where_chance_is_no_more(tmp_path: Path):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"auroc_macro": "nan"}, "row 3: auroc_macro is 'nan', not a number"),
-        ({"auroc_macro": ""}, "row 3: auroc_macro is '', not a number"),
+        ({"auroc_macro": "high"}, "row 3: auroc_macro is 'high', not a number"),
+        ({"auroc_macro": "", "task": ""}, "row 3: task is empty"),
         ({"auroc_macro": "inf"}, "row 3: auroc_macro is 'inf'"),
         ({"auroc_macro": "87.3"}, "row 3: auroc_macro is 87.3, not between 0 and 1"),
         ({"auroc_macro": "0"}, "row 3: auroc_macro is 0, not between"),
@@ -95,7 +96,7 @@ def test_every_problem_is_named_by_its_row(change: dict[str, str], says: str, tm
 
 
 def test_all_problems_are_counted_and_the_first_five_named(tmp_path: Path):
-    rows = [ROW | {"replicate": str(k), "auroc_macro": "nan"} for k in range(8)]
+    rows = [ROW | {"replicate": str(k), "auroc_macro": "high"} for k in range(8)]
     with pytest.raises(RunsFileError, match=r"row 6: .*; and 3 more$") as error:
         read_runs(write(tmp_path / "runs.csv", *rows))
     assert "row 7" not in str(error.value)
@@ -130,6 +131,71 @@ def test_a_file_that_is_not_there_and_a_metric_that_falls_are_refused(tmp_path: 
         read_runs(tmp_path)
     with pytest.raises(RunsFileError, match="brier falls with more records"):
         read_runs(write(tmp_path / "runs.csv", ROW), "brier")
+
+
+def steps(metric: str, law: Callable[[int, int], float], arms: int = 1) -> list[dict[str, str]]:
+    """Rows of three replicates at four sizes, of one network more for each arm."""
+    row = {name: cell for name, cell in ROW.items() if name != "auroc_macro"}
+    return [
+        row | {"arch": f"net{k}", "n_records": str(n), "replicate": str(r), metric: f"{law(k, n) + r / 1000:.4f}"}
+        for k in range(arms) for n in (100, 200, 400, 800) for r in range(3)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("cell", ["", "nan", "NaN", "NA", "<NA>", "None", "null", ".", "-", "N/A", "#DIV/0!", " "])
+def test_a_run_without_a_score_is_left_out_and_counted(cell: str, tmp_path: Path):
+    rows = [ROW, ROW | {"replicate": "1", "auroc_macro": cell}, ROW | {"replicate": "1", "auroc_macro": "0.7"}]
+    found = read_runs(write(tmp_path / "runs.csv", *rows))
+    assert [(run.name, run.score) for run in found.runs] == [("row 2", 0.8), ("row 4", 0.7)]
+    assert found.warnings == ("1 of 3 runs have no auroc_macro and are left out",)
+
+
+def test_columns_in_memory_may_lack_a_score_too():
+    columns = {name: [cell] * 2 for name, cell in ROW.items()} | {"replicate": [0, 1], "auroc_macro": [0.8, np.nan]}
+    found = read_columns(columns)
+    assert [run.score for run in found.runs] == [0.8]
+    assert found.warnings == ("1 of 2 runs have no auroc_macro and are left out",)
+
+
+def test_a_table_without_any_score_is_refused(tmp_path: Path):
+    rows = [ROW | {"replicate": str(k), "auroc_macro": cell} for k, cell in enumerate(("", "nan"))]
+    path = write(tmp_path / "runs.csv", *rows)
+    with pytest.raises(RunsFileError) as error:
+        read_runs(path)
+    assert str(error.value) == f"{path} holds no run that has a score: all auroc_macro are empty"
+
+
+@pytest.mark.parametrize("metric", ["error_rate", "1-auc", "val_loss", "hamming"])
+def test_a_metric_that_falls_is_neither_read_nor_offered(metric: str, tmp_path: Path):
+    path = write(tmp_path / "runs.csv", ROW | {metric: "0.2"}, header=[*REQUIRED, metric, "seed"])
+    for asked in ("auroc_macro", metric):
+        with pytest.raises(RunsFileError, match=f"{metric} falls with more records: give ") as error:
+            read_runs(path, asked)
+        assert "--metric" not in str(error.value)
+    both = write(
+        tmp_path / "both.csv", ROW | {metric: "0.2", "accuracy": "0.7"}, header=[*REQUIRED, metric, "accuracy"]
+    )
+    assert read_runs(both).metric == "accuracy"
+    two = write(tmp_path / "two.csv", ROW, header=[*REQUIRED, metric, "accuracy", "kappa"])
+    with pytest.raises(RunsFileError, match=r"choose with --metric one of accuracy, kappa$"):
+        read_runs(two)
+
+
+def test_scores_that_fall_in_nearly_all_curves_are_refused_whatever_they_are_called(tmp_path: Path):
+    falling = steps("score", lambda k, n: 0.05 + n**-0.4, arms=6)
+    with pytest.raises(RunsFileError, match="score falls with more records in 6 of 6 curves"):
+        read_runs(write(tmp_path / "all.csv", *falling), "score")
+    nearly = steps("score", lambda k, n: 0.05 + n**-0.4 if k else 0.9 - n**-0.4, arms=6)
+    with pytest.raises(RunsFileError, match="score falls with more records in 5 of 6 curves"):
+        read_columns({name: [row[name] for row in nearly] for name in nearly[0]}, "score")
+    half = steps("score", lambda k, n: 0.05 + n**-0.4 if k % 2 else 0.9 - n**-0.4, arms=6)
+    assert len(read_runs(write(tmp_path / "half.csv", *half), "score").runs) == 72
+
+
+def test_scores_that_neither_rise_nor_fall_are_taken(tmp_path: Path):
+    ripple = {100: 0.8, 200: 0.804, 400: 0.799, 800: 0.799}
+    assert len(read_runs(write(tmp_path / "flat.csv", *steps("score", lambda _, n: ripple[n], 2)), "score").runs) == 24
+    assert len(read_runs(write(tmp_path / "level.csv", *steps("score", lambda *_: 0.8, 2)), "score").runs) == 24
 
 
 def test_a_score_of_one_is_taken_and_said(tmp_path: Path):
