@@ -20,7 +20,7 @@ from engine.records.snomed import described, in_order, named
 from engine.records.wfdb_reader import header_files, read_header, read_wfdb
 from engine.sources import Entry, SourceError, TaskDefinition
 from engine.sources.challenge import snomed_entry
-from engine.sources.own_tables.cells import is_missing
+from engine.sources.own_tables.cells import is_missing, shown
 from engine.sources.own_tables.columns import NoRecordColumnError, Table, listed, understand
 from engine.sources.own_tables.file import OTHER_SUFFIXES, SUFFIXES
 from engine.sources.own_tables.patients import same_patient
@@ -195,7 +195,7 @@ def _row_entry(table: Table, row: int, paths: Mapping[str, Path]) -> Entry:
         problem = None if patient else f"no patient in column {table.patient}"
     fold = table.folds[row]
     if table.fold is not None and fold is None:
-        problem = f"{table.fold} says {table.fold_cells[row]!r}, which is not a whole number"
+        problem = f"{table.fold} says {shown(table.fold_cells[row])}, which is not a whole number"
     if found is None:
         problem = f"{table.path.name}, line {line}: no file, or more than one, for this record"
     path = paths.get(record_id, table.path)
