@@ -17,7 +17,7 @@ from pathlib import Path
 from engine.records.record import LEADS, Record, RecordError
 from engine.records.signal import derivable
 from engine.records.snomed import described, in_order, named
-from engine.records.wfdb_reader import header_files, read_header, read_wfdb
+from engine.records.wfdb_reader import comment_value, header_files, read_header, read_wfdb
 from engine.sources import Entry, SourceError, TaskDefinition
 from engine.sources.challenge import snomed_entry
 from engine.sources.own_tables.cells import is_missing, shown
@@ -48,8 +48,10 @@ class Directory:
         self.leads, said_leads = _leads(list(paths.values()))
         tables = _find_tables(root, RecordNames(root, paths))
         if tables.labels is not None:
-            self._entries = [_with_header_problem(entry) for entry in _by_table(tables.labels, paths)]
+            self._entries, n_coded = _with_header_problems(_by_table(tables.labels, paths))
             said = _sentences(tables.labels, self._entries)
+            if n_coded:
+                said += (f"not used: the SNOMED codes in {_count(n_coded, 'header')}; the table has the labels",)
             self.labels: tuple[str, ...] = tuple(tables.labels.labels)
             words, classes = "the columns of the table", {label: [label] for label in self.labels}
         else:
@@ -175,14 +177,18 @@ def _by_table(table: Table, paths: Mapping[str, Path]) -> list[Entry]:
     return entries
 
 
-def _with_header_problem(entry: Entry) -> Entry:
-    if entry.problem is not None:
-        return entry
-    try:
-        read_header(entry.path)
-    except RecordError as error:
-        return replace(entry, problem=str(error))
-    return entry
+def _with_header_problems(entries: Sequence[Entry]) -> tuple[list[Entry], int]:
+    """Return the entries with what their headers are unusable for, and how many headers have codes of their own."""
+    looked_at, n_coded = [], 0
+    for entry in entries:
+        problem = entry.problem
+        if problem is None:
+            try:
+                n_coded += bool(comment_value(read_header(entry.path).comments, "Dx"))
+            except RecordError as error:
+                problem = str(error)
+        looked_at.append(replace(entry, problem=problem))
+    return looked_at, n_coded
 
 
 def _row_entry(table: Table, row: int, paths: Mapping[str, Path]) -> Entry:

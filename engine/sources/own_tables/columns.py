@@ -248,4 +248,5 @@ def _label(file: TableFile, name: str) -> tuple[bool, ...] | None:
     line, cell = wrong[0]
     said = shown(cell) if cell else "nothing"
     others = f"{len(wrong):,} are not" if len(wrong) > 1 else "one is not"
-    raise SourceError(f"{file.path}, line {line}: {name} says {said}; a label is 0 or 1 in every row ({others})")
+    rule = f"a label is 0 or 1 in every row ({others}); correct or remove the column"
+    raise SourceError(f"{file.path}, line {line}: {name} says {said}; {rule}")
