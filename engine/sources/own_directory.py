@@ -18,7 +18,7 @@ from engine.records.lead_names import renamed
 from engine.records.record import LEADS, Record, RecordError
 from engine.records.signal import derivable
 from engine.records.snomed import described, in_order, named
-from engine.records.wfdb_reader import read_header, read_wfdb
+from engine.records.wfdb_reader import comment_value, read_header, read_wfdb
 from engine.sources import Entry, SourceError, TaskDefinition
 from engine.sources.challenge import snomed_entry
 from engine.sources.names import corpus_name
@@ -50,8 +50,10 @@ class Directory:
         self.leads, said_leads = _leads(list(paths.values()))
         tables = _find_tables(root, RecordNames(root, paths))
         if tables.labels is not None:
-            self._entries = [_with_header_problem(entry) for entry in _by_table(tables.labels, paths)]
+            self._entries, n_coded = _with_header_problems(_by_table(tables.labels, paths))
             said = _sentences(tables.labels, self._entries)
+            if n_coded:
+                said += (f"not used: the SNOMED codes in {_count(n_coded, 'header')}; the table has the labels",)
             self.labels: tuple[str, ...] = tuple(tables.labels.labels)
             words, classes = "the columns of the table", {label: [label] for label in self.labels}
         else:
@@ -139,10 +141,12 @@ def is_table(path: Path) -> bool:
 
 def _find_tables(root: Path, names: RecordNames) -> _Tables:
     """Read the directory's tables. Raises SourceError where two have labels, or one cannot be understood."""
-    files = sorted(path for path in root.iterdir() if path.is_file())
+    files = sorted(root.iterdir())
     understood: list[Table] = []
     others: list[tuple[Path, NoRecordColumnError]] = []
     for path in filter(is_table, files):
+        if not path.is_file():  # a pipe would be waited for
+            raise SourceError(f"{path} is not a file")
         try:
             understood.append(understand(path, names))
         except NoRecordColumnError as error:
@@ -153,7 +157,10 @@ def _find_tables(root: Path, names: RecordNames) -> _Tables:
         raise SourceError(f"{root} has {len(labelled)} tables ({names_of_tables}); leave the one with the labels")
     if not labelled and (meant := next((error for _, error in others if error.about_records), None)) is not None:
         raise meant
-    unread = [path for path in files if path.suffix.lower() in OTHER_SUFFIXES and not is_left_over(path.name)]
+    unread = [
+        path for path in files
+        if path.suffix.lower() in OTHER_SUFFIXES and not is_left_over(path.name) and path.is_file()
+    ]  # fmt: skip
     remarks = [f"{path.name} is not used: none of its columns names the records" for path, _ in others]
     if not labelled:
         remarks += [f"{path.name} is not read: save it as CSV if it is about these records" for path in unread]
@@ -195,14 +202,18 @@ def _by_table(table: Table, paths: Mapping[str, Path]) -> list[Entry]:
     return entries
 
 
-def _with_header_problem(entry: Entry) -> Entry:
-    if entry.problem is not None:
-        return entry
-    try:
-        read_header(entry.path)
-    except RecordError as error:
-        return replace(entry, problem=str(error))
-    return entry
+def _with_header_problems(entries: Sequence[Entry]) -> tuple[list[Entry], int]:
+    """Return the entries with what their headers are unusable for, and how many headers have codes of their own."""
+    looked_at, n_coded = [], 0
+    for entry in entries:
+        problem = entry.problem
+        if problem is None:
+            try:
+                n_coded += bool(comment_value(read_header(entry.path).comments, "Dx"))
+            except RecordError as error:
+                problem = str(error)
+        looked_at.append(replace(entry, problem=problem))
+    return looked_at, n_coded
 
 
 def _row_entry(table: Table, row: int, paths: Mapping[str, Path]) -> Entry:

@@ -13,8 +13,9 @@ _SEXES = {
     **dict.fromkeys(("f", "female", "woman", "weiblich", "frau", "femme", "mujer", "femenino", "feminino"), "female"),
     **dict.fromkeys(("m", "male", "man", "m\u00e4nnlich", "mann", "homme", "hombre", "masculino"), "male"),
 }
-_AGE = re.compile(r"(\d{1,4}(?:[.,]\d+)?)[ -]*(y|yrs?|years?(?: old)?|m|mo|mos|months?|w|weeks?|d|days?)?", re.ASCII)
-_A_YEAR = {"y": 1.0, "m": 12.0, "w": 365.25 / 7, "d": 365.25}
+_UNITS = r"y|yrs?|years?(?: old)?|jahre?|ans|a\u00f1os|anos|m|mo|mos|months?|w|weeks?|d|days?"
+_AGE = re.compile(rf"([0-9]{{1,4}}(?:[.,][0-9]+)?)[ -]*({_UNITS})?")
+_A_YEAR = {"y": 1.0, "j": 1.0, "a": 1.0, "m": 12.0, "w": 365.25 / 7, "d": 365.25}
 _OLDEST = 120.0  # 300 stands for over 89, -1 and 999 for unknown
 
 

@@ -79,8 +79,6 @@ def understand(path: Path, names: RecordNames) -> Table:
     """
     file = read_table(path)
     columns = [name for name in file.columns if not file.counts_rows(name)]
-    if any(names.find(name) is not None for name in columns):  # they would be shown: a person's name, ids
-        raise SourceError(f"{path} has no line of column names: its first line is already one of a record")
     record, located = _record_column(file, columns, names)
     patient = _only(path, "the patient", _called(columns, _PATIENT_NAMES))
     age = _only(path, "the age", _called(columns, _AGE_NAMES))
@@ -152,10 +150,10 @@ def _record_column(file: TableFile, columns: Sequence[str], names: RecordNames) 
     if len(called) > len(matching):  # of several, one that names none casts doubt on one that names a few
         matching = {name: found for name, found in matching.items() if _most_once(found)}
     if not called:
-        matching = {name: found for name in columns if (found := _by_values(file, name, names)) is not None}
-        for name in matching:
+        for name in columns:
             if (record := names.find(name)) is not None:
                 raise SourceError(f"{file.path} has no line of column names: its first line is of record {record}")
+        matching = {name: found for name in columns if (found := _by_values(file, name, names)) is not None}
     if not matching:
         raise _mismatch(file, columns, called, names)
     first = next(iter(matching))
@@ -249,4 +247,5 @@ def _label(file: TableFile, name: str) -> tuple[bool, ...] | None:
         return None
     line, cell = wrong[0]
     others = f"{len(wrong):,} are not" if len(wrong) > 1 else "one is not"
-    raise SourceError(f"{file.path}, line {line}: {name} says {shown(cell)}; a label is 0 or 1 in every row ({others})")
+    rule = f"a label is 0 or 1 in every row ({others}); correct or remove the column"
+    raise SourceError(f"{file.path}, line {line}: {name} says {shown(cell)}; {rule}")

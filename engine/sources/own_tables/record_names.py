@@ -72,7 +72,8 @@ class RecordNames:
 
     def examples(self) -> str:
         """Return the names of the first few records, for a message."""
-        return ", ".join(self._records[:_EXAMPLES]) + (", ..." if len(self._records) > _EXAMPLES else "")
+        first = sorted(self._records, key=lambda record: (len(record), record))[:_EXAMPLES]
+        return ", ".join(first) + (", ..." if len(self._records) > _EXAMPLES else "")
 
     def nearly(self, cells: Iterable[str]) -> int:
         """Count the cells that would name one record without zeros at their start, or ``.0`` at their end."""

@@ -213,6 +213,12 @@ def test_a_table_meant_for_the_records_that_names_none_is_refused_although_heade
         Directory(table(coded, "record,AF", "x0,1", "x1,0"))
 
 
+def test_codes_in_headers_that_a_table_of_labels_sets_aside_are_said(coded):
+    source = Directory(table(coded, "record,AF", *(f"rec{k},{k % 2}" for k in range(6))))
+    assert source.labels == ("AF",)
+    assert "not used: the SNOMED codes in 6 headers; the table has the labels" in source.inferred
+
+
 def test_a_table_without_labels_gives_patients_ages_and_sexes_and_the_headers_the_labels(coded):
     rows = [f"rec{k},P{k // 2},{60 + k},{'FM'[k % 2]}" for k in range(5)]
     source = Directory(table(coded, "record,patient,age,sex", *rows, name="patients.csv"))

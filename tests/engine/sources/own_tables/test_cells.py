@@ -67,6 +67,7 @@ def test_a_column_of_sexes_is_understood_or_left(cells, expected):
 @pytest.mark.parametrize(
     "text, years",
     [("45", 45), ("45.0", 45), ("45,5", 45.5), ("45 years", 45), ("45y", 45), ("45 yrs", 45), ("45-year old", 45),
+     ("45 Jahre", 45), ("45 a\u00f1os", 45),
      ("045Y", 45), ("006M", 0.5), ("6 months", 0.5), ("0 d", 0), ("120", 120), ("300", None), ("-1", None),
      ("NaN", None), ("NA", None), (">89", None), ("90+", None), ("40-49", None), ("1970-01-02", None), ("", None),
      ("0999Y", None)],
@@ -87,5 +88,5 @@ def test_a_sex_in_words():
 
 
 def test_a_long_cell_is_not_repeated_in_a_message():
-    assert shown("maybe") == "'maybe'"
-    assert shown("Mrs Example, born 1950") == "a text of 22 characters"
+    assert shown("n/a") == "'n/a'"
+    assert shown("Mrs Example, born 1950") == "22 characters of something else"

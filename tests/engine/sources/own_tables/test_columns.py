@@ -1,6 +1,8 @@
 """Which column is which: the record is never guessed from a column that happens to match."""
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from engine.sources import SourceError
 from engine.sources.own_tables.columns import NoRecordColumnError, understand
@@ -110,12 +112,15 @@ def test_row_numbers_are_neither_label_nor_record_and_named_as_not_used(tmp_path
 @pytest.mark.parametrize(
     "cells, sentence",
     [
-        (["1", "0", "maybe"], "line 4: AF says 'maybe'; a label is 0 or 1 in every row (one is not)"),
+        (
+            ["1", "0", "maybe"],
+            "line 4: AF says 5 characters of something else; a label is 0 or 1 in every row (one is not)",
+        ),
         (["Yes", "no", "-9"], "line 4: AF says '-9'"),
         (["TRUE", "NA", "#N/A"], "line 3: AF says 'NA'; a label is 0 or 1 in every row (2 are not)"),
         (["Y", "N", "."], "line 4: AF says '.'"),
         (["1.0", "", ""], "line 3: AF says nothing"),
-        (["0", "1", "a long remark about somebody"], "line 4: AF says a text of 28 characters"),
+        (["0", "1", "a long remark about somebody"], "line 4: AF says 28 characters of something else"),
     ],
 )
 def test_a_label_cell_that_is_neither_is_refused_with_cell_line_and_column(tmp_path, cells, sentence):
@@ -149,3 +154,36 @@ def test_the_sex_is_understood_in_usual_forms_and_never_a_label(tmp_path, header
 def test_folds_may_be_floats_of_pandas(tmp_path):
     table = understood(tmp_path, ["record,fold,AF", "r0,1.0,1", "r1,10.0,0", "r2,x,0"], ["r0", "r1", "r2"])
     assert table.folds == (1, 10, None)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_whatever_way_a_table_is_written_it_is_refused_or_every_row_has_its_own_labels_and_patient(tmp_path, data):
+    draw = data.draw
+    ids = draw(st.sampled_from([[str(k) for k in range(1, 9)], [f"r{k:03d}" for k in range(8)], ["a/1", "a/2", "b/1"]]))
+    truth = {record: draw(st.booleans()) for record in ids}
+    spell = draw(st.sampled_from(["{}", "{}.hea", "./{}", "D:\\x\\{}.dat", "{}\u200b", "0{}", "{}.0", "x{}"]))
+    yes, no = draw(st.sampled_from([("1", "0"), ("1.0", "0.0"), ("TRUE", "FALSE"), ("Y", "N"), ("1,0", "0,0")]))
+    patients = draw(st.sampled_from([["P{:03d}", "p{}", "P{:03d}\u200b"], ["{}", "{}.0", "000{}"]]))
+    separator = draw(st.sampled_from(",;\t|"))
+    lines = [("index", draw(st.sampled_from(["record", "exam no", "id", ""])), "patient", "HR", "AF")]
+    rows = draw(st.permutations(ids))
+    for number, record in enumerate(rows):
+        patient = draw(st.sampled_from(patients)).format(1000 + ids.index(record) // 2)
+        beats = str(draw(st.integers(1, 8)))
+        lines.append((str(number), spell.format(record), patient, beats, yes if truth[record] else no))
+    text = "\n".join(separator.join(f'"{cell}"' for cell in line) for line in lines)
+    (tmp_path / "labels.csv").write_bytes(text.encode(draw(st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]))))
+    try:
+        table = understand(
+            tmp_path / "labels.csv", RecordNames(tmp_path, {record: tmp_path / record for record in ids})
+        )
+    except SourceError as error:
+        assert "\n" not in str(error)
+        return
+    for k, record in enumerate(table.records):
+        if record is not None:
+            assert record == rows[k]
+            assert table.labels["AF"][k] is truth[record]
+    pairs = {(ids.index(record) // 2, patient) for record, patient in zip(rows, table.patients.rows, strict=True)}
+    assert len(pairs) == len(table.patients) == len({ids.index(record) // 2 for record in ids})
