@@ -182,7 +182,7 @@ def _open(tree: Path, name: str | None) -> "Source":
     from engine.sources.detect import open_source
 
     source = open_source(tree, name)
-    for sentence in source.inferred:
+    for sentence in getattr(source, "inferred", ()):
         say(sentence)
     return source
 

@@ -2,8 +2,6 @@
 
 import re
 
-import typer
-
 # What a terminal would obey, and what would begin another line or turn its direction.
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 _NO_TEXT = re.compile("[\ud800-\udfff]")  # bytes of a file's name that are not in the file system's encoding
@@ -16,4 +14,6 @@ def in_one_line(words: str) -> str:
 
 def say(sentence: str) -> None:
     """Print a sentence on stderr."""
+    import typer  # a program that only needs the other function does without
+
     typer.echo(in_one_line(sentence), err=True)

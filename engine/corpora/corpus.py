@@ -223,14 +223,16 @@ def prepare(
     ``prepared_from`` is kept in the manifest, for whoever has that tree to prepare again; it is not part of the
     data's identity.
     The directory appears under its name only when it is complete, and is the same for any number of worker processes.
-    Raises CorpusError when ``target`` exists, cannot be written, or no record is usable, TooManyBadError when more than
-    ``max_bad`` are not; SourceError when the source's tables are malformed.
+    Raises CorpusError when ``target`` exists, cannot be written, or no record is usable or no class there is,
+    TooManyBadError when more than ``max_bad`` are not; SourceError when the source's tables are malformed.
     """
     if target.exists():
-        raise CorpusError(f"{target} exists already; remove it to prepare it again")
+        raise CorpusError(f"{target} exists already{_of_another(target, prepared_from)}; remove it to prepare it again")
     entries = source.entries()
     if not entries:
         raise CorpusError(f"{source.name} lists no records")
+    if not any(task.classes for task in source.tasks.values()):
+        raise CorpusError(f"{source.name} has no labels: no task of it has a class")
     try:
         with written_whole(target) as folder:
             readings = read_all(source, entries, folder / _RAW, workers, progress, preparation, sampling)
@@ -256,6 +258,16 @@ def short_records(problems: Sequence[Problem], n_usable: int, listed: int, sampl
     """Return what there is to say where more of the ``listed`` records are too short than can be used."""
     lengths = [problem.seconds for problem in problems if problem.seconds is not None]
     return find_short(lengths, n_usable, listed, sampling)
+
+
+def _of_another(target: Path, tree: TreeState | None) -> str:
+    """Say where a corpus is of another tree than the one to be prepared: folders of one name share it."""
+    try:
+        stored = read_manifest(target).get("prepared_from")
+    except CorpusError:
+        return ""
+    is_other = tree is not None and stored is not None and stored != asdict(tree)
+    return " and holds other records than these, or these as they were before" if is_other else ""
 
 
 def _problems(readings: Sequence[Reading]) -> list[Problem]:

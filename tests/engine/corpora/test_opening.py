@@ -203,3 +203,20 @@ def test_a_corpus_is_found_however_the_accents_of_its_name_are_composed(tmp_path
     prepared_synthetic(tmp_path / "made", 30)
     (tmp_path / "made" / "synthetic").rename(tmp_path / "made" / unicodedata.normalize("NFC", "köln"))
     assert open_named(unicodedata.normalize("NFD", "köln"), tmp_path / "made")[0].root.name == "köln"
+
+
+def test_a_corpus_of_another_folder_of_the_same_name_is_not_said_to_be_this_one(tree: Path, tmp_path: Path):
+    prepare_as_data_does(tree, tmp_path / "corpora" / "ptb-xl")
+    with pytest.raises(CorpusError, match="ptb-xl exists already; remove it"):
+        prepare_as_data_does(tree, tmp_path / "corpora" / "ptb-xl")
+    (tree / "RECORDS").write_text("one more file")
+    with pytest.raises(CorpusError, match="exists already and holds other records than these, or these as they were"):
+        prepare_as_data_does(tree, tmp_path / "corpora" / "ptb-xl")
+
+
+def test_a_source_without_a_class_is_not_prepared(tree: Path, tmp_path: Path):
+    source = open_source(tree)
+    source.tasks = {}
+    with pytest.raises(CorpusError, match="ptb-xl has no labels"):
+        prepare(source, tmp_path / "corpora" / "ptb-xl")
+    assert not (tmp_path / "corpora" / "ptb-xl").exists()
