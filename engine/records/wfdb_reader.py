@@ -412,7 +412,7 @@ def _header_in_segments(path: Path, text: HeaderText) -> Header:
     fs = _sampling_frequency(text.frame_rate, per_frame)
     if len({channel.name for channel in layout.channels}) < len(layout.channels):
         raise RecordError("two of its signals have one name, which segments cannot tell apart")
-    notes = (*text.notes, f"put together from {len(told)} segments")
+    notes = (*text.notes, f"put together from {sum(segment.n_frames > 0 for segment in told)} segments")
     return Header(
         fs, n_frames * per_frame, layout.leads, text.comments, layout.channels, text.segments, notes, per_frame
     )

@@ -284,6 +284,7 @@ def test_a_lead_that_a_segment_lacks_and_a_gap_are_missing_samples(tmp_path):
     by_wfdb = wfdb.rdrecord(str(path))
     assert by_wfdb.sig_name == list(LEADS)
     np.testing.assert_allclose(record.signals, by_wfdb.p_signal.T, atol=1e-6)
+    assert record.notes == ("put together from 2 segments",)
     assert conform(record).signals.shape == (12, 1000)
 
 
