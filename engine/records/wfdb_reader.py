@@ -226,7 +226,7 @@ def _printable(text: str) -> str:
 def _groups(channels: Sequence[Channel]) -> list[list[int]]:
     """Return the rows of the channels of each signal file. Raises RecordError where they are not described as one."""
     groups = [list(rows) for _file, rows in groupby(range(len(channels)), key=lambda row: channels[row].file)]
-    groups = [rows for rows in groups if channels[rows[0]].format != NO_SAMPLES]
+    groups = [rows for rows in groups if any(channels[row].format != NO_SAMPLES for row in rows)]
     files = [channels[rows[0]].file for rows in groups]
     if len(set(files)) < len(files):
         raise RecordError("the header lists signals of one file apart from each other")

@@ -420,6 +420,7 @@ def test_files_that_are_described_in_two_ways_are_refused(tmp_path):
     for row, old, new, reason in (
         (3, "r.dat", "s.dat", "signals of one file apart from each other"),
         (3, " 16 ", " 212 ", "gives r.dat more than one format or offset"),
+        (1, " 16 ", " 0 ", "gives r.dat more than one format or offset"),
         (3, " 16 ", " 16+2 ", "gives r.dat more than one format or offset"),
     ):
         changed = [line.replace(old, new) if k == row else line for k, line in enumerate(rows)]
