@@ -21,6 +21,7 @@ _COMPANY = 2  # other leads of the twelve that have to be there
 # "ECG aVR" is EDF's form, "ECG -aVR" its form of the inverted lead: a sign is not part of what may stand between
 _PREFIX = re.compile(r"(?:(?:ecg|ekg)(?:\s+|[_.:]\s*|-(?!a))|(?:mdc_ecg_)?lead(?:\s+|[_.:]\s*|-(?!a))?)", re.IGNORECASE)
 _AUGMENTED = re.compile(r"a[ _-]?v[ _-]?([rlf])", re.IGNORECASE)
+_LONGEST = 80  # of a name that a message shows
 _COMMENT = re.compile(r"\s+#(?!\d).*")
 
 
@@ -64,5 +65,5 @@ def leads_in_words(leads: Sequence[str]) -> str:
 
 
 def _without_comment(name: str) -> str:
-    stripped = name.strip()
+    stripped = "".join(letter if letter.isprintable() else " " for letter in name).strip()[:_LONGEST]
     return _COMMENT.sub("", stripped) or stripped

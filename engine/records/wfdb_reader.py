@@ -218,7 +218,7 @@ def _printable(text: str) -> str:
 def _groups(channels: Sequence[Channel]) -> list[list[int]]:
     """Return the rows of the channels of each signal file. Raises RecordError where they are not described as one."""
     groups = [list(rows) for _file, rows in groupby(range(len(channels)), key=lambda row: channels[row].file)]
-    groups = [rows for rows in groups if channels[rows[0]].format != NO_SAMPLES]
+    groups = [rows for rows in groups if any(channels[row].format != NO_SAMPLES for row in rows)]
     files = [channels[rows[0]].file for rows in groups]
     if len(set(files)) < len(files):
         raise RecordError("the header lists signals of one file apart from each other")
@@ -406,7 +406,7 @@ def _header_in_segments(path: Path, text: HeaderText) -> Header:
     fs = _sampling_frequency(text.frame_rate, per_frame)
     if len({channel.name for channel in layout.channels}) < len(layout.channels):
         raise RecordError("two of its signals have one name, which segments cannot tell apart")
-    notes = (*text.notes, f"put together from {len(told)} segments")
+    notes = (*text.notes, f"put together from {sum(segment.n_frames > 0 for segment in told)} segments")
     return Header(
         fs, n_frames * per_frame, layout.leads, text.comments, layout.channels, text.segments, notes, per_frame
     )

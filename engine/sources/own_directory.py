@@ -8,6 +8,7 @@ are the codes in the headers' ``#Dx:`` comments, the 2020/2021 Challenge's form.
 a table of their own. A table that names no record is not used, and that is said.
 """
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,6 +30,7 @@ from engine.sources.own_tables.patients import same_patient
 from engine.sources.own_tables.record_names import RecordNames
 from engine.sources.tables import frequent_labels
 
+_CHANNEL = re.compile(r"[\w.+/()%-]{1,16}")  # Resp, CO2, SpO2(%)
 _LEADS_LOOKED_AT = 200  # headers, spread over the directory, that decide which leads the corpus has
 
 
@@ -118,7 +120,13 @@ def _leads(paths: list[Path]) -> tuple[tuple[str, ...], str]:
     more |= {lead: None for lead in sorted(others) if lead not in leads}
     have_more = sum(n for layout, n in layouts.items() if set(layout) - set(leads))
     have_more = max([have_more, *(others[lead] for lead in more)])
-    return leads, f"{said}; not used: {', '.join(more)} of {_count(have_more, 'header')}" if more else said
+    not_used = ", ".join(dict.fromkeys(map(_shown, more)))
+    return leads, f"{said}; not used: {not_used} of {_count(have_more, 'header')}" if more else said
+
+
+def _shown(channel: str) -> str:
+    """Return a channel's name for a message, unless it may be free text, which may name a person."""
+    return channel if _CHANNEL.fullmatch(channel) else "a channel with a long name"
 
 
 @dataclass(frozen=True)

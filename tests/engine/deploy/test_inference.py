@@ -136,6 +136,11 @@ def test_one_lead_of_any_name_is_taken_for_the_one_that_the_model_wants(
     (named,) = predict(one_lead, record_writer(tmp_path / "b", samples, leads=["ECG"]))
     np.testing.assert_array_equal(named.probabilities, expected)
     assert named.notes == ("its one lead, ECG, is taken for I",)
+    with_resp = record_writer(tmp_path / "with-resp", np.vstack([samples, samples[:, ::-1]]), leads=["ECG", "Resp"])
+    lines = with_resp.with_suffix(".hea").read_text().splitlines()
+    with_resp.with_suffix(".hea").write_text("\n".join([*lines[:2], lines[2].replace("/mV", "/NU")]) + "\n")
+    (first,) = predict(one_lead, with_resp)
+    np.testing.assert_array_equal(first.probabilities, expected)
     (other,) = predict(one_lead, record_writer(tmp_path / "d", samples, leads=["V5"]))
     assert other.problem == "lead I missing"
 

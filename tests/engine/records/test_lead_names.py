@@ -39,6 +39,11 @@ def test_a_comment_is_no_part_of_any_name():
     assert lead_name("EEG #1") == "EEG #1"
 
 
+def test_what_a_terminal_would_obey_and_what_is_endless_is_not_shown():
+    assert lead_name("Resp\x1b[31m\x07") == "Resp [31m"
+    assert len(lead_name("R" * 1000)) == 80
+
+
 @pytest.mark.parametrize(
     "names, leads",
     [

@@ -285,6 +285,7 @@ def test_a_lead_that_a_segment_lacks_and_a_gap_are_missing_samples(tmp_path):
     by_wfdb = wfdb.rdrecord(str(path))
     assert by_wfdb.sig_name == list(LEADS)
     np.testing.assert_allclose(record.signals, by_wfdb.p_signal.T, atol=1e-6)
+    assert record.notes == ("put together from 2 segments",)
     assert conform(record).signals.shape == (12, 1000)
 
 
@@ -420,6 +421,7 @@ def test_files_that_are_described_in_two_ways_are_refused(tmp_path):
     for row, old, new, reason in (
         (3, "r.dat", "s.dat", "signals of one file apart from each other"),
         (3, " 16 ", " 212 ", "gives r.dat more than one format or offset"),
+        (1, " 16 ", " 0 ", "gives r.dat more than one format or offset"),
         (3, " 16 ", " 16+2 ", "gives r.dat more than one format or offset"),
     ):
         changed = [line.replace(old, new) if k == row else line for k, line in enumerate(rows)]

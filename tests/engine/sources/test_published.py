@@ -127,7 +127,7 @@ def test_georgia_is_read_with_its_quirks(sources):
     assert (entries["E00001"].age, entries["E00001"].sex) == (64, "female")
     assert entries["E00012"].problem == entries["E00013"].problem == "the header gives no diagnosis (#Dx)"
     assert "#Dx holds something other than SNOMED codes" in entries["E00014"].problem
-    assert "unreadable" in entries["E00016"].problem
+    assert "does not begin with a WFDB record's line" in entries["E00016"].problem
     assert ",".join(sources["georgia"].tasks["paper"].classes) == "NORM,AF,IAVB,SB,LAD,STach,TAb,TInv,LQT,PAC"
     with pytest.raises(RecordError, match="5 s long"):
         conform(sources["georgia"].read(entries["E00015"]))
