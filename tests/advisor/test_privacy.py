@@ -1,6 +1,7 @@
 """No name, birth date, patient id or remark in marked files reaches a corpus, a network, a card, a page or a message.
 
-A record's path below the directory, and a cell of the record column, may be shown where a record has to be named.
+A record's path below the directory, a cell of the record column and the name of a lead may be shown where that is what
+has to be named.
 """
 
 import re
@@ -155,6 +156,7 @@ FAULTS = {
     "no line of column names, and no cell twice in it": lambda root: (root / "labels.csv").write_text(
         f"{FOLDERS[0]}/r000,PATQX77-1,Zvonimir,1,0\n{FOLDERS[1]}/r001,PATQX77-2,Qxtorova,0,1\n", encoding="utf-8"
     ),
+    "records that no column names": change("labels.csv", r"(Wexfordson|Yttrasen)/r", "elsewhere/q", 0),
     "a table of another ward": lambda root: put("labels.csv", "MRN,AF\nMRN884213,1\n19470311,0\n")(root),
     "a patient that is missing": change("labels.csv", "PATQX77-3", ""),
     "an age and a sex in words": change("labels.csv", r",F,4\d", ",Qxtorova,Zvonimir", 0),
@@ -171,10 +173,8 @@ FAULTS = {
     "a name where the rate should be": change(RECORD, r" 12 100 ", " 12 Zvonimir "),
     "a name where the number of leads should be": change(RECORD, r" 12 100 ", " Qxtorova 100 "),
     "a name where the format should be": change(RECORD, r"dat 16 ", "dat Zvonimir "),
-    "a name where the checksum should be": change(RECORD, r" (-?\d+) 0 I\n", " MRN884213 0 I\n"),
     "a birth date as a start date": change(RECORD, "11/03/2020", "1947-03-11"),
     "a signal line of free text": change(RECORD, r"(r000.dat .*) I\n", "fainted at the opera\n"),
-    "a lead named after the patient": change(RECORD, r" I\n", " Qxtorova Zvonimir\n"),
     "no table, and a diagnosis in words": lambda root: [
         (root / "labels.csv").unlink(),
         change(RECORD, "# Patient", "# Dx: Qxtorova fainted at the opera\n# Patient")(root),
