@@ -25,6 +25,7 @@ from engine.sources import Source, UnknownNameError
 from engine.sources.detect import open_source, recognise
 
 Say = Callable[[str], None]
+_RULES = 2  # by which trees are read: where the same files are read otherwise, what was prepared before is not theirs
 FROM_DIRECTORIES = "from-directories"
 
 
@@ -142,7 +143,7 @@ def _fingerprint(root: Path) -> str:
     """Return a hash of every file's name, size and time of change below a directory, behind links too."""
     paths = [Path(path) for path in walk(root).files]
     files = [(path.relative_to(root).as_posix(), *_size_and_change(path)) for path in paths]
-    return hashlib.sha256(json.dumps([SCHEMA_VERSION, sorted(files)]).encode()).hexdigest()[:12]
+    return hashlib.sha256(json.dumps([SCHEMA_VERSION, _RULES, sorted(files)]).encode()).hexdigest()[:12]
 
 
 def _size_and_change(path: Path) -> tuple[int, int]:

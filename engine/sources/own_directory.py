@@ -153,6 +153,8 @@ def _find_tables(root: Path, names: RecordNames) -> _Tables:
     understood: list[Table] = []
     others: list[tuple[Path, NoRecordColumnError]] = []
     for path in filter(is_table, files):
+        if path.is_dir():
+            continue
         if not path.is_file():  # a pipe would be waited for
             raise SourceError(f"{path} is not a file")
         try:
