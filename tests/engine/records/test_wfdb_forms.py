@@ -455,3 +455,14 @@ def test_a_header_that_wfdb_takes_for_another_is_refused(tmp_path):
     path.with_name("r.hea").write_text(text, encoding="utf-8")
     with pytest.raises(RecordError, match="wfdb takes its header for another"):
         read_wfdb(path)
+
+
+def test_a_lead_without_a_checksum_among_others_is_said_not_to_be_verified(tmp_path, record_writer):
+    path = record_writer(tmp_path / "r")
+    header = path.with_suffix(".hea")
+    lines = header.read_text().splitlines()
+    at = next(k for k, line in enumerate(lines) if line.endswith(" V5"))
+    fields = lines[at].split()
+    lines[at] = " ".join([*fields[:3], fields[-1]])  # file, format, gain, name
+    header.write_text("\n".join(lines) + "\n")
+    assert read_wfdb(path).notes == ("the header gives no checksum of V5: not verified",)
