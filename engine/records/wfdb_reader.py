@@ -376,7 +376,8 @@ def _verify(samples: NDArray[Any], leads: Sequence[str], channels: Sequence[Chan
     if any(stored):
         if wrong:
             raise RecordError(f"checksum mismatch in lead {', '.join(wrong)}")
-        return ()
+        unknown = [lead for lead, want in zip(leads, stored, strict=True) if want is None]
+        return (f"the header gives no checksum of {', '.join(unknown)}: not verified",) if unknown else ()
     if surplus:
         raise RecordError(f"{surplus} holds more than the header says, and no checksum tells which is right")
     if stored.count(None) == len(stored):
