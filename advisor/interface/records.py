@@ -42,7 +42,7 @@ def prepare(
 
     sampling = Sampling.asked(seconds, fs)
     state = identify_tree(Path(directory), source)  # before a file is read: what changes meanwhile makes another tree
-    opened = open_source(Path(directory), state.reader)
+    opened = open_source(Path(directory), source)
     for sentence in opened.inferred:
         log.warning(in_one_line(sentence))
     corpus, problems = write(opened, Path(out), workers=workers, prepared_from=state, sampling=sampling)

@@ -74,8 +74,9 @@ def open_directory(
         return _with_task(corpus, task)
     sampling = Sampling.asked(seconds, fs)
     state = identify_tree(root, source_name)
-    source = open_source(root, state.reader)
-    target = corpora / FROM_DIRECTORIES / state.fingerprint / f"{source_name or source.name}{sampling.suffix}"
+    source = open_source(root, source_name)
+    folder = state.fingerprint if source_name is None else f"{state.fingerprint}-{state.reader}"
+    target = corpora / FROM_DIRECTORIES / folder / f"{source_name or source.name}{sampling.suffix}"
     if target.exists():
         corpus = Corpus(target)
         _report(corpus, root, say)

@@ -55,7 +55,7 @@ def warnings(facts: ModelFacts) -> list[str]:
     found = ["Its training was interrupted: these are the best weights until then."] * bool(
         facts.record.get("interrupted")
     )
-    found += [f"Of the records it was trained and tested on: {said}." for said in facts.record.get("remarks", ())]
+    found += [f"Of the corpus that its records are from: {said}." for said in facts.record.get("remarks", ())]
     if not evaluation:
         return [*found, "How well the model does was not recorded: measure it on your own records before you use it."]
     classes = evaluation.get("classes", {})

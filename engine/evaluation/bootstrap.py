@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from engine.evaluation.metrics import LEAST_POSITIVES, Floats, _resampled_auroc, averaged_classes
 
 INTERVAL = 0.90
+FEW_PATIENTS = 10  # of the rarer outcome: with fewer, resamples are too much alike
 _BLOCK = 2**22  # counts of records held at a time by the bootstrap: 32 MiB
 
 
@@ -66,41 +67,45 @@ def interval(values: Floats, level: float = INTERVAL) -> tuple[float, float]:
 def auroc_intervals(per_class: Floats, auroc: Floats, labels: NDArray[np.uint8], patients: NDArray[np.int64]) -> Floats:
     """Return the interval of each class's AUROC, (classes, 2), from its resamples ``per_class`` (classes, resamples).
 
-    It is the percentile interval, except for an ``auroc`` (classes,) of 1 or 0. Every resample is 1 or 0 then, however
-    few the positives: ``perfect_interval`` stands in. (NaN, NaN) where no resample has a value.
+    It is the percentile interval, and at least ``exact_interval`` where fewer than ten patients have the rarer outcome,
+    whose resamples are too much alike, or where ``auroc`` (classes,) is 1 or 0 and all of them are. (NaN, NaN) where no
+    resample has a value.
     """
-    found = np.array([interval(values) for values in per_class], np.float64).reshape(-1, 2)
-    for k in np.flatnonzero(_is_perfect(auroc) & np.isfinite(found[:, 0])):
-        positive, negative = (len(np.unique(patients[(labels[:, k] > 0) == outcome])) for outcome in (True, False))
-        found[k] = perfect_interval(float(auroc[k]), min(positive, negative))
+    found = _percentiles(per_class)
+    for k in np.flatnonzero(np.isfinite(found[:, 0]) & np.isfinite(auroc)):
+        rarer = min(len(np.unique(patients[(labels[:, k] > 0) == outcome])) for outcome in (True, False))
+        if rarer < FEW_PATIENTS or auroc[k] in (0, 1):
+            lower, upper = exact_interval(float(auroc[k]), rarer)
+            found[k] = min(found[k, 0], lower), max(found[k, 1], upper)
     return found
 
 
-def macro_interval(
-    per_class: Floats, averaged: NDArray[np.bool_], auroc: Floats, by_class: Floats
-) -> tuple[float, float]:
+def macro_interval(per_class: Floats, averaged: NDArray[np.bool_], by_class: Floats) -> tuple[float, float]:
     """Return the interval of the mean AUROC over the ``averaged`` classes; ``by_class`` is of ``auroc_intervals``.
 
-    It is the percentile interval of the resampled means, to which classes of AUROC 1 or 0 add nothing: what their own
-    intervals reach is added, as if all their errors came together.
+    It is the percentile interval of the resampled means; by how much the interval of a class is wider than its
+    percentiles is added, as if all errors came together.
     """
     ends = np.array(interval(macro_of_resamples(per_class, averaged)))
-    perfect = averaged & _is_perfect(auroc)
-    if perfect.any():
-        ends += (by_class[perfect] - auroc[perfect, None]).sum(axis=0) / averaged.sum()
+    if averaged.any():
+        ends += np.nan_to_num(by_class - _percentiles(per_class))[averaged].sum(axis=0) / averaged.sum()
     return float(ends[0]), float(ends[1])
 
 
-def perfect_interval(auroc: float, patients: int, level: float = INTERVAL) -> tuple[float, float]:
-    """Return the interval of an ``auroc`` of 1 or 0 that was measured on so many patients of the rarer outcome.
+def _percentiles(per_class: Floats) -> Floats:
+    return np.array([interval(values) for values in per_class], np.float64).reshape(-1, 2)
 
-    Each of them makes a pair with another patient of the other outcome, and all pairs were in the right order (in the
-    wrong one, for 0): a proportion of 1 of independent trials, whose interval is that of Clopper and Pearson 1934
-    (Biometrika 26: 404-413). It holds whatever the distributions of the scores.
+
+def exact_interval(auroc: float, patients: int, level: float = INTERVAL) -> tuple[float, float]:
+    """Return the interval of an ``auroc`` that was measured on so many patients of the rarer outcome.
+
+    Each of them makes a pair with another patient of the other outcome; the AUROC is the proportion of pairs in the
+    right order, of independent trials, whose interval is that of Clopper and Pearson 1934 (Biometrika 26: 404-413). It
+    holds whatever the distributions of the scores.
     """
-    bound = ((1 - level) / 2) ** (1 / patients)
-    return (bound, 1.0) if auroc == 1 else (0.0, 1 - bound)
+    from scipy.stats import beta
 
-
-def _is_perfect(auroc: Floats) -> NDArray[np.bool_]:
-    return np.asarray((auroc == 1) | (auroc == 0), np.bool_)
+    tail, right = (1 - level) / 2, auroc * patients
+    lower = float(beta.ppf(tail, right, patients - right + 1)) if auroc > 0 else 0.0
+    upper = float(beta.ppf(1 - tail, right + 1, patients - right)) if auroc < 1 else 1.0
+    return lower, upper

@@ -103,7 +103,7 @@ def evaluate(
     resamples = bootstrap_auroc_per_class(labels, probabilities, patients, n_resamples, seed)
     auroc, auprc = auroc_per_class(labels, probabilities), average_precision_per_class(labels, probabilities)
     f1, ends = f1_per_class(labels, probabilities, cuts), auroc_intervals(resamples, auroc, labels, patients)
-    lower, upper = macro_interval(resamples, averaged, auroc, ends)
+    lower, upper = macro_interval(resamples, averaged, ends)
     return Evaluation(
         n_records=len(labels),
         n_patients=len(np.unique(patients)),

@@ -44,7 +44,7 @@ def subgroups(
         own, scores, whose = labels[member], probabilities[member], patients[member]
         averaged, auroc = averaged_classes(own, least_positives), auroc_per_class(own, scores)
         resampled = bootstrap_auroc_per_class(own, scores, whose, n_resamples, seed)
-        ends = macro_interval(resampled, averaged, auroc, auroc_intervals(resampled, auroc, own, whose))
+        ends = macro_interval(resampled, averaged, auroc_intervals(resampled, auroc, own, whose))
         values = (n, int(averaged.sum()), _mean(auroc[averaged]), *ends)
         scored: dict[str, Any] = without_nan(dict(zip(_FIGURES, values, strict=True)))
         return scored

@@ -15,8 +15,8 @@ from pathlib import Path
 from engine.records.wfdb_reader import without_segments
 
 _LEFT_FOLDERS = {
-    "__macosx", "$recycle.bin", "system volume information", "lost+found", "@eadir", ".trash", ".trashes",
-    ".spotlight-v100", ".fseventsd", ".temporaryitems", ".ipynb_checkpoints",
+    "__macosx", "$recycle.bin", "#recycle", "@recycle", "recycler", "system volume information", "lost+found",
+    "@eadir", ".trash", ".trashes", ".spotlight-v100", ".fseventsd", ".temporaryitems", ".ipynb_checkpoints",
 }  # fmt: skip
 _LEFT_FILES = {".ds_store", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"}
 _LEFT_PREFIXES = ("._", "~$", ".~lock.", ".#")
@@ -95,7 +95,7 @@ def walk(root: Path) -> Tree:
                 _follow(tree, entry, links)
             elif not entry.is_dir(follow_symlinks=False):
                 tree.files.append(entry.path)
-            elif entry.name.lower() not in _LEFT_FOLDERS and inside not in seen:
+            elif not _is_left_folder(entry.name) and inside not in seen:
                 seen.add(inside)
                 tree.folders.append(entry.path)
                 folders.append((entry.path, inside))
@@ -116,6 +116,10 @@ def copied_from(name: str) -> str | None:
 def is_left_over(name: str) -> bool:
     """Whether a file's name is one that an operating system or an office program leaves next to others."""
     return name.lower() in _LEFT_FILES or name.startswith(_LEFT_PREFIXES)
+
+
+def _is_left_folder(name: str) -> bool:
+    return name.lower() in _LEFT_FOLDERS or name.lower().startswith(".trash-")  # .Trash-1000, of Linux's desktops
 
 
 def _scan(tree: Tree, path: str) -> Iterator["os.DirEntry[str]"]:

@@ -7,7 +7,7 @@ bundle branch block too, and so on (Perez Alday et al. 2020, Reyna et al. 2021).
 from collections.abc import Iterable, Sequence
 
 from engine.records.record import RecordError
-from engine.records.wfdb_reader import comment_value
+from engine.records.wfdb_reader import comment_values
 
 EQUIVALENT = {"713427006": "59118001", "63593006": "284470004", "17338001": "427172004", "733534002": "164909002"}
 ACRONYMS = {
@@ -28,12 +28,12 @@ ACRONYMS = {
 
 
 def diagnosis_codes(comments: Sequence[str]) -> frozenset[str]:
-    """Return the codes of a header's ``Dx`` comment, equivalent ones made one.
+    """Return the codes of a header's ``Dx`` comments, equivalent ones made one.
 
     Raises RecordError where the header has no ``Dx`` comment, none is given in it, or something in it is not a code.
     """
-    value = comment_value(comments, "Dx")
-    codes = [code.strip() for code in (value or "").split(",") if code.strip()]
+    value = ",".join(comment_values(comments, "Dx"))
+    codes = [code.strip() for code in value.split(",") if code.strip()]
     if not codes or [code.lower() for code in codes] == ["unknown"]:
         raise RecordError("the header gives no diagnosis (#Dx)")
     if not all(code.isascii() and code.isdigit() for code in codes):

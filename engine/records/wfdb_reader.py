@@ -38,6 +38,7 @@ _ROUNDED = 1e-5  # relative: how far a frame rate's product may be from a whole 
 _MAX_HEADER_BYTES = 1 << 20
 _MAX_VALUES = 200_000_000  # a header may ask for any amount of memory
 _FIRST_BYTES = 512  # of a header, which tell whether it is that of a record in segments
+_SAYS_ENOUGH = re.compile(rb"^[ \t]*[^\s#][ -~]*[ \t]\d[^\n]*$", re.MULTILINE)  # a whole line that is no comment
 _IN_SEGMENTS = re.compile(rb"^[ \t]*[^\s/#]+/\d+[ \t]", re.MULTILINE)
 
 
@@ -98,8 +99,11 @@ def _is_in_segments(header: Path) -> bool:
         if not header.is_file():  # a pipe would be waited for
             return False
         with header.open("rb", buffering=0) as file:
-            return _IN_SEGMENTS.search(file.read(_FIRST_BYTES)) is not None
-    except OSError:
+            first = file.read(_FIRST_BYTES)
+        if _SAYS_ENOUGH.search(first):
+            return _IN_SEGMENTS.search(first) is not None
+        return bool(parse(_header_text(header.with_suffix(""))).segments)  # UTF-16, or comments at length
+    except (OSError, RecordError):
         return False
 
 
@@ -168,7 +172,10 @@ def _header_in_one(path: Path, text: HeaderText) -> Header:
     leads = lead_names(tuple([channel.name for channel in text.channels]))
     per_frame = _samples_a_frame(text.channels, leads)
     n_frames, notes = text.n_frames, text.notes
-    if n_frames is None:
+    can_tell = all(
+        channel.format in _WHOLE for channel in text.channels
+    )  # wfdb would read none
+    if n_frames is None or (n_frames == 0 and can_tell):  # header(5): 0 says no more than nothing
         n_frames, notes = _frames_by_size(path, text.channels), (*notes, "its length is told by the file's size only")
     return Header(
         _sampling_frequency(text.frame_rate, per_frame),
@@ -224,7 +231,7 @@ def _groups(channels: Sequence[Channel]) -> list[list[int]]:
         raise RecordError("the header lists signals of one file apart from each other")
     for rows, file in zip(groups, files, strict=True):
         if len({(channels[row].format, channels[row].offset) for row in rows}) > 1:
-            raise RecordError(f"the header gives {file} more than one format or offset")
+            raise RecordError(f"the header gives {_printable(file)} more than one format or offset")
     return groups
 
 
@@ -255,7 +262,7 @@ def _read_one(path: Path, header: Header) -> Record:
     notes = header.notes + _verify(digital, leads, channels, surplus)
     assumed = [lead for lead, channel in zip(leads, channels, strict=True) if not channel.gain]
     if assumed:
-        notes += (f"the gain of {', '.join(assumed)} is 0: {DEFAULT_GAIN:g} units/mV assumed, as WFDB defines",)
+        notes += (f"the gain of {_named(assumed)} is 0: {DEFAULT_GAIN:g} units/mV assumed, as WFDB defines",)
     physical = digital.astype(np.float64)
     physical -= np.array([channel.baseline for channel in channels])
     physical /= np.array([channel.gain or DEFAULT_GAIN for channel in channels])
@@ -346,7 +353,7 @@ def _decode_by_wfdb(path: Path, header: Header, wanted: list[int]) -> list[NDArr
     except FileNotFoundError as error:
         raise RecordError(f"file missing: {Path(error.filename or path).name}") from None
     except Exception as error:  # wfdb lets through whatever numpy or int() raised on a malformed file
-        raise RecordError(f"unreadable: {type(error).__name__}: {' '.join(str(error).split())}") from error
+        raise RecordError(f"unreadable by wfdb ({type(error).__name__})") from error  # its text may quote the header
     fields = (read.file_name, read.fmt, read.samps_per_frame, read.skew, read.byte_offset)
     understood = [
         (file, int(fmt), n, skew or 0, offset or 0) for file, fmt, n, skew, offset in zip(*fields, strict=True)
@@ -377,7 +384,7 @@ def _verify(samples: NDArray[Any], leads: Sequence[str], channels: Sequence[Chan
         if wrong:
             raise RecordError(f"checksum mismatch in lead {', '.join(wrong)}")
         unknown = [lead for lead, want in zip(leads, stored, strict=True) if want is None]
-        return (f"the header gives no checksum of {', '.join(unknown)}: not verified",) if unknown else ()
+        return (f"the header gives no checksum of {_named(unknown)}: not verified",) if unknown else ()
     if surplus:
         raise RecordError(f"{surplus} holds more than the header says, and no checksum tells which is right")
     if stored.count(None) == len(stored):
@@ -391,7 +398,12 @@ def _first_values(samples: NDArray[Any], leads: Sequence[str], channels: Sequenc
     unlike = [
         lead for lead, have, want in zip(leads, samples[0], given, strict=True) if want is not None and have != want
     ]
-    return (f"the header's first value of {', '.join(unlike)} is not the file's",) if any(given) and unlike else ()
+    return (f"the header's first value of {_named(unlike)} is not the file's",) if any(given) and unlike else ()
+
+
+def _named(leads: Sequence[str]) -> str:
+    """Return leads for a note; a channel that is none may have been named after a person."""
+    return ", ".join(dict.fromkeys(lead if lead in LEADS else "another channel" for lead in leads))
 
 
 def _header_in_segments(path: Path, text: HeaderText) -> Header:
@@ -455,10 +467,12 @@ def _read_segment(path: Path, header: Header, segment: Segment) -> tuple[Record,
     return _read_one(path.with_name(segment.name), part), [channel.name for channel in part.channels]
 
 
+def comment_values(comments: Sequence[str], name: str) -> list[str]:
+    """Return what follows ``name:`` in each of a header's comments that have it, whatever its case, stripped."""
+    parts = (comment.partition(":") for comment in comments)
+    return [value.strip() for key, colon, value in parts if colon and key.strip().strip("<>").lower() == name.lower()]
+
+
 def comment_value(comments: Sequence[str], name: str) -> str | None:
-    """Return what follows ``name:`` in a header's comments, whatever its case, stripped; None where it is not there."""
-    for comment in comments:
-        key, colon, value = comment.partition(":")
-        if colon and key.strip().strip("<>").lower() == name.lower():
-            return value.strip()
-    return None
+    """Return the first of ``comment_values``, None where there is none."""
+    return next(iter(comment_values(comments, name)), None)

@@ -109,7 +109,8 @@ def _recognise(root: Path) -> Recognised:
         raise SourceError(f"{root} holds no ECG records that are known here{left}; looked for {_LOOKED_FOR}")
     headers = [path for path in tree.headers if copied_from(path.stem) is None]
     sets = {set_of(path.stem) for path in headers}
-    own_table = any(is_table(path) and path.name.lower() not in _PUBLISHED_TABLES for path in root.iterdir())
+    tables = (path for path in root.iterdir() if is_table(path) and not path.is_dir())
+    own_table = any(path.name.lower() not in _PUBLISHED_TABLES for path in tables)
     if None in sets or own_table or not sets:
         _refuse_parent_folder(root)
         return Recognised(OWN)

@@ -10,7 +10,7 @@ a table of their own. A table that names no record is not used, and that is said
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -53,7 +53,7 @@ class Directory:
         tables = _find_tables(root, RecordNames(root, paths))
         if tables.labels is not None:
             self._entries, n_coded = _with_header_problems(_by_table(tables.labels, paths))
-            said = _sentences(tables.labels, self._entries)
+            said = _sentences(tables.labels, len(paths))
             if n_coded:
                 said += (f"not used: the SNOMED codes in {_count(n_coded, 'header')}; the table has the labels",)
             self.labels: tuple[str, ...] = tuple(tables.labels.labels)
@@ -68,7 +68,7 @@ class Directory:
             people = _by_table(table, paths)
             self._entries = _with_people(self._entries, people, table, named_by)
             named_by = named_by or (table if table.patient else None)
-            said += _sentences(table, people)
+            said += _sentences(table, len(paths))
         if named_by is None:
             which = "headers do not name" if tables.labels is None else "no column names"
             said += (f"{which} the patient: every record counts as its own patient",)
@@ -254,7 +254,8 @@ def _with_people(
     completed = []
     for entry in entries:
         person = by_record.get(entry.record_id)
-        if person is None or entry.problem is not None:
+        contradicts = person is not None and person.problem is not None and not table.patient and not table.fold
+        if person is None or entry.problem is not None or contradicts:
             completed.append(entry)
             continue
         named_twice = table.patient is not None and person.problem is None
@@ -276,15 +277,20 @@ def _with_people(
     return completed
 
 
-def _sentences(table: Table, entries: Sequence[Entry]) -> tuple[str, ...]:
+def _sentences(table: Table, n_records: int) -> tuple[str, ...]:
     rows = len(table.lines)
     said = [f"{table.path.name}: {_count(rows, 'row')}, the record in column {table.record}", *table.remarks]
     if table.patient:
         joined = table.patients.n_joined
         several = f", {joined:,} of them in several spellings, which were joined" if joined else ""
         said.append(f"{_count(len(table.patients), 'patient')} in column {table.patient}{several}")
+    found = {record for record in table.records if record is not None}
     if table.labels:
-        counts = [f"{label} ({sum(values):,})" for label, values in table.labels.items()]
+        with_label = {
+            label: {record for record, value in zip(table.records, values, strict=True) if value and record is not None}
+            for label, values in table.labels.items()
+        }
+        counts = [f"{label} ({len(records):,})" for label, records in with_label.items()]
         said.append(f"labels (records that have them): {listed(counts, 100)}")
     said += [
         f"{meaning} in column {column}, understood in {_count(sum(value is not None for value in values), 'row')}"
@@ -295,16 +301,16 @@ def _sentences(table: Table, entries: Sequence[Entry]) -> tuple[str, ...]:
         said.append(f"fold in column {table.fold}")
     if table.ignored:
         said.append(f"not used: {listed(table.ignored)}")
-    found = [record for record in table.records if record is not None]
-    if rows > len(found):
-        said.append(f"{_count(rows - len(found), 'row')} without a file")
-    if without_row := len(entries) - len(set(found)):
+    if without_file := table.records.count(None):
+        said.append(f"{_count(without_file, 'row')} without a file")
+    if without_row := n_records - len(found):
         said.append(f"{_count(without_row, 'record')} without a row")
     return tuple(said)
 
 
 def _by_codes(paths: Mapping[str, Path], no_labels: SourceError) -> tuple[list[Entry], tuple[str, ...]]:
-    entries = [_coded_entry(record_id, path, paths) for record_id, path in paths.items()]
+    there = set(paths.values())
+    entries = [_coded_entry(record_id, path, there) for record_id, path in paths.items()]
     labelled = [entry for entry in entries if entry.labels]
     if not labelled:
         raise no_labels
@@ -314,10 +320,10 @@ def _by_codes(paths: Mapping[str, Path], no_labels: SourceError) -> tuple[list[E
     return entries, (f"no table of labels: {_count(len(codes), 'SNOMED code')} in {len(labelled):,} of {headers}{few}",)
 
 
-def _coded_entry(record_id: str, path: Path, paths: Mapping[str, Path]) -> Entry:
+def _coded_entry(record_id: str, path: Path, there: Collection[Path]) -> Entry:
     """List a record by its header's codes; the copy of one that is there too would be counted as another patient."""
     of = copied_from(path.name)
-    if of is not None and path.with_name(of) in paths.values():
+    if of is not None and path.with_name(of) in there:
         return Entry(record_id, path, record_id, frozenset(), problem=f"named as a copy of {of}, which is there too")
     return snomed_entry(record_id, path)
 

@@ -33,7 +33,8 @@ class Ptb:
         self._entries = [_entry(path) for path in headers]
         tree = walk(root)
         others = [path.relative_to(root).as_posix() for path in tree.headers if not is_header(path)]
-        left = (f"left out, as not named like PTB's: {others[0]} and {len(others) - 1:,} more",) if others else ()
+        more = f" and {len(others) - 1:,} more" if len(others) > 1 else ""
+        left = (f"left out, as not named like PTB's: {others[0]}{more}",) if others else ()
         self.inferred: tuple[str, ...] = (*tree.sentences, *left)
         self.labels = tuple(sorted({*_PAPER.values(), *(label for entry in self._entries for label in entry.labels)}))
         classes = {name: [reason] for name, reason in _PAPER.items()}

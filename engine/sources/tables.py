@@ -52,6 +52,9 @@ def parse_age(text: str) -> float | None:
         match = _AGE.fullmatch(text.strip().lower())
         if match is None:
             return None
+        is_letter = match[2] is not None and len(match[2]) == 1
+        if is_letter and match[2] != "y" and not re.fullmatch(r"\d{3}[mwd]", match[0], re.ASCII):
+            return None  # 45M is a man of 45, in most tables; DICOM's 006M has three digits
         age = float(match[1].replace(",", ".")) / _A_YEAR[(match[2] or "y")[0]]
     return age if math.isfinite(age) and 0 <= age <= _OLDEST else None
 

@@ -108,9 +108,8 @@ def _scored(run: Run, store: Store, tested: _Tested, least_positives: int) -> Ru
         remade = "resamples" if "evaluation" in details else "resamples and AUPRC"
         details["rescored"] = f"{remade} from float16 probabilities"
     if "evaluation" in details and (auroc := by_class["auroc"]) is not None:
-        lower, upper = macro_interval(
-            per_class, takes, auroc, auroc_intervals(per_class, auroc, tested.labels, tested.patients)
-        )
+        ends_by_class = auroc_intervals(per_class, auroc, tested.labels, tested.patients)
+        lower, upper = macro_interval(per_class, takes, ends_by_class)
         ends = {"auroc_macro_ci_lower": lower, "auroc_macro_ci_upper": upper}
         details["evaluation"] = {**details["evaluation"], **scores, **ends}
     return replace(run, **without_nan(scores), details=without_nan(_without_old_place(details)))

@@ -10,6 +10,7 @@ _RATES = {
     "false", "miss", "misses", "mistakes", "misclassification", "misclassified", "brier", "ece", "mce", "hamming",
     "regret",
 }  # fmt: skip
+_AMBIGUOUS = {"wer", "cer", "ber", "far"}
 _UNBOUNDED = {
     "loss", "losses", "nll", "bce", "ppl", "xent", "hinge", "deviance", "divergence", "mape", "smape", "rmsle",
     "msle", "medae",
@@ -42,7 +43,8 @@ def why_it_falls(metric: str) -> str | None:
     found = _COMPLEMENT.match(name)
     rest = name[found.end() :] if found else name
     if _is_error(rest):
-        return None if found or _NEGATED.match(name) else f"{metric} falls with more records: {_instead(metric)}"
+        rises = found or (_NEGATED.match(name) and "likelihood" not in name.lower())
+        return None if rises else f"{metric} falls with more records: {_instead(metric)}"
     if found and _names_score(rest):
         return f"{metric} falls with more records: give {rest} itself, which rises"
     return None
@@ -61,9 +63,17 @@ def _instead(metric: str) -> str:
 
 
 def _is_error(name: str) -> bool:
+    words = [word if word in SCORES else word.rstrip("0123456789") for word in _words(name)]
+    if "skill" in words or ("hamming" in words and "score" in words):  # 1 minus an error, by their definitions
+        return False
+    if _NEGATED.match(name) and "likelihood" in words:
+        return True
+    ambiguous = _AMBIGUOUS if words and words[0] in SCORES else set()  # auroc_ber may be the AUROC of a place
     return any(
-        word in _RATES | _UNBOUNDED or word.endswith(_RATE_ENDS + _UNBOUNDED_ENDS) or word.startswith(_RATE_STARTS)
-        for word in _words(name)
+        (word in _RATES | _UNBOUNDED and word not in ambiguous)
+        or word.endswith(_RATE_ENDS + _UNBOUNDED_ENDS)
+        or word.startswith(_RATE_STARTS)
+        for word in words
     )
 
 

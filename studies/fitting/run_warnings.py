@@ -137,7 +137,8 @@ def count_falling(arms: Sequence[Sequence[tuple[int, float]]]) -> tuple[int, int
     falling = sum(bool(line.slope < 0) for line in lines)
     if not lines or falling < _NEARLY_ALL * len(lines):
         return 0, len(lines)
-    p_values = np.clip([line.pvalue for line in lines], _LEAST_P, 1 - _LEAST_P)
+    known = np.nan_to_num([line.pvalue for line in lines], nan=0.5)  # equal scores say nothing either way
+    p_values = np.clip(known, _LEAST_P, 1 - _LEAST_P)
     return (falling if combine_pvalues(p_values, "stouffer").pvalue < _FALSE_REFUSALS else 0), len(lines)
 
 

@@ -393,14 +393,13 @@ def of_one_recipe(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
         if run.strategy not in FURTHER_STRATEGIES:
             trained[run.arch].append(run)
     chosen = {arch: _preferred_recipe(of_network) for arch, of_network in trained.items()}
-    seen = {_cell_of(run) for run in runs if run.recipe == chosen.get(run.arch)}
+    seen = {_cell_of(run): run.recipe for run in runs if run.recipe == chosen.get(run.arch)}
     kept, left = [], []
     for run in runs:
         is_chosen = run.recipe == chosen.get(run.arch)
         if run.strategy in FURTHER_STRATEGIES:
-            if is_chosen or _cell_of(run) not in seen:
+            if seen.setdefault(_cell_of(run), run.recipe) == run.recipe:  # a repeated one is told as such
                 kept.append(run)
-                seen.add(_cell_of(run))
         elif is_chosen or chosen[run.arch] is None:
             kept.append(run)
         else:
@@ -421,7 +420,8 @@ def _preferred_recipe(runs: Sequence[Run]) -> str | None:
 
 
 def _cell_of(run: Run) -> tuple[object, ...]:
-    return run.task, run.network, run.strategy, run.upstream, run.n_records, run.replicate
+    network = run.arch if run.strategy in FURTHER_STRATEGIES else run.network  # a regression is one in any precision
+    return run.task, network, run.strategy, run.upstream, run.n_records, run.replicate
 
 
 def _repeated(runs: Sequence[Run]) -> list[str]:

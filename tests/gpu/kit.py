@@ -317,10 +317,10 @@ def _leave_out(design: Any, missing: Mapping[str, str]) -> tuple[Any, Mapping[st
     kept = tuple(grid for grid in design.grids if not lacks(grid))
     if not kept:
         return design, missing
-    for grid in design.grids:
-        if lacks(grid):
-            sys.stdout.write(f"left out, no such corpus: {', '.join((*grid.tasks, *grid.upstreams))}\n")
-    return replace(design, grids=kept), {}
+    for grid in filter(lacks, design.all_grids):
+        sys.stdout.write(f"left out, no such corpus: {', '.join((*grid.tasks, *grid.upstreams))}\n")
+    tuning = None if design.tuning is None or lacks(design.tuning) else design.tuning
+    return replace(design, grids=kept, tuning=tuning), {}
 
 
 PARTS = {"environment": environment, "throughput": throughput, "study": study}

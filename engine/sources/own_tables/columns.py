@@ -23,6 +23,7 @@ _PATIENT_NAMES = {
     "participantid", "participantno", "idpatient", "patid", "patno", "ptid", "pid", "mrn", "patientenid",
     "patientennummer", "paciente", "pacienteid",
 }  # fmt: skip
+_BEGIN_OF_PATIENT = ("patient", "paciente", "subject")
 _AGE_NAMES = {
     "age", "ageyears", "ageinyears", "ageatexam", "ageatecg", "ageatrecording", "patientage", "alter", "edad",
     "leeftijd",
@@ -34,6 +35,7 @@ _ONE_SEX_NAMES = {
 }
 _FOLD_NAMES = {"fold", "stratfold"}
 _WHOLE = re.compile(r"(-?\d{1,9})(?:[.,]0+)?", re.ASCII)
+_LONGEST_SHOWN = 80  # characters of a cell of the record column
 _LOOKED_AT = 50  # cells that decide whether a column without a telling name is worth looking up
 
 
@@ -84,8 +86,14 @@ def understand(path: Path, names: RecordNames) -> Table:
     age = _only(path, "the age", _called(columns, _AGE_NAMES))
     sex, sexes_of_rows = _sex_column(file, columns)
     fold = _only(path, "the fold", _called(columns, _FOLD_NAMES))
-    rest = [name for name in columns if name not in {record, patient, age, sex, fold}]
+    if patient is None and (likely := [name for name in columns if _plain(name).startswith(_BEGIN_OF_PATIENT)]):
+        raise SourceError(
+            f"{path}: {listed(likely)} could be the patient: name the column patient if it is, or else remove it"
+        )
+    told = {record, patient, age, sex, fold, *_called(columns, _ONE_SEX_NAMES)}
+    rest = [name for name in columns if name not in told]
     labels = {name: label for name in rest if (label := _label(file, name)) is not None}
+    used = {record, patient, age, sex, fold, *labels}
     nothing = (None,) * len(file.lines)
     fold_cells = file.columns[fold] if fold else ("",) * len(file.lines)
     return Table(
@@ -106,7 +114,7 @@ def understand(path: Path, names: RecordNames) -> Table:
         fold=fold,
         folds=tuple(map(_whole, fold_cells)),
         fold_cells=fold_cells,
-        ignored=tuple(name for name in file.columns if name not in {record, patient, age, sex, fold, *labels}),
+        ignored=tuple(name for name in file.columns if name not in used),
         remarks=tuple(remark for remark in (file.remark, located.remark) if remark),
     )
 
@@ -118,7 +126,7 @@ def listed(names: Sequence[str], at_most: int = 20) -> str:
 
 
 def _plain(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.lower())
+    return re.sub(r"[\W_]", "", name.casefold())
 
 
 def _called(columns: Iterable[str], names: Iterable[str]) -> list[str]:
@@ -151,7 +159,7 @@ def _record_column(file: TableFile, columns: Sequence[str], names: RecordNames) 
         matching = {name: found for name, found in matching.items() if _most_once(found)}
     if not called:
         for name in columns:
-            if (record := names.find(name)) is not None:
+            if (record := names.locate([name]).records[0]) is not None:
                 raise SourceError(f"{file.path} has no line of column names: its first line is of record {record}")
         matching = {name: found for name in columns if (found := _by_values(file, name, names)) is not None}
     if not matching:
@@ -212,11 +220,18 @@ def _mismatch(
         return NoRecordColumnError(
             f"{sentence} in every row: name the column record if it is {listed(likely)}; {files}", about_records=True
         )
+    if any(map(_is_value, columns)):  # not names: they may be a person's
+        return NoRecordColumnError(f"{sentence}, nor has it a line of column names; {files}", about_records=False)
     return NoRecordColumnError(f"{sentence} (columns: {listed(columns)}); {files}", about_records=False)
 
 
+def _is_value(name: str) -> bool:
+    """Return whether what stands for a column's name is a number or a date."""
+    return re.fullmatch(r"[\d.,:/ -]*\d[\d.,:/ -]*", name) is not None
+
+
 def _first(cells: Sequence[str]) -> str:
-    return repr(next((cell for cell in cells if not is_missing(cell)), ""))
+    return repr(next((cell for cell in cells if not is_missing(cell)), "")[:_LONGEST_SHOWN])
 
 
 def _sex_column(file: TableFile, columns: Sequence[str]) -> tuple[str | None, tuple[str | None, ...] | None]:

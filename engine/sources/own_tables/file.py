@@ -76,8 +76,9 @@ def read_table(path: Path) -> TableFile:
         names = ["", *names]
     names = _named(names, [row for _, row in body])
     repeated = sorted(name for name, times in Counter(names).items() if name and times > 1)
-    if repeated:
-        raise SourceError(f"{path} has more than one column named {', '.join(repeated)}")
+    if repeated:  # where there is no line of names, they may be a person's
+        several = f"more than one column named {repeated[0]}" if len(repeated) == 1 else "columns of the same name"
+        raise SourceError(f"{path} has {several}: every column needs a name of its own")
     for line, row in body:
         if len(row) < len(names) or any(row[len(names) :]):  # empty cells too many at the end mean nothing
             raise SourceError(f"{path}, line {line}: {len(row)} cells, but {len(names)} columns")

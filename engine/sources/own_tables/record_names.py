@@ -16,6 +16,7 @@ from engine.sources.own_tables.cells import clean
 
 _SUFFIXES = (".hea", ".dat", ".mat")
 _EXAMPLES = 3
+_DEEPEST = 30  # folders of a path that are compared
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,9 @@ class RecordNames:
         taken = {k: record for k, record in ends.items() if (_folder(cells[k]), _folder(record)) in once}
         if not taken:
             return Located(tuple(found))
-        k, record = next(iter(taken.items()))
+        record = next(iter(taken.values()))
         rows = "1 row names its record" if len(taken) == 1 else f"{len(taken):,} rows name their records"
-        remark = f"{rows} by the end of a path: {cells[k]} is {record}"
+        remark = f"{rows} by the end of a path, such as {record}"  # folders elsewhere may be named after a person
         return Located(tuple(taken.get(k, one) for k, one in enumerate(found)), remark)
 
     def find(self, cell: str) -> str | None:
@@ -82,7 +83,7 @@ class RecordNames:
 
     def _by_end(self, cell: str) -> str | None:
         for name in _without_suffix(cell):
-            parts = _parts(name)
+            parts = _parts(name)[-_DEEPEST:]
             if len(parts) < 2:
                 continue
             ends = ("/".join(parts[k:]) for k in range(1, len(parts)))

@@ -10,9 +10,9 @@ from engine.evaluation.bootstrap import (
     auroc_intervals,
     bootstrap_auroc_macro,
     bootstrap_auroc_per_class,
+    exact_interval,
     interval,
     macro_interval,
-    perfect_interval,
 )
 from engine.evaluation.metrics import auroc_per_class
 
@@ -137,13 +137,13 @@ def test_an_interval_leaves_out_what_is_nan():
 @pytest.mark.parametrize("patients", [1, 2, 3, 10, 58, 1000])
 def test_the_interval_of_a_perfect_area_is_clopper_and_pearsons_of_as_many_pairs(patients: int):
     exact = binomtest(patients, patients).proportion_ci(0.9, "exact")
-    assert perfect_interval(1.0, patients) == pytest.approx((exact.low, 1.0))
-    assert perfect_interval(0.0, patients) == pytest.approx((0.0, 1 - exact.low))
+    assert exact_interval(1.0, patients) == pytest.approx((exact.low, 1.0))
+    assert exact_interval(0.0, patients) == pytest.approx((0.0, 1 - exact.low))
 
 
 @pytest.mark.parametrize(("patients", "lower"), [(1, 0.05), (3, 0.368), (10, 0.741)])
 def test_a_handful_of_positives_leaves_a_perfect_area_open_below(patients: int, lower: float):
-    assert perfect_interval(1.0, patients)[0] == pytest.approx(lower, abs=5e-4)
+    assert exact_interval(1.0, patients)[0] == pytest.approx(lower, abs=5e-4)
 
 
 @pytest.mark.parametrize("share", [0.9, 0.75, 0.5])
@@ -151,7 +151,7 @@ def test_the_interval_of_a_perfect_area_misses_no_more_than_it_says_where_positi
     """So much of the positives lies above all negatives, the rest below: the area is ``share``."""
     rng = np.random.default_rng(0)
     perfect = (rng.random((20_000, 3)) < share).all(axis=1)  # three positives, any number of negatives
-    missed = perfect & (share < perfect_interval(1.0, 3)[0])
+    missed = perfect & (share < exact_interval(1.0, 3)[0])
     assert missed.mean() <= 0.05
 
 
@@ -169,9 +169,19 @@ def test_the_interval_of_a_perfect_class_counts_patients_of_the_rarer_outcome_no
     assert found == auroc
     assert interval(per_class[0]) == (auroc, auroc), "what the resamples alone would say"
     ends = auroc_intervals(per_class, found, labels, patients)
-    np.testing.assert_array_equal(ends, [perfect_interval(auroc, 3)])
+    np.testing.assert_array_equal(ends, [exact_interval(auroc, 3)])
     turned = auroc_intervals(per_class, found, 1 - labels, patients)
-    np.testing.assert_array_equal(turned, [perfect_interval(auroc, 3)])
+    np.testing.assert_array_equal(turned, [exact_interval(auroc, 3)])
+
+
+def test_one_pair_in_the_wrong_order_does_not_make_a_handful_of_positives_sure():
+    labels, scores, patients = perfect_set(3, 197, per_patient=1)
+    scores[2], scores[3] = scores[3].copy(), scores[2].copy()
+    per_class, found = bootstrap_auroc_per_class(labels, scores, patients, 200, seed=0), auroc_per_class(labels, scores)
+    assert 0.99 < found[0] < 1
+    (lower, upper), *_ = auroc_intervals(per_class, found, labels, patients)
+    assert lower == pytest.approx(exact_interval(float(found[0]), 3)[0]) and lower < 0.4
+    assert upper == pytest.approx(1, abs=0.01)
 
 
 def test_an_interval_stays_that_of_the_resamples_where_they_differ(patient_test_set):
@@ -180,7 +190,7 @@ def test_an_interval_stays_that_of_the_resamples_where_they_differ(patient_test_
     ends = auroc_intervals(per_class, auroc, labels, patients)
     np.testing.assert_array_equal(ends, [interval(values) for values in per_class])
     both = np.array([True, True])
-    assert macro_interval(per_class, both, auroc, ends) == interval(per_class.mean(axis=0))
+    assert macro_interval(per_class, both, ends) == interval(per_class.mean(axis=0))
 
 
 def test_a_perfect_class_widens_the_interval_of_the_mean_by_its_own_share(patient_test_set):
@@ -190,17 +200,17 @@ def test_a_perfect_class_widens_the_interval_of_the_mean_by_its_own_share(patien
     assert auroc[1] == 1 > auroc[0]
     ends = auroc_intervals(per_class, auroc, labels, patients)
     rarer = min(len(np.unique(patients[labels[:, 1] == outcome])) for outcome in (0, 1))
-    found = macro_interval(per_class, np.array([True, True]), auroc, ends)
+    found = macro_interval(per_class, np.array([True, True]), ends)
     lower, upper = interval(per_class.mean(axis=0))
     assert found == pytest.approx((lower - (1 - 0.05 ** (1 / rarer)) / 2, upper))
-    alone = macro_interval(per_class, np.array([False, True]), auroc, ends)
-    assert alone == pytest.approx(perfect_interval(1.0, rarer))
-    assert macro_interval(per_class, np.array([True, False]), auroc, ends) == interval(per_class[0])
+    alone = macro_interval(per_class, np.array([False, True]), ends)
+    assert alone == pytest.approx(exact_interval(1.0, rarer))
+    assert macro_interval(per_class, np.array([True, False]), ends) == interval(per_class[0])
 
 
 def test_a_perfect_class_without_resamples_has_no_interval():
     labels, _, patients = perfect_set(3, 40)
     ends = auroc_intervals(np.empty((1, 0)), np.ones(1), labels, patients)
     assert np.isnan(ends).all()
-    assert np.isnan(macro_interval(np.empty((1, 0)), np.array([True]), np.ones(1), ends)).all()
-    assert np.isnan(macro_interval(np.empty((1, 0)), np.array([False]), np.ones(1), ends)).all()
+    assert np.isnan(macro_interval(np.empty((1, 0)), np.array([True]), ends)).all()
+    assert np.isnan(macro_interval(np.empty((1, 0)), np.array([False]), ends)).all()

@@ -68,9 +68,9 @@ def test_a_column_of_sexes_is_understood_or_left(cells, expected):
     "text, years",
     [("45", 45), ("45.0", 45), ("45,5", 45.5), ("45 years", 45), ("45y", 45), ("45 yrs", 45), ("45-year old", 45),
      ("45 Jahre", 45), ("45 a\u00f1os", 45),
-     ("045Y", 45), ("006M", 0.5), ("6 months", 0.5), ("0 d", 0), ("120", 120), ("300", None), ("-1", None),
+     ("045Y", 45), ("006M", 0.5), ("6 months", 0.5), ("000D", 0), ("120", 120), ("300", None), ("-1", None),
      ("NaN", None), ("NA", None), (">89", None), ("90+", None), ("40-49", None), ("1970-01-02", None), ("", None),
-     ("0999Y", None)],
+     ("0999Y", None), ("45M", None), ("45 m", None), ("45F", None)],
 )  # fmt: skip
 def test_ages_are_read_in_years_or_not_at_all(text, years):
     assert parse_age(text) == years

@@ -187,3 +187,28 @@ def test_whatever_way_a_table_is_written_it_is_refused_or_every_row_has_its_own_
             assert table.labels["AF"][k] is truth[record]
     pairs = {(ids.index(record) // 2, patient) for record, patient in zip(rows, table.patients.rows, strict=True)}
     assert len(pairs) == len(table.patients) == len({ids.index(record) // 2 for record in ids})
+
+
+def test_names_in_other_scripts_are_not_taken_for_their_latin_letters(tmp_path):
+    with pytest.raises(SourceError, match=r"could both be the record|no column names the records"):
+        understood(
+            tmp_path, ["\u6587\u4ef6\u540d,\u60a3\u8005ID,AF", "2.dat,1,1", "1.dat,2,0", "3.dat,3,0"], ["1", "2", "3"]
+        )
+
+
+@pytest.mark.parametrize("name", ["patient_nr", "Patienten-Nr.", "subject code of ward"])
+def test_a_column_that_may_name_patients_is_not_passed_over(tmp_path, name):
+    with pytest.raises(SourceError, match="could be the patient: name the column patient"):
+        understood(tmp_path, [f"record,{name},AF", "r1,a,1", "r2,a,0"], ["r1", "r2"])
+
+
+def test_columns_of_the_sexes_are_no_labels(tmp_path):
+    table = understood(tmp_path, ["record,male,female,AF", "r1,1,0,1", "r2,0,1,0"], ["r1", "r2"])
+    assert (list(table.labels), table.sexes, table.ignored) == (["AF"], ("male", "female"), ("female",))
+
+
+def test_a_first_line_of_values_is_not_shown_as_names(tmp_path):
+    rows = ["D:\\ECG\\q0.dat;Anna Example;1956-03-01;0", "D:\\ECG\\q1.dat;Other Example;1950-01-02;1"]
+    with pytest.raises(SourceError) as caught:
+        understood(tmp_path, rows, ["r0", "r1"])
+    assert "Example" not in str(caught.value) and "line of column names" in str(caught.value)

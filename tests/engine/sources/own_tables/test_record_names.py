@@ -63,7 +63,7 @@ def test_the_end_of_a_path_counts_only_where_folders_correspond(tmp_path):
     assert names.locate(["empty/1"]).records == (None,)
     moved = names.locate(["export/1.hea", "export/2.hea"])
     assert moved.records == ("b/1", "b/2")
-    assert moved.remark == "2 rows name their records by the end of a path: export/1.hea is b/1"
+    assert moved.remark == "2 rows name their records by the end of a path, such as b/1"
     assert names.locate(["a/1", "b/2"]).records == (None, "b/2")  # another site's record of the same number
     assert names.locate(["a/1", "c/2"]).records == (None, None)
 
