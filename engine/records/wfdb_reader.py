@@ -172,9 +172,7 @@ def _header_in_one(path: Path, text: HeaderText) -> Header:
     leads = lead_names(tuple([channel.name for channel in text.channels]))
     per_frame = _samples_a_frame(text.channels, leads)
     n_frames, notes = text.n_frames, text.notes
-    can_tell = all(
-        channel.format in _WHOLE for channel in text.channels
-    )  # wfdb would read none
+    can_tell = all(channel.format in _WHOLE for channel in text.channels)  # wfdb would read none
     if n_frames is None or (n_frames == 0 and can_tell):  # header(5): 0 says no more than nothing
         n_frames, notes = _frames_by_size(path, text.channels), (*notes, "its length is told by the file's size only")
     return Header(

@@ -324,7 +324,12 @@ def _tidy(path: Path, metric: str, rows: Iterable[tuple[str, Cells, Callable[[],
 
 
 def _refuse_falling_scores(path: Path, metric: str, runs: Sequence[Run]) -> None:
-    """Raise RunsFileError where nearly all scores fall with more records, whatever the column is called."""
+    """Raise RunsFileError where nearly all scores fall with more records, whatever the column is called.
+
+    What a study's own store holds is a score, whichever way it goes.
+    """
+    if all(run.key for run in runs):
+        return
     arms: dict[tuple[object, ...], list[tuple[int, float]]] = defaultdict(list)
     for run in runs:
         arms[run.task, run.network, run.strategy, run.upstream].append((run.n_records, run.score))

@@ -89,7 +89,7 @@ def test_where_the_evidence_does_not_reach_a_network_at_hand_is_used(n_records: 
     assert "since it is available and takes no more epochs: The adviser has no answer: " in choice.why
     without = choose("auto", n_records, curves, at_hand={}, arch=arch)
     assert without.strategy == "scratch"
-    assert f"no pre-trained {arch} for these leads, rate and length is available" in without.why
+    assert f"no pre-trained {arch} for these leads at this rate and length is available" in without.why
 
 
 def test_the_advice_is_about_the_upstream_at_hand_where_the_evidence_has_it(curves: CurvesFile):

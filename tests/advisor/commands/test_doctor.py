@@ -40,7 +40,7 @@ def test_a_healthy_place_is_described(corpora: Path, command: Command):
     assert state_of(found["devices"], "cpu") == "ok"
     (prepared,) = found["corpora"]
     assert prepared["what"] == "ptb-xl"
-    assert "240 records, 12 leads, 100 Hz" in prepared["detail"]
+    assert "240 records, 12 leads, 10 s at 100 Hz" in prepared["detail"]
     assert "ptb-xl/superclass" in found["evidence"]["detail"]
     assert {one["what"] for one in found["libraries"]} >= {"torch", "onnxruntime", "wfdb"}
     assert all(one["state"] == "ok" for one in found["commands"] if one["what"] != "study run --executor dask")
