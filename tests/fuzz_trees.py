@@ -399,7 +399,7 @@ def make_tree(seed: int) -> Tree:
 
 
 _SIGNAL = re.compile(
-    r"(?P<file>\S+)\s+16\s+(?P<gain>\d+\.?\d*(?:[eE][+-]?\d+)?)(?:\((?P<baseline>-?\d{1,9})\))?(?:/(?P<unit>\S+))?"
+    r"(?P<file>\S+)\s+16\s+(?P<gain>-?\d+\.?\d*(?:[eE][+-]?\d+)?)(?:\((?P<baseline>-?\d{1,9})\))?(?:/(?P<unit>\S+))?"
     r"\s+\d+\s+(?P<zero>-?\d{1,9})\s+-?\d+\s+(?P<checksum>-?\d+)\s+\d+\s+(?P<lead>.+)",
     re.ASCII,
 )
@@ -447,7 +447,7 @@ def table_said(tree: Tree) -> dict[str, tuple[dict[str, bool], str | None]] | No
         return None
     rows = [[cell.strip() for cell in row] for row in rows if any(cell.strip() for cell in row)]
     stems = {Path(name).stem for name in tree.headers()}
-    if not rows or any(len(row) != len(rows[0]) for row in rows) or stems & set(rows[0]):
+    if not rows or any(len(row) != len(rows[0]) for row in rows) or (stems & set(rows[0]) and "record" not in rows[0]):
         return None
     named = Counter(k for row in rows[1:] for k, cell in enumerate(row) if Path(cell).name in stems)
     column = named.most_common(1)[0][0] if named else 0
@@ -455,9 +455,10 @@ def table_said(tree: Tree) -> dict[str, tuple[dict[str, bool], str | None]] | No
     for cells in rows[1:]:
         row = dict(zip(rows[0], cells, strict=True))
         words = {name: row.get(name, "").lower() for name in LABELS}
-        labels = {name: word in ("1", "1.0", "true") for name, word in words.items() if word in _FLAGS}
+        labels = {name: word in ("1", "1.0", "true", "yes") for name, word in words.items() if word in _FLAGS}
         own = labels, row.get("patient") or None
-        said[cells[column]] = own if said.get(cells[column], own) == own else ({}, None)  # rows that contradict
+        record = cells[column].removesuffix(".dat").removesuffix(".hea")
+        said[record] = own if said.get(record, own) == own else ({}, None)  # rows that contradict
     return said
 
 
@@ -472,7 +473,7 @@ def _table_text(content: bytes) -> str:
         return content.decode("cp1252")
 
 
-_FLAGS = ("0", "0.0", "false", "1", "1.0", "true")
+_FLAGS = ("0", "0.0", "false", "no", "1", "1.0", "true", "yes")
 
 
 def truths(tree: Tree) -> dict[str, Truth]:

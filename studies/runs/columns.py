@@ -7,7 +7,7 @@ from typing import Any
 
 from studies.files.precision import PRECISIONS
 
-_NO_UPSTREAM = {"", "-", "none", "null", "na", "nan"}
+_NO_UPSTREAM = {"", "-", ".", "?", "none", "null", "na", "n/a", "#n/a", "nan"}
 _COLUMN = "column"
 _MOST = 10**15  # a whole number beyond it is not told from its neighbours
 
