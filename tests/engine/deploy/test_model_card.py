@@ -160,6 +160,6 @@ def test_facts_come_back_from_the_metadata_as_they_were(known):
 
 def test_what_was_odd_about_the_records_is_a_warning_and_no_row_of_the_table(known: ModelFacts):
     odd = replace(known, record={**known.record, "remarks": ["2 of 7 records kept with a remark: lead V1 is flat"]})
-    said = "Of the records it was trained and tested on: 2 of 7 records kept with a remark: lead V1 is flat."
+    said = "Of the corpus that its records are from: 2 of 7 records kept with a remark: lead V1 is flat."
     assert said in warnings(odd)
     assert "remarks" not in cells(model_card(odd, EXPORTED))
