@@ -9,6 +9,7 @@ import typer
 
 from advisor.commands import data_fetch
 from advisor.terminal.lines import in_one_line, say
+from advisor.terminal.options import Rate, Seconds
 
 if TYPE_CHECKING:
     from engine.corpora.corpus import Problem
@@ -36,12 +37,6 @@ Tree = Annotated[Path, typer.Argument(metavar="DIR", help="A publisher's tree as
 SourceName = Annotated[str | None, typer.Option("--source", help="What the tree is, where its files do not tell.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes. [default: one a processor]")]
 
-Seconds = Annotated[
-    float | None, typer.Option(help="What of each record is used, from its start: 1 to 120 s. [default: 10]")
-]
-Rate = Annotated[
-    float | None, typer.Option("--fs", help="What records are resampled to: 50 to 1000 Hz. [default: 100]")
-]
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads. [default: one a processor]")]
 Corpora = Annotated[Path | None, typer.Option("--corpora", help="Folder for prepared corpora.")]
 

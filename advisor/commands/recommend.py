@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from advisor.terminal import completion
+from advisor.terminal.options import Rate, Seconds
 
 if TYPE_CHECKING:
     from advisor.answer.question import Question
@@ -64,12 +65,8 @@ def recommend(
         Path | None, typer.Option(metavar="DIR", help="Your own records, labelled, or a prepared corpus.")
     ] = None,
     source: Annotated[str | None, typer.Option(help="What --data is, where its files do not tell.")] = None,
-    seconds: Annotated[
-        float | None, typer.Option(help="What of each record of --data is used: 1 to 120 s. [default: 10]")
-    ] = None,
-    fs: Annotated[
-        float | None, typer.Option("--fs", help="What --data is resampled to: 50 to 1000 Hz. [default: 100]")
-    ] = None,
+    seconds: Seconds = None,
+    fs: Rate = None,
     labels: Annotated[
         str | None, typer.Option(help="A task of --data, or some of its labels: AF,LBBB. [default: all of its first]")
     ] = None,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from advisor.terminal.lines import say
+from advisor.terminal.options import Rate, Seconds
 
 if TYPE_CHECKING:
     from advisor.answer.strategy import Choice
@@ -43,12 +44,8 @@ def train(
         Path | None, typer.Option(metavar="DIR", help="A directory of records, or a prepared corpus.")
     ] = None,
     source: Annotated[str | None, typer.Option(help="What --data is, where its files do not tell.")] = None,
-    seconds: Annotated[
-        float | None, typer.Option(help="What of each record of --data is used: 1 to 120 s. [default: 10]")
-    ] = None,
-    fs: Annotated[
-        float | None, typer.Option("--fs", help="What --data is resampled to: 50 to 1000 Hz. [default: 100]")
-    ] = None,
+    seconds: Seconds = None,
+    fs: Rate = None,
     arch: Annotated[
         str | None, typer.Option(help="cnn, rnn, or the name of a network. [default: that of --from, else cnn]")
     ] = None,

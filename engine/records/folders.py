@@ -102,11 +102,6 @@ def walk(root: Path) -> Tree:
     return tree
 
 
-def header_files(root: Path) -> list[Path]:
-    """Return every header below a directory, by path, and what only is named like one."""
-    return walk(root).headers
-
-
 def copied_from(name: str) -> str | None:
     """Return the name of which a file's name is that of a copy (``r1 (1)``, ``Copy of r1``), None for any other."""
     match = _COPY.fullmatch(name)

@@ -26,7 +26,7 @@ _LETTERS = ({"y": True, "n": False}, {"t": True, "f": False})
 # Letters of one column that tell the sexes apart: English, German, Dutch, Scandinavian and Polish, French.
 _SEX_LETTERS = ("fm", "wm", "vm", "km", "fh")
 _SHORT = 3  # characters: "2", "?", "yes", "n/a"
-_DASHES = dict.fromkeys(range(0x2010, 0x2016), "-") | {0x2212: "-"}
+DASHES = dict.fromkeys(range(0x2010, 0x2016), "-") | {0x2212: "-"}
 
 
 def clean(cell: str) -> str:
@@ -38,7 +38,7 @@ def clean(cell: str) -> str:
 
 def is_missing(cell: str) -> bool:
     """Return whether a cell is empty or says so in the words of some system."""
-    said = clean(cell).translate(_DASHES).lower()
+    said = clean(cell).translate(DASHES).lower()
     return said in _MISSING or _MISSING_OF_SAS_AND_STATA.fullmatch(said) is not None
 
 

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.sources import SourceError
-from engine.sources.own_tables.cells import is_missing
+from engine.sources.own_tables.cells import DASHES, is_missing
 
-_DASHES = dict.fromkeys((*range(0x2010, 0x2016), 0x2212), "-")
 _SCIENTIFIC = re.compile(r"[1-9](?:[.,]\d+)?E\+\d{1,3}", re.IGNORECASE | re.ASCII)
 
 
@@ -35,7 +34,7 @@ def same_patient(cell: str) -> str:
     text = cell
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text)
-        text = "".join(c for c in text if unicodedata.category(c) not in {"Cf", "Cc"}).translate(_DASHES)
+        text = "".join(c for c in text if unicodedata.category(c) not in {"Cf", "Cc"}).translate(DASHES)
     text = re.sub(r"\s+", "", text).casefold()
     text = re.sub(r"(?<=\d)[.,]0+$", "", text) if re.fullmatch(r"\d+[.,]0+", text) else text
     return re.sub(r"(?<!\d)0+(?=\d)", "", text)

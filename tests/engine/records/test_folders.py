@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from engine.records.folders import copied_from, header_files, is_left_over, walk
+from engine.records.folders import copied_from, is_left_over, walk
 
 
 def names(root: Path) -> list[str]:
-    return [path.relative_to(root).as_posix() for path in header_files(root)]
+    return [path.relative_to(root).as_posix() for path in walk(root).headers]
 
 
 def reasons(root: Path) -> dict[str, str]:
@@ -35,7 +35,7 @@ def test_headers_are_found_beside_a_folder_that_vanishes_meanwhile(tmp_path, mon
         return scandir(folder)
 
     monkeypatch.setattr(os, "scandir", scan)
-    assert header_files(tmp_path) == [tmp_path / "here" / "record.hea", tmp_path / "with" / "in" / "record.hea"]
+    assert walk(tmp_path).headers == [tmp_path / "here" / "record.hea", tmp_path / "with" / "in" / "record.hea"]
 
 
 def test_a_linked_folder_is_entered_wherever_it_lies(tmp_path):

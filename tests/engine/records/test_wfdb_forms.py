@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import wfdb
 
-from engine.records.folders import header_files
+from engine.records.folders import walk
 from engine.records.record import LEADS, RecordError, order_leads
 from engine.records.signal import conform
 from engine.records.wfdb_reader import read_header, read_wfdb
@@ -297,7 +297,7 @@ def test_a_micro_unit_in_segments_is_a_micro_unit(tmp_path):
 def test_segments_are_not_records_of_their_own(tmp_path):
     segments(tmp_path / "r", [600, 600], [LEADS, LEADS])
     write_one_file(tmp_path / "s", 80)
-    assert [path.name for path in header_files(tmp_path)] == ["r.hea", "s.hea"]
+    assert [path.name for path in walk(tmp_path).headers] == ["r.hea", "s.hea"]
 
 
 @pytest.mark.parametrize(
