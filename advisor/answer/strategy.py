@@ -40,13 +40,15 @@ class NothingToStartFromError(UserError, LookupError):
 class Choice:
     """How to train: ``upstream`` is the checkpoint to start from, None from scratch; ``why`` is one sentence.
 
-    ``verdict`` is the adviser's, None where it was not asked or could not answer.
+    ``verdict`` is the adviser's, None where it was not asked or could not answer, and ``recipe`` that of the runs which
+    it rests on, None where that is not known.
     """
 
     strategy: Strategy
     upstream: Path | None
     why: str
     verdict: Verdict | None = None
+    recipe: str | None = None
 
 
 def choose_strategy(
@@ -74,18 +76,18 @@ def choose_strategy(
     answer, reason = _ask(arch, n_records, trained_on, curves)
     if answer is not None and compares_more(answer):
         return _best_of_all(answer, name, upstream)
-    verdict = None if answer is None else answer.verdict
+    verdict, recipe = (None, None) if answer is None else (answer.verdict, answer.curve.recipe)
     if verdict in _DISCARDED:
-        return Choice("scratch", None, f"From scratch: {reason}", verdict)
+        return Choice("scratch", None, f"From scratch: {reason}", verdict, recipe)
     if upstream is not None:
         extra = "" if verdict == "fine-tune" else ", since it is available and takes no more epochs"
-        return Choice("fine-tune", upstream, f"Fine-tuning {name}{extra}: {reason}", verdict)
+        return Choice("fine-tune", upstream, f"Fine-tuning {name}{extra}: {reason}", verdict, recipe)
     advised = "fine-tuning is advised, but " if verdict == "fine-tune" else ""
     why = (
         f"From scratch: {advised}no pre-trained {arch} for {leads} at this rate and length is available (--from). "
         f"{reason}"
     )
-    return Choice("scratch", None, why, verdict)
+    return Choice("scratch", None, why, verdict, recipe)
 
 
 def _best_of_all(answer: Recommendation, name: str, upstream: Path | None) -> Choice:
@@ -106,7 +108,7 @@ def _best_of_all(answer: Recommendation, name: str, upstream: Path | None) -> Ch
         f"{loss.upper:.3f} in 90 %). (Evidence: {answer.curves.study}.)"
     )
     start = upstream if chosen.arm.is_pretrained else None
-    return Choice(cast(Strategy, chosen.strategy), start, why, answer.verdict)
+    return Choice(cast(Strategy, chosen.strategy), start, why, answer.verdict, answer.curve.recipe)
 
 
 def _ask(arch: str, n_records: int, trained_on: str | None, curves: CurvesFile) -> tuple[Recommendation | None, str]:

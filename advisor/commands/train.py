@@ -13,6 +13,7 @@ import typer
 
 from advisor.terminal.lines import say
 from advisor.terminal.options import Rate, Seconds
+from engine.recipes import DEFAULT, NAMES
 
 if TYPE_CHECKING:
     from advisor.answer.strategy import Choice
@@ -57,7 +58,7 @@ def train(
         int | None, typer.Option(min=2, help="Records to train and validate with. [default: all but the test's]")
     ] = None,
     seed: Annotated[int, typer.Option(help="Draws the records, the first weights and the order.")] = 0,
-    recipe: Annotated[str, typer.Option(help="How to train.")] = "tuned",
+    recipe: Annotated[str, typer.Option(help=f"How to train: {', '.join(NAMES)}.")] = DEFAULT,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     corpora: Annotated[Path | None, typer.Option(help="Folder of prepared corpora.")] = None,
     least_positives: Annotated[
@@ -147,7 +148,7 @@ def plan(
     from engine.checkpoints.zoo import find_checkpoint, released, suiting
     from engine.compute.devices import choose_device
     from engine.corpora.partition import available, divide
-    from engine.recipes import find_recipe
+    from engine.recipes import PROBES, find_recipe
     from engine.records.lead_names import leads_in_words
     from engine.training.fit import Fit
     from engine.training.probe_arms import KERNELS
@@ -176,6 +177,11 @@ def plan(
         network = find_network(KERNELS)
     upstream = None if choice.upstream is None else first
     chosen = find_recipe(recipe, network.family, choice.strategy, width=network.width)
+    if choice.recipe is not None and choice.strategy not in PROBES and choice.recipe in NAMES:
+        measured = find_recipe(choice.recipe, network.family, choice.strategy, width=network.width)
+        if replace(measured, name=chosen.name) != chosen:
+            said = f"The evidence trained by recipe {measured.name}, this trains by {chosen.name}."
+            choice = replace(choice, why=f"{choice.why} {said}")
     partition = divide(corpus, view, n, seed, chosen.validation_fraction)
     job = Fit(corpus, view, partition, network.name, choice.strategy, upstream, chosen, device, choice.why)
     return job, choice

@@ -259,6 +259,7 @@ def _fit_alone(pilot: Pilot, runs: Sequence[Run], *, with_further: bool) -> Pilo
         warnings=(*measured.warnings, *fit.warnings),
         precision=table.precision,
         devices=made_on(runs),
+        recipe=runs[0].recipe,
         predicted_by=None,
     )
 
@@ -297,6 +298,7 @@ def _updated(
         warnings=() if alone is None else alone.warnings,
         precision=runs[0].precision,
         devices=made_on(runs),
+        recipe=runs[0].recipe,
         predicted_by=predicted,
     )
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from advisor.answer.words import count
+from engine.recipes import DEFAULT
 
 State = Literal["ok", "absent", "broken"]
 
@@ -20,7 +21,7 @@ REQUIRED = ("torch", "numpy", "scipy", "scikit-learn", "statsmodels", "wfdb", "h
             "onnxscript", "onnxruntime", "matplotlib", "threadpoolctl", "typer", "rich", "platformdirs")  # fmt: skip
 OPTIONAL = ("distributed",)
 _MODULES = {"scikit-learn": "sklearn"}
-_N_LEADS, _N_SAMPLES, _RECIPE = 12, 1000, "tuned"
+_N_LEADS, _N_SAMPLES = 12, 1000
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,7 @@ def _measure(curves: Path, device: str) -> Iterable[Speed]:
 
     for family, arch in read_curves(curves).family_default.items():
         try:
-            speed = measure_speed(arch, _RECIPE, _N_LEADS, _N_SAMPLES, torch.device(device))
+            speed = measure_speed(arch, DEFAULT, _N_LEADS, _N_SAMPLES, torch.device(device))
         except RuntimeError as error:  # what torch raises when a device fails or is full
             yield Speed(family, arch, device, None, _one_line(error))
             continue

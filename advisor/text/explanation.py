@@ -157,6 +157,7 @@ def _limits(answer: Recommendation) -> tuple[str, ...]:
     n_tasks = f"{len(tasks)} tasks of {corpora} were" if len(tasks) > 1 else f"One task of {corpora} was"
     low, high = min(curve.sizes), max(curve.sizes)
     arms, one = ("The trained arms", "one") if compares_more(answer) else ("Both arms", "either")
+    recipe = f" ({curve.recipe})" if curve.recipe else ""
     pilot = "With a pilot bands are narrower, and those of the gain held less often than 90 % on held-out tasks."
     return (
         *((pilot,) if curve.is_updated else ()),
@@ -166,7 +167,7 @@ def _limits(answer: Recommendation) -> tuple[str, ...]:
         else "In which precision the networks were trained is not known; in another one their scores may differ.",
         "Other hospitals, devices, patients and labels may differ from these by more than any band says.",
         "Scores, gain and target are of the expected score of a training; a single run scatters about it.",
-        f"{arms} follow one recipe; better tuning of {one}, another network or another pre-training may differ.",
+        f"{arms} follow one recipe{recipe}; better tuning of {one}, another network or pre-training may differ.",
         "The curves are power laws with room to bend, fitted to these runs; real curves may turn where none was run.",
         "Costs are machine time and labels; staff, storage, failed runs and a regulatory file are not in them.",
     )

@@ -308,6 +308,7 @@ def _provenance(run: Run, runs: Sequence[Run]) -> dict[str, Any]:
         "task": run.task_description,
         "data_hash": run.data_hash,
         "devices": list(made_on(runs)),
+        **({} if run.recipe is None else {"recipe": run.recipe}),
         "torch": run.versions["torch"],
         "pool_folds": list(run.spec.pool_folds),
         "test_folds": list(run.spec.test_folds),

@@ -84,7 +84,7 @@ class Curve:
     count those of the two.
     ``points[strategy]`` maps a size to the scores of its replicates. ``sources`` are the publishers of the tasks'
     records, as far as they are known, ``replicates`` the smallest number of pairs at a size. ``precision`` is what its
-    runs were trained in, None where nobody said, and ``devices`` what on.
+    runs were trained in and ``recipe`` how, None where nobody said, and ``devices`` what on.
     """
 
     task: str
@@ -105,6 +105,7 @@ class Curve:
     warnings: tuple[str, ...]
     precision: str | None = FLOAT32
     devices: tuple[str, ...] = ()
+    recipe: str | None = None
     further_noise: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property

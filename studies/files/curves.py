@@ -169,6 +169,7 @@ def _parse_shared(curve: Mapping[str, Any], pooled: bool) -> dict[str, Any]:
         "warnings": tuple(_text(warning) for warning in curve["warnings"]),
         "precision": None if precision is None else _text(precision),
         "devices": _parse_devices(curve),
+        "recipe": _text(curve["provenance"]["recipe"]) if "recipe" in curve.get("provenance", {}) else None,
     }
 
 

@@ -11,7 +11,7 @@ A claim is about downstream sets in general: tested on fewer than two tasks it s
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from math import log, log2
 from pathlib import Path
@@ -19,11 +19,12 @@ from typing import Literal
 
 import numpy as np
 
+from engine.recipes import NAMES
 from studies.fitting.censored_regression import CensoredFitError, fit_censored
 from studies.fitting.random_effects import Combined, TaskEstimate, average_by_task, combine, mean_over_sizes
 from studies.runs.pairs import Pair, estimate_by_task, mean_gain, of_one_precision, pair_runs, slope_per_doubling
 from studies.runs.run import Run, known
-from studies.runs.tidy_runs import RunsFileError, TidyRuns, read_runs
+from studies.runs.tidy_runs import RunsFileError, TidyRuns, comparable_runs, read_runs
 from studies.runs.training_cost import log_time_ratios, uses_to_pay_off
 
 Verdict = Literal["confirmed", "refuted", "open"]
@@ -74,7 +75,7 @@ def judge_claims(runs: TidyRuns, margin: float = 0.01) -> list[ClaimResult]:
     """Test claims 1 to 3 in every family, and claim 4 between the families.
 
     ``margin`` is the smallest difference of the metric that matters. Each network is judged by its runs of one
-    precision (``of_one_precision``).
+    precision (``of_one_precision``), and families are compared in one recipe.
     """
     pairs = pair_runs(of_one_precision(runs.runs)[0])
     results = []
@@ -86,7 +87,8 @@ def judge_claims(runs: TidyRuns, margin: float = 0.01) -> list[ClaimResult]:
             _comparable(of_family, family, margin),
             _sooner(of_family, family, runs),
         ]
-    results += [_contrast(pairs, margin, flatten=False), _contrast(pairs, margin, flatten=True)]
+    alike = pair_runs(of_one_precision(_in_one_recipe(runs))[0])
+    results += [_contrast(alike, margin, flatten=False), _contrast(alike, margin, flatten=True)]
     return sorted(results, key=lambda result: (result.claim, result.scope))
 
 
@@ -204,6 +206,24 @@ def _pay_off(pairs: Sequence[Pair], runs: TidyRuns, ratio: float) -> str:
     uses = uses_to_pay_off(paid, needed, needed * ratio)
     after = f"pays for itself after {uses:,.0f} such trainings" if uses is not None else "never pays for itself"
     return f"; a pre-training of {paid:,.0f} records seen {after}"
+
+
+def _in_one_recipe(runs: TidyRuns) -> list[Run]:
+    """Return the runs of the newest recipe that both families were run in, of the transfers that are judged.
+
+    All ``runs``, where that is the recipe of each or where no recipe is known of several.
+    """
+    recipes = [{run.recipe for run in runs.stored if run.family == family} for family in ("cnn", "rnn")]
+    shared = [name for name in NAMES if all(name in of_family for of_family in recipes)]
+    if not shared or {run.recipe for run in runs.runs} == {shared[-1]}:
+        return list(runs.runs)
+    judged = {(run.task, run.upstream) for run in runs.runs}
+    stored = (run for run in comparable_runs(runs.stored) if (run.task, run.upstream) in judged)
+    return [
+        replace(run, metric=runs.metric)
+        for run in stored
+        if run.recipe == shared[-1] and run.role == "downstream" and run.value(runs.metric) is not None
+    ]
 
 
 def _contrast(pairs: Sequence[Pair], margin: float, *, flatten: bool) -> ClaimResult:

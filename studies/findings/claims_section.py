@@ -60,7 +60,8 @@ def _scopes(runs: TidyRuns) -> list[str]:
     archs: dict[str, set[str]] = defaultdict(set)
     tasks: dict[str, set[str]] = defaultdict(set)
     for pair in pair_runs(runs.runs):
-        archs[scope_of(pair.scratch)].add(with_precision(f"`{pair.scratch.arch}`", pair.scratch.precision))
+        recipe = f" by recipe `{pair.scratch.recipe}`" if pair.scratch.recipe else ""
+        archs[scope_of(pair.scratch)].add(with_precision(f"`{pair.scratch.arch}`", pair.scratch.precision) + recipe)
         tasks[parse_task(pair.scratch.task).source].add(pair.scratch.task)
     networks = "; ".join(f"{scope} is {', '.join(sorted(names))}" for scope, names in sorted(archs.items()))
     sources = ", ".join(f"{len(names)} of {source}" for source, names in sorted(tasks.items()))
@@ -68,8 +69,9 @@ def _scopes(runs: TidyRuns) -> list[str]:
         f"Small is at most {SMALL} records. Here {networks or 'no network was run in pairs'}; networks of a family "
         f"that were run on one task are averaged. Tasks: {sources or 'none'}. Tasks of one source share records and "
         "labels, so that an interval over them is about tasks of that source and too narrow for another hospital's. "
-        "In recipe `tuned` both arms train for the same number of epochs, and its one-cycle schedule brings a training "
-        "to its best near the end: claim 3 is judged for that recipe only."
+        "Claim 3 is judged for these recipes only: their one-cycle schedule brings a training to its best near the "
+        "end; in `tuned` both arms train for the same number of epochs, in `tuned-2`, whose fine-tuning starts as a "
+        "linear probe, fine-tuning for fewer. Claim 4 compares networks in one recipe that both families were run in."
     ]
 
 

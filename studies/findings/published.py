@@ -191,7 +191,7 @@ def _ours(run: Run, metric: str) -> str:
     ends = f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
     rate = run.spec.learning_rate
     own_rate = f", rate {rate:g}" if rate is not None else ""
-    recipe = "" if run.recipe == "tuned" else f", recipe {run.recipe}"
+    recipe = f", recipe {run.recipe}" if run.recipe else ""
     width = ", a narrow network," if is_narrow(run.arch) else ""
     return f"`{run.arch}`{width} {value:.3f}{ends} on {run.training_records:,}{own_rate}{recipe}"
 

@@ -56,7 +56,9 @@ def say(monkeypatch: pytest.MonkeyPatch):
     """Let the adviser give a verdict of the test's."""
 
     def give(verdict: str) -> None:
-        answer = SimpleNamespace(verdict=verdict, why="So the evidence says.", arms=())
+        answer = SimpleNamespace(
+            verdict=verdict, why="So the evidence says.", arms=(), curve=SimpleNamespace(recipe="tuned")
+        )
         monkeypatch.setattr("advisor.answer.strategy.recommend", lambda _question, _curves: answer)
 
     return give
@@ -68,6 +70,7 @@ def test_where_nothing_is_gained_no_other_network_is_used(verdict: str, say, cur
     choice = choose("auto", 500, curves)
     assert (choice.strategy, choice.upstream, choice.verdict) == ("scratch", None, verdict)
     assert choice.why == "From scratch: So the evidence says. (Evidence: synthetic.)"
+    assert choice.recipe == "tuned"
 
 
 def test_where_the_evidence_does_not_decide_a_network_at_hand_is_used(say, curves: CurvesFile):

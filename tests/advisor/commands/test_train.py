@@ -214,6 +214,18 @@ def test_random_convolutions_that_the_adviser_chooses_are_trained_as_such(corpor
     assert not len(job.partition.validation)
 
 
+@pytest.mark.parametrize(
+    ("arch", "recipe", "differs"),
+    [("cnn", "tuned-2", True), ("cnn", "tuned", False), ("rnn", "tuned-2", False)],  # of rnn it is a second name
+)
+def test_a_recipe_that_is_not_the_evidences_is_said(arch, recipe, differs: bool, corpora: Path, monkeypatch):
+    chosen = Choice("scratch", None, "The best of all.", recipe="tuned")
+    monkeypatch.setattr("advisor.answer.strategy.choose_strategy", lambda *_arguments: chosen)
+    choice = plan(Corpus(corpora / "synthetic"), "diagnosis", arch, Asked.AUTO, None, 40, 0, recipe, "cpu")[1]
+    said = "The best of all. The evidence trained by recipe tuned, this trains by tuned-2."
+    assert choice.why == (said if differs else "The best of all.")
+
+
 @pytest.mark.parametrize("words", ["", "--strategy fine-tune", "--strategy linear-probe"])
 def test_nothing_starts_from_random_convolutions(words: str, place: Path, train):
     task = ("--task", "synthetic", "--n-records", "40")

@@ -1,7 +1,7 @@
 """The four claims on made pairs whose truth is known."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ from studies.findings.claims import STATEMENTS, ClaimResult, judge_claims, main,
 from studies.fitting.random_effects import TaskEstimate, combine, mean_over_sizes
 from studies.runs.pairs import gains_by_size, pair_runs, slope_per_doubling
 from studies.runs.run import Run
+from studies.runs.run_spec import RunSpec
 from studies.runs.tidy_runs import TidyRuns
 
 SIZES = (100, 250, 500, 1000, 2000)
@@ -128,6 +129,26 @@ def test_families_are_compared_where_they_start_from_the_same_upstream():
     results = judge_claims(replace(runs, runs=(*runs.runs, *elsewhere)))
     contrast = next(r for r in results if r.claim == "4 pooled head")
     assert contrast.effect == pytest.approx(0.0, abs=0.005)
+
+
+def test_families_are_compared_in_a_recipe_that_both_were_run_in():
+    runs = make_runs(lambda arch, n: 0.04, between=0.0)
+    spec = RunSpec("t", "gru", "scratch", None, 100, 0, "tuned", (1,), (10,))
+
+    def of_recipe(run: Run, recipe: str) -> Run:
+        return replace(run, recipe=recipe, role="downstream", details={**run.details, "spec": asdict(spec)})
+
+    older = [of_recipe(run, "tuned") for run in runs.runs]
+    newer = [
+        replace(of_recipe(run, "tuned-2"), auroc_macro=run.score + 0.1 * (run.strategy == "fine-tune"))
+        for run in runs.runs
+        if run.family == "cnn"
+    ]
+    chosen = [*newer, *(run for run in older if run.family == "rnn")]
+    results = judge_claims(replace(runs, runs=tuple(chosen), stored=(*older, *newer)))
+    found = {result.claim: result for result in results if result.scope in ("cnn", "cnn - rnn")}
+    assert found["1"].effect == pytest.approx(0.14, abs=0.01)
+    assert found["4 pooled head"].effect == pytest.approx(0.0, abs=0.005)
 
 
 def test_a_task_whose_few_pairs_happen_to_agree_does_not_outweigh_the_others():
