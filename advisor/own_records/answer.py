@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advisor.answer.recommend import Question, Recommendation, recommend
+from advisor.own_records.held_out import HeldOutPrecision, held_out_precision
 from advisor.own_records.records import OwnData, compare
 from advisor.own_records.score import Score, score_own, why_left_out
 from engine.records.lead_names import leads_in_words
 from models.errors import ExitCode, UserError
 from studies.files.curves import CurvesFile
 from studies.files.transferability import Transferability
+from studies.runs.run import METRIC
 
 if TYPE_CHECKING:
     from advisor.own_records.pilot import Moved
@@ -42,7 +44,7 @@ class OwnAnswer:
     """The answer, without the ``mismatches`` among its warnings, and what it says of the records themselves.
 
     ``n_given`` is said where the asker's own number of records goes before the directory's. Of ``score`` and
-    ``no_score`` one is None.
+    ``no_score`` one is None; ``precision`` is None where the test records tell no label apart.
     """
 
     answer: Recommendation
@@ -51,6 +53,7 @@ class OwnAnswer:
     n_given: str | None
     score: Score | None
     no_score: str | None
+    precision: HeldOutPrecision | None
     moved: "Moved | None" = None
 
     @property
@@ -66,6 +69,7 @@ class OwnAnswer:
             "mismatches": list(self.mismatches),
             "transferability": None if self.score is None else self.score.as_dict(),
             "no_transferability": self.no_score,
+            "test_precision": None if self.precision is None else self.precision.as_dict(),
             "pilot": None if self.moved is None else self.moved.as_dict(),
         }
 
@@ -108,9 +112,9 @@ def answer_for(
     said = None
     if n_given is not None and n_given != len(own.pool):
         said = f"Answered for the {n_given:,} records given; {own.directory} has {len(own.pool):,} to learn from."
-    if isinstance(score, Score):
-        return OwnAnswer(answer, own, mismatches, said, score, None)
-    return OwnAnswer(answer, own, mismatches, said, None, score)
+    known_score, why_not = (score, None) if isinstance(score, Score) else (None, score)
+    expected = answer.best.score.mean if question.metric == METRIC else None
+    return OwnAnswer(answer, own, mismatches, said, known_score, why_not, held_out_precision(own, expected))
 
 
 def _score(

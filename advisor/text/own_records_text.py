@@ -50,6 +50,8 @@ def record_rows(found: OwnAnswer) -> Iterator[tuple[str, str]]:
     prepared = f"{named}, the first {seconds:g} s at {own.corpus.fs:g} Hz{_left_out(own)}"
     yield "records", f"{len(own.data.rows):,}, of {own.patients:,} patients, {prepared}"
     yield "to learn from", f"{len(own.pool):,}; {len(own.test):,} kept for the test: {own.held_out}"
+    if found.precision is not None:
+        yield "test", found.precision.in_words()
     yield "labels", _labels(own.prevalence)
     yield "transferability", found.score.in_words() if found.score is not None else found.no_score or ""
 

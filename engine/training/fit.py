@@ -24,6 +24,7 @@ from engine.corpora.remarks import left_out, remarks
 from engine.evaluation.calibration import calibrated_probabilities
 from engine.evaluation.evaluation import Evaluation, describe_averages
 from engine.evaluation.metrics import LEAST_POSITIVES
+from engine.evaluation.precision import rarest_label
 from engine.evaluation.subgroups import subgroups
 from engine.recipes import PROBES, Recipe, Strategy
 from engine.training.finish import Predicted, add_test_scores, calibrate, resampling_seed
@@ -33,6 +34,8 @@ from engine.training.starting_point import Start, starting_point
 from engine.versions import training_versions
 
 _SCP_SOURCES = ("ptb-xl",)
+_PLANNED = 0.85  # AUROC that a test is planned for
+_BADLY_KNOWN = 0.1  # half-width of a 90 % interval, beyond which a score hardly tells networks apart
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,7 @@ def forewarn(job: Fit) -> tuple[str, ...]:
     Raises PartitionError where nothing can be learnt or tested, CheckpointError for an upstream that does not fit.
     """
     odd = (f"{said} (ecgadvise data check lists them)" for said in job.remarks())
-    sentences = (*odd, *lacking_classes(job.data, job.partition))
+    sentences = (*odd, *lacking_classes(job.data, job.partition), *_vague(job))
     _start(job)
     if job.upstream is None:
         return sentences
@@ -117,6 +120,19 @@ def forewarn(job: Fit) -> tuple[str, ...]:
         f"the test records ({job.partition.held_out}) were held out then too, but those that validate here were not"
     )
     return (*sentences, f"{seen}: {spared}, so that validation scores are too high")
+
+
+def _vague(job: Fit) -> tuple[str, ...]:
+    """Say how well the test will know its rarest label, where that is badly."""
+    rows = job.partition.test
+    rarest = rarest_label(job.data.labels[rows], job.data.patients[rows], job.data.classes)
+    if rarest is None or (width := rarest.half_width(_PLANNED)) <= _BADLY_KNOWN:
+        return ()
+    patients = rarest.positives + rarest.negatives
+    return (
+        f"{rarest.positives:,} of {patients:,} test patients have {rarest.label}: an AUROC of {_PLANNED:g} will be "
+        f"known to +-{width:.2f} (90 %)",
+    )
 
 
 def _same_publisher(one: Mapping[str, str], other: Mapping[str, str]) -> bool:

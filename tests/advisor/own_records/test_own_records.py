@@ -104,6 +104,11 @@ def test_a_directory_of_records_gives_n_and_says_what_it_holds(ward: Path, curve
     counts = dict(zip(COLUMNS, table.sum(axis=0).tolist(), strict=True))
     assert {name: facts["records"] for name, facts in data["classes"].items()} == counts
     assert data["classes"]["wide"]["prevalence"] == pytest.approx(counts["wide"] / 60, abs=1e-4)
+    test = data["test_precision"]
+    assert test["positive_patients"] + test["negative_patients"] <= data["records_to_test_on"]
+    assert test["auroc"] == pytest.approx(max(arm["score"]["mean"] for arm in answer["arms"]), abs=1e-3)
+    assert 0.05 < test["half_width"] < 0.5
+    assert test["records_for_it"] > 60
 
 
 def test_the_records_of_an_evaluated_answer_do_not_change_it(ward: Path, curves_path: Path, command: Command):

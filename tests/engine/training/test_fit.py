@@ -149,6 +149,18 @@ def test_records_of_one_outcome_are_refused_beforehand(corpus: Corpus):
         forewarn(replace(started, partition=replace(started.partition, training=only)))
 
 
+def test_a_test_that_will_hardly_know_its_rarest_label_is_warned_of(corpus: Corpus):
+    started = job(corpus)
+    rows, labels, patients = started.partition.test, started.data.labels.copy(), started.data.patients
+    labels[rows, 0] = patients[rows] == patients[rows[0]]
+    few = replace(started, data=replace(started.data, labels=labels))
+    (said,) = [sentence for sentence in forewarn(few) if "test patients have" in sentence]
+    assert said.startswith(f"1 of {len(np.unique(patients[rows]))} test patients have {started.data.classes[0]}: ")
+    even = replace(started.data, labels=np.tile([[1, 0], [0, 1]], (len(labels) // 2, 3))[:, :5])
+    everyone = replace(started.partition, test=np.arange(len(even.rows)))
+    assert not any("will be known" in said for said in forewarn(replace(started, data=even, partition=everyone)))
+
+
 def test_a_training_is_its_own_continuation_only(corpus: Corpus, trained: tuple[Fitted, Path]):
     identity = job(corpus).identity()
     assert job(corpus).identity() == identity

@@ -1,0 +1,54 @@
+"""The width of Hanley and McNeil against simulation, and what follows from it."""
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+from sklearn.metrics import roc_auc_score
+
+from engine.evaluation.precision import auroc_half_width, rarest_label, records_for_half_width
+
+
+@pytest.mark.parametrize(("positives", "negatives", "auroc"), [(10, 90, 0.8), (40, 200, 0.9), (100, 100, 0.7)])
+def test_the_width_is_that_of_simulated_test_sets(positives: int, negatives: int, auroc: float):
+    rng = np.random.default_rng(0)
+    labels = np.repeat([1, 0], [positives, negatives])
+    scales = np.where(labels == 1, auroc / (1 - auroc), 1.0)
+    found = [roc_auc_score(labels, rng.exponential(scales)) for _ in range(2000)]
+    assert auroc_half_width(auroc, positives, negatives) == pytest.approx(norm.ppf(0.95) * np.std(found), rel=0.08)
+
+
+@pytest.mark.parametrize("prevalence", [0.5, 0.05, 0.002])
+def test_the_records_needed_are_the_fewest_that_suffice(prevalence: float):
+    needed = records_for_half_width(0.85, prevalence, 0.05)
+    assert needed is not None
+    positives = needed * prevalence
+    assert auroc_half_width(0.85, round(positives), round(needed - positives)) == pytest.approx(0.05, rel=0.03)
+    assert records_for_half_width(0.85, prevalence, 0.1) < needed / 3
+
+
+def test_what_no_number_of_records_gives_is_none():
+    assert records_for_half_width(0.85, 0.5, 1e-9) is None
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda: auroc_half_width(1.2, 5, 5),
+        lambda: auroc_half_width(0.8, 0, 5),
+        lambda: records_for_half_width(0.8, 0.0, 0.1),
+        lambda: records_for_half_width(0.8, 0.1, 0.0),
+    ],
+)
+def test_what_makes_no_sense_is_refused(wrong):
+    with pytest.raises(ValueError, match=r"AUROC|told apart|half-width"):
+        wrong()
+
+
+def test_patients_are_counted_not_records_and_labels_without_two_sides_are_passed_over():
+    labels = np.array([[1, 1, 0, 0], [1, 1, 0, 0], [0, 1, 0, 1], [0, 1, 0, 0], [0, 1, 0, 1]], np.uint8)
+    patients = np.array([7, 7, 8, 9, 10])
+    found = rarest_label(labels, patients, ("a", "all", "none", "b"))
+    assert (found.label, found.positives, found.negatives) == ("a", 1, 3)
+    assert found.half_width(0.8) == auroc_half_width(0.8, 1, 3)
+    assert rarest_label(labels[:, 1:3], patients, ("all", "none")) is None
+    assert rarest_label(labels[:0], patients[:0], ("a", "all", "none", "b")) is None
