@@ -24,8 +24,9 @@ Form = Literal["no transfer", "n0", "n0 and d", "separate"]
 FORMS: tuple[Form, ...] = get_args(Form)
 _FORM_PRIOR = {"no transfer": 5.0, "n0": 1.0, "n0 and d": 1.0, "separate": 0.5}  # the simpler, the likelier
 
-_EXPONENTS = np.geomspace(0.04, 2.5, 28)
-_EXPONENT_PRIOR = (np.log(0.5), 0.6)  # c ~ logN(log 0.5, 0.6), METHODS.md, Curves
+_EXPONENTS = np.geomspace(0.04, 6.0, 34)
+_EXPONENT_PRIOR = (np.log(0.5), 0.6)  # mean and sd of log c, METHODS.md, Curves
+_STEEP_PRIOR, _STEEP = (np.log(2.0), 0.8), 0.1  # that of a few curves, far steeper than the first would believe
 _SHIFTS = 32
 _SHIFT_PRIOR = (np.log(4.0), 2.0)  # of log n0, in smallest measured sizes: next to nothing is said about it
 _OFFSET_SD = 0.01  # of the prior of d
@@ -125,7 +126,8 @@ def make_grid(form: Form, data: SizeMeans) -> Grid:
     """Return the cells of a form and their prior."""
     flat = _LEVEL_SD**-2
     log_c = np.log(_EXPONENTS)
-    prior_c = _normal_weights(log_c, *_EXPONENT_PRIOR)
+    usual, steep = _normal_weights(log_c, *_EXPONENT_PRIOR), _normal_weights(log_c, *_STEEP_PRIOR)
+    prior_c = np.logaddexp(np.log(1 - _STEEP) + usual, np.log(_STEEP) + steep)
     if data.n_arms == 1 or form == "no transfer":
         return Grid(data.n_arms, (log_c,), prior_c, np.full(2, flat))
     if form == "separate":

@@ -14,7 +14,9 @@ from studies.fitting.stable_draws import between_own_points, between_points, cov
 N_DRAWS = 1000
 _ROUNDS = 100  # in which every draw that is not a learning curve yet is drawn anew
 _BEHIND, _AHEAD = (0.25, 0.5), (2.0, 4.0, 16.0, 64.0)  # where curves are drawn next to the measured sizes
-_CALIBRATION = 1.7  # of the drift beyond the largest size; found by holding out the largest sizes of real curves
+# The drift beyond the largest size, in that of the model: so many times what a draw's law has still to rise, in scales
+# of the curve, from the least to the most. Found by holding out the largest sizes of real curves (METHODS.md, Curves).
+_DRIFT_OF_RISE, _LEAST_DRIFT, _MOST_DRIFT = 8.0, 1.0, 2.2
 _MOST_LINEAR, _MOST_AXES = 4, 2  # parameters and axes of a form
 
 
@@ -159,7 +161,8 @@ def _draw_cells(posterior: Posterior, chance: _Chance) -> tuple[Floats, list[Flo
 def draw_bends(laws: Laws, data: SizeMeans, smallest: float, rng: np.random.Generator) -> tuple[Floats, Floats]:
     """Draw what the law leaves over; return the sizes (nodes,) and the bends (arms, draws, nodes) there.
 
-    At and between measured sizes the bend is what the measured means say beyond the draw's law, beyond them it drifts.
+    At and between measured sizes the bend is what the measured means say beyond the draw's law, beyond them it drifts:
+    far where the law has far to rise, little where it has come to its plateau.
     A bend from the prior is corrected by how far the means, with noise of their own, lie from it (Matheron's rule).
     """
     sizes = np.unique(data.sizes)
@@ -174,9 +177,17 @@ def draw_bends(laws: Laws, data: SizeMeans, smallest: float, rng: np.random.Gene
     total = total_covariance(data, own[np.ix_(measured, measured)], tau[:, :, None])
     known = np.linalg.solve(total, np.stack([residual, prior[:, measured] + noise], axis=2))  # (draws, M, 2)
     expected, surprise = tau**2 * (known.transpose(2, 0, 1) @ own[measured])
-    calibration = np.where(at > data.largest, _CALIBRATION, 1.0)
-    bends = expected + laws.scale[:, None] * (prior - surprise) * calibration
+    drift = np.where(at > data.largest, _drift(laws, data)[:, arms], 1.0)
+    bends = expected + laws.scale[:, None] * (prior - surprise) * drift
     return nodes, bends.reshape(N_DRAWS, data.n_arms, len(nodes)).transpose(1, 0, 2)
+
+
+def _drift(laws: Laws, data: SizeMeans) -> Floats:
+    """Return how far each arm drifts beyond the largest size (draws, arms), in the drift of the model."""
+    arms = np.arange(data.n_arms)
+    last = laws.scores(np.full(data.n_arms, data.largest), arms, data.largest)
+    rise = _DRIFT_OF_RISE * (laws.a - last) / data.scales
+    return np.asarray(np.minimum(np.hypot(rise, _LEAST_DRIFT), _MOST_DRIFT), np.float64)
 
 
 def draw_doubt(laws: Laws, arm: int, fall: float, nodes: Floats, largest: float, rng: np.random.Generator) -> Floats:

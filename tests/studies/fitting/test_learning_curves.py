@@ -66,6 +66,21 @@ def test_bands_hold_the_truth_about_nine_times_in_ten():
     assert np.mean([hit for hits in inside.values() for hit in hits]) < 0.995, "bands that are never wrong say nothing"
 
 
+@pytest.mark.parametrize("exponent", [2.5, 4.0])
+def test_a_steep_curve_that_has_come_to_its_plateau_is_forecast_to_stay_there(exponent: float):
+    rng, sizes = np.random.default_rng(3), np.array([250.0, 350, 450, 600, 750, 900])
+    errors, widths = [], []
+    for trial in range(4):
+        truth = power_law(0.96, 0.26 * 250**exponent, exponent)
+        scattered = truth(sizes)[:, None] + 0.005 * rng.standard_normal((6, 5))
+        fit = fit_learning_curves(PairedRuns(sizes, {"scratch": scattered}, np.zeros((1, 1))), trial)
+        drawn = fit.scores("scratch", np.array([2000.0, 3600]))
+        errors.append(drawn.mean(axis=0) - truth(np.array([2000.0, 3600])))
+        widths.append(np.subtract(*np.quantile(drawn, (0.95, 0.05), axis=0)))
+    assert np.sqrt(np.mean(np.square(errors))) < 0.006
+    assert np.max(widths) < 0.08
+
+
 def test_every_draw_is_a_learning_curve_and_draws_are_paired():
     fit = fit_learning_curves(
         simulate(np.random.default_rng(1), power_law(0.92, 2, 0.5), power_law(0.92, 2, 0.5, 300)), 1
