@@ -10,14 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from advisor.answer.costs import UNKNOWN, Bill, Cost, bill
-from advisor.answer.decision import DECISIVE
+from advisor.answer.decision import DECISIVE, Loss
 from advisor.answer.question import Question
 from advisor.answer.scores import Score, summarise_score
 from studies.files.arms import ARMS, FINE_TUNE, LINEAR_PROBE, RANDOM_CONVOLUTIONS, SCRATCH, Arm, arms_in
 from studies.files.curve import Curve, PilotCurve
 from studies.files.draws import BAND, Floats, quantiles
 
-_BOUND = 0.9  # of the draws lose no more
 _AS_LIKELY_AS_NOT = 0.5
 _CHEAPEST_FIRST = (RANDOM_CONVOLUTIONS, LINEAR_PROBE, SCRATCH, FINE_TUNE)  # a regression, then what needs no network
 
@@ -29,14 +28,6 @@ class Difference:
     mean: float
     mean_ci_lower: float
     mean_ci_upper: float
-
-
-@dataclass(frozen=True)
-class Loss:
-    """What choosing an arm loses against the best of all in each draw: the mean, and what 90 % of the draws keep to."""
-
-    mean: float
-    upper: float
 
 
 @dataclass(frozen=True)
@@ -75,7 +66,7 @@ def rank_arms(question: Question, curve: Curve, cost: Mapping[str, Cost]) -> tup
             score=summarise_score(curve, arm.strategy, n),
             difference=None if arm.strategy == SCRATCH else _summarise(drawn - scratch),
             p_best=float(p_best[k]),
-            expected_loss=Loss(float((highest - drawn).mean()), quantiles(highest - drawn, (_BOUND,))[0]),
+            expected_loss=Loss.of(highest - drawn),
             cost=cost.get(arm.field, UNKNOWN),
             bill=bill(arm.field, cost, question, n) if question.is_priced else None,
         )

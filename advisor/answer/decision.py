@@ -1,16 +1,50 @@
-"""From draws of the gain to a verdict (METHODS.md, Decision), and the verdict in one sentence."""
+"""From draws of the gain to a verdict (METHODS.md, Decision), and the verdict in one sentence.
 
+A network has to be trained in any case, so that what counts is what a choice loses where it is wrong. An arm is named
+where nine draws in ten say that it loses no more than the margin against the other, and where it very likely gains more
+than that. How probable it is that it is the better one chooses the words.
+"""
+
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from studies.files.draws import Floats
-from studies.files.gain import Gain, summarise_gain
+from studies.files.draws import Floats, quantiles
+from studies.files.gain import summarise_gain
 
 Verdict = Literal["fine-tune", "scratch", "no-material-difference", "not-enough-evidence"]
 
-DECISIVE = 0.8  # the probability at which a verdict is given
+DECISIVE = 0.8  # the probability of a material gain at which an arm is named whatever it may lose, and a target reached
+_CLEARLY, _PROBABLY = 0.95, 0.65  # to be better: words, nothing else
+_BOUND = 0.9  # of the draws lose no more
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What choosing an arm loses against the best in each draw: the mean, and what 90 % of the draws keep to."""
+
+    mean: float
+    upper: float
+
+    @classmethod
+    def of(cls, draws: Floats) -> "Loss":
+        """Summarise draws of the loss, (draws,), none of them negative."""
+        return cls(float(draws.mean()), quantiles(draws, (_BOUND,))[0])
+
+
+@dataclass(frozen=True)
+class Losses:
+    """What fine-tuning loses where scratch is better, and scratch where fine-tuning is."""
+
+    fine_tune: Loss
+    scratch: Loss
+
+    @classmethod
+    def of(cls, gain: Floats) -> "Losses":
+        """Return the losses of draws of the gain, (draws,)."""
+        return cls(Loss.of(np.maximum(-gain, 0.0)), Loss.of(np.maximum(gain, 0.0)))
 
 
 def decide(draws: Floats, margin: float, pays_off: NDArray[np.bool_] | None = None) -> Verdict:
@@ -25,12 +59,13 @@ def decide(draws: Floats, margin: float, pays_off: NDArray[np.bool_] | None = No
         if p_fine_tune >= DECISIVE:
             return "fine-tune"
         return "scratch" if 1 - p_fine_tune >= DECISIVE else "not-enough-evidence"
-    gain = summarise_gain(draws, margin)
-    if gain.p_above_margin >= DECISIVE:
+    losses, gain = Losses.of(draws), summarise_gain(draws, margin)
+    fine_tune, scratch = losses.fine_tune.upper <= margin, losses.scratch.upper <= margin
+    if fine_tune and scratch:
+        return "no-material-difference"
+    if fine_tune or gain.p_above_margin >= DECISIVE:
         return "fine-tune"
-    if gain.p_below_margin >= DECISIVE:
-        return "scratch"
-    return "no-material-difference" if gain.p_within_margin >= DECISIVE else "not-enough-evidence"
+    return "scratch" if scratch or gain.p_below_margin >= DECISIVE else "not-enough-evidence"
 
 
 def judge(gain_draws: Floats, margin: float) -> Verdict:
@@ -43,29 +78,42 @@ def probability(value: float) -> str:
     return "over 0.99" if value > 0.99 else "under 0.01" if value < 0.01 else f"{value:.2f}"
 
 
-def explain(verdict: Verdict, n_records: int, outcomes: dict[Verdict, tuple[float, str]], more: str) -> str:
-    """Return the verdict's reason: ``outcomes`` holds each verdict's probability and what it says of fine-tuning.
+def explain(n_records: int, verdict: Verdict, gain: Floats, margin: float, more: str) -> str:
+    """Return the reason of a verdict on draws of the gain when a pre-trained network is available.
 
     ``more`` is the further evidence that would help where there is not enough.
     """
+    n, losses, mean = f"With {n_records:,} records", Losses.of(gain), float(gain.mean())
+    if verdict == "no-material-difference":
+        most = max(losses.fine_tune.upper, losses.scratch.upper)
+        return f"{n} it hardly matters which: either loses at most {most:.3f} against the other (90 %)."
+    ahead = verdict == "fine-tune" or (verdict != "scratch" and mean >= 0)
+    arm, loss = ("fine-tuning", losses.fine_tune) if ahead else ("training from scratch", losses.scratch)
+    p_better = float((gain > 0).mean() if ahead else (gain < 0).mean())
+    better = f"{n} {arm} is {_how_sure(p_better)} (probability {probability(p_better)}); choosing it loses "
+    lost = f"{loss.mean:.3f} on average, at most {loss.upper:.3f} (90 %)"
+    if verdict != "not-enough-evidence":
+        return f"{better}{lost}."
+    return f"{better}{lost}, more than the {margin:g} that matters; {more} would help to decide."
+
+
+def _how_sure(p_better: float) -> str:
+    if p_better >= _CLEARLY:
+        return "clearly better"
+    return "probably better" if p_better >= _PROBABLY else "ahead in a toss-up"
+
+
+def explain_paid(n_records: int, verdict: Verdict, outcomes: dict[Verdict, tuple[float, str]], more: str) -> str:
+    """Return the reason of a verdict when a pre-training has to be paid for (``outcomes_to_pay``)."""
     n = f"With {n_records:,} records"
     if verdict in outcomes:
         chance, outcome = outcomes[verdict]
         return f"{n} {outcome} (probability {probability(chance)})."
     chance, outcome = max(outcomes.values())
     return (
-        f"{n} most likely {outcome}, but a verdict requires probability {DECISIVE:g}; this one has "
+        f"{n} most likely {outcome}, but paying for a pre-training requires probability {DECISIVE:g}; this has "
         f"{probability(chance)}; {more} would help to decide."
     )
-
-
-def outcomes_at_hand(gain: Gain, margin: float) -> dict[Verdict, tuple[float, str]]:
-    """Return what each verdict says when a pre-trained network is available, and its probability."""
-    return {
-        "fine-tune": (gain.p_above_margin, f"fine-tuning gains more than {margin:g}"),
-        "no-material-difference": (gain.p_within_margin, f"the two differ by at most {margin:g}"),
-        "scratch": (gain.p_below_margin, f"fine-tuning loses more than {margin:g}"),
-    }
 
 
 def outcomes_to_pay(

@@ -16,7 +16,7 @@ from advisor.answer.arms import ArmOutlook, name_best, not_measured, rank_arms
 from advisor.answer.caveats import warn
 from advisor.answer.costs import Cost, Money, charge, cost_curve, count_money, is_worth_paying
 from advisor.answer.curve_choice import choose_curve, choose_curves
-from advisor.answer.decision import Verdict, decide, explain, judge, outcomes_at_hand, outcomes_to_pay
+from advisor.answer.decision import Verdict, decide, explain, explain_paid, judge, outcomes_to_pay
 from advisor.answer.flips import Flip, find_flips
 from advisor.answer.question import NoEvidenceError, Question, UnknownNameError
 from advisor.answer.scores import MoreRecords, Reach, Score, add_records, reach_target, summarise_score
@@ -174,7 +174,7 @@ def _answer(question: Question, curve: Curve, curves: CurvesFile) -> Recommendat
         curve=curve,
         curves=curves,
         verdict=verdict,
-        why=_reason(case, gain, verdict),
+        why=_reason(case, verdict),
         scratch=scores[SCRATCH],
         fine_tune=scores[FINE_TUNE],
         gain=gain,
@@ -195,14 +195,12 @@ def _answer(question: Question, curve: Curve, curves: CurvesFile) -> Recommendat
     )
 
 
-def _reason(case: _Case, gain: Gain, verdict: Verdict) -> str:
-    question = case.question
-    outcomes = (
-        outcomes_to_pay(case.gain(question.n_records), question.margin, case.weigh(question.n_records))
-        if question.pays_pretraining
-        else outcomes_at_hand(gain, question.margin)
-    )
-    return explain(verdict, question.n_records, outcomes, _further_evidence(question.n_records, case.curve))
+def _reason(case: _Case, verdict: Verdict) -> str:
+    n, margin, gain = case.question.n_records, case.question.margin, case.gain(case.question.n_records)
+    more = _further_evidence(n, case.curve)
+    if case.question.pays_pretraining:
+        return explain_paid(n, verdict, outcomes_to_pay(gain, margin, case.weigh(n)), more)
+    return explain(n, verdict, gain, margin, more)
 
 
 def _further_evidence(n_records: int, curve: Curve) -> str:

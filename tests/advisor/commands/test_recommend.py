@@ -146,7 +146,7 @@ def test_a_target_below_what_the_evidence_speaks_of_takes_at_most_its_fewest_rec
     answer = json.loads(command(*ask, 0.55, "--json")[1])
     fewest = answer["target"]["fine_tune"]["records"]
     assert f"fine-tuned at most {fewest} records" in command(*ask, 0.55)[1]
-    assert "at most" not in command(*ask, 0.85)[1]
+    assert "fine-tuned at most" not in command(*ask, 0.85)[1]
 
 
 def test_color_is_for_terminals_that_want_it(command: Command, monkeypatch: pytest.MonkeyPatch):
