@@ -54,7 +54,7 @@ def _mechanism(answer: Recommendation, explanation: Explanation) -> dict[str, st
     others = "".join(f", and {runs_in_words(part)}" for part in curve.rests_on[1:])
     return {
         "outcome": f"expected {metric} of {each} strategy, and their difference",
-        "output": f"{best}a verdict where a choice loses at most the margin in 90 % of cases, or gains it with 0.8; 90 % bands",
+        "output": f"{best}a verdict where a choice loses at most the margin (90 %) or gains it (80 %); 90 % bands",
         "for whom": "teams that develop networks on labelled ECG records",
         "made from": f"{curve.runs:,} runs of {curve.arch} on {', '.join(tasks)}, {measured}, {curve.replicates} "
         f"pair{'s' * (curve.replicates > 1)} or more at each size{tested}{others}",
