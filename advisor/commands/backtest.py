@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from studies.collection.backtest import HeldOut
-    from studies.collection.scorecard import Scorecard
+    from studies.collection.scorecard import ArmsCard, Scorecard
     from studies.runs.tidy_runs import TidyRuns
 
 EXAMPLE = "Example: ecgadvise backtest --json"
@@ -46,7 +46,7 @@ def backtest(
     from advisor.terminal.progress import progress_bar
     from models.errors import ExitCode
     from studies.collection.backtest import SCHEMES, hold_out
-    from studies.collection.scorecard import score_forecasts
+    from studies.collection.scorecard import score_arms, score_forecasts
     from studies.files.shipped import DEFAULT_RUNS
     from studies.runs.run_tables import tabulate
     from studies.runs.tidy_runs import read_runs
@@ -62,15 +62,17 @@ def backtest(
         raise Failure(f"{runs or DEFAULT_RUNS} has nothing that can be held out: {reason}", ExitCode.NO_EVIDENCE)
     by_scheme = {scheme: [cell for cell in cells if cell.scheme == scheme] for scheme in SCHEMES}
     cards = {name: score_forecasts(of_scheme, judge, margin) for name, of_scheme in by_scheme.items() if of_scheme}
-    overall = score_forecasts(cells, judge, margin)
+    overall, arms = score_forecasts(cells, judge, margin), score_arms(cells, margin)
     warnings = [*found.warnings, *left_out, *problems]
     if json:
         tasks = sorted({cell.table.task for cell in cells})
-        typer.echo(_to_json(found, margin, tasks, _by_precision(cells), overall, cards, warnings))
+        typer.echo(_to_json(found, margin, tasks, _by_precision(cells), overall, cards, arms, warnings))
         return
     for warning in warnings:
         typer.echo(f"left out: {warning}", err=True)
     typer.echo(_to_table(found, margin, {**cards, "all": overall}))
+    if arms.cells:
+        typer.echo("\n".join(_arm_lines(arms, margin)))
 
 
 def _by_precision(cells: "Sequence[HeldOut]") -> dict[str, int]:
@@ -82,7 +84,7 @@ def _by_precision(cells: "Sequence[HeldOut]") -> dict[str, int]:
 
 def _to_json(
     runs: "TidyRuns", margin: float, tasks: list[str], precisions: dict[str, int], overall: "Scorecard",
-    cards: "Mapping[str, Scorecard]", warnings: list[str],
+    cards: "Mapping[str, Scorecard]", arms: "ArmsCard", warnings: list[str],
 ) -> str:  # fmt: skip
     from dataclasses import asdict
     from json import dumps
@@ -92,6 +94,7 @@ def _to_json(
         "precisions": precisions,
         **_rounded(asdict(overall)),
         "by_scheme": {name: _rounded(asdict(card)) for name, card in cards.items()},
+        "arms": _rounded(asdict(arms)),
         "warnings": warnings,
     }  # fmt: skip
     return dumps(document, indent=1, allow_nan=False)
@@ -115,6 +118,17 @@ def _to_table(runs: "TidyRuns", margin: float, cards: "Mapping[str, Scorecard]")
     lines.append(f"{'not enough evidence':31}" + "".join(_cell(card.abstention) for card in cards.values()))
     lines.append(f"{'standard error of a gain':31}" + "".join(_cell(card.noise) for card in cards.values()))
     return "\n".join(lines)
+
+
+def _arm_lines(arms: "ArmsCard", margin: float) -> list[str]:
+    """Return what naming one of all arms lost in held-out tasks."""
+    from studies.files.backtest import ARM_POLICIES
+
+    words = {**ARM_POLICIES, "bound": "its 90 % bound of the loss", "bounded": f"  share at most {margin:g}"}
+    words["beyond"] = "  share that lost more"
+    lines = [f"of all four arms, in {arms.cells} cells of held-out tasks, regret of:"]
+    lines += [f"{words[name]:31}{_cell(regret)}" for name, regret in arms.regret.items()]
+    return lines + [f"{words[name]:31}{_cell(getattr(arms, name))}" for name in ("bound", "bounded", "beyond")]
 
 
 def _cell(value: float | None) -> str:

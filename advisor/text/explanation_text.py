@@ -10,7 +10,7 @@ from advisor.answer.words import count
 from advisor.text.explanation import Explanation
 from advisor.text.table import NOTICE, answer_lines, console, plain_table, take_lines
 from studies.files.arms import FURTHER, IN_WORDS, Arm
-from studies.files.backtest import POLICIES, Backtest
+from studies.files.backtest import ARM_POLICIES, POLICIES, Backtest
 from studies.files.curve import Curve, PilotCurve, PooledCurve
 from studies.files.precision import in_words
 
@@ -166,6 +166,10 @@ def backtest_rows(found: Backtest) -> Iterator[tuple[str, str]]:
     for name, words in _BANDS.items():
         if (coverage := found.coverage.get(name)) is not None:
             yield f"90 % bands that held: {words}", f"{coverage:.0%}"
+    if found.arm_cells:
+        for policy, words in ARM_POLICIES.items():
+            if (regret := found.arm_regret.get(policy)) is not None:
+                yield f"of all arms, {count(found.arm_cells, 'cell')}: regret of {words}", f"{regret:.4f}"
     if found.abstention is not None:
         yield "answered with not enough evidence", f"{found.abstention:.0%}"
     if found.brier is not None:

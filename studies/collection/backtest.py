@@ -2,14 +2,15 @@
 
 Two things are held out: the largest one and the largest two sizes of every curve, and every task (its forecast is then
 the pooled one of the other tasks). A held-out cell is one task, network, precision, upstream and size with two
-replicates or more, and a task is forecast from others of its network in its precision.
+replicates or more, and a task is forecast from others of its network in its precision, with the further arms that were
+run.
 The forecasts leave out the sampling noise of the test set, which a larger size shares with the smaller ones. How they
 did is for ``studies.collection.scorecard``.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from engine.seeds import stable_seed
 from studies.files.arms import FINE_TUNE, SCRATCH
 from studies.files.draws import REACH
 from studies.files.precision import with_precision
+from studies.fitting.further_arms import fit_arms
 from studies.fitting.learning_curves import FitError, LearningCurveResults, fit_learning_curves
 from studies.fitting.noise import Noise, estimate_noise
 from studies.fitting.pooling import pool_tasks
@@ -49,7 +51,8 @@ class HeldOut:
     """One held-out cell: what was measured, ``measured[arm]`` (replicates,), and what was predicted.
 
     ``run_sd`` is the spread of a single measured run and ``correlation`` that of a pair, estimated with all runs of the
-    table: they say how well the cell's truth is known, which is not a part of the forecast.
+    table: they say how well the cell's truth is known, which is not a part of the forecast. ``further[arm]`` are the
+    measured scores of the arms next to the two, in a cell of a held-out task.
     """
 
     scheme: str
@@ -59,6 +62,7 @@ class HeldOut:
     forecast: Forecast
     run_sd: float
     correlation: float = 0.0
+    further: Mapping[str, Floats] = field(default_factory=dict)
 
     @property
     def gain_draws(self) -> Floats:
@@ -75,10 +79,12 @@ def hold_out(
     fits: dict[tuple[str, str | None], dict[str, tuple[RunTable, LearningCurveResults]]] = defaultdict(dict)
     for done, table in enumerate(tables, start=1):
         try:
-            fits[table.arch, table.precision][table.name] = table, fit_table(table)
+            fit, not_added = fit_arms(table.runs, table.further, _seed(table))
         except FitError as error:
             problems.append(f"{table.name}: {error}")
         else:
+            fits[table.arch, table.precision][table.name] = table, fit
+            problems += [f"{table.name}, {arm}: {why}" for arm, why in not_added.items()]
             for scheme, n_sizes in ((LARGEST, 1), (TWO_LARGEST, 2)):
                 cells += _hold_out_sizes(table, scheme, n_sizes, problems)
         report(done, len(tables))
@@ -89,7 +95,11 @@ def hold_out(
 
 def fit_table(table: RunTable) -> LearningCurveResults:
     """Fit a table, seeded by what it is. Raises FitError."""
-    return fit_learning_curves(table.runs, stable_seed(table.name, len(table.runs.sizes)))
+    return fit_learning_curves(table.runs, _seed(table))
+
+
+def _seed(table: RunTable) -> int:
+    return stable_seed(table.name, len(table.runs.sizes))
 
 
 def _hold_out_sizes(table: RunTable, scheme: str, n_sizes: int, problems: list[str]) -> list[HeldOut]:
@@ -130,11 +140,10 @@ def _hold_out_tasks(
             problems.append(f"{table.name} as a new task: {error}")
             continue
         low, high = pooled.sizes.min() / REACH, pooled.sizes.max() * REACH
-        cells += [
-            _cell(TASK, table, n, _forecast(pooled, n, _mean_of(others, n)), own.noise)
-            for n in table.runs.sizes
-            if low <= n <= high and _is_measured(table, n)
-        ]
+        for n in table.runs.sizes:
+            if low <= n <= high and _is_measured(table, n):
+                cell = _cell(TASK, table, n, _forecast(pooled, n, _mean_of(others, n)), own.noise)
+                cells.append(replace(cell, further=_further(table, n)))
     return cells
 
 
@@ -164,6 +173,16 @@ def _forecast(fit: LearningCurveResults, n_records: float, last: Mapping[str, fl
 def _row(table: RunTable, n_records: float) -> dict[str, Floats]:
     position = int(np.flatnonzero(table.runs.sizes == n_records)[0])
     return {arm: values[position] for arm, values in table.runs.scores.items()}
+
+
+def _further(table: RunTable, n_records: float) -> dict[str, Floats]:
+    """Return the scores of the further arms that have two replicates or more at a size."""
+    found = {}
+    for arm, pairs in table.further.items():
+        for values in pairs.scores[arm][pairs.sizes == n_records]:
+            if np.isfinite(values).sum() > 1:
+                found[arm] = values
+    return found
 
 
 def _is_measured(table: RunTable, n_records: float) -> bool:

@@ -7,6 +7,9 @@ nearly equal. The decision is the adviser's: it is passed in, so that nothing he
 Policies. ``advice`` does what the verdict says, and takes the better expected score where the verdict is that there is
 no material difference or not enough evidence. ``last_value`` takes the arm that was better at the largest size left in,
 for a held-out task the one that was better on average over the other tasks at the nearest size.
+
+Where all arms were measured in a cell of a held-out task, ``score_arms`` asks which of them would be named first, the
+one with the best expected score, and what that loses against the best of all.
 """
 
 from collections import defaultdict
@@ -18,9 +21,9 @@ from numpy.typing import NDArray
 
 from engine.seeds import stable_seed
 from studies.collection.backtest import HeldOut
-from studies.files.arms import FINE_TUNE, SCRATCH
-from studies.files.backtest import POLICIES
-from studies.files.draws import BAND
+from studies.files.arms import ARMS, FINE_TUNE, SCRATCH
+from studies.files.backtest import ARM_POLICIES, POLICIES
+from studies.files.draws import BAND, quantiles
 from studies.runs.run_tables import gain_and_error, mean_and_error
 
 Floats = NDArray[np.float64]
@@ -29,6 +32,7 @@ Decide = Callable[[Floats, float], str]  # (draws of the gain, margin) -> verdic
 BANDS = ("scratch", "fine_tune", "gain", "scratch_run", "fine_tune_run")
 _BELOW = 5000  # the rule of thumb: fine-tune below that many records
 _RESAMPLES = 1000
+_LOSS_BOUND = 0.9  # of the draws lose no more
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,47 @@ class Scorecard:
     abstention: float | None
     brier: Mapping[str, float | None]
     noise: float | None
+
+
+@dataclass(frozen=True)
+class ArmsCard:
+    """What naming one of all arms lost in the cells in which all of them were measured and predicted.
+
+    ``regret`` and ``regret_ci`` are those of policies (``ARM_POLICIES``) against the arm with the best measured mean.
+    ``bound`` is the mean 90 % bound of the loss that comes with the advice, ``bounded`` the share of answers in which
+    it is at most the margin, ``beyond`` that in which the measured loss was above it.
+    """
+
+    cells: int
+    regret: Mapping[str, float | None]
+    regret_ci: Mapping[str, tuple[float, float] | None]
+    bound: float | None
+    bounded: float | None
+    beyond: float | None
+
+
+def score_arms(cells: Sequence[HeldOut], margin: float) -> ArmsCard:
+    """Compare the arm that would be named first with what was measured of all arms."""
+    whole = [cell for cell in cells if all(arm.strategy in {**cell.measured, **cell.further} for arm in ARMS)]
+    whole = [cell for cell in whole if all(arm.strategy in cell.forecast.scores for arm in ARMS)]
+    regret: list[dict[str, float]] = []
+    bounds: list[float] = []
+    for cell in whole:
+        means = {arm: mean_and_error(values)[0] for arm, values in {**cell.measured, **cell.further}.items()}
+        drawn = {arm.strategy: cell.forecast.scores[arm.strategy] for arm in ARMS}
+        named = max(drawn, key=lambda arm: float(drawn[arm].mean()))
+        lost = {f"always_{arm.field}": max(means.values()) - means[arm.strategy] for arm in ARMS}
+        regret.append({**lost, "advice": max(means.values()) - means[named]})
+        loss = np.max(list(drawn.values()), axis=0) - drawn[named]
+        bounds.append(quantiles(loss, (_LOSS_BOUND,))[0])
+    return ArmsCard(
+        cells=len(whole),
+        regret={policy: _mean([one[policy] for one in regret]) for policy in ARM_POLICIES},
+        regret_ci=_resample_tasks([cell.table.task for cell in whole], regret, tuple(ARM_POLICIES)),
+        bound=_mean(bounds),
+        bounded=_mean([bound <= margin for bound in bounds]),
+        beyond=_mean([one["advice"] > bound for one, bound in zip(regret, bounds, strict=True)]),
+    )
 
 
 def score_forecasts(cells: Sequence[HeldOut], decide: Decide, margin: float) -> Scorecard:
@@ -102,20 +147,20 @@ def _regret(cell: HeldOut, gain: float, verdict: str) -> dict[str, float]:
 
 
 def _resample_tasks(
-    tasks: Sequence[str], regret: Sequence[Mapping[str, float]]
+    tasks: Sequence[str], regret: Sequence[Mapping[str, float]], policies: Sequence[str] = tuple(POLICIES)
 ) -> dict[str, tuple[float, float] | None]:
     """Return the 90 % interval of the mean regret when tasks are drawn anew; None where there is one task."""
     by_task = defaultdict(list)
     for task, one in zip(tasks, regret, strict=True):
-        by_task[task].append([one[policy] for policy in POLICIES])
+        by_task[task].append([one[policy] for policy in policies])
     if len(by_task) < 2:
-        return dict.fromkeys(POLICIES)
+        return dict.fromkeys(policies)
     sums = np.array([np.sum(cells, axis=0) for cells in by_task.values()])  # (tasks, policies)
     counts = np.array([len(cells) for cells in by_task.values()])
     drawn = np.random.default_rng(0).integers(len(sums), size=(_RESAMPLES, len(sums)))
     means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)[:, None]
     low, high = np.quantile(means, BAND, axis=0)
-    return {policy: (float(low[k]), float(high[k])) for k, policy in enumerate(POLICIES)}
+    return {policy: (float(low[k]), float(high[k])) for k, policy in enumerate(policies)}
 
 
 def _bands(cell: HeldOut) -> dict[str, _Band]:

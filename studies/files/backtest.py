@@ -1,7 +1,7 @@
 """The rules that the advice is held against in a backtest, and what each is called. Imports nothing."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any
 
@@ -11,6 +11,13 @@ POLICIES = {
     "always_scratch": "always from scratch",
     "below_5000": "fine-tuning below 5,000",
     "last_value": "the arm ahead at the largest measured size",
+}
+ARM_POLICIES = {  # where all arms were measured
+    "advice": "the arm named first",
+    "always_fine_tune": "always fine-tuning",
+    "always_scratch": "always from scratch",
+    "always_linear_probe": "always a linear probe",
+    "always_random_convolutions": "always random convolutions",
 }
 BACKTEST = "backtest.json"  # next to the curves file: what ``ecgadvise backtest --json`` printed
 
@@ -25,9 +32,12 @@ class Backtest:
     coverage: Mapping[str, float | None]
     abstention: float | None
     brier: float | None
+    arm_cells: int = 0
+    arm_regret: Mapping[str, float | None] = field(default_factory=dict)
 
 
 def _parse_backtest(document: Mapping[str, Any]) -> Backtest:
+    arms = document.get("arms") or {"cells": 0, "regret": {}}
     return Backtest(
         tasks=len(document["tasks"]),
         cells=int(document["cells"]),
@@ -35,6 +45,8 @@ def _parse_backtest(document: Mapping[str, Any]) -> Backtest:
         coverage={str(name): _figure(value) for name, value in document["coverage"].items()},
         abstention=_figure(document["abstention"]),
         brier=_figure(document["brier"]["advice"]),
+        arm_cells=int(arms["cells"]),
+        arm_regret={str(name): _figure(value) for name, value in arms["regret"].items()},
     )
 
 
@@ -55,6 +67,10 @@ def check_backtest(document: Any) -> dict[str, Any]:
         may_lack = [document["abstention"], document["brier"]["advice"], document["brier"]["base_rate"]]
         may_lack += [value for card in cards for name in ("regret", "coverage") for value in card[name].values()]
         may_lack += [*(card["regret"]["advice"] for card in cards), *document["width"].values()]
+        if arms := document.get("arms"):
+            known += [arms["cells"], document["margin"]]
+            known += [end for ends in arms["regret_ci"].values() if ends is not None for end in _two(ends)]
+            may_lack += [*arms["regret"].values(), *(arms[name] for name in ("bound", "bounded", "beyond"))]
         wrong = [one for one in (*known, *(one for one in may_lack if one is not None)) if not _is_figure(one)]
     except KeyError as error:
         raise ValueError(f"it lacks {error}") from None

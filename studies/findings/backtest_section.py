@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from engine.deploy.markdown import table
-from studies.files.backtest import POLICIES
+from studies.files.backtest import ARM_POLICIES, POLICIES
 
 BANDS = {
     "scratch": "expected score, from scratch",
@@ -23,8 +23,27 @@ def backtest_lines(backtests: Mapping[str, Mapping[str, Any]]) -> list[str]:
         n = len(found["tasks"])
         lines += [f"`{name}`: {found['cells']} held-out cells of {n} task{'s' * (n != 1)} (`ecgadvise backtest`).", ""]
         lines += [f"- {_beats(found['regret'])}", f"- {_holds(found['coverage'])}", *_more(found), ""]
-        lines += [*_regret_table(found), "", *_coverage_table(found), ""]
+        lines += [*_regret_table(found), "", *_coverage_table(found), "", *_arms(found)]
     return lines
+
+
+def _arms(found: Mapping[str, Any]) -> list[str]:
+    """Return what naming one of all arms lost, where all of them were measured."""
+    arms = found.get("arms")
+    if not arms or not arms["cells"]:
+        return []
+    rows = [
+        (words, _number(arms["regret"].get(name), 4), _interval(arms["regret_ci"].get(name)))
+        for name, words in ARM_POLICIES.items()
+    ]
+    return [
+        f"All four arms were measured in {arms['cells']} cells of held-out tasks. The 90 % bound of the loss that "
+        f"comes with the arm named first is {_number(arms['bound'], 4)} on average, at most {found['margin']:g} in "
+        f"{_percent(arms['bounded'])} of them, and the measured loss was beyond it in {_percent(arms['beyond'])}.",
+        "",
+        *table(("lost to the best of all arms", "mean", "90 % over tasks"), rows),
+        "",
+    ]
 
 
 def _beats(regret: Mapping[str, float | None]) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from studies.collection.backtest import LARGEST, TASK, TWO_LARGEST, Forecast, HeldOut, hold_out
-from studies.collection.scorecard import score_forecasts
+from studies.collection.scorecard import score_arms, score_forecasts
 from studies.files.backtest import POLICIES
 from studies.fitting.paired_runs import PairedRuns
 from studies.runs.run import Run
@@ -107,6 +107,44 @@ def test_forecasts_beat_the_last_value_and_the_naive_policies(cells: list[HeldOu
     for name, share in card.coverage.items():
         assert 0.7 <= share <= 1, name
     assert card.brier["advice"] < card.brier["base_rate"]
+
+
+FURTHER = {"linear-probe": "up", "random-convolutions": None}
+
+
+def four_arms(n_tasks: int) -> TidyRuns:
+    """Fine-tuning is best by .02, but for the last task, where a linear probe is by .04 more."""
+    runs = make_runs(power_laws(n_tasks), sd=0.003)
+    tuned = [run for run in runs.runs if run.strategy == "fine-tune"]
+    more = [
+        replace(run, strategy=arm, upstream=upstream, auroc_macro=run.score + shift)
+        for arm, upstream in FURTHER.items()
+        for run in tuned
+        for shift in [0.04 if arm == "linear-probe" and run.task == f"task-{n_tasks - 1}" else -0.02]
+    ]
+    return replace(runs, runs=(*runs.runs, *more))
+
+
+def test_naming_one_of_all_arms_is_scored_against_the_best_of_them():
+    cells, problems = hold_out(tabulate(four_arms(5))[0])
+    assert problems == []
+    card = score_arms(cells, 0.01)
+    assert card.cells == 5 * len(SIZES)  # of held-out tasks alone
+    assert card.regret["advice"] == card.regret["always_fine_tune"] == pytest.approx(0.04 / 5, abs=1e-9)
+    assert card.regret["always_random_convolutions"] == pytest.approx(0.02 + 0.04 / 5, abs=1e-9)
+    assert card.regret["always_linear_probe"] == pytest.approx(0.02 * 4 / 5, abs=1e-9)
+    assert card.regret["always_scratch"] > card.regret["always_fine_tune"]
+    low, high = card.regret_ci["advice"]
+    assert low == 0 < high
+    assert 0 < card.beyond <= 0.2  # in the one task, as far as its loss is beyond the bound
+    assert card.bound > 0
+
+
+def test_without_all_arms_there_is_no_card_of_them():
+    card = score_arms(hold_out(tabulate(make_runs(power_laws(3)))[0])[0], 0.01)
+    assert (card.cells, card.bound, card.regret["advice"]) == (0, None, None)
+    three = replace(runs := four_arms(3), runs=tuple(run for run in runs.runs if run.strategy != "linear-probe"))
+    assert score_arms(hold_out(tabulate(three)[0])[0], 0.01).cells == 0
 
 
 def test_a_task_with_two_upstreams_counts_once_among_the_others():

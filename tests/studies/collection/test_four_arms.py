@@ -88,7 +88,7 @@ def test_a_further_arm_costs_seconds_a_record_that_it_is_given(four: CurvesFile)
             assert not cost.has_epochs and curve.cost["scratch"].has_epochs
 
 
-def test_the_backtest_does_not_see_further_arms(four_arms_store: Store, curves_path: Path):
+def test_the_two_arms_are_forecast_as_without_further_ones(four_arms_store: Store, curves_path: Path):
     runs = tidy_records(four_arms_store.runs(), Path("four.db"))
     two = replace(runs, runs=tuple(run for run in runs.runs if run.strategy not in FURTHER))
     tables, plain = (tabulate(one)[0][:1] for one in (runs, two))
