@@ -6,9 +6,9 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from advisor.answer.recommend import Recommendation
-from advisor.answer.words import count
+from advisor.answer.words import compares_more, count
 from advisor.text.explanation import Explanation
-from advisor.text.table import NOTICE, answer_lines, console, plain_table, take_lines
+from advisor.text.table import NOTICE, answer_lines, console, pair_rows, plain_table, take_lines
 from studies.files.arms import FURTHER, IN_WORDS, Arm
 from studies.files.backtest import ARM_POLICIES, POLICIES, Backtest
 from studies.files.curve import Curve, PilotCurve, PooledCurve
@@ -32,10 +32,19 @@ def to_text(answer: Recommendation, explanation: Explanation, *, color: bool = F
 
 
 def _sections(answer: Recommendation, explanation: Explanation) -> Iterator[tuple[str, Iterable[RenderableType]]]:
+    if compares_more(answer):
+        yield "Fine-tuning against scratch", _pair(answer)
     yield "Evidence", _evidence(answer, explanation)
     yield "Fit", _fit(answer, explanation)
     yield "Backtest", _backtest(answer, explanation)
     yield "Limits", (f"- {limit}" for limit in explanation.limits)
+
+
+def _pair(answer: Recommendation) -> Iterator[RenderableType]:
+    table = plain_table()
+    for row in pair_rows(answer):
+        table.add_row(*row)
+    yield table
 
 
 def evidence_sentences(answer: Recommendation, explanation: Explanation) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""A recommendation for a reader: at most 25 lines of 80 columns, the verdict first."""
+"""A recommendation for a reader: at most 20 lines of 80 columns, the verdict first."""
 
 from collections.abc import Iterator
 from io import StringIO
@@ -27,7 +27,7 @@ from studies.files.arms import ARMS, IN_WORDS, PAIR
 from studies.files.curve import Curve, PooledCurve
 from studies.files.draws import REACH
 
-WIDTH, LINES = 80, 25
+WIDTH, LINES = 80, 20
 NOTICE = "For model development and research only, not for patient care."
 _MOST_NETWORKS = 4
 
@@ -58,7 +58,7 @@ def answer_lines(answer: Recommendation, out: Console) -> list[str]:
     if compares_more(answer):
         out.print(why_best(answer))
         out.print(_arm_table(answer))
-        out.print(f"Fine-tune or scratch: {VERDICTS[answer.verdict][0].lower()}. {answer.why}")
+        out.print(_pair_line(answer))
     else:
         out.print(answer.why)
         out.print(_score_table(answer))
@@ -66,6 +66,18 @@ def answer_lines(answer: Recommendation, out: Console) -> list[str]:
         out.print(_network_table(answer))
     out.print(_fact_table(answer))
     return take_lines(out)
+
+
+def _pair_line(answer: Recommendation) -> str:
+    """Say how fine-tuning and scratch compare, where another arm may come first."""
+    said = answer.why.removeprefix(f"With {answer.question.n_records:,} records ")
+    verdict = VERDICTS[answer.verdict][0].lower()
+    return f"Fine-tune or scratch: {verdict}, gain {_gain(answer)}. {said[0].upper()}{said[1:]}"
+
+
+def _gain(answer: Recommendation) -> str:
+    gain = answer.gain
+    return f"{gain.mean:+.3f} (90 %: {gain.mean_ci_lower:+.3f} to {gain.mean_ci_upper:+.3f})"
 
 
 def console(color: bool) -> Console:
@@ -113,7 +125,7 @@ def _score_table(answer: Recommendation) -> Table:
 
 def _arm_table(answer: Recommendation) -> Table:
     metric = answer.question.metric
-    table = plain_table(METRICS.get(metric, metric), "expected", "90 % band", "gain", "P(best)", "loss (90 %)")
+    table = plain_table(METRICS.get(metric, metric), "expected", "90 % band", "gain", "loss (90 %)", "training")
     table.padding = (0, 2, 0, 0)  # for the longest name
     for one in answer.arms:
         table.add_row(one.arm.words, *_arm_row(one))
@@ -124,7 +136,7 @@ def _arm_row(one: ArmOutlook) -> tuple[str, ...]:
     """Return an arm's cells: its gain is over scratch, its loss against the best arm."""
     gain = "" if one.difference is None else f"{one.difference.mean:+.3f}"
     loss = f"{one.expected_loss.mean:.3f} ({one.expected_loss.upper:.3f})"
-    return f"{one.score.mean:.3f}", band(one.score), gain, probability(one.p_best), loss
+    return f"{one.score.mean:.3f}", band(one.score), gain, loss, duration(one.cost.seconds)
 
 
 def _network_table(answer: Recommendation) -> Table:
@@ -148,23 +160,23 @@ def band(score: Score) -> str:
 
 
 def _fact_table(answer: Recommendation) -> Table:
-    table = plain_table()
-    gain, margin, curve = answer.gain, answer.question.margin, answer.curve
-    if compares_more(answer):
-        between = f"90 %: {gain.mean_ci_lower:+.3f} to {gain.mean_ci_upper:+.3f}"
-        table.add_row("gain", f"{gain.mean:+.3f} fine-tuned ({between})")
-    table.add_row(
-        "probability",
-        f"gain > {margin:g}: {probability(gain.p_above_margin)}   in between: {probability(gain.p_within_margin)}   "
-        f"loss > {margin:g}: {probability(gain.p_below_margin)}",
-    )
-    table.add_row("pre-training", f"worth {worth(answer.worth_in_records)}")
-    table.add_row("break-even", records(answer.break_even, " records", least=min(curve.sizes) / REACH))
-    for row in (*change_rows(answer), *target_rows(answer), *_cost_rows(answer), *money_rows(answer)):
+    table, curve = plain_table(), answer.curve
+    if not compares_more(answer):
+        for row in pair_rows(answer):
+            table.add_row(*row)
+    table.add_row("pre-training", f"worth {worth(answer.worth_in_records)}{_pretraining_time(answer)}")
+    costs = () if compares_more(answer) else _cost_rows(answer)
+    for row in (*change_rows(answer), *target_rows(answer), *costs, *money_rows(answer)):
         table.add_row(*row)
     of_tasks = f"{len(curve.tasks)} tasks" if isinstance(curve, PooledCurve) else curve.task
     table.add_row("evidence", f"{answer.curves.study}: {_runs(curve)} of {of_tasks}, {answer.curves.created[:10]}")
     return table
+
+
+def _pretraining_time(answer: Recommendation) -> str:
+    """Say how long a pre-training takes, where the arms' own times are in their table."""
+    cost = answer.cost.get("pretraining") if compares_more(answer) else None
+    return "" if cost is None or cost.seconds is None else f", takes {duration(cost.seconds)}"
 
 
 Row = tuple[str, str]
@@ -173,6 +185,17 @@ Row = tuple[str, str]
 def _runs(curve: Curve) -> str:
     first, *added = reversed(curve.rests_on)
     return f"{first.runs:,} paired runs" + "".join(f", and {part.runs:,}" for part in added)
+
+
+def pair_rows(answer: Recommendation) -> Iterator[Row]:
+    """Say where the gain of fine-tuning over scratch lies against the margin, and until when there is one."""
+    gain, margin = answer.gain, answer.question.margin
+    yield (
+        "probability",
+        f"gain > {margin:g}: {probability(gain.p_above_margin)}   in between: {probability(gain.p_within_margin)}   "
+        f"loss > {margin:g}: {probability(gain.p_below_margin)}",
+    )
+    yield "break-even", records(answer.break_even, " records", least=min(answer.curve.sizes) / REACH)
 
 
 def change_rows(answer: Recommendation) -> Iterator[Row]:
