@@ -92,9 +92,13 @@ def _further(explanation: Explanation) -> tuple[Arm, ...]:
 
 
 def _table(first: str, explanation: Explanation, rows: Iterable[Sequence[str]]) -> Table:
-    table = plain_table(first, *measured_columns(explanation))
-    if _further(explanation):
-        table.padding = (0, 1, 0, 0)
+    columns = measured_columns(explanation)
+    if narrow := bool(_further(explanation)):
+        columns = tuple(name.replace(" ", "\n") for name in columns)
+    table = plain_table(first, *columns)
+    if narrow:
+        table.padding = (0, 2, 0, 0)
+    table.columns[0].overflow = "fold"  # a long name goes on in the next line
     for row in rows:
         table.add_row(*row)
     return table

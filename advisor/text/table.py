@@ -1,4 +1,4 @@
-"""A recommendation for a reader: at most 20 lines of 80 columns, the verdict first."""
+"""A recommendation for a reader: at most 20 lines of 80 columns, and those of compared networks; the verdict first."""
 
 from collections.abc import Iterator
 from io import StringIO
@@ -36,13 +36,14 @@ def to_table(answer: Recommendation, *, color: bool = False) -> str:
     """Return the answer; warnings that do not fit are counted in the last line but one."""
     out = console(color)
     lines = answer_lines(answer, out)
-    if len(lines) > LINES - 2:  # long names take more lines
-        lines = [*lines[: LINES - 3], "... the rest: see --explain"]
+    most = LINES + (1 + min(len(answer.networks), _MOST_NETWORKS + 1) if answer.networks else 0)
+    if len(lines) > most - 2:  # long names take more lines
+        lines = [*lines[: most - 3], "... the rest: see --explain"]
     for position, warning in enumerate(answer.warnings):
         out.print(f"! {warning}")
         added = take_lines(out)
         left = len(answer.warnings) - position
-        if len(lines) + len(added) > LINES - (1 if left == 1 else 2):
+        if len(lines) + len(added) > most - (1 if left == 1 else 2):
             lines.append(f"! {left} more warning{'s' * (left > 1)}: see --explain")
             break
         lines += added
