@@ -105,14 +105,28 @@ def gain_lines(pairs: Sequence[Pair], margin: float) -> tuple[list[str], dict[st
 def _over_tasks(gains: Sequence[SizeGain], pairs: Sequence[Pair]) -> list[str]:
     rows = [
         (
-            one.family, f"{one.n_records:,}", effect(one.gain),
+            one.family, f"{one.n_records:,}", effect(one.gain), _predicted(one.gain),
             "one task" if one.gain.between_sd is None else f"{one.gain.between_sd:.3f}",
             f"{_within(one, pairs):.3f}", str(one.gain.n_pairs), str(len(one.gain.tasks)),
         )
         for one in gains
     ]  # fmt: skip
-    heads = ("family", "n", "gain (90 %)", "between tasks", "between pairs", "pairs", "tasks")
+    heads = (
+        "family",
+        "n",
+        "gain (90 %)",
+        "of one more task (90 %)",
+        "between tasks",
+        "between pairs",
+        "pairs",
+        "tasks",
+    )
     return table(heads, rows)
+
+
+def _predicted(gain: Combined) -> str:
+    """Return the interval of one more task's gain."""
+    return "-" if gain.prediction is None else f"{gain.prediction[0]:+.3f} to {gain.prediction[1]:+.3f}"
 
 
 def _within(gain: SizeGain, pairs: Sequence[Pair]) -> float:

@@ -12,6 +12,7 @@ from scipy.stats import t as student
 Floats = NDArray[np.float64]
 LEVEL = 0.90
 _PRIOR_FREEDOM = 4
+_FEWEST_TO_PREDICT = 3  # tasks
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,11 @@ class TaskEstimate:
 
 @dataclass(frozen=True)
 class Combined:
-    """An estimate over tasks with its 90 % interval; ``between_sd`` is the spread of tasks, None when one is known."""
+    """An estimate over tasks with its 90 % interval; ``between_sd`` is the spread of tasks, None when one is known.
+
+    ``prediction`` is the 90 % interval of one more task's effect (Higgins, Thompson and Spiegelhalter, J R Stat Soc A
+    172, 2009), None of fewer than three tasks; with few it is too short.
+    """
 
     effect: float
     ci_lower: float
@@ -39,6 +44,7 @@ class Combined:
     between_sd: float | None
     n_pairs: int
     tasks: tuple[str, ...]
+    prediction: tuple[float, float] | None = None
 
 
 def average_by_task(curves: Mapping[tuple[Any, ...], TaskEstimate | None]) -> dict[str, TaskEstimate]:
@@ -105,5 +111,9 @@ def combine(by_task: Mapping[str, TaskEstimate]) -> Combined:
         pooled = combine_effects(np.array([one.effect for one in found]), variances, method_re="iterated")
     error = max(float(pooled.sd_eff_w_re), float(pooled.sd_eff_w_re_hksj))
     reach = float(student.ppf((1 + LEVEL) / 2, len(found) - 1)) * error
-    effect = float(pooled.mean_effect_re)
-    return Combined(effect, effect - reach, effect + reach, float(pooled.tau2) ** 0.5, n_pairs, tasks)
+    effect, tau2 = float(pooled.mean_effect_re), float(pooled.tau2)
+    prediction = None
+    if len(found) >= _FEWEST_TO_PREDICT:
+        away = float(student.ppf((1 + LEVEL) / 2, len(found) - 2)) * (tau2 + error**2) ** 0.5
+        prediction = effect - away, effect + away
+    return Combined(effect, effect - reach, effect + reach, tau2**0.5, n_pairs, tasks, prediction)

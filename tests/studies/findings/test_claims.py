@@ -243,6 +243,19 @@ def test_intervals_over_tasks_hold_the_truth_nine_times_in_ten():
     assert 0.8 <= np.mean(hits) <= 0.99
 
 
+def test_the_interval_of_one_more_task_holds_it_nine_times_in_ten():
+    rng, hits = np.random.default_rng(2), []
+    for _ in range(400):
+        effects = 0.02 + 0.03 * rng.standard_normal(8)
+        known = {
+            f"t{k}": TaskEstimate(e + 0.01 * rng.standard_normal(), 1e-4, 8, 9, 1 / 9) for k, e in enumerate(effects)
+        }
+        low, high = combine(known).prediction
+        hits.append(low <= 0.02 + 0.03 * rng.standard_normal() <= high)
+    assert 0.85 <= np.mean(hits) <= 0.95
+    assert combine(dict(list(known.items())[:2])).prediction is None
+
+
 def test_more_different_tasks_never_narrow_the_interval():
     widths = []
     for spread in (0.0, 0.02, 0.05):
