@@ -14,10 +14,12 @@ from advisor.answer.decision import DECISIVE, Loss
 from advisor.answer.question import Question
 from advisor.answer.scores import Score, summarise_score
 from studies.files.arms import ARMS, FINE_TUNE, LINEAR_PROBE, RANDOM_CONVOLUTIONS, SCRATCH, Arm, arms_in
-from studies.files.curve import Curve, PilotCurve
+from studies.files.curve import Curve, PilotCurve, PooledCurve
 from studies.files.draws import BAND, Floats, quantiles
 
 _AS_LIKELY_AS_NOT = 0.5
+_OFFERED_FROM = 1 / 3  # of the margin: a pilot that can win less is not worth an afternoon
+_PAIRS = 2  # of a pilot that is offered
 _CHEAPEST_FIRST = (RANDOM_CONVOLUTIONS, LINEAR_PROBE, SCRATCH, FINE_TUNE)  # a regression, then what needs no network
 
 
@@ -112,6 +114,42 @@ def cheapest_tie(ranked: Sequence[ArmOutlook], curve: Curve, question: Question)
 
 def _place(one: ArmOutlook) -> int:
     return _CHEAPEST_FIRST.index(one.strategy)
+
+
+@dataclass(frozen=True)
+class PilotValue:
+    """What ``pairs`` of trainings with ``n_records`` can win: ``at_most`` of the score, on average over datasets.
+
+    That is the expected value of perfect information on the choice. ``seconds`` is how long they take on the device of
+    the costs, None where that is not known.
+    """
+
+    at_most: float
+    n_records: int
+    pairs: int
+    seconds: float | None
+
+
+def half_of(n_records: int) -> int:
+    """Return the number of records at which pairs say something of the choice at ``n_records``: half of them."""
+    return max(n_records // 2, 2)
+
+
+def value_pilot(
+    arms: Sequence[ArmOutlook], curve: Curve, n_records: int, margin: float, cost: Mapping[str, Cost]
+) -> PilotValue | None:
+    """Return what a pilot can win, None where that is next to nothing or the curve is not one of other datasets.
+
+    ``arms`` are ranked, and ``cost`` is that of each at ``half_of`` the records. Without a pilot the first arm is
+    trained, which loses its expected loss against the best of all; no pilot can win more than that.
+    """
+    at_most = arms[0].expected_loss.mean
+    if not isinstance(curve, PooledCurve) or at_most <= _OFFERED_FROM * margin:
+        return None
+    seconds = [cost[arm.field].seconds for arm in ARMS if arm.field in cost]
+    known = [took for took in seconds if took is not None]
+    whole = _PAIRS * sum(known) if len(known) == len(seconds) and known else None
+    return PilotValue(at_most, half_of(n_records), _PAIRS, whole)
 
 
 def not_measured(curve: Curve) -> tuple[str, ...]:

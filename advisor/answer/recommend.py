@@ -12,7 +12,7 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
-from advisor.answer.arms import ArmOutlook, name_best, not_measured, rank_arms
+from advisor.answer.arms import ArmOutlook, PilotValue, half_of, name_best, not_measured, rank_arms, value_pilot
 from advisor.answer.caveats import warn
 from advisor.answer.costs import Cost, Money, charge, cost_curve, count_money, is_worth_paying
 from advisor.answer.curve_choice import choose_curve, choose_curves
@@ -61,8 +61,8 @@ class Recommendation:
     ``arms`` are all that were measured, best expected score first, and ``best`` is the one to train; ``not_measured``
     are the strategies of the others. The verdict, its reason, the gain, its worth in records, the break-even, the money
     and ``flips``, the nearest numbers of records with another verdict, fewer and more, are of fine-tuning against
-    scratch; ``target`` and ``more_records`` are of all arms. ``networks`` are those that were compared, best first;
-    empty when one was asked for.
+    scratch; ``target``, ``more_records`` and ``pilot_value`` are of all arms. ``networks`` are those that were compared,
+    best first; empty when one was asked for.
     """
 
     question: Question
@@ -81,6 +81,7 @@ class Recommendation:
     target: Mapping[str, Reach] | None
     money: Money | None
     more_records: MoreRecords | None
+    pilot_value: PilotValue | None
     flips: tuple[Flip | None, Flip | None]
     arms: tuple[ArmOutlook, ...]
     best: ArmOutlook
@@ -188,6 +189,7 @@ def _answer(question: Question, curve: Curve, curves: CurvesFile) -> Recommendat
         else reach_target(question, question.target, case.grids, least, case.priced_by),
         money=money,
         more_records=add_records(question, curve, {best.arm.field: best.score.mean}),
+        pilot_value=value_pilot(arms, curve, n, question.margin, case.cost(half_of(n))),
         flips=find_flips(case.decide, n, verdict, least, most),
         arms=arms,
         best=best,

@@ -55,6 +55,7 @@ def to_document(
             for side, flip in zip(("fewer_records", "more_records"), answer.flips, strict=True)
         },
         "more_records": None if answer.more_records is None else rounded(asdict(answer.more_records)),
+        "pilot_value": None if answer.pilot_value is None else rounded(asdict(answer.pilot_value)),
         "target": _target(answer),
         "cost": {name: rounded(asdict(cost), digits=2) for name, cost in answer.cost.items()},
         "money": None if answer.money is None else _money(answer.money, question.label_cost, question.gpu_cost),

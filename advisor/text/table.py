@@ -203,6 +203,10 @@ def change_rows(answer: Recommendation) -> Iterator[Row]:
     """Say what would change the answer: other numbers of records, and what more labels add."""
     flips = [f"{f.n_records:,} records: {VERDICTS[f.verdict][0].lower()}" for f in answer.flips if f is not None]
     yield "changes at", "; ".join(flips) or "no number of records that the evidence reaches"
+    if (pilot := answer.pilot_value) is not None:
+        took = "" if pilot.seconds is None else f" ({duration(pilot.seconds)})"
+        of = f"of {pilot.pairs} pairs at {pilot.n_records:,} records{took}"
+        yield "a pilot", f"{of} can win at most {pilot.at_most:.3f} on average"
     if (more := answer.more_records) is not None:
         added, price = more.n_records - answer.question.n_records, answer.question.label_cost
         cost = "" if price is None else f" for {money(price * added)}"

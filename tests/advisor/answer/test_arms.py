@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import jsonschema
@@ -16,7 +16,7 @@ from advisor.answer.strategy import choose_strategy
 from advisor.text.explanation import explain
 from advisor.text.explanation_text import to_text
 from advisor.text.table import LINES, to_table
-from studies.files.curve import Curve, TrainingCost
+from studies.files.curve import Curve, PooledCurve, TrainingCost
 from studies.files.curves import CurvesFile, read_curves
 
 Command = Callable[..., tuple[int, str, str]]
@@ -93,6 +93,20 @@ def test_the_verdict_on_the_two_arms_does_not_know_the_others(curves: CurvesFile
         assert {one.strategy for one in alone.arms} == {"scratch", "fine-tune"}
         assert with_all.verdict == alone.verdict
         assert with_all.gain.mean == pytest.approx(alone.gain.mean, abs=0.003)  # of fewer draws
+
+
+def test_a_pilot_is_offered_at_half_the_records_where_it_can_win_something(curves: CurvesFile):
+    """In half of the draws fine-tuning is .06 above scratch, in the other half .04 below."""
+    measured = level(curves, scratch=np.full(40, 0.84), fine_tune=np.array([0.8] * 20 + [0.9] * 20))
+    assert ask(measured).pilot_value is None, "a task that was measured is no other dataset"
+    (curve,) = measured.curves
+    shared = {one.name: getattr(curve, one.name) for one in fields(curve) if one.name != "kind"}
+    pool = replace(measured, curves=(PooledCurve(**shared, tasks=("a", "b")),))
+    offered = ask(pool).pilot_value
+    assert (offered.at_most, offered.n_records, offered.pairs) == (pytest.approx(0.02), 250, 2)
+    assert offered.seconds == 2 * sum(ask(pool, 250).cost[arm].seconds for arm in ("scratch", "fine_tune"))
+    assert "a pilot        of 2 pairs at 250 records" in to_table(ask(pool))
+    assert ask(pool, margin=0.07).pilot_value is None, "less than a third of what matters"
 
 
 def test_target_more_labels_and_networks_take_all_arms(curves: CurvesFile):
