@@ -61,8 +61,8 @@ class Recommendation:
     ``arms`` are all that were measured, best expected score first, and ``best`` is the one to train; ``not_measured``
     are the strategies of the others. The verdict, its reason, the gain, its worth in records, the break-even, the money
     and ``flips``, the nearest numbers of records with another verdict, fewer and more, are of fine-tuning against
-    scratch; ``target``, ``more_records`` and ``pilot_value`` are of all arms. ``networks`` are those that were compared,
-    best first; empty when one was asked for.
+    scratch; ``target``, ``more_records`` and ``pilot_value`` are of all arms. ``networks`` are those that were
+    compared, best first; empty when one was asked for.
     """
 
     question: Question
