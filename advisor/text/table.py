@@ -58,7 +58,11 @@ def answer_lines(answer: Recommendation, out: Console) -> list[str]:
     out.print(Text.assemble((words, style), f"  ({network}, {question.n_records:,} records: {answer.support})"))
     if compares_more(answer):
         out.print(why_best(answer))
-        out.print(_arm_table(answer))
+        if isinstance(answer.curve, PooledCurve):
+            out.print(_gain_table(answer))
+            out.print(_level_line(answer))
+        else:
+            out.print(_arm_table(answer))
         out.print(_pair_line(answer))
     else:
         out.print(answer.why)
@@ -73,7 +77,8 @@ def _pair_line(answer: Recommendation) -> str:
     """Say how fine-tuning and scratch compare, where another arm may come first."""
     said = answer.why.removeprefix(f"With {answer.question.n_records:,} records ")
     verdict = VERDICTS[answer.verdict][0].lower()
-    return f"Fine-tune or scratch: {verdict}, gain {_gain(answer)}. {said[0].upper()}{said[1:]}"
+    gain = "" if isinstance(answer.curve, PooledCurve) else f", gain {_gain(answer)}"  # else its table says it
+    return f"Fine-tune or scratch: {verdict}{gain}. {said[0].upper()}{said[1:]}"
 
 
 def _gain(answer: Recommendation) -> str:
@@ -133,11 +138,34 @@ def _arm_table(answer: Recommendation) -> Table:
     return table
 
 
+def _gain_table(answer: Recommendation) -> Table:
+    """Return what the arms differ by in a dataset that nobody has measured."""
+    metric = answer.question.metric
+    table = plain_table(METRICS.get(metric, metric), "over scratch", "90 % band", "loss (90 %)", "training")
+    table.padding = (0, 2, 0, 0)
+    for one in answer.arms:
+        more = one.difference
+        gain = "" if more is None else f"{more.mean:+.3f}"
+        between = "" if more is None else f"{more.mean_ci_lower:+.3f} to {more.mean_ci_upper:+.3f}"
+        table.add_row(one.arm.words, gain, between, _loss(one), duration(one.cost.seconds))
+    return table
+
+
+def _level_line(answer: Recommendation) -> str:
+    """Say how high the best arm scores, which in a dataset that nobody has measured is its labels' doing."""
+    score = answer.best.score
+    between = f"{score.mean_ci_lower:.2f} to {score.mean_ci_upper:.2f}"
+    return f"Expected of {answer.best.arm.words}: {score.mean:.2f} (90 %: {between}), your labels decide."
+
+
 def _arm_row(one: ArmOutlook) -> tuple[str, ...]:
     """Return an arm's cells: its gain is over scratch, its loss against the best arm."""
     gain = "" if one.difference is None else f"{one.difference.mean:+.3f}"
-    loss = f"{one.expected_loss.mean:.3f} ({one.expected_loss.upper:.3f})"
-    return f"{one.score.mean:.3f}", band(one.score), gain, loss, duration(one.cost.seconds)
+    return f"{one.score.mean:.3f}", band(one.score), gain, _loss(one), duration(one.cost.seconds)
+
+
+def _loss(one: ArmOutlook) -> str:
+    return f"{one.expected_loss.mean:.3f} ({one.expected_loss.upper:.3f})"
 
 
 def _network_table(answer: Recommendation) -> Table:
@@ -206,7 +234,7 @@ def change_rows(answer: Recommendation) -> Iterator[Row]:
     if (pilot := answer.pilot_value) is not None:
         took = "" if pilot.seconds is None else f" ({duration(pilot.seconds)})"
         of = f"of {pilot.pairs} pairs at {pilot.n_records:,} records{took}"
-        yield "a pilot", f"{of} can win at most {pilot.at_most:.3f} on average"
+        yield "a pilot", f"{of} can win at most {pilot.at_most:.3f}"
     if (more := answer.more_records) is not None:
         added, price = more.n_records - answer.question.n_records, answer.question.label_cost
         cost = "" if price is None else f" for {money(price * added)}"
