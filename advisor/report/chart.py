@@ -5,7 +5,7 @@ Colours are classes, which the page's style sets for light, dark and paper. The 
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log
 
 import numpy as np
@@ -84,9 +84,53 @@ def _draw(frame: Frame, answer: Recommendation, metric: str, described: str) -> 
         f'aria-labelledby="{name}-title {name}-desc" '
         f"{written}>"
         f'<title id="{name}-title">{text(metric)} against the number of labelled records</title>'
-        f'<desc id="{name}-desc">{text(described)}</desc>'
-        f'<clipPath id="{name}-clip"><rect x="{frame.left}" y="{frame.above}" width="{frame.end - frame.left}" '
-        f'height="{frame.floor - frame.above}"/></clipPath>{"".join(body)}</svg>\n'
+        f'<desc id="{name}-desc">{text(described)}</desc>{_clip(frame)}{"".join(body)}</svg>\n'
+    )
+
+
+def gain_chart(answer: Recommendation, lines: CurveLines, words: str, described: str) -> str:
+    """Return the chart of what every arm has over scratch, with the band of the best of them, wide and narrow."""
+    differences = lines.differences
+    banded = banded_arm(answer, lines)
+    shown = [differences[banded].lower, differences[banded].upper, *(line.mean for line in differences.values())]
+    seen = (lines.n >= lines.least) & (lines.n <= lines.measured[1] * REACH)
+    low, high = (float(pick([pick(values[seen]) for values in shown])) for pick in (min, max))
+    margin = answer.question.margin
+    low, high = min(low, -2 * margin), max(high, 2 * margin)
+    room = 0.06 * (high - low)
+    scaled = replace(lines, arms=differences, points=dict.fromkeys(differences, ()), bottom=low - room, top=high + room)
+    frames = (Frame("gain-wide", 760, 300, 0.09, scaled), Frame("gain-narrow", 372, 270, 0.135, scaled))
+    return "".join(_draw_gain(frame, answer, banded, words, described) for frame in frames)
+
+
+def banded_arm(answer: Recommendation, lines: CurveLines) -> str:
+    """Return the arm whose band is drawn: the one named first, or fine-tuning where that is scratch."""
+    best = answer.best.strategy
+    return best if best in lines.differences else FINE_TUNE
+
+
+def _draw_gain(frame: Frame, answer: Recommendation, banded: str, words: str, described: str) -> str:
+    name, margin = frame.name, answer.question.margin
+    arms = (part for arm in frame.lines.arms for part in _arm(frame, arm, with_band=arm == banded))
+    body = (
+        *_axes(frame, answer.curve.sizes, words),
+        _box("margin", frame.left, frame.y(margin), frame.end - frame.left, frame.y(-margin) - frame.y(margin)),
+        f'<path class="axis" d="M{frame.left} {frame.y(0):.1f}H{frame.end}"/>',
+        *arms,
+        *_yours(frame, answer.question.n_records),
+    )
+    return (
+        f'<svg class="gains {name.removeprefix("gain-")}" viewBox="0 0 {frame.width} {frame.height}" role="img" '
+        f'aria-labelledby="{name}-title {name}-desc">'
+        f'<title id="{name}-title">{text(words)} against the number of labelled records</title>'
+        f'<desc id="{name}-desc">{text(described)}</desc>{_clip(frame)}{"".join(body)}</svg>\n'
+    )
+
+
+def _clip(frame: Frame) -> str:
+    return (
+        f'<clipPath id="{frame.name}-clip"><rect x="{frame.left}" y="{frame.above}" width="{frame.end - frame.left}" '
+        f'height="{frame.floor - frame.above}"/></clipPath>'
     )
 
 
@@ -107,18 +151,20 @@ def _axes(frame: Frame, sizes: Sequence[int], metric: str) -> Iterator[str]:
     yield _words("label", (frame.left + frame.end) / 2, frame.height - 8, "labelled records (log scale)")
 
 
-def _arm(frame: Frame, arm: str) -> Iterator[str]:
+def _arm(frame: Frame, arm: str, *, with_band: bool = True) -> Iterator[str]:
     line, kind = frame.lines.arms[arm], CLASSES[arm]
     n, (low, high) = frame.lines.n, frame.lines.measured
     ring = [*zip(n, line.upper, strict=True), *reversed(list(zip(n, line.lower, strict=True)))]
     clip = f'clip-path="url(#{frame.name}-clip)"'
-    yield f'<path class="band {kind}" {clip} d="{_path(frame, ring)}Z"/>'
+    if with_band:
+        yield f'<path class="band {kind}" {clip} d="{_path(frame, ring)}Z"/>'
     for part, style in ((n <= low, " beyond"), ((n >= low) & (n <= high), ""), (n >= high, " beyond")):
         if part.sum() > 1:
             points = list(zip(n[part], line.mean[part], strict=True))
             yield f'<path class="line {kind}{style}" {clip} d="{_path(frame, points)}"/>'
     shape = "".join(_point(frame, arm, size, score) for size, score in frame.lines.points[arm])
-    yield f'<path class="points {kind}" d="{shape}"/>'
+    if shape:
+        yield f'<path class="points {kind}" d="{shape}"/>'
 
 
 def _path(frame: Frame, points: Sequence[tuple[float, float]]) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from advisor.answer.decision import probability
 from advisor.answer.recommend import Recommendation
 from advisor.answer.words import METRICS
-from advisor.report.chart import CLASSES, chart
+from advisor.report.chart import CLASSES, banded_arm, chart, gain_chart
 from advisor.report.html import table, text
 from advisor.text.curve_lines import CurveLines, Line
 from studies.files.arms import IN_WORDS
@@ -71,6 +71,31 @@ def figure(answer: Recommendation, lines: CurveLines, rows: Sequence[dict[str, A
         f"{_key(answer, lines)}</figure>{_readout(here, lines, question.margin)}{_slider(rows, yours)}"
         f"{_numbers(answer, lines, rows)}"
     )
+
+
+def gain_figure(answer: Recommendation, lines: CurveLines) -> str:
+    """Return the figure of what every arm has over scratch, as HTML."""
+    metric = METRICS.get(answer.question.metric, answer.question.metric)
+    words = f"{metric} over training from scratch"
+    at = int(np.flatnonzero(lines.n == answer.question.n_records)[0])
+    said = "; ".join(
+        f"{IN_WORDS[arm]} {line.mean[at]:+.3f} ({line.lower[at]:+.3f} to {line.upper[at]:+.3f})"
+        for arm, line in lines.differences.items()
+    )
+    described = f"What each arm scores over training from scratch. At {answer.question.n_records:,} records: {said}."
+    shown = {CLASSES[arm]: IN_WORDS[arm] for arm in lines.differences}
+    shown[CLASSES[banded_arm(answer, lines)]] += ", with its 90 % band"
+    keys = {**{words: _KEY[kind].split("/>")[0] + "/>" for kind, words in shown.items()}, **_margin_key(answer)}
+    items = "".join(
+        f'<li><svg viewBox="0 0 30 12" aria-hidden="true">{drawn}</svg>{text(said)}</li>'
+        for said, drawn in keys.items()
+    )
+    return f'<figure>{gain_chart(answer, lines, words, described)}<ul class="key">{items}</ul></figure>'
+
+
+def _margin_key(answer: Recommendation) -> dict[str, str]:
+    words = f"differences of at most {answer.question.margin:g}, which do not matter"
+    return {words: '<rect class="margin" width="30" height="12"/>'}
 
 
 def _positions(lines: CurveLines) -> list[tuple[str, int]]:

@@ -17,7 +17,7 @@ from advisor.answer.recommend import Recommendation
 from advisor.answer.words import VERDICTS, compares_more, headline, why_best
 from advisor.report import sections
 from advisor.report.facts_label import facts_label
-from advisor.report.figure import arms_of_rows, figure, nearest, read_out
+from advisor.report.figure import arms_of_rows, figure, gain_figure, nearest, read_out
 from advisor.report.html import bullets, facts, paragraph, section, text
 from advisor.text.answer_json import to_json
 from advisor.text.curve_lines import trace, with_points
@@ -54,12 +54,13 @@ def to_page(answer: Recommendation, explanation: Explanation, origin: Origin, ow
     lines = trace(with_points(answer.curve, answer.curves), answer.question.margin, _POINTS, (n,))
     rows = read_out(answer, lines)
     yours = nearest(rows, n)
+    figures = gain_figure(answer, lines), figure(answer, lines, rows, yours)
     template = _TEMPLATE.read_text(encoding="utf-8")
     return Template(template).substitute(
         script_hash=_hash_of_script(template),
         title=text(f"{n:,} records: {headline(answer)[0].lower()} (ecgadvise)"),
         header="".join(_header(answer)),
-        sections="".join(_sections(answer, explanation, origin, figure(answer, lines, rows, yours), own)),
+        sections="".join(_sections(answer, explanation, origin, figures, own)),
         notice=text(NOTICE),
         answer=_data(json.loads(to_json(answer, explanation.as_dict(), None if own is None else own.as_dict()))),
         rows=_data({"yours": yours, "arms": arms_of_rows(lines), "rows": rows}),
@@ -83,8 +84,10 @@ def _header(answer: Recommendation) -> Iterator[str]:
 
 
 def _sections(
-    answer: Recommendation, explanation: Explanation, origin: Origin, drawn: str, own: "OwnAnswer | None"
+    answer: Recommendation, explanation: Explanation, origin: Origin, figures: tuple[str, str], own: "OwnAnswer | None"
 ) -> Iterator[str]:
+    gain, drawn = figures
+    yield section("What each arm gains", gain, name="gain")
     yield section("Expected scores", *sections.scores(answer), name="scores")
     yield section("The curves" if compares_more(answer) else "The two curves", drawn, name="curves")
     yield section("What would change the answer", facts(sections.changes(answer)), name="changes")

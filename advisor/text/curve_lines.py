@@ -33,7 +33,8 @@ class Line:
 class CurveLines:
     """One curve, ready to be drawn: ``arms`` holds the line of each measured strategy at the numbers of records ``n``.
 
-    ``gain``, ``p_above_margin`` (sizes,) and ``even``, the break-even, are None of a curve without a fine-tuned arm.
+    ``gain``, ``p_above_margin`` (sizes,) and ``even``, the break-even, are None of a curve without a fine-tuned arm;
+    ``differences`` has what every arm has over scratch, the gain among them.
     ``exact`` are those of n that a reader may want: the asked, the measured, some round ones. ``measured`` are the
     smallest and the largest measured size, ``points[strategy]`` the scores that were measured, ``bottom`` and ``top``
     the scores that the figure reaches.
@@ -50,6 +51,7 @@ class CurveLines:
     points: Mapping[str, tuple[tuple[int, float], ...]]
     bottom: float
     top: float
+    differences: Mapping[str, Line]
 
 
 def trace(curve: Curve, margin: float, n_points: int, shown: Iterable[int] = ()) -> CurveLines:
@@ -84,6 +86,7 @@ def trace(curve: Curve, margin: float, n_points: int, shown: Iterable[int] = ())
         points=points,
         bottom=middle - 1.16 * half,
         top=min(middle + 1.24 * half, 1.02),
+        differences={arm: _line(scores - draws[SCRATCH]) for arm, scores in draws.items() if arm != SCRATCH},
     )
 
 

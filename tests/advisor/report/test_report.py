@@ -180,13 +180,33 @@ def test_the_chart_has_both_arms_their_runs_and_what_lies_beyond_them_dashed(mak
         for arm in ("tuned", "scratch"):
             for kind in (f"band {arm}", f"points {arm}", f"cross {arm}"):
                 assert kinds.count(kind) >= 2, (chart, kind)
-            assert kinds.count(f"line {arm} beyond") == 4  # left and right of what was measured
+            of_gains = 4 * (arm == "tuned")  # of scratch over itself there is nothing to draw
+            assert kinds.count(f"line {arm} beyond") == 4 + of_gains  # left and right of what was measured
     answer = json.loads(command("recommend", *shlex.split(question), "--json")[1])
     drawn = [a["d"] for tag, a in page.attributes if (a.get("class") or "").startswith("points ") and len(a["d"]) > 99]
     assert [d.count("M") for d in drawn] == [answer["evidence"]["runs"] // 2] * 4
     assert f"break-even {answer['break_even']['median']:,.0f}" in page.text
-    assert [tag for tag, _ in page.attributes].count("title") == 3  # the page's and each chart's
-    assert [tag for tag, _ in page.attributes].count("desc") == 2
+    assert [tag for tag, _ in page.attributes].count("title") == 5  # the page's and each chart's
+    assert [tag for tag, _ in page.attributes].count("desc") == 4
+
+
+@pytest.mark.parametrize("margin", [0.01, 0.1])
+def test_the_first_figure_is_what_the_arms_gain_with_the_band_of_the_best(make, four_arms_path: Path, margin: float):
+    page = Page(make(f"--n-records 300 --arch cnn --curves {four_arms_path} --margin {margin}"))
+    charts = [a["class"] for tag, a in page.attributes if tag == "svg" and "class" in a]
+    assert charts == ["gains wide", "gains narrow", "chart wide", "chart narrow"]
+    answer = page.data("answer")
+    for one in answer["arms"]:
+        if one["strategy"] != "scratch":
+            mean, low, high = (one["difference"][name] for name in ("mean", "mean_ci_lower", "mean_ci_upper"))
+            assert f"{mean:+.3f} ({low:+.3f} to {high:+.3f})" in page.text
+    kinds = [a.get("class") or "" for tag, a in page.attributes if tag in {"path", "rect"}]
+    first = kinds[: kinds.index("margin") + 20]
+    assert (
+        first.count("band probe") == 1 and "band tuned" not in first and "linear probe, with its 90 % band" in page.text
+    )
+    heights = [float(a["height"] or 0) for tag, a in page.attributes if a.get("class") == "margin" and "x" in a]
+    assert len(heights) == 2 and all(height > 0 for height in heights)
 
 
 def test_a_page_of_four_arms_names_the_best_first_and_tells_them_apart_without_colour(make, four_arms_path: Path):
