@@ -1,17 +1,20 @@
 """What a task that nobody has measured may look like: random effects over the tasks that were.
 
-On the logit scale, at every size, the score from scratch and the gain of fine-tuning of task t are mu + u_t, u_t normal
-with standard deviation tau, and are known with an error of their own: the spread of the task's draws there, which is
-large where the task was measured badly or not at all. A task counts with 1 / (error^2 + tau^2), so that one that is
-barely known hardly counts, and its error is not taken for a difference between tasks. tau has a half-normal prior
-(Roever et al., Research Synthesis Methods 12, 2021) and is integrated over on a grid: with few tasks, for which it is
-hardly known, the bands are wide. What varies together between tasks, sizes and arms varies together in the draws:
-a new task's deviations are the measured tasks' own, added up with random weights. A further arm is a difference to
-scratch over the tasks that have it, as the gain is, and changes no draw of the two arms. The weights follow Student's
-t, whose degrees of freedom were chosen by holding out each of the nine tasks that were measured in November 2026.
+At every size the score from scratch, in logits, and what fine-tuning has over it, as a difference of scores, are
+mu + u_t of task t, u_t normal with standard deviation tau, and are known with an error of their own: the spread of the
+task's draws there, which is large where the task was measured badly or not at all. (In logits a difference and its
+error are both large where scores are near 1: tasks with large differences would hardly count.) A task counts with
+1 / (error^2 + tau^2), so that one that is barely known hardly counts, and its error is not taken for a difference
+between tasks. tau has a half-normal prior (Roever et al., Research Synthesis Methods 12, 2021) and is integrated over
+on a grid: with few tasks, for which it is hardly known, the bands are wide. What varies together between tasks, sizes
+and arms varies together in the draws: a new task's deviations are the measured tasks' own, added up with random
+weights. A further arm is a difference to scratch over the tasks that have it, as the gain is, and changes no draw of
+the two arms. The weights follow Student's t, whose degrees of freedom were chosen by holding out each of the nine tasks
+that were measured in November 2026.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import expit, logit
@@ -27,11 +30,21 @@ _SUPPORTING = 2  # tasks at least, and half of them, support a size of the pool
 _FEW_TASKS = 5
 _AHEAD = (2.0, REACH, 4 * REACH)
 LEAST, MOST = 0.02, 0.9995  # scores beyond these count as these: their logit would run away
-_TAUS = np.concatenate([[0.0], np.geomspace(0.01, 4.0, 60)])
-_TAU_PRIOR = 1.0  # half-normal scale of tau, in logits
 _FREEDOM = 6  # of Student's t that tasks deviate by: some gain far more than the others
-_LEAST_ERROR = 1e-3  # logits
 _LEAST_DIFFERENCE = 1e-9
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """Of what tasks differ in: the grid of tau, the half-normal scale of its prior, the least error of a task."""
+
+    taus: Floats
+    prior: float
+    least_error: float
+
+
+_LOGITS = _Scale(np.concatenate([[0.0], np.geomspace(0.01, 4.0, 60)]), 1.0, 1e-3)
+_SCORES = _Scale(np.concatenate([[0.0], np.geomspace(0.001, 0.6, 60)]), 0.1, 1e-4)
 
 
 def pool_tasks(fits: Mapping[str, LearningCurveResults], seed: int) -> LearningCurveResults:
@@ -114,12 +127,14 @@ def _new_task(
 
     ``weights`` (draws, tasks) say how the deviations of the measured tasks add up.
     """
-    logits = np.array([_logits(result, arms, nodes) for result in results])  # (tasks, arms, draws, nodes)
-    logits[:, 1:] -= logits[:, :1]  # the gain is far better known than either level
-    drawn = np.array([_draw_effects(logits[:, k], nodes, ends[1], weights, rng) for k in range(len(arms))])
-    drawn[1:] += drawn[:1]
-    scores = np.maximum(expit(drawn), results[0].chance)  # few tasks may differ by anything, but a score is expected
-    return no_better_with_fewer(np.asarray(scores, np.float64), int((nodes < ends[0]).sum()))
+    measured = _scores(results, arms, nodes)
+    scratch = expit(_draw_effects(logit(np.clip(measured[:, 0], LEAST, MOST)), nodes, ends[1], weights, rng, _LOGITS))
+    scores = [scratch]
+    for k in range(1, len(arms)):  # a difference is far better known than either level
+        over = _draw_effects(measured[:, k] - measured[:, 0], nodes, ends[1], weights, rng, _SCORES)
+        scores.append(np.minimum(scratch + over, MOST))
+    # Few tasks may differ by anything, but a score is expected.
+    return no_better_with_fewer(np.maximum(scores, results[0].chance), int((nodes < ends[0]).sum()))
 
 
 def _difference(
@@ -127,51 +142,54 @@ def _difference(
     weights: Floats, rng: np.random.Generator,
 ) -> Floats:  # fmt: skip
     """Draw what an arm has over ``scratch`` (draws, nodes) in a new task, from the tasks that have it."""
-    logits = np.array([_logits(result, (SCRATCH, arm), nodes) for result in results])
-    drawn = _draw_effects(logits[:, 1] - logits[:, 0], nodes, ends[1], weights, rng)
-    scores = np.maximum(expit(logit(np.clip(scratch, LEAST, MOST)) + drawn), results[0].chance)
-    return np.asarray(scores - scratch, np.float64)
+    measured = _scores(results, (SCRATCH, arm), nodes)
+    over = _draw_effects(measured[:, 1] - measured[:, 0], nodes, ends[1], weights, rng, _SCORES)
+    return np.asarray(np.clip(scratch + over, results[0].chance, MOST) - scratch, np.float64)
 
 
-def _logits(result: LearningCurveResults, arms: Sequence[str], nodes: Floats) -> Floats:
-    """Return a task's scores (arms, draws, nodes) in logits."""
-    curves = np.array([evaluate(result.draws[arm], nodes, result.chance) for arm in arms])
-    return np.asarray(logit(np.clip(curves, LEAST, MOST)), np.float64)
+def _scores(results: Sequence[LearningCurveResults], arms: Sequence[str], nodes: Floats) -> Floats:
+    """Return the tasks' scores (tasks, arms, draws, nodes)."""
+    return np.array([[evaluate(result.draws[arm], nodes, result.chance) for arm in arms] for result in results])
 
 
-def _draw_effects(effects: Floats, nodes: Floats, largest: float, weights: Floats, rng: np.random.Generator) -> Floats:
+def _draw_effects(
+    effects: Floats, nodes: Floats, largest: float, weights: Floats, rng: np.random.Generator, scale: _Scale
+) -> Floats:
     """Draw what a new task has (N_DRAWS, nodes) from the draws of an effect (tasks, draws, nodes) of the tasks."""
-    centre, error = effects.mean(axis=1), np.maximum(effects.std(axis=1), _LEAST_ERROR)  # (tasks, nodes)
+    centre, error = effects.mean(axis=1), np.maximum(effects.std(axis=1), scale.least_error)  # (tasks, nodes)
     level, least = rng.random(N_DRAWS), np.zeros(N_DRAWS)
     drawn = np.empty((N_DRAWS, len(nodes)))
     for j, node in enumerate(nodes):
-        drawn[:, j], taus = _draw_effect(centre[:, j], error[:, j], level, weights, least)
+        drawn[:, j], taus = _draw_effect(centre[:, j], error[:, j], level, weights, least, scale)
         if node == largest:  # beyond it no task says that tasks differ less: their laws only come to rest
             least = taus
     return drawn
 
 
-def _draw_effect(centre: Floats, error: Floats, level: Floats, weights: Floats, least: Floats) -> tuple[Floats, Floats]:
+def _draw_effect(
+    centre: Floats, error: Floats, level: Floats, weights: Floats, least: Floats, scale: _Scale
+) -> tuple[Floats, Floats]:
     """Draw what a new task has at one size, from what the tasks have (``centre`` and its ``error``, of every task).
 
     ``level`` (draws,) says at which quantile of its posterior tau is drawn, ``least`` (draws,) how small it may be at
     the least, ``weights`` (draws, tasks) how the deviations of the measured tasks add up. Returns the draws, and tau.
     """
-    precision, total, mean = _weighted(centre, error, _TAUS)
+    taus = scale.taus
+    precision, total, mean = _weighted(centre, error, taus)
     misfit = (precision * (centre - mean[:, None]) ** 2).sum(axis=1)
-    log_weight = 0.5 * (np.log(precision).sum(axis=1) - np.log(total) - misfit) - 0.5 * (_TAUS / _TAU_PRIOR) ** 2
+    log_weight = 0.5 * (np.log(precision).sum(axis=1) - np.log(total) - misfit) - 0.5 * (taus / scale.prior) ** 2
     density = np.exp(log_weight - log_weight.max())
-    posterior = density * np.gradient(_TAUS)
-    cumulative = np.concatenate([[0.0], np.cumsum(np.diff(_TAUS) * (density[1:] + density[:-1]) / 2)])
-    drawn = np.interp(level * cumulative[-1], cumulative, _TAUS)  # between the points too: no draw sits on a border
-    typical = float(posterior @ _TAUS / posterior.sum())
+    posterior = density * np.gradient(taus)
+    cumulative = np.concatenate([[0.0], np.cumsum(np.diff(taus) * (density[1:] + density[:-1]) / 2)])
+    drawn = np.interp(level * cumulative[-1], cumulative, taus)  # between the points too: no draw sits on a border
+    typical = float(posterior @ taus / posterior.sum())
     shrunk = (centre - posterior @ mean / posterior.sum()) * typical**2 / (error**2 + typical**2)
     length = float(np.sqrt((shrunk**2).sum()))
     differ = length > _LEAST_DIFFERENCE  # tasks that do not differ do so in no direction but that of their rounding
     normal = weights @ (shrunk / length if differ else np.full(len(shrunk), len(shrunk) ** -0.5))
-    taus = np.maximum(drawn, least)
+    widened = np.maximum(drawn, least)
     _, total, mean = _weighted(centre, error, drawn)
-    return mean + normal * np.sqrt(taus**2 + 1 / total), taus
+    return mean + normal * np.sqrt(widened**2 + 1 / total), widened
 
 
 def _weighted(centre: Floats, error: Floats, taus: Floats) -> tuple[Floats, Floats, Floats]:
