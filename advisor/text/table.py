@@ -1,4 +1,4 @@
-"""A recommendation for a reader: at most 20 lines of 80 columns, and those of compared networks; the verdict first."""
+"""A recommendation for a reader: at most 20 lines of 80 columns, and what was asked besides; the verdict first."""
 
 from collections.abc import Iterator
 from io import StringIO
@@ -30,6 +30,7 @@ from studies.files.draws import REACH
 WIDTH, LINES = 80, 20
 NOTICE = "For model development and research only, not for patient care."
 _MOST_NETWORKS = 4
+_ASKED_LINES = 3  # of a target, and of money
 
 
 def to_table(answer: Recommendation, *, color: bool = False) -> str:
@@ -37,6 +38,7 @@ def to_table(answer: Recommendation, *, color: bool = False) -> str:
     out = console(color)
     lines = answer_lines(answer, out)
     most = LINES + (1 + min(len(answer.networks), _MOST_NETWORKS + 1) if answer.networks else 0)
+    most += _ASKED_LINES * ((answer.target is not None) + (answer.money is not None))
     if len(lines) > most - 2:  # long names take more lines
         lines = [*lines[: most - 3], "... the rest: see --explain"]
     for position, warning in enumerate(answer.warnings):

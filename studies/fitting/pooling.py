@@ -128,13 +128,25 @@ def _new_task(
     ``weights`` (draws, tasks) say how the deviations of the measured tasks add up.
     """
     measured = _scores(results, arms, nodes)
-    scratch = expit(_draw_effects(logit(np.clip(measured[:, 0], LEAST, MOST)), nodes, ends[1], weights, rng, _LOGITS))
+    logits = _draw_effects(logit(np.clip(measured[:, 0], LEAST, MOST)), nodes, ends[1], weights, rng, _LOGITS)
+    scratch = _no_worse_beyond(np.asarray(expit(logits), np.float64), nodes, ends[1])
     scores = [scratch]
     for k in range(1, len(arms)):  # a difference is far better known than either level
         over = _draw_effects(measured[:, k] - measured[:, 0], nodes, ends[1], weights, rng, _SCORES)
         scores.append(np.minimum(scratch + over, MOST))
     # Few tasks may differ by anything, but a score is expected.
     return no_better_with_fewer(np.maximum(scores, results[0].chance), int((nodes < ends[0]).sum()))
+
+
+def _no_worse_beyond(scores: Floats, nodes: Floats, largest: float) -> Floats:
+    """Shift scores (draws, nodes) beyond the largest size so that their mean does not fall there.
+
+    Tasks differ the more the further they are carried on, which alone would lower the mean of scores that end at 1.
+    """
+    for j in np.flatnonzero(nodes > largest):
+        fall = scores[:, j - 1].mean() - scores[:, j].mean()
+        scores[:, j] = np.minimum(scores[:, j] + max(fall, 0.0), MOST)
+    return scores
 
 
 def _difference(
