@@ -1,4 +1,4 @@
-"""A recommendation for a reader: at most 20 lines of 80 columns, and what was asked besides; the verdict first."""
+"""A recommendation for a reader: at most 20 lines of 80 columns, 25 where more is asked; the verdict first."""
 
 from collections.abc import Iterator
 from io import StringIO
@@ -28,6 +28,7 @@ from studies.files.curve import Curve, PooledCurve
 from studies.files.draws import REACH
 
 WIDTH, LINES = 80, 20
+SCREEN = 25  # lines, however much is asked
 NOTICE = "For model development and research only, not for patient care."
 _MOST_NETWORKS = 4
 _ASKED_LINES = 3  # of a target, and of money
@@ -37,8 +38,9 @@ def to_table(answer: Recommendation, *, color: bool = False) -> str:
     """Return the answer; warnings that do not fit are counted in the last line but one."""
     out = console(color)
     lines = answer_lines(answer, out)
-    most = LINES + (1 + min(len(answer.networks), _MOST_NETWORKS + 1) if answer.networks else 0)
-    most += _ASKED_LINES * ((answer.target is not None) + (answer.money is not None))
+    networks = 1 + min(len(answer.networks), _MOST_NETWORKS + 1) if answer.networks else 0
+    asked = _ASKED_LINES * ((answer.target is not None) + (answer.money is not None))
+    most = min(LINES + networks + asked, SCREEN)
     if len(lines) > most - 2:  # long names take more lines
         lines = [*lines[: most - 3], "... the rest: see --explain"]
     for position, warning in enumerate(answer.warnings):

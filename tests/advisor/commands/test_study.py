@@ -98,7 +98,7 @@ def test_two_runners_on_one_store_share_the_runs_and_give_what_one_gives(place: 
     assert {path.stem for path in (place / "logs").iterdir()} == undisturbed.keys()
     status = ecgadvise("study", "status", "--store", "micro.db", cwd=place).stdout
     assert "5 runs done, 0 running, 0 failed" in status
-    assert re.search(r"superclass +resnet1d18-w2 +scratch +n = 20 +2 done, 0 running, 0 failed\n", status)
+    assert re.search(r"superclass +resnet1d18-w2 +scratch +n = 20 +2 done, 0 running, 0 failed, recipe tuned\n", status)
 
 
 def test_a_study_that_is_killed_at_random_moments_and_resumed_gives_the_same(place: Path, corpus: Corpus):
