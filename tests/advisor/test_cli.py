@@ -12,6 +12,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from studies.files.arms import ARMS
+
 SCHEMA = json.loads((Path(__file__).parents[2] / "advisor" / "recommendation.schema.json").read_text())
 HEAVY = ("torch", "pandas", "sklearn", "statsmodels", "scipy", "wfdb", "safetensors")
 
@@ -102,7 +104,7 @@ def test_curves_show_gives_every_arm_at_any_size():
     assert document["schema_version"] == 1
     support = {row["n_records"]: row["support"] for row in document["rows"]}
     assert support == {500: "measured", 5000: "extrapolated", 90000: "beyond"}
-    assert {row["strategy"] for row in document["rows"]} == {"scratch", "fine-tune"}
+    assert {row["strategy"] for row in document["rows"]} == {arm.strategy for arm in ARMS}
     assert all(row["mean_ci_lower"] <= row["mean"] <= row["mean_ci_upper"] for row in document["rows"])
     refused(ecgadvise("curves", "show", "--at", "500,many"), 2)
 
