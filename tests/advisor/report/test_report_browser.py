@@ -26,8 +26,8 @@ class Seen(NamedTuple):
     @property
     def words(self) -> list[str]:
         """The words of the read-out."""
-        found = dict(re.findall(r'data-word="(\d)">([^<]*)<', self.dom))
-        return [unescape(found[str(k)]) for k in range(9)]
+        found = dict(re.findall(r'data-word="(\d+)">([^<]*)<', self.dom))
+        return [unescape(found[str(k)]) for k in range(len(found))]
 
 
 def look(page: Path, width: int = 1000) -> Seen:
@@ -104,7 +104,7 @@ def test_keys_and_pointer_move_the_read_out(page: Path):
     assert moved.words == rows[3]["words"]
     assert moved.console == []
     point = (
-        'var c = document.querySelector("svg.wide"), b = c.getBoundingClientRect(), d = c.dataset;'
+        'var c = document.querySelector("svg.chart.wide"), b = c.getBoundingClientRect(), d = c.dataset;'
         "var x = Number(d.left) + Math.log(1000 / d.first) / Math.log(d.last / d.first) * (d.end - d.left);"
         'document.getElementById("surface").dispatchEvent(new PointerEvent("%s", '
         "{clientX: b.left + x / 760 * b.width, clientY: b.top + 50, bubbles: true}));"
