@@ -87,11 +87,16 @@ def test_the_example_trains_a_network_that_has_learnt(tmp_path: Path, corpora: P
     assert report["records"]["training_records"] + report["records"]["validation_records"] == 80
     assert report["advice"]["why"] in result.stderr
     assert list(report["thresholds"]) == report["classes"]
-    looks = re.findall(r"^epoch (\d+) of 60: loss [\d.]+, validation AUROC [\d.]+ \(best [\d.]+\)", result.stderr, re.M)
-    assert looks[0] == "1"
-    assert looks[-1] == "60"
+    assert "80 records to train and to cross-validate" in result.stderr  # the adviser takes a linear probe
     facts = load_network(tmp_path / report["checkpoint"])[1]
     assert facts.metrics["auroc_macro"] == report["evaluation"]["auroc_macro"]
+
+
+def test_every_validation_of_a_training_is_said(place: Path, train):
+    code, _, err = train(*TINY, "--out", "out")
+    assert code == 0, err
+    looks = re.findall(r"^epoch (\d+) of 200: loss [\d.]+, validation AUROC [\d.]+ \(best [\d.]+\)", err, re.M)
+    assert (looks[0], looks[-1]) == ("1", "200")
 
 
 def test_ctrl_c_leaves_a_checkpoint_and_the_command_that_goes_on(place: Path, train):
