@@ -248,12 +248,12 @@ def test_a_familys_default_starts_from_the_released_network_and_says_which(famil
     names = [*suiting(arch, opened.contract)]
     assert names, f"no {arch} is released with this version"
     job, choice = plan(opened, "diagnosis", family, strategy, None, 40, 0, "tuned", "cpu")
-    if choice.strategy == "fine-tune":
+    if choice.upstream is not None:
         assert (job.arch, choice.upstream) == (arch, find_checkpoint(names[0]))
         assert names[0] in choice.why
     else:
         assert strategy is Asked.AUTO
-        assert choice.verdict in ("scratch", "no-material-difference")
+        assert choice.strategy in ("scratch", "random-convolutions")
 
 
 def test_what_no_released_network_suits_is_said_with_those_there_are(train):
@@ -295,7 +295,7 @@ def test_a_directory_is_prepared_and_trained_on(ptbxl_tree: Path, train):
         ("--out x --task synthetic --n-records 2", 3, "2 records of synthetic/diagnosis are too few"),
         ("--out x --task synthetic --from nowhere", 3, "no checkpoint folder nowhere, nor a released network"),
         ("--out x --task synthetic --from .", 3, ". is not a checkpoint: it has no checkpoint.json"),
-        ("--out x --task synthetic --resume", 3, "x holds no interrupted training to resume"),
+        ("--out x --task synthetic --strategy scratch --resume", 3, "x holds no interrupted training to resume"),
         ("--out x --data nowhere", 3, "nowhere is not a directory"),
         ("--out x --data .", 3, "holds no ECG records"),
         ("--out file --task synthetic", 2, "file is not a checkpoint"),

