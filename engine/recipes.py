@@ -133,7 +133,7 @@ _PROBE = Recipe(
     validations=1, validation_fraction=0.0,
 )  # fmt: skip
 NAMES = ("paper", "tuned", "tuned-2")
-DEFAULT = "tuned-2"  # what is trained by where nobody names one
+DEFAULT_RECIPE = "tuned-2"  # what is trained by where nobody names one
 
 
 class UnknownRecipeError(UserError, LookupError):

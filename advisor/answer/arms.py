@@ -10,12 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from advisor.answer.costs import UNKNOWN, Bill, Cost, bill
-from advisor.answer.decision import DECISIVE, Loss
+from advisor.answer.decision import DECISIVE
 from advisor.answer.question import Question
 from advisor.answer.scores import Score, summarise_score
 from studies.files.arms import ARMS, FINE_TUNE, LINEAR_PROBE, RANDOM_CONVOLUTIONS, SCRATCH, Arm, arms_in
 from studies.files.curve import Curve, PilotCurve, PooledCurve
 from studies.files.draws import BAND, Floats, quantiles
+from studies.files.gain import Loss, summarise_loss
 
 _AS_LIKELY_AS_NOT = 0.5
 _OFFERED_FROM = 1 / 3  # of the margin: a pilot that can win less is not worth an afternoon
@@ -68,7 +69,7 @@ def rank_arms(question: Question, curve: Curve, cost: Mapping[str, Cost]) -> tup
             score=summarise_score(curve, arm.strategy, n),
             difference=None if arm.strategy == SCRATCH else _summarise(drawn - scratch),
             p_best=float(p_best[k]),
-            expected_loss=Loss.of(highest - drawn),
+            expected_loss=summarise_loss(highest - drawn),
             cost=cost.get(arm.field, UNKNOWN),
             bill=bill(arm.field, cost, question, n) if question.is_priced else None,
         )

@@ -5,46 +5,18 @@ where nine draws in ten say that it loses no more than the margin against the ot
 than that. How probable it is that it is the better one chooses the words.
 """
 
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from studies.files.draws import Floats, quantiles
-from studies.files.gain import summarise_gain
+from studies.files.draws import Floats
+from studies.files.gain import Loss, summarise_gain, summarise_loss
 
 Verdict = Literal["fine-tune", "scratch", "no-material-difference", "not-enough-evidence"]
 
 DECISIVE = 0.8  # the probability of a material gain at which an arm is named whatever it may lose, and a target reached
 _CLEARLY, _PROBABLY = 0.95, 0.65  # to be better: words, nothing else
-_BOUND = 0.9  # of the draws lose no more
-
-
-@dataclass(frozen=True)
-class Loss:
-    """What choosing an arm loses against the best in each draw: the mean, and what 90 % of the draws keep to."""
-
-    mean: float
-    upper: float
-
-    @classmethod
-    def of(cls, draws: Floats) -> "Loss":
-        """Summarise draws of the loss, (draws,), none of them negative."""
-        return cls(float(draws.mean()), quantiles(draws, (_BOUND,))[0])
-
-
-@dataclass(frozen=True)
-class Losses:
-    """What fine-tuning loses where scratch is better, and scratch where fine-tuning is."""
-
-    fine_tune: Loss
-    scratch: Loss
-
-    @classmethod
-    def of(cls, gain: Floats) -> "Losses":
-        """Return the losses of draws of the gain, (draws,)."""
-        return cls(Loss.of(np.maximum(-gain, 0.0)), Loss.of(np.maximum(gain, 0.0)))
 
 
 def decide(draws: Floats, margin: float, pays_off: NDArray[np.bool_] | None = None) -> Verdict:
@@ -59,13 +31,17 @@ def decide(draws: Floats, margin: float, pays_off: NDArray[np.bool_] | None = No
         if p_fine_tune >= DECISIVE:
             return "fine-tune"
         return "scratch" if 1 - p_fine_tune >= DECISIVE else "not-enough-evidence"
-    losses, gain = Losses.of(draws), summarise_gain(draws, margin)
-    fine_tune, scratch = losses.fine_tune.upper <= margin, losses.scratch.upper <= margin
+    gain, (fine_tune, scratch) = summarise_gain(draws, margin), (loss.upper <= margin for loss in _losses(draws))
     if fine_tune and scratch:
         return "no-material-difference"
     if fine_tune or gain.p_above_margin >= DECISIVE:
         return "fine-tune"
     return "scratch" if scratch or gain.p_below_margin >= DECISIVE else "not-enough-evidence"
+
+
+def _losses(gain: Floats) -> tuple[Loss, Loss]:
+    """Return what fine-tuning loses where scratch is better, and scratch where fine-tuning is."""
+    return summarise_loss(np.maximum(-gain, 0.0)), summarise_loss(np.maximum(gain, 0.0))
 
 
 def judge(gain_draws: Floats, margin: float) -> Verdict:
@@ -83,12 +59,12 @@ def explain(n_records: int, verdict: Verdict, gain: Floats, margin: float, more:
 
     ``more`` is the further evidence that would help where there is not enough.
     """
-    n, losses, mean = f"With {n_records:,} records", Losses.of(gain), float(gain.mean())
+    n, (fine_tune, scratch), mean = f"With {n_records:,} records", _losses(gain), float(gain.mean())
     if verdict == "no-material-difference":
-        most = max(losses.fine_tune.upper, losses.scratch.upper)
+        most = max(fine_tune.upper, scratch.upper)
         return f"{n} it hardly matters which: either loses at most {most:.3f} against the other (90 %)."
     ahead = verdict == "fine-tune" or (verdict != "scratch" and mean >= 0)
-    arm, loss = ("fine-tuning", losses.fine_tune) if ahead else ("training from scratch", losses.scratch)
+    arm, loss = ("fine-tuning", fine_tune) if ahead else ("training from scratch", scratch)
     p_better = float((gain > 0).mean() if ahead else (gain < 0).mean())
     better = f"{n} {arm} is {_how_sure(p_better)} (probability {probability(p_better)}); choosing it loses "
     lost = f"{loss.mean:.3f} on average, at most {loss.upper:.3f} (90 %)"

@@ -13,7 +13,7 @@ import typer
 
 from advisor.terminal.lines import say
 from advisor.terminal.options import Rate, Seconds
-from engine.recipes import DEFAULT, NAMES
+from engine.recipes import DEFAULT_RECIPE, NAMES
 
 if TYPE_CHECKING:
     from advisor.answer.strategy import Choice
@@ -58,7 +58,7 @@ def train(
         int | None, typer.Option(min=2, help="Records to train and validate with. [default: all but the test's]")
     ] = None,
     seed: Annotated[int, typer.Option(help="Draws the records, the first weights and the order.")] = 0,
-    recipe: Annotated[str, typer.Option(help=f"How to train: {', '.join(NAMES)}.")] = DEFAULT,
+    recipe: Annotated[str, typer.Option(help=f"How to train: {', '.join(NAMES)}.")] = DEFAULT_RECIPE,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     corpora: Annotated[Path | None, typer.Option(help="Folder of prepared corpora.")] = None,
     least_positives: Annotated[

@@ -17,7 +17,7 @@ from engine.deploy.export import export_checkpoint
 from engine.evaluation.evaluation import Evaluation
 from engine.evaluation.metrics import LEAST_POSITIVES
 from engine.files import check_writable
-from engine.recipes import DEFAULT
+from engine.recipes import DEFAULT_RECIPE
 from engine.training.fit import fit
 from engine.training.loop import Validation
 
@@ -65,7 +65,7 @@ def train(
     start_from: str | PathLike[str] | None = None,
     n_records: int | None = None,
     seed: int = 0,
-    recipe: str = DEFAULT,
+    recipe: str = DEFAULT_RECIPE,
     device: str = "auto",
     source: str | None = None,
     seconds: float | None = None,

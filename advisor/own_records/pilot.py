@@ -16,7 +16,7 @@ from advisor.own_records.pilot_study import FEWEST_REPLICATES, Pilot, PilotError
 from advisor.own_records.pilot_update import fit_pilot
 from engine.evaluation.evaluation import describe_averages
 from engine.json_values import rounded
-from engine.recipes import DEFAULT
+from engine.recipes import DEFAULT_RECIPE
 from engine.records.lead_names import leads_in_words
 from studies.files.arms import ARMS, FINE_TUNE, RANDOM_CONVOLUTIONS, SCRATCH, Arm
 from studies.files.curve import PilotCurve
@@ -172,7 +172,7 @@ def _speeds(pilot: Pilot, device: "torch.device") -> dict[str, Speed]:
     """Time each network; on a processor that others use too, by the share of it that they leave."""
     began, used = time.monotonic(), time.process_time()
     shape = len(pilot.corpus.leads), pilot.corpus.signals.shape[2]
-    speeds = {arch: measure_speed(arch, DEFAULT, *shape, device) for arch in (pilot.arch, RANDOM_CONVOLUTIONS)}
+    speeds = {arch: measure_speed(arch, DEFAULT_RECIPE, *shape, device) for arch in (pilot.arch, RANDOM_CONVOLUTIONS)}
     if device.type != "cpu":
         return speeds
     stretch = max(1.0, (time.monotonic() - began) / (time.process_time() - used))

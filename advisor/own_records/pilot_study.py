@@ -23,7 +23,7 @@ from advisor.own_records.records import OwnData
 from engine.checkpoints.checkpoint import CheckpointError, load_checkpoint
 from engine.corpora.corpus import Corpus, write_divided
 from engine.corpora.splits import has_both_outcomes
-from engine.recipes import DEFAULT
+from engine.recipes import DEFAULT_RECIPE
 from models.errors import ExitCode, UserError
 from studies.files.arms import FINE_TUNE, FURTHER_STRATEGIES, RANDOM_CONVOLUTIONS, SCRATCH
 from studies.running.progress import Progress
@@ -84,7 +84,7 @@ class Pilot:
 
     def specs(self, n_records: int, replicate: int) -> tuple[RunSpec, ...]:
         """Return the runs of a cell: the pair, from scratch and fine-tuned, a linear probe and random convolutions."""
-        scratch = RunSpec(self.task, self.arch, "scratch", None, n_records, replicate, DEFAULT, (POOL,), (TEST,))
+        scratch = RunSpec(self.task, self.arch, "scratch", None, n_records, replicate, DEFAULT_RECIPE, (POOL,), (TEST,))
         tuned = replace(scratch, strategy="fine-tune", upstream=self.upstream, upstream_records=self.upstream_records)
         kernels = replace(scratch, arch=RANDOM_CONVOLUTIONS, strategy="random-convolutions")
         return scratch, tuned, replace(tuned, strategy="linear-probe"), kernels

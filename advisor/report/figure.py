@@ -18,11 +18,12 @@ from studies.files.arms import IN_WORDS
 from studies.files.curve import PooledCurve
 
 _N, _GAIN, _GAIN_BAND, _ODDS, _SUPPORT = 0, -4, -3, -2, -1  # positions among the words of a row; arms are between
+_LINES = {kind: f'<path class="line {kind}" d="M0 6H30"/>' for kind in ("tuned", "scratch", "probe", "kernels")}
 _KEY = {
-    "tuned": '<path class="line tuned" d="M0 6H30"/><path class="points tuned" d="M15 2.5l3.5 7h-7z"/>',
-    "scratch": '<path class="line scratch" d="M0 6H30"/><path class="points scratch" d="M12 3h6v6h-6z"/>',
-    "probe": '<path class="line probe" d="M0 6H30"/><circle class="points probe" cx="15" cy="6" r="3.4"/>',
-    "kernels": '<path class="line kernels" d="M0 6H30"/><path class="points kernels" d="M15 2l4 4-4 4-4-4z"/>',
+    "tuned": f'{_LINES["tuned"]}<path class="points tuned" d="M15 2.5l3.5 7h-7z"/>',
+    "scratch": f'{_LINES["scratch"]}<path class="points scratch" d="M12 3h6v6h-6z"/>',
+    "probe": f'{_LINES["probe"]}<circle class="points probe" cx="15" cy="6" r="3.4"/>',
+    "kernels": f'{_LINES["kernels"]}<path class="points kernels" d="M15 2l4 4-4 4-4-4z"/>',
     "band": '<rect class="even-interval" style="opacity:.2" width="30" height="12"/>',
     "beyond": '<path class="line beyond" style="--tone:var(--faint)" d="M0 6H30"/>',
     "even": '<path class="even" d="M15 0V12"/><rect class="even-interval" x="4" y="8" width="22" height="4"/>',
@@ -85,7 +86,7 @@ def gain_figure(answer: Recommendation, lines: CurveLines) -> str:
     described = f"What each arm scores over training from scratch. At {answer.question.n_records:,} records: {said}."
     shown = {CLASSES[arm]: IN_WORDS[arm] for arm in lines.differences}
     shown[CLASSES[banded_arm(answer, lines)]] += ", with its 90 % band"
-    keys = {**{words: _KEY[kind].split("/>")[0] + "/>" for kind, words in shown.items()}, **_margin_key(answer)}
+    keys = {**{words: _LINES[kind] for kind, words in shown.items()}, **_margin_key(answer)}
     items = "".join(
         f'<li><svg viewBox="0 0 30 12" aria-hidden="true">{drawn}</svg>{text(said)}</li>'
         for said, drawn in keys.items()

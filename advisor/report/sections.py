@@ -21,7 +21,7 @@ from advisor.text.explanation_text import (
     scatter_sentence,
     task_rows,
 )
-from advisor.text.table import band, best_of, change_rows, money_rows, target_rows
+from advisor.text.table import band, best_of, change_rows, money_rows, over_scratch, target_rows
 from studies.files.arms import ARMS, IN_WORDS, PAIR, Arm
 from studies.files.curve import PooledCurve
 from studies.files.draws import REACH
@@ -65,11 +65,8 @@ def _scores(answer: Recommendation) -> list[tuple[Arm, Score]]:
 
 
 def _choice_row(one: ArmOutlook) -> tuple[str, ...]:
-    gain, loss = one.difference, one.expected_loss
-    over = (
-        ("", "") if gain is None else (f"{gain.mean:+.3f}", f"{gain.mean_ci_lower:+.3f} to {gain.mean_ci_upper:+.3f}")
-    )
-    return *over, probability(one.p_best), f"{loss.mean:.3f}", f"{loss.upper:.3f}"
+    loss = one.expected_loss
+    return *over_scratch(one), probability(one.p_best), f"{loss.mean:.3f}", f"{loss.upper:.3f}"
 
 
 def changes(answer: Recommendation) -> Iterator[tuple[str, str]]:

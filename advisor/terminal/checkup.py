@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from advisor.answer.words import count
-from engine.recipes import DEFAULT
+from engine.recipes import DEFAULT_RECIPE
 
 State = Literal["ok", "absent", "broken"]
 
@@ -173,7 +173,7 @@ def _measure(curves: Path, device: str) -> Iterable[Speed]:
 
     for family, arch in read_curves(curves).family_default.items():
         try:
-            speed = measure_speed(arch, DEFAULT, _N_LEADS, _N_SAMPLES, torch.device(device))
+            speed = measure_speed(arch, DEFAULT_RECIPE, _N_LEADS, _N_SAMPLES, torch.device(device))
         except RuntimeError as error:  # what torch raises when a device fails or is full
             yield Speed(family, arch, device, None, _one_line(error))
             continue

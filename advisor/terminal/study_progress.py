@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from engine.recipes import DEFAULT
+from engine.recipes import DEFAULT_RECIPE
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -42,7 +42,7 @@ def cell_line(
 ) -> str:
     """Return one cell of a study and what is said of it; a recipe that is not the usual one is named."""
     start = f" from {upstream}" if upstream else ""
-    other = f", recipe {recipe}" if recipe not in (None, DEFAULT) else ""
+    other = f", recipe {recipe}" if recipe not in (None, DEFAULT_RECIPE) else ""
     return f"{task:24} {arch:16} {strategy:13} n = {n_records:<6} {said}{start}{other}"
 
 

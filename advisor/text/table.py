@@ -148,11 +148,16 @@ def _gain_table(answer: Recommendation) -> Table:
     table = plain_table(METRICS.get(metric, metric), "over scratch", "90 % band", "loss (90 %)", "training")
     table.padding = (0, 2, 0, 0)
     for one in answer.arms:
-        more = one.difference
-        gain = "" if more is None else f"{more.mean:+.3f}"
-        between = "" if more is None else f"{more.mean_ci_lower:+.3f} to {more.mean_ci_upper:+.3f}"
-        table.add_row(one.arm.words, gain, between, _loss(one), duration(one.cost.seconds))
+        table.add_row(one.arm.words, *over_scratch(one), _loss(one), duration(one.cost.seconds))
     return table
+
+
+def over_scratch(one: ArmOutlook) -> tuple[str, str]:
+    """Write what an arm scores over scratch, and its band; nothing of scratch itself."""
+    more = one.difference
+    if more is None:
+        return "", ""
+    return f"{more.mean:+.3f}", f"{more.mean_ci_lower:+.3f} to {more.mean_ci_upper:+.3f}"
 
 
 def _level_line(answer: Recommendation) -> str:
@@ -164,8 +169,7 @@ def _level_line(answer: Recommendation) -> str:
 
 def _arm_row(one: ArmOutlook) -> tuple[str, ...]:
     """Return an arm's cells: its gain is over scratch, its loss against the best arm."""
-    gain = "" if one.difference is None else f"{one.difference.mean:+.3f}"
-    return f"{one.score.mean:.3f}", band(one.score), gain, _loss(one), duration(one.cost.seconds)
+    return f"{one.score.mean:.3f}", band(one.score), over_scratch(one)[0], _loss(one), duration(one.cost.seconds)
 
 
 def _loss(one: ArmOutlook) -> str:

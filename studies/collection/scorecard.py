@@ -23,7 +23,8 @@ from engine.seeds import stable_seed
 from studies.collection.backtest import HeldOut
 from studies.files.arms import ARMS, FINE_TUNE, SCRATCH
 from studies.files.backtest import ARM_POLICIES, POLICIES
-from studies.files.draws import BAND, quantiles
+from studies.files.draws import BAND
+from studies.files.gain import summarise_loss
 from studies.runs.run_tables import gain_and_error, mean_and_error
 
 Floats = NDArray[np.float64]
@@ -32,7 +33,6 @@ Decide = Callable[[Floats, float], str]  # (draws of the gain, margin) -> verdic
 BANDS = ("scratch", "fine_tune", "gain", "scratch_run", "fine_tune_run")
 _BELOW = 5000  # the rule of thumb: fine-tune below that many records
 _RESAMPLES = 1000
-_LOSS_BOUND = 0.9  # of the draws lose no more
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,7 @@ def score_arms(cells: Sequence[HeldOut], margin: float) -> ArmsCard:
         named = max(drawn, key=lambda arm: float(drawn[arm].mean()))
         lost = {f"always_{arm.field}": max(means.values()) - means[arm.strategy] for arm in ARMS}
         regret.append({**lost, "advice": max(means.values()) - means[named]})
-        loss = np.max(list(drawn.values()), axis=0) - drawn[named]
-        bounds.append(quantiles(loss, (_LOSS_BOUND,))[0])
+        bounds.append(summarise_loss(np.max(list(drawn.values()), axis=0) - drawn[named]).upper)
     return ArmsCard(
         cells=len(whole),
         regret={policy: _mean([one[policy] for one in regret]) for policy in ARM_POLICIES},

@@ -1,10 +1,12 @@
-"""The gain of an answer: its mean, its 90 % band, and where it lies against the margin."""
+"""The gain of an answer: its mean, its 90 % band, where it lies against the margin; and what a choice may lose."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from studies.files.draws import BAND, Floats, quantiles
+
+_BOUND = 0.9  # of the draws lose no more
 
 
 @dataclass(frozen=True)
@@ -17,6 +19,19 @@ class Gain:
     p_above_margin: float
     p_within_margin: float
     p_below_margin: float
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What choosing an arm loses against the best in each draw: the mean, and what 90 % of the draws keep to."""
+
+    mean: float
+    upper: float
+
+
+def summarise_loss(draws: Floats) -> Loss:
+    """Summarise draws of a loss, (draws,), none of them negative."""
+    return Loss(float(draws.mean()), quantiles(draws, (_BOUND,))[0])
 
 
 def summarise_gain(draws: Floats, margin: float) -> Gain:
