@@ -12,6 +12,8 @@ from studies.files.curves import CurvesFile
 from studies.files.draws import REACH, Interval
 from studies.files.precision import FLOAT32, in_words
 
+_SITES = 8  # with fewer, how far they differ is not known to 30 % (METHODS.md, A new dataset's labels)
+
 
 def warn(
     question: Question, curve: Curve, curves: CurvesFile, support: Support,
@@ -32,6 +34,7 @@ def _of_evidence(question: Question, curve: Curve, curves: CurvesFile, support: 
     if support == "extrapolated" and not curve.is_updated:
         yield f"Extrapolated to {question.n_records:,} records from runs with {low:,} to {high:,}."
     yield _of_tasks(question, curve, curves)
+    yield from _of_labels(question, curve)
     yield from _of_missing_arms(question, curve, curves)
     yield from _of_other_upstreams(curve, curves)
     yield from _of_precision(curve, curves)
@@ -139,11 +142,28 @@ def _of_tasks(question: Question, curve: Curve, curves: CurvesFile) -> str:
         return f"The bands are of your own records, from {curve.runs // 2} pairs of a pilot{others_too}."
     if isinstance(curve, PooledCurve):
         corpora = sorted({task.split("/")[0] for task in curve.tasks})
-        among = f", all of {corpora[0]}" if len(corpora) == 1 else ""
-        return f"The bands are a new dataset's, judged from {len(curve.tasks)} tasks{among}; yours may differ more."
+        among = f", all of {corpora[0]}" if len(corpora) == 1 else f" of {len(corpora)} sources"
+        few = "" if len(corpora) >= _SITES else f" (to tell how far hospitals differ takes {_SITES})"
+        judged = f"judged from {len(curve.tasks)} tasks{among}{few}"
+        return f"The bands are a new dataset's, {judged}; yours may differ more."
     if question.task is not None and any(is_pool(other) and other.arch == curve.arch for other in curves.curves):
         return f"One task only, {curve.task}: other datasets are in the bands without --task."
     return f"One task only, {curve.task}: how far other datasets differ is unknown and not in the bands."
+
+
+def _of_labels(question: Question, curve: Curve) -> Iterator[str]:
+    """Say where the asker's labels are not in the answer, and which of them nobody has measured."""
+    if not question.labels and question.task_like is None:
+        return
+    if isinstance(curve, MeasuredCurve):
+        yield f"Your labels are not in the answer, which is from {curve.task} alone."
+    elif isinstance(curve, PooledCurve) and curve.levels is None:
+        yield f"Your labels are not in the answer: what labels say of {curve.arch}'s {curve.metric} was not measured."
+    elif isinstance(curve, PooledCurve) and curve.levels is not None:
+        new = [label for label in curve.labels if label.finding not in curve.levels.labels]
+        if named := [label.finding for label in new if label.finding is not None]:
+            taken = f"taken for any of the {len(curve.levels.labels)} labels that were"
+            yield f"Not measured before, and {taken}: {', '.join(named)}."
 
 
 def _of_pretraining(question: Question, curve: Curve, cost: Mapping[str, Cost], money: Money | None) -> Iterator[str]:

@@ -4,7 +4,8 @@ A network's curves differ in task and upstream. With three tasks or more the poo
 that nobody has measured, goes before any single one, of several the one with the most tasks; with fewer it is the task
 with most runs. Of several upstreams of a task the one without its labels answers, as between two hospitals; one has to
 be chosen only where that is none of them, or more than one. Of curves of several precisions those of one answer: the
-precision with a pool of most tasks, then with most runs behind a curve, of equals float32.
+precision with a pool of most tasks, then with most runs behind a curve, of equals float32. What the asker says of the
+labels moves the pooled curve alone.
 """
 
 from collections import Counter
@@ -13,11 +14,13 @@ from difflib import get_close_matches
 from typing import TypeGuard
 
 from advisor.answer.question import NOTHING_PRETRAINED, NoEvidenceError, Question, UnknownNameError
+from engine.records.label_names import finding_of
 from studies.files.arms import FINE_TUNE, RANDOM_CONVOLUTIONS
 from studies.files.curve import Curve, MeasuredCurve, PooledCurve
 from studies.files.curves import CurvesFile, corpus_of, is_disjoint
 from studies.files.draws import REACH
 from studies.files.falling import falls, why_it_falls
+from studies.files.label_levels import Label
 from studies.files.precision import standing_order
 
 FEWEST_POOLED = 3  # tasks; from two nobody can tell how far a third differs
@@ -40,7 +43,19 @@ def choose_curve(question: Question, arch: str, curves: CurvesFile) -> Curve:
             f"{REACH:g} times that range ({low / REACH:,.0f} to {high * REACH:,.0f}): {question.n_records:,} is outside"
             f"{_elsewhere(question, curve, curves)}"
         )
-    return curve
+    return curve.given(_labels(question, curves)) if isinstance(curve, PooledCurve) else curve
+
+
+def _labels(question: Question, curves: CurvesFile) -> tuple[Label, ...]:
+    """Return what the asker says of the labels: the labels, or a measured task with labels like them."""
+    wanted = question.task_like
+    if wanted is None:
+        return question.labels
+    known = {curve.task: curve.prevalence for curve in curves.measured if curve.prevalence}
+    if wanted not in known:
+        raise UnknownNameError(f"the labels of {wanted!r} are not known; {_offer(wanted, known)}")
+    source = wanted.split("/")[0]
+    return tuple(Label(finding_of(name, source), share) for name, share in known[wanted].items())
 
 
 def _elsewhere(question: Question, pool: Curve, curves: CurvesFile) -> str:

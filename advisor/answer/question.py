@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from models.errors import ExitCode, UserError
+from studies.files.label_levels import Label
 
 NOTHING_PRETRAINED = "none"  # what --upstream is when there is no pre-trained network to start from
 
@@ -26,7 +27,8 @@ class Question:
     Without ``arch`` the best of the measured networks answers. ``margin`` is the smallest difference of the metric that
     matters to the asker. ``target`` is a score to be reached. Prices are in any one currency: ``label_cost`` a labelled
     record, ``gpu_cost`` an hour of the device; ``device_speed`` is how many records a second the network trains with
-    on the asker's device. ``uses`` is how many trainings share a pre-training that has to be paid for.
+    on the asker's device. ``uses`` is how many trainings share a pre-training that has to be paid for. ``labels`` are
+    what the records are labelled with, ``task_like`` names a measured task whose labels are like the asker's.
     """
 
     n_records: int
@@ -40,6 +42,8 @@ class Question:
     gpu_cost: float | None = None
     uses: int | None = None
     device_speed: float | None = None
+    labels: tuple[Label, ...] = ()
+    task_like: str | None = None
 
     @property
     def pays_pretraining(self) -> bool:

@@ -45,6 +45,10 @@ def find_nonsense(question: Question, spell: Callable[[str], str], *, names_netw
         if not is_sense:
             shown = f"{value:g}" if isinstance(value, float) else value
             return f"{spell(field)} is {shown}: {remedy}"
+    for label in question.labels:
+        if not 0 < label.prevalence < 1:
+            given = f"{label.finding or 'a label'} in {label.prevalence:.3g} of the records"
+            return f"{spell('labels')}: {given}: give a share between 0 and 1"
     if question.device_speed is not None and not names_network:
         return f"{spell('device_speed')} is the speed of one network: name it with {spell('arch')}"
     return None

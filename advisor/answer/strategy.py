@@ -7,7 +7,7 @@ measured it follows the verdict on the two.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -19,6 +19,7 @@ from engine.recipes import Strategy
 from models.errors import ExitCode, UserError
 from studies.files.arms import FINE_TUNE, IN_WORDS, LINEAR_PROBE, RANDOM_CONVOLUTIONS, SCRATCH
 from studies.files.curves import CurvesFile
+from studies.files.label_levels import Label
 
 AUTO = "auto"
 _DISCARDED: tuple[Verdict, ...] = ("scratch", "no-material-difference")
@@ -53,14 +54,14 @@ class Choice:
 
 def choose_strategy(
     asked: str, arch: str, n_records: int, at_hand: Mapping[str, Path], trained_on: str | None, curves: CurvesFile,
-    released: Iterable[str] = (), leads: str = "these leads",
+    released: Iterable[str] = (), leads: str = "these leads", labels: tuple[Label, ...] = (),
 ) -> Choice:  # fmt: skip
     """Choose as asked, or for ``auto`` as the adviser says; where it does not decide, a network that is available is
     used.
 
     ``at_hand`` names the pre-trained networks that suit, best first, and ``trained_on`` is the task of the first;
-    ``released`` names all that come with this version, ``leads`` the records' leads in words. Raises
-    NothingToStartFromError.
+    ``released`` names all that come with this version, ``leads`` the records' leads in words; ``labels`` are theirs.
+    Raises NothingToStartFromError.
     """
     name, upstream = next(iter(at_hand.items()), ("", None))
     if asked != AUTO:
@@ -73,7 +74,7 @@ def choose_strategy(
                 "folder with --from"
             )
         return Choice(cast(Strategy, asked), upstream, f"Starting from {name}, as asked.")
-    answer, reason = _ask(arch, n_records, trained_on, curves)
+    answer, reason = _ask(Question(n_records, arch, labels=labels), trained_on, curves)
     if answer is not None and compares_more(answer):
         return _best_of_all(answer, name, upstream)
     verdict, recipe = (None, None) if answer is None else (answer.verdict, answer.curve.recipe)
@@ -111,13 +112,13 @@ def _best_of_all(answer: Recommendation, name: str, upstream: Path | None) -> Ch
     return Choice(cast(Strategy, chosen.strategy), start, why, answer.verdict, answer.curve.recipe)
 
 
-def _ask(arch: str, n_records: int, trained_on: str | None, curves: CurvesFile) -> tuple[Recommendation | None, str]:
+def _ask(question: Question, trained_on: str | None, curves: CurvesFile) -> tuple[Recommendation | None, str]:
     """Return the answer and its reason; about the available upstream where the evidence has it, else about any."""
     answer: Recommendation | None = None
     reason = ""
     for upstream in dict.fromkeys((trained_on, None)):
         try:
-            answer = recommend(Question(n_records, arch, upstream=upstream), curves)
+            answer = recommend(replace(question, upstream=upstream), curves)
             break
         except (UnknownNameError, NoEvidenceError) as error:
             reason = f"The adviser has no answer: {error}."

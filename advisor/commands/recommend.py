@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from advisor.answer.recommend import Recommendation
     from advisor.own_records.answer import OwnAnswer
     from advisor.text.explanation import Explanation
+    from studies.files.label_levels import Label
 
 EXAMPLE = "Example: ecgadvise recommend --n-records 5000 --arch cnn"
 
@@ -68,7 +69,18 @@ def recommend(
     seconds: Seconds = None,
     fs: Rate = None,
     labels: Annotated[
-        str | None, typer.Option(help="A task of --data, or some of its labels: AF,LBBB. [default: all of its first]")
+        str | None,
+        typer.Option(
+            help="Your labels with their shares of the records, AF:0.04,LBBB:0.02; of --data a task, or some of its "
+            "labels, AF,LBBB. [default: any labels; of --data all of its first task]"
+        ),
+    ] = None,
+    events: Annotated[
+        str | None, typer.Option(help="How many of your records have each label, where its name says nothing: 40,12.")
+    ] = None,
+    task_like: Annotated[
+        str | None,
+        typer.Option(help="A measured task whose labels are like yours.", autocompletion=completion.tasks),
     ] = None,
     from_: Annotated[
         str | None,
@@ -98,7 +110,10 @@ def recommend(
     own = Own(data, source, labels, from_, pilot, minutes, pilot_store, seconds, fs)
     own.check(n_records)
     counted = 1 if n_records is None else n_records  # where none is given, the records of --data are counted
-    question = Question(counted, arch, metric, margin, upstream, task, target, label_cost, gpu_cost, uses, device_speed)
+    question = Question(
+        counted, arch, metric, margin, upstream, task, target, label_cost, gpu_cost, uses, device_speed,
+        _labels(data, labels, events, task_like, counted), task_like,
+    )  # fmt: skip
     _refuse_nonsense(question, from_)
     if report or plot:
         from advisor.terminal.answer_files import check_targets
@@ -119,6 +134,26 @@ def recommend(
         return
     color = _color()
     typer.echo(_to_text(found, path, color) if explain else _to_table(found, color), nl=False, color=color)
+
+
+def _labels(
+    data: Path | None, labels: str | None, events: str | None, task_like: str | None, n_records: int
+) -> "tuple[Label, ...]":
+    """Return what is said of labels that no records are at hand of. Raises Failure."""
+    from advisor.terminal.failures import Failure
+    from models.errors import ExitCode
+
+    given = {"--labels": None if data else labels, "--events": events, "--task-like": task_like}
+    named = [name for name, value in given.items() if value is not None]
+    if data is not None and named:
+        raise Failure(f"{named[0]} is read off --data: leave it out", ExitCode.USAGE)
+    if len(named) > 1:
+        raise Failure(f"{' and '.join(named)} say the same in two ways: give one of them", ExitCode.USAGE)
+    if not named or task_like is not None:
+        return ()
+    from advisor.terminal.given_labels import read_events, read_labels
+
+    return read_labels(labels) if labels is not None else read_events(events or "", n_records)
 
 
 def _color() -> bool:

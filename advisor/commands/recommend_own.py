@@ -39,7 +39,7 @@ class Own:
     def check(self, n_records: int | None) -> None:
         """Refuse options that do not go together. Raises Failure."""
         needing = {
-            "--source": self.source, "--labels": self.labels, "--from": self.from_, "--pilot": self.pilot or None,
+            "--source": self.source, "--from": self.from_, "--pilot": self.pilot or None,
             "--minutes": self.minutes, "--pilot-store": self.store, "--seconds": self.seconds, "--fs": self.fs,
         }  # fmt: skip
         if self.data is None:

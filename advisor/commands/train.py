@@ -143,6 +143,7 @@ def plan(
 ) -> "tuple[Fit, Choice]":  # fmt: skip
     """Decide everything that can be refused before a minute is spent on it."""
     from advisor.answer.strategy import choose_strategy
+    from advisor.own_records.records import labels_to_learn
     from advisor.terminal.failures import Failure
     from engine.checkpoints.checkpoint import load_checkpoint
     from engine.checkpoints.zoo import find_checkpoint, released, suiting
@@ -170,9 +171,10 @@ def plan(
     first = next(iter(at_hand.values()), None)
     folders = {name: one.folder for name, one in at_hand.items()}
     trained_on = None if first is None else first.facts.task
-    n = n_records or len(available(corpus, view)[0])
+    pool = available(corpus, view)[0]
+    n, labels = n_records or len(pool), labels_to_learn(corpus, view, pool)
     leads = leads_in_words(corpus.leads)
-    choice = choose_strategy(strategy, network.name, n, folders, trained_on, curves, released(), leads)
+    choice = choose_strategy(strategy, network.name, n, folders, trained_on, curves, released(), leads, labels)
     if choice.strategy == RANDOM_CONVOLUTIONS:  # as the adviser may have chosen
         network = find_network(KERNELS)
     upstream = None if choice.upstream is None else first

@@ -1,5 +1,6 @@
 """``ecgadvise.recommend``: the question that the tool exists for, without the training stack."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from operator import index
 from os import PathLike
@@ -12,7 +13,9 @@ from advisor.answer.recommend import Recommendation
 from advisor.answer.recommend import recommend as answer
 from advisor.answer.words import headline
 from advisor.interface.curves import Curves
+from engine.records.label_names import finding_of
 from studies.files.curves import CurvesFile, read_curves
+from studies.files.label_levels import Label
 from studies.files.shipped import DEFAULT_CURVES
 
 if TYPE_CHECKING:
@@ -72,21 +75,27 @@ def recommend(
     gpu_cost: float | None = None,
     uses: int | None = None,
     device_speed: float | None = None,
+    labels: Mapping[str, float] | None = None,
+    task_like: str | None = None,
     curves: "str | PathLike[str] | Curves | None" = None,
 ) -> Answer:
     """Say which of the measured arms to train, what each will score and cost, and how sure that is.
 
     ``n_records`` are the labelled records for training and validation together, ``arch`` is cnn, rnn or the name of a
-    network (None: the best that was measured); all else is as in ``ecgadvise recommend``. ``curves`` is a curves file
-    or what ``fit_curves`` returned, the evidence that ships by default. Raises ValueError for a value that no question
-    can have, UnknownNameError, NoEvidenceError and CurvesFileError.
+    network (None: the best that was measured); ``labels`` maps each label of the records to the share of them that has
+    it; all else is as in ``ecgadvise recommend``. ``curves`` is a curves file or what ``fit_curves`` returned, the
+    evidence that ships by default. Raises ValueError for a value that no question can have, UnknownNameError,
+    NoEvidenceError and CurvesFileError.
     """
     numbers = (target, label_cost, gpu_cost, device_speed)
     target, label_cost, gpu_cost, device_speed = (None if value is None else float(value) for value in numbers)
     question = Question(
         index(n_records), arch, metric, float(margin), upstream, task, target, label_cost, gpu_cost,
         None if uses is None else index(uses), device_speed,
+        tuple(Label(finding_of(name), float(share)) for name, share in (labels or {}).items()), task_like,
     )  # fmt: skip
+    if labels and task_like is not None:
+        raise ValueError("labels and task_like say the same in two ways: give one of them")
     if (nonsense := find_nonsense(question, str, names_network=arch is not None)) is not None:
         raise ValueError(nonsense)
     found = answer(question, _open(curves))

@@ -12,9 +12,11 @@ from engine.corpora.corpus import Corpus, TaskData
 from engine.corpora.opening import Say, open_directory
 from engine.corpora.partition import available, listed
 from engine.corpora.remarks import remarks
+from engine.records.label_names import finding_of
 from engine.records.lead_names import leads_in_words
 from engine.sources import UnknownNameError
 from models.errors import ExitCode, UserError
+from studies.files.label_levels import Label
 from studies.files.transferability import TaskFacts
 
 FEWEST_POSITIVES = 10  # records of a label, under which any score of it is vague
@@ -58,6 +60,11 @@ class OwnData:
         """How many records have each label, the most frequent first."""
         counts = dict(zip(self.data.classes, self.data.labels.sum(axis=0, dtype=int).tolist(), strict=True))
         return dict(sorted(counts.items(), key=lambda item: -item[1]))
+
+    @property
+    def given_labels(self) -> tuple[Label, ...]:
+        """What the records to learn from are labelled with."""
+        return labels_to_learn(self.corpus, self.data, self.pool)
 
     @property
     def prevalence(self) -> dict[str, float]:
@@ -121,6 +128,13 @@ def open_own(
             f"the {len(pool):,} to learn from: there is nothing to tell apart"
         )
     return OwnData(directory, corpus, data, corpus.describe_task(task), pool, test, words)
+
+
+def labels_to_learn(corpus: Corpus, data: TaskData, pool: NDArray[np.int64]) -> tuple[Label, ...]:
+    """Return the labels of the records ``pool`` with their shares; what all or none of these have is left out."""
+    source = str(corpus.manifest["source"]["name"])
+    shares = zip(data.classes, data.labels[pool].mean(axis=0).tolist(), strict=True)
+    return tuple(Label(finding_of(name, source), share) for name, share in shares if 0 < share < 1)
 
 
 def _pick(data: TaskData, labels: str, corpus: Corpus) -> TaskData:

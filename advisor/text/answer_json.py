@@ -8,7 +8,7 @@ from advisor.answer.arms import ArmOutlook
 from advisor.answer.costs import Money
 from advisor.answer.recommend import Recommendation
 from engine.json_values import finite, rounded
-from studies.files.curve import PooledCurve
+from studies.files.curve import Curve, PooledCurve
 
 # Keys are only ever added; one that changes its meaning needs a new version. 2: all arms that were measured, best first
 SCHEMA_VERSION = 2
@@ -39,6 +39,8 @@ def to_document(
             "pays_pretraining": question.pays_pretraining,
             "uses": question.uses,
             "device_speed": question.device_speed,
+            "labels": _labels(curve),
+            "task_like": question.task_like,
         },
         "best": answer.best.strategy,
         "arms": [_arm(one) for one in answer.arms],
@@ -81,6 +83,17 @@ def _arm(one: ArmOutlook) -> dict[str, Any]:
         "cost": rounded(asdict(one.cost), digits=2),
         "bill": None if one.bill is None else rounded(asdict(one.bill), digits=2),
     }
+
+
+def _labels(curve: Curve) -> list[dict[str, Any]]:
+    """Return the labels that the scores are given, and whether tasks with each of them were measured."""
+    if not isinstance(curve, PooledCurve) or curve.levels is None:
+        return []
+    known = curve.levels.labels
+    return [
+        {"finding": one.finding, "prevalence": round(one.prevalence, 6), "measured": one.finding in known}
+        for one in curve.labels
+    ]
 
 
 def _target(answer: Recommendation) -> dict[str, Any] | None:

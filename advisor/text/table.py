@@ -30,7 +30,7 @@ from studies.files.draws import REACH
 WIDTH, LINES = 80, 20
 SCREEN = 25  # lines, however much is asked
 NOTICE = "For model development and research only, not for patient care."
-_MOST_NETWORKS = 4
+_MOST_NETWORKS, _MOST_LABELS = 4, 3
 _ASKED_LINES = 3  # of a target, and of money
 
 
@@ -64,7 +64,7 @@ def answer_lines(answer: Recommendation, out: Console) -> list[str]:
         out.print(why_best(answer))
         if isinstance(answer.curve, PooledCurve):
             out.print(_gain_table(answer))
-            out.print(_level_line(answer))
+            out.print(_level_line(answer, answer.curve))
         else:
             out.print(_arm_table(answer))
         out.print(_pair_line(answer))
@@ -160,11 +160,22 @@ def over_scratch(one: ArmOutlook) -> tuple[str, str]:
     return f"{more.mean:+.3f}", f"{more.mean_ci_lower:+.3f} to {more.mean_ci_upper:+.3f}"
 
 
-def _level_line(answer: Recommendation) -> str:
+def _level_line(answer: Recommendation, curve: PooledCurve) -> str:
     """Say how high the best arm scores, which in a dataset that nobody has measured is its labels' doing."""
     score = answer.best.score
-    between = f"{score.mean_ci_lower:.2f} to {score.mean_ci_upper:.2f}"
-    return f"Expected of {answer.best.arm.words}: {score.mean:.2f} (90 %: {between}), your labels decide."
+    expected = f"{score.mean:.2f} (90 %: {score.mean_ci_lower:.2f} to {score.mean_ci_upper:.2f})"
+    named = labels_in_words(curve)
+    return f"Expected of {answer.best.arm.words}: {expected}{f' {named}' if named else ', your labels decide'}."
+
+
+def labels_in_words(curve: PooledCurve) -> str:
+    """Name the labels that a curve is given, or count them; nothing where it is given none."""
+    if not curve.labels:
+        return ""
+    named = [label.finding for label in curve.labels if label.finding is not None]
+    if len(named) == len(curve.labels) <= _MOST_LABELS:
+        return f"with {' and '.join(named)}"
+    return "with your label" if len(curve.labels) == 1 else f"with your {len(curve.labels)} labels"
 
 
 def _arm_row(one: ArmOutlook) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from models.errors import ExitCode, UserError
 from models.registry import count_parameters, create_network
+from studies.collection.class_scores import class_scores
 from studies.collection.curve_documents import NO_TEST_NOISE, Header, Measured, make_document
 from studies.collection.summary import SUMMARY, summarise
 from studies.files.arms import FINE_TUNE, FURTHER_STRATEGIES, PAIR, SCRATCH
@@ -202,7 +203,8 @@ def measure(
     used = [run for runs in arms.values() for run in runs]
     table = make_table(used, first.upstream, covariance, pairs)
     kind = _kind(first, pretraining)
-    return Measured(table, first.metric, tuple(warnings), cost, _provenance(first, used), kind, left_out)
+    classes = class_scores(arms[SCRATCH]) if first.metric == METRIC and arms.get(SCRATCH) else None
+    return Measured(table, first.metric, tuple(warnings), cost, _provenance(first, used), kind, left_out, classes)
 
 
 def _pair_further(

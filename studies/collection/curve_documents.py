@@ -7,14 +7,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from engine.seeds import stable_seed
 from engine.versions import version_of
 from models.registry import find_network, list_networks
 from studies.files.arms import FURTHER_STRATEGIES
 from studies.files.curves import SCHEMA_VERSION, corpus_of, is_disjoint
 from studies.files.draws_codec import affordable_draws, write_bend, write_draws
+from studies.files.label_levels import write_levels
 from studies.files.precision import standing_order, with_precision
 from studies.fitting.further_arms import fit_arms
+from studies.fitting.label_levels import FEWEST_TASKS as FEWEST_FOR_LABELS
+from studies.fitting.label_levels import ClassScores, fit_label_levels
 from studies.fitting.learning_curves import FitError, LearningCurveResults
 from studies.fitting.noise import Noise
 from studies.fitting.pooling import FEWEST_TASKS, pool_tasks
@@ -24,7 +30,7 @@ from studies.runs.tidy_runs import TidyRuns
 NO_UPSTREAM = "none"  # what the curve of a network that was only trained from scratch has for an upstream
 NO_TEST_NOISE = "the test set's own sampling noise is unknown and not in these bands"
 _FAMILIES = ("cnn", "rnn")
-_DIGITS = 6  # significant digits of what is measured
+_DIGITS, _CLASS_DIGITS = 6, 4  # significant digits of what is measured, and of what single classes scored
 NEW_TASK = "a new task"
 
 Report = Callable[[int, int], None]  # (done, total)
@@ -36,7 +42,7 @@ class Measured:
     """A table of runs, and what is known of it beyond the scores: warnings, ``cost`` and ``provenance`` if any.
 
     ``kind`` says whose records the upstream's are and whether the task's labels are among its own, if that is known.
-    ``left_out`` says of further arms that were run why they have no pairs.
+    ``left_out`` says of further arms that were run why they have no pairs. ``classes`` is what single classes scored.
     """
 
     table: RunTable
@@ -46,6 +52,7 @@ class Measured:
     provenance: Mapping[str, Any] | None = None
     kind: str | None = None
     left_out: Mapping[str, str] = field(default_factory=dict)
+    classes: ClassScores | None = None
 
 
 @dataclass(frozen=True)
@@ -172,7 +179,7 @@ def _pool(of: Group, group: Mapping[str, Fitted], kept: int, failures: list[str]
         return None
     most = max(group.values(), key=lambda one: one.measured.table.n_runs).measured
     tables = [one.measured.table for one in group.values()]
-    most = replace(most, cost=_cost_of_pool(most, group), warnings=(), kind=None)
+    most = replace(most, cost=_cost_of_pool(most, group), warnings=(), kind=None, classes=None)
     return {
         **_describe(most, fit, kept),
         "task": NEW_TASK,
@@ -183,8 +190,17 @@ def _pool(of: Group, group: Mapping[str, Fitted], kept: int, failures: list[str]
         "points": {arm: {} for arm in _split(fit)[0]},
         "pooled": True,
         "tasks": list(group),
+        **_describe_levels(group, kept, stable_seed(network, kind, *group)),
         **({} if most.provenance is None else {"provenance": {**most.provenance, **_of_all_tasks(group)}}),
     }
+
+
+def _describe_levels(group: Mapping[str, Fitted], kept: int, seed: int) -> dict[str, Any]:
+    """Describe what labels say of the scores of a new task, where enough tasks say what their classes scored."""
+    classes = [one.measured.classes for one in group.values() if one.measured.classes is not None]
+    if len(classes) < FEWEST_FOR_LABELS:
+        return {}
+    return {"label_levels": write_levels(fit_label_levels(classes, kept, seed), kept)}
 
 
 def _cost_of_pool(most: Measured, group: Mapping[str, Fitted]) -> Mapping[str, Any] | None:
@@ -235,11 +251,29 @@ def _describe(one: Measured, fit: LearningCurveResults, kept: int) -> dict[str, 
             "correlation": _round(fit.noise.correlation), "degrees_of_freedom": fit.degrees_of_freedom,
         },
         "points": {arm: points[arm] for arm in arms},
+        **({} if one.classes is None else {"classes": _describe_classes(one.classes)}),
         **({} if one.cost is None else {"cost": cost}),
         **({"further_arms": {arm: _describe_further(arm, one, fit, kept, points) for arm in others}} if others else {}),
         **({} if one.provenance is None else {"provenance": one.provenance}),
         "warnings": [*one.warnings, *fit.warnings],
     }  # fmt: skip
+
+
+def _describe_classes(found: ClassScores) -> dict[str, Any]:
+    return {
+        "names": list(found.classes),
+        "prevalence": _round_all(found.prevalence),
+        "positives": [int(count) for count in found.positives],
+        "test_records": found.test_records,
+        "sizes": [int(n) for n in found.sizes],
+        "replicates": [int(count) for count in found.replicates],
+        "means": _round_all(found.means),
+        "variances": _round_all(found.variances),
+    }
+
+
+def _round_all(values: NDArray[np.float64]) -> Any:
+    return np.vectorize(lambda value: float(f"{value:.{_CLASS_DIGITS}g}"))(values).tolist()
 
 
 def _split(fit: LearningCurveResults) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -5,16 +5,19 @@ A curve equals itself alone: draws do not compare, and every start would wait fo
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+import numpy as np
 from numpy.typing import NDArray
 
 from studies.files.arms import SCRATCH
-from studies.files.draws import REACH, Floats, chance_level, evaluate, run_sd
+from studies.files.draws import REACH, Floats, bent, chance_level, evaluate, no_better_with_fewer, run_sd
+from studies.files.label_levels import Label, LabelLevels
 from studies.files.precision import FLOAT32
 
 _MEASURED_WITHIN = 0.10
+_MOST_SCORE, _MOST_ROOM = 0.9995, 2.0
 
 Support = Literal["measured", "interpolated", "extrapolated", "beyond"]
 
@@ -156,9 +159,11 @@ class MeasuredCurve(Curve):
     """The curve of a task, network and upstream that were run.
 
     ``kind`` says, where it is known, whose records the upstream's are and whether the task's labels are among its own.
+    ``prevalence`` is the share of the test records that has each class, where that is known.
     """
 
     kind: str | None = None
+    prevalence: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -166,10 +171,13 @@ class PooledCurve(Curve):
     """The curve of a task that nobody has measured, predicted from the ``tasks`` that were.
 
     Its draws carry the variance between tasks. It has no ``test_records``, and no ``points`` but where a figure is to
-    show the mean scores of its tasks.
+    show the mean scores of its tasks. ``levels`` is what labels say of its scores, None where that is not known, and
+    ``labels`` are those that its draws are given.
     """
 
     tasks: tuple[str, ...]
+    levels: LabelLevels | None = None
+    labels: tuple[Label, ...] = ()
 
     @property
     def measured_tasks(self) -> tuple[str, ...]:
@@ -180,6 +188,28 @@ class PooledCurve(Curve):
         """Say whether a curve is of one of its tasks and its network, in its precision."""
         mine = self.arch, self.metric, self.precision
         return (one.arch, one.metric, one.precision) == mine and one.task in self.tasks
+
+    def given(self, labels: tuple[Label, ...]) -> "PooledCurve":
+        """Return the curve of a new dataset with these labels; itself where nothing is known of what labels say.
+
+        They say how high scratch scores. What another arm has over it is as in any new dataset, times how much more or
+        less room there is above scratch: at 0.98 nothing gains 0.05.
+        """
+        if self.levels is None or not labels:
+            return self
+        chance = chance_level(self.metric)
+        nodes = self.draws[SCRATCH]["nodes"]
+        scratch = self.levels.scores(labels, nodes)
+        before = evaluate(self.draws[SCRATCH], nodes, chance)
+        room = np.minimum((1 - scratch.mean(axis=0)) / (1 - before.mean(axis=0)), _MOST_ROOM)
+        n_below = int((nodes < min(self.sizes)).sum())
+        law = {name: values for name, values in self.draws[SCRATCH].items() if name not in ("nodes", "bend")}
+        draws = {}
+        for arm, its in self.draws.items():
+            over = (evaluate(its, nodes, chance) - before) * room
+            scores = no_better_with_fewer(np.clip(scratch + over, chance, _MOST_SCORE), n_below)
+            draws[arm] = bent(law, nodes, scores, chance)
+        return replace(self, draws=draws, labels=labels)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

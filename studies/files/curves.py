@@ -2,7 +2,8 @@
 
 Written by ``studies.collection.collect``, read here. ``schema_version`` counts changes that older readers cannot take.
 A curve that does not say its precision is of float32: before there was another, nothing did. What a curve knows of
-further arms is under a key of its own, ``further_arms``, which older readers pass over.
+further arms is under a key of its own, ``further_arms``, which older readers pass over; so are ``classes``, what single
+classes scored from scratch, and ``label_levels``, what labels say of a new dataset's scores.
 """
 
 import json
@@ -18,6 +19,7 @@ from studies.files.arms import FINE_TUNE, FURTHER_STRATEGIES, SCRATCH
 from studies.files.curve import Curve, MeasuredCurve, PooledCurve, PretrainingCost, TrainingCost
 from studies.files.draws import Floats
 from studies.files.draws_codec import read_draws, read_further
+from studies.files.label_levels import LabelLevels, read_levels
 from studies.files.precision import FLOAT32
 
 # 2: draws may have n0 and a bend, a curve may be pooled, have one strategy, lack cost; 3: draws may be in base64
@@ -130,7 +132,24 @@ def _parse_curve(curve: Mapping[str, Any]) -> Curve:
     shared = _parse_shared(curve, pooled)
     tasks = tuple(_text(task) for task in curve.get("tasks", [curve["task"]]))
     kind = _text(curve["kind"]) if "kind" in curve else None
-    return PooledCurve(**shared, tasks=tasks) if pooled else MeasuredCurve(**shared, kind=kind)
+    if pooled:
+        return PooledCurve(**shared, tasks=tasks, levels=_parse_levels(curve, len(shared["draws"][SCRATCH]["a"])))
+    return MeasuredCurve(**shared, kind=kind, prevalence=_parse_prevalence(curve))
+
+
+def _parse_levels(curve: Mapping[str, Any], n_draws: int) -> LabelLevels | None:
+    if "label_levels" not in curve:
+        return None
+    levels = read_levels(curve["label_levels"])
+    if len(levels.fixed) != n_draws or "bend" not in curve["draws"][SCRATCH]:
+        raise ValueError("what its labels say does not fit the draws of a curve")
+    return levels
+
+
+def _parse_prevalence(curve: Mapping[str, Any]) -> dict[str, float]:
+    classes = curve.get("classes", {"names": [], "prevalence": []})
+    names = [_text(name) for name in classes["names"]]
+    return dict(zip(names, (_number(share, 0, 1) for share in classes["prevalence"]), strict=True))
 
 
 def _parse_shared(curve: Mapping[str, Any], pooled: bool) -> dict[str, Any]:

@@ -181,8 +181,20 @@ class Run:
         if "auroc" not in self.details:
             return None
         left_out = self.details.get("left_out", ())
-        by_class: Mapping[str, float | None] = self.details["auroc"]
-        return tuple(name for name, auroc in by_class.items() if auroc is not None and name not in left_out)
+        scores = self.class_auroc.items()
+        return tuple(name for name, auroc in scores if auroc is not None and name not in left_out)
+
+    @property
+    def class_auroc(self) -> Mapping[str, float | None]:
+        """What each class scored on the test records, None where it had no records with or without it."""
+        by_class: Mapping[str, float | None] = self.details.get("auroc", {})
+        return by_class
+
+    @property
+    def test_positives(self) -> Mapping[str, int]:
+        """How many test records have each class; nothing where the run does not say it."""
+        classes: Mapping[str, Mapping[str, Any]] = self.details.get("evaluation", {}).get("classes", {})
+        return {name: int(facts["positives"]) for name, facts in classes.items() if "positives" in facts}
 
     @property
     def bootstrap(self) -> "NDArray[np.float64]":

@@ -31,7 +31,7 @@ from studies.runs.tidy_runs import tidy_records
 PACKS = sorted(path.parent for path in EVIDENCE.glob("*/study.db"))
 OPEN_LICENCES = {"ptb-xl": "CC BY 4.0", "ludb": "ODC-By 1.0", "challenge-2017": "ODC-By 1.0"}
 SAME = 1e-6  # of a number: what two machines may make of it
-STEP = 1.01e-4  # of a bend, which is written in ten-thousandths: what is rounded may be rounded either way
+STEPS = {"/bend": 1.01e-4, "/label_levels/draws": 1.01e-3}  # of rounded numbers: they may be rounded either way
 KERNELS = {  # of OpenBLAS, and what a processor must have to run them
     "Nehalem": {"sse4_2"},
     "Sandybridge": {"avx"},
@@ -73,7 +73,11 @@ def assert_same_curves(one: Path, other: Path) -> None:
         if isinstance(value, str | bool | None):
             assert value == expected, path
         else:
-            np.testing.assert_allclose(value, expected, SAME, STEP if path.endswith("/bend") else 0.0, err_msg=path)
+            np.testing.assert_allclose(value, expected, SAME, step_of(path), err_msg=path)
+
+
+def step_of(path: str) -> float:
+    return next((step for end, step in STEPS.items() if path.endswith(end)), 0.0)
 
 
 def leaves(value: object, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -81,7 +85,8 @@ def leaves(value: object, path: str = "") -> Iterator[tuple[str, Any]]:
     if isinstance(value, dict):
         inside = read_draws(value) if path.endswith(("/draws/scratch", "/draws/fine-tune")) else value
         for name, one in inside.items():
-            written = np.frombuffer(a2b_base64(one), "<i2") / 10_000 if isinstance(one, str) and name == "bend" else one
+            per_unit = {"bend": 10_000, "draws": 1_000}.get(name) if isinstance(one, str) else None
+            written = one if per_unit is None else np.frombuffer(a2b_base64(one), "<i2") / per_unit
             yield from leaves(written, f"{path}/{name}")
     elif isinstance(value, list):
         for k, one in enumerate(value):

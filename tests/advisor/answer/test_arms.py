@@ -100,7 +100,7 @@ def test_a_pilot_is_offered_at_half_the_records_where_it_can_win_something(curve
     measured = level(curves, scratch=np.full(40, 0.84), fine_tune=np.array([0.8] * 20 + [0.9] * 20))
     assert ask(measured).pilot_value is None, "a task that was measured is no other dataset"
     (curve,) = measured.curves
-    shared = {one.name: getattr(curve, one.name) for one in fields(curve) if one.name != "kind"}
+    shared = {one.name: getattr(curve, one.name) for one in fields(Curve)}
     pool = replace(measured, curves=(PooledCurve(**shared, tasks=("a", "b")),))
     offered = ask(pool).pilot_value
     assert (offered.at_most, offered.n_records, offered.pairs) == (pytest.approx(0.02), 250, 2)

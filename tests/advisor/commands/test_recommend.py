@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -28,6 +29,9 @@ QUESTIONS = [
     "--n-records 1000 --arch cnn --target 0.99 --label-cost 1e12 --gpu-cost 1e12",
     "--n-records 1000 --arch rnn --target 0.51 --label-cost 0 --gpu-cost 0 --device-speed 1e-3",
     "--n-records 2000 --arch resnet1d18-w16 --task ptb-xl/superclass --uses 1 --device-speed 900.5 --margin 0.5",
+    "--n-records 1000 --arch cnn --labels AF:0.04,LBBB:0.02,unheard-of:0.3",
+    "--n-records 1000 --arch cnn --events 40,12",
+    "--n-records 1000 --arch cnn --task-like ptb-xl/superclass",
 ]
 
 
@@ -98,10 +102,67 @@ def test_json_follows_the_schema_and_hangs_together(question: str, more: str, co
         ("--n-records 3 --arch cnn", 4, "3 is outside"),
         ("--n-records 500 --arch cnn --curves nowhere.json", 3, "nowhere.json"),
         ("--n-records 500 --arch cnn --curves .", 3, "curves file ."),
+        ("--n-records 500 --arch cnn --labels AF", 2, "--labels 'AF': give names, each with its share"),
+        ("--n-records 500 --arch cnn --labels AF:0.04,", 2, "--labels ''"),
+        ("--n-records 500 --arch cnn --labels AF:often", 2, "--labels 'AF:often'"),
+        ("--n-records 500 --arch cnn --labels AF:1", 2, "--labels: AF in 1 of the records"),
+        ("--n-records 500 --arch cnn --labels AF:nan", 2, "--labels 'AF:nan'"),
+        ("--n-records 500 --arch cnn --events 0", 2, "--events '0' of 500 records"),
+        ("--n-records 500 --arch cnn --events 500", 2, "--events '500' of 500 records"),
+        ("--n-records 500 --arch cnn --events 1e2", 2, "--events '1e2'"),
+        ("--n-records 500 --arch cnn --task-like ptb-xl/AFIBB", 2, "nearest name is 'ptb-xl/AFIB'"),
+        ("--n-records 500 --arch cnn --labels AF:0.1 --events 40", 2, "--labels and --events say the same"),
+        ("--n-records 500 --data . --events 40", 2, "--events is read off --data"),
     ],
 )
 def test_bad_input_ends_in_one_sentence(arguments: str, code: int, says: str, command: Command):
     assert says in refused(command("recommend", *shlex.split(arguments)), code)
+
+
+def asked(command: Command, *arguments: object) -> dict[str, Any]:
+    code, out, err = command("recommend", "--n-records", 1000, "--arch", "cnn", "--json", *arguments)
+    assert (code, err) == (0, "")
+    return json.loads(out)
+
+
+def width(score: dict[str, float]) -> float:
+    return score["mean_ci_upper"] - score["mean_ci_lower"]
+
+
+def test_labels_narrow_the_scores_and_are_named(command: Command):
+    any_labels, given = asked(command), asked(command, "--labels", "afib:0.04,LBBB:0.02")
+    assert width(given["scratch"]) < 0.7 * width(any_labels["scratch"])
+    assert given["scratch"]["mean"] > any_labels["scratch"]["mean"], "both are easy to find"
+    assert given["question"]["labels"] == [
+        {"finding": "AF", "prevalence": 0.04, "measured": True},
+        {"finding": "LBBB", "prevalence": 0.02, "measured": True},
+    ]
+    assert any_labels["question"]["labels"] == []
+    out = command("recommend", "--n-records", 1000, "--arch", "cnn", "--labels", "afib:0.04,LBBB:0.02")[1]
+    assert "with AF and LBBB." in out
+    assert "your labels decide" in command("recommend", "--n-records", 1000, "--arch", "cnn")[1]
+
+
+def test_a_label_that_was_not_measured_is_named_in_a_warning(command: Command):
+    warnings = asked(command, "--labels", "AF:0.04,Brugada:0.02")["warnings"]
+    assert any("Not measured before" in one and one.endswith("Brugada.") for one in warnings)
+
+
+def test_a_task_like_the_asker_s_stands_for_its_labels(command: Command):
+    like = asked(command, "--task-like", "ptb-xl/AFIB")
+    (label,) = like["question"]["labels"]
+    assert (label["finding"], like["question"]["task_like"]) == ("AF", "ptb-xl/AFIB")
+    given = asked(command, "--labels", f"AF:{label['prevalence']}")
+    assert given["scratch"] == like["scratch"]
+
+
+def test_what_labels_cannot_say_is_said(command: Command):
+    one_task = asked(command, "--task", "ptb-xl/form", "--labels", "AF:0.04")
+    assert any("Your labels are not in the answer" in warning for warning in one_task["warnings"])
+    assert one_task["question"]["labels"] == []
+    code, out, _ = command("recommend", "--n-records", 1000, "--arch", "rnn", "--json", "--labels", "AF:0.04")
+    assert code == 0
+    assert any("was not measured" in warning for warning in json.loads(out)["warnings"])
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf", "-1", "1e308", "many", ""])

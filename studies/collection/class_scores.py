@@ -1,0 +1,40 @@
+"""What single classes scored in runs from scratch: what ``studies.fitting.label_levels`` is fitted to."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+
+from studies.fitting.label_levels import ClassScores, logit_auroc
+from studies.runs.run import Run
+
+
+def class_scores(runs: Sequence[Run]) -> ClassScores | None:
+    """Sum up runs of one task from scratch by size and class; None where they do not say what single classes scored.
+
+    The classes are those that the runs' macro averages take. Prevalences are those of the test records.
+    """
+    positives = next((found for run in runs if (found := run.test_positives)), None)
+    classes = runs[0].averaged
+    if not positives or classes is None or not set(classes) <= set(positives):
+        return None
+    by_size = defaultdict(list)
+    for run in runs:
+        by_size[run.n_records].append([run.class_auroc[name] for name in classes])
+    sizes = sorted(n for n, rows in by_size.items() if len(rows) > 1)
+    if not sizes:
+        return None
+    scores = [np.array(by_size[n], np.float64) for n in sizes]  # of each size (replicates, classes)
+    counts = np.array([positives[name] for name in classes], np.float64)
+    records = runs[0].test_records
+    return ClassScores(
+        task=runs[0].task,
+        classes=classes,
+        prevalence=counts / records,
+        positives=counts,
+        test_records=records,
+        sizes=np.array(sizes, np.float64),
+        means=np.array([rows.mean(axis=0) for rows in scores]),
+        variances=np.array([logit_auroc(rows).var(axis=0, ddof=1) for rows in scores]),
+        replicates=np.array([len(rows) for rows in scores], np.float64),
+    )

@@ -1,0 +1,102 @@
+"""What labels say of the score to expect, as draws, in plain numpy: ``studies.fitting.label_levels`` makes them.
+
+A draw holds the fixed terms, the effect of every label that was measured, and the standard deviations of the levels
+that a new dataset's tasks, classes and sites deviate by. Deviations follow Student's t of eight degrees of freedom with
+these standard deviations, because some tasks are far from the others.
+"""
+
+from binascii import a2b_base64, b2a_base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from studies.files.draws import Floats
+
+LEVELS = ("task", "task slope", "class", "class slope", "label", "site", "size", "rest")
+_FREEDOM = 8
+_LEARNED_FROM = 0.8  # share of the records that train; the others validate
+_POSITIVES, _RECORDS = 31.0, 500.0  # where the fixed terms are zero: positives, one added, and records
+_N_FIXED = 3
+_PER_UNIT, _LIMIT, _STORED = 1_000, 32.0, "<i2"  # of a file: thousandths of a logit, and of a log of a deviation
+
+
+@dataclass(frozen=True)
+class Label:
+    """A label of the asker's: the name that sources share, None where it is not said, and its share of the records.
+
+    The share lies between 0 and 1.
+    """
+
+    finding: str | None
+    prevalence: float
+
+
+@dataclass(frozen=True)
+class LabelLevels:
+    """Draws of ``fixed`` (draws, 3), of the ``effects`` (draws, labels), of ``spreads`` (draws, levels), in logits."""
+
+    labels: tuple[str, ...]
+    sites: tuple[str, ...]
+    fixed: Floats
+    effects: Floats
+    spreads: Floats
+
+    def scores(self, labels: Sequence[Label], sizes: Floats, seed: int = 0) -> Floats:
+        """Return draws (draws, sizes) of the macro AUROC from scratch of a new dataset with these labels."""
+        n_draws, n_sizes, n_labels = len(self.fixed), len(sizes), len(labels)
+        n, prevalence = np.repeat(sizes, n_labels), np.tile([label.prevalence for label in labels], n_sizes)
+        terms = fixed_terms(n, prevalence)
+        logits = (self.fixed @ terms.T).reshape(n_draws, n_sizes, n_labels)
+        for k, label in enumerate(labels):
+            if label.finding in self.labels:
+                logits[:, :, k] += self.effects[:, self.labels.index(label.finding), None]
+        logits += self._deviations(labels, np.log(sizes / _RECORDS), np.random.default_rng(seed))
+        return np.asarray((1 / (1 + np.exp(-logits))).mean(axis=2), np.float64)
+
+    def _deviations(self, labels: Sequence[Label], log_n: Floats, rng: np.random.Generator) -> Floats:
+        """Draw by how much a new dataset is off (draws, sizes, labels)."""
+        n_draws, n_sizes, n_labels = len(self.fixed), len(log_n), len(labels)
+        sd = {level: self.spreads[:, k, None, None] for k, level in enumerate(LEVELS)}
+        new = np.array([label.finding not in self.labels for label in labels], np.float64)
+        slope = log_n[None, :, None]
+
+        def normal(of_sizes: int, of_labels: int) -> Floats:
+            return rng.standard_normal((n_draws, of_sizes, of_labels))
+
+        off = sd["site"] * normal(1, 1) + sd["task"] * normal(1, 1) + sd["task slope"] * slope * normal(1, 1)
+        off = off + sd["class"] * normal(1, n_labels) + sd["class slope"] * slope * normal(1, n_labels)
+        off = off + sd["label"] * new * normal(1, n_labels)
+        off = off + sd["size"] * normal(n_sizes, 1) + sd["rest"] * normal(n_sizes, n_labels)
+        return np.asarray(off * np.sqrt((_FREEDOM - 2) / rng.chisquare(_FREEDOM, (n_draws, 1, 1))), np.float64)
+
+
+def write_levels(levels: LabelLevels, kept: int) -> dict[str, Any]:
+    """Return the first ``kept`` draws ready for JSON: one row a draw, thousandths in 16 bits, in base64."""
+    rows = np.column_stack([levels.fixed, levels.effects, np.log(levels.spreads)])[:kept]
+    stored = np.rint(np.clip(rows, -_LIMIT, _LIMIT) * _PER_UNIT).astype(_STORED)
+    draws = b2a_base64(stored.tobytes(), newline=False).decode()
+    return {"labels": list(levels.labels), "sites": list(levels.sites), "draws": draws}
+
+
+def read_levels(written: Mapping[str, Any]) -> LabelLevels:
+    """Read what ``write_levels`` wrote. Raises ValueError, KeyError or TypeError for what does not fit together."""
+    labels, sites = (tuple(str(name) for name in written[key]) for key in ("labels", "sites"))
+    values = np.frombuffer(a2b_base64(written["draws"]), _STORED) / _PER_UNIT
+    width = _N_FIXED + len(labels) + len(LEVELS)
+    if not values.size or values.size % width:
+        raise ValueError("what its labels say does not fit their number")
+    rows = values.reshape(-1, width)
+    last = _N_FIXED + len(labels)
+    return LabelLevels(labels, sites, rows[:, :_N_FIXED], rows[:, _N_FIXED:last], np.exp(rows[:, last:]))
+
+
+def fixed_terms(n_records: Floats, prevalence: Floats) -> Floats:
+    """Return the terms (..., 3): 1, the log of the positive records that a class is learned from, that of all records.
+
+    Both logs are zero at usual numbers.
+    """
+    positives = n_records * _LEARNED_FROM * prevalence
+    one = np.ones_like(n_records)
+    return np.stack([one, np.log((positives + 1) / _POSITIVES), np.log(n_records / _RECORDS)], axis=-1)
