@@ -18,7 +18,6 @@ from studies.files.curve import Curve, PilotCurve, PooledCurve
 from studies.files.draws import BAND, Floats, quantiles
 from studies.files.gain import Loss, summarise_loss
 
-_AS_LIKELY_AS_NOT = 0.5
 _OFFERED_FROM = 1 / 3  # of the margin: a pilot that can win less is not worth an afternoon
 _PAIRS = 2  # of a pilot that is offered
 _CHEAPEST_FIRST = (RANDOM_CONVOLUTIONS, LINEAR_PROBE, SCRATCH, FINE_TUNE)  # a regression, then what needs no network
@@ -83,18 +82,17 @@ def _summarise(draws: Floats) -> Difference:
     return Difference(float(draws.mean()), low, high)
 
 
-def name_best(ranked: Sequence[ArmOutlook], p_pays: Callable[[Arm, Arm], float] | None) -> ArmOutlook:
+def name_best(ranked: Sequence[ArmOutlook], pays: Callable[[Arm, Arm], bool] | None) -> ArmOutlook:
     """Return the arm to be named first: the best expected score, of those that are worth their pre-training.
 
-    ``p_pays`` is None where a pre-training costs nothing; else it gives the probability that an arm is materially
-    better than another one and that its pre-training pays off. An arm that needs one is then named where that is more
-    likely than not next to the best arm that needs none, so that a higher price never speaks for it.
+    ``pays`` is None where a pre-training costs nothing; else it says whether an arm is worth one next to another arm,
+    here the best that needs none.
     """
     without = next((one for one in ranked if not one.arm.is_pretrained), None)
-    if p_pays is None or without is None:
+    if pays is None or without is None:
         return ranked[0]
     ahead = ranked[: ranked.index(without)]
-    return next((one for one in ahead if p_pays(one.arm, without.arm) > _AS_LIKELY_AS_NOT), without)
+    return next((one for one in ahead if pays(one.arm, without.arm)), without)
 
 
 def cheapest_tie(ranked: Sequence[ArmOutlook], curve: Curve, question: Question) -> ArmOutlook:

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from advisor.answer.question import Question
 from studies.files.arms import ARMS, PAIR, arms_in
@@ -68,13 +67,26 @@ class Money:
     """Both bills. ``label_saving`` needs a label's price, ``p_pays_off`` the device's price as well.
 
     ``label_saving`` is what pre-training saves in labels at equal performance.
-    ``p_pays_off`` is the probability that the labels saved are worth more than fine-tuning costs over scratch.
+    ``p_pays_off`` is the probability that the labels saved are worth more than fine-tuning costs over scratch, and
+    ``expected_saving`` by how much on average, counted as far as the evidence reaches.
     """
 
     scratch: Bill
     fine_tune: Bill
     label_saving: Interval | None
     p_pays_off: float | None
+    expected_saving: float | None = None
+
+
+@dataclass(frozen=True)
+class Saving:
+    """What a pre-training saves in labels, less what the arm that needs it costs over the other.
+
+    ``expected`` counts no more records than the evidence reaches, ``p_pays_off`` is the share of draws above zero.
+    """
+
+    expected: float
+    p_pays_off: float
 
 
 def cost_curve(curve: Curve, curves: CurvesFile) -> Curve:
@@ -190,33 +202,37 @@ def _priced(cost: Cost | None, rate: float | None) -> float | None:
     return None if cost is None or rate is None or cost.seconds is None else cost.seconds * rate
 
 
-def count_money(question: Question, cost: Mapping[str, Cost], worth: Floats) -> Money | None:
+def count_money(question: Question, cost: Mapping[str, Cost], worth: Floats, saving: Saving | None) -> Money | None:
     """Return both arms' bills and what pre-training saves; None without a price. ``worth`` as ``worth_in_records``."""
     if not question.is_priced:
         return None
-    paid = is_worth_paying(question, cost, worth)
     return Money(
         bill("scratch", cost, question, question.n_records),
         bill("fine_tune", cost, question, question.n_records),
         None if question.label_cost is None else _save(worth, question.label_cost),
-        None if paid is None else float(paid.mean()),
+        None if saving is None else saving.p_pays_off,
+        None if saving is None else saving.expected,
     )
 
 
-def is_worth_paying(
-    question: Question, cost: Mapping[str, Cost], worth: Floats, arm: str = "fine_tune", other: str = "scratch"
-) -> NDArray[np.bool_] | None:
-    """Say of each draw whether the labels saved are worth more than what ``arm`` costs over the ``other``.
+def save_by(
+    question: Question, cost: Mapping[str, Cost], worth: Floats, most: float, arm: str = "fine_tune",
+    other: str = "scratch",
+) -> Saving | None:  # fmt: skip
+    """Weigh the labels that ``arm`` saves against what it costs over the ``other``; None without a price or a time.
 
-    ``worth`` is what ``arm`` is worth in records; infinite, the other never gets there at any price. That the other
-    with more labels would also train longer is left out. None when a price or a time is not known.
+    ``worth`` is what ``arm`` is worth in records; infinite, the other does not get there with as many as the evidence
+    reaches, ``most`` more than there are, and at no price: what it would take beyond these is not counted. That the
+    other with more labels would also train longer is left out.
     """
     if question.label_cost is None or question.gpu_cost is None:
         return None
     more, less = (bill(one, cost, question, 0).total for one in (arm, other))
     if more is None or less is None:
         return None
-    return np.asarray(_in_money(worth, question.label_cost) > more - less, np.bool_)
+    within = np.where(np.isfinite(worth), worth, most) * question.label_cost
+    pays_off = np.isinf(worth) | (within > more - less)
+    return Saving(float((within - (more - less)).mean()), float(pays_off.mean()))
 
 
 def _in_money(worth: Floats, label_cost: float) -> Floats:

@@ -8,7 +8,6 @@ than that. How probable it is that it is the better one chooses the words.
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from studies.files.draws import Floats
 from studies.files.gain import Loss, summarise_gain, summarise_loss
@@ -19,24 +18,30 @@ DECISIVE = 0.8  # the probability of a material gain at which an arm is named wh
 _CLEARLY, _PROBABLY = 0.95, 0.65  # to be better: words, nothing else
 
 
-def decide(draws: Floats, margin: float, pays_off: NDArray[np.bool_] | None = None) -> Verdict:
-    """Return the verdict on draws of the gain.
-
-    ``pays_off`` is given when a pre-training would have to be paid for: whether, in each draw, it saves more in labels
-    than it costs (True where that cannot be weighed). Fine-tuning then has to gain more than the margin and to pay off;
-    whatever falls short of that speaks for scratch. So a higher price never moves the verdict towards fine-tuning.
-    """
-    if pays_off is not None:
-        p_fine_tune = float(((draws > margin) & pays_off).mean())
-        if p_fine_tune >= DECISIVE:
-            return "fine-tune"
-        return "scratch" if 1 - p_fine_tune >= DECISIVE else "not-enough-evidence"
+def decide(draws: Floats, margin: float) -> Verdict:
+    """Return the verdict on draws of the gain of an asker who has a pre-trained network."""
     gain, (fine_tune, scratch) = summarise_gain(draws, margin), (loss.upper <= margin for loss in _losses(draws))
     if fine_tune and scratch:
         return "no-material-difference"
     if fine_tune or gain.p_above_margin >= DECISIVE:
         return "fine-tune"
     return "scratch" if scratch or gain.p_below_margin >= DECISIVE else "not-enough-evidence"
+
+
+def decide_paid(draws: Floats, margin: float, saving: float | None) -> Verdict:
+    """Return the verdict where a pre-training has to be paid for, which is made for no gain within the margin.
+
+    ``saving`` is what it is expected to save in labels less what it costs. Where it is above zero, what holds with a
+    network at hand holds; else scratch. So a higher price never moves the verdict towards fine-tuning. Without prices,
+    None, fine-tuning has to be as good as certain to gain more than the margin, and scratch to the contrary.
+    """
+    if saving is None:
+        p_fine_tune = float((draws > margin).mean())
+        if p_fine_tune >= DECISIVE:
+            return "fine-tune"
+        return "scratch" if 1 - p_fine_tune >= DECISIVE else "not-enough-evidence"
+    verdict = decide(draws, margin)
+    return verdict if saving > 0 and verdict != "no-material-difference" else "scratch"
 
 
 def _losses(gain: Floats) -> tuple[Loss, Loss]:
@@ -79,9 +84,16 @@ def _how_sure(p_better: float) -> str:
     return "probably better" if p_better >= _PROBABLY else "ahead in a toss-up"
 
 
-def explain_paid(n_records: int, verdict: Verdict, outcomes: dict[Verdict, tuple[float, str]], more: str) -> str:
-    """Return the reason of a verdict when a pre-training has to be paid for (``outcomes_to_pay``)."""
-    n = f"With {n_records:,} records"
+def explain_paid(n_records: int, verdict: Verdict, gain: Floats, margin: float, more: str) -> str:
+    """Return the reason of a verdict when a pre-training has to be paid for and there are no prices to weigh it by."""
+    n, p_fine_tune = f"With {n_records:,} records", float((gain > margin).mean())
+    outcomes = {
+        "fine-tune": (p_fine_tune, f"fine-tuning gains more than {margin:g}"),
+        "scratch": (
+            1 - p_fine_tune,
+            f"fine-tuning gains no more than {margin:g}, and a pre-trained network would have to be made first",
+        ),
+    }
     if verdict in outcomes:
         chance, outcome = outcomes[verdict]
         return f"{n} {outcome} (probability {probability(chance)})."
@@ -92,24 +104,14 @@ def explain_paid(n_records: int, verdict: Verdict, outcomes: dict[Verdict, tuple
     )
 
 
-def outcomes_to_pay(
-    draws: Floats, margin: float, pays_off: NDArray[np.bool_] | None
-) -> dict[Verdict, tuple[float, str]]:
-    """Return what each verdict says when a pre-training has to be paid for, and its probability.
+def explain_saving(verdict: Verdict, saving: float, p_pays_off: float, price: str, reason: str) -> str:
+    """Return the reason of a verdict that weighs what a pre-training saves against what it costs.
 
-    ``pays_off`` is None where that cannot be weighed.
+    ``price`` is the expected saving in words, without its sign, and ``reason`` that of an asker who has a network.
     """
-    gains = draws > margin
-    p_fine_tune = float((gains if pays_off is None else gains & pays_off).mean())
-    more, less = (
-        ("", ", and a pre-trained network would have to be made first")
-        if pays_off is None
-        else (
-            " and saves more in labels than its pre-training costs",
-            ", or saves less in labels than pre-training costs",
-        )
-    )
-    return {
-        "fine-tune": (p_fine_tune, f"fine-tuning gains more than {margin:g}{more}"),
-        "scratch": (1 - p_fine_tune, f"fine-tuning gains no more than {margin:g}{less}"),
-    }
+    if saving <= 0:
+        pays = f"it pays off with probability {probability(p_pays_off)}"
+        return f"A pre-training is expected to cost {price} more than it saves in labels; {pays}."
+    sure = f"probability {probability(1 - p_pays_off)} that it does not pay off"
+    made = ", but nothing is made for a gain within the margin" if verdict == "scratch" else ""
+    return f"A pre-training is expected to save {price} more in labels than it costs ({sure}){made}. {reason}"

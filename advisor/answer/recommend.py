@@ -9,18 +9,16 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from math import ceil
 
-import numpy as np
-from numpy.typing import NDArray
-
 from advisor.answer.arms import ArmOutlook, PilotValue, half_of, name_best, not_measured, rank_arms, value_pilot
 from advisor.answer.caveats import warn
-from advisor.answer.costs import Cost, Money, charge, cost_curve, count_money, is_worth_paying
+from advisor.answer.costs import Cost, Money, Saving, charge, cost_curve, count_money, save_by
 from advisor.answer.curve_choice import choose_curve, choose_curves
-from advisor.answer.decision import Verdict, decide, explain, explain_paid, judge, outcomes_to_pay
+from advisor.answer.decision import Verdict, decide, decide_paid, explain, explain_paid, explain_saving, judge
 from advisor.answer.flips import Flip, find_flips
 from advisor.answer.question import NoEvidenceError, Question, UnknownNameError
 from advisor.answer.scores import MoreRecords, Reach, Score, add_records, reach_target, summarise_score
-from studies.files.arms import FINE_TUNE, RANDOM_CONVOLUTIONS, SCRATCH, Arm, arms_in
+from advisor.answer.words import money as sum_in_words
+from studies.files.arms import FINE_TUNE, PAIR, RANDOM_CONVOLUTIONS, SCRATCH, Arm, arms_in
 from studies.files.curve import Curve, PooledCurve, Support
 from studies.files.curves import CurvesFile
 from studies.files.draws import REACH, Floats, Interval, ScoreGrid, chance_level, interval, score_grid
@@ -89,6 +87,9 @@ class Recommendation:
     networks: tuple[NetworkRow, ...] = ()
 
 
+_AS_LIKELY_AS_NOT = 0.5
+
+
 @dataclass(frozen=True)
 class _Case:
     """A question and the curves that answer it: one for the scores, one for what a training costs."""
@@ -116,30 +117,34 @@ class _Case:
         """Return draws of what pre-training is worth: how many more records the other arm needs to score the same."""
         return self.grids[other].reaching_from(n_records, self.curve.scores(arm, n_records)[:, 0]) - n_records
 
-    def p_pays(self, arm: Arm, other: Arm) -> float:
-        """Return the probability that an arm gains more than the margin over another, and its pre-training pays off."""
+    def pays(self, arm: Arm, other: Arm) -> bool:
+        """Say whether an arm more likely than not gains more than the margin, and is expected to pay for itself."""
         question, n = self.question, self.question.n_records
         gain = (self.curve.scores(arm.strategy, n) - self.curve.scores(other.strategy, n))[:, 0]
-        worth = self.worth(n, arm.strategy, other.strategy)
-        paid = is_worth_paying(question, self.cost(n), worth, arm.field, other.field)
-        return float(((gain > question.margin) & (True if paid is None else paid)).mean())
+        saving = self._save(n, arm, other)
+        is_material = float((gain > question.margin).mean()) > _AS_LIKELY_AS_NOT
+        return is_material and (saving is None or saving.expected > 0)
 
     def cost(self, n_records: int) -> dict[str, Cost]:
         """Return what a training of each arm and the pre-training cost."""
         return charge(self.priced_by, n_records, self.question.device_speed)
 
-    def weigh(self, n_records: int) -> NDArray[np.bool_] | None:
-        """Say of each draw whether a pre-training pays off; None where it costs nothing or there are no prices."""
-        if not self.question.pays_pretraining:
-            return None
-        return is_worth_paying(self.question, self.cost(n_records), self.worth(n_records))
+    def saving(self, n_records: int) -> Saving | None:
+        """Return what a pre-training saves over scratch, None where there are no prices."""
+        return self._save(n_records, *PAIR)
+
+    def _save(self, n_records: int, arm: Arm, other: Arm) -> Saving | None:
+        worth = self.worth(n_records, arm.strategy, other.strategy)
+        most = max(self.curve.sizes) * REACH - n_records
+        return save_by(self.question, self.cost(n_records), worth, most, arm.field, other.field)
 
     def decide(self, n_records: int) -> Verdict:
         """Return the verdict."""
-        gain, pays_off = self.gain(n_records), self.weigh(n_records)
-        if self.question.pays_pretraining and pays_off is None:
-            pays_off = np.ones(gain.shape, np.bool_)
-        return decide(gain, self.question.margin, pays_off)
+        gain, margin = self.gain(n_records), self.question.margin
+        if not self.question.pays_pretraining:
+            return decide(gain, margin)
+        saving = self.saving(n_records)
+        return decide_paid(gain, margin, None if saving is None else saving.expected)
 
 
 def recommend(question: Question, curves: CurvesFile) -> Recommendation:
@@ -167,7 +172,7 @@ def _answer(question: Question, curve: Curve, curves: CurvesFile) -> Recommendat
     worth = case.worth(n)
     even = interval(case.grids[FINE_TUNE].last_ahead(case.grids[SCRATCH], question.margin))
     support, cost = curve.support(n), case.cost(n)
-    money = count_money(question, cost, worth)
+    money = count_money(question, cost, worth, case.saving(n))
     arms, best = _rank(case)
     scores = {one.strategy: one.score for one in arms}
     return Recommendation(
@@ -198,11 +203,15 @@ def _answer(question: Question, curve: Curve, curves: CurvesFile) -> Recommendat
 
 
 def _reason(case: _Case, verdict: Verdict) -> str:
-    n, margin, gain = case.question.n_records, case.question.margin, case.gain(case.question.n_records)
-    more = _further_evidence(n, case.curve)
-    if case.question.pays_pretraining:
-        return explain_paid(n, verdict, outcomes_to_pay(gain, margin, case.weigh(n)), more)
-    return explain(n, verdict, gain, margin, more)
+    question, n = case.question, case.question.n_records
+    gain, more = case.gain(n), _further_evidence(n, case.curve)
+    saving = case.saving(n) if question.pays_pretraining else None
+    if question.pays_pretraining and saving is None:
+        return explain_paid(n, verdict, gain, question.margin, more)
+    reason = explain(n, decide(gain, question.margin), gain, question.margin, more)
+    if saving is None:
+        return reason
+    return explain_saving(verdict, saving.expected, saving.p_pays_off, sum_in_words(abs(saving.expected)), reason)
 
 
 def _further_evidence(n_records: int, curve: Curve) -> str:
@@ -228,4 +237,4 @@ def _rank(case: _Case) -> tuple[tuple[ArmOutlook, ...], ArmOutlook]:
     """Return all arms, and the one that is named first."""
     question = case.question
     arms = rank_arms(question, case.curve, case.cost(question.n_records))
-    return arms, name_best(arms, case.p_pays if question.pays_pretraining else None)
+    return arms, name_best(arms, case.pays if question.pays_pretraining else None)

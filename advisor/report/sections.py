@@ -117,8 +117,9 @@ def costs(answer: Recommendation) -> Iterator[str]:
     yield table(("money", "labels", "machine", "pre-training", "total"), [_bill_row(*one) for one in bills.items()])
     yield facts(money_rows(answer))
     if (paid := answer.money.p_pays_off) is not None:
+        saved = f"It is expected to save {money(answer.money.expected_saving)} more in labels than it costs."
         yield paragraph(
-            f"Probability that the labels saved are worth more than fine-tuning costs: {probability(paid)}."
+            f"Probability that the labels saved are worth more than fine-tuning costs: {probability(paid)}. {saved}"
         )
 
 

@@ -111,6 +111,7 @@ def _money(money: Money, label_cost: float | None, gpu_cost: float | None) -> di
         "fine_tune": rounded(asdict(money.fine_tune), digits=2),
         "label_saving": None if money.label_saving is None else rounded(asdict(money.label_saving), digits=2),
         "p_pays_off": money.p_pays_off,
+        "expected_saving": None if money.expected_saving is None else round(money.expected_saving, 2),
     }
 
 

@@ -125,7 +125,31 @@ def test_a_pretraining_that_saves_less_in_labels_than_it_costs_is_not_advised(
     answer = ask(curves, curve, upstream="none", label_cost=label_cost, gpu_cost=9.0)  # 1,200 labels against 9
     assert answer.verdict == verdict
     assert answer.money.p_pays_off == (1.0 if verdict == "fine-tune" else 0.0)
-    assert ("more in labels" if verdict == "fine-tune" else "less in labels") in answer.why
+    assert f"expected to {'save' if verdict == 'fine-tune' else 'cost'}" in answer.why
+    assert answer.money.expected_saving == pytest.approx(1200 * label_cost - 9.0, abs=0.01)
+
+
+def test_a_pretraining_is_weighed_by_what_it_is_expected_to_save_not_by_how_sure_that_is(
+    curves: CurvesFile, curve: Curve
+):
+    """In six draws of ten it saves 1,200 labels, in four it is worth 40 less than none and loses next to nothing."""
+    b = np.where(np.arange(100) < 60, 0.5, 1.05)
+    unsure = replace(curve, draws={"scratch": law(0.9, 1.0), "fine-tune": {**law(0.9, 1.0), "b": b}})
+    answer = ask(curves, unsure, upstream="none", label_cost=1.0, gpu_cost=9.0)
+    assert answer.money.p_pays_off == pytest.approx(0.6)
+    assert answer.money.expected_saving == pytest.approx(0.6 * 1200 - 0.4 * 37 - 9, abs=2)
+    assert answer.verdict == "fine-tune"
+    assert "probability 0.40 that it does not pay off" in answer.why
+    assert ask(curves, unsure, upstream="none", label_cost=0.01, gpu_cost=9.0).verdict == "scratch"
+
+
+def test_what_scratch_would_need_beyond_the_evidence_is_not_counted(curves: CurvesFile, curve: Curve):
+    """Fine-tuned scores are out of reach of scratch: counted are the 8,000 records that the evidence reaches."""
+    never = replace(curve, draws={"scratch": law(0.8, 1.0), "fine-tune": law(0.9, 1.0)})
+    answer = ask(curves, never, upstream="none", label_cost=1.0, gpu_cost=9.0)
+    assert answer.worth_in_records.median is None
+    assert answer.money.expected_saving == pytest.approx(8000 - 400 - 9)
+    assert answer.money.p_pays_off == 1
 
 
 def test_nothing_is_made_for_a_gain_within_the_margin(curves: CurvesFile, curve: Curve):
