@@ -272,7 +272,8 @@ def _updated(
     pairs = [run for run in runs if run.strategy in _ARMS]
     draws = update(predicted, seen, stable_seed(pilot.task, len(pairs)))
     noise: dict[str, Mapping[str, float]] = {
-        arm: _noisier(of_arm, seen.further_excess.get(arm, 1.0)) for arm, of_arm in predicted.further_noise.items()
+        arm: _noisier(of_arm, seen.excess if arm == FINE_TUNE else seen.further_excess.get(arm, 1.0))
+        for arm, of_arm in predicted.further_noise.items()
     }
     for arm, fit in _fit_further(runs, predicted, n_records).items():
         draws[arm] = _as_many(fit.draws[arm], len(draws[SCRATCH]["a"]))

@@ -1,4 +1,4 @@
-"""What single classes scored in runs from scratch: what ``studies.fitting.label_levels`` is fitted to."""
+"""What single classes scored in runs of an arm: what ``studies.fitting.label_levels`` is fitted to."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from studies.runs.run import Run
 
 
 def class_scores(runs: Sequence[Run]) -> ClassScores | None:
-    """Sum up runs of one task from scratch by size and class; None where they do not say what single classes scored.
+    """Sum up runs of an arm of one task by size and class; None where they do not say what single classes scored.
 
     The classes are those that the runs' macro averages take. Prevalences are those of the test records.
     """

@@ -203,7 +203,9 @@ def measure(
     used = [run for runs in arms.values() for run in runs]
     table = make_table(used, first.upstream, covariance, pairs)
     kind = _kind(first, pretraining)
-    classes = class_scores(arms[SCRATCH]) if first.metric == METRIC and arms.get(SCRATCH) else None
+    of_arms = {**arms, **{arm: runs for arm, runs in (further or {}).items() if arm in pairs}}
+    by_arm = {arm: class_scores(runs) for arm, runs in of_arms.items() if first.metric == METRIC and runs}
+    classes = {arm: scores for arm, scores in by_arm.items() if scores is not None}
     return Measured(table, first.metric, tuple(warnings), cost, _provenance(first, used), kind, left_out, classes)
 
 

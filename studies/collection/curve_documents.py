@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from engine.seeds import stable_seed
 from engine.versions import version_of
 from models.registry import find_network, list_networks
-from studies.files.arms import FURTHER_STRATEGIES
+from studies.files.arms import FURTHER_STRATEGIES, SCRATCH
 from studies.files.curves import SCHEMA_VERSION, corpus_of, is_disjoint
 from studies.files.draws_codec import affordable_draws, write_bend, write_draws
 from studies.files.label_levels import write_levels
 from studies.files.precision import standing_order, with_precision
 from studies.fitting.further_arms import fit_arms
 from studies.fitting.label_levels import FEWEST_TASKS as FEWEST_FOR_LABELS
-from studies.fitting.label_levels import ClassScores, fit_label_levels
+from studies.fitting.label_levels import ClassScores, fit_class_noise, fit_label_levels
 from studies.fitting.learning_curves import FitError, LearningCurveResults
 from studies.fitting.noise import Noise
 from studies.fitting.pooling import FEWEST_TASKS, pool_tasks
@@ -42,7 +42,8 @@ class Measured:
     """A table of runs, and what is known of it beyond the scores: warnings, ``cost`` and ``provenance`` if any.
 
     ``kind`` says whose records the upstream's are and whether the task's labels are among its own, if that is known.
-    ``left_out`` says of further arms that were run why they have no pairs. ``classes`` is what single classes scored.
+    ``left_out`` says of further arms that were run why they have no pairs. ``classes`` is what single classes scored,
+    by arm.
     """
 
     table: RunTable
@@ -52,7 +53,7 @@ class Measured:
     provenance: Mapping[str, Any] | None = None
     kind: str | None = None
     left_out: Mapping[str, str] = field(default_factory=dict)
-    classes: ClassScores | None = None
+    classes: Mapping[str, ClassScores] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,7 @@ def _pool(of: Group, group: Mapping[str, Fitted], kept: int, failures: list[str]
         return None
     most = max(group.values(), key=lambda one: one.measured.table.n_runs).measured
     tables = [one.measured.table for one in group.values()]
-    most = replace(most, cost=_cost_of_pool(most, group), warnings=(), kind=None, classes=None)
+    most = replace(most, cost=_cost_of_pool(most, group), warnings=(), kind=None, classes={})
     return {
         **_describe(most, fit, kept),
         "task": NEW_TASK,
@@ -197,10 +198,15 @@ def _pool(of: Group, group: Mapping[str, Fitted], kept: int, failures: list[str]
 
 def _describe_levels(group: Mapping[str, Fitted], kept: int, seed: int) -> dict[str, Any]:
     """Describe what labels say of the scores of a new task, where enough tasks say what their classes scored."""
-    classes = [one.measured.classes for one in group.values() if one.measured.classes is not None]
-    if len(classes) < FEWEST_FOR_LABELS:
+    by_arm: dict[str, list[ClassScores]] = defaultdict(list)
+    for one in group.values():
+        for arm, scores in one.measured.classes.items():
+            by_arm[arm].append(scores)
+    if len(by_arm[SCRATCH]) < FEWEST_FOR_LABELS:
         return {}
-    return {"label_levels": write_levels(fit_label_levels(classes, kept, seed), kept)}
+    levels = fit_label_levels(by_arm[SCRATCH], kept, seed)
+    noise = {arm: fit_class_noise(of_arm) for arm, of_arm in by_arm.items() if len(of_arm) >= FEWEST_FOR_LABELS}
+    return {"label_levels": write_levels(replace(levels, noise=noise), kept)}
 
 
 def _cost_of_pool(most: Measured, group: Mapping[str, Fitted]) -> Mapping[str, Any] | None:
@@ -251,7 +257,7 @@ def _describe(one: Measured, fit: LearningCurveResults, kept: int) -> dict[str, 
             "correlation": _round(fit.noise.correlation), "degrees_of_freedom": fit.degrees_of_freedom,
         },
         "points": {arm: points[arm] for arm in arms},
-        **({} if one.classes is None else {"classes": _describe_classes(one.classes)}),
+        **({"classes": _describe_classes(one.classes[SCRATCH])} if SCRATCH in one.classes else {}),
         **({} if one.cost is None else {"cost": cost}),
         **({"further_arms": {arm: _describe_further(arm, one, fit, kept, points) for arm in others}} if others else {}),
         **({} if one.provenance is None else {"provenance": one.provenance}),

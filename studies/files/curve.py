@@ -83,7 +83,7 @@ class Curve:
 
     ``draws[strategy]`` is what ``studies.files.draws`` evaluates; draw i of one strategy belongs to draw i of every
     other. A curve of anybody's runs may have ``scratch`` alone, no ``cost`` and no ``sources``. ``noise`` is that of
-    runs from scratch and fine-tuned, ``further_noise[strategy]`` that of a further arm; ``runs`` and ``replicates``
+    runs from scratch and fine-tuned, ``further_noise[strategy]`` that of another arm; ``runs`` and ``replicates``
     count those of the two.
     ``points[strategy]`` maps a size to the scores of its replicates. ``sources`` are the publishers of the tasks'
     records, as far as they are known, ``replicates`` the smallest number of pairs at a size. ``precision`` is what its
@@ -209,7 +209,17 @@ class PooledCurve(Curve):
             over = (evaluate(its, nodes, chance) - before) * room
             scores = no_better_with_fewer(np.clip(scratch + over, chance, _MOST_SCORE), n_below)
             draws[arm] = bent(law, nodes, scores, chance)
-        return replace(self, draws=draws, labels=labels)
+        given = replace(self, draws=draws, labels=labels)
+        noise = {arm: given._noise_of(arm, self.levels) for arm in draws if arm in self.levels.noise}
+        first = {**self.noise, **noise.pop(SCRATCH, {})}
+        return replace(given, noise=first, further_noise={**self.further_noise, **noise})
+
+    def _noise_of(self, arm: str, levels: LabelLevels) -> dict[str, float]:
+        """Return the power law of a single run's spread through that at the smallest and the largest size."""
+        ends = float(min(self.sizes)), float(max(self.sizes))
+        sd = [levels.run_sd(arm, self.labels, n, float(self.scores(arm, n).mean())) for n in ends]
+        gamma = max(float(np.log(sd[0] / sd[1]) / np.log(ends[1] / ends[0])), 0.0) if ends[1] > ends[0] else 0.0
+        return {"alpha": float(np.log(sd[0]) + gamma * np.log(ends[0])), "gamma": gamma}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -7,7 +7,7 @@ these standard deviations, because some tasks are far from the others.
 
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,9 @@ _FREEDOM = 8
 _LEARNED_FROM = 0.8  # share of the records that train; the others validate
 _POSITIVES, _RECORDS = 31.0, 500.0  # where the fixed terms are zero: positives, one added, and records
 _N_FIXED = 3
+CLASSES_TOGETHER = 0.08  # correlation of the scores of a run's classes, from replicate to replicate
+_TESTED_ON, _LEAST_VARIANCE = 1_000, 1e-5
+_LAW_LENGTH, _LAW_DIGITS = 3, 4
 _PER_UNIT, _LIMIT, _STORED = 1_000, 32.0, "<i2"  # of a file: thousandths of a logit, and of a log of a deviation
 
 
@@ -35,13 +38,17 @@ class Label:
 
 @dataclass(frozen=True)
 class LabelLevels:
-    """Draws of ``fixed`` (draws, 3), of the ``effects`` (draws, labels), of ``spreads`` (draws, levels), in logits."""
+    """Draws of ``fixed`` (draws, 3), of the ``effects`` (draws, labels), of ``spreads`` (draws, levels), in logits.
+
+    ``noise`` is each arm's law of how far a class scatters from run to run (``class_variance``).
+    """
 
     labels: tuple[str, ...]
     sites: tuple[str, ...]
     fixed: Floats
     effects: Floats
     spreads: Floats
+    noise: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     def scores(self, labels: Sequence[Label], sizes: Floats, seed: int = 0) -> Floats:
         """Return draws (draws, sizes) of the macro AUROC from scratch of a new dataset with these labels."""
@@ -54,6 +61,17 @@ class LabelLevels:
                 logits[:, :, k] += self.effects[:, self.labels.index(label.finding), None]
         logits += self._deviations(labels, np.log(sizes / _RECORDS), np.random.default_rng(seed))
         return np.asarray((1 / (1 + np.exp(-logits))).mean(axis=2), np.float64)
+
+    def run_sd(self, arm: str, labels: Sequence[Label], n_records: float, macro: float) -> float:
+        """Return the standard deviation of a single run's macro AUROC about its expectation, which is ``macro``.
+
+        Tested on a thousand records. Raises KeyError for an arm whose noise is not known.
+        """
+        prevalence = np.array([label.prevalence for label in labels])
+        logit = class_variance(self.noise[arm], np.full(len(labels), n_records), prevalence, prevalence * _TESTED_ON)
+        variance = logit * (macro * (1 - macro)) ** 2
+        together = CLASSES_TOGETHER * np.sqrt(variance).sum() ** 2
+        return float(np.sqrt((1 - CLASSES_TOGETHER) * variance.sum() + together) / len(labels))
 
     def _deviations(self, labels: Sequence[Label], log_n: Floats, rng: np.random.Generator) -> Floats:
         """Draw by how much a new dataset is off (draws, sizes, labels)."""
@@ -77,7 +95,8 @@ def write_levels(levels: LabelLevels, kept: int) -> dict[str, Any]:
     rows = np.column_stack([levels.fixed, levels.effects, np.log(levels.spreads)])[:kept]
     stored = np.rint(np.clip(rows, -_LIMIT, _LIMIT) * _PER_UNIT).astype(_STORED)
     draws = b2a_base64(stored.tobytes(), newline=False).decode()
-    return {"labels": list(levels.labels), "sites": list(levels.sites), "draws": draws}
+    noise = {arm: [round(value, _LAW_DIGITS) for value in law] for arm, law in levels.noise.items()}
+    return {"labels": list(levels.labels), "sites": list(levels.sites), "noise": noise, "draws": draws}
 
 
 def read_levels(written: Mapping[str, Any]) -> LabelLevels:
@@ -89,7 +108,20 @@ def read_levels(written: Mapping[str, Any]) -> LabelLevels:
         raise ValueError("what its labels say does not fit their number")
     rows = values.reshape(-1, width)
     last = _N_FIXED + len(labels)
-    return LabelLevels(labels, sites, rows[:, :_N_FIXED], rows[:, _N_FIXED:last], np.exp(rows[:, last:]))
+    noise = {str(arm): tuple(float(value) for value in law) for arm, law in written["noise"].items()}
+    if any(len(law) != _LAW_LENGTH or not np.isfinite(law).all() for law in noise.values()):
+        raise ValueError("a law of the noise of classes has other than three numbers")
+    return LabelLevels(labels, sites, rows[:, :_N_FIXED], rows[:, _N_FIXED:last], np.exp(rows[:, last:]), noise)
+
+
+def class_variance(law: Sequence[float], n_records: Floats, prevalence: Floats, positives: Floats) -> Floats:
+    """Return the variance of one run's logit AUROC of a class by a ``law`` of three numbers.
+
+    Less with more positive records to learn from, and with more ``positives`` to be tested on.
+    """
+    level, slope, of_test = law
+    events = fixed_terms(n_records, prevalence)[..., 1]
+    return np.asarray(np.exp(level + slope * events) + np.exp(of_test) / positives + _LEAST_VARIANCE, np.float64)
 
 
 def fixed_terms(n_records: Floats, prevalence: Floats) -> Floats:

@@ -23,8 +23,9 @@ from scipy.optimize import minimize
 from scipy.special import logit
 
 from engine.records.label_names import finding_of
+from studies.files.arms import SCRATCH
 from studies.files.draws import Floats
-from studies.files.label_levels import LEVELS, LabelLevels, fixed_terms
+from studies.files.label_levels import CLASSES_TOGETHER, LEVELS, LabelLevels, class_variance, fixed_terms
 from studies.fitting.paired_runs import FitError
 
 FEWEST_TASKS = 5
@@ -38,7 +39,7 @@ _LOG_SD = {"site": 0.5}  # of the log of these standard deviations: so many time
 _ANY_LOG_SD = 0.8
 _HYPER = 50  # draws of the standard deviations
 _STEP, _REACH_OF_PRIOR, _NEWTON_STEPS = 0.05, 4.0, 30
-_CLASSES_TOGETHER, _SIZES_TOGETHER = 0.08, 0.55  # correlations: of a run's classes, of a test set's noise at two sizes
+_SIZES_TOGETHER = 0.55  # correlation of the noise of a test set at two sizes
 _OWN_FREEDOM = 4.0  # degrees of freedom that the law of the runs' noise counts for against a cell's own
 _LAW_START, _SLOPE_OF_LAW = (-0.5, -1.0, -1.0), (-1.0, 0.5)
 _JITTER = 1e-4
@@ -46,7 +47,7 @@ _JITTER = 1e-4
 
 @dataclass(frozen=True)
 class ClassScores:
-    """What the classes of a task scored from scratch: ``means`` and ``variances`` (sizes, classes) over ``replicates``.
+    """What the classes of a task scored by one arm: ``means`` and ``variances`` (sizes, classes) over ``replicates``.
 
     ``prevalence`` and ``positives`` (classes,) are those of the ``test_records``. Means are AUROCs, variances those of
     their logits over the replicates of a size (sizes,).
@@ -105,6 +106,7 @@ def fit_label_levels(tasks: Sequence[ClassScores], n_draws: int, seed: int) -> L
         fixed=linear[:, :n_fixed],
         effects=linear[:, n_fixed : n_fixed + n_labels],
         spreads=np.exp(drawn[which]),
+        noise={SCRATCH: model.noise},
     )
 
 
@@ -130,20 +132,25 @@ class _Model:
         self.n_linear = len(_FIXED_SD) + len(self.labels) + len(self.sites)
 
     @cached_property
-    def cells(self) -> list[_Cells]:
-        law = _fit_law(self.tasks)
-        return [self._arrange(task, law) for task in self.tasks]
+    def noise(self) -> tuple[float, ...]:
+        """The law of the noise of runs."""
+        return fit_class_noise(self.tasks)
 
-    def _arrange(self, task: ClassScores, law: Floats) -> _Cells:
+    @cached_property
+    def cells(self) -> list[_Cells]:
+        """What each task's classes scored, with its noise."""
+        return [self._arrange(task, self.noise) for task in self.tasks]
+
+    def _arrange(self, task: ClassScores, law: tuple[float, ...]) -> _Cells:
         measured = np.isfinite(task.means) & np.isfinite(task.variances)
         at, of = np.nonzero(measured)
         n, replicates = task.sizes[at], task.replicates[at]
         same_size, same_class = at[:, None] == at[None, :], of[:, None] == of[None, :]
-        of_law = _law(law, task.prevalence[of], n, task.positives[of])
+        of_law = class_variance(law, n, task.prevalence[of], task.positives[of])
         variance = (_OWN_FREEDOM * of_law + (replicates - 1) * task.variances[measured]) / (
             _OWN_FREEDOM + replicates - 1
         )
-        runs = np.where(same_class, 1.0, _CLASSES_TOGETHER) * same_size * np.sqrt(_outer(variance / replicates))
+        runs = np.where(same_class, 1.0, CLASSES_TOGETHER) * same_size * np.sqrt(_outer(variance / replicates))
         test = _test_variance(task.means[measured], task.positives[of], task.test_records)
         patients = same_class * np.where(same_size, 1.0, _SIZES_TOGETHER) * np.sqrt(_outer(test))
         design = np.zeros((len(n), self.n_linear))
@@ -243,29 +250,30 @@ def _test_variance(auroc: Floats, positives: Floats, records: int) -> Floats:
     return np.asarray(variance / (positives * negatives) / (a * (1 - a)) ** 2, np.float64)
 
 
-def _law(law: Floats, prevalence: Floats, n_records: Floats, positives: Floats) -> Floats:
-    """Return the variance of one run's logit: less with more positives to learn from, and to be tested on."""
-    events = fixed_terms(n_records, prevalence)[:, 1]
-    return np.asarray(np.exp(law[0] + law[1] * events) + np.exp(law[2]) / positives + 1e-5, np.float64)
+def fit_class_noise(tasks: Sequence[ClassScores]) -> tuple[float, ...]:
+    """Fit the law of how far classes scatter from run to run (``studies.files.label_levels.class_variance``).
 
-
-def _fit_law(tasks: Sequence[ClassScores]) -> Floats:
-    """Fit the law of the runs' noise: variances of cells follow it times an F of few degrees, for cells differ."""
-    found, events, positives, freedom = [], [], [], []
-    for task in tasks:
-        measured = np.isfinite(task.variances)
-        at, of = np.nonzero(measured)
-        found.append(task.variances[measured])
-        events.append(fixed_terms(task.sizes[at], task.prevalence[of])[:, 1])
-        positives.append(task.positives[of])
-        freedom.append(task.replicates[at] - 1)
-    variance, x, m, nu = (np.concatenate(values) for values in (found, events, positives, freedom))
+    Variances of cells follow it times an F of few degrees, for cells differ.
+    """
+    cells = [np.nonzero(np.isfinite(task.variances)) for task in tasks]
+    variance = np.concatenate([task.variances[cell] for task, cell in zip(tasks, cells, strict=True)])
+    n_records, prevalence, positives, replicates = (
+        np.concatenate(values)
+        for values in zip(
+            *(
+                (task.sizes[at], task.prevalence[of], task.positives[of], task.replicates[at])
+                for task, (at, of) in zip(tasks, cells, strict=True)
+            ),
+            strict=True,
+        )
+    )
+    nu = replicates - 1
 
     def misfit(law: NDArray[np.float64]) -> float:
-        ratio = variance / (np.exp(law[0] + law[1] * x) + np.exp(law[2]) / m + 1e-5)
+        ratio = variance / class_variance(law.tolist(), n_records, prevalence, positives)
         density = 0.5 * nu * np.log(ratio + 1e-12) - 0.5 * (nu + _OWN_FREEDOM) * np.log1p(nu / _OWN_FREEDOM * ratio)
         mean, sd = _SLOPE_OF_LAW
         return float(-density.sum() + 0.5 * ((law[1] - mean) / sd) ** 2 + 0.5 * (law[2] / 2) ** 2)
 
     exact = {"xatol": 1e-9, "fatol": 1e-12, "maxiter": 5000, "maxfev": 5000}  # the same on every machine
-    return np.asarray(minimize(misfit, _LAW_START, method="Nelder-Mead", options=exact).x, np.float64)
+    return tuple(minimize(misfit, _LAW_START, method="Nelder-Mead", options=exact).x.tolist())

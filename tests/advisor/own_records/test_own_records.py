@@ -286,7 +286,7 @@ def test_a_score_of_a_network_for_other_leads_or_of_records_that_are_all_alike_i
     [
         ((), "give --n-records, the labelled records you have, or --data DIR"),
         (("--n-records", "100", "--pilot"), "--pilot is about your own records"),
-        (("--n-records", "100", "--labels", "AF"), "--labels is about your own records"),
+        (("--n-records", "100", "--labels", "AF"), "--labels 'AF': give names, each with its share"),
         (("--n-records", "100", "--from", "x"), "--from is about your own records"),
         (("--n-records", "100", "--pilot-store", "x"), "--pilot-store is about your own records"),
         (("--data", "x", "--pilot-store", "y"), "--pilot-store is where --pilot keeps its runs"),

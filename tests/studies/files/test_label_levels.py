@@ -57,6 +57,21 @@ def test_labels_move_the_scores_and_what_an_arm_gains_follows_the_room_above_the
     assert easy.labels == (Label("AF", 0.2),)
 
 
+def test_a_single_run_scatters_by_its_positives_and_many_classes_average_it_out(pool: PooledCurve):
+    law = (-3.0, -1.0, -1.0)  # of each arm; a tenth of the variance with a probe
+    less = (-3.0 - np.log(10), -1.0, -1.0 - np.log(10))
+    noise = {"scratch": law, "fine-tune": law, "linear-probe": less}
+    known = replace(pool, levels=replace(pool.levels, noise=noise))
+    rare, frequent = (known.given((Label("AF", share),)) for share in (0.02, 0.3))
+    many = known.given(tuple(Label("AF", 0.02) for _ in range(9)))
+    for n in (100, 1000):
+        assert rare.run_sd(n) > 1.5 * frequent.run_sd(n)
+        assert many.run_sd(n) < 0.6 * rare.run_sd(n)
+        assert rare.run_sd(n, "linear-probe") < 0.5 * rare.run_sd(n)
+    assert rare.run_sd(1000) < rare.run_sd(100)
+    assert pool.given((Label("AF", 0.02),)).run_sd(100) == pool.run_sd(100), "nothing is known of it"
+
+
 def test_without_labels_or_without_knowing_what_they_say_nothing_moves(pool: PooledCurve):
     assert pool.given(()) is pool
     without = replace(pool, levels=None)
