@@ -62,13 +62,12 @@ def why_not_used(arch: str, known: Correlation | None) -> str | None:
     """Say why a gap tells nothing of the gain of a network; None where held-out sites say that it does."""
     if known is None:
         why = f"whether it predicts the gain of {arch} was not measured."
-    elif known.spearman is None:
+    elif known.spearman is None or known.ci_lower is None or known.ci_upper is None:
         why = f"whether it predicts the gain of {arch} cannot be told from so few tasks ({known.tasks})."
     elif not known.is_there:
-        interval = "" if known.ci_lower is None else f", 90 %: {known.ci_lower:.2f} to {known.ci_upper:.2f}"
         why = (
-            f"over {known.tasks} tasks it does not rank the gains of {arch} (rank correlation "
-            f"{known.spearman:.2f}{interval})."
+            f"over {known.tasks} tasks it does not rank the gains of {arch} (rank correlation {known.spearman:.2f}, "
+            f"90 %: {known.ci_lower:.2f} to {known.ci_upper:.2f})."
         )
     elif known.sites < FEWEST_SITES:
         where = "one site" if known.sites == 1 else f"{known.sites} sites"

@@ -33,6 +33,7 @@ from studies.runs.tidy_runs import of_one_recipe, pretraining_runs
 
 _RESAMPLES = 2000
 _FEWEST_CELLS = 3  # at one size, for ranks to say anything
+_FEWEST_TASKS = 5  # for an interval: resamples of three tasks are ten
 
 Report = Callable[[int, int], None]  # (done, total)
 
@@ -87,7 +88,7 @@ def measure(
         "schema_version": SCHEMA_VERSION,
         "score": SCORE,
         "tasks": {task: describe_task(corpora[parse_task(task).source], task) for task in tasks},
-        "networks": {arch: _correlate(arch, [c for c in cells if c.arch == arch]) for arch in archs},
+        "networks": {arch: correlate(arch, [c for c in cells if c.arch == arch]) for arch in archs},
         "provenance": {
             "stores": {name: len(by_path[path].keys()) for name, path in name_stores(list(by_path)).items()},
             "newest_run": max(known(run.created) for store in stores for run in store.runs()),
@@ -183,10 +184,11 @@ def _records_of(run: Run) -> tuple[object, ...]:
     return run.task, run.arch, run.n_records, run.replicate, run.recipe, run.precision
 
 
-def _correlate(arch: str, cells: Sequence[Cell]) -> dict[str, Any]:
+def correlate(arch: str, cells: Sequence[Cell]) -> dict[str, Any]:
+    """Return what the file says of a network: rank correlations, their intervals over tasks, and its cells."""
     tasks = sorted({cell.task for cell in cells})
     rng = np.random.default_rng(stable_seed("transferability", arch))
-    resamples = [rng.choice(len(tasks), len(tasks)) for _ in range(_RESAMPLES if len(tasks) > 1 else 0)]
+    resamples = [rng.choice(len(tasks), len(tasks)) for _ in range(_RESAMPLES if len(tasks) >= _FEWEST_TASKS else 0)]
     by_task = {task: [cell for cell in cells if cell.task == task] for task in tasks}
     drawn = [[cell for number in picked for cell in by_task[tasks[number]]] for picked in resamples]
     return {

@@ -61,7 +61,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def known(curves_path: Path, tmp_path: Path) -> Callable[..., Path]:
     """A curves file that says what its records are, how the gap ranks gains, and what sites held out say of it."""
 
-    def write(lower: float, sites: int = 3, held_out: dict[str, object] | None = None, **facts: object) -> Path:
+    def write(lower: float | None, sites: int = 3, held_out: dict[str, object] | None = None, **facts: object) -> Path:
         folder = tmp_path / "evidence"
         folder.mkdir(exist_ok=True)
         (folder / "curves.json").write_bytes(curves_path.read_bytes())
@@ -249,6 +249,7 @@ BETTER: dict[str, object] = {"sites": 4, "log_score": [0.1, 0.3], "crps": [0.001
     [
         ({"lower": -0.2}, "over 3 tasks it does not rank the gains of resnet1d18-w16 (rank correlation 0.60, 90 %: -"),
         ({"lower": -0.2, "held_out": BETTER}, "over 3 tasks it does not rank the gains"),
+        ({"lower": None, "held_out": BETTER}, "cannot be told from so few tasks (3)."),
         ({"lower": 0.3, "sites": 1, "held_out": BETTER}, "it says of the gain has been measured at one site only."),
         ({"lower": 0.3, "sites": 2}, "what it says of the gain has been measured at 2 sites only."),
         ({"lower": 0.3}, "was measured at 3 sites and not tested on sites held out."),

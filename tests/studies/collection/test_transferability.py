@@ -14,6 +14,7 @@ from studies.collection.probe_gap import measure_gap
 from studies.collection.transferability import (
     Cell,
     NoPairsError,
+    correlate,
     describe_task,
     measure,
     spearman,
@@ -141,6 +142,15 @@ def test_gains_are_those_of_the_recipe_that_the_curves_are_of(store: Store, made
     found = measure([store], {"synthetic": made_up})["networks"]["resnet1d18-w2"]["cells"]
     assert [cell[4] for cell in found] == pytest.approx([0.3] * 4)
     assert [(cell[3], cell[5]) for cell in found] == [(cell[3], cell[5]) for cell in before]
+
+
+@pytest.mark.parametrize(("tasks", "is_known"), [(4, False), (5, True)])
+def test_fewer_than_five_tasks_give_no_interval(tasks: int, is_known: bool):
+    of_tasks = [cell for cell in cells(lambda task, *_: task, lambda task, *_: task) if int(cell.task[1:]) < tasks]
+    found = correlate("cnn", of_tasks)
+    for numbers in (found["at_equal_n"], found["over_all_cells"], *found["by_n"].values()):
+        assert numbers["spearman"] == 1.0
+        assert (numbers["ci_lower"] is not None) == is_known
 
 
 def test_ranks_by_n_are_among_the_cells_of_one_size():
