@@ -75,7 +75,7 @@ def why_not_used(arch: str, known: Correlation | None) -> str | None:
     elif known.held_out is None:
         why = f"what it says of the gain was measured at {known.sites} sites and not tested on sites held out."
     elif not known.held_out.confirms:
-        why = f"on {known.held_out.sites} sites held out it made no prediction of the gain better."
+        why = f"on {known.held_out.sites} sites held out it did not make the prediction of the gain better."
     else:
         return None
     return f"not used in the answer: {why}"

@@ -1,8 +1,9 @@
 """Does the probe gap help to predict the gain at sites that were held out? The test that METHODS.md registers.
 
     ecgadvise study transferability --store STORE --store OTHER --corpora CORPORA --out OUT
-    python tests/benchmarks/probe_gap.py OUT/transferability.json CORPORA STORE OTHER
+    python tests/benchmarks/probe_gap.py OUT/transferability.json CORPORA STORE OTHER [--into transferability.json]
 
+``--into`` writes what came out next to the correlation of the network, where ``recommend --data`` reads it.
 A site is a corpus. Each site but those that the definition goes back to (``USED``) is held out in turn; the model of
 the gain in METHODS.md is fitted to the cells of all other sites, with the gap and without, and predicts the measured
 gains of the site. Priors: k 0.6 +- 0.5; b0, bK and bG 0 +- 0.1, 0.03 and 0.5; the deviation of a task 0.03 and of a
@@ -28,10 +29,10 @@ from scipy.stats import t as student
 from engine.corpora.corpus import Corpus
 from studies.collection.probe_gap import counted_classes
 from studies.files.arms import FINE_TUNE, SCRATCH
+from studies.running.one_run import training_rows
 from studies.runs.run import Run
 from studies.runs.store import Store
 from studies.runs.task_names import open_task, parse_task
-from studies.running.one_run import training_rows
 
 ARCH, RECIPE = "resnet1d18-w16", "tuned-2"
 USED = ("ptb-xl", "ludb", "challenge-2017")
@@ -88,6 +89,7 @@ def main() -> None:
     parser.add_argument("measured", type=Path)
     parser.add_argument("corpora", type=Path)
     parser.add_argument("stores", type=Path, nargs="+")
+    parser.add_argument("--into", type=Path, help="a transferability.json to write the result into")
     asked = parser.parse_args()
     gaps = {tuple(cell[:3]): cell[3] for cell in json.loads(asked.measured.read_text())["networks"][ARCH]["cells"]}
     cells = make_cells(asked.stores, asked.corpora, gaps)
@@ -106,11 +108,17 @@ def main() -> None:
         for cell, a, b in zip(new, without.mean, with_gap.mean, strict=True):
             measured = f"{cell.gain:+.3f} (se {cell.variance**0.5:.3f})"
             say(f"  {cell.n_records:5} gap {cell.gap:+.3f} gain {measured}, predicted {a:+.3f}, with the gap {b:+.3f}")
-    for name, by_site in zip(("log score", "CRPS"), np.array(differences).T, strict=True):
+    shares = np.mean(held, axis=0)
+    found: dict[str, Any] = {"sites": len(differences), "cover": round(float(shares[1]), 3)}
+    for name, by_site in zip(("log_score", "crps"), np.array(differences).T, strict=True):
         low, high = np.quantile(resampled_means(by_site), (0.05, 0.95))
         say(f"{name}, better by {by_site.mean():+.4f} (90 % over {len(by_site)} sites: {low:+.4f} to {high:+.4f})")
-    shares = np.mean(held, axis=0)
+        found[name] = [round(float(low), 4), round(float(high), 4)]
     say(f"90 % bands hold {shares[0]:.2f} of {len(held)} gains, with the gap {shares[1]:.2f}")
+    if asked.into is not None:
+        document = json.loads(asked.into.read_text())
+        document["networks"][ARCH]["held_out_sites"] = found
+        asked.into.write_text(json.dumps(document, indent=1) + "\n")
 
 
 def resampled_means(by_site: Floats) -> Floats:

@@ -253,7 +253,7 @@ BETTER: dict[str, object] = {"sites": 4, "log_score": [0.1, 0.3], "crps": [0.001
         ({"lower": 0.3, "sites": 1, "held_out": BETTER}, "it says of the gain has been measured at one site only."),
         ({"lower": 0.3, "sites": 2}, "what it says of the gain has been measured at 2 sites only."),
         ({"lower": 0.3}, "was measured at 3 sites and not tested on sites held out."),
-        ({"lower": 0.3, "held_out": {**BETTER, "cover": 0.7}}, "on 4 sites held out it made no prediction of the gain"),
+        ({"lower": 0.3, "held_out": {**BETTER, "cover": 0.7}}, "on 4 sites held out it did not make the prediction"),
     ],
 )
 def test_a_gap_that_is_not_known_to_predict_the_gain_is_shown_with_the_reason_why_it_is_not_used(
