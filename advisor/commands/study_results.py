@@ -156,7 +156,7 @@ def transferability(
     out: Annotated[Path, typer.Option(help="Folder of the curves file that it belongs to.")],
     corpora: Annotated[Path | None, typer.Option(help="Folder of prepared corpora.")] = None,
 ) -> None:
-    """Measure how LogME of the pre-trained networks ranks the gains of a study's pairs, and describe its records.
+    """Measure how the probe gap of pre-trained networks ranks the gains of a study's pairs, and describe its records.
 
     It takes the corpora that the runs were made from, and writes transferability.json, which recommend --data reads.
     """
@@ -193,6 +193,7 @@ def _in_words(arch: str, found: dict[str, Any]) -> str:
         f"{name} {_correlation(found[key])}"
         for name, key in (("over all cells", "over_all_cells"), ("at equal n", "at_equal_n"))
     ]
+    correlations += [f"at {int(n):,} {_correlation(numbers)}" for n, numbers in found["by_n"].items()]
     return f"{arch}: {count(cells, 'cell')} of {count(tasks, 'task')}, rank correlation {', '.join(correlations)}"
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from advisor.answer.recommend import Question, Recommendation, recommend
 from advisor.own_records.held_out import HeldOutPrecision, held_out_precision
 from advisor.own_records.records import OwnData, compare
-from advisor.own_records.score import Score, score_own, why_left_out
+from advisor.own_records.score import Score, score_own
 from engine.records.lead_names import leads_in_words
 from models.errors import ExitCode, UserError
 from studies.files.curves import CurvesFile
@@ -43,8 +43,8 @@ class Pretrained:
 class OwnAnswer:
     """The answer, without the ``mismatches`` among its warnings, and what it says of the records themselves.
 
-    ``n_given`` is said where the asker's own number of records goes before the directory's. Of ``score`` and
-    ``no_score`` one is None; ``precision`` is None where the test records tell no label apart.
+    ``n_given`` is said where the asker's own number of records goes before the directory's. Of ``score``, the probe
+    gap, and ``no_score`` one is None; ``precision`` is None where the test records tell no label apart.
     """
 
     answer: Recommendation
@@ -68,7 +68,7 @@ class OwnAnswer:
             **self.own.as_dict(),
             "mismatches": list(self.mismatches),
             "transferability": None if self.score is None else self.score.as_dict(),
-            "no_transferability": self.no_score,
+            "no_transferability": self.no_score if self.score is None else self.score.why_not_used,
             "test_precision": None if self.precision is None else self.precision.as_dict(),
             "pilot": None if self.moved is None else self.moved.as_dict(),
         }
@@ -120,15 +120,13 @@ def answer_for(
 def _score(
     own: OwnData, arch: str, n_records: int, known: Transferability | None, given: Pretrained | None
 ) -> Score | str:
-    """Score the available network on the records, or say why that is left out. Raises CheckpointError."""
+    """Measure the probe gap of the available network, or say why that is left out. Raises CheckpointError."""
     correlation = None if known is None else known.networks.get(arch)
-    if correlation is None or not correlation.is_there:
-        return why_left_out(arch, correlation)
     network = at_hand(given, arch, own)
     if network is None:
         named = leads_in_words(own.corpus.leads)
         return f"left out: no pre-trained {arch} for {named} at this rate and length is available (--from)."
-    return score_own(own, network.name, network.folder, n_records, correlation)
+    return score_own(own, network.name, arch, network.folder, n_records, correlation)
 
 
 def at_hand(given: Pretrained | None, arch: str, own: OwnData) -> Pretrained | None:

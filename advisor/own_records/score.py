@@ -1,4 +1,4 @@
-"""What one forward pass says of a pre-trained network on the asker's records, and what that is worth."""
+"""The probe gap of a pre-trained network on the asker's records, and why it does not enter the answer."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,75 +9,112 @@ import numpy as np
 from advisor.own_records.records import OwnData
 from engine.corpora.splits import draw_records
 from engine.seeds import stable_seed
-from studies.files.transferability import SCORE, Correlation
+from studies.files.transferability import FEWEST_SITES, SCORE, Correlation
+
+_MOST_RECORDS = 1000  # that are probed: two seconds of one thread
 
 
 @dataclass(frozen=True)
 class Score:
-    """The score of ``network`` on ``n_records`` of the asker's, and how it stands among the evidence's tasks.
+    """The gap of ``network`` on ``n_records`` of the asker's: AUROC of ``features`` minus ``random_convolutions``.
 
-    ``below`` of ``of`` tasks, measured at ``at`` records, score less. ``correlation`` is the rank correlation of the
-    score with the measured gain, at equal numbers of records, with its 90 % interval.
+    Both are macro averages over ``classes``, of patients left out. Of ``of`` tasks of the evidence, measured at ``at``
+    records, ``below`` have a smaller gap; ``correlation`` is the rank correlation of gap and measured gain at equal
+    numbers of records, with its 90 % interval. All of these are None where they were not measured. ``why_not_used``
+    says why the gap says nothing of the gain here, None where it does.
     """
 
     network: str
     value: float
+    features: float
+    random_convolutions: float
+    classes: tuple[str, ...]
     n_records: int
-    below: int
-    of: int
-    at: int
-    correlation: float
-    ci_lower: float
-    ci_upper: float
+    below: int | None
+    of: int | None
+    at: int | None
+    correlation: float | None
+    ci_lower: float | None
+    ci_upper: float | None
+    why_not_used: str | None
 
     def as_dict(self) -> dict[str, Any]:
         """Return it ready for JSON."""
-        return {"name": SCORE, **asdict(self), "value": round(self.value, 4)}
+        facts = {name: value for name, value in asdict(self).items() if name != "why_not_used"}
+        rounded = {name: round(facts[name], 4) for name in ("value", "features", "random_convolutions")}
+        return {"name": SCORE, **facts, **rounded, "classes": list(self.classes)}
 
     def in_words(self) -> str:
-        """Return it in a line or two."""
+        """Return it in a few lines."""
+        measured = (
+            f"{SCORE} {self.value:+.3f} on {self.n_records:,} of your records ({self.network}: features "
+            f"{self.features:.3f}, random convolutions {self.random_convolutions:.3f}, by leaving patients out)"
+        )
+        if self.why_not_used is not None:
+            return f"{measured}: {self.why_not_used}"
         return (
-            f"{SCORE} {self.value:.3f} of {self.network}: above {self.below} of {self.of} tasks at {self.at:,} records "
-            f"(rank correlation with the gain {self.correlation:.2f}, 90 %: {self.ci_lower:.2f} to {self.ci_upper:.2f})"
+            f"{measured}: above {self.below} of {self.of} tasks at {self.at:,} records (rank correlation with the gain "
+            f"{self.correlation:.2f}, 90 %: {self.ci_lower:.2f} to {self.ci_upper:.2f})"
         )
 
 
-def why_left_out(arch: str, known: Correlation | None) -> str:
-    """Say why no score is shown where its correlation with the gain is not there, or was not measured."""
+def why_not_used(arch: str, known: Correlation | None) -> str | None:
+    """Say why a gap tells nothing of the gain of a network; None where held-out sites say that it does."""
     if known is None:
-        return f"left out: whether {SCORE} predicts the gain of {arch} was not measured."
-    if known.spearman is None:
-        return (
-            f"left out: whether {SCORE} predicts the gain of {arch} cannot be told from so few tasks ({known.tasks})."
+        why = f"whether it predicts the gain of {arch} was not measured."
+    elif known.spearman is None or known.ci_lower is None or known.ci_upper is None:
+        why = f"whether it predicts the gain of {arch} cannot be told from so few tasks ({known.tasks})."
+    elif not known.is_there:
+        why = (
+            f"over {known.tasks} tasks it does not rank the gains of {arch} (rank correlation {known.spearman:.2f}, "
+            f"90 %: {known.ci_lower:.2f} to {known.ci_upper:.2f})."
         )
-    interval = "" if known.ci_lower is None else f", 90 %: {known.ci_lower:.2f} to {known.ci_upper:.2f}"
-    return (
-        f"left out: over {known.tasks} tasks {SCORE} does not predict the gain of {arch} (rank correlation "
-        f"{known.spearman:.2f}{interval})."
-    )
+    elif known.sites < FEWEST_SITES:
+        where = "one site" if known.sites == 1 else f"{known.sites} sites"
+        why = f"what it says of the gain has been measured at {where} only."
+    elif known.held_out is None:
+        why = f"what it says of the gain was measured at {known.sites} sites and not tested on sites held out."
+    elif not known.held_out.confirms:
+        why = f"on {known.held_out.sites} sites held out it did not make the prediction of the gain better."
+    else:
+        return None
+    return f"not used in the answer: {why}"
 
 
-def score_own(own: OwnData, name: str, checkpoint: Path, n_records: int, known: Correlation) -> Score | str:
-    """Score a network on as many of the asker's records as were measured, or say why that is left out.
+def score_own(
+    own: OwnData, name: str, arch: str, checkpoint: Path, n_records: int, known: Correlation | None
+) -> Score | str:  # fmt: skip
+    """Measure the gap of a network on as many of the asker's records as were measured, or say why that is left out.
 
     Raises CheckpointError.
     """
     from engine.checkpoints.checkpoint import load_checkpoint
-    from studies.collection.transferability import score_network
+    from studies.collection.probe_gap import FEWEST_RECORDS, counted_classes, measure_gap
 
     facts, corpus = load_checkpoint(checkpoint).facts, own.corpus
     if facts.contract.mismatch(corpus.contract):
         return f"left out: {name} takes other leads, another rate or another length than these records have."
-    assert known.spearman is not None and known.ci_lower is not None and known.ci_upper is not None
-    sizes = sorted({n for n, _, _ in known.cells})
+    cells = () if known is None else known.cells
+    sizes = sorted({n for n, _, _ in cells if n <= _MOST_RECORDS}) or [min(n_records, _MOST_RECORDS)]
     at = min(sizes, key=lambda n: abs(np.log(n) - np.log(n_records)))
-    patients = own.data.patients[own.pool]
-    drawn = own.pool[draw_records(patients, min(at, len(own.pool)), stable_seed(own.data.name, SCORE))]
-    drawn = np.sort(drawn)
-    value = score_network(checkpoint, corpus.signals[own.data.rows[drawn]], own.data.labels[drawn])
-    if not np.isfinite(value):
-        without = "no label has both records with it and records without it, or the network makes nothing of them"
-        return f"left out: of {len(drawn):,} records drawn, {without}."
-    scores = [score for n, score, _ in known.cells if n == at]
-    below = sum(score < value for score in scores)
-    return Score(name, value, len(drawn), below, len(scores), at, known.spearman, known.ci_lower, known.ci_upper)
+    seed = stable_seed(own.data.name, SCORE)
+    drawn = np.sort(own.pool[draw_records(own.data.patients[own.pool], min(at, len(own.pool)), seed)])
+    labels, patients = own.data.labels[drawn], own.data.patients[drawn]
+    counted = counted_classes(labels, patients)
+    gap = measure_gap(checkpoint, corpus.signals[own.data.rows[drawn]], labels, patients, seed)
+    if gap is None:
+        without = f"no label has {FEWEST_RECORDS} records with it and {FEWEST_RECORDS} without it, of several patients"
+        return f"left out: of {len(drawn):,} records drawn, {without if not counted.any() else 'no feature is finite'}."
+    gaps = [gap_of_task for n, gap_of_task, _ in cells if n == at]
+    return Score(
+        name, gap.value, gap.features, gap.random_convolutions,
+        classes=tuple(label for label, counts in zip(own.data.classes, counted, strict=True) if counts),
+        n_records=len(drawn),
+        below=sum(other < gap.value for other in gaps) if gaps else None,
+        of=len(gaps) or None,
+        at=at if gaps else None,
+        correlation=None if known is None else known.spearman,
+        ci_lower=None if known is None else known.ci_lower,
+        ci_upper=None if known is None else known.ci_upper,
+        why_not_used=why_not_used(arch, known),
+    )  # fmt: skip

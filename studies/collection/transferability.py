@@ -1,27 +1,24 @@
-"""Does a score of a pre-trained network, from one forward pass, predict what fine-tuning it gains?
+"""Does the probe gap of a pre-trained network, measured without a training, rank tasks by what fine-tuning gains?
 
-LogME (You, Liu, Wang and Long, ICML 2021): the largest log evidence, per record, of a Bayesian linear regression from
-the network's features to a label, averaged over labels, one against the rest. It costs no training. Whether it ranks
-tasks as their gains do is measured here, over the cells (task, n) of a study's runs: the score on the records of each
-run against the gain of its pair. ``at_equal_n`` ranks within each size, which is what an asker with one n can use.
+It is measured here over the cells (task, n) of a study's runs: the gap (``studies.collection.probe_gap``) on the
+records of each run against the gain of its pair. ``at_equal_n`` ranks within each size, which is what an asker with one
+n can use.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from engine.checkpoints.checkpoint import load_network
 from engine.corpora.corpus import Corpus
 from engine.seeds import stable_seed
-from engine.training.starting_point import head_inputs
 from models.errors import ExitCode, UserError
-from studies.collection.logme import log_me
+from studies.collection.probe_gap import counted_classes, kernel_features, left_out_auroc, network_features
 from studies.files.arms import FINE_TUNE, SCRATCH
 from studies.files.draws import BAND, Floats
 from studies.files.transferability import SCHEMA_VERSION, SCORE, TaskFacts
@@ -32,10 +29,11 @@ from studies.runs.run import Run, known
 from studies.runs.several_stores import distinct_runs, name_stores
 from studies.runs.store import Store
 from studies.runs.task_names import open_task, parse_task, pick_leads
-from studies.runs.tidy_runs import pretraining_runs
+from studies.runs.tidy_runs import of_one_recipe, pretraining_runs
 
 _RESAMPLES = 2000
 _FEWEST_CELLS = 3  # at one size, for ranks to say anything
+_FEWEST_TASKS = 5  # for an interval: resamples of three tasks are ten
 
 Report = Callable[[int, int], None]  # (done, total)
 
@@ -48,7 +46,7 @@ class NoPairsError(UserError, ValueError):
 
 @dataclass(frozen=True)
 class Cell:
-    """One task, network and size of the evidence: mean score of the pre-trained network, and mean gain of the pairs."""
+    """One task, network and size of the evidence: mean probe gap, and mean gain of the pairs."""
 
     task: str
     arch: str
@@ -59,37 +57,24 @@ class Cell:
     pairs: int
 
 
-def score_network(checkpoint: Path, signals: NDArray[np.float32], labels: NDArray[np.uint8]) -> float:
-    """Return the score of a pre-trained network on signals (records, leads, samples) in millivolt and their labels.
-
-    Raises CheckpointError where the checkpoint cannot be read.
-    """
-    return log_me(features_of(checkpoint, signals), labels)
-
-
-def features_of(checkpoint: Path, signals: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return what the network's head is given, (records, features)."""
-    network, facts = load_network(checkpoint)
-    return head_inputs(network, torch.from_numpy(facts.standardisation.apply(signals))).numpy()
-
-
 def measure(
     stores: Sequence[Store], corpora: Mapping[str, Corpus], report: Report = lambda _done, _total: None
 ) -> dict[str, Any]:
     """Measure over the runs of study stores and return the document of ``transferability.json``.
 
     Runs of a tuning are left out, and of each network those of another precision than most of its pairs have
-    (``of_one_precision``). Raises MissingCheckpointError where a pre-trained network is gone, CheckpointError
-    for one that is damaged, NoPairsError where there is nothing to measure.
+    (``of_one_precision``) and those of another recipe than its curves are of (``of_one_recipe``). Raises
+    MissingCheckpointError where a pre-trained network is gone, CheckpointError for one that is damaged, NoPairsError
+    where there is nothing to measure.
     """
     pairs = list(_pairs(stores))
     if not pairs:
         raise NoPairsError(f"{stores[0].path} holds no pair of runs, from scratch and fine-tuned")
     found: dict[tuple[str, str, str, int], list[tuple[float, float]]] = defaultdict(list)
-    features = _Features(corpora)
+    gaps = _Gaps(corpora)
     for done, (checkpoint, tuned, gain) in enumerate(pairs, start=1):
-        score = features.score(checkpoint, tuned)
-        if np.isfinite(score):  # else its few records have no label to tell apart, or no feature to do it by
+        score = gaps.of(checkpoint, tuned)
+        if np.isfinite(score):  # else its few records have no class that counts, or no feature to tell it by
             found[tuned.task, tuned.arch, known(tuned.upstream), tuned.n_records].append((score, gain))
         report(done, len(pairs))
     means = {cell: np.mean(np.array(values), axis=0).tolist() for cell, values in sorted(found.items())}
@@ -103,7 +88,7 @@ def measure(
         "schema_version": SCHEMA_VERSION,
         "score": SCORE,
         "tasks": {task: describe_task(corpora[parse_task(task).source], task) for task in tasks},
-        "networks": {arch: _correlate(arch, [c for c in cells if c.arch == arch]) for arch in archs},
+        "networks": {arch: correlate(arch, [c for c in cells if c.arch == arch]) for arch in archs},
         "provenance": {
             "stores": {name: len(by_path[path].keys()) for name, path in name_stores(list(by_path)).items()},
             "newest_run": max(known(run.created) for store in stores for run in store.runs()),
@@ -125,26 +110,41 @@ def describe_task(corpus: Corpus, name: str) -> dict[str, Any]:
             **length, "prevalence": prevalence}  # fmt: skip
 
 
-class _Features:
-    """The features of pre-trained networks, a record's once."""
+class _Gaps:
+    """Probe gaps of runs: the network's features are computed once a record, the other probe once a pair's records.
+
+    Random convolutions are fitted to the records of a run, and so are not known record by record.
+    """
 
     def __init__(self, corpora: Mapping[str, Corpus]) -> None:
         self._corpora = corpora
-        self._known: dict[tuple[Path, str], dict[int, NDArray[np.float32]]] = defaultdict(dict)
+        self._features: dict[tuple[Path, str], dict[int, NDArray[np.float32]]] = defaultdict(dict)
+        self._by_kernels: dict[tuple[str, tuple[int, ...], int, int], float] = {}
 
-    def score(self, checkpoint: Path, run: Run) -> float:
-        """Score the network that a run started from on the run's own records."""
+    def of(self, checkpoint: Path, run: Run) -> float:
+        """Return the gap, on the run's own records, of the network that it started from; NaN where there is none."""
         spec = run.spec
         corpus = self._corpora[parse_task(spec.task).source]
         data = open_task(corpus, spec.task)
-        training, validation = training_rows(data, spec, spec.resolve_recipe())
-        rows = np.sort(np.concatenate([training, validation]))
-        known = self._known[checkpoint, spec.task]
-        wanted = [row for row in data.rows[rows].tolist() if row not in known]
-        if wanted:
-            signals = np.ascontiguousarray(corpus.signals[wanted][:, pick_leads(corpus, spec.task)])
-            known.update(zip(wanted, features_of(checkpoint, signals), strict=True))
-        return log_me(np.stack([known[row] for row in data.rows[rows].tolist()]), data.labels[rows])
+        rows = np.sort(np.concatenate(training_rows(data, spec, spec.resolve_recipe())))
+        patients = data.patients[rows]
+        labels = data.labels[rows][:, counted_classes(data.labels[rows], patients)]
+        if not labels.shape[1]:
+            return float("nan")
+        records, drawn = data.rows[rows].tolist(), (spec.task, spec.pool_folds, spec.n_records, spec.replicate)
+        if drawn not in self._by_kernels:
+            features = kernel_features(_signals(corpus, spec.task, records), spec.seed)
+            self._by_kernels[drawn] = left_out_auroc(features, labels, patients)
+        known = self._features[checkpoint, spec.task]
+        if wanted := [row for row in records if row not in known]:
+            found = network_features(checkpoint, _signals(corpus, spec.task, wanted))
+            known.update(zip(wanted, found, strict=True))
+        of_network = left_out_auroc(np.stack([known[row] for row in records]), labels, patients)
+        return of_network - self._by_kernels[drawn]
+
+
+def _signals(corpus: Corpus, task: str, records: Sequence[int]) -> NDArray[np.float32]:
+    return np.ascontiguousarray(corpus.signals[list(records)][:, pick_leads(corpus, task)])
 
 
 def _pairs(stores: Sequence[Store]) -> Iterator[tuple[Path, Run, float]]:
@@ -155,7 +155,7 @@ def _pairs(stores: Sequence[Store]) -> Iterator[tuple[Path, Run, float]]:
     by_key = {run.key: network for network, run in pretrainings}
     by_key_and_precision = {(run.key, run.precision): network for network, run in pretrainings}
     networks = {(run.task, run.arch, run.recipe): network for network, run in pretrainings}
-    scored, _ = of_one_precision([run for _, run in runs if _counts(run)])
+    scored, _ = of_one_recipe(of_one_precision([run for _, run in runs if _counts(run)])[0])
     scratch = {_records_of(run): run.score for run in scored if run.strategy == SCRATCH}
     for run in scored:
         if run.strategy == FINE_TUNE and (cell := _records_of(run)) in scratch:
@@ -184,15 +184,17 @@ def _records_of(run: Run) -> tuple[object, ...]:
     return run.task, run.arch, run.n_records, run.replicate, run.recipe, run.precision
 
 
-def _correlate(arch: str, cells: Sequence[Cell]) -> dict[str, Any]:
+def correlate(arch: str, cells: Sequence[Cell]) -> dict[str, Any]:
+    """Return what the file says of a network: rank correlations, their intervals over tasks, and its cells."""
     tasks = sorted({cell.task for cell in cells})
     rng = np.random.default_rng(stable_seed("transferability", arch))
-    resamples = [rng.choice(len(tasks), len(tasks)) for _ in range(_RESAMPLES if len(tasks) > 1 else 0)]
+    resamples = [rng.choice(len(tasks), len(tasks)) for _ in range(_RESAMPLES if len(tasks) >= _FEWEST_TASKS else 0)]
     by_task = {task: [cell for cell in cells if cell.task == task] for task in tasks}
     drawn = [[cell for number in picked for cell in by_task[tasks[number]]] for picked in resamples]
     return {
         "over_all_cells": _estimate(spearman, cells, drawn),
         "at_equal_n": _estimate(spearman_at_equal_n, cells, drawn),
+        "by_n": {str(n): _estimate(partial(spearman_of_size, n=n), cells, drawn) for n in _sizes(cells)},
         "tasks": len(tasks),
         "cells": [[c.task, c.upstream, c.n_records, round(c.score, 5), round(c.gain, 5), c.pairs] for c in cells],
     }
@@ -215,14 +217,22 @@ def spearman(cells: Sequence[Cell]) -> float:
 
 def spearman_at_equal_n(cells: Sequence[Cell]) -> float:
     """Return the correlation of the ranks that score and gain have among the cells of the same size."""
-    by_size: dict[int, list[Cell]] = defaultdict(list)
-    for cell in cells:
-        by_size[cell.n_records].append(cell)
-    groups = [group for group in by_size.values() if len(group) >= _FEWEST_CELLS]
+    groups = [[cell for cell in cells if cell.n_records == n] for n in _sizes(cells)]
     if not groups:
         return float("nan")
     scores = np.concatenate([_standing([cell.score for cell in group]) for group in groups])
     return _correlation(scores, np.concatenate([_standing([cell.gain for cell in group]) for group in groups]))
+
+
+def spearman_of_size(cells: Sequence[Cell], n: int) -> float:
+    """Return the rank correlation among the cells of one size."""
+    return spearman([cell for cell in cells if cell.n_records == n])
+
+
+def _sizes(cells: Sequence[Cell]) -> list[int]:
+    """Return the sizes that have cells enough for ranks to say anything."""
+    counts = Counter(cell.n_records for cell in cells)
+    return sorted(n for n, count in counts.items() if count >= _FEWEST_CELLS)
 
 
 def _standing(values: Sequence[float]) -> Floats:

@@ -1,4 +1,4 @@
-"""``transferability.json`` next to a curves file: what the evidence's records are, and whether a score predicts gains.
+"""``transferability.json`` next to a curves file: what the evidence's records are, and how the gap ranks gains.
 
 Written by ``studies.collection.transferability``, read here with json alone. A curves file may be without one.
 """
@@ -13,7 +13,9 @@ from models.errors import ExitCode, UserError
 
 NAME = "transferability.json"
 SCHEMA_VERSION = 1
-SCORE = "LogME"
+SCORE = "probe gap"
+FEWEST_SITES = 3  # corpora, before a gap is said to tell something of the gain
+COVER = 0.85, 0.95  # of 90 % bands, between which a share of held-out gains must lie
 
 
 class TransferabilityFileError(UserError, ValueError):
@@ -35,18 +37,43 @@ class TaskFacts:
 
 
 @dataclass(frozen=True)
+class HeldOutSites:
+    """How much better gains of sites held out are predicted with the gap than without it, 90 % intervals over sites.
+
+    ``log_score`` and ``crps`` are (lower, upper) of the difference, above zero where the gap makes the prediction
+    better; ``cover`` is the share of measured gains in 90 % bands.
+    """
+
+    sites: int
+    log_score: tuple[float, float]
+    crps: tuple[float, float]
+    cover: float
+
+    @property
+    def confirms(self) -> bool:
+        """Whether it is what was registered before (METHODS.md, Transferability)."""
+        better = self.log_score[0] > 0 and self.crps[0] > 0
+        return self.sites >= FEWEST_SITES and better and COVER[0] <= self.cover <= COVER[1]
+
+
+@dataclass(frozen=True)
 class Correlation:
-    """Rank correlation of score and gain over cells of the same size, 90 % interval; ``cells`` are (n, score, gain)."""
+    """Rank correlation of gap and gain over cells of the same size, 90 % interval; ``cells`` are (n, gap, gain).
+
+    ``sites`` is the number of corpora that the tasks are of; ``held_out`` is None where no site was held out.
+    """
 
     spearman: float | None
     ci_lower: float | None
     ci_upper: float | None
     tasks: int
+    sites: int
     cells: tuple[tuple[int, float, float], ...]
+    held_out: HeldOutSites | None = None
 
     @property
     def is_there(self) -> bool:
-        """Whether the score ranks tasks as their gains do: the whole interval lies above zero."""
+        """Whether the gap ranks tasks as their gains do: the whole interval lies above zero."""
         return self.ci_lower is not None and self.ci_lower > 0
 
 
@@ -74,7 +101,7 @@ def read_transferability(curves: Path) -> Transferability | None:
             raise ValueError(f"it has schema {document['schema_version']}, and {SCHEMA_VERSION} is read here")
         return Transferability(
             {name: _task(facts) for name, facts in document["tasks"].items()},
-            {name: _correlation(facts) for name, facts in document["networks"].items()},
+            {name: _correlation(facts) for name, facts in _of_this_score(document).items()},
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
@@ -92,10 +119,29 @@ def _task(facts: Mapping[str, Any]) -> TaskFacts:
     )  # fmt: skip
 
 
+def _of_this_score(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what the file says of networks; nothing where it measured another score, as earlier files did."""
+    networks: Mapping[str, Any] = document["networks"]
+    return networks if document["score"] == SCORE else {}
+
+
 def _correlation(facts: Mapping[str, Any]) -> Correlation:
     numbers = {name: _number(facts["at_equal_n"][name]) for name in ("spearman", "ci_lower", "ci_upper")}
-    cells = tuple((int(n), float(score), float(gain)) for _task, _from, n, score, gain, _pairs in facts["cells"])
-    return Correlation(**numbers, tasks=int(facts["tasks"]), cells=cells)
+    cells = tuple((int(n), float(gap), float(gain)) for _task, _from, n, gap, gain, _pairs in facts["cells"])
+    sites = {str(task).partition("/")[0] for task, *_ in facts["cells"]}
+    held_out = facts.get("held_out_sites")
+    return Correlation(
+        **numbers, tasks=int(facts["tasks"]), sites=len(sites), cells=cells,
+        held_out=None if held_out is None else _held_out(held_out),
+    )  # fmt: skip
+
+
+def _held_out(facts: Mapping[str, Any]) -> HeldOutSites:
+    (log_low, log_high), (crps_low, crps_high) = facts["log_score"], facts["crps"]
+    return HeldOutSites(
+        int(facts["sites"]), (float(log_low), float(log_high)), (float(crps_low), float(crps_high)),
+        float(facts["cover"]),
+    )  # fmt: skip
 
 
 def _number(value: Any) -> float | None:

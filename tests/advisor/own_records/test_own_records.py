@@ -59,9 +59,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def known(curves_path: Path, tmp_path: Path) -> Callable[..., Path]:
-    """A curves file that says what its records are, and how the score correlates with the gain."""
+    """A curves file that says what its records are, how the gap ranks gains, and what sites held out say of it."""
 
-    def write(lower: float, **facts: object) -> Path:
+    def write(lower: float | None, sites: int = 3, held_out: dict[str, object] | None = None, **facts: object) -> Path:
         folder = tmp_path / "evidence"
         folder.mkdir(exist_ok=True)
         (folder / "curves.json").write_bytes(curves_path.read_bytes())
@@ -70,8 +70,10 @@ def known(curves_path: Path, tmp_path: Path) -> Callable[..., Path]:
                 "prevalence": {"NORM": 0.44, "HYP": 0.12}} | facts  # fmt: skip
         numbers = {"spearman": 0.6, "ci_lower": lower, "ci_upper": 0.8}
         of_network = {"at_equal_n": numbers, "over_all_cells": numbers, "tasks": 3,
-                      "cells": [[f"t{k}", "up", 100, -0.5 + k / 10, 0.01 * k, 2] for k in range(3)]}  # fmt: skip
-        document = {"schema_version": 1, "score": "LogME", "tasks": {"ptb-xl/superclass": task},
+                      "cells": [[f"s{k % sites}/t", "up", 100, k / 10 - 0.1, 0.01 * k, 2] for k in range(3)]
+                      + [["s0/t", "up", 4000, 0.1, 0.0, 2]],
+                      "held_out_sites": held_out}  # fmt: skip
+        document = {"schema_version": 1, "score": "probe gap", "tasks": {"ptb-xl/superclass": task},
                     "networks": {"resnet1d18-w16": of_network}}  # fmt: skip
         (folder / NAME).write_text(json.dumps(document))
         return folder / "curves.json"
@@ -239,34 +241,92 @@ def test_the_page_of_an_answer_for_own_records_says_how_they_differ(
     assert json.loads(kept) == answer
 
 
-def test_a_score_that_does_not_predict_the_gain_is_left_out_and_that_is_said(ward: Path, known, command: Command):
-    answer = json.loads(command("recommend", "--data", ward, "--arch", "cnn", "--curves", known(-0.2), "--json")[1])
-    assert answer["data"]["transferability"] is None
-    assert "does not predict the gain" in answer["data"]["no_transferability"]
+BETTER: dict[str, object] = {"sites": 4, "log_score": [0.1, 0.3], "crps": [0.001, 0.003], "cover": 0.9}
 
 
-def test_a_score_that_predicts_the_gain_is_shown_with_that_correlation(
+@pytest.mark.parametrize(
+    ("evidence", "why"),
+    [
+        ({"lower": -0.2}, "over 3 tasks it does not rank the gains of resnet1d18-w16 (rank correlation 0.60, 90 %: -"),
+        ({"lower": -0.2, "held_out": BETTER}, "over 3 tasks it does not rank the gains"),
+        ({"lower": None, "held_out": BETTER}, "cannot be told from so few tasks (3)."),
+        ({"lower": 0.3, "sites": 1, "held_out": BETTER}, "it says of the gain has been measured at one site only."),
+        ({"lower": 0.3, "sites": 2}, "what it says of the gain has been measured at 2 sites only."),
+        ({"lower": 0.3}, "was measured at 3 sites and not tested on sites held out."),
+        ({"lower": 0.3, "held_out": {**BETTER, "cover": 0.7}}, "on 4 sites held out it did not make the prediction"),
+    ],
+)
+def test_a_gap_that_is_not_known_to_predict_the_gain_is_shown_with_the_reason_why_it_is_not_used(
+    ward: Path, known, command: Command, evidence: dict[str, object], why: str
+):
+    options = ("recommend", "--data", ward, "--arch", "cnn", "--curves", known(**evidence))
+    answer = json.loads(command(*options, "--json")[1])
+    jsonschema.validate(answer, SCHEMA)
+    gap = answer["data"]["transferability"]
+    assert gap["name"] == "probe gap"
+    assert gap["network"] == "resnet1d18-w16-ptbxl"
+    assert gap["value"] == pytest.approx(gap["features"] - gap["random_convolutions"], abs=1e-4)
+    assert set(gap["classes"]) == {"wide", "tall"}
+    said = answer["data"]["no_transferability"]
+    assert said.startswith("not used in the answer: ")
+    assert why in said
+    shown = " ".join(command(*options)[1].split())
+    assert f"probe gap {gap['value']:+.3f} on {gap['n_records']} of your records" in shown
+    assert f"features {gap['features']:.3f}, random convolutions {gap['random_convolutions']:.3f}" in shown
+    assert said in shown
+    assert "of 3 tasks at 100 records" not in shown
+
+
+def test_a_gap_changes_no_figure_of_the_answer(ward: Path, known, command: Command):
+    options = ("recommend", "--data", ward, "--arch", "cnn", "--json", "--curves")
+    evidence = ({"lower": -0.2}, {"lower": 0.3, "held_out": BETTER})
+    answers = [json.loads(command(*options, known(**of))[1]) for of in evidence]
+    assert answers[0]["data"]["no_transferability"] != answers[1]["data"]["no_transferability"]
+    for answer in answers:
+        del answer["data"], answer["evidence"]
+    assert answers[0] == answers[1]
+
+
+def test_of_many_records_as_many_are_probed_as_take_seconds(ward: Path, known, command: Command):
+    options = ("recommend", "--data", ward, "--arch", "cnn", "--curves", known(0.3), "--json", "--n-records", 5000)
+    gap = json.loads(command(*options)[1])["data"]["transferability"]
+    assert (gap["at"], gap["of"]) == (100, 3)
+
+
+def test_without_a_measured_correlation_the_gap_is_shown_alone(ward: Path, curves_path: Path, command: Command):
+    options = ("recommend", "--data", ward, "--arch", "cnn", "--curves", curves_path, "--json")
+    answer = json.loads(command(*options)[1])
+    jsonschema.validate(answer, SCHEMA)
+    gap = answer["data"]["transferability"]
+    assert gap["value"] == pytest.approx(gap["features"] - gap["random_convolutions"], abs=1e-4)
+    assert {gap[name] for name in ("below", "of", "at", "correlation", "ci_lower", "ci_upper")} == {None}
+    assert "was not measured" in answer["data"]["no_transferability"]
+
+
+def test_a_gap_that_held_out_sites_confirm_is_shown_with_its_correlation(
     ward: Path, known, command: Command, checkpoint_writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    checkpoint = checkpoint_writer(tmp_path / "network", "resnet1d18-w16")
-    options = ("recommend", "--data", ward, "--from", checkpoint, "--curves", known(0.3))
+    checkpoint, evidence = checkpoint_writer(tmp_path / "network", "resnet1d18-w16"), known(0.3, held_out=BETTER)
+    options = ("recommend", "--data", ward, "--from", checkpoint, "--curves", evidence)
     answer = json.loads(command(*options, "--json")[1])
     jsonschema.validate(answer, SCHEMA)
     assert answer["question"]["arch"] == "resnet1d18-w16"
-    score = answer["data"]["transferability"]
-    assert (score["correlation"], score["ci_lower"], score["of"], score["at"]) == (0.6, 0.3, 3, 100)
-    assert score["below"] == sum(other < score["value"] for other in (-0.5, -0.4, -0.3))
-    assert f"LogME {score['value']:.3f} of network" in " ".join(command(*options)[1].split())
-    released = ("recommend", "--data", ward, "--arch", "cnn", "--curves", known(0.3), "--json")
+    assert answer["data"]["no_transferability"] is None
+    gap = answer["data"]["transferability"]
+    assert (gap["correlation"], gap["ci_lower"], gap["of"], gap["at"]) == (0.6, 0.3, 3, 100)
+    assert gap["below"] == sum(other < gap["value"] for other in (-0.1, 0.0, 0.1))
+    shown = " ".join(command(*options)[1].split())
+    assert f"above {gap['below']} of 3 tasks at 100 records (rank correlation with the gain 0.60" in shown
+    released = ("recommend", "--data", ward, "--arch", "cnn", "--curves", evidence, "--json")
     monkeypatch.setattr("engine.checkpoints.zoo.suiting", lambda *_: {"a-released-one": load_checkpoint(checkpoint)})
     found = json.loads(command(*released)[1])["data"]["transferability"]
-    assert found == {**score, "network": "a-released-one"}
+    assert found == {**gap, "network": "a-released-one"}
     monkeypatch.setattr("engine.checkpoints.zoo.suiting", lambda *_: {})
     without = json.loads(command(*released)[1])
     assert "no pre-trained resnet1d18-w16" in without["data"]["no_transferability"]
 
 
-def test_a_score_of_a_network_for_other_leads_or_of_records_that_are_all_alike_is_left_out(
+def test_a_gap_of_a_network_for_other_leads_or_of_labels_too_rare_to_count_is_left_out(
     ward: Path, known, command: Command, checkpoint_writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     from engine.checkpoints.checkpoint import Standardisation
@@ -277,8 +337,11 @@ def test_a_score_of_a_network_for_other_leads_or_of_records_that_are_all_alike_i
     left_out = json.loads(command(*options, one)[1])["data"]
     assert left_out["transferability"] is None
     assert "one takes other leads" in left_out["no_transferability"]
-    monkeypatch.setattr("studies.collection.transferability.score_network", lambda *_: float("nan"))
-    assert "records drawn, no label has both" in json.loads(command(*options, all_)[1])["data"]["no_transferability"]
+    monkeypatch.setattr("studies.collection.probe_gap.FEWEST_RECORDS", 1000)
+    assert "no label has 1000 records with it" in json.loads(command(*options, all_)[1])["data"]["no_transferability"]
+    monkeypatch.setattr("studies.collection.probe_gap.FEWEST_RECORDS", 3)
+    monkeypatch.setattr("studies.collection.probe_gap.left_out_auroc", lambda *_: float("nan"))
+    assert "no feature is finite" in json.loads(command(*options, all_)[1])["data"]["no_transferability"]
 
 
 @pytest.mark.parametrize(

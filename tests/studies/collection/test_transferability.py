@@ -1,4 +1,4 @@
-"""The transferability score against its definition, and its correlation with gains where that is known."""
+"""How the probe gap ranks gains, over runs and where that is known."""
 
 import json
 from dataclasses import replace
@@ -7,81 +7,25 @@ from shutil import copytree
 
 import numpy as np
 import pytest
-from scipy.optimize import minimize
-from scipy.stats import multivariate_normal
 
 from engine.corpora.corpus import Corpus
 from engine.corpora.synthetic import prepared_synthetic
-from studies.collection.logme import log_me
+from studies.collection.probe_gap import measure_gap
 from studies.collection.transferability import (
     Cell,
     NoPairsError,
+    correlate,
     describe_task,
-    features_of,
     measure,
-    score_network,
     spearman,
     spearman_at_equal_n,
+    spearman_of_size,
 )
 from studies.files.transferability import NAME, TransferabilityFileError, read_transferability
+from studies.running.one_run import training_rows
 from studies.running.study_networks import MissingCheckpointError, folder_of
 from studies.runs.run import Run
 from studies.runs.store import Store
-
-
-def largest_evidence(features: np.ndarray, label: np.ndarray) -> float:
-    """LogME by its definition: the marginal likelihood of the regression, maximised over both precisions."""
-
-    def loss(logs: np.ndarray) -> float:
-        alpha, beta = np.exp(np.clip(logs, -30, 30))
-        covariance = np.eye(len(label)) / beta + features @ features.T / alpha
-        return -float(multivariate_normal(cov=covariance, allow_singular=True).logpdf(label)) / len(label)
-
-    starts = [(a, b) for a in (-3.0, 0.0, 4.0) for b in (0.0, 3.0)]
-    return -min(
-        minimize(loss, start, method="Nelder-Mead", options={"xatol": 1e-6, "fatol": 1e-9}).fun for start in starts
-    )
-
-
-@pytest.mark.parametrize(("n", "width", "signal"), [(40, 3, 2.0), (40, 3, 0.3), (25, 40, 1.0), (60, 10, 1.0)])
-def test_log_me_is_the_largest_evidence_of_the_regression(n: int, width: int, signal: float):
-    rng = np.random.default_rng(n + width)
-    features = rng.normal(size=(n, width))
-    labels = (signal * features[:, :2] + rng.normal(size=(n, 2)) > 0).astype(np.uint8)
-    expected = np.mean([largest_evidence(features, labels[:, k].astype(float)) for k in (0, 1)])
-    assert log_me(features, labels) == pytest.approx(expected, abs=1e-4)
-
-
-def test_log_me_is_higher_the_better_features_tell_labels_apart():
-    rng = np.random.default_rng(1)
-    labels = rng.integers(0, 2, (80, 1)).astype(np.uint8)
-    noise = rng.normal(size=(80, 5))
-    scores = [log_me(noise + strength * labels, labels) for strength in (0.0, 1.0, 4.0)]
-    assert scores == sorted(scores)
-
-
-def test_labels_that_all_or_no_records_have_do_not_count():
-    rng = np.random.default_rng(2)
-    features, label = rng.normal(size=(30, 4)), rng.integers(0, 2, (30, 1)).astype(np.uint8)
-    constant = np.tile(np.array([0, 1], np.uint8), (30, 1))
-    assert log_me(features, np.hstack([label, constant])) == log_me(features, label)
-    assert np.isnan(log_me(features, constant))
-
-
-def test_features_that_are_not_finite_do_not_count_and_without_any_other_there_is_no_score():
-    rng = np.random.default_rng(5)
-    features, labels = rng.normal(size=(30, 3)), rng.integers(0, 2, (30, 2)).astype(np.uint8)
-    broken = np.hstack([features, np.full((30, 1), np.nan), features[:, :1]])
-    broken[3, 4] = np.inf
-    assert log_me(broken, labels) == log_me(features, labels)
-    for nothing in (np.zeros((30, 2)), np.full((30, 2), np.nan), np.zeros((30, 0))):
-        assert np.isnan(log_me(nothing, labels))
-
-
-def test_log_me_does_not_depend_on_the_features_unit():
-    rng = np.random.default_rng(3)
-    features, labels = rng.normal(size=(50, 6)), rng.integers(0, 2, (50, 2)).astype(np.uint8)
-    assert log_me(1e3 * features, labels) == pytest.approx(log_me(features, labels), abs=1e-6)
 
 
 def cells(score, gain) -> list[Cell]:
@@ -142,7 +86,13 @@ def test_the_cells_hold_the_score_on_each_run_s_own_records_and_its_gain(store: 
     tasks = ("synthetic/diagnosis", "synthetic/morphology")
     assert [(task, n) for task, _, n, *_ in found["cells"]] == [(task, n) for task in tasks for n in (40, 80)]
     assert [cell[4] for cell in found["cells"]] == pytest.approx([0.1, 0.1, 0.2, 0.2])
-    assert len({cell[3] for cell in found["cells"]}) == 4
+    run = next(run for run in store.runs() if (run.task, run.n_records, run.strategy) == (tasks[1], 80, "fine-tune"))
+    data = made_up.task("morphology")
+    rows = np.sort(np.concatenate(training_rows(data, run.spec, run.spec.resolve_recipe())))
+    signals, network = made_up.signals[data.rows[rows]], folder_of(store.path) / "pre"
+    gap = measure_gap(network, signals, data.labels[rows], data.patients[rows], run.spec.seed)
+    assert gap is not None
+    assert found["cells"][3][3] == pytest.approx(gap.value, abs=1e-5)
     facts = document["tasks"]["synthetic/diagnosis"]
     assert facts == describe_task(made_up, "synthetic/diagnosis")
     assert (facts["source"], len(facts["leads"]), len(facts["prevalence"])) == ("synthetic", 12, 5)
@@ -181,6 +131,34 @@ def test_a_run_that_two_stores_hold_counts_once_and_its_network_may_lie_beside_e
         assert sorted(both["provenance"]["stores"].values()) == [len(store.keys())] * len({one.path for one in stores})
 
 
+def test_gains_are_those_of_the_recipe_that_the_curves_are_of(store: Store, made_up: Corpus):
+    before = measure([store], {"synthetic": made_up})["networks"]["resnet1d18-w2"]["cells"]
+    for run in store.runs():
+        if run.role == "downstream":
+            spec = {**run.details["spec"], "recipe": "tuned-2", "upstream_recipe": "tuned"}
+            score = 0.9 if run.strategy == "fine-tune" else 0.6
+            newer = replace(run, key=f"{run.key} 2", recipe="tuned-2", auroc_macro=score)
+            store.add(replace(newer, details={**run.details, "spec": spec}), np.zeros((2, 5)))
+    found = measure([store], {"synthetic": made_up})["networks"]["resnet1d18-w2"]["cells"]
+    assert [cell[4] for cell in found] == pytest.approx([0.3] * 4)
+    assert [(cell[3], cell[5]) for cell in found] == [(cell[3], cell[5]) for cell in before]
+
+
+@pytest.mark.parametrize(("tasks", "is_known"), [(4, False), (5, True)])
+def test_fewer_than_five_tasks_give_no_interval(tasks: int, is_known: bool):
+    of_tasks = [cell for cell in cells(lambda task, *_: task, lambda task, *_: task) if int(cell.task[1:]) < tasks]
+    found = correlate("cnn", of_tasks)
+    for numbers in (found["at_equal_n"], found["over_all_cells"], *found["by_n"].values()):
+        assert numbers["spearman"] == 1.0
+        assert (numbers["ci_lower"] is not None) == is_known
+
+
+def test_ranks_by_n_are_among_the_cells_of_one_size():
+    found = cells(lambda task, n, _: task, lambda task, n, _: task if n == 100 else -task)
+    assert [spearman_of_size(found, n) for n in (100, 500)] == pytest.approx([1.0, -1.0])
+    assert np.isnan(spearman_of_size(found, 7))
+
+
 def test_what_is_written_is_read_again(store: Store, made_up: Corpus, tmp_path: Path):
     (tmp_path / NAME).write_text(json.dumps(measure([store], {"synthetic": made_up})))
     known = read_transferability(tmp_path / "curves.json")
@@ -188,6 +166,7 @@ def test_what_is_written_is_read_again(store: Store, made_up: Corpus, tmp_path: 
     assert known.tasks["synthetic/morphology"].leads == made_up.leads
     correlation = known.networks["resnet1d18-w2"]
     assert (correlation.tasks, len(correlation.cells), correlation.is_there) == (2, 4, False)
+    assert (correlation.sites, correlation.held_out) == (1, None)
     assert not replace(correlation, spearman=0.1, ci_lower=-0.1, ci_upper=0.4).is_there
     assert replace(correlation, spearman=0.4, ci_lower=0.1, ci_upper=0.6).is_there
 
@@ -225,10 +204,38 @@ def test_a_store_without_pairs_is_refused(tmp_path: Path, made_up: Corpus):
         measure([Store(tmp_path / "empty.db")], {"synthetic": made_up})
 
 
-def test_a_network_is_scored_by_what_its_head_is_given(made_up: Corpus, tmp_path: Path, checkpoint_writer):
-    checkpoint = checkpoint_writer(tmp_path / "network", "resnet1d18-w2")
-    signals, labels = made_up.signals[:50], made_up.task("diagnosis").labels[:50]
-    assert score_network(checkpoint, signals, labels) == log_me(features_of(checkpoint, signals), labels)
+@pytest.mark.parametrize(
+    ("facts", "confirms"),
+    [
+        ({}, True),
+        ({"sites": 2}, False),
+        ({"log_score": [-0.01, 0.3]}, False),
+        ({"crps": [-0.001, 0.004]}, False),
+        ({"cover": 0.84}, False),
+        ({"cover": 0.96}, False),
+    ],
+)
+def test_held_out_sites_confirm_the_gap_as_registered_and_not_otherwise(
+    store: Store, made_up: Corpus, tmp_path: Path, facts: dict[str, object], confirms: bool
+):
+    document = measure([store], {"synthetic": made_up})
+    better = {"sites": 3, "log_score": [0.01, 0.3], "crps": [0.001, 0.004], "cover": 0.9}
+    document["networks"]["resnet1d18-w2"]["held_out_sites"] = better | facts
+    (tmp_path / NAME).write_text(json.dumps(document))
+    known = read_transferability(tmp_path / "curves.json")
+    assert known is not None
+    held_out = known.networks["resnet1d18-w2"].held_out
+    assert held_out is not None
+    assert held_out.confirms == confirms
+
+
+def test_of_a_file_of_another_score_the_tasks_alone_are_taken(store: Store, made_up: Corpus, tmp_path: Path):
+    document = measure([store], {"synthetic": made_up})
+    assert document["score"] == "probe gap"
+    (tmp_path / NAME).write_text(json.dumps({**document, "score": "LogME"}))
+    known = read_transferability(tmp_path / "curves.json")
+    assert known is not None
+    assert (len(known.tasks), known.networks) == (2, {})
 
 
 @pytest.mark.parametrize(
