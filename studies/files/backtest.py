@@ -11,6 +11,7 @@ POLICIES = {
     "always_scratch": "always from scratch",
     "below_5000": "fine-tuning below 5,000",
     "last_value": "the arm ahead at the largest measured size",
+    "keep_on_validation": "training both, keeping the better on validation",
 }
 ARM_POLICIES = {  # where all arms were measured
     "advice": "the arm named first",
@@ -18,6 +19,7 @@ ARM_POLICIES = {  # where all arms were measured
     "always_scratch": "always from scratch",
     "always_linear_probe": "always a linear probe",
     "always_random_convolutions": "always random convolutions",
+    "keep_on_validation": "training all, keeping the best on validation",
 }
 BACKTEST = "backtest.json"  # next to the curves file: what ``ecgadvise backtest --json`` printed
 

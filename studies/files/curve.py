@@ -156,9 +156,14 @@ class MeasuredCurve(Curve):
     """The curve of a task, network and upstream that were run.
 
     ``kind`` says, where it is known, whose records the upstream's are and whether the task's labels are among its own.
+    ``test_covariance`` is the sampling covariance that the finite test set gives to the arms' scores: under ``scratch``
+    that of the two arms, under a further arm that of scratch and this arm. An arm of which it is unknown is not in it.
+    ``patients`` has that of all arms together, with their names, None where it is unknown.
     """
 
     kind: str | None = None
+    test_covariance: Mapping[str, Floats] = field(default_factory=dict)
+    patients: tuple[tuple[str, ...], Floats] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -7,11 +7,13 @@ further arms is under a key of its own, ``further_arms``, which older readers pa
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 from typing import Any
+
+import numpy as np
 
 from models.errors import ExitCode, UserError
 from studies.files.arms import FINE_TUNE, FURTHER_STRATEGIES, SCRATCH
@@ -24,6 +26,7 @@ from studies.files.precision import FLOAT32
 SCHEMA_VERSION = 3
 _FAMILIES = {"cnn", "rnn", "other"}
 _LARGEST = 10**15  # numbers beyond this are damage
+_ROUNDED = 1e-5  # of a variance
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # controls, halves of characters
 
 
@@ -130,7 +133,38 @@ def _parse_curve(curve: Mapping[str, Any]) -> Curve:
     shared = _parse_shared(curve, pooled)
     tasks = tuple(_text(task) for task in curve.get("tasks", [curve["task"]]))
     kind = _text(curve["kind"]) if "kind" in curve else None
-    return PooledCurve(**shared, tasks=tasks) if pooled else MeasuredCurve(**shared, kind=kind)
+    if pooled:
+        return PooledCurve(**shared, tasks=tasks)
+    covariances, patients = _parse_covariances(curve), _parse_patients(curve)
+    return MeasuredCurve(**shared, kind=kind, test_covariance=covariances, patients=patients)
+
+
+def _parse_covariances(curve: Mapping[str, Any]) -> dict[str, Floats]:
+    further = curve.get("further_arms", {})
+    written = {SCRATCH: (curve, len(curve["draws"]))}
+    written |= {arm: (further[arm], 2) for arm in FURTHER_STRATEGIES if arm in further}
+    return {
+        arm: _parse_covariance(of["test_covariance"], n_arms)
+        for arm, (of, n_arms) in written.items()
+        if "test_covariance" in of
+    }
+
+
+def _parse_patients(curve: Mapping[str, Any]) -> tuple[tuple[str, ...], Floats] | None:
+    if "patients" not in curve:
+        return None
+    arms = tuple(_text(arm) for arm in curve["patients"]["arms"])
+    return arms, _parse_covariance(curve["patients"]["covariance"], len(arms))
+
+
+def _parse_covariance(rows: Sequence[Sequence[Any]], n_arms: int) -> Floats:
+    if len(rows) != n_arms or any(len(row) != n_arms for row in rows):
+        raise ValueError("a covariance of the test set is not of its arms")
+    found = np.array([[_number(value, -1, 1) for value in row] for row in rows], np.float64)
+    found *= 1 + _ROUNDED * np.eye(n_arms)  # it was rounded, and arms that vary as one may no longer do so
+    if not np.array_equal(found, found.T) or np.linalg.eigvalsh(found).min() < 0:
+        raise ValueError("a covariance of the test set is not one")
+    return found
 
 
 def _parse_shared(curve: Mapping[str, Any], pooled: bool) -> dict[str, Any]:
