@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from studies.collection.collect import measure_runs
-from studies.collection.curve_documents import NO_UPSTREAM, Measured
+from studies.collection.curve_documents import NO_TEST_NOISE, NO_UPSTREAM, Measured
 from studies.files.arms import FURTHER_STRATEGIES, SCRATCH
 from studies.files.curve import MeasuredCurve
 from studies.files.curves import CurvesFileError, read_curves
@@ -21,13 +21,15 @@ from studies.fitting.paired_runs import PairedRuns
 from studies.runs.run_tables import PatientCovariance, RunTable, tabulate
 from studies.runs.tidy_runs import TidyRuns
 
-_WITHOUT = "what it scores differs from the curves that ship by their test set's sampling noise"
+_WITHOUT = "the sampling noise of the test patients is in neither forecasts nor truth"
 
 
 def measure_evidence(runs: TidyRuns, path: Path) -> tuple[list[Measured], list[str]]:
     """Return the tables to be held out of, and what has to be said of them; ``path`` is where ``runs`` were read."""
     if runs.stored:
-        return measure_runs(runs.stored, runs.metric)
+        measured, said = measure_runs(runs.stored, runs.metric)
+        without = sum(NO_TEST_NOISE in one.warnings for one in measured)
+        return measured, [*said, *([f"of {without} of {len(measured)} tables {_WITHOUT}"] if without else [])]
     tables, said = tabulate(runs)
     try:
         found = read_curves(path.with_name(DEFAULT_CURVES.name)).measured

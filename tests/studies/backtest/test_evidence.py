@@ -3,7 +3,7 @@
 import csv
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -69,8 +69,8 @@ def test_what_the_curves_do_not_say_is_said(collected: Path, tmp_path: Path):
     found, said = measure(runs)
     n = len(found)
     assert said == [
-        f"curves.json next to the runs lacks the test covariance of 1 of {n} tables: what it scores differs from the "
-        "curves that ship by their test set's sampling noise"
+        f"curves.json next to the runs lacks the test covariance of 1 of {n} tables: the sampling noise of the test "
+        "patients is in neither forecasts nor truth"
     ]
     (tmp_path / "curves.json").unlink()
     found, said = measure(runs)
@@ -109,3 +109,14 @@ def test_runs_without_a_pair_are_left_out_as_the_curves_leave_them_out(
 def test_a_scorecard_has_no_figure_that_json_cannot_hold(collected: Path):
     scores = score_all(hold_out(measure(collected / "runs.csv")[0])[0], lambda _draws, _margin: "fine-tune", 0.01)
     json.dumps(asdict(scores), allow_nan=False)
+
+
+def test_of_a_score_without_resamples_it_is_said_that_the_patients_noise_is_missing(
+    four_arms_store: Store, tmp_path: Path
+):
+    store = Store(tmp_path / "study.db")
+    for run in four_arms_store.runs():
+        store.add(replace(run, auprc_macro=run.auroc_macro), np.zeros((2, 5)))
+    found, said = measure_evidence(read_runs(store.path, "auprc_macro"), store.path)
+    n = len(found)
+    assert f"of {n} of {n} tables the sampling noise of the test patients is in neither forecasts nor truth" in said
