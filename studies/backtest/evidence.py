@@ -53,10 +53,9 @@ def _place(curve: MeasuredCurve) -> tuple[str, str, str, str | None]:
 
 def _complete(table: RunTable, curve: MeasuredCurve) -> tuple[Measured, str | None]:
     """Return a table as its curve was fitted to it, and what is to be said of that."""
+    given, table = table, table if table.n_runs == curve.runs else _keep_pairs(table)
     if table.n_runs != curve.runs:
-        table = _keep_pairs(table)
-    if table.n_runs != curve.runs:
-        return Measured(table, curve.metric), "has other runs"
+        return Measured(given, curve.metric), "has other runs"
     runs = _with_covariance(table.runs, curve, SCRATCH)
     further = {arm: _with_covariance(pairs, curve, arm) for arm, pairs in table.further.items()}
     patients = None if curve.patients is None else PatientCovariance(*curve.patients)
