@@ -1,1 +1,1 @@
-"""From a store of runs to the curves file, its backtest and its summary."""
+"""From a store of runs to the curves file and its summary."""

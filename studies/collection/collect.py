@@ -22,7 +22,7 @@ from studies.files.precision import standing_order, with_precision
 from studies.fitting.learning_curves import FitError
 from studies.fitting.paired_runs import PairedRuns
 from studies.runs.run import COLUMNS, METRIC, Run, known, row_of
-from studies.runs.run_tables import arrange_runs, further_of, make_table
+from studies.runs.run_tables import PatientCovariance, arrange_runs, further_of, make_table
 from studies.runs.store import Store
 from studies.runs.tidy_runs import (
     APART,
@@ -103,6 +103,22 @@ def make_curves(
         raise EvidenceError(f"study {study}: {error}") from None
     runs = [replace(run, metric=metric) for run in runs]
     downstream = _compared(runs)
+    measured, failures = _measure_cells(runs, downstream)
+    document = make_document(_header(study, runs, downstream), measured, report) if measured else None
+    failures += document["not_fitted"] if document else []
+    if document is None or not document["curves"]:
+        reason = "; ".join(failures) or _NO_COMPARISON
+        raise EvidenceError(f"study {study} gives no curve: {reason}")
+    return {**document, "not_fitted": failures}
+
+
+def measure_runs(runs: Sequence[Run], metric: str = METRIC) -> tuple[list[Measured], list[str]]:
+    """Return what curves are fitted to, of the runs of a store by a metric, and in words what cannot be."""
+    runs = [replace(run, metric=metric) for run in runs]
+    return _measure_cells(runs, _compared(runs))
+
+
+def _measure_cells(runs: Sequence[Run], downstream: Sequence[Run]) -> tuple[list[Measured], list[str]]:
     pretrainings = pretraining_runs(runs)
     measured, failures = [], []
     further = [run for run in downstream if run.strategy in FURTHER_STRATEGIES]
@@ -114,12 +130,7 @@ def make_curves(
             measured.append(measure(arms, _started_from(arms.get(FINE_TUNE, []), started_from), others))
         except FitError as error:
             failures.append(f"{with_precision(f'{task} {arch}', precision or None)}: {error}")
-    document = make_document(_header(study, runs, downstream), measured, report) if measured else None
-    failures += document["not_fitted"] if document else []
-    if document is None or not document["curves"]:
-        reason = "; ".join(failures) or _NO_COMPARISON
-        raise EvidenceError(f"study {study} gives no curve: {reason}")
-    return {**document, "not_fitted": failures}
+    return measured, failures
 
 
 def compares_arms(runs: Sequence[Run]) -> bool:
@@ -201,7 +212,9 @@ def measure(
         **({"pretraining": pretraining_cost(pretraining)} if pretraining else {}),
     }
     used = [run for runs in arms.values() for run in runs]
-    table = make_table(used, first.upstream, covariance, pairs)
+    every = {**arms, **{arm: runs for arm, runs in (further or {}).items() if arm in pairs}}
+    patients = None if covariance is None else _covariance_of_all(every)
+    table = replace(make_table(used, first.upstream, covariance, pairs, further), patients=patients)
     kind = _kind(first, pretraining)
     of_arms = {**arms, **{arm: runs for arm, runs in (further or {}).items() if arm in pairs}}
     by_arm = {arm: class_scores(runs) for arm, runs in of_arms.items() if first.metric == METRIC and runs}
@@ -281,6 +294,15 @@ def _conditions(run: Run) -> tuple[object, ...]:
     spec = run.spec
     folds = (spec.pool_folds, spec.test_folds, spec.validation_folds, spec.upstream_folds, spec.upstream_test_folds)
     return run.training_recipe.digest(), run.data_hash, spec.upstream_records, folds
+
+
+def _covariance_of_all(arms: Mapping[str, Sequence[Run]]) -> PatientCovariance | None:
+    """Return the covariance of all arms, None where they were not run at one size."""
+    sizes = set.intersection(*({run.n_records for run in runs if run.has_score} for runs in arms.values()))
+    if not sizes:
+        return None
+    at = {arm: [run for run in runs if run.n_records == max(sizes) and run.has_score] for arm, runs in arms.items()}
+    return PatientCovariance(tuple(arms), _test_covariance(at))
 
 
 def _test_covariance(arms: Mapping[str, Sequence[Run]]) -> NDArray[np.float64]:

@@ -15,6 +15,7 @@ from engine.versions import version_of
 from models.registry import find_network, list_networks
 from studies.files.arms import FURTHER_STRATEGIES, SCRATCH
 from studies.files.curves import SCHEMA_VERSION, corpus_of, is_disjoint
+from studies.files.draws import Floats
 from studies.files.draws_codec import affordable_draws, write_bend, write_draws
 from studies.files.label_levels import write_levels
 from studies.files.precision import standing_order, with_precision
@@ -23,8 +24,9 @@ from studies.fitting.label_levels import FEWEST_TASKS as FEWEST_FOR_LABELS
 from studies.fitting.label_levels import ClassScores, fit_class_noise, fit_label_levels
 from studies.fitting.learning_curves import FitError, LearningCurveResults
 from studies.fitting.noise import Noise
+from studies.fitting.paired_runs import PairedRuns
 from studies.fitting.pooling import FEWEST_TASKS, pool_tasks
-from studies.runs.run_tables import RunTable, tabulate
+from studies.runs.run_tables import PatientCovariance, RunTable, tabulate
 from studies.runs.tidy_runs import TidyRuns
 
 NO_UPSTREAM = "none"  # what the curve of a network that was only trained from scratch has for an upstream
@@ -99,18 +101,8 @@ def make_document(
     header: Header, measured: Sequence[Measured], report: Report = lambda _done, _total: None
 ) -> dict[str, Any]:
     """Fit every table and return the document of a curves file; what could not be fitted is in ``not_fitted``."""
-    fitted: list[Fitted] = []
-    failures = []
-    for done, one in enumerate(measured, start=1):
-        try:
-            fit, not_added = fit_arms(one.table.runs, one.table.further, _seed(one.table))
-        except FitError as error:
-            failures.append(f"{one.table.name}: {error}")
-        else:
-            fitted.append(Fitted(one, fit))
-            failures += [f"{one.table.name}, {arm}: {why}" for arm, why in {**one.left_out, **not_added}.items()]
-        report(done, len(measured))
-    groups = _group(fitted)
+    fitted, failures = fit_measured(measured, report)
+    groups = group_tasks(fitted)
     kept = affordable_draws(len(fitted) + len(groups), _count_further([[one] for one in fitted], groups.values()))
     single = [_describe(one.measured, one.fit, kept) for one in fitted]
     pooled = [_pool(of, group, kept, failures) for of, group in groups.items()]
@@ -131,6 +123,24 @@ def make_document(
     }
 
 
+def fit_measured(
+    measured: Sequence[Measured], report: Report = lambda _done, _total: None
+) -> tuple[list[Fitted], list[str]]:
+    """Fit every table; return the fits and, in words, what could not be fitted."""
+    fitted: list[Fitted] = []
+    failures = []
+    for done, one in enumerate(measured, start=1):
+        try:
+            fit, not_added = fit_arms(one.table.runs, one.table.further, _seed(one.table))
+        except FitError as error:
+            failures.append(f"{one.table.name}: {error}")
+        else:
+            fitted.append(Fitted(one, fit))
+            failures += [f"{one.table.name}, {arm}: {why}" for arm, why in {**one.left_out, **not_added}.items()]
+        report(done, len(measured))
+    return fitted, failures
+
+
 def _count_further(single: Iterable[Sequence[Fitted]], pools: Iterable[Mapping[str, Fitted]]) -> int:
     """Return how many further arms all curves have together, at the most."""
     curves = [*single, *(list(group.values()) for group in pools)]
@@ -141,7 +151,7 @@ def _seed(table: RunTable) -> int:
     return stable_seed(table.task, with_precision(table.arch, table.precision), *filter(None, [table.upstream]))
 
 
-def _group(fitted: Sequence[Fitted]) -> dict[Group, dict[str, Fitted]]:
+def group_tasks(fitted: Sequence[Fitted]) -> dict[Group, dict[str, Fitted]]:
     """Return what can be pooled, by network, upstream and precision: the tasks, and of each the fit that stands for it.
 
     Tasks are pooled by the corpus their upstreams come from, because each task has an upstream without its own labels.
@@ -174,7 +184,7 @@ def _pool(of: Group, group: Mapping[str, Fitted], kept: int, failures: list[str]
     """
     network, kind = with_precision(of[0], of[2]), of[1]
     try:
-        fit = pool_tasks({task: one.fit for task, one in group.items()}, stable_seed(network, kind, *group))
+        fit = pool_tasks({task: one.fit for task, one in group.items()}, seed_of_pool(of, group))
     except FitError as error:
         failures.append(f"{NEW_TASK} {network} from {kind}: {error}")
         return None
@@ -191,7 +201,7 @@ def _pool(of: Group, group: Mapping[str, Fitted], kept: int, failures: list[str]
         "points": {arm: {} for arm in _split(fit)[0]},
         "pooled": True,
         "tasks": list(group),
-        **_describe_levels(group, kept, stable_seed(network, kind, *group)),
+        **_describe_levels(group, kept, seed_of_pool(of, group)),
         **({} if most.provenance is None else {"provenance": {**most.provenance, **_of_all_tasks(group)}}),
     }
 
@@ -207,6 +217,11 @@ def _describe_levels(group: Mapping[str, Fitted], kept: int, seed: int) -> dict[
     levels = fit_label_levels(by_arm[SCRATCH], kept, seed)
     noise = {arm: fit_class_noise(of_arm) for arm, of_arm in by_arm.items() if len(of_arm) >= FEWEST_FOR_LABELS}
     return {"label_levels": write_levels(replace(levels, noise=noise), kept)}
+
+
+def seed_of_pool(of: Group, tasks: Iterable[str]) -> int:
+    """Return the seed of a pool's draws: it follows from what is pooled."""
+    return stable_seed(with_precision(of[0], of[2]), of[1], *tasks)
 
 
 def _cost_of_pool(most: Measured, group: Mapping[str, Fitted]) -> Mapping[str, Any] | None:
@@ -258,6 +273,7 @@ def _describe(one: Measured, fit: LearningCurveResults, kept: int) -> dict[str, 
         },
         "points": {arm: points[arm] for arm in arms},
         **({"classes": _describe_classes(one.classes[SCRATCH])} if SCRATCH in one.classes else {}),
+        **({} if fit.tasks else {**_test_covariance(table.runs), **_of_all_arms(table.patients)}),
         **({} if one.cost is None else {"cost": cost}),
         **({"further_arms": {arm: _describe_further(arm, one, fit, kept, points) for arm in others}} if others else {}),
         **({} if one.provenance is None else {"provenance": one.provenance}),
@@ -296,8 +312,22 @@ def _describe_further(
         **write_bend(fit.draws[arm], kept),
         "noise": _spread(fit.further_noise[arm]),
         "points": {} if fit.tasks else points[arm],
+        **({} if fit.tasks else _test_covariance(one.table.further[arm])),
         **({} if cost is None else {"cost": cost}),
     }
+
+
+def _test_covariance(runs: PairedRuns) -> dict[str, Any]:
+    """Return the sampling covariance that the test set gives to the arms that were fitted together, if it is known."""
+    return {"test_covariance": _rows(runs.test_covariance)} if runs.test_covariance.any() else {}
+
+
+def _of_all_arms(patients: PatientCovariance | None) -> dict[str, Any]:
+    return {} if patients is None else {"patients": {"arms": list(patients.arms), "covariance": _rows(patients.values)}}
+
+
+def _rows(covariance: Floats) -> list[list[float]]:
+    return [[_round(value) for value in row] for row in ((covariance + covariance.T) / 2).tolist()]
 
 
 def _spread(noise: Noise) -> dict[str, float]:

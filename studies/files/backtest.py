@@ -11,6 +11,7 @@ POLICIES = {
     "always_scratch": "always from scratch",
     "below_5000": "fine-tuning below 5,000",
     "last_value": "the arm ahead at the largest measured size",
+    "keep_on_validation": "training both, keeping the better on validation",
 }
 ARM_POLICIES = {  # where all arms were measured
     "advice": "the arm named first",
@@ -18,7 +19,10 @@ ARM_POLICIES = {  # where all arms were measured
     "always_scratch": "always from scratch",
     "always_linear_probe": "always a linear probe",
     "always_random_convolutions": "always random convolutions",
+    "keep_on_validation": "training all, keeping the best on validation",
 }
+_BEYOND = ("beyond_expected", "beyond_true")
+_INTERVALS = ("regret_ci_sites", "above_floor_ci", "above_floor_ci_sites", "advice_minus_ci")
 BACKTEST = "backtest.json"  # next to the curves file: what ``ecgadvise backtest --json`` printed
 
 
@@ -71,6 +75,15 @@ def check_backtest(document: Any) -> dict[str, Any]:
             known += [arms["cells"], document["margin"]]
             known += [end for ends in arms["regret_ci"].values() if ends is not None for end in _two(ends)]
             may_lack += [*arms["regret"].values(), *(arms[name] for name in ("bound", "bounded", "beyond"))]
+        for card in (*cards, *([arms] if arms else [])):
+            may_lack += _newer_figures(card)
+        if "crps" in document:
+            known += [document["margin"]]
+            may_lack += [card["from_500"][name]["gain"] for card in cards for name in ("coverage", "width", "crps")]
+            may_lack += [card[name]["gain"] for card in cards for name in ("coverage", "coverage_se", "width")]
+            may_lack += [
+                card[name][one] for card in cards for name in ("crps", "log_score") for one in document["crps"]
+            ]
         wrong = [one for one in (*known, *(one for one in may_lack if one is not None)) if not _is_figure(one)]
     except KeyError as error:
         raise ValueError(f"it lacks {error}") from None
@@ -79,6 +92,15 @@ def check_backtest(document: Any) -> dict[str, Any]:
     if wrong:
         raise ValueError(f"{str(wrong[0])[:40]} is not a figure")
     return dict(document)
+
+
+def _newer_figures(card: Mapping[str, Any]) -> list[Any]:
+    """Return those figures of a card that documents of earlier versions lack, the ends of its intervals among them."""
+    found = [card.get(name) for name in ("distinct_cells", "floor", "bounded", "beyond", *_BEYOND)]
+    found += [value for name in ("above_floor", "advice_minus") for value in card.get(name, {}).values()]
+    for name in _INTERVALS:
+        found += [end for ends in card.get(name, {}).values() if ends is not None for end in _two(ends)]
+    return found
 
 
 def _two(ends: Sequence[Any]) -> Sequence[Any]:

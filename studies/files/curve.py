@@ -12,12 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from studies.files.arms import SCRATCH
-from studies.files.draws import REACH, Floats, bent, chance_level, evaluate, no_better_with_fewer, run_sd
-from studies.files.label_levels import Label, LabelLevels
+from studies.files.draws import REACH, Floats, chance_level, evaluate, run_sd
+from studies.files.label_levels import Label, LabelLevels, given_labels
 from studies.files.precision import FLOAT32
 
 _MEASURED_WITHIN = 0.10
-_MOST_SCORE, _MOST_ROOM = 0.9995, 2.0
 
 Support = Literal["measured", "interpolated", "extrapolated", "beyond"]
 
@@ -159,11 +158,21 @@ class MeasuredCurve(Curve):
     """The curve of a task, network and upstream that were run.
 
     ``kind`` says, where it is known, whose records the upstream's are and whether the task's labels are among its own.
-    ``prevalence`` is the share of the test records that has each class, where that is known.
+    ``classes`` is what single classes scored from scratch, as the file has it, empty where that is not known.
+    ``test_covariance`` is the sampling covariance that the finite test set gives to the arms' scores: under ``scratch``
+    that of the two arms, under a further arm that of scratch and this arm. An arm of which it is unknown is not in it.
+    ``patients`` has that of all arms together, with their names, None where it is unknown.
     """
 
     kind: str | None = None
-    prevalence: Mapping[str, float] = field(default_factory=dict)
+    classes: Mapping[str, Any] = field(default_factory=dict)
+    test_covariance: Mapping[str, Floats] = field(default_factory=dict)
+    patients: tuple[tuple[str, ...], Floats] | None = None
+
+    @property
+    def prevalence(self) -> dict[str, float]:
+        """The share of the test records that has each class, where that is known."""
+        return dict(zip(self.classes.get("names", ()), self.classes.get("prevalence", ()), strict=True))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -190,25 +199,10 @@ class PooledCurve(Curve):
         return (one.arch, one.metric, one.precision) == mine and one.task in self.tasks
 
     def given(self, labels: tuple[Label, ...]) -> "PooledCurve":
-        """Return the curve of a new dataset with these labels; itself where nothing is known of what labels say.
-
-        They say how high scratch scores. What another arm has over it is as in any new dataset, times how much more or
-        less room there is above scratch: at 0.98 nothing gains 0.05.
-        """
+        """Return the curve of a new dataset with these labels; itself where nothing is known of what labels say."""
         if self.levels is None or not labels:
             return self
-        chance = chance_level(self.metric)
-        nodes = self.draws[SCRATCH]["nodes"]
-        scratch = self.levels.scores(labels, nodes)
-        before = evaluate(self.draws[SCRATCH], nodes, chance)
-        room = np.minimum((1 - scratch.mean(axis=0)) / (1 - before.mean(axis=0)), _MOST_ROOM)
-        n_below = int((nodes < min(self.sizes)).sum())
-        law = {name: values for name, values in self.draws[SCRATCH].items() if name not in ("nodes", "bend")}
-        draws = {}
-        for arm, its in self.draws.items():
-            over = (evaluate(its, nodes, chance) - before) * room
-            scores = no_better_with_fewer(np.clip(scratch + over, chance, _MOST_SCORE), n_below)
-            draws[arm] = bent(law, nodes, scores, chance)
+        draws = given_labels(self.draws, self.levels, labels, min(self.sizes), chance_level(self.metric))
         given = replace(self, draws=draws, labels=labels)
         noise = {arm: given._noise_of(arm, self.levels) for arm in draws if arm in self.levels.noise}
         first = {**self.noise, **noise.pop(SCRATCH, {})}

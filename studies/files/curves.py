@@ -8,11 +8,13 @@ classes scored from scratch, and ``label_levels``, what labels say of a new data
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 from typing import Any
+
+import numpy as np
 
 from models.errors import ExitCode, UserError
 from studies.files.arms import FINE_TUNE, FURTHER_STRATEGIES, SCRATCH
@@ -26,6 +28,7 @@ from studies.files.precision import FLOAT32
 SCHEMA_VERSION = 3
 _FAMILIES = {"cnn", "rnn", "other"}
 _LARGEST = 10**15  # numbers beyond this are damage
+_ROUNDED = 1e-5  # of a variance
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # controls, halves of characters
 
 
@@ -134,7 +137,8 @@ def _parse_curve(curve: Mapping[str, Any]) -> Curve:
     kind = _text(curve["kind"]) if "kind" in curve else None
     if pooled:
         return PooledCurve(**shared, tasks=tasks, levels=_parse_levels(curve, len(shared["draws"][SCRATCH]["a"])))
-    return MeasuredCurve(**shared, kind=kind, prevalence=_parse_prevalence(curve))
+    covariances, patients, classes = _parse_covariances(curve), _parse_patients(curve), _parse_classes(curve)
+    return MeasuredCurve(**shared, kind=kind, classes=classes, test_covariance=covariances, patients=patients)
 
 
 def _parse_levels(curve: Mapping[str, Any], n_draws: int) -> LabelLevels | None:
@@ -146,10 +150,47 @@ def _parse_levels(curve: Mapping[str, Any], n_draws: int) -> LabelLevels | None:
     return levels
 
 
-def _parse_prevalence(curve: Mapping[str, Any]) -> dict[str, float]:
-    classes = curve.get("classes", {"names": [], "prevalence": []})
-    names = [_text(name) for name in classes["names"]]
-    return dict(zip(names, (_number(share, 0, 1) for share in classes["prevalence"]), strict=True))
+def _parse_classes(curve: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what single classes scored: an answer shows names and shares; of the rest the form alone is checked."""
+    classes: Mapping[str, Any] = curve.get("classes", {})
+    if not classes:
+        return {}
+    n_classes, n_sizes = len(classes["names"]), len(classes["sizes"])
+    for name, share in zip(classes["names"], classes["prevalence"], strict=True):
+        _text(name)
+        _number(share, 0, 1)
+    rows = [*classes["means"], *classes["variances"]]
+    if len(rows) != 2 * n_sizes or any(len(row) != n_classes for row in rows):
+        raise ValueError("what its classes scored does not fit their number")
+    return classes
+
+
+def _parse_covariances(curve: Mapping[str, Any]) -> dict[str, Floats]:
+    further = curve.get("further_arms", {})
+    written = {SCRATCH: (curve, len(curve["draws"]))}
+    written |= {arm: (further[arm], 2) for arm in FURTHER_STRATEGIES if arm in further}
+    return {
+        arm: _parse_covariance(of["test_covariance"], n_arms)
+        for arm, (of, n_arms) in written.items()
+        if "test_covariance" in of
+    }
+
+
+def _parse_patients(curve: Mapping[str, Any]) -> tuple[tuple[str, ...], Floats] | None:
+    if "patients" not in curve:
+        return None
+    arms = tuple(_text(arm) for arm in curve["patients"]["arms"])
+    return arms, _parse_covariance(curve["patients"]["covariance"], len(arms))
+
+
+def _parse_covariance(rows: Sequence[Sequence[Any]], n_arms: int) -> Floats:
+    if len(rows) != n_arms or any(len(row) != n_arms for row in rows):
+        raise ValueError("a covariance of the test set is not of its arms")
+    found = np.array([[_number(value, -1, 1) for value in row] for row in rows], np.float64)
+    found *= 1 + _ROUNDED * np.eye(n_arms)  # it was rounded, and arms that vary as one may no longer do so
+    if not np.array_equal(found, found.T) or np.linalg.eigvalsh(found).min() < 0:
+        raise ValueError("a covariance of the test set is not one")
+    return found
 
 
 def _parse_shared(curve: Mapping[str, Any], pooled: bool) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from studies.files.draws import Floats
+from studies.files.arms import SCRATCH
+from studies.files.draws import Draws, Floats, bent, evaluate, no_better_with_fewer
 
 LEVELS = ("task", "task slope", "class", "class slope", "label", "site", "size", "rest")
 _FREEDOM = 8
@@ -22,6 +23,7 @@ _N_FIXED = 3
 CLASSES_TOGETHER = 0.08  # correlation of the scores of a run's classes, from replicate to replicate
 _TESTED_ON, _LEAST_VARIANCE = 1_000, 1e-5
 _LAW_LENGTH, _LAW_DIGITS = 3, 4
+_MOST_SCORE, _MOST_ROOM = 0.9995, 2.0
 _PER_UNIT, _LIMIT, _STORED = 1_000, 32.0, "<i2"  # of a file: thousandths of a logit, and of a log of a deviation
 
 
@@ -88,6 +90,27 @@ class LabelLevels:
         off = off + sd["label"] * new * normal(1, n_labels)
         off = off + sd["size"] * normal(n_sizes, 1) + sd["rest"] * normal(n_sizes, n_labels)
         return np.asarray(off * np.sqrt((_FREEDOM - 2) / rng.chisquare(_FREEDOM, (n_draws, 1, 1))), np.float64)
+
+
+def given_labels(
+    arms: Mapping[str, Draws], levels: LabelLevels, labels: Sequence[Label], smallest: float, chance: float
+) -> dict[str, dict[str, Floats]]:
+    """Return the draws of a new dataset's arms given its labels; ``smallest`` is the least number of records measured.
+
+    Labels say how high scratch scores. What another arm has over it is as in any new dataset, times how much more or
+    less room there is above scratch: at 0.98 nothing gains 0.05.
+    """
+    nodes = arms[SCRATCH]["nodes"]
+    scratch, before = levels.scores(labels, nodes), evaluate(arms[SCRATCH], nodes, chance)
+    room = np.minimum((1 - scratch.mean(axis=0)) / (1 - before.mean(axis=0)), _MOST_ROOM)
+    n_below = int((nodes < smallest).sum())
+    law = {name: values for name, values in arms[SCRATCH].items() if name not in ("nodes", "bend")}
+    given = {}
+    for arm, draws in arms.items():
+        over = (evaluate(draws, nodes, chance) - before) * room
+        scores = no_better_with_fewer(np.clip(scratch + over, chance, _MOST_SCORE), n_below)
+        given[arm] = bent(law, nodes, scores, chance)
+    return given
 
 
 def write_levels(levels: LabelLevels, kept: int) -> dict[str, Any]:

@@ -24,11 +24,33 @@ Cell = tuple[str, str, str | None]  # task, network and precision
 
 
 @dataclass(frozen=True)
+class Replicate:
+    """What was trained on the same records from the same seed: the score of each arm.
+
+    ``validation`` has the AUROC on validation records of the arms for which it is known.
+    """
+
+    n_records: int
+    number: int
+    scores: Mapping[str, float]
+    validation: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class PatientCovariance:
+    """The sampling covariance (arms, arms) that the finite test set gives to the scores of all arms of a table."""
+
+    arms: tuple[str, ...]
+    values: Floats
+
+
+@dataclass(frozen=True)
 class RunTable:
     """The runs of one task and network from scratch and, where there are any, fine-tuned from ``upstream``.
 
     All are of one ``precision``, None where it is not known. ``further`` has the runs of every other arm, with those
-    from scratch of the same sizes and replicates.
+    from scratch of the same sizes and replicates. ``by_replicate`` has all of them by what was trained together, in
+    order of size. ``patients`` is None where nobody kept resamples of the test patients.
     """
 
     task: str
@@ -38,6 +60,8 @@ class RunTable:
     runs: PairedRuns
     precision: str | None = None
     further: Mapping[str, PairedRuns] = field(default_factory=dict)
+    by_replicate: tuple[Replicate, ...] = ()
+    patients: PatientCovariance | None = None
 
     @property
     def name(self) -> str:
@@ -102,11 +126,12 @@ def tabulate(runs: TidyRuns) -> tuple[list[RunTable], list[str]]:
     tables = [
         make_table(
             [*of_cell, *(by_upstream.get(upstream, []) if upstream else [])], upstream,
-            further=_pair_each(of_cell, further_of(further, *cell[:2], upstream)),
+            further=_pair_each(of_cell, others), beside=others,
         )
         for cell, of_cell in sorted(scratch.items(), key=lambda item: _in_order(item[0]))
         for by_upstream in [fine_tuned.get(cell, {})]
         for upstream in (*sorted(by_upstream),) or (None,)
+        for others in [further_of(further, *cell[:2], upstream)]
     ]  # fmt: skip
     left_out += [
         f"{arm}: none of its runs stands next to a curve, which takes runs from scratch of the same task, size and "
@@ -156,14 +181,32 @@ def _in_order(cell: Cell) -> tuple[str, str, int]:
 
 def make_table(
     runs: Sequence[Run], upstream: str | None, test_covariance: Floats | None = None,
-    further: Mapping[str, PairedRuns] | None = None,
+    further: Mapping[str, PairedRuns] | None = None, beside: Mapping[str, Sequence[Run]] | None = None,
 ) -> RunTable:  # fmt: skip
     """Arrange the runs of one task, network, precision and upstream, from scratch and fine-tuned. Raises FitError.
 
-    ``further`` has the runs of every other arm, arranged with those from scratch.
+    ``further`` has the runs of every other arm, arranged with those from scratch, of which ``beside`` has the runs.
     """
     first, arranged = runs[0], arrange_runs(runs, test_covariance)
-    return RunTable(first.task, first.arch, first.family, upstream, arranged, first.precision, further or {})
+    others = [run for arm in further or {} for run in (beside or {}).get(arm, ())]
+    return RunTable(
+        first.task, first.arch, first.family, upstream, arranged, first.precision, further or {},
+        _by_replicate([*runs, *others]),
+    )  # fmt: skip
+
+
+def _by_replicate(runs: Iterable[Run]) -> tuple[Replicate, ...]:
+    """Put together what was trained on the same records from the same seed: the runs of one size and replicate."""
+    together: dict[tuple[int, int], list[Run]] = defaultdict(list)
+    for run in runs:
+        together[run.n_records, run.replicate].append(run)
+    return tuple(
+        Replicate(
+            n, number, {run.strategy: run.score for run in of_it if run.has_score},
+            {run.strategy: run.validation_auroc for run in of_it if run.validation_auroc is not None},
+        )
+        for (n, number), of_it in sorted(together.items())
+    )  # fmt: skip
 
 
 def mean_and_error(values: Floats) -> tuple[float, float]:

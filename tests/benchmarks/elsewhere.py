@@ -27,8 +27,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import curve_fit
 
-from studies.collection.backtest import HeldOut, forecast_sizes
-from studies.collection.scorecard import score_forecasts
+from studies.backtest.hold_out import HeldOut, forecast_sizes
+from studies.backtest.scorecard import score_forecasts
+from studies.backtest.truth import estimate_replicate_noise
 from studies.files.arms import SCRATCH
 from studies.files.draws import BAND
 from studies.fitting.learning_curves import FitError, PairedRuns, fit_learning_curves
@@ -62,7 +63,8 @@ def main() -> None:
     tables = tabulate(runs)[0]
     for table in tables:
         try:
-            for cell in forecast_sizes("", table, _up_to(table, limit)):
+            noise = estimate_replicate_noise([table])
+            for cell in forecast_sizes("", table, _up_to(table, limit), noise):
                 cells[next(name for factor, name in _BINS if cell.n_records <= factor * limit)].append(cell)
         except (FitError, IndexError):
             failed += 1
@@ -72,9 +74,9 @@ def main() -> None:
         if name in cells:
             card = score_forecasts(cells[name], lambda _draws, _margin: "scratch", 0.01)
             sys.stdout.write(
-                f"{name:8} {card.cells:6}  {card.error['advice']:.4f} {card.error['last_value']:.4f}"
-                f"      {card.coverage['scratch']:.2f}             {card.width['scratch']:.4f}"
-                f" {card.coverage['scratch_run']:.2f}\n"
+                f"{name:8} {card.bands.cells:6}  {card.error['advice']:.4f} {card.error['last_value']:.4f}"
+                f"      {card.bands.coverage['scratch']:.2f}             {card.bands.width['scratch']:.4f}"
+                f" {card.bands.coverage['scratch_run']:.2f}\n"
             )
 
 

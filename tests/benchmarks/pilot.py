@@ -4,7 +4,7 @@ without it.
     python tests/benchmarks/pilot.py STUDY.db [STUDY.db ...] [--arch resnet1d18-w16]
 
 A forecast is of the mean over a cell's replicates: its band has the noise of these runs in it, and leaves out that of
-the test's patients, as in ``studies.collection.backtest``.
+the test's patients, as in ``studies.backtest.hold_out``.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import numpy as np
 
 from advisor.own_records.pilot_update import observe, update
 from engine.seeds import stable_seed
-from studies.collection.backtest import fit_table
+from studies.backtest.hold_out import fit_table
 from studies.files.arms import FINE_TUNE, SCRATCH
 from studies.files.curve import PooledCurve
 from studies.files.draws import Floats, chance_level, evaluate

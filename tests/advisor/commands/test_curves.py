@@ -304,6 +304,7 @@ def test_backtest_gives_a_number_for_every_policy_and_band(ecgadvise, tmp_path: 
     assert (ended.code, ended.err) == (0, "")
     document = json.loads(ended.out)
     assert document["schema_version"] == 1
+    assert document["regret"].pop("keep_on_validation") is None, "the table has no validation scores"
     assert set(document["regret"]) == {"advice", "always_fine_tune", "always_scratch", "below_5000", "last_value"}
     assert all(0 <= value < 0.2 for value in document["regret"].values())
     assert set(document["coverage"]) == {"scratch", "fine_tune", "gain", "scratch_run", "fine_tune_run"}
@@ -313,6 +314,12 @@ def test_backtest_gives_a_number_for_every_policy_and_band(ecgadvise, tmp_path: 
     assert {name: card["cells"] for name, card in document["by_scheme"].items()} == {
         "largest": 3, "two_largest": 6, "task": 15,
     }  # fmt: skip
+    assert (document["cells"], document["distinct_cells"], document["from_500"]["distinct_cells"]) == (24, 15, 9)
+    for name in ("scratch", "fine_tune", "gain"):
+        assert document["crps"][name] > 0 and document["log_score"][name] > 0
+    assert 0 <= document["floor"] < document["regret"]["always_scratch"]
+    assert set(document["above_floor"]) == {*document["regret"], "keep_on_validation"}
+    assert any("no curves file at" in warning for warning in document["warnings"])
     table = ecgadvise("backtest", "--runs", runs).out
     assert max(map(len, table.splitlines())) <= 80
     assert f"{document['regret']['advice']:.4f}" in table

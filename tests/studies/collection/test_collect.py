@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from advisor.answer.recommend import Question, recommend
-from studies.collection.backtest import hold_out
+from studies.backtest.hold_out import hold_out
 from studies.collection.collect import collect, make_curves
+from studies.collection.curve_documents import Measured
 from studies.files.curve import PooledCurve
 from studies.files.curves import parse_curves
-from studies.runs.run import Run
+from studies.runs.run import METRIC, Run
 from studies.runs.run_tables import tabulate
 from studies.runs.store import Store
 from studies.runs.tidy_runs import tidy_records
@@ -96,7 +97,7 @@ def test_a_task_is_forecast_from_others_of_its_precision(on_cpu: list[Run]):
     runs = [run for task in ("ptb-xl/a", "ptb-xl/b") for run in of_task(cnn, task)]
     runs += [on_gpu(run) for run in of_task(cnn, "ptb-xl/c")]
     tables, _ = tabulate(tidy_records(runs, Path("s")))
-    cells, problems = hold_out(tables)
+    cells, problems = hold_out([Measured(table, METRIC) for table in tables])
     assert {cell.scheme for cell in cells} == {"largest", "two_largest"}, "three tasks, but not of one precision"
     assert problems == [
         f"{CNN}: tasks cannot be held out of 2, it takes 3", f"{CNN}, bf16: tasks cannot be held out of 1, it takes 3",

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from studies.collection.backtest import hold_out
+from studies.backtest.hold_out import hold_out
 from studies.collection.collect import collect, make_curves
-from studies.collection.curve_documents import fit_runs
+from studies.collection.curve_documents import Measured, fit_runs
 from studies.files.curves import CurvesFile, CurvesFileError, parse_curves, read_curves
 from studies.runs.pairs import of_one_precision
 from studies.runs.run import Run
@@ -93,7 +93,8 @@ def test_the_two_arms_are_forecast_as_without_further_ones(four_arms_store: Stor
     two = replace(runs, runs=tuple(run for run in runs.runs if run.strategy not in FURTHER))
     tables, plain = (tabulate(one)[0][:1] for one in (runs, two))
     assert tables[0].further and not plain[0].further
-    for cell, same in zip(hold_out(tables)[0], hold_out(plain)[0], strict=True):
+    cells, without = (hold_out([Measured(table, runs.metric) for table in some])[0] for some in (tables, plain))
+    for cell, same in zip(cells, without, strict=True):
         assert set(cell.measured) == {"scratch", "fine-tune"}
         np.testing.assert_array_equal(cell.gain_draws, same.gain_draws)
 

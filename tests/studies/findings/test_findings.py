@@ -229,6 +229,52 @@ def test_a_backtest_beside_the_store_is_reported(fill):
     assert "0.5000" not in make_findings([path]).text
 
 
+def newer(document: dict) -> dict:
+    """Add to a backtest what this version says of it, whatever the shipped one has."""
+    policies = dict.fromkeys(document["regret"], 0.001)
+    figures = dict.fromkeys(("scratch", "fine_tune", "gain"), 0.02)
+    card = {
+        "distinct_cells": 7, "floor": 0.0015, "above_floor": policies, "advice_minus": policies, "bounded": 0.25,
+        "above_floor_ci": {"advice": [-0.0007, 0.0043]}, "above_floor_ci_sites": {"advice": None},
+        "advice_minus_ci": {"always_fine_tune": [-0.0004, 0.0009]}, "regret_ci_sites": {"advice": None},
+        "beyond": 0.07, "beyond_expected": 0.16, "beyond_true": 0.08, "crps": figures, "log_score": figures,
+        "coverage_se": figures, "from_500": dict.fromkeys(("coverage", "width", "crps"), figures),
+    }  # fmt: skip
+    schemes = {name: {**one, **card} for name, one in document["by_scheme"].items()}
+    return json.loads(json.dumps({**document, **card, "by_scheme": schemes}))
+
+
+def test_what_noise_makes_of_a_regret_is_reported_next_to_it(fill):
+    path = fill(lambda arch, n: 5.0 / n, pairs=2)
+    shipped = json.loads(next(EVIDENCE.glob("*/backtest.json")).read_text())
+    path.with_name("backtest.json").write_text(json.dumps(newer(shipped)))
+    text = make_findings([path]).text
+    assert "7 of them were measured apart; one that several schemes predict counts once" in text
+    assert "would be charged 0.0015 in these cells" in text
+    assert "lies 0.0010 above that (90 %, over tasks -0.0007 to 0.0043)" in text
+    assert "less always fine-tuning: +0.0010 (90 % over tasks -0.0004 to 0.0009)" in text
+    assert "is at most 0.01 in 25%; the measured loss was beyond it in 7% (with the noise of the runs 16%" in text
+    assert "| gain: CRPS | 0.0200 |" in text and "| 500 records or more, gain: width | 0.020 |" in text
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda document: document.update(floor="0.1"),
+        lambda document: document["above_floor_ci"].update(advice=[0.1]),
+        lambda document: document.pop("coverage_se"),
+        lambda document: document["by_scheme"]["task"]["crps"].pop("gain"),
+        lambda document: document["from_500"]["width"].update(gain=float("nan")),
+    ],
+)
+def test_newer_figures_of_a_backtest_are_checked_too(spoil: Callable[[dict], object]):
+    document = newer(json.loads(next(EVIDENCE.glob("*/backtest.json")).read_text()))
+    check_backtest(document)
+    spoil(document)
+    with pytest.raises(ValueError, match=r"it lacks|is not a figure|two ends"):
+        check_backtest(document)
+
+
 def without(*names: str) -> Callable[[dict], None]:
     """Take a part out of a document."""
 
