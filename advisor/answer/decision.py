@@ -104,14 +104,25 @@ def explain_paid(n_records: int, verdict: Verdict, gain: Floats, margin: float, 
     )
 
 
-def explain_saving(verdict: Verdict, saving: float, p_pays_off: float, price: str, reason: str) -> str:
+def explain_saving(
+    n_records: int, verdict: Verdict, gain: Floats, margin: float, saving: float, p_pays_off: float, price: str,
+    more: str,
+) -> str:  # fmt: skip
     """Return the reason of a verdict that weighs what a pre-training saves against what it costs.
 
-    ``price`` is the expected saving in words, without its sign, and ``reason`` that of an asker who has a network.
+    ``price`` is the expected ``saving`` in words, without its sign; ``more`` is as in ``explain``.
     """
+    n = f"With {n_records:,} records a pre-training is expected to"
     if saving <= 0:
         pays = f"it pays off with probability {probability(p_pays_off)}"
-        return f"A pre-training is expected to cost {price} more than it saves in labels; {pays}."
-    sure = f"probability {probability(1 - p_pays_off)} that it does not pay off"
-    made = ", but nothing is made for a gain within the margin" if verdict == "scratch" else ""
-    return f"A pre-training is expected to save {price} more in labels than it costs ({sure}){made}. {reason}"
+        return f"{n} cost {price} more than it saves in labels; {pays}."
+    saves = f"{n} save {price} more in labels than it costs (probability {probability(1 - p_pays_off)} that it does not"
+    lost = _losses(gain)[0]
+    if verdict == "scratch":
+        return f"{saves}), but nothing is made for a gain within {margin:g}."
+    if verdict == "fine-tune":
+        return f"{saves}); fine-tuning loses {lost.mean:.3f} on average, at most {lost.upper:.3f} (90 %)."
+    return (
+        f"{saves}); fine-tuning loses at most {lost.upper:.3f} (90 %), more than the {margin:g} that matters; {more} "
+        "would help to decide."
+    )

@@ -206,12 +206,12 @@ def _reason(case: _Case, verdict: Verdict) -> str:
     question, n = case.question, case.question.n_records
     gain, more = case.gain(n), _further_evidence(n, case.curve)
     saving = case.saving(n) if question.pays_pretraining else None
-    if question.pays_pretraining and saving is None:
+    if saving is not None:
+        price = sum_in_words(abs(saving.expected))
+        return explain_saving(n, verdict, gain, question.margin, saving.expected, saving.p_pays_off, price, more)
+    if question.pays_pretraining:
         return explain_paid(n, verdict, gain, question.margin, more)
-    reason = explain(n, decide(gain, question.margin), gain, question.margin, more)
-    if saving is None:
-        return reason
-    return explain_saving(verdict, saving.expected, saving.p_pays_off, sum_in_words(abs(saving.expected)), reason)
+    return explain(n, verdict, gain, question.margin, more)
 
 
 def _further_evidence(n_records: int, curve: Curve) -> str:

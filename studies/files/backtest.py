@@ -11,7 +11,7 @@ POLICIES = {
     "always_scratch": "always from scratch",
     "below_5000": "fine-tuning below 5,000",
     "last_value": "the arm ahead at the largest measured size",
-    "keep_on_validation": "training both, keeping the better on validation",
+    "keep_on_validation": "the better of both on validation",
 }
 ARM_POLICIES = {  # where all arms were measured
     "advice": "the arm named first",
@@ -19,7 +19,7 @@ ARM_POLICIES = {  # where all arms were measured
     "always_scratch": "always from scratch",
     "always_linear_probe": "always a linear probe",
     "always_random_convolutions": "always random convolutions",
-    "keep_on_validation": "training all, keeping the best on validation",
+    "keep_on_validation": "the best of all on validation",
 }
 _BEYOND = ("beyond_expected", "beyond_true")
 _INTERVALS = ("regret_ci_sites", "above_floor_ci", "above_floor_ci_sites", "advice_minus_ci")

@@ -1,112 +1,122 @@
 """What a pilot is worth: every task held out, its smallest sizes taken for a pilot, its larger ones forecast with and
-without it.
+without it, without the labels and given them.
 
-    python tests/benchmarks/pilot.py STUDY.db [STUDY.db ...] [--arch resnet1d18-w16]
+    python tests/benchmarks/pilot.py STUDY.db [--arch resnet1d18-w16] [--pairs 2] [--sizes 100 250]
 
-A forecast is of the mean over a cell's replicates: its band has the noise of these runs in it, and leaves out that of
-the test's patients, as in ``studies.backtest.hold_out``.
+A pilot's runs are of all arms that were measured there. Forecasts are of the scores on the test set that the pilot has
+too; they are judged as ``ecgadvise backtest`` judges them, with the noise of the cell's own runs.
 """
 
 import argparse
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
-
-import numpy as np
 
 from advisor.own_records.pilot_update import observe, update
 from engine.seeds import stable_seed
-from studies.backtest.hold_out import fit_table
-from studies.files.arms import FINE_TUNE, SCRATCH
+from studies.backtest.bands import judge_bands, summarise_bands
+from studies.backtest.hold_out import Forecast, HeldOut, answering_pool, predict_new_task
+from studies.backtest.truth import ReplicateNoise, estimate_replicate_noise, find_measured, measure_truth
+from studies.collection.collect import measure_runs
+from studies.collection.curve_documents import Fitted, fit_measured, seed_of_pool
+from studies.files.arms import SCRATCH
 from studies.files.curve import PooledCurve
 from studies.files.draws import Floats, chance_level, evaluate
-from studies.fitting.learning_curves import LearningCurveResults
-from studies.fitting.pooling import pool_tasks
-from studies.runs.run import Run
-from studies.runs.run_tables import RunTable, tabulate
+from studies.files.label_levels import Label
+from studies.fitting.label_levels import ClassScores, fit_class_noise, fit_label_levels
+from studies.fitting.learning_curves import N_DRAWS, LearningCurveResults
+from studies.runs.run import METRIC, Run
 from studies.runs.store import Store
-from studies.runs.tidy_runs import TidyRuns, read_runs
 
-METRIC = "auroc_macro"
-PILOT_SIZES, REPLICATES = (100, 250), (0, 1)
-ARMS = (SCRATCH, FINE_TUNE)
+NAMES = ("scratch", "fine_tune", "linear_probe", "random_convolutions", "gain")
 
 
 def main() -> None:
-    """Print the error, the coverage and the width of the forecasts, for the scores and the gain."""
+    """Print the coverage, the width and the CRPS of the forecasts, for the scores and the gain."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("stores", nargs="+", type=Path)
+    parser.add_argument("store", type=Path)
     parser.add_argument("--arch", default="resnet1d18-w16")
+    parser.add_argument("--pairs", type=int, default=2)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[100, 250])
     asked = parser.parse_args()
-    records = [run for path in asked.stores for run in Store(path, create=False).runs()]
-    tables = [table for table in tabulate(_read(asked.stores))[0] if table.arch == asked.arch and table.is_paired]
-    fits = {table.task: fit_table(table) for table in tables}
-    found: dict[tuple[str, str], list[tuple[float, bool, float]]] = defaultdict(list)
-    for table in tables:
-        for kind, what, error, held, width in _hold_out(table, fits, records):
-            found[kind, what].append((error, held, width))
-    _say(f"{len(tables)} tasks, pilot at {PILOT_SIZES} records, {len(REPLICATES)} pairs each")
-    for (kind, what), rows in sorted(found.items(), key=lambda item: (item[0][1], item[0][0])):
-        error, held, width = np.mean(np.array(rows, float), axis=0)
-        numbers = f"error {error:.3f}, 90 % bands that held {held:.0%}, width {width:.3f}, {len(rows)} cells"
-        _say(f"{what:10} {kind:14} {numbers}")
+    with closing(Store(asked.store, create=False)) as store:
+        runs = store.runs()
+    measured = [one for one in measure_runs(runs)[0] if one.table.arch == asked.arch]
+    fitted, noise = fit_measured(measured)[0], estimate_replicate_noise([one.table for one in measured])
+    found: dict[str, list[HeldOut]] = defaultdict(list)
+    for held in fitted:
+        others = [one for one in fitted if one.measured.table.task != held.measured.table.task]
+        pilot = [run for run in runs if run.n_records in asked.sizes and run.replicate < asked.pairs]
+        for kind, cell in _hold_out(held, others, pilot, max(asked.sizes), noise):
+            found[kind].append(cell)
+    _say(f"pilot at {asked.sizes} records, {asked.pairs} pairs each")
+    _say(f"  {'':22}{''.join(f'{head:>11}' for head in ('cells', 'cover', 'width', 'CRPS', 'log score'))}")
+    for kind, cells in found.items():
+        figures = summarise_bands(cells, [judge_bands(cell) for cell in cells], NAMES)
+        _say(kind)
+        for name in NAMES:
+            parts = (figures.coverage, figures.width, figures.crps, figures.log_score)
+            _say(f"  {name:22}{len(cells):11}" + "".join(f"{part[name]:11.4f}" for part in parts))
 
 
 def _say(line: str) -> None:
     sys.stdout.write(line + "\n")
 
 
-def _read(paths: Sequence[Path]) -> TidyRuns:
-    first, *others = (read_runs(path, METRIC) for path in paths)
-    runs = (*first.runs, *(run for other in others for run in other.runs))
-    return TidyRuns(first.name, METRIC, runs, first.pretrainings)
-
-
 def _hold_out(
-    table: RunTable, fits: Mapping[str, LearningCurveResults], records: Sequence[Run]
-) -> Iterator[tuple[str, str, float, bool, float]]:
-    others = {task: fit for task, fit in fits.items() if task != table.task}
-    curve = _as_curve(pool_tasks(others, stable_seed(table.name)), table)
-    seen = observe([run for run in records if _is_pilot(run, table)], curve)
-    forecasts = {"pool": curve.draws, "pool and pilot": update(curve, seen, stable_seed(table.name))}
-    rng = np.random.default_rng(stable_seed("noise", table.name))
-    for position, n in enumerate(table.runs.sizes):
-        measured = {arm: table.runs.scores[arm][position] for arm in ARMS}
-        pairs = int(np.isfinite(measured[SCRATCH] + measured[FINE_TUNE]).sum())
-        if n <= max(PILOT_SIZES) or pairs < 2:
-            continue
-        truth = {arm: float(np.nanmean(values)) for arm, values in measured.items()}
-        sd, correlation = curve.run_sd(n) / pairs**0.5, curve.noise["correlation"]
-        noise = rng.multivariate_normal([0, 0], sd**2 * np.array([[1, correlation], [correlation, 1]]), 4000)
-        for kind, draws in forecasts.items():
-            scores = [evaluate(draws[arm], n, chance_level(METRIC))[:, 0] for arm in ARMS]
-            noisy = [np.resize(values, 4000) + noise[:, k] for k, values in enumerate(scores)]
-            for what, values, true in (
-                (SCRATCH, noisy[0], truth[SCRATCH]),
-                (FINE_TUNE, noisy[1], truth[FINE_TUNE]),
-                ("gain", noisy[1] - noisy[0], truth[FINE_TUNE] - truth[SCRATCH]),
-            ):
-                yield kind, what, *_judge(values, true)
+    held: Fitted, others: Sequence[Fitted], runs: Sequence[Run], largest: int, noise: ReplicateNoise
+) -> Iterator[tuple[str, HeldOut]]:
+    pool, table = answering_pool(held, others), held.measured.table
+    if pool is None or SCRATCH not in held.measured.classes:
+        return
+    of, group = pool
+    seed = seed_of_pool(of, group)
+    curve = _as_curve(predict_new_task(group, table, seed), group, seed)
+    own = held.measured.classes[SCRATCH]
+    given = curve.given(
+        tuple(Label(name, float(share)) for name, share in zip(own.findings, own.prevalence, strict=True))
+    )
+    recipe = (held.measured.provenance or {}).get("recipe")
+    pilot = [run for run in runs if _is_of(run, held, recipe)]
+    forecasts: dict[str, tuple[PooledCurve, Mapping[str, Mapping[str, Floats]]]] = {}
+    for kind, before in (("pool", curve), ("labels", given)):
+        forecasts[kind] = before, before.draws
+        if pilot:
+            forecasts[f"{kind} and pilot"] = before, update(before, observe(pilot, before), stable_seed(table.name))
+    for n in table.runs.sizes[table.runs.sizes > largest]:
+        scores = find_measured(table, n)
+        truth = measure_truth(table, n, noise, tuple(scores), with_patients=False)
+        for kind, (before, draws) in forecasts.items():
+            drawn = {arm: evaluate(its, n, chance_level(METRIC))[:, 0] for arm, its in draws.items()}
+            forecast = Forecast(drawn, before.run_sd(float(n)), {})
+            yield kind, HeldOut("task", table, float(n), scores, forecast, truth)
 
 
-def _judge(values: Floats, truth: float) -> tuple[float, bool, float]:
-    low, middle, high = np.quantile(values, (0.05, 0.5, 0.95))
-    return abs(float(middle) - truth), bool(low <= truth <= high), float(high - low)
+def _is_of(run: Run, held: Fitted, recipe: str | None) -> bool:
+    """Say whether a run is of the held-out table: its network and upstream, or random convolutions on its records."""
+    table = held.measured.table
+    if run.role != "downstream" or run.task != table.task or run.spec.learning_rate is not None:
+        return False
+    if run.strategy == "random-convolutions":
+        return True
+    is_ours = run.arch == table.arch and run.upstream in (None, table.upstream)
+    return is_ours and (run.strategy == "linear-probe" or (run.strategy in table.runs.scores and run.recipe == recipe))
 
 
-def _is_pilot(run: Run, table: RunTable) -> bool:
-    is_arm = run.strategy == SCRATCH or (run.strategy == FINE_TUNE and run.upstream == table.upstream)
-    in_size = run.n_records in PILOT_SIZES and run.replicate in REPLICATES
-    is_evidence = run.role == "downstream" and run.spec.learning_rate is None
-    return is_evidence and in_size and is_arm and (run.task, run.arch) == (table.task, table.arch)
-
-
-def _as_curve(fit: LearningCurveResults, table: RunTable) -> PooledCurve:
+def _as_curve(fit: LearningCurveResults, group: Mapping[str, Fitted], seed: int) -> PooledCurve:
+    by_arm: dict[str, list[ClassScores]] = defaultdict(list)
+    for one in group.values():
+        for arm, classes in one.measured.classes.items():
+            by_arm[arm].append(classes)
+    levels = fit_label_levels(by_arm[SCRATCH], N_DRAWS, seed)
+    first = next(iter(group.values())).measured.table
     return PooledCurve(
         task="a new task",
-        arch=table.arch,
-        family=table.family,
+        arch=first.arch,
+        family=first.family,
         upstream="",
         metric=METRIC,
         sizes=tuple(int(n) for n in fit.sizes),
@@ -114,13 +124,15 @@ def _as_curve(fit: LearningCurveResults, table: RunTable) -> PooledCurve:
         runs=1,
         draws=fit.draws,
         noise={name: float(getattr(fit.noise, name)) for name in ("alpha", "gamma", "correlation")},
+        further_noise={arm: {"alpha": one.alpha, "gamma": one.gamma} for arm, one in fit.further_noise.items()},
         points={},
         cost={},
         pretraining=None,
         sources=(),
         test_records=None,
         warnings=(),
-        tasks=fit.tasks,
+        tasks=tuple(group),
+        levels=replace(levels, noise={arm: fit_class_noise(of_arm) for arm, of_arm in by_arm.items()}),
     )
 
 

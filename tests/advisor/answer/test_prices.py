@@ -139,7 +139,7 @@ def test_a_pretraining_is_weighed_by_what_it_is_expected_to_save_not_by_how_sure
     assert answer.money.p_pays_off == pytest.approx(0.6)
     assert answer.money.expected_saving == pytest.approx(0.6 * 1200 - 0.4 * 37 - 9, abs=2)
     assert answer.verdict == "fine-tune"
-    assert "probability 0.40 that it does not pay off" in answer.why
+    assert "probability 0.40 that it does not" in answer.why
     assert ask(curves, unsure, upstream="none", label_cost=0.01, gpu_cost=9.0).verdict == "scratch"
 
 
