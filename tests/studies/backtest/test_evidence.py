@@ -14,6 +14,7 @@ from studies.backtest.hold_out import hold_out
 from studies.backtest.scorecard import score_all
 from studies.collection.collect import collect
 from studies.collection.curve_documents import Measured
+from studies.files.shipped import EVIDENCE
 from studies.runs.store import Store
 from studies.runs.tidy_runs import read_runs
 
@@ -120,3 +121,22 @@ def test_of_a_score_without_resamples_it_is_said_that_the_patients_noise_is_miss
     found, said = measure_evidence(read_runs(store.path, "auprc_macro"), store.path)
     n = len(found)
     assert f"of {n} of {n} tables the sampling noise of the test patients is in neither forecasts nor truth" in said
+
+
+def test_what_single_classes_scored_is_read_from_the_curves_of_a_table_too(tmp_path: Path):
+    """The shipped evidence knows it of the convolutional network; from its store and from its table it is the same."""
+    (pack,) = EVIDENCE.glob("*/study.db")
+    copy = tmp_path / "study.db"
+    copy.write_bytes(pack.read_bytes())
+    stored, tabled = (
+        {one.table.name: one.classes["scratch"] for one in measure(path)[0] if "scratch" in one.classes}
+        for path in (copy, pack.with_name("runs.csv"))
+    )
+    assert len(stored) > 10
+    assert stored.keys() == tabled.keys()
+    for name, ours in stored.items():
+        theirs = tabled[name]
+        assert (ours.classes, ours.test_records) == (theirs.classes, theirs.test_records)
+        np.testing.assert_allclose(ours.means, theirs.means, rtol=1e-3)
+        np.testing.assert_allclose(ours.prevalence, theirs.prevalence, rtol=1e-3)
+        np.testing.assert_array_equal(ours.sizes, theirs.sizes)

@@ -11,6 +11,7 @@ from studies.backtest.scorecard import score_all, score_arms, score_forecasts
 from studies.collection.curve_documents import Header, Measured, fit_measured, make_document
 from studies.files.curves import parse_curves
 from studies.files.draws import evaluate
+from studies.fitting.label_levels import ClassScores
 from studies.runs.run import Run
 from studies.runs.run_tables import PatientCovariance, tabulate
 from studies.runs.tidy_runs import TidyRuns
@@ -273,3 +274,47 @@ def test_what_cannot_be_fitted_is_named():
     found, problems = hold_out(measured(runs))
     assert found == []
     assert any("task-0 net from up: no size has two replicates" in problem for problem in problems)
+
+
+def easy_and_hard(n_tasks: int) -> tuple[list[Measured], dict[str, float]]:
+    """Tasks of one class each, easy or hard alike at every task; with what scratch truly ends at."""
+    level = {f"site-{k % 3}/task-{k}": 0.93 if k % 2 else 0.75 for k in range(n_tasks)}
+    rise = {
+        task: {arm: lambda n, top=top: top - 1.2 * n**-0.5 for arm in ("scratch", "fine-tune")}
+        for task, top in level.items()
+    }
+    found = []
+    for one in measured(make_runs(rise)):
+        means = np.array([[np.nanmean(row)] for row in one.table.runs.scores["scratch"]])
+        label = "easy" if level[one.table.task] > 0.9 else "hard"
+        shares, positives = np.array([0.2]), np.array([400.0])
+        noise, four = np.full(means.shape, 1e-3), np.full(len(means), 4.0)
+        classes = ClassScores(
+            one.table.task, (label,), shares, positives, 2000, one.table.runs.sizes, means, noise, four
+        )
+        found.append(replace(one, classes={"scratch": classes}))
+    return found, level
+
+
+def test_a_held_out_task_is_forecast_again_given_its_labels():
+    tasks, level = easy_and_hard(8)
+    cells, _ = hold_out(tasks)
+    plain, given = ([c for c in cells if c.scheme == TASK and c.with_labels == labels] for labels in (False, True))
+    assert [cell.cell for cell in plain] == [cell.cell for cell in given]
+    for one, two in zip(plain, given, strict=True):
+        off, off_given = (
+            abs(cell.forecast.scores["scratch"].mean() - cell.truth.of({"scratch": 1.0})[0]) for cell in (one, two)
+        )
+        assert off_given < 0.5 * off, one.cell
+    cards = score_all(cells, lambda *_: "fine-tune", 0.01)
+    both = cards.by_labels[TASK]
+    assert both.given.bands.cells == both.not_given.bands.cells == len(plain)
+    assert both.given.bands.crps["scratch"] < 0.5 * both.not_given.bands.crps["scratch"]
+    assert cards.by_scheme[TASK].bands.cells == len(plain), "all else is of forecasts that do not know them"
+    assert cards.overall.bands.distinct_cells == len(level) * len(SIZES)
+
+
+def test_where_too_few_tasks_say_what_their_classes_scored_no_labels_are_given():
+    cells, _ = hold_out(easy_and_hard(5)[0])
+    assert not any(cell.with_labels for cell in cells)
+    assert score_all(cells, lambda *_: "fine-tune", 0.01).by_labels == {}
