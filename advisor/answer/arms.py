@@ -13,14 +13,13 @@ from advisor.answer.costs import UNKNOWN, Bill, Cost, bill
 from advisor.answer.decision import DECISIVE
 from advisor.answer.question import Question
 from advisor.answer.scores import Score, summarise_score
-from studies.files.arms import ARMS, FINE_TUNE, LINEAR_PROBE, RANDOM_CONVOLUTIONS, SCRATCH, Arm, arms_in
+from studies.files.arms import ARMS, CHEAPEST_FIRST, SCRATCH, Arm, arms_in
 from studies.files.curve import Curve, PilotCurve, PooledCurve
 from studies.files.draws import BAND, Floats, quantiles
-from studies.files.gain import Loss, summarise_loss
+from studies.files.gain import Loss, name_first, summarise_loss
 
 _OFFERED_FROM = 1 / 3  # of the margin: a pilot that can win less is not worth an afternoon
 _PAIRS = 2  # of a pilot that is offered
-_CHEAPEST_FIRST = (RANDOM_CONVOLUTIONS, LINEAR_PROBE, SCRATCH, FINE_TUNE)  # a regression, then what needs no network
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class ArmOutlook:
 
 
 def rank_arms(question: Question, curve: Curve, cost: Mapping[str, Cost]) -> tuple[ArmOutlook, ...]:
-    """Return the arms that a curve has, best expected score first, of equals the cheaper; ``cost`` is that of each."""
+    """Return the arms that a curve has, best expected score first (``name_first``); ``cost`` is that of each."""
     arms, n = arms_in(curve.draws), question.n_records
     scores = np.stack([curve.scores(arm.strategy, n)[:, 0] for arm in arms])  # (arms, draws)
     highest = scores.max(axis=0)
@@ -74,7 +73,8 @@ def rank_arms(question: Question, curve: Curve, cost: Mapping[str, Cost]) -> tup
         )
         for k, (arm, drawn) in enumerate(zip(arms, scores, strict=True))
     ]
-    return tuple(sorted(found, key=lambda one: (-one.score.mean, _place(one))))
+    first = name_first({arm.strategy: drawn for arm, drawn in zip(arms, scores, strict=True)})
+    return tuple(sorted(found, key=lambda one: (one.strategy != first, -one.score.mean, _place(one))))
 
 
 def _summarise(draws: Floats) -> Difference:
@@ -112,7 +112,7 @@ def cheapest_tie(ranked: Sequence[ArmOutlook], curve: Curve, question: Question)
 
 
 def _place(one: ArmOutlook) -> int:
-    return _CHEAPEST_FIRST.index(one.strategy)
+    return CHEAPEST_FIRST.index(one.strategy)
 
 
 @dataclass(frozen=True)

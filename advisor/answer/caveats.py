@@ -12,7 +12,8 @@ from studies.files.curves import CurvesFile
 from studies.files.draws import REACH, Interval
 from studies.files.precision import FLOAT32, in_words
 
-_SITES = 8  # with fewer, how far they differ is not known to 30 % (METHODS.md, A new dataset's labels)
+_FEW_POSITIVES = 10
+_SITES = 8  # with fewer, how far they differ is not known to 30 % (METHODS.md, Labels of a new dataset)
 
 
 def warn(
@@ -30,11 +31,11 @@ def warn(
 
 
 def _of_evidence(question: Question, curve: Curve, curves: CurvesFile, support: Support) -> Iterator[str]:
+    yield from _of_labels(question, curve)
     low, high = min(curve.sizes), max(curve.sizes)
     if support == "extrapolated" and not curve.is_updated:
         yield f"Extrapolated to {question.n_records:,} records from runs with {low:,} to {high:,}."
     yield _of_tasks(question, curve, curves)
-    yield from _of_labels(question, curve)
     yield from _of_missing_arms(question, curve, curves)
     yield from _of_other_upstreams(curve, curves)
     yield from _of_precision(curve, curves)
@@ -157,13 +158,22 @@ def _of_labels(question: Question, curve: Curve) -> Iterator[str]:
         return
     if isinstance(curve, MeasuredCurve):
         yield f"Your labels are not in the answer, which is from {curve.task} alone."
-    elif isinstance(curve, PooledCurve) and curve.levels is None:
+        return
+    curve = curve.rests_on[-1]
+    if not isinstance(curve, PooledCurve):
+        return
+    if curve.levels is None:
         yield f"Your labels are not in the answer: what labels say of {curve.arch}'s {curve.metric} was not measured."
-    elif isinstance(curve, PooledCurve) and curve.levels is not None:
-        new = [label for label in curve.labels if label.finding not in curve.levels.labels]
+    else:
+        new = [label for label in curve.labels if curve.levels.find(label) is None]
         if named := [label.finding for label in new if label.finding is not None]:
             taken = f"taken for any of the {len(curve.levels.labels)} labels that were"
             yield f"Not measured before, and {taken}: {', '.join(named)}."
+        few = [label for label in curve.labels if question.n_records * label.rarer < _FEW_POSITIVES]
+        if few:
+            named = [label.finding for label in few if label.finding is not None]
+            of = ", ".join(named) if len(named) == len(few) else f"{len(few)} of your labels"
+            yield f"Fewer than {_FEW_POSITIVES} of {question.n_records:,} records have, or lack, {of}: a vague score."
 
 
 def _of_pretraining(question: Question, curve: Curve, cost: Mapping[str, Cost], money: Money | None) -> Iterator[str]:

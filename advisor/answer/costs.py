@@ -82,7 +82,8 @@ class Money:
 class Saving:
     """What a pre-training saves in labels, less what the arm that needs it costs over the other.
 
-    ``expected`` counts no more records than the evidence reaches, ``p_pays_off`` is the share of draws above zero.
+    ``expected`` counts no more records than the evidence reaches, or as many again as there are where that is more;
+    ``p_pays_off`` is the share of draws above zero.
     """
 
     expected: float
@@ -221,9 +222,8 @@ def save_by(
 ) -> Saving | None:  # fmt: skip
     """Weigh the labels that ``arm`` saves against what it costs over the ``other``; None without a price or a time.
 
-    ``worth`` is what ``arm`` is worth in records; infinite, the other does not get there with as many as the evidence
-    reaches, ``most`` more than there are, and at no price: what it would take beyond these is not counted. That the
-    other with more labels would also train longer is left out.
+    ``worth`` is what ``arm`` is worth in records; infinite, the other does not get there within the evidence's reach,
+    at no price, and ``most`` records are counted. That the other with more labels would also train longer is left out.
     """
     if question.label_cost is None or question.gpu_cost is None:
         return None

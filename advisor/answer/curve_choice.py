@@ -43,17 +43,23 @@ def choose_curve(question: Question, arch: str, curves: CurvesFile) -> Curve:
             f"{REACH:g} times that range ({low / REACH:,.0f} to {high * REACH:,.0f}): {question.n_records:,} is outside"
             f"{_elsewhere(question, curve, curves)}"
         )
-    return curve.given(_labels(question, curves)) if isinstance(curve, PooledCurve) else curve
+    if not isinstance(curve, PooledCurve):
+        return curve
+    return curve.given(labels_of(question, curves), question.test_records)
 
 
-def _labels(question: Question, curves: CurvesFile) -> tuple[Label, ...]:
-    """Return what the asker says of the labels: the labels, or a measured task with labels like them."""
+def labels_of(question: Question, curves: CurvesFile) -> tuple[Label, ...]:
+    """Return what the asker says of the labels: the labels, or a measured task with labels like them.
+
+    Raises UnknownNameError for a task whose labels are not known.
+    """
     wanted = question.task_like
     if wanted is None:
         return question.labels
     known = {curve.task: curve.prevalence for curve in curves.measured if curve.prevalence}
     if wanted not in known:
-        raise UnknownNameError(f"the labels of {wanted!r} are not known; {_offer(wanted, known)}")
+        offer = _offer(wanted, known) if known else "of none of its tasks this evidence says what the labels are"
+        raise UnknownNameError(f"the labels of {wanted!r} are not known; {offer}")
     source = wanted.split("/")[0]
     return tuple(Label(finding_of(name, source), share) for name, share in known[wanted].items())
 
@@ -76,7 +82,9 @@ def choose_curves(question: Question, curves: CurvesFile) -> tuple[list[Curve], 
     Scores are compared within one task, or one pool of tasks: the one that most networks have.
     Raises as ``choose_curve`` does, for the first network, when none has an answer.
     """
-    found, errors = [], []
+    is_given = bool(labels_of(question, curves))  # raises for all networks alike
+    found: list[Curve] = []
+    errors: list[UnknownNameError | NoEvidenceError] = []
     for arch in dict.fromkeys(curve.arch for curve in curves.curves):
         try:
             found.append(choose_curve(question, arch, curves))
@@ -84,12 +92,22 @@ def choose_curves(question: Question, curves: CurvesFile) -> tuple[list[Curve], 
             errors.append(error)
     if not found:
         raise next((error for error in errors if not isinstance(error, _OtherTaskError)), errors[0])
+    found, blind = _same_labels(found) if is_given else (found, [])
     kinds = Counter(_compared_on(curve) for curve in found)
     common = max(kinds, key=lambda kind: (kinds[kind], kind[0]))
     compared = [curve for curve in found if _compared_on(curve) == common]
     theirs = {task for curve in compared for task in curve.measured_tasks}
     left_out = [_apart(curve, theirs, curves) for curve in found if _compared_on(curve) != common]
-    return compared, [*left_out, *map(str, errors)]
+    return compared, [*left_out, *blind, *map(str, errors)]
+
+
+def _same_labels(found: list[Curve]) -> tuple[list[Curve], list[str]]:
+    """Keep the curves that are given the asker's labels, where any is: scores of other labels do not compare."""
+    given: list[Curve] = [curve for curve in found if isinstance(curve, PooledCurve) and curve.labels]
+    others = [curve for curve in found if curve not in given]
+    if not given:
+        return found, []
+    return given, [f"what labels say of {curve.arch}'s scores was not measured" for curve in others]
 
 
 def _compared_on(curve: Curve) -> tuple[bool, str]:

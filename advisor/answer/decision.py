@@ -15,6 +15,7 @@ from studies.files.gain import Loss, summarise_gain, summarise_loss
 Verdict = Literal["fine-tune", "scratch", "no-material-difference", "not-enough-evidence"]
 
 DECISIVE = 0.8  # the probability of a material gain at which an arm is named whatever it may lose, and a target reached
+_AS_LIKELY_AS_NOT = 0.5
 _CLEARLY, _PROBABLY = 0.95, 0.65  # to be better: words, nothing else
 
 
@@ -31,17 +32,25 @@ def decide(draws: Floats, margin: float) -> Verdict:
 def decide_paid(draws: Floats, margin: float, saving: float | None) -> Verdict:
     """Return the verdict where a pre-training has to be paid for, which is made for no gain within the margin.
 
-    ``saving`` is what it is expected to save in labels less what it costs. Where it is above zero, what holds with a
-    network at hand holds; else scratch. So a higher price never moves the verdict towards fine-tuning. Without prices,
-    None, fine-tuning has to be as good as certain to gain more than the margin, and scratch to the contrary.
+    ``saving`` is what it is expected to save in labels less what it costs. Where it is above zero, and the gain more
+    likely than not above the margin, what holds with a network available holds; else scratch. So a higher price never
+    moves the verdict towards fine-tuning. Without prices, None, fine-tuning has to be as good as certain to gain more
+    than the margin, and scratch to the contrary.
     """
     if saving is None:
         p_fine_tune = float((draws > margin).mean())
         if p_fine_tune >= DECISIVE:
             return "fine-tune"
         return "scratch" if 1 - p_fine_tune >= DECISIVE else "not-enough-evidence"
-    verdict = decide(draws, margin)
-    return verdict if saving > 0 and verdict != "no-material-difference" else "scratch"
+    verdict, is_made = decide(draws, margin), saving > 0 and is_material(draws, margin)
+    if verdict == "not-enough-evidence" and saving > 0:
+        return verdict
+    return verdict if is_made and verdict != "no-material-difference" else "scratch"
+
+
+def is_material(draws: Floats, margin: float) -> bool:
+    """Say whether a gain is more likely than not above the margin."""
+    return float((draws > margin).mean()) > _AS_LIKELY_AS_NOT
 
 
 def _losses(gain: Floats) -> tuple[Loss, Loss]:
@@ -72,16 +81,25 @@ def explain(n_records: int, verdict: Verdict, gain: Floats, margin: float, more:
     arm, loss = ("fine-tuning", fine_tune) if ahead else ("training from scratch", scratch)
     p_better = float((gain > 0).mean() if ahead else (gain < 0).mean())
     better = f"{n} {arm} is {_how_sure(p_better)} (probability {probability(p_better)}); choosing it loses "
-    lost = f"{loss.mean:.3f} on average, at most {loss.upper:.3f} (90 %)"
+    lost = f"{loss.mean:.3f} on average, at most "
     if verdict != "not-enough-evidence":
-        return f"{better}{lost}."
-    return f"{better}{lost}, more than the {margin:g} that matters; {more} would help to decide."
+        return f"{better}{lost}{loss.upper:.3f} (90 %)."
+    most = _beyond(loss.upper, margin)
+    return f"{better}{lost}{most} (90 %), more than the {margin:g} that matters; {more} would help to decide."
+
+
+def _beyond(loss: float, margin: float) -> str:
+    """Write a loss that is above the margin with as many digits as show it."""
+    shown = [f"{loss:.{digits}f}" for digits in range(3, 7)]
+    return next((words for words in shown if float(words) > margin), shown[-1])
 
 
 def _how_sure(p_better: float) -> str:
     if p_better >= _CLEARLY:
         return "clearly better"
-    return "probably better" if p_better >= _PROBABLY else "ahead in a toss-up"
+    if p_better >= _PROBABLY:
+        return "probably better"
+    return "ahead in a toss-up" if p_better >= _AS_LIKELY_AS_NOT else "ahead on average in a toss-up"
 
 
 def explain_paid(n_records: int, verdict: Verdict, gain: Floats, margin: float, more: str) -> str:
@@ -119,10 +137,10 @@ def explain_saving(
     saves = f"{n} save {price} more in labels than it costs (probability {probability(1 - p_pays_off)} that it does not"
     lost = _losses(gain)[0]
     if verdict == "scratch":
-        return f"{saves}), but nothing is made for a gain within {margin:g}."
+        return f"{saves}), but a gain above {margin:g}, for which one would be made, is not likely."
     if verdict == "fine-tune":
         return f"{saves}); fine-tuning loses {lost.mean:.3f} on average, at most {lost.upper:.3f} (90 %)."
     return (
-        f"{saves}); fine-tuning loses at most {lost.upper:.3f} (90 %), more than the {margin:g} that matters; {more} "
-        "would help to decide."
+        f"{saves}); fine-tuning loses at most {_beyond(lost.upper, margin)} (90 %), more than the {margin:g} that "
+        f"matters; {more} would help to decide."
     )

@@ -28,7 +28,8 @@ class Question:
     matters to the asker. ``target`` is a score to be reached. Prices are in any one currency: ``label_cost`` a labelled
     record, ``gpu_cost`` an hour of the device; ``device_speed`` is how many records a second the network trains with
     on the asker's device. ``uses`` is how many trainings share a pre-training that has to be paid for. ``labels`` are
-    what the records are labelled with, ``task_like`` names a measured task whose labels are like the asker's.
+    what the records are labelled with, ``task_like`` names a measured task whose labels are like the asker's;
+    ``test_records`` is how many will test a training, None where that is not said.
     """
 
     n_records: int
@@ -44,6 +45,7 @@ class Question:
     device_speed: float | None = None
     labels: tuple[Label, ...] = ()
     task_like: str | None = None
+    test_records: int | None = None
 
     @property
     def pays_pretraining(self) -> bool:

@@ -13,7 +13,16 @@ from advisor.answer.arms import ArmOutlook, PilotValue, half_of, name_best, not_
 from advisor.answer.caveats import warn
 from advisor.answer.costs import Cost, Money, Saving, charge, cost_curve, count_money, save_by
 from advisor.answer.curve_choice import choose_curve, choose_curves
-from advisor.answer.decision import Verdict, decide, decide_paid, explain, explain_paid, explain_saving, judge
+from advisor.answer.decision import (
+    Verdict,
+    decide,
+    decide_paid,
+    explain,
+    explain_paid,
+    explain_saving,
+    is_material,
+    judge,
+)
 from advisor.answer.flips import Flip, find_flips
 from advisor.answer.question import NoEvidenceError, Question, UnknownNameError
 from advisor.answer.scores import MoreRecords, Reach, Score, add_records, reach_target, summarise_score
@@ -87,9 +96,6 @@ class Recommendation:
     networks: tuple[NetworkRow, ...] = ()
 
 
-_AS_LIKELY_AS_NOT = 0.5
-
-
 @dataclass(frozen=True)
 class _Case:
     """A question and the curves that answer it: one for the scores, one for what a training costs."""
@@ -122,8 +128,7 @@ class _Case:
         question, n = self.question, self.question.n_records
         gain = (self.curve.scores(arm.strategy, n) - self.curve.scores(other.strategy, n))[:, 0]
         saving = self._save(n, arm, other)
-        is_material = float((gain > question.margin).mean()) > _AS_LIKELY_AS_NOT
-        return is_material and (saving is None or saving.expected > 0)
+        return is_material(gain, question.margin) and (saving is None or saving.expected > 0)
 
     def cost(self, n_records: int) -> dict[str, Cost]:
         """Return what a training of each arm and the pre-training cost."""
@@ -135,7 +140,7 @@ class _Case:
 
     def _save(self, n_records: int, arm: Arm, other: Arm) -> Saving | None:
         worth = self.worth(n_records, arm.strategy, other.strategy)
-        most = max(self.curve.sizes) * REACH - n_records
+        most = max(max(self.curve.sizes) * REACH - n_records, n_records)
         return save_by(self.question, self.cost(n_records), worth, most, arm.field, other.field)
 
     def decide(self, n_records: int) -> Verdict:

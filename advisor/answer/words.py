@@ -37,7 +37,7 @@ def why_best(answer: "Recommendation") -> str:
     reason = f"the best expected score of {len(answer.arms)} arms"
     if best is not first:
         more = first.score.mean - best.score.mean
-        doubt = "to be more than the margin" if answer.money is None else "to pay for its pre-training"
+        doubt = "to be more than the margin and to pay for its pre-training"
         reason = f"{first.arm.words} may score {more:.3f} more, but that is not likely {doubt}"
     return (
         f"With {answer.question.n_records:,} records {best.arm.advice}: {reason}. Probability to be the best "

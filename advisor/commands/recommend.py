@@ -139,7 +139,7 @@ def recommend(
 def _labels(
     data: Path | None, labels: str | None, events: str | None, task_like: str | None, n_records: int
 ) -> "tuple[Label, ...]":
-    """Return what is said of labels that no records are at hand of. Raises Failure."""
+    """Return what is said of labels whose records are not given. Raises Failure."""
     from advisor.terminal.failures import Failure
     from models.errors import ExitCode
 

@@ -171,8 +171,8 @@ def plan(
     first = next(iter(at_hand.values()), None)
     folders = {name: one.folder for name, one in at_hand.items()}
     trained_on = None if first is None else first.facts.task
-    pool = available(corpus, view)[0]
-    n, labels = n_records or len(pool), labels_to_learn(corpus, view, pool)
+    pool, test, _ = available(corpus, view)
+    n, labels = n_records or len(pool), labels_to_learn(corpus, view, pool, test)
     leads = leads_in_words(corpus.leads)
     choice = choose_strategy(strategy, network.name, n, folders, trained_on, curves, released(), leads, labels)
     if choice.strategy == RANDOM_CONVOLUTIONS:  # as the adviser may have chosen

@@ -87,6 +87,8 @@ def recommend(
     evidence that ships by default. Raises ValueError for a value that no question can have, UnknownNameError,
     NoEvidenceError and CurvesFileError.
     """
+    if labels is not None and not isinstance(labels, Mapping):
+        raise ValueError("labels maps each label to the share of the records that has it: {'AF': 0.04}")
     numbers = (target, label_cost, gpu_cost, device_speed)
     target, label_cost, gpu_cost, device_speed = (None if value is None else float(value) for value in numbers)
     question = Question(

@@ -12,6 +12,7 @@ from engine.corpora.corpus import Corpus, TaskData
 from engine.corpora.opening import Say, open_directory
 from engine.corpora.partition import available, listed
 from engine.corpora.remarks import remarks
+from engine.evaluation.metrics import LEAST_POSITIVES, averaged_classes
 from engine.records.label_names import finding_of
 from engine.records.lead_names import leads_in_words
 from engine.sources import UnknownNameError
@@ -64,7 +65,7 @@ class OwnData:
     @property
     def given_labels(self) -> tuple[Label, ...]:
         """What the records to learn from are labelled with."""
-        return labels_to_learn(self.corpus, self.data, self.pool)
+        return labels_to_learn(self.corpus, self.data, self.pool, self.test)
 
     @property
     def prevalence(self) -> dict[str, float]:
@@ -130,11 +131,17 @@ def open_own(
     return OwnData(directory, corpus, data, corpus.describe_task(task), pool, test, words)
 
 
-def labels_to_learn(corpus: Corpus, data: TaskData, pool: NDArray[np.int64]) -> tuple[Label, ...]:
-    """Return the labels of the records ``pool`` with their shares; what all or none of these have is left out."""
+def labels_to_learn(
+    corpus: Corpus, data: TaskData, pool: NDArray[np.int64], test: NDArray[np.int64]
+) -> tuple[Label, ...]:
+    """Return the labels of the records ``pool`` with their shares of them.
+
+    What all or none of these have is left out, and so is what the macro average over the ``test`` records leaves out.
+    """
     source = str(corpus.manifest["source"]["name"])
-    shares = zip(data.classes, data.labels[pool].mean(axis=0).tolist(), strict=True)
-    return tuple(Label(finding_of(name, source), share) for name, share in shares if 0 < share < 1)
+    scored = averaged_classes(data.labels[test], LEAST_POSITIVES)
+    shares = zip(data.classes, data.labels[pool].mean(axis=0).tolist(), scored, strict=True)
+    return tuple(Label(finding_of(name, source), share) for name, share, is_in in shares if is_in and 0 < share < 1)
 
 
 def _pick(data: TaskData, labels: str, corpus: Corpus) -> TaskData:

@@ -82,12 +82,19 @@ def _performance(answer: Recommendation, explanation: Explanation) -> dict[str, 
     } | unknown
 
 
+def _known(answer: Recommendation) -> str:
+    """Say what the question says of the records, and what it does not."""
+    if answer.question.labels or answer.question.task_like is not None:
+        return "how many there are and their labels: not their leads"
+    return "how many there are: not their leads, labels"
+
+
 def _warnings(answer: Recommendation, is_of_own: bool) -> tuple[str, ...]:
     one_task = len(answer.curve.measured_tasks) == 1
     return (
         "It knows leads and labels of your records, and how many there are: not their quality or how patients came in."
         if is_of_own
-        else "It knows nothing of your records but how many there are: not their leads, labels, quality or patients.",
+        else f"It knows nothing of your records but {_known(answer)}, quality or patients.",
         "How far other datasets differ is in no band, because one task was measured."
         if one_task
         else "How far a new dataset differs is judged from the tasks above; yours may differ more.",

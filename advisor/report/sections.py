@@ -117,10 +117,17 @@ def costs(answer: Recommendation) -> Iterator[str]:
     yield table(("money", "labels", "machine", "pre-training", "total"), [_bill_row(*one) for one in bills.items()])
     yield facts(money_rows(answer))
     if (paid := answer.money.p_pays_off) is not None:
-        saved = f"It is expected to save {money(answer.money.expected_saving)} more in labels than it costs."
+        saved = _expected(answer.money.expected_saving or 0.0)
         yield paragraph(
             f"Probability that the labels saved are worth more than fine-tuning costs: {probability(paid)}. {saved}"
         )
+
+
+def _expected(saving: float) -> str:
+    """Say what a pre-training is expected to save, or to cost."""
+    if saving > 0:
+        return f"It is expected to save {money(saving)} more in labels than it costs."
+    return f"It is expected to cost {money(-saving)} more than it saves in labels."
 
 
 def _time(seconds: float | None) -> str | None:

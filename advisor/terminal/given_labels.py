@@ -1,4 +1,4 @@
-"""What ``--labels AF:0.04,LBBB:0.02`` and ``--events 40,12`` say of the labels of records that are not at hand."""
+"""What ``--labels AF:0.04,LBBB:0.02`` and ``--events 40,12`` say of the labels of records that are not available."""
 
 from advisor.terminal.failures import Failure
 from engine.records.label_names import finding_of

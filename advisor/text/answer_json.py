@@ -87,12 +87,12 @@ def _arm(one: ArmOutlook) -> dict[str, Any]:
 
 def _labels(curve: Curve) -> list[dict[str, Any]]:
     """Return the labels that the scores are given, and whether tasks with each of them were measured."""
-    if not isinstance(curve, PooledCurve) or curve.levels is None:
+    pool = curve.rests_on[-1]
+    if not isinstance(pool, PooledCurve) or pool.levels is None:
         return []
-    known = curve.levels.labels
     return [
-        {"finding": one.finding, "prevalence": round(one.prevalence, 6), "measured": one.finding in known}
-        for one in curve.labels
+        {"finding": one.finding, "prevalence": one.prevalence, "measured": pool.levels.find(one) is not None}
+        for one in pool.labels
     ]
 
 

@@ -158,7 +158,7 @@ def _limits(answer: Recommendation) -> tuple[str, ...]:
     low, high = min(curve.sizes), max(curve.sizes)
     arms, one = ("The trained arms", "one") if compares_more(answer) else ("Both arms", "either")
     recipe = f" ({curve.recipe})" if curve.recipe else ""
-    pilot = "With a pilot bands are narrower, and those of the gain held less often than 90 % on held-out tasks."
+    pilot = "With a pilot bands are narrower; those of scores held a little less often than 90 % on held-out tasks."
     return (
         *((pilot,) if curve.is_updated else ()),
         f"{n_tasks} measured, from {low:,} to {high:,} records; beyond {REACH:g} times that the answer is refused.",

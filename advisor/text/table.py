@@ -164,14 +164,16 @@ def _level_line(answer: Recommendation, curve: PooledCurve) -> str:
     """Say how high the best arm scores, which in a dataset that nobody has measured is its labels' doing."""
     score = answer.best.score
     expected = f"{score.mean:.2f} (90 %: {score.mean_ci_lower:.2f} to {score.mean_ci_upper:.2f})"
-    named = labels_in_words(curve)
+    named = labels_in_words(curve, answer.question.task_like)
     return f"Expected of {answer.best.arm.words}: {expected}{f' {named}' if named else ', your labels decide'}."
 
 
-def labels_in_words(curve: PooledCurve) -> str:
+def labels_in_words(curve: PooledCurve, task_like: str | None) -> str:
     """Name the labels that a curve is given, or count them; nothing where it is given none."""
     if not curve.labels:
         return ""
+    if task_like is not None:
+        return f"with the labels of {task_like}"
     named = [label.finding for label in curve.labels if label.finding is not None]
     if len(named) == len(curve.labels) <= _MOST_LABELS:
         return f"with {' and '.join(named)}"

@@ -44,7 +44,7 @@ _OF_A_SOURCE = {"challenge-2017": {"n": "NSR", "a": "AF"}}  # letters of one sou
 
 
 def _plain(name: str) -> str:
-    return " ".join(name.replace("-", " ").casefold().split())
+    return " ".join(name.replace("-", " ").replace("_", " ").casefold().split())
 
 
 _FINDINGS = {_plain(name): finding for finding, names in _SPELLINGS.items() for name in (finding, *names)}
@@ -53,7 +53,7 @@ _FINDINGS = {_plain(name): finding for finding, names in _SPELLINGS.items() for 
 def finding_of(label: str, source: str = "") -> str:
     """Return what a label of a source is called here; a label that is not in the table keeps its name.
 
-    Upper and lower case, hyphens and spaces make no difference.
+    Upper and lower case, hyphens, underscores and spaces make no difference to what is in the table.
     """
     plain = _plain(label)
     return _OF_A_SOURCE.get(source, {}).get(plain) or _FINDINGS.get(plain, label)

@@ -97,7 +97,7 @@ def _judge(draws: Floats, measured: float, error: float) -> Judged:
 
 
 def _judge_runs(cell: HeldOut, arm: str) -> Judged:
-    draws, sd = cell.forecast.scores[arm], max(cell.forecast.run_sd, _LEAST_SD)
+    draws, sd = cell.forecast.scores[arm], max(cell.forecast.run_sd[arm], _LEAST_SD)
     with_patients = float(np.hypot(sd, cell.patients_sd.get(arm, 0.0)))
     below = [probability_below(value, draws, with_patients) for value in cell.measured[arm]]
     held = np.mean([BAND[0] <= share <= BAND[1] for share in below])

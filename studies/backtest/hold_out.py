@@ -53,12 +53,12 @@ _FEWEST_TASKS, _FEWEST_SITES = 3, 2  # to pool two and hold one out; to forecast
 class Forecast:
     """What was predicted of one held-out cell.
 
-    ``scores[arm]`` (draws,) are expected scores, ``run_sd`` the predicted spread of a single run about its expectation,
+    ``scores[arm]`` (draws,) are expected scores, ``run_sd[arm]`` the predicted spread of single runs about that,
     ``last`` the naive forecast of each arm.
     """
 
     scores: Mapping[str, Floats]
-    run_sd: float
+    run_sd: Mapping[str, float]
     last: Mapping[str, float]
 
 
@@ -183,7 +183,8 @@ def _hold_out_tasks(
                 last = _mean_of(group, n)
                 cells.append(HeldOut(scheme, table, float(n), measured, _forecast(predicted, n, last), truth, sd))
                 if given is not None:
-                    forecast = replace(_forecast(given.fit, n, last), run_sd=given.run_sd(n))
+                    forecast = _forecast(given.fit, n, last)
+                    forecast = replace(forecast, run_sd={**forecast.run_sd, **given.run_sd(n)})
                     cells.append(HeldOut(scheme, table, float(n), measured, forecast, truth, sd, with_labels=True))
     return cells
 
@@ -196,8 +197,9 @@ class _Given:
     levels: LabelLevels
     labels: tuple[Label, ...]
 
-    def run_sd(self, n_records: float) -> float:
-        return self.levels.run_sd(SCRATCH, self.labels, n_records, float(self.fit.scores(SCRATCH, n_records).mean()))
+    def run_sd(self, n_records: float) -> dict[str, float]:
+        macro = {arm: float(self.fit.scores(arm, n_records).mean()) for arm in self.levels.noise}
+        return {arm: self.levels.run_sd(arm, self.labels, n_records, mean) for arm, mean in macro.items()}
 
 
 def _given_labels(
@@ -256,7 +258,9 @@ def _why_no_pool(held: Fitted) -> str:
 
 def _forecast(fit: LearningCurveResults, n_records: float, last: Mapping[str, float]) -> Forecast:
     scores = {arm: fit.scores(arm, n_records)[:, 0] for arm in fit.arms}
-    return Forecast(scores, float(fit.noise.sd(np.array([n_records]))[0]), last)
+    at = np.array([n_records])
+    run_sd = {arm: float(fit.further_noise.get(arm, fit.noise).sd(at)[0]) for arm in fit.arms}
+    return Forecast(scores, run_sd, last)
 
 
 def _last_mean(values: Floats) -> float:

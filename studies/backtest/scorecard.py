@@ -26,7 +26,7 @@ from studies.backtest.predictive import probability_below
 from studies.files.arms import ARMS, FINE_TUNE, SCRATCH
 from studies.files.backtest import ARM_POLICIES, POLICIES
 from studies.files.draws import Floats
-from studies.files.gain import summarise_loss
+from studies.files.gain import name_first, summarise_loss
 
 Result = TypeVar("Result")
 Decide = Callable[[Floats, float], str]  # (draws of the gain, margin) -> verdict
@@ -205,7 +205,7 @@ def score_arms(cells: Sequence[HeldOut], margin: float) -> ArmsCard:
     whole = [cell for cell in cells if cell.scheme == TASK and set(_ALL) <= set(cell.truth.arms)]
     whole = [cell for cell in whole if set(_ALL) <= set(cell.forecast.scores)]
     sample, reference = sample_of(whole), refer(whole, _ALL)
-    named = [max(_ALL, key=lambda arm: float(cell.forecast.scores[arm].mean())) for cell in whole]
+    named = [name_first({arm: cell.forecast.scores[arm] for arm in _ALL}) for cell in whole]
     charged = [charge_arms(cell, arm) for cell, arm in zip(whole, named, strict=True)]
     truths = [_draw_truth(cell, reference) for cell in whole]
     judged = [judge_bands(cell) for cell in whole]

@@ -80,7 +80,7 @@ def estimate_replicate_noise(tables: Iterable[RunTable]) -> ReplicateNoise:
     for table in tables:
         for arm, (sizes, scores) in _arms_of(table).items():
             try:
-                laws[table.name, arm] = estimate_noise(sizes, {arm: scores})
+                laws[table.name, arm] = estimate_noise(sizes, {arm: scores})[arm]
             except FitError:  # no two replicates of it differ
                 continue
         noise = ReplicateNoise(laws, {})

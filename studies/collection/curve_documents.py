@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from engine.seeds import stable_seed
 from engine.versions import version_of
 from models.registry import find_network, list_networks
-from studies.files.arms import FURTHER_STRATEGIES, SCRATCH
+from studies.files.arms import FINE_TUNE, FURTHER_STRATEGIES, SCRATCH
 from studies.files.curves import SCHEMA_VERSION, corpus_of, is_disjoint
 from studies.files.draws import Floats
 from studies.files.draws_codec import affordable_draws, write_bend, write_draws
@@ -144,7 +144,7 @@ def fit_measured(
 def _count_further(single: Iterable[Sequence[Fitted]], pools: Iterable[Mapping[str, Fitted]]) -> int:
     """Return how many further arms all curves have together, at the most."""
     curves = [*single, *(list(group.values()) for group in pools)]
-    return sum(len({arm for one in curve for arm in one.fit.further_noise}) for curve in curves)
+    return sum(len({arm for one in curve for arm in _split(one.fit)[1]}) for curve in curves)
 
 
 def _seed(table: RunTable) -> int:
@@ -270,6 +270,7 @@ def _describe(one: Measured, fit: LearningCurveResults, kept: int) -> dict[str, 
         "noise": {
             **_spread(fit.noise),
             "correlation": _round(fit.noise.correlation), "degrees_of_freedom": fit.degrees_of_freedom,
+            **({"fine_tune": _spread(fit.further_noise[FINE_TUNE])} if FINE_TUNE in fit.further_noise else {}),
         },
         "points": {arm: points[arm] for arm in arms},
         **({"classes": _describe_classes(one.classes[SCRATCH])} if SCRATCH in one.classes else {}),

@@ -34,6 +34,7 @@ FURTHER = (
         is_pretrained=False),
 )  # fmt: skip
 ARMS = (*PAIR, *FURTHER)  # as answers list them
+CHEAPEST_FIRST = (RANDOM_CONVOLUTIONS, LINEAR_PROBE, SCRATCH, FINE_TUNE)  # regressions, then what needs no network
 FURTHER_STRATEGIES = tuple(arm.strategy for arm in FURTHER)
 IN_WORDS = {name: arm.words for arm in ARMS for name in (arm.strategy, arm.field)}
 

@@ -198,20 +198,23 @@ class PooledCurve(Curve):
         mine = self.arch, self.metric, self.precision
         return (one.arch, one.metric, one.precision) == mine and one.task in self.tasks
 
-    def given(self, labels: tuple[Label, ...]) -> "PooledCurve":
-        """Return the curve of a new dataset with these labels; itself where nothing is known of what labels say."""
+    def given(self, labels: tuple[Label, ...], test_records: int | None = None) -> "PooledCurve":
+        """Return the curve of a new dataset with these labels; itself where nothing is known of what labels say.
+
+        Single runs are tested on ``test_records``, by default a thousand.
+        """
         if self.levels is None or not labels:
             return self
         draws = given_labels(self.draws, self.levels, labels, min(self.sizes), chance_level(self.metric))
         given = replace(self, draws=draws, labels=labels)
-        noise = {arm: given._noise_of(arm, self.levels) for arm in draws if arm in self.levels.noise}
+        noise = {arm: given._noise_of(arm, self.levels, test_records) for arm in draws if arm in self.levels.noise}
         first = {**self.noise, **noise.pop(SCRATCH, {})}
         return replace(given, noise=first, further_noise={**self.further_noise, **noise})
 
-    def _noise_of(self, arm: str, levels: LabelLevels) -> dict[str, float]:
+    def _noise_of(self, arm: str, levels: LabelLevels, test_records: int | None) -> dict[str, float]:
         """Return the power law of a single run's spread through that at the smallest and the largest size."""
         ends = float(min(self.sizes)), float(max(self.sizes))
-        sd = [levels.run_sd(arm, self.labels, n, float(self.scores(arm, n).mean())) for n in ends]
+        sd = [levels.run_sd(arm, self.labels, n, float(self.scores(arm, n).mean()), test_records) for n in ends]
         gamma = max(float(np.log(sd[0] / sd[1]) / np.log(ends[1] / ends[0])), 0.0) if ends[1] > ends[0] else 0.0
         return {"alpha": float(np.log(sd[0]) + gamma * np.log(ends[0])), "gamma": gamma}
 

@@ -207,6 +207,8 @@ def _parse_shared(curve: Mapping[str, Any], pooled: bool) -> dict[str, Any]:
         raise ValueError(f"{family!r} is not a family of networks")
     sources, test_records = _parse_provenance(curve["provenance"], pooled) if "provenance" in curve else ((), None)
     precision = curve.get("precision", FLOAT32)
+    others = {FINE_TUNE: curve["noise"]["fine_tune"]} if "fine_tune" in curve["noise"] else {}
+    others |= {arm: one["noise"] for arm, one in further.items()}
     return {
         **{name: _text(curve[name]) for name in ("task", "arch", "upstream", "metric")},
         "family": family,
@@ -215,7 +217,7 @@ def _parse_shared(curve: Mapping[str, Any], pooled: bool) -> dict[str, Any]:
         "runs": _count(curve["runs"]),
         "draws": draws | {arm: read_further(one, draws[SCRATCH]) for arm, one in further.items()},
         "noise": _parse_noise(curve["noise"], "alpha", "gamma", "correlation"),
-        "further_noise": {arm: _parse_noise(one["noise"], "alpha", "gamma") for arm, one in further.items()},
+        "further_noise": {arm: _parse_noise(written, "alpha", "gamma") for arm, written in others.items()},
         "points": {
             arm: {int(n): tuple(_number(v, 0, 1) for v in values) for n, values in by_size.items()}
             for arm, by_size in (curve["points"] | {arm: one["points"] for arm, one in further.items()}).items()

@@ -22,6 +22,7 @@ _POSITIVES, _RECORDS = 31.0, 500.0  # where the fixed terms are zero: positives,
 _N_FIXED = 3
 CLASSES_TOGETHER = 0.08  # correlation of the scores of a run's classes, from replicate to replicate
 _TESTED_ON, _LEAST_VARIANCE = 1_000, 1e-5
+_MOST_SD = 0.2  # of a class's AUROC from run to run
 _LAW_LENGTH, _LAW_DIGITS = 3, 4
 _MOST_SCORE, _MOST_ROOM = 0.9995, 2.0
 _PER_UNIT, _LIMIT, _STORED = 1_000, 32.0, "<i2"  # of a file: thousandths of a logit, and of a log of a deviation
@@ -31,11 +32,16 @@ _PER_UNIT, _LIMIT, _STORED = 1_000, 32.0, "<i2"  # of a file: thousandths of a l
 class Label:
     """A label of the asker's: the name that sources share, None where it is not said, and its share of the records.
 
-    The share lies between 0 and 1.
+    The share lies between 0 and 1. Where most records have a label, those without it are the few that teach it.
     """
 
     finding: str | None
     prevalence: float
+
+    @property
+    def rarer(self) -> float:
+        """The share of the records with it or without it, whichever are fewer."""
+        return min(self.prevalence, 1 - self.prevalence)
 
 
 @dataclass(frozen=True)
@@ -55,23 +61,31 @@ class LabelLevels:
     def scores(self, labels: Sequence[Label], sizes: Floats, seed: int = 0) -> Floats:
         """Return draws (draws, sizes) of the macro AUROC from scratch of a new dataset with these labels."""
         n_draws, n_sizes, n_labels = len(self.fixed), len(sizes), len(labels)
-        n, prevalence = np.repeat(sizes, n_labels), np.tile([label.prevalence for label in labels], n_sizes)
-        terms = fixed_terms(n, prevalence)
+        terms = fixed_terms(np.repeat(sizes, n_labels), np.tile([label.prevalence for label in labels], n_sizes))
         logits = (self.fixed @ terms.T).reshape(n_draws, n_sizes, n_labels)
         for k, label in enumerate(labels):
-            if label.finding in self.labels:
-                logits[:, :, k] += self.effects[:, self.labels.index(label.finding), None]
+            if (known := self.find(label)) is not None:
+                logits[:, :, k] += self.effects[:, known, None]
         logits += self._deviations(labels, np.log(sizes / _RECORDS), np.random.default_rng(seed))
         return np.asarray((1 / (1 + np.exp(-logits))).mean(axis=2), np.float64)
 
-    def run_sd(self, arm: str, labels: Sequence[Label], n_records: float, macro: float) -> float:
+    def find(self, label: Label) -> int | None:
+        """Return which of the measured labels it is, upper or lower case alike; None for another one."""
+        names = [name.casefold() for name in self.labels]
+        wanted = (label.finding or "").casefold()
+        return names.index(wanted) if wanted in names else None
+
+    def run_sd(
+        self, arm: str, labels: Sequence[Label], n_records: float, macro: float, test_records: int | None = None
+    ) -> float:
         """Return the standard deviation of a single run's macro AUROC about its expectation, which is ``macro``.
 
-        Tested on a thousand records. Raises KeyError for an arm whose noise is not known.
+        Tested on ``test_records``, by default a thousand. Raises KeyError for an arm whose noise is not known.
         """
-        prevalence = np.array([label.prevalence for label in labels])
-        logit = class_variance(self.noise[arm], np.full(len(labels), n_records), prevalence, prevalence * _TESTED_ON)
-        variance = logit * (macro * (1 - macro)) ** 2
+        prevalence, rarer = (np.array([getattr(one, name) for one in labels]) for name in ("prevalence", "rarer"))
+        tested = np.maximum(rarer * (test_records or _TESTED_ON), 1.0)
+        logit = class_variance(self.noise[arm], np.full(len(labels), n_records), prevalence, tested)
+        variance = np.minimum(logit * (macro * (1 - macro)) ** 2, _MOST_SD**2)
         together = CLASSES_TOGETHER * np.sqrt(variance).sum() ** 2
         return float(np.sqrt((1 - CLASSES_TOGETHER) * variance.sum() + together) / len(labels))
 
@@ -79,7 +93,7 @@ class LabelLevels:
         """Draw by how much a new dataset is off (draws, sizes, labels)."""
         n_draws, n_sizes, n_labels = len(self.fixed), len(log_n), len(labels)
         sd = {level: self.spreads[:, k, None, None] for k, level in enumerate(LEVELS)}
-        new = np.array([label.finding not in self.labels for label in labels], np.float64)
+        new = np.array([self.find(label) is None for label in labels], np.float64)
         slope = log_n[None, :, None]
 
         def normal(of_sizes: int, of_labels: int) -> Floats:
@@ -140,7 +154,8 @@ def read_levels(written: Mapping[str, Any]) -> LabelLevels:
 def class_variance(law: Sequence[float], n_records: Floats, prevalence: Floats, positives: Floats) -> Floats:
     """Return the variance of one run's logit AUROC of a class by a ``law`` of three numbers.
 
-    Less with more positive records to learn from, and with more ``positives`` to be tested on.
+    Less with more positive records to learn from, and with more ``positives`` to be tested on (of records with the
+    class and without it the fewer, in both).
     """
     level, slope, of_test = law
     events = fixed_terms(n_records, prevalence)[..., 1]
@@ -150,8 +165,8 @@ def class_variance(law: Sequence[float], n_records: Floats, prevalence: Floats, 
 def fixed_terms(n_records: Floats, prevalence: Floats) -> Floats:
     """Return the terms (..., 3): 1, the log of the positive records that a class is learned from, that of all records.
 
-    Both logs are zero at usual numbers.
+    Both logs are zero at usual numbers. Where most records are positive, the negative ones count.
     """
-    positives = n_records * _LEARNED_FROM * prevalence
+    positives = n_records * _LEARNED_FROM * np.minimum(prevalence, 1 - prevalence)
     one = np.ones_like(n_records)
     return np.stack([one, np.log((positives + 1) / _POSITIVES), np.log(n_records / _RECORDS)], axis=-1)

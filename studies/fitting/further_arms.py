@@ -14,7 +14,6 @@ import numpy as np
 from studies.files.arms import SCRATCH
 from studies.files.draws import Floats, bent, evaluate, no_better_with_fewer
 from studies.fitting.learning_curves import LearningCurveResults, fit_learning_curves
-from studies.fitting.noise import estimate_noise
 from studies.fitting.paired_runs import FitError, PairedRuns
 
 
@@ -36,7 +35,7 @@ def fit_arms(
 
 def _add(fit: LearningCurveResults, arm: str, pairs: PairedRuns, seed: int) -> LearningCurveResults:
     own = fit_learning_curves(pairs, seed)
-    noise = estimate_noise(pairs.sizes, {arm: pairs.scores[arm]})  # an arm of cheap fits may vary far less than scratch
+    noise = own.further_noise[arm]  # an arm of cheap fits may vary far less than scratch
     scratch = fit.draws[SCRATCH]
     nodes = np.union1d(scratch["nodes"], own.draws[arm]["nodes"])
     difference = own.scores(arm, nodes) - own.scores(SCRATCH, nodes)

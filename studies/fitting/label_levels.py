@@ -10,7 +10,7 @@ of its test records (Hanley and McNeil, Radiology 143, 1982).
 Empirical Bayes: the standard deviations of the levels are drawn from a normal approximation of the posterior of their
 logs, and what is linear is exact for each of them. From three sites nobody can tell how far sites differ: there the
 prior speaks. Only the score from scratch is modelled here: neither the positives nor the label nor the number of
-classes foretell by how much another arm is better (METHODS.md, A new dataset's labels).
+classes predict by how much another arm is better (METHODS.md, Labels of a new dataset).
 """
 
 from collections.abc import Sequence
@@ -72,6 +72,11 @@ class ClassScores:
     def findings(self) -> tuple[str, ...]:
         """The labels, in names that sources share."""
         return tuple(finding_of(name, self.site) for name in self.classes)
+
+    @property
+    def fewest(self) -> Floats:
+        """Test records (classes,) with each class or without it, whichever are fewer."""
+        return np.minimum(self.positives, self.test_records - self.positives)
 
 
 def logit_auroc(values: Floats) -> Floats:
@@ -146,7 +151,7 @@ class _Model:
         at, of = np.nonzero(measured)
         n, replicates = task.sizes[at], task.replicates[at]
         same_size, same_class = at[:, None] == at[None, :], of[:, None] == of[None, :]
-        of_law = class_variance(law, n, task.prevalence[of], task.positives[of])
+        of_law = class_variance(law, n, task.prevalence[of], task.fewest[of])
         variance = (_OWN_FREEDOM * of_law + (replicates - 1) * task.variances[measured]) / (
             _OWN_FREEDOM + replicates - 1
         )
@@ -261,7 +266,7 @@ def fit_class_noise(tasks: Sequence[ClassScores]) -> tuple[float, ...]:
         np.concatenate(values)
         for values in zip(
             *(
-                (task.sizes[at], task.prevalence[of], task.positives[of], task.replicates[at])
+                (task.sizes[at], task.prevalence[of], task.fewest[of], task.replicates[at])
                 for task, (at, of) in zip(tasks, cells, strict=True)
             ),
             strict=True,

@@ -98,7 +98,7 @@ class LearningCurveResults:
     ``draws[arm]`` has arrays a, b, c and n0 (N_DRAWS,), bend (N_DRAWS, nodes) and nodes: score(n) = a - b (n + n0)^-c
     + bend(n), as in studies/files/draws.py. ``forms`` has the share of each nested form in the draws, and ``joint``
     says which draws have one law for both arms. ``tasks`` names what a pooled result rests on, () for one task's fit.
-    ``noise`` is that of the runs from scratch and fine-tuned, ``further_noise[arm]`` that of a further arm
+    ``noise`` is that of the runs of the first arm, from scratch where there are any, ``further_noise[arm]`` of another
     (``studies.fitting.further_arms``).
     """
 
@@ -192,8 +192,9 @@ def fit_learning_curves(runs: PairedRuns, seed: int) -> LearningCurveResults:
     """
     check_runs(runs)
     scores, warnings = without_chance_level(runs)
-    noise = estimate_noise(runs.sizes, scores)
-    data = summarise(runs.sizes, scores, noise)
+    of_arms = estimate_noise(runs.sizes, scores, sizes_apart=runs.sizes_apart)
+    data, (first, *others) = summarise(runs.sizes, scores, of_arms), of_arms
+    noise = of_arms[first]
     # A generator each: how much one of them is asked for changes no number of another.
     for_descents, for_laws, for_bends, for_doubt = np.random.default_rng(seed).spawn(4)
     falling = descents(data, noise.degrees_of_freedom, for_descents)
@@ -216,6 +217,7 @@ def fit_learning_curves(runs: PairedRuns, seed: int) -> LearningCurveResults:
         joint=np.array([form != "separate" for form in forms])[laws.form],
         warnings=tuple(warnings),
         chance=runs.chance,
+        further_noise={arm: of_arms[arm] for arm in others},
     )
 
 

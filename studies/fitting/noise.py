@@ -1,8 +1,8 @@
 """How much single runs scatter, and how well the means of their scores are therefore known.
 
-log sd = alpha - gamma log n, pooled over sizes and arms. Scores of one replicate go up and down together: the two arms
-of a pair train on the same records from the same seed, and a replicate's records and test set may be good or bad ones
-at every size.
+log sd = alpha - gamma log n of each arm, pooled over sizes: from scratch runs scatter more than fine-tuned. Scores of
+one replicate go up and down together: the two arms of a pair train on the same records from the same seed, and a
+replicate's records and test set may be good or bad ones at every size, unless each size has its own.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from studies.files.draws import Floats, run_sd
 from studies.fitting.paired_runs import FitError
 
 _NOISE_SLOPE = (0.55, 0.15)  # prior mean and sd of gamma (METHODS.md, Noise)
-_POOLING = 20  # a size's own variance counts against the pooled law's as its degrees of freedom against these
+_POOLING = 4  # a size's own variance counts against the law's as its degrees of freedom against these: sizes differ
 _STRONGEST = 0.9  # correlations beyond this are not believed
 _LEAST_VARIANCE = 1e-9
 _ALIKE = 1e-18  # sum of squares of replicates that differ by no more than the rounding of their mean
@@ -77,14 +77,36 @@ def row_means(values: Floats) -> Floats:
     return means
 
 
-def estimate_noise(sizes: Floats, scores: Mapping[str, Floats]) -> Noise:
-    """Pool the spread of the replicates over sizes and arms. Raises FitError when no size has two replicates."""
-    residuals = [values - row_means(values)[:, None] for values in scores.values()]
-    freedom = np.sum([_freedom(values) for values in scores.values()], axis=0)
-    squares = np.sum([np.nansum(values**2, axis=1) for values in residuals], axis=0)
+def estimate_noise(sizes: Floats, scores: Mapping[str, Floats], *, sizes_apart: bool = False) -> dict[str, Noise]:
+    """Return the noise of each arm: its own law, and the correlations and degrees of freedom of all arms together.
+
+    An arm without two replicates that differ has the law of all arms. ``sizes_apart`` tells runs of which those of one
+    replicate have nothing in common at two sizes, neither records nor seed. Raises FitError when no size of any arm has
+    two replicates that differ.
+    """
+    residuals = {arm: values - row_means(values)[:, None] for arm, values in scores.items()}
+    squares = {arm: np.nansum(values**2, axis=1) for arm, values in residuals.items()}
+    freedom = {arm: _freedom(values) for arm, values in scores.items()}
+    common = _fit_law(sizes, np.sum(list(squares.values()), axis=0), np.sum(list(freedom.values()), axis=0))
+    if common is None:
+        raise FitError("no size has two replicates that differ, so the spread of a run is unknown; run more replicates")
+    laws = {arm: _fit_law(sizes, squares[arm], freedom[arm]) or common for arm in scores}
+    scaled = [
+        residuals[arm] / np.exp(alpha - gamma * np.log(sizes))[:, None] for arm, (alpha, gamma, _) in laws.items()
+    ]
+    together = 0.0 if sizes_apart else _replicate_correlation(scaled)
+    all_freedom = int(np.sum(list(freedom.values())))
+    return {
+        arm: Noise(alpha, gamma, _pair_correlation(scaled), together, all_freedom, largest)
+        for arm, (alpha, gamma, largest) in laws.items()
+    }
+
+
+def _fit_law(sizes: Floats, squares: Floats, freedom: NDArray[np.int64]) -> tuple[float, float, float] | None:
+    """Return alpha, gamma and the largest size of the law; None where no size has two replicates that differ."""
     known = (freedom > 0) & (squares > _ALIKE)
     if not known.any():
-        raise FitError("no size has two replicates that differ, so the spread of a run is unknown; run more replicates")
+        return None
     half = freedom[known] / 2
     log_sd = 0.5 * (np.log(squares[known] / 2) - digamma(half))  # the log of a sample's sd alone is too small
     precision = 2.0 * freedom[known]  # 1 / variance of the log of a standard deviation
@@ -94,24 +116,21 @@ def estimate_noise(sizes: Floats, scores: Mapping[str, Floats]) -> Noise:
     slope_precision = (precision * (x - centre) ** 2).sum() + prior_sd**-2
     gamma = (prior_mean * prior_sd**-2 - (precision * (x - centre) * log_sd).sum()) / slope_precision
     alpha = np.average(log_sd, weights=precision) + gamma * centre
-    scaled = [values / np.exp(alpha - gamma * np.log(sizes))[:, None] for values in residuals]
-    return Noise(
-        float(alpha), float(gamma), _pair_correlation(scaled), _replicate_correlation(scaled), int(freedom.sum()),
-        float(sizes[known].max()),
-    )  # fmt: skip
+    return float(alpha), float(gamma), float(sizes[known].max())
 
 
-def summarise(sizes: Floats, scores: Mapping[str, Floats], noise: Noise) -> SizeMeans:
+def summarise(sizes: Floats, scores: Mapping[str, Floats], noise: Mapping[str, Noise]) -> SizeMeans:
     """Return the mean score of each arm and size that was measured, and the covariance of these means."""
+    first = next(iter(noise.values()))  # of correlations there is one of all arms
     means = np.concatenate([row_means(values) for values in scores.values()])
     measured = np.isfinite(means)
     arms = np.repeat(np.arange(len(scores)), len(sizes))[measured]
     at = np.tile(sizes, len(scores))[measured]
     ran = np.concatenate([np.isfinite(values) for values in scores.values()])[measured].astype(np.float64)
-    sd = np.concatenate([_shrunk_sd(sizes, values, noise) for values in scores.values()])[measured]
+    sd = np.concatenate([_shrunk_sd(sizes, values, noise[arm]) for arm, values in scores.items()])[measured]
     shared = (ran @ ran.T) / np.outer(ran.sum(axis=1), ran.sum(axis=1))  # of two means: the replicates of both
-    correlation = np.where(arms[:, None] == arms[None, :], 1.0, noise.correlation)
-    correlation = correlation * np.where(at[:, None] == at[None, :], 1.0, noise.replicate_correlation)
+    correlation = np.where(arms[:, None] == arms[None, :], 1.0, first.correlation)
+    correlation = correlation * np.where(at[:, None] == at[None, :], 1.0, first.replicate_correlation)
     covariance = correlation * shared * np.outer(sd, sd)
     scales = [_scale(row_means(values)) for values in scores.values()]
     return SizeMeans(means[measured], arms, at, covariance, np.array(scales), float(at.max()))
@@ -127,7 +146,7 @@ def _freedom(values: Floats) -> NDArray[np.int64]:
 
 
 def _shrunk_sd(sizes: Floats, values: Floats, noise: Noise) -> Floats:
-    """Return the sd of a run at each size: the pooled law, corrected by what the size's own replicates say."""
+    """Return the sd of a run at each size: the arm's law, corrected by what the size's own replicates say."""
     freedom = _freedom(values)
     squares = np.nansum((values - row_means(values)[:, None]) ** 2, axis=1)
     variance = (_POOLING * noise.sd(sizes) ** 2 + squares) / (_POOLING + freedom)

@@ -25,13 +25,15 @@ class PairedRuns:
 
     ``sizes`` are numbers of records, ascending. ``test_covariance`` (arms, arms) is the sampling covariance of the mean
     scores from the finite test set; zero where every replicate has a test set of its own. ``chance`` is what a network
-    that knows nothing scores.
+    that knows nothing scores. ``sizes_apart`` tells that runs of one replicate have nothing in common at two sizes, as
+    in studies of this tool, where records and seed are drawn anew for each.
     """
 
     sizes: Floats
     scores: Mapping[str, Floats]
     test_covariance: Floats
     chance: float = 0.5
+    sizes_apart: bool = False
 
 
 @dataclass(frozen=True)

@@ -91,8 +91,16 @@ def pool_tasks(fits: Mapping[str, LearningCurveResults], seed: int) -> LearningC
         warnings=_warn(results),
         chance=first.chance,
         tasks=tuple(fits),
-        further_noise=further,
+        further_noise={**_of_pair(results, arms, float(sizes[-1])), **further},
     )
+
+
+def _of_pair(results: Sequence[LearningCurveResults], arms: Sequence[str], largest: float) -> dict[str, Noise]:
+    """Return the noise of the arms of every curve but the first."""
+    return {
+        arm: _mean_noise([result.further_noise.get(arm, result.noise) for result in results], largest)
+        for arm in arms[1:]
+    }
 
 
 def _mean_noise(of_tasks: Sequence[Noise], largest: float) -> Noise:

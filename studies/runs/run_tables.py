@@ -171,7 +171,9 @@ def _pair_each(scratch: Sequence[Run], further: Mapping[str, Sequence[Run]]) -> 
 def arrange_runs(runs: Sequence[Run], test_covariance: Floats | None = None) -> PairedRuns:
     """Arrange runs of one arm or of two for a fit. Raises FitError."""
     scored = [ScoredRun(run.strategy, run.n_records, run.replicate, run.score, run.name) for run in runs]
-    return arrange(scored, test_covariance, chance_level(runs[0].metric))
+    arranged = arrange(scored, test_covariance, chance_level(runs[0].metric))
+    # A run with a key is one of this tool's studies, which draw records and seed anew at every size.
+    return replace(arranged, sizes_apart=all(run.key is not None for run in runs))
 
 
 def _in_order(cell: Cell) -> tuple[str, str, int]:

@@ -1,4 +1,4 @@
-"""What the shipped curves foretell of tasks of other sites, without their labels and given them.
+"""What the shipped curves predict of tasks of other sites, without their labels and given them.
 
     python tests/benchmarks/other_sites.py STORE
 
@@ -60,7 +60,7 @@ def main(path: Path) -> None:
             sd = dict(zip(arms, patient_covariance(table, arms).diagonal() ** 0.5, strict=True))
             for given, curve in ((False, pool), (True, pool.given(labels))):
                 drawn = {arm: curve.scores(arm, float(n))[:, 0] for arm in curve.draws}
-                forecast = Forecast(drawn, curve.run_sd(float(n)), {})
+                forecast = Forecast(drawn, {arm: curve.run_sd(float(n), arm) for arm in drawn}, {})
                 cells[given].append(HeldOut("site", table, float(n), scores, forecast, truth, sd, given))
     for given, found in cells.items():
         judged = summarise_bands(found, [judge_bands(cell) for cell in found], NAMES)

@@ -91,7 +91,7 @@ def _hold_out(
         truth = measure_truth(table, n, noise, tuple(scores), with_patients=False)
         for kind, (before, draws) in forecasts.items():
             drawn = {arm: evaluate(its, n, chance_level(METRIC))[:, 0] for arm, its in draws.items()}
-            forecast = Forecast(drawn, before.run_sd(float(n)), {})
+            forecast = Forecast(drawn, {arm: before.run_sd(float(n), arm) for arm in drawn}, {})
             yield kind, HeldOut("task", table, float(n), scores, forecast, truth)
 
 

@@ -143,6 +143,13 @@ def test_a_pretraining_is_weighed_by_what_it_is_expected_to_save_not_by_how_sure
     assert ask(curves, unsure, upstream="none", label_cost=0.01, gpu_cost=9.0).verdict == "scratch"
 
 
+def test_at_the_end_of_the_reach_as_many_records_again_are_counted(curves: CurvesFile, curve: Curve):
+    """F(8,000) = S(32,000), of which the evidence does not speak: not nothing, but 8,000 records more."""
+    answer = ask(curves, curve, n_records=8000, margin=0.001, upstream="none", label_cost=1.0, gpu_cost=9.0)
+    assert answer.money.expected_saving == pytest.approx(8000 - 9)
+    assert answer.verdict == "fine-tune"
+
+
 def test_what_scratch_would_need_beyond_the_evidence_is_not_counted(curves: CurvesFile, curve: Curve):
     """Fine-tuned scores are out of reach of scratch: counted are the 8,000 records that the evidence reaches."""
     never = replace(curve, draws={"scratch": law(0.8, 1.0), "fine-tune": law(0.9, 1.0)})

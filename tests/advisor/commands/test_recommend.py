@@ -107,6 +107,10 @@ def test_json_follows_the_schema_and_hangs_together(question: str, more: str, co
         ("--n-records 500 --arch cnn --labels AF:often", 2, "--labels 'AF:often'"),
         ("--n-records 500 --arch cnn --labels AF:1", 2, "--labels: AF in 1 of the records"),
         ("--n-records 500 --arch cnn --labels AF:nan", 2, "--labels 'AF:nan'"),
+        ("--n-records 500 --arch cnn --labels AF:1e-9", 2, "--labels: none of 500 records would have AF"),
+        ("--n-records 500 --arch cnn --labels AF:0.9999", 2, "--labels: none of 500 records would lack AF"),
+        ("--n-records 500 --arch cnn --labels AF:0.04,AFIB:0.1", 2, "--labels: AF is named twice"),
+        ("--n-records 500 --task-like nonsense", 2, "the labels of 'nonsense' are not known; the nearest name is"),
         ("--n-records 500 --arch cnn --events 0", 2, "--events '0' of 500 records"),
         ("--n-records 500 --arch cnn --events 500", 2, "--events '500' of 500 records"),
         ("--n-records 500 --arch cnn --events 1e2", 2, "--events '1e2'"),
@@ -141,6 +145,32 @@ def test_labels_narrow_the_scores_and_are_named(command: Command):
     out = command("recommend", "--n-records", 1000, "--arch", "cnn", "--labels", "afib:0.04,LBBB:0.02")[1]
     assert "with AF and LBBB." in out
     assert "your labels decide" in command("recommend", "--n-records", 1000, "--arch", "cnn")[1]
+
+
+def test_networks_are_compared_only_where_the_labels_are_in_their_scores(command: Command):
+    code, out, _ = command("recommend", "--n-records", 1000, "--json", "--labels", "SA:0.05")
+    answer = json.loads(out)
+    assert code == 0
+    assert [row["arch"] for row in answer["networks"]] == ["resnet1d18-w16"]
+    assert any(
+        "Not compared: what labels say of gru-w32's scores was not measured" in one for one in answer["warnings"]
+    )
+    jsonschema.validate(answer, SCHEMA)
+
+
+def test_few_records_with_a_label_are_warned_of(command: Command):
+    assert any("have, or lack, AF" in one for one in asked(command, "--labels", "AF:0.005")["warnings"])
+    assert any("have, or lack, AF" in one for one in asked(command, "--labels", "AF:0.995")["warnings"])
+    assert not any("have, or lack" in one for one in asked(command, "--labels", "AF:0.05")["warnings"])
+
+
+def test_what_is_named_first_and_the_verdict_agree_where_a_pre_training_is_paid_for(command: Command):
+    for n in (500, 1000, 2000, 4000):
+        prices = ("--upstream", "none", "--label-cost", "1", "--gpu-cost", "1", "--json")
+        answer = json.loads(command("recommend", "--n-records", n, "--task", "ptb-xl/superclass", *prices)[1])
+        assert (answer["verdict"], answer["best"]) != ("fine-tune", "scratch"), n
+        if answer["best"] == "fine-tune":
+            assert answer["money"]["expected_saving"] > 0, n
 
 
 def test_a_label_that_was_not_measured_is_named_in_a_warning(command: Command):

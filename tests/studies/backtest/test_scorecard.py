@@ -35,7 +35,14 @@ def held_out(
     values = {arm: np.array(scores) for arm, scores in measured.items()}
     means = np.array([scores.mean() for scores in values.values()])
     truth = Truth(tuple(values), means, error**2 * np.eye(len(values)))
-    return HeldOut(scheme, table, n, values, Forecast(predicted, run_sd, last or dict.fromkeys(measured, 0.8)), truth)
+    return HeldOut(
+        scheme,
+        table,
+        n,
+        values,
+        Forecast(predicted, dict.fromkeys(predicted, run_sd), last or dict.fromkeys(measured, 0.8)),
+        truth,
+    )
 
 
 def always(verdict: str) -> Callable[[np.ndarray, float], str]:

@@ -72,6 +72,18 @@ def test_a_single_run_scatters_by_its_positives_and_many_classes_average_it_out(
     assert pool.given((Label("AF", 0.02),)).run_sd(100) == pool.run_sd(100), "nothing is known of it"
 
 
+def test_a_small_test_set_and_a_handful_of_records_scatter_more_but_never_more_than_an_auroc_can(pool: PooledCurve):
+    law = (-3.0, -1.0, 0.0)
+    known = replace(pool, levels=replace(pool.levels, noise={"scratch": law}))
+    labels = (Label("AF", 0.2),)
+    assert known.given(labels, 60).run_sd(1000) > 1.3 * known.given(labels, 5000).run_sd(1000)
+    assert known.given((Label("AF", 1e-9),)).run_sd(100) <= 0.2 + 1e-9
+
+
+def test_a_measured_label_is_found_in_upper_and_lower_case(pool: PooledCurve):
+    assert [pool.levels.find(Label(name, 0.1)) for name in ("AF", "af", "MI", "brugada", None)] == [0, 0, 1, None, None]
+
+
 def test_without_labels_or_without_knowing_what_they_say_nothing_moves(pool: PooledCurve):
     assert pool.given(()) is pool
     without = replace(pool, levels=None)

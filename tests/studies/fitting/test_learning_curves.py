@@ -113,8 +113,10 @@ def test_the_records_that_reach_a_target_are_those_of_the_asked_share_of_draws(o
 def test_noise_is_recovered():
     truth = power_law(0.92, 2, 0.5)
     runs = simulate(np.random.default_rng(3), truth, truth, sd=0.02, replicates=40)
-    noise = fit_learning_curves(runs, 0).noise
-    assert noise.sd(np.array([100.0]))[0] == pytest.approx(0.02, rel=0.15)
+    fit = fit_learning_curves(runs, 0)
+    noise = fit.noise
+    for of_arm in (noise, fit.further_noise["fine-tune"]):  # each known from 40 replicates at six sizes
+        assert of_arm.sd(np.array([100.0]))[0] == pytest.approx(0.02, rel=0.2)
     assert noise.gamma == pytest.approx(0.55, abs=0.12)
     assert noise.correlation == pytest.approx(0.5, abs=0.12)
 
