@@ -16,7 +16,7 @@ from studies.files.draws import Floats, run_sd
 from studies.fitting.paired_runs import FitError
 
 _NOISE_SLOPE = (0.55, 0.15)  # prior mean and sd of gamma (METHODS.md, Noise)
-_POOLING = 4  # a size's own variance counts against the law's as its degrees of freedom against these: sizes differ
+_POOLING = 8  # a size's own variance counts against the law's as its degrees of freedom against these: sizes differ
 _STRONGEST = 0.9  # correlations beyond this are not believed
 _LEAST_VARIANCE = 1e-9
 _ALIKE = 1e-18  # sum of squares of replicates that differ by no more than the rounding of their mean
