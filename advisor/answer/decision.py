@@ -84,8 +84,8 @@ def explain(n_records: int, verdict: Verdict, gain: Floats, margin: float, more:
     lost = f"{loss.mean:.3f} on average, at most "
     if verdict != "not-enough-evidence":
         return f"{better}{lost}{loss.upper:.3f} (90 %)."
-    most = _beyond(loss.upper, margin)
-    return f"{better}{lost}{most} (90 %), more than the {margin:g} that matters; {more} would help to decide."
+    at_most = _beyond(loss.upper, margin)
+    return f"{better}{lost}{at_most} (90 %), more than the {margin:g} that matters; {more} would help to decide."
 
 
 def _beyond(loss: float, margin: float) -> str:
