@@ -60,7 +60,7 @@ def _mechanism(answer: Recommendation, explanation: Explanation) -> dict[str, st
         f"pair{'s' * (curve.replicates > 1)} or more at each size{tested}{others}",
         "records": sources or "not recorded",
         "pre-trained on": f"{curve.upstream}{f': {explanation.upstream}' if explanation.upstream else ''}",
-        "input": "a number of records, a network, what it is pre-trained on, a margin, prices where given",
+        "input": "a number of records, a network, what it is pre-trained on, a margin, labels and prices where given",
         "kind of model": "power laws with room to bend, fitted to paired runs"
         + (", pooled over tasks by random effects" if isinstance(curve, PooledCurve) or curve.is_updated else "")
         + (", given the scores of a pilot" if curve.is_updated else ""),

@@ -32,6 +32,10 @@ _COSTS = {**{arm.field: arm.words for arm in ARMS}, PRETRAINING: "pre-training"}
 def scores(answer: Recommendation) -> Iterator[str]:
     """All expected scores, the gain and its three probabilities."""
     gain, margin, metric = answer.gain, answer.question.margin, answer.question.metric
+    pool = answer.curve.rests_on[-1]
+    if isinstance(pool, PooledCurve) and pool.labels:
+        named = ", ".join(f"{label.finding or 'a label'} {100 * label.prevalence:.2g} %" for label in pool.labels)
+        yield paragraph(f"Scores are of records with these labels: {named}.", "note")
     rows = [
         (arm.words, f"{score.mean:.3f}", band(score), f"{score.obs_ci_lower:.3f} to {score.obs_ci_upper:.3f}")
         for arm, score in _scores(answer)

@@ -286,6 +286,19 @@ def test_what_was_not_measured_is_said(curves_path: Path, tmp_path: Path, make):
     assert "nan" not in page.text.split()
 
 
+def test_a_page_names_the_labels_that_its_scores_are_of(make):
+    page = Page(make("--n-records 1000 --arch cnn --labels AF:0.04,LBBB:0.021"))
+    assert "Scores are of records with these labels: AF 4 %, LBBB 2.1 %." in page.text
+    assert "not their leads, quality" in page.text
+    assert "these labels" not in Page(make("--n-records 1000 --arch cnn")).text
+
+
+def test_what_a_pre_training_costs_is_never_a_negative_saving(make):
+    page = Page(make("--n-records 4000 --arch cnn --task ptb-xl/superclass --label-cost 1 --gpu-cost 1 --uses 1"))
+    assert "It is expected to cost" in page.text
+    assert "save -" not in page.text
+
+
 def test_a_page_says_where_it_comes_from(make):
     page = Page(make("--n-records 5000 --arch cnn --margin 0.02"))
     assert hashlib.sha256(DEFAULT_CURVES.read_bytes()).hexdigest() in page.text
