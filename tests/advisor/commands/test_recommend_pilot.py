@@ -18,6 +18,13 @@ from engine.corpora.synthetic import prepared_synthetic
 from studies.runs.store import Store
 
 SCHEMA = json.loads((Path(__file__).parents[3] / "advisor" / "recommendation.schema.json").read_text())
+
+
+def to_three_digits(value: float) -> set[str]:
+    """What a number may read that JSON has rounded to four digits: rounded again it may end either way."""
+    return {f"{value + off:+.3f}" for off in (-5e-5, 0.0, 5e-5)}
+
+
 ARCH = "resnet1d18-w2"
 OWN_TASK = "synthetic/diagnosis"
 Command = Callable[..., tuple[int, str, str]]
@@ -117,15 +124,15 @@ def test_a_pilot_answers_for_these_records_and_shows_how_the_answer_moved(
     assert max(map(len, out.splitlines())) <= 80
     shown = " ".join(out.split())
     assert "What the pilot changed before after best arm" in shown
-    assert f"{pilot['before']['gain']['mean']:+.3f}" in shown
-    assert f"{pilot['after']['gain']['mean']:+.3f}" in shown
+    for stage in ("before", "after"):
+        assert any(words in shown for words in to_three_digits(pilot[stage]["gain"]["mean"]))
     first = next(score for score in pilot["scores"] if score["strategy"] == "linear-probe")
     (measured,) = re.findall(rf"linear probe measured (0\.\d+) at {first['n_records']} records", shown)
     assert float(measured) == pytest.approx(first["mean"], abs=6e-4)
     written = re.sub(r"\s+", " ", page.read_text())
     (section,) = re.findall(r'<section id="pilot".*?</section>', written)
     for stage in ("before", "after"):
-        assert f"{pilot[stage]['gain']['mean']:+.3f}" in section
+        assert any(words in section for words in to_three_digits(pilot[stage]["gain"]["mean"]))
     assert all(f" at {pair['n_records']}" in section for pair in pilot["pairs"])
     assert f"measured {measured} at {first['n_records']} records" in section
     assert written.index('id="pilot"') < written.index('id="your-records"')
