@@ -89,7 +89,7 @@ class LabelLevels:
         together = CLASSES_TOGETHER * np.sqrt(variance).sum() ** 2
         return float(np.sqrt((1 - CLASSES_TOGETHER) * variance.sum() + together) / len(labels))
 
-    def _deviations(self, labels: Sequence[Label], log_n: Floats, rng: np.random.Generator) -> Floats:
+    def _deviations(self, labels: Sequence[Label], log_n: Floats, rng: "np.random.Generator") -> Floats:
         """Draw by how much a new dataset is off (draws, sizes, labels)."""
         n_draws, n_sizes, n_labels = len(self.fixed), len(log_n), len(labels)
         sd = {level: self.spreads[:, k, None, None] for k, level in enumerate(LEVELS)}
