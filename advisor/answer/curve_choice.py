@@ -14,7 +14,6 @@ from difflib import get_close_matches
 from typing import TypeGuard
 
 from advisor.answer.question import NOTHING_PRETRAINED, NoEvidenceError, Question, UnknownNameError
-from engine.records.label_names import finding_of
 from studies.files.arms import FINE_TUNE, RANDOM_CONVOLUTIONS
 from studies.files.curve import Curve, MeasuredCurve, PooledCurve
 from studies.files.curves import CurvesFile, corpus_of, is_disjoint
@@ -60,6 +59,8 @@ def labels_of(question: Question, curves: CurvesFile) -> tuple[Label, ...]:
     if wanted not in known:
         offer = _offer(wanted, known) if known else "of none of its tasks this evidence says what the labels are"
         raise UnknownNameError(f"the labels of {wanted!r} are not known; {offer}")
+    from engine.records.label_names import finding_of  # here: few questions name a task, and all would wait for it
+
     source = wanted.split("/")[0]
     return tuple(Label(finding_of(name, source), share) for name, share in known[wanted].items())
 
