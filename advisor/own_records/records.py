@@ -158,7 +158,7 @@ def _pick(data: TaskData, labels: str, corpus: Corpus) -> TaskData:
 def compare(own: OwnData, facts: Mapping[str, TaskFacts], tasks: tuple[str, ...]) -> tuple[str, ...]:
     """Say in plain words where the records do not match those of the evidence's ``tasks``."""
     known = [facts[task] for task in tasks if task in facts]
-    return (*(_beside(own, known) if known else (_NOT_COMPARED,)), *_too_few(own), *_remarks(own))
+    return (*(_beside(own, known) if known else (_NOT_COMPARED,)), *_too_few(own), *_unscored(own), *_remarks(own))
 
 
 def _remarks(own: OwnData) -> Iterator[str]:
@@ -215,6 +215,18 @@ def _too_few(own: OwnData) -> Iterator[str]:
         more = f" and {len(few) - _NAMED} more" if len(few) > _NAMED else ""
         named = ", ".join(f"{name} ({count})" for name, count in list(few.items())[:_NAMED])
         yield f"Fewer than {FEWEST_POSITIVES} records have {named}{more}: any score of these is vague."
+
+
+def _unscored(own: OwnData) -> Iterator[str]:
+    """Name the labels that are in no macro average over the test records, and so in no expected score."""
+    scored = averaged_classes(own.data.labels[own.test], LEAST_POSITIVES)
+    names = [name for name, is_in in zip(own.data.classes, scored, strict=True) if not is_in]
+    if names:
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        yield (
+            f"Not in the expected scores, because fewer than {LEAST_POSITIVES} test records have or lack them: "
+            f"{', '.join(names[:_NAMED])}{more}."
+        )
 
 
 def _with_shares(shares: Mapping[str, float]) -> str:

@@ -17,6 +17,7 @@ from advisor.own_records.records import compare, open_own
 from engine.checkpoints.checkpoint import load_checkpoint
 from engine.corpora.corpus import Corpus
 from engine.corpora.synthetic import prepared_synthetic
+from engine.records.label_names import finding_of
 from studies.files.transferability import NAME, TaskFacts
 
 SCHEMA = json.loads((Path(__file__).parents[3] / "advisor" / "recommendation.schema.json").read_text())
@@ -184,7 +185,18 @@ def test_labels_rarer_or_more_frequent_than_the_evidence_s_are_named(made_up: Co
     said = compare(own, {"t": facts}, ("t",))
     assert [sentence for sentence in said if sentence.startswith("Rarer than any label of the evidence")]
     same = TaskFacts("synthetic", 9000, own.corpus.leads, 100.0, own.prevalence)
-    assert not [s for s in compare(own, {"t": same}, ("t",)) if not s.startswith("Fewer than 10")]
+    others = ("Fewer than 10", "Not in the expected scores")
+    assert not [s for s in compare(own, {"t": same}, ("t",)) if not s.startswith(others)]
+
+
+def test_labels_that_the_macro_average_leaves_out_are_named_and_not_in_the_question(made_up: Corpus, tmp_path: Path):
+    own = open_own(made_up.root, None, None, tmp_path / "corpora")
+    counts = own.data.labels[own.test].sum(axis=0)
+    rare = [name for name, n in zip(own.data.classes, counts, strict=True) if min(n, len(own.test) - n) < 10]
+    assert 0 < len(rare) < len(own.data.classes)
+    (said,) = [s for s in compare(own, {}, ()) if s.startswith("Not in the expected scores")]
+    assert all(name in said for name in rare[:3])
+    assert {label.finding for label in own.given_labels} == {finding_of(n) for n in own.data.classes if n not in rare}
 
 
 def test_a_label_about_as_frequent_as_the_evidence_s_is_not_said_to_be_rarer_or_more_frequent(
