@@ -216,7 +216,7 @@ def count_money(question: Question, cost: Mapping[str, Cost], worth: Floats, sav
     )
 
 
-def save_by(
+def weigh_saving(
     question: Question, cost: Mapping[str, Cost], worth: Floats, most: float, arm: str = "fine_tune",
     other: str = "scratch",
 ) -> Saving | None:  # fmt: skip

@@ -8,7 +8,7 @@ from studies.files.draws import chance_level
 from studies.files.falling import why_it_falls
 
 _MOST = 1e12
-_HALF, _LONGEST_NAME = 0.5, 80
+_LONGEST_NAME = 80
 _SLOWEST = 1e-6  # records a second: two a month
 
 
@@ -47,19 +47,25 @@ def find_nonsense(question: Question, spell: Callable[[str], str], *, names_netw
         if not is_sense:
             shown = f"{value:g}" if isinstance(value, float) else value
             return f"{spell(field)} is {shown}: {remedy}"
-    for label in question.labels:
-        if not 0 < label.prevalence < 1:
-            given = f"{label.finding or 'a label'} in {label.prevalence:.3g} of the records"
-            return f"{spell('labels')}: {given}: give a share between 0 and 1"
-        if question.n_records * label.rarer < 1:
-            which = "have" if label.prevalence < _HALF else "lack"
-            none = f"none of {question.n_records:,} records would {which}"
-            return f"{spell('labels')}: {none} {label.finding or 'a label'}"
-    named = [label.finding for label in question.labels if label.finding is not None]
-    if twice := [name for name in named if named.count(name) > 1]:
-        return f"{spell('labels')}: {twice[0]} is named twice"
-    if wrong := [name for name in named if not name or len(name) > _LONGEST_NAME or UNPRINTABLE.search(name)]:
-        return f"{spell('labels')}: {wrong[0][:20]!r} is no name of a label"
+    if (wrong := _find_wrong_label(question)) is not None:
+        return f"{spell('labels')}: {wrong}"
     if question.device_speed is not None and not names_network:
         return f"{spell('device_speed')} is the speed of one network: name it with {spell('arch')}"
+    return None
+
+
+def _find_wrong_label(question: Question) -> str | None:
+    """Say what is wrong with the first label that cannot be, None where all make sense."""
+    for label in question.labels:
+        name = label.finding or "a label"
+        if not 0 < label.prevalence < 1:
+            return f"{name} in {label.prevalence:.3g} of the records: give a share between 0 and 1"
+        if question.n_records * label.rarer < 1:
+            which = "have" if label.rarer == label.prevalence else "lack"
+            return f"none of {question.n_records:,} records would {which} {name}"
+    named = [label.finding for label in question.labels if label.finding is not None]
+    if twice := [name for name in named if named.count(name) > 1]:
+        return f"{twice[0]} is named twice"
+    if wrong := [name for name in named if not name or len(name) > _LONGEST_NAME or UNPRINTABLE.search(name)]:
+        return f"{wrong[0][:20]!r} is no name of a label"
     return None

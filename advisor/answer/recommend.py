@@ -11,7 +11,7 @@ from math import ceil
 
 from advisor.answer.arms import ArmOutlook, PilotValue, half_of, name_best, not_measured, rank_arms, value_pilot
 from advisor.answer.caveats import warn
-from advisor.answer.costs import Cost, Money, Saving, charge, cost_curve, count_money, save_by
+from advisor.answer.costs import Cost, Money, Saving, charge, cost_curve, count_money, weigh_saving
 from advisor.answer.curve_choice import choose_curve, choose_curves
 from advisor.answer.decision import (
     Verdict,
@@ -141,7 +141,7 @@ class _Case:
     def _save(self, n_records: int, arm: Arm, other: Arm) -> Saving | None:
         worth = self.worth(n_records, arm.strategy, other.strategy)
         most = max(max(self.curve.sizes) * REACH - n_records, n_records)
-        return save_by(self.question, self.cost(n_records), worth, most, arm.field, other.field)
+        return weigh_saving(self.question, self.cost(n_records), worth, most, arm.field, other.field)
 
     def decide(self, n_records: int) -> Verdict:
         """Return the verdict."""

@@ -151,7 +151,7 @@ def _labels(
         raise Failure(f"{' and '.join(named)} say the same in two ways: give one of them", ExitCode.USAGE)
     if not named or task_like is not None:
         return ()
-    from advisor.terminal.given_labels import read_events, read_labels
+    from advisor.terminal.label_options import read_events, read_labels
 
     return read_labels(labels) if labels is not None else read_events(events or "", n_records)
 

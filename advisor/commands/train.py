@@ -143,7 +143,7 @@ def plan(
 ) -> "tuple[Fit, Choice]":  # fmt: skip
     """Decide everything that can be refused before a minute is spent on it."""
     from advisor.answer.strategy import choose_strategy
-    from advisor.own_records.records import labels_to_learn
+    from advisor.own_records.records import scored_labels
     from advisor.terminal.failures import Failure
     from engine.checkpoints.checkpoint import load_checkpoint
     from engine.checkpoints.zoo import find_checkpoint, released, suiting
@@ -172,7 +172,7 @@ def plan(
     folders = {name: one.folder for name, one in at_hand.items()}
     trained_on = None if first is None else first.facts.task
     pool, test, _ = available(corpus, view)
-    n, labels = n_records or len(pool), labels_to_learn(corpus, view, pool, test)
+    n, labels = n_records or len(pool), scored_labels(corpus, view, pool, test)
     leads = leads_in_words(corpus.leads)
     choice = choose_strategy(strategy, network.name, n, folders, trained_on, curves, released(), leads, labels)
     if choice.strategy == RANDOM_CONVOLUTIONS:  # as the adviser may have chosen

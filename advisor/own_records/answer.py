@@ -105,7 +105,7 @@ def answer_for(
     """
     if given is not None and question.arch is None:
         question = replace(question, arch=given.arch)
-    answer = recommend(replace(question, labels=own.given_labels, test_records=len(own.test)), curves)
+    answer = recommend(replace(question, labels=own.scored_labels, test_records=len(own.test)), curves)
     curve = answer.curve
     score = _score(own, curve.arch, question.n_records, known, given)
     mismatches = compare(own, {} if known is None else known.tasks, curve.measured_tasks)

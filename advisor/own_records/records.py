@@ -63,9 +63,9 @@ class OwnData:
         return dict(sorted(counts.items(), key=lambda item: -item[1]))
 
     @property
-    def given_labels(self) -> tuple[Label, ...]:
+    def scored_labels(self) -> tuple[Label, ...]:
         """What the records to learn from are labelled with."""
-        return labels_to_learn(self.corpus, self.data, self.pool, self.test)
+        return scored_labels(self.corpus, self.data, self.pool, self.test)
 
     @property
     def prevalence(self) -> dict[str, float]:
@@ -131,7 +131,7 @@ def open_own(
     return OwnData(directory, corpus, data, corpus.describe_task(task), pool, test, words)
 
 
-def labels_to_learn(
+def scored_labels(
     corpus: Corpus, data: TaskData, pool: NDArray[np.int64], test: NDArray[np.int64]
 ) -> tuple[Label, ...]:
     """Return the labels of the records ``pool`` with their shares of them.

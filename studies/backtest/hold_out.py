@@ -32,7 +32,7 @@ from studies.collection.curve_documents import Fitted, Group, Measured, fit_meas
 from studies.files.arms import FINE_TUNE, SCRATCH
 from studies.files.curves import corpus_of, is_disjoint
 from studies.files.draws import REACH
-from studies.files.label_levels import Label, LabelLevels, given_labels
+from studies.files.label_levels import Label, LabelLevels, draws_given
 from studies.files.precision import with_precision
 from studies.fitting.label_levels import FEWEST_TASKS as FEWEST_TASKS_WITH_LABELS
 from studies.fitting.label_levels import fit_label_levels
@@ -212,7 +212,7 @@ def _given_labels(
         return None
     levels = fit_label_levels(classes, N_DRAWS, seed)
     labels = tuple(Label(name, float(share)) for name, share in zip(own.findings, own.prevalence, strict=True))
-    draws = given_labels(predicted.draws, levels, labels, float(predicted.sizes.min()), predicted.chance)
+    draws = draws_given(predicted.draws, levels, labels, float(predicted.sizes.min()), predicted.chance)
     return _Given(replace(predicted, draws=draws), levels, labels)
 
 

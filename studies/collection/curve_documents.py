@@ -17,7 +17,7 @@ from studies.files.arms import FINE_TUNE, FURTHER_STRATEGIES, SCRATCH
 from studies.files.curves import SCHEMA_VERSION, corpus_of, is_disjoint
 from studies.files.draws import Floats
 from studies.files.draws_codec import affordable_draws, write_bend, write_draws
-from studies.files.label_levels import write_levels
+from studies.files.label_levels import LabelLevels, write_levels
 from studies.files.precision import standing_order, with_precision
 from studies.fitting.further_arms import fit_arms
 from studies.fitting.label_levels import FEWEST_TASKS as FEWEST_FOR_LABELS
@@ -207,16 +207,21 @@ def _pool(of: Group, group: Mapping[str, Fitted], kept: int, failures: list[str]
 
 
 def _describe_levels(group: Mapping[str, Fitted], kept: int, seed: int) -> dict[str, Any]:
-    """Describe what labels say of the scores of a new task, where enough tasks say what their classes scored."""
+    levels = fit_levels_of_pool(group, kept, seed)
+    return {} if levels is None else {"label_levels": write_levels(levels, kept)}
+
+
+def fit_levels_of_pool(group: Mapping[str, Fitted], n_draws: int, seed: int) -> LabelLevels | None:
+    """Return what labels say of the scores of a new task, None where too few tasks say what their classes scored."""
     by_arm: dict[str, list[ClassScores]] = defaultdict(list)
     for one in group.values():
         for arm, scores in one.measured.classes.items():
             by_arm[arm].append(scores)
     if len(by_arm[SCRATCH]) < FEWEST_FOR_LABELS:
-        return {}
-    levels = fit_label_levels(by_arm[SCRATCH], kept, seed)
+        return None
+    levels = fit_label_levels(by_arm[SCRATCH], n_draws, seed)
     noise = {arm: fit_class_noise(of_arm) for arm, of_arm in by_arm.items() if len(of_arm) >= FEWEST_FOR_LABELS}
-    return {"label_levels": write_levels(replace(levels, noise=noise), kept)}
+    return replace(levels, noise=noise)
 
 
 def seed_of_pool(of: Group, tasks: Iterable[str]) -> int:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from studies.files.arms import SCRATCH
 from studies.files.draws import REACH, Floats, chance_level, evaluate, run_sd
-from studies.files.label_levels import Label, LabelLevels, given_labels
+from studies.files.label_levels import Label, LabelLevels, draws_given
 from studies.files.precision import FLOAT32
 
 _MEASURED_WITHIN = 0.10
@@ -205,7 +205,7 @@ class PooledCurve(Curve):
         """
         if self.levels is None or not labels:
             return self
-        draws = given_labels(self.draws, self.levels, labels, min(self.sizes), chance_level(self.metric))
+        draws = draws_given(self.draws, self.levels, labels, min(self.sizes), chance_level(self.metric))
         given = replace(self, draws=draws, labels=labels)
         noise = {arm: given._noise_of(arm, self.levels, test_records) for arm in draws if arm in self.levels.noise}
         first = {**self.noise, **noise.pop(SCRATCH, {})}

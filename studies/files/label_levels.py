@@ -106,7 +106,7 @@ class LabelLevels:
         return np.asarray(off * np.sqrt((_FREEDOM - 2) / rng.chisquare(_FREEDOM, (n_draws, 1, 1))), np.float64)
 
 
-def given_labels(
+def draws_given(
     arms: Mapping[str, Draws], levels: LabelLevels, labels: Sequence[Label], smallest: float, chance: float
 ) -> dict[str, dict[str, Floats]]:
     """Return the draws of a new dataset's arms given its labels; ``smallest`` is the least number of records measured.

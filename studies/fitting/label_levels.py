@@ -260,18 +260,13 @@ def fit_class_noise(tasks: Sequence[ClassScores]) -> tuple[float, ...]:
 
     Variances of cells follow it times an F of few degrees, for cells differ.
     """
-    cells = [np.nonzero(np.isfinite(task.variances)) for task in tasks]
-    variance = np.concatenate([task.variances[cell] for task, cell in zip(tasks, cells, strict=True)])
-    n_records, prevalence, positives, replicates = (
-        np.concatenate(values)
-        for values in zip(
-            *(
-                (task.sizes[at], task.prevalence[of], task.fewest[of], task.replicates[at])
-                for task, (at, of) in zip(tasks, cells, strict=True)
-            ),
-            strict=True,
-        )
-    )
+    of_tasks = []
+    for task in tasks:
+        at, of = np.nonzero(np.isfinite(task.variances))
+        cells = task.sizes[at], task.prevalence[of], task.fewest[of], task.replicates[at]
+        of_tasks.append((task.variances[at, of], *cells))
+    columns = (np.concatenate(column) for column in zip(*of_tasks, strict=True))
+    variance, n_records, prevalence, positives, replicates = columns
     nu = replicates - 1
 
     def misfit(law: NDArray[np.float64]) -> float:

@@ -12,7 +12,6 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 from advisor.own_records.pilot_update import observe, update
@@ -21,12 +20,11 @@ from studies.backtest.bands import judge_bands, summarise_bands
 from studies.backtest.hold_out import Forecast, HeldOut, answering_pool, predict_new_task
 from studies.backtest.truth import ReplicateNoise, estimate_replicate_noise, find_measured, measure_truth
 from studies.collection.collect import measure_runs
-from studies.collection.curve_documents import Fitted, fit_measured, seed_of_pool
+from studies.collection.curve_documents import Fitted, fit_levels_of_pool, fit_measured, seed_of_pool
 from studies.files.arms import SCRATCH
 from studies.files.curve import PooledCurve
 from studies.files.draws import Floats, chance_level, evaluate
 from studies.files.label_levels import Label
-from studies.fitting.label_levels import ClassScores, fit_class_noise, fit_label_levels
 from studies.fitting.learning_curves import N_DRAWS, LearningCurveResults
 from studies.runs.run import METRIC, Run
 from studies.runs.store import Store
@@ -107,11 +105,6 @@ def _is_of(run: Run, held: Fitted, recipe: str | None) -> bool:
 
 
 def _as_curve(fit: LearningCurveResults, group: Mapping[str, Fitted], seed: int) -> PooledCurve:
-    by_arm: dict[str, list[ClassScores]] = defaultdict(list)
-    for one in group.values():
-        for arm, classes in one.measured.classes.items():
-            by_arm[arm].append(classes)
-    levels = fit_label_levels(by_arm[SCRATCH], N_DRAWS, seed)
     first = next(iter(group.values())).measured.table
     return PooledCurve(
         task="a new task",
@@ -132,7 +125,7 @@ def _as_curve(fit: LearningCurveResults, group: Mapping[str, Fitted], seed: int)
         test_records=None,
         warnings=(),
         tasks=tuple(group),
-        levels=replace(levels, noise={arm: fit_class_noise(of_arm) for arm, of_arm in by_arm.items()}),
+        levels=fit_levels_of_pool(group, N_DRAWS, seed),
     )
 
 

@@ -196,7 +196,7 @@ def test_labels_that_the_macro_average_leaves_out_are_named_and_not_in_the_quest
     assert 0 < len(rare) < len(own.data.classes)
     (said,) = [s for s in compare(own, {}, ()) if s.startswith("Not in the expected scores")]
     assert all(name in said for name in rare[:3])
-    assert {label.finding for label in own.given_labels} == {finding_of(n) for n in own.data.classes if n not in rare}
+    assert {label.finding for label in own.scored_labels} == {finding_of(n) for n in own.data.classes if n not in rare}
 
 
 def test_a_label_about_as_frequent_as_the_evidence_s_is_not_said_to_be_rarer_or_more_frequent(
