@@ -3,13 +3,15 @@
 What is kept between runs is a ``Session``: the network's fast twin, the optimiser's moments, a batch, and the graph. A
 run sets weights and moments anew in place, so that runs of one kind capture once.
 
-Convolutional networks run in bf16 (their weights, statistics and loss in float32) and channels-last order. Recurrent
+Convolutional networks run in bf16 (their weights, statistics and loss in float32) and channels-last order, or in
+float32 throughout where ``ECGADVISE_PRECISION`` says so. Recurrent
 ones run in float32 and eagerly, because cuDNN does their thousand steps in a few calls; many of them share one step
 (``engine.compute.lockstep``). Where a capture fails, such runs are eager for the rest of the process, and a warning
 says why.
 """
 
 import gc
+import os
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
@@ -26,6 +28,7 @@ from engine.compute.static_step import StaticStep, adamw_factors, pad_batch
 from engine.compute.steps import PlainRun, Precision, begin_training
 from engine.recipes import Recipe
 
+PRECISION = "ECGADVISE_PRECISION"  # of the environment: float32 for runs that go with those of a processor
 _SESSIONS_KEPT = 4  # each holds a network, its gradients and its activations for one batch
 _WARM_UP_STEPS = 3
 
@@ -126,7 +129,9 @@ def open_run(
 
 
 def precision_of(network: nn.Module, device: torch.device) -> Precision:
-    """Return bf16 for convolutional networks on devices that compute with it."""
+    """Return bf16 for convolutional networks on devices that compute with it, unless float32 is asked for."""
+    if os.environ.get(PRECISION) == "float32":
+        return "float32"
     can = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
     has_convolutions = any(isinstance(layer, nn.Conv1d) for layer in network.modules())
     return "bf16" if can and has_convolutions and not is_recurrent(network) else "float32"
@@ -134,7 +139,10 @@ def precision_of(network: nn.Module, device: torch.device) -> Precision:
 
 def prefer_speed() -> None:
     """Set what is set for the whole process, and has a meaning on CUDA only."""
-    torch.set_float32_matmul_precision("high")
+    if os.environ.get(PRECISION) != "float32":
+        torch.set_float32_matmul_precision("high")
+    else:  # all of it, as on a processor, and not the tensor cores' shortened one
+        torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = True
 
 

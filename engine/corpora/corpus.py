@@ -182,11 +182,19 @@ class Corpus:
         return hashlib.sha256(json.dumps([self.content_hash, definition]).encode()).hexdigest()
 
     def _definition(self, name: str) -> dict[str, Any]:
+        """Return a task's definition; labels joined by ``+`` are a task of these classes, of all records."""
         name = name or self.first_task
-        if name not in self.manifest["tasks"]:
-            raise CorpusError(f"corpus {self.name} has no task {name!r}; it has {', '.join(self.tasks)}")
-        definition: dict[str, Any] = self.manifest["tasks"][name]
-        return definition
+        definition: dict[str, Any] | None = self.manifest["tasks"].get(name)
+        if definition is not None:
+            return definition
+        labels = name.split("+")
+        if unknown := [label for label in labels if label not in self.label_names]:
+            raise CorpusError(
+                f"corpus {self.name} has no task {name!r}: neither one of its tasks ({', '.join(self.tasks)}) nor labels "
+                f"of its own joined by + ({unknown[0]!r} is none)"
+            )
+        classes = {label: [label] for label in dict.fromkeys(labels)}
+        return {"description": f"the labels {', '.join(classes)}", "classes": classes, "labelled_only": False}
 
     def _column(self, name: str) -> NDArray[Any]:
         with np.load(self.root / "records.npz") as records:

@@ -56,6 +56,7 @@ def main() -> None:
     parser.add_argument("--resume", type=Path, help="what an earlier call left")
     parser.add_argument("--work", type=Path, help="folder for the whole store (OUT.work)")
     parser.add_argument("--workers", type=int, help="worker processes a device (one a GPU, one a processor)")
+    parser.add_argument("--precision", choices=("float32",), help="for runs that go with a processor's (bf16)")
     parser.add_argument("--archs", nargs="+", default=ARCHS, help="networks whose throughput is measured")
     parser.add_argument("--skip", nargs="*", default=[], choices=SKIPPABLE, help="what an earlier call has done")
     parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
@@ -64,6 +65,8 @@ def main() -> None:
     arguments.work = arguments.work or arguments.out.with_name(f"{arguments.out.name}.work")
     if arguments.corpora is not None:
         os.environ["ECGADVISE_CORPORA"] = str(arguments.corpora.resolve())
+    if arguments.precision is not None:
+        os.environ |= {"ECGADVISE_PRECISION": arguments.precision, "NVIDIA_TF32_OVERRIDE": "0"}
     if arguments.part is not None:
         threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
         PARTS[arguments.part](arguments)
