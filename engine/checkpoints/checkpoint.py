@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from engine.records.contract import SignalContract
 from models.errors import ExitCode, UserError
 from models.registry import create_network
 
-WEIGHTS, DOCUMENT = "weights.safetensors", "checkpoint.json"
+WEIGHTS, DOCUMENT, SPLIT = "weights.safetensors", "checkpoint.json", "split.csv"
 
 
 class CheckpointError(UserError, ValueError):
@@ -128,14 +128,17 @@ def load_weights(network: nn.Module, checkpoint: Checkpoint, weights: Mapping[st
         raise CheckpointError(f"the weights of {checkpoint.folder} do not fit {arch} as it is defined here") from None
 
 
-def save_checkpoint(network: nn.Module, facts: CheckpointFacts, target: Path) -> None:
+def save_checkpoint(network: nn.Module, facts: CheckpointFacts, target: Path, split: str | None = None) -> None:
     """Write a checkpoint directory, complete or not at all; one that is there already is replaced.
 
+    ``split`` is a CSV table of who trained, validated and tested; its SHA-256 is in the record.
     Raises CheckpointError for facts that ``load_checkpoint`` would refuse, TypeError for such as JSON cannot hold, and
     OSError when it cannot be written.
     """
     from safetensors.torch import save
 
+    if split is not None:
+        facts = replace(facts, record={**facts.record, "split_sha256": _sha256(split.encode())})
     metrics = {name: value if math.isfinite(value) else None for name, value in facts.metrics.items()}
     document = json.loads(json.dumps({**asdict(facts), "metrics": metrics}))
     try:
@@ -149,6 +152,8 @@ def save_checkpoint(network: nn.Module, facts: CheckpointFacts, target: Path) ->
         document = {"schema_version": SCHEMA_VERSION, "sha256": _sha256(content), **document}
         document["document_hash"] = _document_hash(document)
         (folder / DOCUMENT).write_text(json.dumps(document, indent=1), encoding="utf-8")
+        if split is not None:
+            (folder / SPLIT).write_text(split, encoding="utf-8")
 
 
 def load_checkpoint(root: Path) -> Checkpoint:

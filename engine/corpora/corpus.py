@@ -190,8 +190,8 @@ class Corpus:
         labels = name.split("+")
         if unknown := [label for label in labels if label not in self.label_names]:
             raise CorpusError(
-                f"corpus {self.name} has no task {name!r}: neither one of its tasks ({', '.join(self.tasks)}) nor labels "
-                f"of its own joined by + ({unknown[0]!r} is none)"
+                f"corpus {self.name} has no task {name!r}; it has {', '.join(self.tasks)}, and its labels can be "
+                f"joined by + ({unknown[0]!r} is none of them)"
             )
         classes = {label: [label] for label in dict.fromkeys(labels)}
         return {"description": f"the labels {', '.join(classes)}", "classes": classes, "labelled_only": False}

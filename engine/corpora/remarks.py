@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.corpora.corpus import Corpus
+from engine.corpora.held_out import equal_groups
 
 _KINDS = 5  # of remarks that are said; the others are counted
 
@@ -26,7 +27,7 @@ def remarks(corpus: Corpus, test: NDArray[np.int64]) -> tuple[str, ...]:
 
 def equal_signals(corpus: Corpus, test: NDArray[np.int64] | None = None) -> tuple[str, ...]:
     """Say how many groups of records have equal signals, where there are such, and how many the test divides."""
-    groups = [np.array(group) for group in corpus.manifest.get("remarks", {}).get("equal_signals", ())]
+    groups = [np.array(group) for group in equal_groups(corpus)]
     if not groups:
         return ()
     of_several = sum(len(np.unique(corpus.patients[group])) > 1 for group in groups)
@@ -35,7 +36,8 @@ def equal_signals(corpus: Corpus, test: NDArray[np.int64] | None = None) -> tupl
         return (said,)
     inside = [int(np.isin(group, test).sum()) for group in groups]
     divided = sum(0 < n < len(group) for group, n in zip(groups, inside, strict=True))
-    return (f"{said}, {divided:,} with a copy in the test and one outside it",)
+    where = f"{divided:,} with a copy in the test and one outside it" if divided else "each on one side of the test"
+    return (f"{said}, {where}",)
 
 
 def left_out(corpus: Corpus) -> tuple[str, ...]:

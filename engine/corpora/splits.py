@@ -9,26 +9,6 @@ from numpy.typing import NDArray
 
 from engine.seeds import stable_seed
 
-TEST_FRACTION = 0.2
-
-
-def hold_out(patients: NDArray[np.int64], folds: NDArray[np.int64]) -> tuple[NDArray[np.bool_], str]:
-    """Return which records of a corpus (records,) are kept for the test, and in words which these are.
-
-    The publisher's last fold where every record has one (-1: it has none) and no patient is in it and in another (as
-    in PTB-XL, whose fold 10 is its test set); else about a fifth of the records, whole patients, the same ones for
-    every task, seed and network. Raises ValueError when there is but one patient.
-    """
-    last = folds.max(initial=-1)
-    test = folds == last
-    if (folds >= 0).all() and not test.all() and not np.isin(patients[test], patients[~test]).any():
-        return test, f"fold {last} of the publisher's {len(np.unique(folds))}"
-    _, chosen = split_validation(patients, TEST_FRACTION, stable_seed("held out"))
-    test = np.zeros(len(patients), np.bool_)
-    test[chosen] = True
-    return test, f"{len(np.unique(patients[test]))} of {len(np.unique(patients))} patients, drawn by chance"
-
-
 def draw_records(patients: NDArray[np.int64], n_records: int, seed: int) -> NDArray[np.int64]:
     """Return the positions of exactly ``n_records`` records, patient after patient in random order.
 

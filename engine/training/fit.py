@@ -19,7 +19,7 @@ from engine.checkpoints.checkpoint import Checkpoint, CheckpointFacts, Standardi
 from engine.checkpoints.snapshot import Snapshot, save_snapshot
 from engine.compute.devices import DEVICE_ERRORS, DeviceFailureError, choose_device, describe_device
 from engine.corpora.corpus import Corpus, TaskData
-from engine.corpora.partition import Partition, lacking_classes
+from engine.corpora.partition import Partition, lacking_classes, split_table
 from engine.corpora.remarks import left_out, remarks
 from engine.evaluation.calibration import calibrated_probabilities
 from engine.evaluation.evaluation import Evaluation, describe_averages
@@ -80,7 +80,12 @@ class Fit:
             "n_records": self.partition.n_records,
             "seed": self.partition.asked,
             "recipe": self.recipe.digest(),
+            "held_out": self.partition.held_out,
         }
+
+    def split(self) -> str:
+        """Return the table of who trains, validates and tests (``split_table``)."""
+        return split_table(self.corpus, self.data, self.partition)
 
 
 @dataclass(frozen=True)
@@ -184,7 +189,7 @@ def _fit(
         test = Predicted.by(start.network, job.examples(rows.test, scaling), job.data, rows.test)
         facts, evaluation = _tested(job, facts, test)
         warnings = (*warnings, *describe_averages(facts.evaluation))
-    save_checkpoint(start.network, facts, out)
+    save_checkpoint(start.network, facts, out, job.split())
     if result.snapshot is not None:
         save_snapshot(result.snapshot, job.identity(), out)
     return Fitted(facts, result, evaluation, warnings)
@@ -205,7 +210,7 @@ def _fit_probe(
     facts = calibrate(facts, Predicted(found.probe.out_of_fold, job.data.labels[rows], patients))
     test = Predicted.by(found.network, job.examples(job.partition.test, scaling), job.data, job.partition.test)
     facts, evaluation = _tested(job, facts, test)
-    save_checkpoint(found.network, facts, out)
+    save_checkpoint(found.network, facts, out, job.split())
     return Fitted(facts, found.training, evaluation, warnings)
 
 
@@ -264,6 +269,7 @@ def _training_record(job: Fit, result: Training, device: torch.device) -> dict[s
         **{f"{part}_records": len(positions) for part, positions in parts.items()},
         **{f"{part}_patients": len(np.unique(patients[positions])) for part, positions in parts.items()},
         "held_out": rows.held_out,
+        "division": {**rows.held.as_dict(), "validation_share": rows.validation_fraction},
         **_upstream_seconds(job),
         "seed": rows.asked,
         "preparation": job.corpus.manifest["preparation"],

@@ -1,24 +1,50 @@
 """Who tests, who trains, who chooses: patients apart, and what cannot be divided is said."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.corpora.corpus import Corpus, TaskData
-from engine.corpora.partition import Partition, PartitionError, TooManyRecordsError, divide, lacking_classes, listed
-from engine.corpora.splits import hold_out
+from engine.corpora.partition import (
+    Partition,
+    PartitionError,
+    TooManyRecordsError,
+    divide,
+    lacking_classes,
+    listed,
+    split_table,
+)
+from engine.corpora.held_out import (
+    BY_CHANCE,
+    PUBLISHED,
+    STRATIFIED,
+    Division,
+    FractionError,
+    HeldOut,
+    hold_out,
+    together,
+)
 
 NO_FOLD = -1
+SOME = HeldOut(np.zeros(12, np.bool_), "some", BY_CHANCE, 0)
 no_clock = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 class Records:
     """What ``divide`` reads of a corpus."""
 
-    def __init__(self, patients: np.ndarray, folds: np.ndarray | None = None) -> None:
+    def __init__(
+        self, patients: np.ndarray, folds: np.ndarray | None = None, labels: np.ndarray | None = None,
+        equal: Sequence[Sequence[int]] = (),
+    ) -> None:  # fmt: skip
         self.patients = np.asarray(patients, np.int64)
         self.folds = np.full(len(patients), NO_FOLD) if folds is None else np.asarray(folds, np.int64)
+        self.labels = alternating(len(patients)) if labels is None else labels
+        self.manifest = {"remarks": {"equal_signals": equal}}
+        self.content_hash, self.record_ids = "abc", np.array([f"r{k}" for k in range(len(patients))])
 
 
 def view(corpus: Records, labels: np.ndarray, rows: np.ndarray | None = None) -> TaskData:
@@ -56,10 +82,10 @@ def test_the_publishers_last_fold_is_the_test(corpus: Corpus):
 )
 def test_without_usable_folds_a_fifth_of_the_patients_is_the_test(folds: list[int]):
     patients = np.arange(40) // 2
-    test, words = hold_out(patients, np.array(folds))
-    assert test.sum() == 8
-    assert not np.isin(patients[test], patients[~test]).any()
-    assert words == "4 of 20 patients, drawn by chance"
+    held = hold_out(Records(patients, np.array(folds)))  # type: ignore[arg-type]  # it has what is read
+    assert held.test.sum() == 8
+    assert not np.isin(patients[held.test], patients[~held.test]).any()
+    assert held.words == "4 of 20 patients, drawn with equal shares of the labels, seed 0"
 
 
 def test_all_tasks_of_a_corpus_hold_out_the_same_patients():
@@ -134,7 +160,7 @@ def test_a_task_without_records_to_test_is_refused():
 def test_classes_with_one_outcome_are_named_by_side():
     corpus = Records(np.arange(12))
     labels = alternating(12, 3)
-    partition = Partition(np.arange(6), np.arange(6, 9), np.arange(9, 12), "some", 0, 0)
+    partition = Partition(np.arange(6), np.arange(6, 9), np.arange(9, 12), SOME, 0, 0, 0.2)
     labels[:6, 1] = 0
     labels[9:, 2] = 1
     said = lacking_classes(view(corpus, labels), partition)
@@ -147,7 +173,7 @@ def test_classes_with_one_outcome_are_named_by_side():
 def test_a_side_on_which_no_class_has_both_outcomes_is_refused(side: str):
     corpus = Records(np.arange(12))
     labels = alternating(12, 2)
-    partition = Partition(np.arange(6), np.arange(6, 9), np.arange(9, 12), "some", 0, 0)
+    partition = Partition(np.arange(6), np.arange(6, 9), np.arange(9, 12), SOME, 0, 0, 0.2)
     labels[getattr(partition, side)] = [1, 0]
     with pytest.raises(PartitionError, match=rf"no class of made/task \(A, B\).*{side} records"):
         lacking_classes(view(corpus, labels), partition)
@@ -157,10 +183,76 @@ def test_a_validation_side_without_both_outcomes_is_only_said():
     corpus = Records(np.arange(12))
     labels = alternating(12)
     labels[6:9] = 1
-    partition = Partition(np.arange(6), np.arange(6, 9), np.arange(9, 12), "some", 0, 0)
+    partition = Partition(np.arange(6), np.arange(6, 9), np.arange(9, 12), SOME, 0, 0, 0.2)
     assert "the threshold stays 0.5" in lacking_classes(view(corpus, labels), partition)[0]
 
 
 def test_long_lists_are_cut():
     assert listed("ABCDE") == "A, B, C, D, E"
     assert listed("ABCDEFG") == "A, B, C, D, E and 2 more"
+
+
+def test_both_sides_have_the_same_share_of_a_rare_label():
+    labels = np.zeros((200, 2), np.uint8)
+    labels[:10, 0] = 1
+    labels[5:105, 1] = 1
+    for seed in range(5):
+        held = hold_out(Records(np.arange(200), labels=labels), Division(seed=seed))  # type: ignore[arg-type]
+        rare, common = labels[held.test].sum(axis=0).tolist()
+        assert rare == 2
+        assert common in (19, 20, 21)
+        assert held.test.sum() == 40
+        assert held.rule == STRATIFIED
+
+
+def test_another_seed_holds_out_other_records_and_another_share_more():
+    corpus = Records(np.arange(100))
+    one, same, other, more = (
+        hold_out(corpus, asked)  # type: ignore[arg-type]
+        for asked in (None, Division(), Division(seed=1), Division(0.3))
+    )
+    assert one.test.tolist() == same.test.tolist() != other.test.tolist()
+    assert (one.test.sum(), other.test.sum(), more.test.sum()) == (20, 20, 30)
+    assert other.as_dict() == {"rule": STRATIFIED, "seed": 1, "test_share": 0.2}
+
+
+def test_a_share_that_is_asked_for_goes_before_the_publishers_fold():
+    corpus = Records(np.arange(100), np.arange(100) % 10 + 1)
+    published, asked = hold_out(corpus), hold_out(corpus, Division(0.25))  # type: ignore[arg-type]
+    assert (published.rule, published.seed, published.test.sum()) == (PUBLISHED, None, 10)
+    assert (asked.rule, asked.seed, asked.test.sum()) == (STRATIFIED, 0, 25)
+    with pytest.raises(FractionError, match="from 0.05 to 0.5"):
+        Division(0.9)
+
+
+def test_very_many_patients_are_drawn_by_chance():
+    held = hold_out(Records(np.arange(6000)))  # type: ignore[arg-type]
+    assert (held.rule, held.test.sum()) == (BY_CHANCE, 1200)
+    assert held.words == "1200 of 6000 patients, drawn by chance, seed 0"
+
+
+def test_equal_signals_are_on_one_side_of_every_division():
+    corpus = Records(np.arange(60), equal=[[0, 40], [40, 41], [5, 55]])
+    owners = together(corpus)  # type: ignore[arg-type]
+    assert owners[0] == owners[40] == owners[41] != owners[5] == owners[55]
+    assert len(set(owners.tolist())) == 57
+    for seed in range(10):
+        partition = divide(corpus, view(corpus, alternating(60)), None, seed, 0.2, Division(seed=seed))  # type: ignore[arg-type]
+        for side in (partition.training, partition.validation, partition.test):
+            assert len({row in side for row in (0, 40, 41)}) == 1
+            assert (5 in side) == (55 in side)
+
+
+def test_the_table_of_a_division_has_every_record_once_and_no_patients_number():
+    corpus = Records(np.arange(30) // 2)
+    data = view(corpus, alternating(30))
+    partition = split(corpus, data, 16)
+    head, *lines = split_table(corpus, data, partition).splitlines()  # type: ignore[arg-type]
+    rows = [line.split(",") for line in lines]
+    assert head == "record,patient,side"
+    assert [row[0] for row in rows] == corpus.record_ids.tolist()
+    sides = {side: [k for k, row in enumerate(rows) if row[2] == side] for side in ("training", "validation", "test")}
+    assert all(sorted(getattr(partition, side).tolist()) == found for side, found in sides.items())
+    assert sum(row[2] == "unused" for row in rows) == 30 - sum(map(len, sides.values()))
+    assert [row[1] for row in rows[::2]] == [row[1] for row in rows[1::2]]
+    assert all(len(row[1]) == 12 for row in rows)

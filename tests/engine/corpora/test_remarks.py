@@ -40,10 +40,8 @@ def test_every_kind_of_remark_is_one_sentence_with_its_count(odd: Corpus):
 @pytest.mark.parametrize(("test", "divided"), [([], 0), ([0], 1), ([0, 4], 0), ([0, 1], 2), ([0, 4, 5, 1, 2], 0)])
 def test_equal_signals_are_counted_across_patients_and_across_the_split(odd: Corpus, test: list[int], divided: int):
     said = remarks(odd, np.array(test, np.int64))[-1]
-    assert said == (
-        f"7 records: 2 groups of equal signals, 1 of several patients, {divided} with a copy in the test and one "
-        "outside it"
-    )
+    copies = f"{divided} with a copy in the test and one outside it" if divided else "each on one side of the test"
+    assert said == f"7 records: 2 groups of equal signals, 1 of several patients, {copies}"
     assert equal_signals(odd) == ("7 records: 2 groups of equal signals, 1 of several patients",)
 
 

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from engine.corpora.corpus import CorpusError, prepare
-from engine.corpora.splits import hold_out
+from engine.corpora.held_out import hold_out
 from engine.corpora.survey import survey
 from engine.records.record import LEADS
 from engine.sources import SourceError
@@ -304,7 +304,7 @@ def test_one_patient_in_two_spellings_is_never_on_both_sides_of_a_split(tmp_path
     assert "6 patients in column patient, 6 of them in several spellings, which were joined" in source.inferred
     corpus, _ = prepare(source, tmp_path_factory.mktemp("out") / "mine")
     assert corpus.patients.tolist() == [k // 4 for k in range(24)]
-    test, _ = hold_out(corpus.patients, corpus.folds)
+    test = hold_out(corpus).test
     assert not set(corpus.patients[test]) & set(corpus.patients[~test])
 
 

@@ -108,7 +108,7 @@ def test_a_stopped_training_leaves_a_checkpoint_and_goes_on_as_if_nothing_had_ha
     whole, path = trained
     assert resumed.evaluation == whole.evaluation
     assert (out / "weights.safetensors").read_bytes() == (path / "weights.safetensors").read_bytes()
-    assert sorted(file.name for file in out.iterdir()) == ["checkpoint.json", "weights.safetensors"]
+    assert sorted(file.name for file in out.iterdir()) == ["checkpoint.json", "split.csv", "weights.safetensors"]
 
 
 @pytest.mark.parametrize("strategy", ["fine-tune", "frozen"])
@@ -133,7 +133,7 @@ def test_an_upstream_that_may_have_seen_the_test_is_warned_of(
     (said,) = [sentence for sentence in forewarn(started) if "pre-trained on" in sentence]
     assert "the test records (fold 10 of the publisher's 10) were held out then too" in said
     assert "validation scores are too high" in said
-    otherwise = replace(started, partition=replace(started.partition, held_out="other records"))
+    otherwise = replace(started, partition=replace(started.partition, held=replace(started.partition.held, words="other records")))
     assert any("whether the test records were among them is not known" in s for s in forewarn(otherwise))
 
 
