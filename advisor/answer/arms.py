@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from advisor.answer.costs import UNKNOWN, Bill, Cost, bill
-from advisor.answer.decision import DECISIVE
 from advisor.answer.question import Question
 from advisor.answer.scores import Score, summarise_score
 from studies.files.arms import ARMS, CHEAPEST_FIRST, SCRATCH, Arm, arms_in
@@ -93,22 +92,6 @@ def name_best(ranked: Sequence[ArmOutlook], pays: Callable[[Arm, Arm], bool] | N
         return ranked[0]
     ahead = ranked[: ranked.index(without)]
     return next((one for one in ahead if pays(one.arm, without.arm)), without)
-
-
-def cheapest_tie(ranked: Sequence[ArmOutlook], curve: Curve, question: Question) -> ArmOutlook:
-    """Return the cheapest of the arms that do not differ materially from the first of ``ranked``, itself among them.
-
-    They differ by at most the margin with the probability that a verdict requires. A regression on fixed features is
-    cheaper than a training, random convolutions and scratch than what starts from a pre-trained network.
-    """
-    n, first = question.n_records, ranked[0]
-    best = curve.scores(first.strategy, n)[:, 0]
-    tied = [
-        one
-        for one in ranked
-        if (np.abs(curve.scores(one.strategy, n)[:, 0] - best) <= question.margin).mean() >= DECISIVE
-    ]
-    return min(tied, key=_place)
 
 
 def _place(one: ArmOutlook) -> int:

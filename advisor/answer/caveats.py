@@ -13,6 +13,7 @@ from studies.files.draws import REACH, Interval
 from studies.files.precision import FLOAT32, in_words
 
 _FEW_POSITIVES = 10
+_NEAR = 1.4  # times a pilot's largest size: all records to learn from, of which it learns from three quarters
 _SITES = 8  # with fewer, how far they differ is not known to 30 % (METHODS.md, Labels of a new dataset)
 
 
@@ -68,7 +69,7 @@ def _of_hospitals(curve: Curve) -> Iterator[str]:
 def _beyond_pilot(question: Question, curve: Curve) -> str | None:
     """Say how far the pilot's sizes are from the asker's number of records."""
     measured = curve.measured_sizes
-    if curve.is_updated and not 0.9 * measured[0] <= question.n_records <= 1.1 * measured[-1]:
+    if curve.is_updated and not 0.9 * measured[0] <= question.n_records <= _NEAR * measured[-1]:
         low, high = measured[0], measured[-1]
         return f"The pilot ran from {low:,} to {high:,} records; at {question.n_records:,} the other tasks say most."
     return None

@@ -1,25 +1,18 @@
 """Which arm to train, from which pre-trained network if any, as asked or as the adviser says, and why.
 
-Where further arms were measured ``auto`` takes the one with the best expected score, of those that the networks at hand
-allow: it is the one with the least expected loss. Of arms that are tied with it, which differ from it by at most the
-margin with the probability that a verdict requires, the cheapest is taken. Where only fine-tuning and scratch were
-measured it follows the verdict on the two.
+Where further arms were measured ``auto`` trains the one that the answer names, of those that the networks available
+allow. Where only fine-tuning and scratch were measured it follows the verdict on the two.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import cast
 
-from advisor.answer.arms import cheapest_tie
-from advisor.answer.decision import probability
-from advisor.answer.recommend import NoEvidenceError, Question, Recommendation, UnknownNameError, Verdict, recommend
-from advisor.answer.words import compares_more
+from advisor.answer.recommend import Recommendation, Verdict
+from advisor.answer.words import compares_more, why_best
 from engine.recipes import Strategy
 from models.errors import ExitCode, UserError
 from studies.files.arms import FINE_TUNE, IN_WORDS, LINEAR_PROBE, RANDOM_CONVOLUTIONS, SCRATCH
-from studies.files.curves import CurvesFile
-from studies.files.label_levels import Label
 
 AUTO = "auto"
 _DISCARDED: tuple[Verdict, ...] = ("scratch", "no-material-difference")
@@ -39,87 +32,72 @@ class NothingToStartFromError(UserError, LookupError):
 
 @dataclass(frozen=True)
 class Choice:
-    """How to train: ``upstream`` is the checkpoint to start from, None from scratch; ``why`` is one sentence.
+    """How to train: ``starts`` says that the pre-trained network available is started from; ``why`` is in sentences.
 
     ``verdict`` is the adviser's, None where it was not asked or could not answer, and ``recipe`` that of the runs which
     it rests on, None where that is not known.
     """
 
     strategy: Strategy
-    upstream: Path | None
+    starts: bool
     why: str
     verdict: Verdict | None = None
     recipe: str | None = None
 
 
 def choose_strategy(
-    asked: str, arch: str, n_records: int, at_hand: Mapping[str, Path], trained_on: str | None, curves: CurvesFile,
-    released: Iterable[str] = (), leads: str = "these leads", labels: tuple[Label, ...] = (),
+    asked: str, arch: str, network: str | None, answer: Recommendation | None, reason: str = "",
+    released: Iterable[str] = (), leads: str = "these leads",
 ) -> Choice:  # fmt: skip
     """Choose as asked, or for ``auto`` as the adviser says; where it does not decide, a network that is available is
     used.
 
-    ``at_hand`` names the pre-trained networks that suit, best first, and ``trained_on`` is the task of the first;
-    ``released`` names all that come with this version, ``leads`` the records' leads in words; ``labels`` are theirs.
-    Raises NothingToStartFromError.
+    ``network`` is the name of the pre-trained one that is available; ``answer`` is the adviser's, None with the
+    ``reason`` where it has none. ``released`` names all that come with this version, ``leads`` the records' leads in
+    words. Raises NothingToStartFromError.
     """
-    name, upstream = next(iter(at_hand.items()), ("", None))
     if asked != AUTO:
         if asked in (SCRATCH, RANDOM_CONVOLUTIONS):
-            return Choice(cast(Strategy, asked), None, f"{_TRAINING[asked]}, as asked.")
-        if upstream is None:
+            return Choice(cast(Strategy, asked), False, f"{_TRAINING[asked]}, as asked.")
+        if network is None:
             raise NothingToStartFromError(
                 f"--strategy {asked} needs a pre-trained {arch} for {leads} at this rate and length, and none is "
                 f"released with this version ({', '.join(released) or 'it has no network'}): give a checkpoint's "
                 "folder with --from"
             )
-        return Choice(cast(Strategy, asked), upstream, f"Starting from {name}, as asked.")
-    answer, reason = _ask(Question(n_records, arch, labels=labels), trained_on, curves)
+        return Choice(cast(Strategy, asked), True, f"Starting from {network}, as asked.")
     if answer is not None and compares_more(answer):
-        return _best_of_all(answer, name, upstream)
+        return _best_of_all(answer, network)
     verdict, recipe = (None, None) if answer is None else (answer.verdict, answer.curve.recipe)
+    said = f"The adviser has no answer: {reason}." if answer is None else f"{answer.why} {_evidence(answer)}"
     if verdict in _DISCARDED:
-        return Choice("scratch", None, f"From scratch: {reason}", verdict, recipe)
-    if upstream is not None:
+        return Choice("scratch", False, f"From scratch: {said}", verdict, recipe)
+    if network is not None:
         extra = "" if verdict == "fine-tune" else ", since it is available and takes no more epochs"
-        return Choice("fine-tune", upstream, f"Fine-tuning {name}{extra}: {reason}", verdict, recipe)
+        return Choice("fine-tune", True, f"Fine-tuning {network}{extra}: {said}", verdict, recipe)
     advised = "fine-tuning is advised, but " if verdict == "fine-tune" else ""
     why = (
         f"From scratch: {advised}no pre-trained {arch} for {leads} at this rate and length is available (--from). "
-        f"{reason}"
+        f"{said}"
     )
-    return Choice("scratch", None, why, verdict, recipe)
+    return Choice("scratch", False, why, verdict, recipe)
 
 
-def _best_of_all(answer: Recommendation, name: str, upstream: Path | None) -> Choice:
-    """Choose among all measured arms, without those that need a pre-trained network where none is available."""
-    possible = [one for one in answer.arms if upstream is not None or not one.arm.is_pretrained]
-    best, chosen = possible[0], cheapest_tie(possible, answer.curve, answer.question)
-    first = IN_WORDS[answer.arms[0].strategy]
-    missed = "" if best is answer.arms[0] else f"{first} is ahead, but no pre-trained network is available; "
-    loss = chosen.expected_loss
-    why = (
-        f"{_TRAINING[chosen.strategy].format(name)}: {missed}with {answer.question.n_records:,} records "
-        + (
-            f"the best expected score of {len(possible)} arms, {best.score.mean:.3f}"
-            if chosen is best
-            else f"the cheapest of those within {answer.question.margin:g} of {IN_WORDS[best.strategy]}, the best"
+def _best_of_all(answer: Recommendation, network: str | None) -> Choice:
+    """Take the arm that the answer names, else the best of those that need no pre-trained network."""
+    named = answer.best
+    if network is None and named.arm.is_pretrained:
+        chosen = next(one for one in answer.arms if not one.arm.is_pretrained)
+        why = (
+            f"{_TRAINING[chosen.strategy]}: no pre-trained {answer.curve.arch} that takes these records is available "
+            f"(--from), and {IN_WORDS[named.strategy]} is advised. {why_best(answer)} What is trained in its place "
+            f"loses {chosen.expected_loss.mean:.3f} on average, at most {chosen.expected_loss.upper:.3f} (90 %)."
         )
-        + f" (probability {probability(chosen.p_best)} to be the best; loses {loss.mean:.3f} on average, at most "
-        f"{loss.upper:.3f} in 90 %). (Evidence: {answer.curves.study}.)"
-    )
-    start = upstream if chosen.arm.is_pretrained else None
-    return Choice(cast(Strategy, chosen.strategy), start, why, answer.verdict, answer.curve.recipe)
+    else:
+        chosen, why = named, f"{_TRAINING[named.strategy].format(network)}. {why_best(answer)}"
+    why = f"{why} {_evidence(answer)}"
+    return Choice(cast(Strategy, chosen.strategy), chosen.arm.is_pretrained, why, answer.verdict, answer.curve.recipe)
 
 
-def _ask(question: Question, trained_on: str | None, curves: CurvesFile) -> tuple[Recommendation | None, str]:
-    """Return the answer and its reason; about the available upstream where the evidence has it, else about any."""
-    answer: Recommendation | None = None
-    reason = ""
-    for upstream in dict.fromkeys((trained_on, None)):
-        try:
-            answer = recommend(replace(question, upstream=upstream), curves)
-            break
-        except (UnknownNameError, NoEvidenceError) as error:
-            reason = f"The adviser has no answer: {error}."
-    return answer, reason if answer is None else f"{answer.why} (Evidence: {curves.study}.)"
+def _evidence(answer: Recommendation) -> str:
+    return f"(Evidence: {answer.curves.study}.)"

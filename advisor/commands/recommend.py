@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from advisor.terminal import completion
-from advisor.terminal.options import Rate, Seconds
+from advisor.terminal.options import Rate, Seconds, TestFraction, TestSeed
 
 if TYPE_CHECKING:
     from advisor.answer.question import Question
@@ -86,12 +86,18 @@ def recommend(
         str | None,
         typer.Option("--from", metavar="NAME", help="A pre-trained network for --data: checkpoint folder or name."),
     ] = None,
+    test_fraction: TestFraction = None,
+    test_seed: TestSeed = None,
     pilot: Annotated[
         bool, typer.Option("--pilot", help="Train a few small pairs on --data, and answer for these records.")
     ] = False,
     minutes: Annotated[float | None, typer.Option(help="How long the pilot may take. [default: 10]")] = None,
     pilot_store: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder that keeps the pilot. [default: with the corpora]")
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, max=1_000_000, help="Draws the subsets of --pilot; another adds others. [default: 0]"),
     ] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Add all warnings, the evidence, the fit, the backtest and the limits.")
@@ -107,7 +113,9 @@ def recommend(
     from studies.files.curves import read_curves
     from studies.files.shipped import DEFAULT_CURVES
 
-    own = Own(data, source, labels, from_, pilot, minutes, pilot_store, seconds, fs)
+    own = Own(
+        data, source, labels, from_, pilot, minutes, pilot_store, seconds, fs, test_fraction, test_seed, seed
+    )  # fmt: skip
     own.check(n_records)
     counted = 1 if n_records is None else n_records  # where none is given, the records of --data are counted
     question = Question(

@@ -35,12 +35,16 @@ class Own:
     store: Path | None
     seconds: float | None = None
     fs: float | None = None
+    test_fraction: float | None = None
+    test_seed: int | None = None
+    seed: int | None = None
 
     def check(self, n_records: int | None) -> None:
         """Refuse options that do not go together. Raises Failure."""
         needing = {
             "--source": self.source, "--from": self.from_, "--pilot": self.pilot or None,
             "--minutes": self.minutes, "--pilot-store": self.store, "--seconds": self.seconds, "--fs": self.fs,
+            "--test-fraction": self.test_fraction, "--test-seed": self.test_seed, "--seed": self.seed,
         }  # fmt: skip
         if self.data is None:
             if n_records is None:
@@ -49,6 +53,8 @@ class Own:
                 raise Failure(f"{given[0]} is about your own records: give --data DIR with it", ExitCode.USAGE)
         if self.store is not None and not self.pilot:
             raise Failure("--pilot-store is where --pilot keeps its runs: give --pilot with it", ExitCode.USAGE)
+        if self.seed is not None and not self.pilot:
+            raise Failure("--seed draws the subsets of --pilot: give --pilot with it", ExitCode.USAGE)
         if self.minutes is None:
             return
         if not (isfinite(self.minutes) and 0 < self.minutes <= _LONGEST):
@@ -79,9 +85,11 @@ def in_words(found: "OwnAnswer", curves: Path, explain: bool, json: bool, color:
 
 
 def _answer(asked: Own, question: Question, n_records: int | None, curves: Path) -> "OwnAnswer":
-    """Open the directory and answer for its number of records, unless one was given; after a pilot, if asked for."""
-    from advisor.own_records.answer import answer_for, network_given
-    from engine.corpora.corpus import default_corpora
+    """Open the directory and answer for its number of records, unless one was given; after a pilot, if there is one or
+    one is asked for.
+    """
+    from advisor.own_records.answer import advise, network_given
+    from advisor.own_records.pilot import PilotRequest, choose_folder, with_known_pilot, with_pilot
     from studies.files.curves import read_curves
     from studies.files.transferability import read_transferability
 
@@ -93,27 +101,37 @@ def _answer(asked: Own, question: Question, n_records: int | None, curves: Path)
         given = network_given(asked.from_, question.arch, evidence)
         own = _open(asked, asked.data)
         question = replace(question, n_records=len(own.pool) if n_records is None else n_records)
-        found = answer_for(question, n_records, own, evidence, known, given)
+        found = advise(question, n_records, own, evidence, known, given)
+        pilots = pilots_folder()
         if not asked.pilot:
-            return found
-        from advisor.own_records.pilot import PilotRequest, with_pilot
+            return with_known_pilot(found, pilots)
         from advisor.terminal.study_progress import study_progress
 
-        folder = asked.store or default_corpora() / "pilots" / own.corpus.content_hash[:12]
+        folder = choose_folder(pilots, own.corpus.content_hash, asked.store)
+        request = PilotRequest(folder, asked.minutes or _MINUTES, say, study_progress, asked.seed or 0)
         with _resumable_pilot():
-            return with_pilot(found, given, PilotRequest(folder, asked.minutes or _MINUTES, say, study_progress))
+            return with_pilot(found, request)
+
+
+def pilots_folder() -> Path:
+    """Return where pilots lie that no other folder was named for."""
+    from engine.corpora.corpus import default_corpora
+
+    return default_corpora() / "pilots"
 
 
 def _open(asked: Own, directory: Path) -> "OwnData":
     from advisor.own_records.records import open_own
     from advisor.terminal.progress import progress_bar
     from engine.corpora.corpus import default_corpora
+    from engine.corpora.held_out import Division
     from studies.running.workplaces import default_workers
 
+    division = Division(asked.test_fraction, asked.test_seed)
     with progress_bar("records") as progress:
         return open_own(
             directory, asked.labels, asked.source, default_corpora(), default_workers(), say, progress, asked.seconds,
-            asked.fs,
+            asked.fs, division,
         )  # fmt: skip
 
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from advisor.terminal.lines import say
-from advisor.terminal.options import Rate, Seconds
+from advisor.terminal.options import Rate, Seconds, TestFraction, TestSeed
 from engine.recipes import DEFAULT_RECIPE, NAMES
 
 if TYPE_CHECKING:
-    from advisor.answer.strategy import Choice
-    from engine.corpora.corpus import Corpus
+    from advisor.own_records.advice import Advice
+    from advisor.own_records.records import OwnData
     from engine.training.fit import Fit, Fitted
 
 EXAMPLE = "Example: ecgadvise train --task synthetic --arch cnn --n-records 80 --out trained"
@@ -41,6 +41,10 @@ def train(
     task: Annotated[
         str, typer.Option(help="CORPUS/TASK of the prepared corpora, or synthetic; with --data a task of it.")
     ] = "",
+    labels: Annotated[
+        str | None,
+        typer.Option(help="Some of the labels, AF,LBBB, or a task of --data. [default: all of its first task]"),
+    ] = None,
     data: Annotated[
         Path | None, typer.Option(metavar="DIR", help="A directory of records, or a prepared corpus.")
     ] = None,
@@ -48,7 +52,8 @@ def train(
     seconds: Seconds = None,
     fs: Rate = None,
     arch: Annotated[
-        str | None, typer.Option(help="cnn, rnn, or the name of a network. [default: that of --from, else cnn]")
+        str | None,
+        typer.Option(help="cnn, rnn, or the name of a network. [default: that of --from, else the advised one]"),
     ] = None,
     strategy: Annotated[Asked, typer.Option(help="auto asks the adviser and says why.")] = Asked.AUTO,
     from_: Annotated[
@@ -57,7 +62,9 @@ def train(
     n_records: Annotated[
         int | None, typer.Option(min=2, help="Records to train and validate with. [default: all but the test's]")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Draws the records, the first weights and the order.")] = 0,
+    seed: Annotated[int, typer.Option(help="Draws the records to train with, the first weights and the order.")] = 0,
+    test_fraction: TestFraction = None,
+    test_seed: TestSeed = None,
     recipe: Annotated[str, typer.Option(help=f"How to train: {', '.join(NAMES)}.")] = DEFAULT_RECIPE,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     corpora: Annotated[Path | None, typer.Option(help="Folder of prepared corpora.")] = None,
@@ -74,9 +81,10 @@ def train(
 ) -> None:
     """Train a network on labelled records, calibrate it, test it once and keep it with all that is known of it.
 
-    The test records are the publisher's last fold (of PTB-XL fold 10), or a fifth of the patients. Of the records that
-    are drawn from the others a fifth, whole patients, chooses the epoch, the temperature and the thresholds; where the
-    strategy is a regression (linear-probe, random-convolutions), cross-validation does, and all of them train.
+    The test records are the publisher's last fold (of PTB-XL fold 10), or a fifth of the patients with equal shares of
+    the labels; split.csv, next to the weights, names them. Of the records that are drawn from the others a fifth, whole
+    patients, chooses the epoch, the temperature and the thresholds; where the strategy is a regression (linear-probe,
+    random-convolutions), cross-validation does, and all of them train.
     """
     from advisor.terminal.failures import Failure, Interrupted
     from advisor.terminal.training_report import to_json, to_table
@@ -91,30 +99,30 @@ def train(
         )
     _check_target(out, force, resume)
     with _name_unwritten_files(out):
-        corpus, named = _open(task, data, source, corpora, seconds, fs)
-        job, choice = plan(corpus, named, arch, strategy, from_, n_records, seed, recipe, device)
+        own = _open(task, data, labels, source, corpora, seconds, fs, test_fraction, test_seed)
+        job, advice = plan(own, arch, strategy, from_, n_records, seed, recipe, device)
         job = job if least_positives is None else replace(job, least_positives=least_positives)
-        fitted = _fit(job, choice, out, resume)
+        fitted = _fit(job, advice, out, resume)
     if fitted.evaluation is None:
         words = [word for word in sys.argv[1:] if word not in ("--force", "--resume")]
         raise Interrupted(
             f"{out} has the best weights so far (epoch {fitted.training.best.epoch}), not yet tested; "
             f"go on with: {shlex.join(['ecgadvise', *words, '--resume'])}"
         )
-    described = corpus.describe_task(named)
-    typer.echo(to_json(fitted, choice, out) if json else to_table(fitted, fitted.evaluation, choice, described, out))
+    said = to_json(fitted, advice, out) if json else to_table(fitted, fitted.evaluation, advice, own.described, out)
+    typer.echo(said)
 
 
 def _check_target(out: Path, force: bool, resume: bool) -> None:
     """Refuse to write over anything but an empty folder, or a checkpoint where that was asked for."""
     from advisor.terminal.failures import Failure
-    from engine.checkpoints.checkpoint import DOCUMENT, WEIGHTS
+    from engine.checkpoints.checkpoint import DOCUMENT, SPLIT, WEIGHTS
     from engine.checkpoints.snapshot import NUMBERS, TENSORS
     from models.errors import ExitCode
 
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
-    ours = {DOCUMENT, WEIGHTS, NUMBERS, TENSORS}
+    ours = {DOCUMENT, SPLIT, WEIGHTS, NUMBERS, TENSORS}
     strange = sorted({path.name for path in out.iterdir()} - ours) if out.is_dir() else [out.name]
     if strange:
         raise Failure(f"{out} is not a checkpoint ({strange[0]} is there): choose another --out", ExitCode.USAGE)
@@ -123,70 +131,57 @@ def _check_target(out: Path, force: bool, resume: bool) -> None:
 
 
 def _open(
-    task: str, data: Path | None, source: str | None, corpora: Path | None, seconds: float | None, fs: float | None
-) -> "tuple[Corpus, str]":
+    task: str, data: Path | None, labels: str | None, source: str | None, corpora: Path | None, seconds: float | None,
+    fs: float | None, test_fraction: float | None, test_seed: int | None,
+) -> "OwnData":  # fmt: skip
+    from advisor.own_records.records import divide_own
     from advisor.terminal.progress import progress_bar
     from engine.corpora.corpus import default_corpora
+    from engine.corpora.held_out import Division
     from engine.corpora.opening import open_directory, open_named
     from studies.running.workplaces import default_workers
 
-    folder = corpora or default_corpora()
+    folder, division = corpora or default_corpora(), Division(test_fraction, test_seed)
     if data is None:
-        return open_named(task, folder, say)
+        corpus, named = open_named(task, folder, say)
+        return divide_own(corpus.root, corpus, named, labels, division)
     with progress_bar("records") as progress:
-        return open_directory(data, task, folder, source, default_workers(), say, progress, seconds, fs)
+        corpus, named = open_directory(data, task, folder, source, default_workers(), say, progress, seconds, fs)
+    return divide_own(data, corpus, named, labels, division)
 
 
 def plan(
-    corpus: "Corpus", task: str, arch: str | None, strategy: Asked, from_: str | None, n_records: int | None, seed: int,
+    own: "OwnData", arch: str | None, strategy: Asked, from_: str | None, n_records: int | None, seed: int,
     recipe: str, device: str,
-) -> "tuple[Fit, Choice]":  # fmt: skip
+) -> "tuple[Fit, Advice]":  # fmt: skip
     """Decide everything that can be refused before a minute is spent on it."""
-    from advisor.answer.strategy import choose_strategy
-    from advisor.own_records.records import scored_labels
-    from advisor.terminal.failures import Failure
-    from engine.checkpoints.checkpoint import load_checkpoint
-    from engine.checkpoints.zoo import find_checkpoint, released, suiting
+    from advisor.own_records.advice import advise_training
     from engine.compute.devices import choose_device
-    from engine.corpora.partition import available, divide
+    from engine.corpora.partition import divide
     from engine.recipes import PROBES, find_recipe
-    from engine.records.lead_names import leads_in_words
     from engine.training.fit import Fit
     from engine.training.probe_arms import KERNELS
-    from models.errors import ExitCode
     from models.registry import find_network
     from studies.files.arms import RANDOM_CONVOLUTIONS
-    from studies.files.curves import read_curves
-    from studies.files.shipped import DEFAULT_CURVES
 
     choose_device(device)
-    curves, view = read_curves(DEFAULT_CURVES), corpus.task(task)
     strategy, arch = _agree(strategy, arch, from_)
-    given = {} if from_ is None else {from_: load_checkpoint(find_checkpoint(from_))}
-    asked = arch or next((one.facts.arch for one in given.values()), "cnn")
-    network = find_network(curves.family_default.get(asked, asked))
-    if network.family == "kernel" and strategy is not Asked.RANDOM_CONVOLUTIONS:
-        raise Failure(f"{from_} holds random convolutions, from which nothing starts: leave out --from", ExitCode.USAGE)
-    at_hand = given or suiting(network.name, corpus.contract)
-    first = next(iter(at_hand.values()), None)
-    folders = {name: one.folder for name, one in at_hand.items()}
-    trained_on = None if first is None else first.facts.task
-    pool, test, _ = available(corpus, view)
-    n, labels = n_records or len(pool), scored_labels(corpus, view, pool, test)
-    leads = leads_in_words(corpus.leads)
-    choice = choose_strategy(strategy, network.name, n, folders, trained_on, curves, released(), leads, labels)
-    if choice.strategy == RANDOM_CONVOLUTIONS:  # as the adviser may have chosen
-        network = find_network(KERNELS)
-    upstream = None if choice.upstream is None else first
+    n = n_records or len(own.pool)
+    advice = advise_training(strategy, own, n, arch, from_)
+    choice = advice.choice
+    network = find_network(KERNELS if choice.strategy == RANDOM_CONVOLUTIONS else advice.arch)
     chosen = find_recipe(recipe, network.family, choice.strategy, width=network.width)
     if choice.recipe is not None and choice.strategy not in PROBES and choice.recipe in NAMES:
         measured = find_recipe(choice.recipe, network.family, choice.strategy, width=network.width)
         if replace(measured, name=chosen.name) != chosen:
             said = f"The evidence trained by recipe {measured.name}, this trains by {chosen.name}."
             choice = replace(choice, why=f"{choice.why} {said}")
-    partition = divide(corpus, view, n, seed, chosen.validation_fraction)
-    job = Fit(corpus, view, partition, network.name, choice.strategy, upstream, chosen, device, choice.why)
-    return job, choice
+    upstream = advice.network.checkpoint if choice.starts and advice.network is not None else None
+    partition = divide(own.corpus, own.data, n, seed, chosen.validation_fraction, own.asked)
+    job = Fit(
+        own.corpus, own.data, partition, network.name, choice.strategy, upstream, chosen, device, choice.why
+    )  # fmt: skip
+    return job, replace(advice, choice=choice)
 
 
 def _agree(strategy: Asked, arch: str | None, from_: str | None) -> tuple[Asked, str | None]:
@@ -213,7 +208,7 @@ def _agree(strategy: Asked, arch: str | None, from_: str | None) -> tuple[Asked,
     return strategy, arch or KERNELS
 
 
-def _fit(job: "Fit", choice: "Choice", out: Path, resume: bool) -> "Fitted":
+def _fit(job: "Fit", advice: "Advice", out: Path, resume: bool) -> "Fitted":
     from advisor.terminal.failures import Failure
     from advisor.terminal.training_progress import watched
     from engine.checkpoints.snapshot import load_snapshot
@@ -236,7 +231,7 @@ def _fit(job: "Fit", choice: "Choice", out: Path, resume: bool) -> "Fitted":
     if job.strategy in PROBES:
         how = f" and to cross-validate, {len(rows.test):,} to test; one regression"
     said = (
-        choice.why,
+        *advice.in_words(besides=job.remarks()),
         f"{job.arch} on {job.data.name}: {len(rows.training):,} records to train{how}",
         *(f"! {warning}" for warning in warnings),
     )

@@ -1,6 +1,6 @@
 """``ecgadvise.train``: a network for use from a corpus or a directory, as ``ecgadvise train`` makes it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -10,8 +10,10 @@ from advisor.commands.train import Asked, few_threads, plan
 from advisor.interface.caller_state import caller_state_kept
 from advisor.interface.model import Model, load_model
 from advisor.interface.records import log
+from advisor.own_records.records import divide_own
 from engine.checkpoints.checkpoint import CheckpointFacts
 from engine.corpora.corpus import Corpus, default_corpora
+from engine.corpora.held_out import Division
 from engine.corpora.opening import check_sampling, open_directory
 from engine.deploy.export import export_checkpoint
 from engine.evaluation.evaluation import Evaluation
@@ -72,6 +74,9 @@ def train(
     fs: float | None = None,
     workers: int = 1,
     least_positives: int = LEAST_POSITIVES,
+    labels: Sequence[str] | None = None,
+    test_fraction: float | None = None,
+    test_seed: int | None = None,
     report: Callable[[Validation], None] = lambda _validation: None,
 ) -> Trained:
     """Train a network on labelled records, calibrate it, test it once, and keep it in the folder ``out``.
@@ -80,7 +85,9 @@ def train(
     ``arch`` is cnn, rnn or a network's name (None: that of ``start_from``, else cnn), ``start_from`` a checkpoint's
     folder or a released network, ``n_records`` how many to train and validate with (None: all but the test's);
     ``seconds`` and ``fs`` are what of each record of a directory is used (None: 10 s, 100 Hz); macro averages of the
-    test take classes with ``least_positives`` positive and negative test records; ``report`` gets every validation.
+    test take classes with ``least_positives`` positive and negative test records; ``labels`` are those of the task to
+    train for (None: all); ``test_fraction`` of the records, drawn with ``test_seed``, are kept for the test (None: the
+    publisher's fold, else a fifth); ``report`` gets every validation.
     Torch's random numbers, threads and precision stay the caller's. Raises ValueError, FileExistsError where ``out`` is
     not empty, and what ``ecgadvise train`` ends with.
     """
@@ -94,14 +101,16 @@ def train(
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise FileExistsError(f"{folder} exists and is not an empty folder: choose another out")
     corpus, named = _open(data, task, source, workers, seconds, fs)
+    named_labels = None if labels is None else ",".join(labels)
     with caller_state_kept():
         upstream = None if start_from is None else str(start_from)
-        job, choice = plan(corpus, named, arch, Asked(strategy), upstream, n_records, seed, recipe, device)
+        own = divide_own(corpus.root, corpus, named, named_labels, Division(test_fraction, test_seed))
+        job, advice = plan(own, arch, Asked(strategy), upstream, n_records, seed, recipe, device)
         check_writable(folder)
         with few_threads(job):
             fitted = fit(replace(job, least_positives=least_positives), folder, report)
     assert fitted.evaluation is not None, "nothing stops this training"
-    return Trained(folder, fitted.facts, fitted.evaluation, choice.why, fitted.warnings)
+    return Trained(folder, fitted.facts, fitted.evaluation, advice.choice.why, fitted.warnings)
 
 
 def _open(

@@ -1,4 +1,8 @@
-"""A pilot on the asker's records, from the available network to the answer that it changes."""
+"""A pilot on the asker's records, from the available network to the answer that it changes.
+
+A pilot lies in a folder that is named after the records' content, or in one that the asker names, which is written down
+there: so every later command on the same records finds it.
+"""
 
 import time
 from collections.abc import Callable, Sequence
@@ -11,9 +15,21 @@ from advisor.answer.curve_choice import is_pool
 from advisor.answer.question import NOTHING_PRETRAINED
 from advisor.answer.recommend import Recommendation, recommend
 from advisor.answer.words import count, duration
-from advisor.own_records.answer import NothingToStartFromError, OwnAnswer, Pretrained, at_hand
-from advisor.own_records.pilot_study import FEWEST_REPLICATES, Pilot, PilotError, Plan, plan, run, set_up
+from advisor.own_records.answer import NothingToStartFromError, OwnAnswer, Pretrained
+from advisor.own_records.pilot_study import (
+    FEWEST_REPLICATES,
+    STORE,
+    Pilot,
+    PilotError,
+    Plan,
+    find_pilot,
+    plan,
+    run,
+    set_up,
+)
 from advisor.own_records.pilot_update import fit_pilot
+from engine.checkpoints.checkpoint import CheckpointError
+from engine.corpora.corpus import CorpusError
 from engine.evaluation.evaluation import describe_averages
 from engine.json_values import rounded
 from engine.recipes import DEFAULT_RECIPE
@@ -22,12 +38,13 @@ from studies.files.arms import ARMS, FINE_TUNE, RANDOM_CONVOLUTIONS, SCRATCH, Ar
 from studies.files.curve import PilotCurve
 from studies.running.progress import Progress
 from studies.running.workload import Speed, measure_speed
-from studies.runs.run import Run
-from studies.runs.tidy_runs import check_averages
+from studies.runs.run import METRIC, Run, known
+from studies.runs.tidy_runs import RunsFileError, check_averages
 
 if TYPE_CHECKING:
     import torch
 
+_ELSEWHERE = "elsewhere.txt"  # folders that askers named for pilots on these records, a line each
 Watch = Callable[[], AbstractContextManager[Callable[[Progress], None]]]  # what a study reports to, while it runs
 
 
@@ -35,18 +52,22 @@ Watch = Callable[[], AbstractContextManager[Callable[[Progress], None]]]  # what
 class PilotRequest:
     """The ``folder`` that keeps a pilot, the ``minutes`` that it may take, and whom it tells what it does.
 
-    ``say`` takes a sentence, ``watch`` gives what the pilot's study reports to.
+    ``say`` takes a sentence, ``watch`` gives what the pilot's study reports to. Another ``seed`` draws other subsets.
     """
 
     folder: Path
     minutes: float
     say: Callable[[str], None]
     watch: Watch
+    seed: int = 0
 
 
 @dataclass(frozen=True)
 class Moved:
-    """An answer ``before`` a pilot and ``after`` it; ``stopped`` tells that Ctrl-C ended it early."""
+    """An answer ``before`` a pilot and ``after`` it; ``stopped`` tells that Ctrl-C ended it early.
+
+    ``made`` is the day of its newest run where an earlier command ran it, None where this one did.
+    """
 
     before: Recommendation
     after: Recommendation
@@ -54,6 +75,7 @@ class Moved:
     store: Path
     seconds: float
     stopped: bool
+    made: str | None = None
 
     @property
     def sizes(self) -> dict[int, int]:
@@ -79,6 +101,7 @@ class Moved:
             "store": str(self.store),
             "seconds": round(self.seconds, 1),
             "stopped": self.stopped,
+            "made": self.made,
             "pairs": pairs,
             "scores": [
                 {"strategy": arm.strategy, "n_records": n, "runs": len(values), "mean": round(_mean(values), 4)}
@@ -99,7 +122,7 @@ def _figures(answer: Recommendation) -> dict[str, Any]:
     return {"best": answer.best.strategy, "verdict": answer.verdict, **arms, "gain": rounded(vars(answer.gain))}
 
 
-def with_pilot(found: OwnAnswer, given: Pretrained | None, wanted: PilotRequest) -> OwnAnswer:
+def with_pilot(found: OwnAnswer, wanted: PilotRequest) -> OwnAnswer:
     """Run a pilot and answer again, for this dataset.
 
     After Ctrl-C the pairs that are complete answer; KeyboardInterrupt where they are too few. Raises
@@ -108,8 +131,8 @@ def with_pilot(found: OwnAnswer, given: Pretrained | None, wanted: PilotRequest)
     """
     started, stopped = time.monotonic(), False
     before = found.answer
-    network = _network_to_tune(found, given)
-    pilot = set_up(wanted.folder, found.own, before.curve.arch, network.folder)
+    network = _network_to_tune(found)
+    pilot = set_up(wanted.folder, found.own, before.curve.arch, network.folder, wanted.seed)
     pool = before.curve if is_pool(before.curve) else None
     try:
         _run(pilot, network.name, wanted, FEWEST_REPLICATES if pool is None else 1)  # a curve of its own takes two
@@ -129,9 +152,79 @@ def with_pilot(found: OwnAnswer, given: Pretrained | None, wanted: PilotRequest)
     return replace(found, answer=after, moved=moved)
 
 
-def _network_to_tune(found: OwnAnswer, given: Pretrained | None) -> Pretrained:
-    arch, signal = found.answer.curve.arch, found.own.corpus.contract
-    network = at_hand(given, arch, found.own)
+def with_known_pilot(found: OwnAnswer, pilots: Path) -> OwnAnswer:
+    """Take a pilot into account that an earlier command ran on these records, or say which one is ignored and why.
+
+    ``pilots`` is the folder of ``folders_of``. Raises StoreError for a pilot that is damaged, and OSError.
+    """
+    reasons = []
+    for folder in folders_of(pilots, found.own.corpus.content_hash):
+        try:
+            moved = _moved_by(found, folder)
+        except (PilotError, RunsFileError, CheckpointError, CorpusError) as error:
+            moved = str(error)
+        if isinstance(moved, Moved):
+            return replace(found, answer=moved.after, moved=moved)
+        reasons.append(f"A pilot on these records ({folder}) is not in the answer: {moved}.")
+    return replace(found, ignored=reasons[0]) if reasons else found
+
+
+def _moved_by(found: OwnAnswer, folder: Path) -> Moved | str:
+    """Return what the pilot in a folder changes, or a phrase that says why it changes nothing."""
+    before = found.answer
+    if before.question.metric != METRIC:
+        return f"it measured {METRIC} alone"
+    if before.question.task is not None:
+        return f"--task answers from {before.question.task} alone"
+    if found.network is None:
+        return f"no pre-trained {before.curve.arch} is available that it started from"
+    pilot = find_pilot(folder, found.own, before.curve.arch, found.network.folder)
+    if isinstance(pilot, str):
+        return pilot
+    runs = pilot.runs()
+    check_averages(runs)
+    pool = before.curve if is_pool(before.curve) else None
+    after = _answer(before, fit_pilot(pilot, pool, before.question.n_records), found.own.data.name, runs[0])
+    took = sum(known(run.seconds) for run in runs)
+    made = max(known(run.created) for run in runs)[:10]
+    return Moved(before, after, found.network.name, pilot.store, took, stopped=False, made=made)
+
+
+def folders_of(pilots: Path, content_hash: str) -> list[Path]:
+    """Return the folders with pilots on the records of that content, newest store first.
+
+    ``pilots`` is where pilots are kept that no other folder was named for.
+    """
+    own = _own_folder(pilots, content_hash)
+    named = own / _ELSEWHERE
+    others = named.read_text(encoding="utf-8").splitlines() if named.is_file() else []
+    stores = [folder / STORE for folder in (own, *map(Path, others))]
+    there = [store for store in stores if store.is_file()]
+    return [store.parent for store in sorted(there, key=lambda store: -store.stat().st_mtime_ns)]
+
+
+def choose_folder(pilots: Path, content_hash: str, named: Path | None) -> Path:
+    """Return the folder of a pilot: the one ``named``, which is written down for later commands, else its own.
+
+    Raises OSError.
+    """
+    own = _own_folder(pilots, content_hash)
+    if named is None:
+        return own
+    own.mkdir(parents=True, exist_ok=True)
+    where, list_of = str(named.resolve()), own / _ELSEWHERE
+    known_ones = list_of.read_text(encoding="utf-8").splitlines() if list_of.is_file() else []
+    if where not in known_ones:
+        list_of.write_text("\n".join([*known_ones, where, ""]), encoding="utf-8")
+    return named
+
+
+def _own_folder(pilots: Path, content_hash: str) -> Path:
+    return pilots / content_hash[:12]
+
+
+def _network_to_tune(found: OwnAnswer) -> Pretrained:
+    arch, signal, network = found.answer.curve.arch, found.own.corpus.contract, found.network
     if network is None:
         raise NothingToStartFromError(
             f"a pilot fine-tunes a pre-trained {arch} for {leads_in_words(signal.leads)} of {signal.seconds:g} s "

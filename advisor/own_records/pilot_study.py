@@ -1,10 +1,11 @@
 """A pilot: a few small paired runs on one directory's own records, within a budget of time.
 
-It is a study like any other (``studies.running.runner``), with its store in a folder of its own: the records that may
-be learnt from are fold 1 of a corpus made for it, the test records fold 2, and all arms of a cell share subset and
-seed. Whole replicates are run one after the other while the budget lasts, so that a stop leaves whole pairs; the same
-pilot again goes on where it was. A linear probe and random convolutions are fitted next to every pair, before the
-pairs of their replicate: they take seconds.
+It is a study like any other (``studies.running.runner``), with its store in a folder of its own. Of the records that
+may be learnt from, three quarters are fold 1 of a corpus made for it, which it learns from, and a quarter fold 2, on
+which it scores: the records that a network for use is tested on are in neither, so that the choice which a pilot leads
+to has not seen them. All arms of a cell share subset and seed. Whole replicates are run one after the other while the
+budget lasts, so that a stop leaves whole pairs; the same pilot again goes on where it was. A linear probe and random
+convolutions are fitted next to every pair, before the pairs of their replicate: they take seconds.
 """
 
 import hashlib
@@ -18,10 +19,12 @@ from math import ceil
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from advisor.own_records.records import OwnData
 from engine.checkpoints.checkpoint import CheckpointError, load_checkpoint
 from engine.corpora.corpus import Corpus, write_divided
+from engine.corpora.held_out import draw_test, together
 from engine.corpora.splits import has_both_outcomes
 from engine.recipes import DEFAULT_RECIPE
 from models.errors import ExitCode, UserError
@@ -37,7 +40,10 @@ from studies.runs.run_spec import RunSpec, find_keys
 from studies.runs.store import Store
 from studies.runs.task_names import hash_task
 
-POOL, TEST = 1, 2
+POOL, TEST, KEPT = 1, 2, 3  # folds: to learn from, to score on, and what is kept for the test of a network for use
+_TEST_FRACTION = 0.25  # of the records to learn from
+STORE = "pilot.db"
+_PER_SEED = 1000  # replicates: those of another seed are others
 MOST_REPLICATES, FEWEST_REPLICATES = 5, 2
 _SMALLEST, _POSITIVES = 20, 5  # records, and records with a typical label, that a size must have
 _FEWEST_PATIENTS = 10
@@ -64,7 +70,7 @@ class BudgetError(PilotError):
 class Pilot:
     """What is run: a divided corpus, a task of it, a network, and the pre-trained one that is fine-tuned and probed,
     which was trained on ``upstream`` and lies where the runner looks for it. Its sizes are from the ``smallest``
-    useful one to the ``largest``, all records to learn from.
+    useful one to the ``largest``, all records that it learns from. ``first`` is its first replicate.
     """
 
     folder: Path
@@ -76,11 +82,12 @@ class Pilot:
     data_hashes: dict[str, str]
     smallest: int
     largest: int
+    first: int = 0
 
     @property
     def store(self) -> Path:
         """Where the runs are kept."""
-        return self.folder / "pilot.db"
+        return self.folder / STORE
 
     def specs(self, n_records: int, replicate: int) -> tuple[RunSpec, ...]:
         """Return the runs of a cell: the pair, from scratch and fine-tuned, a linear probe and random convolutions."""
@@ -138,28 +145,30 @@ def _cell(run: Run) -> tuple[int, int]:
     return run.n_records, run.replicate
 
 
-def set_up(folder: Path, own: OwnData, arch: str, checkpoint: Path) -> Pilot:
+def set_up(folder: Path, own: OwnData, arch: str, checkpoint: Path, seed: int = 0) -> Pilot:
     """Make a pilot's folder ready: the divided corpus, and the pre-trained network next to the store.
 
-    Raises PilotError for records that are too few, CheckpointError for a network that does not take them, CorpusError
-    and OSError when the folder cannot be written.
+    Another ``seed`` draws other subsets. Raises PilotError for records that are too few, CheckpointError for a network
+    that does not take them, CorpusError and OSError when the folder cannot be written.
     """
-    smallest, corpus, data = check_records(own), own.corpus, own.data
+    corpus, data = own.corpus, own.data
+    pool, test = divide_pool(own)
+    smallest = check_records(own, pool, test)
     facts = load_checkpoint(checkpoint).facts
     if facts.arch != arch:
         raise CheckpointError(f"{checkpoint} holds {facts.arch}, not {arch}")
     if facts.contract.mismatch(corpus.contract):
         taken, given = facts.contract.in_words(), corpus.contract.in_words()
         raise CheckpointError(f"{checkpoint} takes {taken}, and these records have {given}")
-    folds = np.full(len(data.rows), POOL, np.int64)
-    folds[own.test] = TEST
-    identity = json.dumps([corpus.content_hash, data.name, data.classes, folds.tolist()])
-    name = f"own-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
-    target = folder / "corpora" / name
+    folds = np.full(len(data.rows), KEPT, np.int64)
+    folds[pool], folds[test] = POOL, TEST
+    target = _divided_corpus(folder, own, folds)
     divided = Corpus(target) if target.is_dir() else write_divided(corpus, data, folds, target)
-    task = f"{name}/labels"
-    hashes = {task: hash_task({name: divided}, task), facts.task: digest_of(checkpoint)}
-    pilot = Pilot(folder, divided, task, arch, facts.task, facts.n_records or 0, hashes, smallest, len(own.pool))
+    task = f"{target.name}/labels"
+    hashes = {task: hash_task({target.name: divided}, task), facts.task: digest_of(checkpoint)}
+    pilot = Pilot(
+        folder, divided, task, arch, facts.task, facts.n_records or 0, hashes, smallest, len(pool), _PER_SEED * seed
+    )
     start = pilot.specs(2, 0)[1].pretraining()
     assert start is not None, "the fine-tuned arm starts from a network"
     kept = folder_of(pilot.store) / start.key(hashes)
@@ -168,9 +177,54 @@ def set_up(folder: Path, own: OwnData, arch: str, checkpoint: Path) -> Pilot:
     return pilot
 
 
-def check_records(own: OwnData) -> int:
-    """Return the smallest useful size. Raises PilotError for records that are too few to tell two arms apart."""
-    data, pool, test = own.data, own.pool, own.test
+def find_pilot(folder: Path, own: OwnData, arch: str, checkpoint: Path) -> Pilot | str:
+    """Return the pilot in a folder that was run for these records, labels, network and test records, with whole pairs;
+    or a phrase that says why what is there is not it.
+
+    Raises PilotError, CheckpointError, CorpusError and StoreError as ``set_up`` and ``Pilot.runs`` do.
+    """
+    pool, test = divide_pool(own)
+    folds = np.full(len(own.data.rows), KEPT, np.int64)
+    folds[pool], folds[test] = POOL, TEST
+    target = _divided_corpus(folder, own, folds)
+    if not target.is_dir():
+        return "it is of other labels, or other records were kept for the test then"
+    store = Store(folder / STORE, create=False)
+    archs = {run.arch for run in store.runs() if run.task == f"{target.name}/labels"} - {RANDOM_CONVOLUTIONS}
+    store.close()
+    if archs and arch not in archs:
+        return f"it is of {' and '.join(sorted(archs))}, and this is about {arch}"
+    pilot = set_up(folder, own, arch, checkpoint)
+    if not pilot.runs():
+        return "it has no whole pair from this pre-trained network by this version's recipe"
+    return pilot
+
+
+def divide_pool(own: OwnData) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the positions of the records that a pilot learns from and of those that it scores on.
+
+    Whole patients, with equal shares of the labels. Raises PilotError for records of one patient.
+    """
+    rows = own.data.rows[own.pool]
+    try:
+        chosen, _ = draw_test(together(own.corpus)[rows], own.corpus.labels[rows], _TEST_FRACTION, 0)
+    except ValueError as error:
+        raise PilotError(f"{own.data.name} cannot be piloted: {error}") from None
+    return own.pool[~chosen], own.pool[chosen]
+
+
+def _divided_corpus(folder: Path, own: OwnData, folds: NDArray[np.int64]) -> Path:
+    """Return where the corpus of a pilot lies: its name is what it is made of."""
+    identity = json.dumps([own.corpus.content_hash, own.data.name, own.data.classes, folds.tolist()])
+    return folder / "corpora" / f"own-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
+
+
+def check_records(own: OwnData, pool: NDArray[np.int64], test: NDArray[np.int64]) -> int:
+    """Return the smallest useful size, of positions to learn from and to score on.
+
+    Raises PilotError for records that are too few to tell two arms apart.
+    """
+    data = own.data
     for name, column in zip(data.classes, data.labels.T, strict=True):
         if not column.any():
             raise PilotError(
@@ -178,8 +232,8 @@ def check_records(own: OwnData) -> int:
             )
     if not has_both_outcomes(data.labels[test]).any():
         raise PilotError(
-            f"no label of {data.name} has both records with it and records without it among the {len(test):,} test "
-            "records: a pilot has nothing to score"
+            f"no label of {data.name} has both records with it and records without it among the {len(test):,} records "
+            "that a pilot scores on: it has nothing to score"
         )
     shares = data.labels[pool].mean(axis=0)
     typical = float(np.median(np.minimum(shares, 1 - shares)))
@@ -188,8 +242,9 @@ def check_records(own: OwnData) -> int:
     n_patients = len(np.unique(data.patients[pool]))
     if len(pool) < _SMALLEST * _FEWEST_SIZES or n_patients < _FEWEST_PATIENTS:
         raise PilotError(
-            f"{data.name} has {len(pool):,} records of {n_patients:,} patients besides those kept for the test: a "
-            f"pilot needs {_SMALLEST * _FEWEST_SIZES} records of {_FEWEST_PATIENTS} patients or more"
+            f"{data.name} has {len(pool):,} records of {n_patients:,} patients besides those kept for the test and "
+            f"those that a pilot scores on: it needs {_SMALLEST * _FEWEST_SIZES} records of {_FEWEST_PATIENTS} "
+            "patients or more"
         )
     return smallest
 
@@ -207,8 +262,9 @@ def plan(
 
     def seconds(sizes: Sequence[int], replicate: int, strategies: Sequence[str] = _ALL) -> float:
         """Return how long a replicate's missing runs take: side by side, and never less than the longest of them."""
-        specs = [spec for size in sizes for spec in pilot.specs(size, replicate) if spec.strategy in strategies]
-        missing = [spec for spec in specs if ((spec.n_records, replicate), spec.strategy) not in stored]
+        cells = (pilot.specs(size, pilot.first + replicate) for size in sizes)
+        specs = [spec for cell in cells for spec in cell if spec.strategy in strategies]
+        missing = [spec for spec in specs if ((spec.n_records, spec.replicate), spec.strategy) not in stored]
         each = [speeds[spec.arch].seconds(load.passes(spec)) for spec in missing]
         return max(sum(each) / at_a_time, *each) if each else 0.0
 
@@ -268,7 +324,8 @@ def run(
             began = clock()
             if replicate and began - started + slowest > _OVERRUN * chosen.budget:
                 break
-            specs = [spec for size in reversed(chosen.sizes) for spec in pilot.specs(size, replicate)]
+            cells = (pilot.specs(size, pilot.first + replicate) for size in reversed(chosen.sizes))
+            specs = [spec for cell in cells for spec in cell]
             specs.sort(key=lambda spec: spec.strategy in _PAIR)  # a stop after seconds has the others
             shown = partial(_report_whole, report, chosen.runs, replicate * len(specs))
             corpora = pilot.corpus.root.parent

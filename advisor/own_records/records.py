@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.corpora.corpus import Corpus, TaskData
+from engine.corpora.held_out import Division, HeldOut
 from engine.corpora.opening import Say, open_directory
 from engine.corpora.partition import available, listed
 from engine.corpora.remarks import remarks
@@ -39,8 +40,8 @@ class UnusableRecordsError(UserError, ValueError):
 class OwnData:
     """A directory's records under one task's labels, or some of them.
 
-    ``pool`` and ``test`` are positions into ``data``: the records to train and validate with, and those held out,
-    which are ``held_out`` in words, as ``ecgadvise train`` does it.
+    ``pool`` and ``test`` are positions into ``data``: the records to train and validate with, and those ``held`` out,
+    the same ones for every command that was ``asked`` alike.
     """
 
     directory: Path
@@ -49,7 +50,13 @@ class OwnData:
     described: str
     pool: NDArray[np.int64]
     test: NDArray[np.int64]
-    held_out: str
+    held: HeldOut
+    asked: Division | None = None
+
+    @property
+    def held_out(self) -> str:
+        """Which records are kept for the test, in words."""
+        return self.held.words
 
     @property
     def patients(self) -> int:
@@ -86,6 +93,7 @@ class OwnData:
             "records_to_learn_from": len(self.pool),
             "records_to_test_on": len(self.test),
             "held_out": self.held_out,
+            "division": self.held.as_dict(),
             "leads": list(self.corpus.leads),
             "fs": self.corpus.fs,
             "seconds": self.corpus.contract.seconds,
@@ -106,29 +114,40 @@ def open_own(
     progress: Callable[[int, int], None] = lambda _done, _total: None,
     seconds: float | None = None,
     fs: float | None = None,
+    division: Division | None = None,
 ) -> OwnData:
     """Open a directory of any known kind, or a prepared corpus; it is prepared into ``corpora`` the first time.
 
     ``labels`` names one of its tasks, or some labels of its first, apart by commas; ``seconds`` and ``fs`` are what of
-    each record is used. Raises SourceError and CorpusError for a directory without usable records, SamplingError,
-    UnknownNameError for labels or a source that do not exist, PartitionError
-    and UnusableRecordsError where there is nothing to learn.
+    each record is used, ``division`` is how the test records are chosen. Raises SourceError and CorpusError for a
+    directory without usable records, SamplingError, UnknownNameError for labels or a source that do not exist,
+    PartitionError and UnusableRecordsError where there is nothing to learn.
     """
     corpus, first = open_directory(directory, "", corpora, source, workers, say, progress, seconds, fs)
+    own = divide_own(directory, corpus, first, labels, division)
+    has_both = (own.data.labels[own.pool].any(axis=0)) & (own.data.labels[own.pool] == 0).any(axis=0)
+    if not has_both.any():
+        raise UnusableRecordsError(
+            f"no label of {directory} ({listed(own.data.classes)}) has both records with it and records without it "
+            f"among the {len(own.pool):,} to learn from: there is nothing to tell apart"
+        )
+    return own
+
+
+def divide_own(
+    directory: Path, corpus: Corpus, task: str, labels: str | None = None, division: Division | None = None
+) -> OwnData:
+    """Return an opened corpus's records under a task, or under the ``labels`` named as in ``open_own``, divided.
+
+    Raises UnknownNameError for labels that do not exist, PartitionError for records that cannot be divided.
+    """
     if labels is not None and (bare := labels.removeprefix(f"{corpus.name}/")) in corpus.tasks:
         labels = bare  # as the answer's table names a task
-    task = labels if labels in corpus.tasks else first
+    task = labels if labels in corpus.tasks else task
     data = corpus.task(task)
     if labels is not None and labels not in corpus.tasks:
         data = _pick(data, labels, corpus)
-    pool, test, words = available(corpus, data)
-    has_both = (data.labels[pool].any(axis=0)) & (data.labels[pool] == 0).any(axis=0)
-    if not has_both.any():
-        raise UnusableRecordsError(
-            f"no label of {directory} ({listed(data.classes)}) has both records with it and records without it among "
-            f"the {len(pool):,} to learn from: there is nothing to tell apart"
-        )
-    return OwnData(directory, corpus, data, corpus.describe_task(task), pool, test, words)
+    return OwnData(directory, corpus, data, corpus.describe_task(task), *available(corpus, data, division), division)
 
 
 def scored_labels(

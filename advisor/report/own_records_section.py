@@ -17,9 +17,12 @@ def sections(found: OwnAnswer) -> Iterator[str]:
         yield section(
             "What the pilot changed", table(MOVED, moved_rows(moved)), facts(measured_rows(moved)), name="pilot"
         )
-    said = [sentence for sentence in (found.n_given, *found.mismatches) if sentence is not None]
+    said = [sentence for sentence in (found.n_given, found.ignored, *found.mismatches) if sentence is not None]
     described = facts(row for row in record_rows(found) if row[0] != "labels")
-    yield section("Your records", described, _labels(found.own), bullets(said) if said else "", name="your-records")
+    start = paragraph(found.starts_from)
+    yield section(
+        "Your records", start, described, _labels(found.own), bullets(said) if said else "", name="your-records"
+    )
 
 
 def _labels(own: OwnData) -> str:

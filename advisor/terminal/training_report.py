@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from engine.checkpoints.checkpoint import SPLIT
 from engine.recipes import PROBES
 from studies.files.arms import RANDOM_CONVOLUTIONS
 
 if TYPE_CHECKING:
-    from advisor.answer.strategy import Choice
+    from advisor.own_records.advice import Advice
     from engine.checkpoints.checkpoint import CheckpointFacts
     from engine.evaluation.evaluation import Evaluation
     from engine.training.fit import Fitted
@@ -29,14 +30,14 @@ def next_command(out: Path) -> str:
     return shlex.join(["ecgadvise", "export", str(out), "--out", "model.onnx"])
 
 
-def to_json(fitted: "Fitted", choice: "Choice", out: Path) -> str:
+def to_json(fitted: "Fitted", advice: "Advice", out: Path) -> str:
     """Return what was trained, how it scored on the test records and where it is, as a JSON document."""
     facts = fitted.facts
     document = {
         "schema_version": SCHEMA_VERSION,
         "checkpoint": str(out),
         **{name: getattr(facts, name) for name in ("task", "arch", "strategy", "upstream", "n_records", "classes")},
-        "advice": {"verdict": choice.verdict, "why": choice.why},
+        "advice": advice.as_dict(),
         "evaluation": facts.evaluation,
         "subgroups": facts.subgroups,
         "thresholds": dict(zip(facts.classes, facts.thresholds, strict=True)),
@@ -44,13 +45,14 @@ def to_json(fitted: "Fitted", choice: "Choice", out: Path) -> str:
         **{name: facts.record[name] for name in ("seconds", "wall_seconds", "epochs", "best_epoch", "device")},
         "records": {name: value for name, value in facts.record.items() if name.endswith(("_records", "_patients"))},
         "held_out": facts.record["held_out"],
+        "division": facts.record["division"],
         "warnings": fitted.warnings,
         "next": next_command(out),
     }
     return json.dumps(document, indent=2, allow_nan=False)
 
 
-def to_table(fitted: "Fitted", evaluation: "Evaluation", choice: "Choice", described: str, out: Path) -> str:
+def to_table(fitted: "Fitted", evaluation: "Evaluation", advice: "Advice", described: str, out: Path) -> str:
     """Return the same for a reader, 80 columns wide, the score first."""
     facts, record = fitted.facts, fitted.facts.record
     console = Console(file=StringIO(), width=_WIDTH, no_color=True, highlight=False, markup=False, emoji=False)
@@ -59,7 +61,9 @@ def to_table(fitted: "Fitted", evaluation: "Evaluation", choice: "Choice", descr
         f"(90 %: {_band(evaluation.auroc_macro_ci_lower, evaluation.auroc_macro_ci_upper)}) on "
         f"{evaluation.n_records:,} test records of {evaluation.n_patients:,} patients"
     )
-    console.print(choice.why)
+    console.print(advice.choice.why)
+    if advice.answer is not None:
+        console.print(advice.answer.starts_from)
     console.print(_class_table(evaluation))
     left = len(evaluation.classes) - _LISTED
     if left > 0:
@@ -114,7 +118,7 @@ def _fact_table(facts: "CheckpointFacts", record: Any, evaluation: "Evaluation",
         "training",
         f"{took}; {record['device']}",
     )
-    table.add_row("checkpoint", str(out))
+    table.add_row("checkpoint", f"{out}; who trained and who tested: {SPLIT}")
     table.add_row("next", next_command(out))
     return table
 

@@ -34,11 +34,13 @@ def with_records(text: str, found: OwnAnswer, *, color: bool = False) -> str:
     out.print()
     out.print("Your records", style="bold")
     out.print(_table(record_rows(found)))
-    for sentence in (found.n_given, *found.mismatches):
+    for sentence in (found.n_given, found.ignored, *found.mismatches):
         if sentence is not None:
             out.print(f"! {sentence}")
-    body = text.removesuffix(f"{NOTICE}\n").rstrip("\n")
-    return "\n".join([body, *take_lines(out), NOTICE, ""])
+    first, *body = text.removesuffix(f"{NOTICE}\n").rstrip("\n").split("\n")
+    said = take_lines(out)
+    out.print(found.starts_from)
+    return "\n".join([first, *take_lines(out), *body, *said, NOTICE, ""])
 
 
 def record_rows(found: OwnAnswer) -> Iterator[tuple[str, str]]:
@@ -53,7 +55,8 @@ def record_rows(found: OwnAnswer) -> Iterator[tuple[str, str]]:
     if found.precision is not None:
         yield "test", found.precision.in_words()
     yield "labels", _labels(own.prevalence)
-    yield "transferability", found.score.in_words() if found.score is not None else found.no_score or ""
+    if said := found.score.in_words() if found.score is not None else found.no_score:
+        yield "transferability", said
 
 
 def _left_out(own: OwnData) -> str:
@@ -93,7 +96,8 @@ def measured_rows(moved: "Moved") -> Iterator[tuple[str, str]]:
     for arm in FURTHER:
         if by_size := moved.scores.get(arm):
             yield arm.words, f"measured {_at_sizes(by_size)}"
-    yield "pilot", f"from {moved.network}, {duration(moved.seconds)}; kept in {moved.store}"
+    when = "" if moved.made is None else f" on {moved.made}"
+    yield "pilot", f"from {moved.network}, {duration(moved.seconds)}{when}; kept in {moved.store}"
 
 
 def _measured(moved: "Moved") -> str:

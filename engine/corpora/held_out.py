@@ -6,6 +6,7 @@ that what one command looked at is never what another tests on.
 
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,12 +30,12 @@ class FractionError(UserError, ValueError):
 
 @dataclass(frozen=True)
 class Division:
-    """How test records are asked for: the publisher's where ``fraction`` is None and there are such, else a share of
-    the records, drawn with ``seed``. Raises FractionError.
+    """How test records are asked for: a ``fraction`` of the records, drawn with ``seed``; where both are None the
+    publisher's, if there are such, else a fifth. Raises FractionError.
     """
 
     fraction: float | None = None
-    seed: int = 0
+    seed: int | None = None
 
     def __post_init__(self) -> None:
         if self.fraction is not None and not 0.05 <= self.fraction <= 0.5:
@@ -65,19 +66,20 @@ def hold_out(corpus: Corpus, asked: Division | None = None) -> HeldOut:
     """Return which records of a corpus are kept for the test.
 
     The publisher's last fold where every record has one (-1: it has none) and no patient is in it and in another (as
-    in PTB-XL, whose fold 10 is its test set), unless a share is asked for; else a fifth of the records, or the share,
-    whole patients, and records of equal signals on one side. Raises ValueError when there is but one patient.
+    in PTB-XL, whose fold 10 is its test set), unless a share or a seed is asked for; else a fifth of the records, or
+    the share, whole patients, and records of equal signals on one side. Raises ValueError for a single patient.
     """
     asked, folds, patients = asked or Division(), corpus.folds, corpus.patients
     last = folds.max(initial=-1)
     test = folds == last
     is_published = (folds >= 0).all() and not test.all() and not np.isin(patients[test], patients[~test]).any()
-    if is_published and asked.fraction is None:
+    if is_published and asked == Division():
         return HeldOut(test, f"fold {last} of the publisher's {len(np.unique(folds))}", PUBLISHED, None)
-    test, rule = draw_test(together(corpus), corpus.labels, asked.fraction or TEST_FRACTION, asked.seed)
+    seed = asked.seed or 0
+    test, rule = draw_test(together(corpus), corpus.labels, asked.fraction or TEST_FRACTION, seed)
     how = "with equal shares of the labels" if rule == STRATIFIED else "by chance"
     counted = f"{len(np.unique(patients[test]))} of {len(np.unique(patients))} patients"
-    return HeldOut(test, f"{counted}, drawn {how}, seed {asked.seed}", rule, asked.seed)
+    return HeldOut(test, f"{counted}, drawn {how}, seed {seed}", rule, seed)
 
 
 def draw_test(
@@ -98,7 +100,8 @@ def draw_test(
     from sklearn.model_selection import StratifiedGroupKFold
 
     folds = StratifiedGroupKFold(share.denominator, shuffle=True, random_state=fixed % 2**32)
-    for _, (_, chosen) in zip(range(share.numerator), folds.split(groups, _strata(labels, share.denominator), groups)):
+    divided = folds.split(groups, _strata(labels, share.denominator), groups)
+    for _, chosen in islice(divided, share.numerator):
         test[chosen] = True
     return test, STRATIFIED
 

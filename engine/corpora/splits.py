@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from engine.seeds import stable_seed
 
+
 def draw_records(patients: NDArray[np.int64], n_records: int, seed: int) -> NDArray[np.int64]:
     """Return the positions of exactly ``n_records`` records, patient after patient in random order.
 

@@ -16,7 +16,9 @@ FEW_POSITIVES = 30  # test records with a class: fewer, and its figures are most
 NOTABLE_ECE = 0.05
 _PARTS, _COUNTED = ("training", "validation", "test"), ("records", "patients")
 # Of the checkpoint's free facts, those that are no row of the table of training data.
-_SAID_ELSEWHERE = {f"{part}_{kind}" for part in _PARTS for kind in _COUNTED} | {"remarks", "upstream_seconds"}
+_SAID_ELSEWHERE = {f"{part}_{kind}" for part in _PARTS for kind in _COUNTED} | {
+    "remarks", "upstream_seconds", "held_out", "seed", "division", "split_sha256",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -156,8 +158,27 @@ def _data(facts: ModelFacts) -> list[str]:
 def _splits(facts: ModelFacts) -> list[str]:
     known = {f"test_{kind}": facts.evaluation.get(f"n_{kind}") for kind in _COUNTED} | dict(facts.record)
     rows = [(part, *(count(known.get(f"{part}_{kind}")) for kind in _COUNTED)) for part in _PARTS]
-    said = "Records are split by patient, where the source tells patients apart."
-    return [*table(("", *_COUNTED), rows), "", said]
+    said = "Records are split by patient, where the source tells patients apart, and equal signals are on one side."
+    return [*table(("", *_COUNTED), rows), "", *table(("", ""), _division(facts.record).items()), "", said]
+
+
+def _division(record: Mapping[str, Any]) -> dict[str, str | None]:
+    """Return the rule of a division, its shares and seeds, and the file that names every record's side."""
+    known = record.get("division", {})
+    share, validation, file = known.get("test_share"), known.get("validation_share"), record.get("split_sha256")
+    return {
+        "test records": record.get("held_out"),
+        "rule": known.get("rule"),
+        "test share": None if share is None else f"{share:.3f} of the corpus",
+        "seed of the test": "none, they are its publisher's" if known.get("seed", "") is None else _text(known, "seed"),
+        "validation share": "cross-validation" if validation == 0 else _text(known, "validation_share"),
+        "seed of what was drawn": _text(record, "seed"),
+        "who is where": None if file is None else f"split.csv next to the checkpoint's weights, SHA-256 `{file}`",
+    }
+
+
+def _text(facts: Mapping[str, Any], name: str) -> str | None:
+    return None if facts.get(name) is None else str(facts[name])
 
 
 def _performance(facts: ModelFacts) -> list[str]:

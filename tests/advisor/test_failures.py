@@ -192,6 +192,6 @@ def test_a_store_that_a_command_reads_is_data_and_one_that_it_writes_is_not(rais
     assert ended(capsys) == (ExitCode.FAILURE, f"error: {error}\n")
     own = SimpleNamespace(pool=[0], corpus=SimpleNamespace(content_hash="0"))
     monkeypatch.setattr("advisor.own_records.records.open_own", lambda *_: own)
-    monkeypatch.setattr("advisor.own_records.answer.answer_for", lambda *_: None)
+    monkeypatch.setattr("advisor.own_records.answer.advise", lambda *_: None)
     raising(error, "advisor.own_records.pilot.with_pilot", "recommend --data records --pilot")
     assert ended(capsys) == (ExitCode.FAILURE, f"error: {error}\n")

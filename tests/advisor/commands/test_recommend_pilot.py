@@ -32,7 +32,7 @@ Command = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture(scope="module")
 def made_up(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    return prepared_synthetic(tmp_path_factory.mktemp("corpora"), 60)
+    return prepared_synthetic(tmp_path_factory.mktemp("corpora"), 80)
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +81,7 @@ def test_a_pilot_answers_for_these_records_and_shows_how_the_answer_moved(
 ):
     monkeypatch.setattr("advisor.own_records.pilot_study.MOST_REPLICATES", 2)
     store = tmp_path / "kept"
+    bare = json.loads(command(*options[:-1], "--json")[1])
     code, out, err = command(*options, "--pilot-store", store, "--minutes", 60, "--json")
     assert code == 0, err
     answer = json.loads(out)
@@ -89,7 +90,8 @@ def test_a_pilot_answers_for_these_records_and_shows_how_the_answer_moved(
     assert f"pilot: {ARCH} from scratch and from small" in err.splitlines()[0]
     assert pilot["network"] == "small"
     assert {pair["pairs"] for pair in pilot["pairs"]} == {2}
-    assert pilot["pairs"][-1]["n_records"] == answer["data"]["records_to_learn_from"]
+    assert pilot["pairs"][-1]["n_records"] == pytest.approx(0.75 * answer["data"]["records_to_learn_from"], abs=2)
+    assert pilot["made"] is None
     arms = ["fine-tune", "scratch", "linear-probe", "random-convolutions"]
     assert [(score["strategy"], score["n_records"], score["runs"]) for score in pilot["scores"]] == [
         (arm, pair["n_records"], 2) for arm in arms for pair in pilot["pairs"]
@@ -100,13 +102,12 @@ def test_a_pilot_answers_for_these_records_and_shows_how_the_answer_moved(
     own = "Predicted from the pilot alone, because no other task has them: linear probe and random convolutions."
     assert own in answer["warnings"]
     assert Path(pilot["store"]).parent == store
-    bare = json.loads(command(*options[:-1], "--json")[1])
-    assert bare["data"]["pilot"] is None
+    assert (bare["data"]["pilot"], bare["data"]["pilot_ignored"]) == (None, None)
     for name in ("verdict", "gain", "scratch", "fine_tune"):
         assert pilot["before"][name] == bare[name]
         assert pilot["after"][name] == answer[name]
     assert pilot["before"] != pilot["after"]
-    assert answer["support"] == "measured"
+    assert answer["support"] == "extrapolated"  # to all records, of which the pilot learnt from three quarters
     assert not answer["pooled"]
     of_pilot = 2 * 2 * len(pilot["pairs"])
     assert answer["evidence"]["runs"] == of_pilot + bare["evidence"]["runs"]
@@ -143,10 +144,24 @@ def test_a_pilot_answers_for_these_records_and_shows_how_the_answer_moved(
     said = " ".join(command(*options, "--pilot-store", store, "--minutes", 60, "--explain")[1].split())
     assert f"{of_pilot} runs of a pilot on {answer['data']['task']}; 2 pairs or more at each size." in said
     assert f"{bare['evidence']['runs']} runs of ptb-xl/superclass, ptb-xl/form, ludb, {OWN_TASK}; " in said
-    assert f"Every run of the pilot was tested on {answer['data']['records_to_test_on']} records" in said
+    of_pool = answer["data"]["records_to_learn_from"] - pilot["pairs"][-1]["n_records"]
+    assert f"Every run of the pilot was tested on {of_pool} records" in said
     far = command(*options, "--pilot-store", store, "--minutes", 60, "--n-records", 1000, "--json")
     assert any(warning.startswith("The pilot ran from ") for warning in json.loads(far[1])["warnings"])
     assert shown.index("macro AUROC") < shown.index("What the pilot changed") < shown.index("Your records")
+
+    later = json.loads(command(*options[:-1], "--json")[1])  # without --pilot: it is known by the records
+    jsonschema.validate(later, SCHEMA)
+    assert later["data"]["pilot"]["made"] == Store(store / "pilot.db").runs()[0].created[:10]
+    for name in ("verdict", "gain", "scratch", "fine_tune", "arms", "best"):
+        assert later[name] == answer[name]
+    other = command(*options[:-1], "--test-seed", 1)
+    assert (
+        f"A pilot on these records ({store}) is not in the answer: it is of other labels, or other records were kept"
+        in (" ".join(other[1].split()))
+    )
+    alone = json.loads(command(*options[:-1], "--labels", "diagnosis", "--task", "ptb-xl/form", "--json")[1])
+    assert alone["data"]["pilot_ignored"].endswith("is not in the answer: --task answers from ptb-xl/form alone.")
 
 
 def test_without_a_network_to_fine_tune_from_a_pilot_says_so(made_up: Corpus, curves: Path, command: Command):

@@ -17,6 +17,7 @@ import torch
 from advisor.answer.strategy import Choice
 from advisor.cli import main
 from advisor.commands.train import EXAMPLE, Asked, plan
+from advisor.own_records.records import OwnData, divide_own
 from advisor.terminal.training_progress import watched
 from engine.checkpoints.checkpoint import load_network
 from engine.checkpoints.zoo import find_checkpoint, released, suiting
@@ -57,6 +58,11 @@ def place(tmp_path: Path, corpora: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     monkeypatch.setenv("ECGADVISE_CORPORA", str(corpora))
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def synthetic(corpora: Path) -> OwnData:
+    corpus = Corpus(corpora / "synthetic")
+    return divide_own(corpus.root, corpus, "diagnosis")
 
 
 @pytest.fixture
@@ -212,9 +218,9 @@ def test_a_linear_probe_starts_from_a_checkpoint(place: Path, train):
 
 
 def test_random_convolutions_that_the_adviser_chooses_are_trained_as_such(corpora: Path, monkeypatch):
-    chosen = Choice("random-convolutions", None, "the best of all")
-    monkeypatch.setattr("advisor.answer.strategy.choose_strategy", lambda *_arguments: chosen)
-    job, _ = plan(Corpus(corpora / "synthetic"), "diagnosis", "cnn", Asked.AUTO, None, 40, 0, "tuned", "cpu")
+    chosen = Choice("random-convolutions", False, "the best of all")
+    monkeypatch.setattr("advisor.own_records.advice.choose_strategy", lambda *_arguments: chosen)
+    job, _ = plan(synthetic(corpora), "cnn", Asked.AUTO, None, 40, 0, "tuned", "cpu")
     assert (job.arch, job.strategy, job.upstream) == ("random-convolutions", "random-convolutions", None)
     assert not len(job.partition.validation)
 
@@ -224,9 +230,9 @@ def test_random_convolutions_that_the_adviser_chooses_are_trained_as_such(corpor
     [("cnn", "tuned-2", True), ("cnn", "tuned", False), ("rnn", "tuned-2", False)],  # of rnn it is a second name
 )
 def test_a_recipe_that_is_not_the_evidences_is_said(arch, recipe, differs: bool, corpora: Path, monkeypatch):
-    chosen = Choice("scratch", None, "The best of all.", recipe="tuned")
-    monkeypatch.setattr("advisor.answer.strategy.choose_strategy", lambda *_arguments: chosen)
-    choice = plan(Corpus(corpora / "synthetic"), "diagnosis", arch, Asked.AUTO, None, 40, 0, recipe, "cpu")[1]
+    chosen = Choice("scratch", False, "The best of all.", recipe="tuned")
+    monkeypatch.setattr("advisor.own_records.advice.choose_strategy", lambda *_arguments: chosen)
+    choice = plan(synthetic(corpora), arch, Asked.AUTO, None, 40, 0, recipe, "cpu")[1].choice
     said = "The best of all. The evidence trained by recipe tuned, this trains by tuned-2."
     assert choice.why == (said if differs else "The best of all.")
 
@@ -247,13 +253,13 @@ def test_a_familys_default_starts_from_the_released_network_and_says_which(famil
     opened = Corpus(corpora / "synthetic")
     names = [*suiting(arch, opened.contract)]
     assert names, f"no {arch} is released with this version"
-    job, choice = plan(opened, "diagnosis", family, strategy, None, 40, 0, "tuned", "cpu")
-    if choice.upstream is not None:
-        assert (job.arch, choice.upstream) == (arch, find_checkpoint(names[0]))
-        assert names[0] in choice.why
+    job, advice = plan(synthetic(corpora), family, strategy, None, 40, 0, "tuned", "cpu")
+    if job.upstream is not None:
+        assert (job.arch, job.upstream.folder) == (arch, find_checkpoint(names[0]))
+        assert names[0] in advice.choice.why
     else:
         assert strategy is Asked.AUTO
-        assert choice.strategy in ("scratch", "random-convolutions")
+        assert advice.choice.strategy in ("scratch", "random-convolutions")
 
 
 def test_what_no_released_network_suits_is_said_with_those_there_are(train):

@@ -106,7 +106,7 @@ def test_a_directory_of_records_gives_n_and_says_what_it_holds(ward: Path, curve
     table = np.array([line.split(",")[2:] for line in (ward / "labels.csv").read_text().split()[1:]], int)
     counts = dict(zip(COLUMNS, table.sum(axis=0).tolist(), strict=True))
     assert {name: facts["records"] for name, facts in data["classes"].items()} == counts
-    assert data["classes"]["wide"]["prevalence"] == pytest.approx(counts["wide"] / 60, abs=1e-4)
+    assert data["classes"]["wide"]["prevalence"] == pytest.approx(counts["wide"] / 60, abs=2e-4)
     test = data["test_precision"]
     assert test["positive_patients"] + test["negative_patients"] <= data["records_to_test_on"]
     assert test["auroc"] == pytest.approx(max(arm["score"]["mean"] for arm in answer["arms"]), abs=1e-3)
@@ -277,7 +277,7 @@ def test_a_gap_that_is_not_known_to_predict_the_gain_is_shown_with_the_reason_wh
     gap = answer["data"]["transferability"]
     assert gap["name"] == "probe gap"
     assert gap["network"] == "resnet1d18-w16-ptbxl"
-    assert gap["value"] == pytest.approx(gap["features"] - gap["random_convolutions"], abs=1e-4)
+    assert gap["value"] == pytest.approx(gap["features"] - gap["random_convolutions"], abs=2e-4)
     assert set(gap["classes"]) == {"wide", "tall"}
     said = answer["data"]["no_transferability"]
     assert said.startswith("not used in the answer: ")
@@ -310,7 +310,7 @@ def test_without_a_measured_correlation_the_gap_is_shown_alone(ward: Path, curve
     answer = json.loads(command(*options)[1])
     jsonschema.validate(answer, SCHEMA)
     gap = answer["data"]["transferability"]
-    assert gap["value"] == pytest.approx(gap["features"] - gap["random_convolutions"], abs=1e-4)
+    assert gap["value"] == pytest.approx(gap["features"] - gap["random_convolutions"], abs=2e-4)
     assert {gap[name] for name in ("below", "of", "at", "correlation", "ci_lower", "ci_upper")} == {None}
     assert "was not measured" in answer["data"]["no_transferability"]
 

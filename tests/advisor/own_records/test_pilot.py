@@ -13,9 +13,9 @@ from advisor.answer.arms import not_measured
 from advisor.answer.caveats import warn
 from advisor.answer.costs import Cost
 from advisor.answer.question import Question
-from advisor.own_records.pilot_study import Pilot, PilotError, Plan, check_records, plan, run, set_up
+from advisor.own_records.pilot_study import Pilot, PilotError, Plan, check_records, divide_pool, plan, run, set_up
 from advisor.own_records.pilot_update import Observed, fit_pilot, observe, update
-from advisor.own_records.records import OwnData
+from advisor.own_records.records import OwnData, divide_own
 from engine.checkpoints.checkpoint import CheckpointError
 from engine.corpora.corpus import Corpus
 from engine.corpora.partition import available
@@ -56,8 +56,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory, checkpoint_writer) -> P
 
 
 def own_data(corpus: Corpus) -> OwnData:
-    data = corpus.task("diagnosis")
-    return OwnData(corpus.root, corpus, data, "diagnosis", *available(corpus, data))
+    return divide_own(corpus.root, corpus, "diagnosis")
 
 
 def make_pilot(folder: Path, corpus: Corpus, checkpoint: Path, labels: slice = slice(None)) -> Pilot:
@@ -66,13 +65,19 @@ def make_pilot(folder: Path, corpus: Corpus, checkpoint: Path, labels: slice = s
     return set_up(folder, replace(own, data=data), ARCH, checkpoint)
 
 
-def test_the_test_records_are_those_that_train_keeps_apart(tmp_path: Path, made_up: Corpus, checkpoint: Path):
+def test_a_pilot_never_looks_at_the_records_that_train_tests_on(tmp_path: Path, made_up: Corpus, checkpoint: Path):
     pilot = make_pilot(tmp_path, made_up, checkpoint)
     data = made_up.task("diagnosis")
     pool, test, _ = available(made_up, data)
     divided = pilot.corpus.task("labels")
-    assert divided.in_folds([1]).tolist() == pool.tolist()
-    assert divided.in_folds([2]).tolist() == test.tolist()
+    learns, scores = divided.in_folds([1]), divided.in_folds([2])
+    assert divided.in_folds([3]).tolist() == test.tolist()
+    assert sorted([*learns.tolist(), *scores.tolist()]) == pool.tolist()
+    assert not set(data.patients[learns].tolist()) & set(data.patients[scores].tolist())
+    assert len(scores) == pytest.approx(len(pool) / 4, abs=2)
+    assert pilot.largest == len(learns)
+    for spec in pilot.specs(40, 0):
+        assert (spec.pool_folds, spec.test_folds) == ((1,), (2,))
     assert (divided.classes, divided.labels.tolist()) == (data.classes, data.labels.tolist())
     assert np.array_equal(pilot.corpus.signals, made_up.signals)
     pilot.corpus.verify()
@@ -106,18 +111,19 @@ def test_a_network_for_other_signals_is_refused(tmp_path: Path, made_up: Corpus,
 
 def test_records_that_cannot_be_piloted_are_refused_with_the_reason(made_up: Corpus):
     own = own_data(made_up)
-    data, pool, test = own.data, own.pool, own.test
-    assert 20 <= check_records(own) <= len(pool) // 2
+    pool, test = divide_pool(own)
+    data = own.data
+    assert 20 <= check_records(own, pool, test) <= len(pool) // 2
     empty = replace(data, labels=data.labels * np.array([1, 0, 1, 1, 1], np.uint8))
     with pytest.raises(PilotError, match=f"no record of .* has the label {data.classes[1]}"):
-        check_records(replace(own, data=empty))
+        check_records(replace(own, data=empty), pool, test)
     with pytest.raises(PilotError, match=r"has 30 records .*needs 40"):
-        check_records(replace(own, pool=pool[:30]))
+        check_records(own, pool[:30], test)
     with pytest.raises(PilotError, match=r"of 5 patients .*of 10 patients or more"):
-        check_records(replace(own, data=replace(data, patients=np.arange(len(data.rows)) % 5)))
+        check_records(replace(own, data=replace(data, patients=np.arange(len(data.rows)) % 5)), pool, test)
     alike = test[(data.labels[test] == data.labels[test[0]]).all(axis=1)]
     with pytest.raises(PilotError, match="nothing to score"):
-        check_records(replace(own, test=alike))
+        check_records(own, pool, alike)
 
 
 @pytest.mark.parametrize("n_pool", [50, 96, 480, 3000, 20000])

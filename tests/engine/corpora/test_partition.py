@@ -8,15 +8,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.corpora.corpus import Corpus, TaskData
-from engine.corpora.partition import (
-    Partition,
-    PartitionError,
-    TooManyRecordsError,
-    divide,
-    lacking_classes,
-    listed,
-    split_table,
-)
 from engine.corpora.held_out import (
     BY_CHANCE,
     PUBLISHED,
@@ -26,6 +17,15 @@ from engine.corpora.held_out import (
     HeldOut,
     hold_out,
     together,
+)
+from engine.corpora.partition import (
+    Partition,
+    PartitionError,
+    TooManyRecordsError,
+    divide,
+    lacking_classes,
+    listed,
+    split_table,
 )
 
 NO_FOLD = -1
@@ -221,7 +221,7 @@ def test_a_share_that_is_asked_for_goes_before_the_publishers_fold():
     published, asked = hold_out(corpus), hold_out(corpus, Division(0.25))  # type: ignore[arg-type]
     assert (published.rule, published.seed, published.test.sum()) == (PUBLISHED, None, 10)
     assert (asked.rule, asked.seed, asked.test.sum()) == (STRATIFIED, 0, 25)
-    with pytest.raises(FractionError, match="from 0.05 to 0.5"):
+    with pytest.raises(FractionError, match=r"from 0\.05 to 0\.5"):
         Division(0.9)
 
 

@@ -133,7 +133,9 @@ def test_an_upstream_that_may_have_seen_the_test_is_warned_of(
     (said,) = [sentence for sentence in forewarn(started) if "pre-trained on" in sentence]
     assert "the test records (fold 10 of the publisher's 10) were held out then too" in said
     assert "validation scores are too high" in said
-    otherwise = replace(started, partition=replace(started.partition, held=replace(started.partition.held, words="other records")))
+    otherwise = replace(
+        started, partition=replace(started.partition, held=replace(started.partition.held, words="other records"))
+    )
     assert any("whether the test records were among them is not known" in s for s in forewarn(otherwise))
 
 

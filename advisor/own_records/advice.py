@@ -1,0 +1,102 @@
+"""What the adviser says of a training on records, which is what ``recommend --data`` says, and what is trained."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from advisor.answer.question import NoEvidenceError, Question, UnknownNameError
+from advisor.answer.strategy import AUTO, Choice, choose_strategy
+from advisor.own_records.answer import OwnAnswer, Pretrained, advise, at_hand, network_given
+from advisor.own_records.pilot import with_known_pilot
+from advisor.own_records.records import OwnData
+from engine.corpora.corpus import default_corpora
+from engine.records.lead_names import leads_in_words
+from studies.files.curves import CurvesFile, read_curves
+from studies.files.shipped import DEFAULT_CURVES
+from studies.files.transferability import read_transferability
+
+_DEFAULT = "cnn"
+
+
+@dataclass(frozen=True)
+class Advice:
+    """How to train, the network's architecture, and the pre-trained ``network`` that is available, None without.
+
+    ``answer`` is what ``recommend --data`` says of the records, None where the adviser was not asked or has no answer.
+    """
+
+    choice: Choice
+    arch: str
+    network: Pretrained | None
+    answer: OwnAnswer | None
+
+    def in_words(self, besides: Iterable[str] = ()) -> Iterator[str]:
+        """Give what is trained and why, what it starts from, and the warnings of the answer that ``besides`` lacks."""
+        yield self.choice.why
+        if self.answer is None:
+            return
+        yield self.answer.starts_from
+        if (moved := self.answer.moved) is not None:
+            yield f"A pilot on these records ({moved.store}) is in the answer."
+        for warning in self.answer.with_warnings.warnings:
+            if not warning.startswith(tuple(besides)):
+                yield f"! {warning}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it ready for JSON; ``best`` is the arm that the answer names, possible here or not."""
+        if self.answer is None:
+            return {"verdict": self.choice.verdict, "why": self.choice.why}
+        found = self.answer.answer
+        return {
+            "verdict": self.choice.verdict,
+            "why": self.choice.why,
+            "best": found.best.strategy,
+            "p_best": round(found.best.p_best, 4),
+            "arch": found.curve.arch,
+            "upstream": found.curve.upstream,
+            "pretrained": None if self.network is None else self.network.name,
+            "pilot": None if self.answer.moved is None else str(self.answer.moved.store),
+            "warnings": list(self.answer.with_warnings.warnings),
+        }
+
+
+def advise_training(asked: str, own: OwnData, n_records: int, arch: str | None, from_: str | None) -> Advice:
+    """Say what to train on ``n_records`` of the records: as ``asked``, or for ``auto`` as ``recommend --data`` answers.
+
+    ``arch`` is None for that of ``from_``, a checkpoint's folder or a released network, else the advised one. Raises
+    NothingToStartFromError, UnknownCheckpointError, CheckpointError, WrongNetworkError, UnknownNetworkError.
+    """
+    curves = read_curves(DEFAULT_CURVES)
+    given = network_given(from_, arch, curves)
+    answer, reason = _answer(own, n_records, arch, given, curves) if asked == AUTO else (None, "")
+    if answer is not None:
+        named = answer.answer.curve.arch
+    else:
+        wanted = arch or (given.arch if given is not None else _DEFAULT)
+        named = curves.family_default.get(wanted, wanted)
+    network = at_hand(given, named, own)
+    choice = choose_strategy(
+        asked, named, None if network is None else network.name, None if answer is None else answer.answer, reason,
+        _released(), leads_in_words(own.corpus.leads),
+    )  # fmt: skip
+    return Advice(choice, named, network, answer)
+
+
+def _answer(
+    own: OwnData, n_records: int, arch: str | None, given: Pretrained | None, curves: CurvesFile
+) -> tuple[OwnAnswer | None, str]:
+    """Return the answer for the records, after a pilot on them where there is one, or why there is none."""
+    known = read_transferability(DEFAULT_CURVES)
+    n_given = None if n_records == len(own.pool) else n_records
+    try:
+        found = advise(Question(n_records, arch), n_given, own, curves, known, given, measures_gap=False)
+    except (UnknownNameError, NoEvidenceError) as error:
+        return None, str(error)
+    return with_known_pilot(found, default_corpora() / "pilots"), ""
+
+
+def _released() -> dict[str, Path]:
+    from engine.checkpoints.zoo import released
+
+    return released()
