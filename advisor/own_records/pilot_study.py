@@ -152,7 +152,7 @@ def set_up(folder: Path, own: OwnData, arch: str, checkpoint: Path, seed: int = 
     that does not take them, CorpusError and OSError when the folder cannot be written.
     """
     corpus, data = own.corpus, own.data
-    pool, test = divide_pool(own)
+    pool, test, folds, target = _divide(folder, own)
     smallest = check_records(own, pool, test)
     facts = load_checkpoint(checkpoint).facts
     if facts.arch != arch:
@@ -160,9 +160,6 @@ def set_up(folder: Path, own: OwnData, arch: str, checkpoint: Path, seed: int = 
     if facts.contract.mismatch(corpus.contract):
         taken, given = facts.contract.in_words(), corpus.contract.in_words()
         raise CheckpointError(f"{checkpoint} takes {taken}, and these records have {given}")
-    folds = np.full(len(data.rows), KEPT, np.int64)
-    folds[pool], folds[test] = POOL, TEST
-    target = _divided_corpus(folder, own, folds)
     divided = Corpus(target) if target.is_dir() else write_divided(corpus, data, folds, target)
     task = f"{target.name}/labels"
     hashes = {task: hash_task({target.name: divided}, task), facts.task: digest_of(checkpoint)}
@@ -183,10 +180,7 @@ def find_pilot(folder: Path, own: OwnData, arch: str, checkpoint: Path) -> Pilot
 
     Raises PilotError, CheckpointError, CorpusError and StoreError as ``set_up`` and ``Pilot.runs`` do.
     """
-    pool, test = divide_pool(own)
-    folds = np.full(len(own.data.rows), KEPT, np.int64)
-    folds[pool], folds[test] = POOL, TEST
-    target = _divided_corpus(folder, own, folds)
+    target = _divide(folder, own)[-1]
     if not target.is_dir():
         return "it is of other labels, or other records were kept for the test then"
     store = Store(folder / STORE, create=False)
@@ -213,10 +207,14 @@ def divide_pool(own: OwnData) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return own.pool[~chosen], own.pool[chosen]
 
 
-def _divided_corpus(folder: Path, own: OwnData, folds: NDArray[np.int64]) -> Path:
-    """Return where the corpus of a pilot lies: its name is what it is made of."""
+def _divide(folder: Path, own: OwnData) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], Path]:
+    """Return what ``divide_pool`` does, the folds (records,), and where the corpus named after all this lies."""
+    pool, test = divide_pool(own)
+    folds = np.full(len(own.data.rows), KEPT, np.int64)
+    folds[pool], folds[test] = POOL, TEST
     identity = json.dumps([own.corpus.content_hash, own.data.name, own.data.classes, folds.tolist()])
-    return folder / "corpora" / f"own-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
+    name = f"own-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
+    return pool, test, folds, folder / "corpora" / name
 
 
 def check_records(own: OwnData, pool: NDArray[np.int64], test: NDArray[np.int64]) -> int:
