@@ -1,12 +1,12 @@
 """``ecgadvise.train``: a network for use from a corpus or a directory, as ``ecgadvise train`` makes it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Literal, get_args
 
-from advisor.commands.train import Asked, few_threads, plan
+from advisor.commands.train import Asked, decide_by, few_threads, plan
 from advisor.interface.caller_state import caller_state_kept
 from advisor.interface.model import Model, load_model
 from advisor.interface.records import log
@@ -72,6 +72,8 @@ def train(
     fs: float | None = None,
     workers: int = 1,
     least_positives: int = LEAST_POSITIVES,
+    at_specificity: float | None = None,
+    prevalence: float | Mapping[str, float] | None = None,
     report: Callable[[Validation], None] = lambda _validation: None,
 ) -> Trained:
     """Train a network on labelled records, calibrate it, test it once, and keep it in the folder ``out``.
@@ -80,9 +82,11 @@ def train(
     ``arch`` is cnn, rnn or a network's name (None: that of ``start_from``, else cnn), ``start_from`` a checkpoint's
     folder or a released network, ``n_records`` how many to train and validate with (None: all but the test's);
     ``seconds`` and ``fs`` are what of each record of a directory is used (None: 10 s, 100 Hz); macro averages of the
-    test take classes with ``least_positives`` positive and negative test records; ``report`` gets every validation.
-    Torch's random numbers, threads and precision stay the caller's. Raises ValueError, FileExistsError where ``out`` is
-    not empty, and what ``ecgadvise train`` ends with.
+    test take classes with ``least_positives`` positive and negative test records; thresholds are of the highest F1 on
+    validation records, or for the specificity ``at_specificity``; predictive values are stated at ``prevalence``, one
+    share or one by label (None: the test records'); ``report`` gets every validation. Torch's random numbers, threads
+    and precision stay the caller's. Raises ValueError, FileExistsError where ``out`` is not empty, and what ``ecgadvise
+    train`` ends with.
     """
     if strategy not in get_args(Strategy):
         raise ValueError(f"strategy is {strategy!r}: give one of {', '.join(get_args(Strategy))}")
@@ -99,7 +103,9 @@ def train(
         job, choice = plan(corpus, named, arch, Asked(strategy), upstream, n_records, seed, recipe, device)
         check_writable(folder)
         with few_threads(job):
-            fitted = fit(replace(job, least_positives=least_positives), folder, report)
+            fitted = fit(
+                decide_by(replace(job, least_positives=least_positives), at_specificity, prevalence), folder, report
+            )
     assert fitted.evaluation is not None, "nothing stops this training"
     return Trained(folder, fitted.facts, fitted.evaluation, choice.why, fitted.warnings)
 
