@@ -101,11 +101,10 @@ def train(
     with caller_state_kept():
         upstream = None if start_from is None else str(start_from)
         job, choice = plan(corpus, named, arch, Asked(strategy), upstream, n_records, seed, recipe, device)
+        job = decide_by(replace(job, least_positives=least_positives), at_specificity, prevalence)
         check_writable(folder)
         with few_threads(job):
-            fitted = fit(
-                decide_by(replace(job, least_positives=least_positives), at_specificity, prevalence), folder, report
-            )
+            fitted = fit(job, folder, report)
     assert fitted.evaluation is not None, "nothing stops this training"
     return Trained(folder, fitted.facts, fitted.evaluation, choice.why, fitted.warnings)
 

@@ -16,6 +16,7 @@ from engine.recipes import PROBES
 
 FEW_POSITIVES = 30  # test records with a class: fewer, and its figures are mostly chance
 NOTABLE_ECE = 0.05
+_NO_RECORD, _NO_DECISION = "no such test record", "no such decision"
 _PARTS, _COUNTED = ("training", "validation", "test"), ("records", "patients")
 # Of the checkpoint's free facts, those that are no row of the table of training data.
 _SAID_ELSEWHERE = {f"{part}_{kind}" for part in _PARTS for kind in _COUNTED} | {
@@ -104,7 +105,8 @@ def _rare(facts: ModelFacts) -> list[str]:
     rare = RareLabel(**known)
     measured = interval(facts.evaluation.get("classes", {}).get(rare.label, {}), rare.measures)
     rests = f"{rare.tested} of them in the test" if rare.tested else "none of them in the test"
-    return [f"{rare.counted()}, {rests}: its {rare.measures} is {measured or 'not known'} (90 %)."]
+    known_to = f"{measured} (90 %)" if measured else "not known"
+    return [f"{rare.counted()}, {rests}: its {rare.measures} is {known_to}."]
 
 
 def _disparities(facts: ModelFacts) -> list[str]:
@@ -141,7 +143,7 @@ def _model(facts: ModelFacts, exported: Exported) -> list[str]:
             "network": f"{facts.arch}, {start}{_another_length(facts)}",
             "input": f"{signal}{seconds:g} s, leads {', '.join(facts.leads)}{scaling}",
             "outputs": f"`logits`; `probability` = sigmoid(logit / {facts.temperature:.4g}), each class on its own",
-            "decision": "present where the probability is at least the class's threshold (see Performance)",
+            "decision": "present where the probability is at least the class's threshold (see Decisions)",
             "trained": facts.created or UNKNOWN,
             "SHA-256 of the weights": f"`{facts.weights_sha256}`",
             "compared with the trained network": exported.agreement,
@@ -211,8 +213,9 @@ def _decisions(facts: ModelFacts) -> list[str]:
         return [f"{chosen} Sensitivity and specificity are {UNKNOWN}."]
     rows = [
         (
-            name, f"{one['threshold']:.3f}", interval(one, "sensitivity"), _counted(one, "positive"),
-            interval(one, "specificity"), _counted(one, "negative"), interval(one, "ppv"), interval(one, "npv"),
+            name, f"{one['threshold']:.3f}", interval(one, "sensitivity") or _NO_RECORD, _counted(one, "positive"),
+            interval(one, "specificity") or _NO_RECORD, _counted(one, "negative"),
+            interval(one, "ppv") or _NO_DECISION, interval(one, "npv") or _NO_DECISION,
             f"{one['prevalence']:.4g}, {'stated' if one['prevalence_stated'] else 'of the test'}",
         )
         for name, one in classes.items()

@@ -101,7 +101,7 @@ def describe_few_negatives(labels: NDArray[np.uint8], classes: Sequence[str], sp
     return [
         f"{listed([classes[k] for k in few])}: a specificity of {specificity:g} is chosen by at least {needed:,} "
         f"records without the label, and {fewest:,} {'are' if fewest > 1 else 'is'} there to choose by: the threshold "
-        "lies above them all, and what specificity that gives is not known"
+        f"lies above them all, from which {fewest / (fewest + 1):.3g} may be expected"
     ]
 
 
