@@ -113,7 +113,7 @@ def _prevalence_in_words(evaluation: "Evaluation") -> str:
         return f"PPV is at {own}."
     one_for_all = len(shares) == 1 and not others
     said = f"{shares[0]:g}" if one_for_all else ", ".join(f"{name} {share:g}" for name, share in stated.items())
-    return f"PPV is at the stated prevalence, {said}" + (f"; of other classes at {own}." if others else ".")
+    return f"PPV is at the stated prevalence, {said}" + (f"; for the others at {own}." if others else ".")
 
 
 def _share(value: float, low: float, high: float) -> str:

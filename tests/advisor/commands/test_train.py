@@ -149,7 +149,7 @@ def test_thresholds_are_chosen_for_a_specificity_and_what_they_reach_is_said_and
     lines = out.splitlines()
     assert max(map(len, lines)) <= 80
     assert "Decisions at the threshold, chosen for a specificity of 0.9 on validation records:" in " ".join(lines)
-    assert "PPV is at the stated prevalence, normal 0.02, wide QRS 0.1; of other classes" in " ".join(lines)
+    assert "PPV is at the stated prevalence, normal 0.02, wide QRS 0.1; for the others at" in " ".join(lines)
     row = [line for line in lines if line.startswith("wide QRS")][1]
     one = facts.evaluation["classes"]["wide QRS"]
     assert (one["prevalence"], one["prevalence_stated"]) == (0.1, True)
