@@ -310,6 +310,10 @@ def test_what_cannot_be_trained_is_refused_before_it_starts(trained, corpus: Cor
         ecgadvise.train(corpus, out=tmp_path / "x", strategy="finetune")
     with pytest.raises(ValueError, match="n_records is 0"):
         ecgadvise.train(corpus, out=tmp_path / "x", n_records=0)
+    with pytest.raises(ValueError, match="a specificity of 95 cannot be asked for"):
+        ecgadvise.train(corpus, out=tmp_path / "x", at_specificity=95, **TINY)
+    with pytest.raises(ValueError, match="for PACE, which is none of"):
+        ecgadvise.train(corpus, out=tmp_path / "x", prevalence={"PACE": 0.1}, **TINY)
     with pytest.raises(CorpusError, match="no task 'none'"):
         ecgadvise.train(corpus, "none", out=tmp_path / "x")
     assert not (tmp_path / "x").exists()
@@ -419,6 +423,19 @@ def test_rare_classes_are_left_out_of_the_average_as_asked(scored):
     assert ecgadvise.evaluate(y, p, least_positives=rare).left_out == ("2",)
     with pytest.raises(ValueError, match="least_positives is 0"):
         ecgadvise.evaluate(y, p, least_positives=0)
+
+
+def test_decisions_are_scored_at_the_thresholds_and_at_a_stated_prevalence(scored):
+    y, p = scored
+    found = ecgadvise.evaluate(y, p, classes=["AF", "LBBB", "PACE"], thresholds=0.5, prevalence={"LBBB": 0.02})
+    one, decided, true = found.classes["LBBB"], p[:, 1] >= 0.5, y[:, 1] == 1
+    assert (one.sensitivity, one.specificity) == pytest.approx((decided[true].mean(), (~decided[~true]).mean()))
+    assert one.ppv == pytest.approx(one.sensitivity * 0.02 / (one.sensitivity * 0.02 + (1 - one.specificity) * 0.98))
+    assert one.sensitivity_ci_lower < one.sensitivity < one.sensitivity_ci_upper
+    assert found.classes["AF"].prevalence == y[:, 0].mean()
+    assert ecgadvise.evaluate(y, p, prevalence=0.3).classes["1"].prevalence == 0.3
+    with pytest.raises(ValueError, match="PACE, which is none of 0, 1, 2"):
+        ecgadvise.evaluate(y, p, prevalence={"PACE": 0.1})
 
 
 def test_whole_patients_are_resampled(scored):

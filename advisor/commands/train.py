@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from enum import StrEnum
@@ -75,6 +75,16 @@ def train(
             help="Positive and negative test records that a class in macro averages needs. [default: 10]",
         ),
     ] = None,
+    at_specificity: Annotated[
+        float | None,
+        typer.Option(
+            help="Choose thresholds on validation records for this specificity, as 0.95. [default: highest F1]"
+        ),
+    ] = None,
+    prevalence: Annotated[
+        str | None,
+        typer.Option(help="What predictive values are stated for: 0.02, or AF:0.02,LBBB:0.01. [default: the test's]"),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a checkpoint that is there.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the training that Ctrl-C ended.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print what was trained as JSON.")] = False,
@@ -97,11 +107,13 @@ def train(
             "--seconds and --fs are about --data DIR: a prepared corpus (--task) has its length and rate",
             ExitCode.USAGE,
         )
+    decided = _read_decisions(at_specificity, prevalence)
     _check_target(out, force, resume)
     with _name_unwritten_files(out):
         own = _open(task, data, labels, source, corpora, seconds, fs, test_fraction, test_seed)
         job, advice = plan(own, arch, strategy, from_, n_records, seed, recipe, device)
         job = job if least_positives is None else replace(job, least_positives=least_positives)
+        job = decide_by(job, *decided)
         fitted = _fit(job, advice, out, resume)
     if fitted.evaluation is None:
         words = [word for word in sys.argv[1:] if word not in ("--force", "--resume")]
@@ -111,6 +123,30 @@ def train(
         )
     said = to_json(fitted, advice, out) if json else to_table(fitted, fitted.evaluation, advice, own.described, out)
     typer.echo(said)
+
+
+def _read_decisions(
+    at_specificity: float | None, prevalence: str | None
+) -> "tuple[float | None, float | Mapping[str, float] | None]":
+    """Return the specificity and the prevalence that are asked for. Raises Failure and OperatingPointError."""
+    from advisor.terminal.label_options import read_prevalence
+    from engine.evaluation.operating_point import check_specificity
+
+    return (
+        None if at_specificity is None else check_specificity(at_specificity),
+        None if prevalence is None else read_prevalence(prevalence),
+    )
+
+
+def decide_by(job: "Fit", at_specificity: float | None, prevalence: "float | Mapping[str, float] | None") -> "Fit":
+    """Return the job with the thresholds and the predictive values that are asked for. Raises OperatingPointError."""
+    from engine.evaluation.operating_point import check_specificity, stated_prevalence
+
+    return replace(
+        job,
+        at_specificity=None if at_specificity is None else check_specificity(at_specificity),
+        prevalence={} if prevalence is None else stated_prevalence(prevalence, job.data.classes),
+    )
 
 
 def _check_target(out: Path, force: bool, resume: bool) -> None:

@@ -1,12 +1,12 @@
 """``ecgadvise.train``: a network for use from a corpus or a directory, as ``ecgadvise train`` makes it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Literal, get_args
 
-from advisor.commands.train import Asked, few_threads, plan
+from advisor.commands.train import Asked, decide_by, few_threads, plan
 from advisor.interface.caller_state import caller_state_kept
 from advisor.interface.model import Model, load_model
 from advisor.interface.records import log
@@ -77,6 +77,8 @@ def train(
     labels: Sequence[str] | None = None,
     test_fraction: float | None = None,
     test_seed: int | None = None,
+    at_specificity: float | None = None,
+    prevalence: float | Mapping[str, float] | None = None,
     report: Callable[[Validation], None] = lambda _validation: None,
 ) -> Trained:
     """Train a network on labelled records, calibrate it, test it once, and keep it in the folder ``out``.
@@ -87,9 +89,10 @@ def train(
     ``seconds`` and ``fs`` are what of each record of a directory is used (None: 10 s, 100 Hz); macro averages of the
     test take classes with ``least_positives`` positive and negative test records; ``labels`` are those of the task to
     train for (None: all); ``test_fraction`` of the records, drawn with ``test_seed``, are kept for the test (None: the
-    publisher's fold, else a fifth); ``report`` gets every validation.
-    Torch's random numbers, threads and precision stay the caller's. Raises ValueError, FileExistsError where ``out`` is
-    not empty, and what ``ecgadvise train`` ends with.
+    publisher's fold, else a fifth); thresholds are of the highest F1 on validation records, or for the specificity
+    ``at_specificity``; predictive values are stated at ``prevalence``, one share or one by label (None: the test
+    records'); ``report`` gets every validation. Torch's random numbers, threads and precision stay the caller's. Raises
+    ValueError, FileExistsError where ``out`` is not empty, and what ``ecgadvise train`` ends with.
     """
     if strategy not in get_args(Strategy):
         raise ValueError(f"strategy is {strategy!r}: give one of {', '.join(get_args(Strategy))}")
@@ -106,9 +109,10 @@ def train(
         upstream = None if start_from is None else str(start_from)
         own = divide_own(corpus.root, corpus, named, named_labels, Division(test_fraction, test_seed))
         job, advice = plan(own, arch, Asked(strategy), upstream, n_records, seed, recipe, device)
+        job = decide_by(replace(job, least_positives=least_positives), at_specificity, prevalence)
         check_writable(folder)
         with few_threads(job):
-            fitted = fit(replace(job, least_positives=least_positives), folder, report)
+            fitted = fit(job, folder, report)
     assert fitted.evaluation is not None, "nothing stops this training"
     return Trained(folder, fitted.facts, fitted.evaluation, advice.choice.why, fitted.warnings)
 

@@ -1,4 +1,9 @@
-"""What ``--labels AF:0.04,LBBB:0.02`` and ``--events 40,12`` say of the labels of records that are not available."""
+"""What ``--labels AF:0.04,LBBB:0.02`` and ``--events 40,12`` say of the labels of records that are not available.
+
+And ``--prevalence 0.02`` or ``AF:0.02,LBBB:0.01`` of the patients that a network will be used on.
+"""
+
+from math import isnan
 
 from advisor.terminal.failures import Failure
 from engine.records.label_names import finding_of
@@ -6,23 +11,37 @@ from models.errors import ExitCode
 from studies.files.label_levels import Label
 
 _LABELS_FORM = "give names, each with its share of the records: AF:0.04,LBBB:0.02"
+_PREVALENCE_FORM = "give the share of patients that has each label, 0.02, or by name: AF:0.02,LBBB:0.01"
 _EVENTS_FORM = "give how many of your records have each label: 40,12"
 
 
 def read_labels(given: str) -> tuple[Label, ...]:
     """Return the labels. Raises Failure."""
-    return tuple(_read_label(one) for one in given.split(","))
+    shares = (_read_share(one, "--labels", _LABELS_FORM) for one in given.split(","))
+    return tuple(Label(finding_of(name), share) for name, share in shares)
 
 
-def _read_label(given: str) -> Label:
-    name, colon, share = given.strip().rpartition(":")
+def read_prevalence(given: str) -> float | dict[str, float]:
+    """Return the prevalence of all labels, or of each that is named. Raises Failure."""
+    if (share := _number(given)) is not None:
+        return share
+    return dict(_read_share(one, "--prevalence", _PREVALENCE_FORM) for one in given.split(","))
+
+
+def _read_share(given: str, option: str, form: str) -> tuple[str, float]:
+    name, _, number = given.strip().rpartition(":")
+    share = _number(number)
+    if not name.strip() or share is None:
+        raise Failure(f"{option} {given.strip()!r}: {form}", ExitCode.USAGE)
+    return name.strip(), share
+
+
+def _number(given: str) -> float | None:
     try:
-        prevalence = float(share)
+        number = float(given)
     except ValueError:
-        prevalence = float("nan")
-    if not colon or not name or prevalence != prevalence:
-        raise Failure(f"--labels {given.strip()!r}: {_LABELS_FORM}", ExitCode.USAGE)
-    return Label(finding_of(name.strip()), prevalence)
+        return None
+    return None if isnan(number) else number
 
 
 def read_events(given: str, n_records: int) -> tuple[Label, ...]:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from engine.checkpoints.checkpoint import SPLIT
+from engine.evaluation.calibration import describe_rule
 from engine.recipes import PROBES
 from studies.files.arms import RANDOM_CONVOLUTIONS
 
@@ -41,6 +42,7 @@ def to_json(fitted: "Fitted", advice: "Advice", out: Path) -> str:
         "evaluation": facts.evaluation,
         "subgroups": facts.subgroups,
         "thresholds": dict(zip(facts.classes, facts.thresholds, strict=True)),
+        "threshold_rule": facts.record["threshold_rule"],
         "temperature": facts.temperature,
         **{name: facts.record[name] for name in ("seconds", "wall_seconds", "epochs", "best_epoch", "device")},
         "records": {name: value for name, value in facts.record.items() if name.endswith(("_records", "_patients"))},
@@ -65,6 +67,10 @@ def to_table(fitted: "Fitted", evaluation: "Evaluation", advice: "Advice", descr
     if advice.answer is not None:
         console.print(advice.answer.starts_from)
     console.print(_class_table(evaluation))
+    console.print()
+    console.print(f"Decisions at the threshold, chosen for {describe_rule(record)}:")
+    console.print(_decision_table(evaluation))
+    console.print(_prevalence_in_words(evaluation))
     left = len(evaluation.classes) - _LISTED
     if left > 0:
         console.print(f"... and {left} more classes: see --json")
@@ -85,6 +91,37 @@ def _class_table(evaluation: "Evaluation") -> Table:
         scores = (_score(found.auprc), _score(found.f1), f"{found.threshold:.3f}", f"{found.positives:,}")
         table.add_row(name, _score(found.auroc), _band(found.auroc_ci_lower, found.auroc_ci_upper), *scores)
     return table
+
+
+def _decision_table(evaluation: "Evaluation") -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("class", overflow="fold")
+    for name in ("sensitivity (90 %)", "specificity (90 %)", "PPV (90 %)"):
+        table.add_column(name, no_wrap=True)
+    for name, found in list(evaluation.classes.items())[:_LISTED]:
+        table.add_row(
+            name,
+            _share(found.sensitivity, found.sensitivity_ci_lower, found.sensitivity_ci_upper),
+            _share(found.specificity, found.specificity_ci_lower, found.specificity_ci_upper),
+            _share(found.ppv, found.ppv_ci_lower, found.ppv_ci_upper),
+        )
+    return table
+
+
+def _prevalence_in_words(evaluation: "Evaluation") -> str:
+    """Say which share of positives the positive predictive values are for."""
+    stated = {name: one.prevalence for name, one in evaluation.classes.items() if one.prevalence_stated}
+    others, shares = len(evaluation.classes) - len(stated), sorted(set(stated.values()))
+    own = "the test records' own prevalence (--prevalence states yours)"
+    if not stated:
+        return f"PPV is at {own}."
+    one_for_all = len(shares) == 1 and not others
+    said = f"{shares[0]:g}" if one_for_all else ", ".join(f"{name} {share:g}" for name, share in stated.items())
+    return f"PPV is at the stated prevalence, {said}" + (f"; for the others at {own}." if others else ".")
+
+
+def _share(value: float, low: float, high: float) -> str:
+    return "-" if isnan(value) else f"{value:.2f} ({low:.2f} to {high:.2f})"
 
 
 def _fact_table(facts: "CheckpointFacts", record: Any, evaluation: "Evaluation", described: str, out: Path) -> Table:

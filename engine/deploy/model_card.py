@@ -9,15 +9,18 @@ from typing import Any
 
 from engine.deploy.markdown import UNKNOWN, bullets, count, document, figure, interval, number, plain, table
 from engine.deploy.model_facts import ModelFacts
+from engine.evaluation.calibration import describe_rule
 from engine.evaluation.evaluation import describe_averages, floor_of
+from engine.evaluation.precision import FEW_PATIENTS, RareLabel
 from engine.recipes import PROBES
 
 FEW_POSITIVES = 30  # test records with a class: fewer, and its figures are mostly chance
 NOTABLE_ECE = 0.05
+_NO_RECORD, _NO_DECISION = "no such test record", "no such decision"
 _PARTS, _COUNTED = ("training", "validation", "test"), ("records", "patients")
 # Of the checkpoint's free facts, those that are no row of the table of training data.
 _SAID_ELSEWHERE = {f"{part}_{kind}" for part in _PARTS for kind in _COUNTED} | {
-    "remarks", "upstream_seconds", "held_out", "seed", "division", "split_sha256",
+    "remarks", "upstream_seconds", "held_out", "seed", "division", "split_sha256", "threshold_rule", "rare_label",
 }  # fmt: skip
 
 
@@ -45,6 +48,7 @@ def sections_of(facts: ModelFacts) -> dict[str, list[str]]:
         "Training data": _data(facts),
         "Splits": _splits(facts),
         "Performance": _performance(facts),
+        "Decisions": _decisions(facts),
         "Calibration": _calibration(facts),
         "Subgroups": _subgroups(facts),
         "Limits": bullets(limits(facts)),
@@ -58,6 +62,7 @@ def warnings(facts: ModelFacts) -> list[str]:
         facts.record.get("interrupted")
     )
     found += [f"Of the corpus that its records are from: {said}." for said in facts.record.get("remarks", ())]
+    found += _rare(facts)
     if not evaluation:
         return [*found, "How well the model does was not recorded: measure it on your own records before you use it."]
     classes = evaluation.get("classes", {})
@@ -90,6 +95,18 @@ def averaged(evaluation: Mapping[str, Any]) -> str | None:
         return None
     rule = "both outcomes in the test" if floor == 1 else f"at least {floor} positive and {floor} negative test records"
     return f"{len(classes) - len(evaluation.get('left_out', ()))} of {len(classes)}, those with {rule}"
+
+
+def _rare(facts: ModelFacts) -> list[str]:
+    """Say what few patients know of the rarest label of all records, where these are few."""
+    known = facts.record.get("rare_label")
+    if not known or known["few"] >= FEW_PATIENTS:
+        return []
+    rare = RareLabel(**known)
+    measured = interval(facts.evaluation.get("classes", {}).get(rare.label, {}), rare.measures)
+    rests = f"{rare.tested} of them in the test" if rare.tested else "none of them in the test"
+    known_to = f"{measured} (90 %)" if measured else "not known"
+    return [f"{rare.counted()}, {rests}: its {rare.measures} is {known_to}."]
 
 
 def _disparities(facts: ModelFacts) -> list[str]:
@@ -126,7 +143,7 @@ def _model(facts: ModelFacts, exported: Exported) -> list[str]:
             "network": f"{facts.arch}, {start}{_another_length(facts)}",
             "input": f"{signal}{seconds:g} s, leads {', '.join(facts.leads)}{scaling}",
             "outputs": f"`logits`; `probability` = sigmoid(logit / {facts.temperature:.4g}), each class on its own",
-            "decision": "present where the probability is at least the class's threshold (see Performance)",
+            "decision": "present where the probability is at least the class's threshold (see Decisions)",
             "trained": facts.created or UNKNOWN,
             "SHA-256 of the weights": f"`{facts.weights_sha256}`",
             "compared with the trained network": exported.agreement,
@@ -204,6 +221,38 @@ def _performance(facts: ModelFacts) -> list[str]:
     said = "On test records that training did not see. Intervals are 90 %, patients resampled."
     heads = ("class", "codes", "positive test records", "threshold", "AUROC", "AUPRC", "F1")
     return [said, "", *table(("metric", "value"), overall.items()), "", *table(heads, rows)]
+
+
+def _decisions(facts: ModelFacts) -> list[str]:
+    """Return what the decisions of each class are worth: how many of whom they find, and how often they are right."""
+    classes = {name: one for name, one in facts.evaluation.get("classes", {}).items() if "sensitivity" in one}
+    rule = describe_rule(facts.record)
+    chosen = f"Thresholds were chosen for {rule}." if rule else f"By which rule thresholds were chosen is {UNKNOWN}."
+    if not classes:
+        return [f"{chosen} Sensitivity and specificity are {UNKNOWN}."]
+    rows = [
+        (
+            name, f"{one['threshold']:.3f}", interval(one, "sensitivity") or _NO_RECORD, _counted(one, "positive"),
+            interval(one, "specificity") or _NO_RECORD, _counted(one, "negative"),
+            interval(one, "ppv") or _NO_DECISION, interval(one, "npv") or _NO_DECISION,
+            f"{one['prevalence']:.4g}, {'stated' if one['prevalence_stated'] else 'of the test'}",
+        )
+        for name, one in classes.items()
+    ]  # fmt: skip
+    heads = ("class", "threshold", "sensitivity", "positive records (patients)", "specificity",
+             "negative records (patients)", "PPV", "NPV", "at a prevalence")  # fmt: skip
+    said = (
+        f"{chosen} What they reach is measured on the test records. Sensitivity is the share of positive records that "
+        "are decided present, specificity of negative records that are not; intervals are 90 %, exact for as many "
+        "records as count where those of a patient go together. PPV and NPV are the shares of decisions for and "
+        "against a class that are right, and hold at the prevalence given only: with fewer patients who have it, the "
+        "PPV is lower."
+    )
+    return [said, "", *table(heads, rows)]
+
+
+def _counted(one: Mapping[str, Any], outcome: str) -> str:
+    return f"{one[f'{outcome}s']:,} ({one[f'{outcome}_patients']:,})"
 
 
 def _calibration(facts: ModelFacts) -> list[str]:

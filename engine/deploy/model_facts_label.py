@@ -7,6 +7,7 @@ Digital Medicine 3:41 (2020): its sections in its order. What the checkpoint doe
 from engine.deploy.markdown import UNKNOWN, count, figure, interval, table
 from engine.deploy.model_card import Exported, averaged, limits, warnings
 from engine.deploy.model_facts import ModelFacts
+from engine.evaluation.calibration import describe_rule
 
 _CLASSES_SHOWN = 12  # or the label is longer than a page
 
@@ -43,8 +44,8 @@ def _mechanism(facts: ModelFacts) -> list[str]:
         ("", ""),
         {
             "outcome": shown + more,
-            "output": f"a probability for each; present where it is at least the threshold (temperature "
-            f"{facts.temperature:.4g})",
+            "output": f"a probability for each (temperature {facts.temperature:.4g}); present where it is at least the "
+            f"threshold, chosen for {describe_rule(facts.record) or f'a purpose that was {UNKNOWN}'}",
             "target population": f"patients like those of {_source(facts)}",
             "time of prediction": "after the recording",
             "input": f"{len(facts.leads)} leads, {facts.units} at {facts.fs:g} Hz: {', '.join(facts.leads)}",
@@ -75,14 +76,18 @@ def _classes(facts: ModelFacts) -> list[str]:
     common = sorted(classes, key=lambda name: -classes[name]["positives"])[:_CLASSES_SHOWN]
     rows = [
         (name, _prevalence(classes[name]["positives"], n_records), interval(classes[name], "auroc"),
-         figure(classes[name], "f1"))
+         interval(classes[name], "sensitivity"), interval(classes[name], "specificity"), figure(classes[name], "f1"))
         for name in facts.classes if name in common
     ]  # fmt: skip
     if not rows:
         return []
     left = len(classes) - len(rows)
     said = ["", f"The {len(rows)} commonest of {len(classes)}; MODEL_CARD.md has all."] if left else []
-    return ["", *table(("class", "prevalence in the test", "AUROC (90 % interval)", "F1"), rows), *said]
+    return [
+        "",
+        *table(("class", "prevalence in the test", "AUROC (90 % interval)", "sensitivity", "specificity", "F1"), rows),
+        *said,
+    ]
 
 
 def _prevalence(positives: int, n_records: int | None) -> str | None:

@@ -96,16 +96,15 @@ def _percentiles(per_class: Floats) -> Floats:
     return np.array([interval(values) for values in per_class], np.float64).reshape(-1, 2)
 
 
-def exact_interval(auroc: float, patients: int, level: float = INTERVAL) -> tuple[float, float]:
-    """Return the interval of an ``auroc`` that was measured on so many patients of the rarer outcome.
+def exact_interval(share: float, trials: float, level: float = INTERVAL) -> tuple[float, float]:
+    """Return the interval of a ``share`` of independent trials, that of Clopper and Pearson 1934 (Biometrika 26:404).
 
-    Each of them makes a pair with another patient of the other outcome; the AUROC is the proportion of pairs in the
-    right order, of independent trials, whose interval is that of Clopper and Pearson 1934 (Biometrika 26: 404-413). It
-    holds whatever the distributions of the scores.
+    An AUROC is such a share: each patient of the rarer outcome makes a pair with another patient of the other one, and
+    it is the proportion of pairs in the right order. That holds whatever the distributions of the scores.
     """
-    from scipy.stats import beta
+    from scipy.special import betaincinv  # scipy.stats takes a second to load
 
-    tail, right = (1 - level) / 2, auroc * patients
-    lower = float(beta.ppf(tail, right, patients - right + 1)) if auroc > 0 else 0.0
-    upper = float(beta.ppf(1 - tail, right + 1, patients - right)) if auroc < 1 else 1.0
+    tail, right = (1 - level) / 2, share * trials
+    lower = float(betaincinv(right, trials - right + 1, tail)) if share > 0 else 0.0
+    upper = float(betaincinv(right + 1, trials - right, 1 - tail)) if share < 1 else 1.0
     return lower, upper

@@ -3,6 +3,10 @@
 A network in use reports ``sigmoid(logit / temperature)`` and decides ``probability >= threshold``, class by class.
 """
 
+from collections.abc import Mapping, Sequence
+from math import ceil
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -47,16 +51,68 @@ def fit_temperature(labels: NDArray[np.uint8], logits: NDArray[np.floating]) -> 
     return float(np.exp(min((0.0, float(found), *bounds.tolist()), key=loss)))
 
 
-def choose_thresholds(labels: NDArray[np.uint8], probabilities: NDArray[np.floating]) -> Floats:
+def choose_thresholds(
+    labels: NDArray[np.uint8], probabilities: NDArray[np.floating], specificity: float | None = None
+) -> Floats:
     """Return for each class the threshold (classes,) of highest F1, 0.5 where a class has one outcome only.
 
     ``labels`` 0/1 and ``probabilities`` are (records, classes), of validation records. A threshold lies midway between
     the lowest probability that it accepts and the highest that it rejects (0 where it rejects none), so that the last
-    digit of a probability decides nothing. Of several equally good ones the highest is taken. Raises ValueError when
-    a value is not a probability.
+    digit of a probability decides nothing. Of several equally good ones the highest is taken.
+
+    With ``specificity`` it is the lowest threshold that rejects ``negatives_rejected`` of the negative records. Raises
+    ValueError when a value is not a probability.
     """
     check_probabilities(probabilities)
-    return np.array([_best_threshold(labels[:, k], probabilities[:, k]) for k in range(labels.shape[1])], np.float64)
+    columns = zip(labels.T, probabilities.T.astype(np.float64), strict=True)
+    return np.array(
+        [
+            DEFAULT_THRESHOLD
+            if len(np.unique(truth)) < 2
+            else _best_threshold(truth, values)
+            if specificity is None
+            else _specific_threshold(truth, values, specificity)
+            for truth, values in columns
+        ],
+        np.float64,
+    )
+
+
+def negatives_rejected(negatives: int, specificity: float) -> int:
+    """Return how many of the negative validation records a threshold rejects that is chosen for a specificity.
+
+    It is the least k with ``k / (negatives + 1) >= specificity``: another negative record, exchangeable with these, is
+    then rejected with at least that probability (the quantile of split conformal prediction, Vovk 2012, "Conditional
+    validity of inductive conformal predictors"); the share ``k / negatives`` alone would fall short of it on average.
+    More than there are: they are too few, and a threshold above all of them is the best there is.
+    """
+    return ceil(specificity * (negatives + 1) - 1e-9)  # as 0.95 * 20, which is 19 but for its last digit
+
+
+def describe_few_negatives(labels: NDArray[np.uint8], classes: Sequence[str], specificity: float) -> list[str]:
+    """Return a sentence on the classes that too few records (records, classes) lack to choose a specificity by."""
+    negatives = len(labels) - labels.sum(axis=0, dtype=np.int64)
+    few = [k for k, n in enumerate(negatives.tolist()) if 0 < n < min(len(labels), negatives_rejected(n, specificity))]
+    if not few:
+        return []
+    from engine.corpora.partition import listed  # predictions are made without corpora
+
+    fewest, needed = int(negatives[few].min()), ceil(specificity / (1 - specificity) - 1e-9)
+    return [
+        f"{listed([classes[k] for k in few])}: a specificity of {specificity:g} is chosen by at least {needed:,} "
+        f"records without the label, and {fewest:,} {'are' if fewest > 1 else 'is'} there to choose by: the threshold "
+        f"lies above them all, from which {fewest / (fewest + 1):.3g} may be expected"
+    ]
+
+
+def describe_rule(record: Mapping[str, Any]) -> str | None:
+    """Return what the thresholds were chosen for and by which records, from a checkpoint's record; None: not known."""
+    rule = record.get("threshold_rule")
+    if not isinstance(rule, Mapping):
+        return None
+    aim = rule.get("specificity")
+    where = "in cross-validation" if "probe" in record else "on validation records"
+    return f"{'the highest F1' if aim is None else f'a specificity of {aim:g}'} {where}"
 
 
 def expected_calibration_error(
@@ -89,15 +145,23 @@ def check_probabilities(values: NDArray[np.floating]) -> None:
         raise ValueError("a value is NaN or lies outside 0 to 1: these are not probabilities")
 
 
-def _best_threshold(labels: NDArray[np.uint8], probabilities: NDArray[np.floating]) -> float:
+def _specific_threshold(labels: NDArray[np.uint8], probabilities: Floats, specificity: float) -> float:
+    negatives = np.sort(probabilities[labels == 0])
+    rejected = float(negatives[min(negatives_rejected(len(negatives), specificity), len(negatives)) - 1])
+    return _between(rejected, float(np.min(probabilities[probabilities > rejected], initial=1.0)))
+
+
+def _best_threshold(labels: NDArray[np.uint8], probabilities: Floats) -> float:
     positives = int(labels.sum())
-    if positives in (0, len(labels)):
-        return DEFAULT_THRESHOLD
     order = np.argsort(-probabilities, kind="stable")
-    ranked = probabilities[order].astype(np.float64)
+    ranked = probabilities[order]
     last_of_tie = np.flatnonzero(np.r_[ranked[1:] != ranked[:-1], True])
     found = np.cumsum(labels[order], dtype=np.int64)[last_of_tie]
     best = last_of_tie[np.argmax(2 * found / (last_of_tie + 1 + positives))]
     accepted, rejected = ranked[best], ranked[best + 1] if best + 1 < len(ranked) else 0.0
+    return _between(float(rejected), float(accepted))
+
+
+def _between(rejected: float, accepted: float) -> float:
     middle = (accepted + rejected) / 2
-    return float(middle if middle > rejected else accepted)  # neighbouring numbers have nothing between them
+    return middle if middle > rejected else accepted  # neighbouring numbers have nothing between them

@@ -1,7 +1,7 @@
 """Scores of a multi-label classifier from its probabilities, and their sampling noise by patient."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -25,11 +25,12 @@ from engine.evaluation.metrics import (
     f1_per_class,
     f1_weighted,
 )
+from engine.evaluation.operating_point import OperatingPoint, operating_point
 from engine.json_values import without_nan
 
 
-@dataclass(frozen=True)
-class ClassEvaluation:
+@dataclass(frozen=True, kw_only=True)
+class ClassEvaluation(OperatingPoint):
     """One class: interval 90 % by patient (``auroc_intervals``); what its test records do not allow is NaN."""
 
     auroc: float
@@ -37,8 +38,6 @@ class ClassEvaluation:
     auroc_ci_upper: float
     auprc: float
     f1: float  # at ``threshold``
-    threshold: float
-    positives: int
 
 
 @dataclass(frozen=True)
@@ -68,11 +67,19 @@ class Evaluation:
     least_positives: int
     bootstrap: Floats = field(repr=False, compare=False)
 
-    def as_dict(self, *, bootstrap: bool = True) -> dict[str, Any]:
-        """Return the figures ready for JSON, null where one cannot be given; ``bootstrap`` False leaves it out."""
+    def as_dict(self, *, bootstrap: bool = True, operating_points: bool = True) -> dict[str, Any]:
+        """Return the figures ready for JSON, null where one cannot be given.
+
+        ``bootstrap`` and ``operating_points`` False leave the resamples and what ``OperatingPoint`` holds out.
+        """
         document = {**asdict(self), "left_out": list(self.left_out), "bootstrap": self.bootstrap.round(5).tolist()}
         if not bootstrap:
             del document["bootstrap"]
+        if not operating_points:
+            left = {field.name for field in fields(OperatingPoint)} - {"threshold", "positives"}
+            for one in document["classes"].values():
+                for name in left:
+                    del one[name]
         plain: dict[str, Any] = without_nan(document)
         return plain
 
@@ -86,13 +93,15 @@ def evaluate(
     seed: int,
     n_resamples: int = 1000,
     least_positives: int = LEAST_POSITIVES,
+    prevalence: Mapping[str, float] | None = None,
 ) -> Evaluation:
     """Score the probabilities of a network, in use or under study, on test records.
 
     ``labels`` 0/1 and ``probabilities`` are (records, classes), ``patients`` (records,); ``thresholds`` (classes,) come
-    from the validation records. ``seed`` fixes the resamples; with ``n_resamples`` 0 intervals are NaN.
-    ``least_positives`` says which classes are averaged. Raises ValueError when the shapes do not go together, there is
-    no record, or ``least_positives`` is below 1.
+    from the validation records. ``seed`` fixes the resamples; with ``n_resamples`` 0 intervals of AUROCs are NaN.
+    ``least_positives`` says which classes are averaged, ``prevalence`` for which share of positives the predictive
+    values of a class are stated, where not for the test records'. Raises ValueError when the shapes do not go together,
+    there is no record, or ``least_positives`` is below 1.
     """
     cuts = np.asarray(thresholds, np.float64)
     shapes = (labels.shape, probabilities.shape, (len(patients), len(classes)), (len(labels), len(cuts)))
@@ -117,8 +126,10 @@ def evaluate(
         ece=expected_calibration_error(labels, probabilities),
         classes={
             name: ClassEvaluation(
-                float(auroc[k]), float(ends[k, 0]), float(ends[k, 1]), float(auprc[k]), float(f1[k]), float(cuts[k]),
-                int(labels[:, k].sum()),
+                **asdict(operating_point(labels[:, k] > 0, probabilities[:, k] >= cuts[k], patients, float(cuts[k]),
+                                         (prevalence or {}).get(name))),
+                auroc=float(auroc[k]), auroc_ci_lower=float(ends[k, 0]), auroc_ci_upper=float(ends[k, 1]),
+                auprc=float(auprc[k]), f1=float(f1[k]),
             )
             for k, name in enumerate(classes)
         },

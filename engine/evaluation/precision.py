@@ -14,7 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
+from engine.evaluation.bootstrap import exact_interval
+
 LEVEL = 0.9
+FEW_PATIENTS = 50  # that have a label, or lack it: a fifth of fewer are under ten to test on
+PLANNED = 0.85  # AUROC, sensitivity or specificity that a test is planned for
 _MOST = 10**9  # records: what needs more is not told in records
 
 
@@ -31,6 +35,53 @@ class Rarest:
         return auroc_half_width(auroc, self.positives, self.negatives)
 
 
+@dataclass(frozen=True)
+class RareLabel:
+    """The label that the fewest ``patients`` of all have, or lack (``is_missing``): ``few``, ``tested`` in the test."""
+
+    label: str
+    is_missing: bool
+    few: int
+    patients: int
+    tested: int
+
+    @property
+    def measures(self) -> str:
+        """What the few measure."""
+        return "specificity" if self.is_missing else "sensitivity"
+
+    def in_words(self) -> str:
+        """Say how many there are and what they will know, before a training."""
+        known = (
+            f"the {self.tested:,} of them in the test will know a {self.measures} of {PLANNED:g} to "
+            f"+-{proportion_half_width(PLANNED, self.tested):.2f} (90 %)"
+            if self.tested
+            else f"none of them is in the test: its {self.measures} will not be known"
+        )
+        return f"{self.counted()}: few to learn it from, and {known}"
+
+    def counted(self) -> str:
+        """Say how many there are."""
+        how = "lack" if self.is_missing else "have"
+        return f"{self.few:,} of {self.patients:,} patients {how} {self.label}, the rarest label"
+
+
+def rare_label(
+    labels: NDArray[np.uint8], patients: NDArray[np.int64], classes: Sequence[str], is_test: NDArray[np.bool_]
+) -> RareLabel | None:
+    """Return the rarest label of all records and how many of its patients test it, None where all have one outcome.
+
+    ``labels`` 0/1 are (records, classes), ``patients`` and ``is_test`` (records,).
+    """
+    whole = rarest_label(labels, patients, classes)
+    if whole is None:
+        return None
+    is_missing, column = whole.negatives < whole.positives, labels[:, classes.index(whole.label)] > 0
+    few = np.setdiff1d(patients, patients[column]) if is_missing else patients[column]
+    tested = np.intersect1d(few, patients[is_test])
+    return RareLabel(whole.label, is_missing, len(np.unique(few)), whole.positives + whole.negatives, len(tested))
+
+
 def rarest_label(labels: NDArray[np.uint8], patients: NDArray[np.int64], classes: Sequence[str]) -> Rarest | None:
     """Return the label with the fewest patients on its smaller side, of those that have both; None where none has.
 
@@ -45,6 +96,12 @@ def rarest_label(labels: NDArray[np.uint8], patients: NDArray[np.int64], classes
         return None
     k = int(np.argmin(np.where(fewest > 0, fewest, len(whose))))
     return Rarest(classes[k], int(positives[k]), int(len(whose) - positives[k]))
+
+
+def proportion_half_width(share: float, trials: int, level: float = LEVEL) -> float:
+    """Return half the width of the interval of a ``share`` that so many patients measure (``exact_interval``)."""
+    lower, upper = exact_interval(share, trials, level)
+    return (upper - lower) / 2
 
 
 def auroc_half_width(auroc: float, positives: int, negatives: int, level: float = LEVEL) -> float:

@@ -3,6 +3,7 @@
 Temperature and thresholds are chosen on the validation records. The test records are predicted once.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -37,11 +38,19 @@ class Predicted:
         return cls(predict_logits(network, examples.signals).numpy(), data.labels[rows], data.patients[rows])
 
 
-def calibrate(facts: CheckpointFacts, validation: Predicted) -> CheckpointFacts:
-    """Add the temperature, and the thresholds of the probabilities that it gives."""
+def calibrate(facts: CheckpointFacts, validation: Predicted, specificity: float | None = None) -> CheckpointFacts:
+    """Add the temperature, the thresholds of the probabilities that it gives, and by which rule these were chosen.
+
+    They are those of highest F1, or of a ``specificity``.
+    """
     temperature = fit_temperature(validation.labels, validation.logits)
-    thresholds = choose_thresholds(validation.labels, calibrated_probabilities(validation.logits, temperature))
-    return replace(facts, temperature=temperature, thresholds=tuple(thresholds.tolist()))
+    probabilities = calibrated_probabilities(validation.logits, temperature)
+    thresholds = choose_thresholds(validation.labels, probabilities, specificity)
+    rule = {"rule": "highest-f1"} if specificity is None else {"rule": "specificity", "specificity": specificity}
+    return replace(
+        facts, temperature=temperature, thresholds=tuple(thresholds.tolist()),
+        record={**facts.record, "threshold_rule": rule},
+    )  # fmt: skip
 
 
 def add_test_scores(
@@ -50,12 +59,15 @@ def add_test_scores(
     test: Predicted,
     n_resamples: int = N_RESAMPLES,
     least_positives: int = LEAST_POSITIVES,
+    prevalence: Mapping[str, float] | None = None,
 ) -> tuple[CheckpointFacts, Evaluation]:
     """Add the scores of calibrated probabilities on the test records; return them too, with their resamples.
 
-    Macro averages take the classes with ``least_positives`` positive and negative test records.
+    Macro averages take the classes with ``least_positives`` positive and negative test records; ``prevalence`` is what
+    predictive values are stated for.
     """
-    scores = _score(data, test, facts.temperature, np.array(facts.class_thresholds), n_resamples, least_positives)
+    thresholds = np.array(facts.class_thresholds)
+    scores = _score(data, test, facts.temperature, thresholds, n_resamples, least_positives, prevalence)
     metrics = {name: getattr(scores, name) for name in ("auroc_macro", "auprc_macro", "brier")}
     return replace(facts, metrics={**facts.metrics, **metrics}, evaluation=scores.as_dict(bootstrap=False)), scores
 
@@ -68,13 +80,13 @@ def score_raw(data: TaskData, validation: Predicted, test: Predicted, n_resample
 
 def _score(
     data: TaskData, test: Predicted, temperature: float, thresholds: NDArray[np.float64], n_resamples: int,
-    least_positives: int,
+    least_positives: int, prevalence: Mapping[str, float] | None = None,
 ) -> Evaluation:  # fmt: skip
     """Score the test records, on the same resamples of their patients for every network of a task."""
     probabilities = calibrated_probabilities(test.logits, temperature)
     return evaluate(
         test.labels, probabilities, test.patients, data.classes, thresholds, resampling_seed(data), n_resamples,
-        least_positives,
+        least_positives, prevalence,
     )  # fmt: skip
 
 

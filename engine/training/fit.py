@@ -6,7 +6,7 @@ of probabilities that are not calibrated, and its network is kept only where oth
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,10 @@ from engine.compute.devices import DEVICE_ERRORS, DeviceFailureError, choose_dev
 from engine.corpora.corpus import Corpus, TaskData
 from engine.corpora.partition import Partition, lacking_classes, split_table
 from engine.corpora.remarks import left_out, remarks
-from engine.evaluation.calibration import calibrated_probabilities
+from engine.evaluation.calibration import calibrated_probabilities, describe_few_negatives
 from engine.evaluation.evaluation import Evaluation, describe_averages
 from engine.evaluation.metrics import LEAST_POSITIVES
-from engine.evaluation.precision import rarest_label
+from engine.evaluation.precision import FEW_PATIENTS, PLANNED, RareLabel, rare_label, rarest_label
 from engine.evaluation.subgroups import subgroups
 from engine.recipes import PROBES, Recipe, Strategy
 from engine.training.finish import Predicted, add_test_scores, calibrate, resampling_seed
@@ -34,7 +34,6 @@ from engine.training.starting_point import Start, starting_point
 from engine.versions import training_versions
 
 _SCP_SOURCES = ("ptb-xl",)
-_PLANNED = 0.85  # AUROC that a test is planned for
 _BADLY_KNOWN = 0.1  # half-width of a 90 % interval, beyond which a score hardly tells networks apart
 
 
@@ -42,7 +41,9 @@ _BADLY_KNOWN = 0.1  # half-width of a 90 % interval, beyond which a score hardly
 class Fit:
     """What is to be trained. ``upstream`` is the checkpoint to start from, if any; ``why`` is kept with it.
 
-    ``least_positives`` says which classes the macro averages of the test take (``averaged_classes``).
+    ``least_positives`` says which classes the macro averages of the test take (``averaged_classes``). Thresholds are
+    chosen for the specificity ``at_specificity`` (None: highest F1); predictive values are stated at the ``prevalence``
+    of a class (not in it: that of the test records).
     """
 
     corpus: Corpus
@@ -55,6 +56,8 @@ class Fit:
     device: str = "auto"
     why: str = ""
     least_positives: int = LEAST_POSITIVES
+    at_specificity: float | None = None
+    prevalence: Mapping[str, float] = field(default_factory=dict)
 
     def signals(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the signals (records, leads, samples), in millivolt, at positions of ``data``."""
@@ -67,6 +70,12 @@ class Fit:
     def remarks(self) -> tuple[str, ...]:
         """Say what was odd about the records when they were prepared."""
         return remarks(self.corpus, self.data.rows[self.partition.test])
+
+    def rare_label(self) -> RareLabel | None:
+        """Return the rarest label of all records that are used."""
+        parts = (self.partition.training, self.partition.validation, self.partition.test)
+        rows, is_test = np.concatenate(parts), np.repeat((False, False, True), [len(part) for part in parts])
+        return rare_label(self.data.labels[rows], self.data.patients[rows], self.data.classes, is_test)
 
     def identity(self) -> dict[str, Any]:
         """Return what two trainings must share for one to be the other's continuation, as JSON values."""
@@ -81,6 +90,7 @@ class Fit:
             "seed": self.partition.asked,
             "recipe": self.recipe.digest(),
             "held_out": self.partition.held_out,
+            "at_specificity": self.at_specificity,
         }
 
     def split(self) -> str:
@@ -105,7 +115,7 @@ def forewarn(job: Fit) -> tuple[str, ...]:
     Raises PartitionError where nothing can be learnt or tested, CheckpointError for an upstream that does not fit.
     """
     odd = (f"{said} (ecgadvise data check lists them)" for said in job.remarks())
-    sentences = (*odd, *lacking_classes(job.data, job.partition), *_vague(job))
+    sentences = (*odd, *lacking_classes(job.data, job.partition), *_rare(job), *_vague(job), *_unspecific(job))
     _start(job)
     if job.upstream is None:
         return sentences
@@ -127,15 +137,29 @@ def forewarn(job: Fit) -> tuple[str, ...]:
     return (*sentences, f"{seen}: {spared}, so that validation scores are too high")
 
 
+def _rare(job: Fit) -> tuple[str, ...]:
+    """Say what few patients will know of the rarest label of all records, where these are few."""
+    rare = job.rare_label()
+    return () if rare is None or rare.few >= FEW_PATIENTS else (rare.in_words(),)
+
+
+def _unspecific(job: Fit) -> tuple[str, ...]:
+    """Say which classes have too few records without them to choose a threshold for the specificity asked for."""
+    if job.at_specificity is None:
+        return ()
+    rows = job.partition.training if job.strategy in PROBES else job.partition.validation
+    return tuple(describe_few_negatives(job.data.labels[rows], job.data.classes, job.at_specificity))
+
+
 def _vague(job: Fit) -> tuple[str, ...]:
     """Say how well the test will know its rarest label, where that is badly."""
     rows = job.partition.test
     rarest = rarest_label(job.data.labels[rows], job.data.patients[rows], job.data.classes)
-    if rarest is None or (width := rarest.half_width(_PLANNED)) <= _BADLY_KNOWN:
+    if rarest is None or (width := rarest.half_width(PLANNED)) <= _BADLY_KNOWN:
         return ()
     patients = rarest.positives + rarest.negatives
     return (
-        f"{rarest.positives:,} of {patients:,} test patients have {rarest.label}: an AUROC of {_PLANNED:g} will be "
+        f"{rarest.positives:,} of {patients:,} test patients have {rarest.label}: an AUROC of {PLANNED:g} will be "
         f"known to +-{width:.2f} (90 %)",
     )
 
@@ -184,7 +208,7 @@ def _fit(
         report, device=device, should_stop=should_stop,
     )  # fmt: skip
     on_validation = Predicted.by(start.network, validation, job.data, rows.validation)
-    facts, evaluation = calibrate(_facts(job, scaling, result, device), on_validation), None
+    facts, evaluation = calibrate(_facts(job, scaling, result, device), on_validation, job.at_specificity), None
     if not result.stopped:
         test = Predicted.by(start.network, job.examples(rows.test, scaling), job.data, rows.test)
         facts, evaluation = _tested(job, facts, test)
@@ -207,7 +231,7 @@ def _fit_probe(
     job = replace(job, arch=found.arch)
     facts = _facts(job, scaling, found.training, device)
     facts = replace(facts, record={**facts.record, "probe": found.as_dict()})
-    facts = calibrate(facts, Predicted(found.probe.out_of_fold, job.data.labels[rows], patients))
+    facts = calibrate(facts, Predicted(found.probe.out_of_fold, job.data.labels[rows], patients), job.at_specificity)
     test = Predicted.by(found.network, job.examples(job.partition.test, scaling), job.data, job.partition.test)
     facts, evaluation = _tested(job, facts, test)
     save_checkpoint(found.network, facts, out, job.split())
@@ -229,7 +253,9 @@ def _start(job: Fit, seed: int | None = None) -> Start:
 
 def _tested(job: Fit, facts: CheckpointFacts, test: Predicted) -> tuple[CheckpointFacts, Evaluation]:
     """Score the test records, as a whole and by sex and age."""
-    facts, evaluation = add_test_scores(facts, job.data, test, least_positives=job.least_positives)
+    facts, evaluation = add_test_scores(
+        facts, job.data, test, least_positives=job.least_positives, prevalence=job.prevalence
+    )
     rows = job.data.rows[job.partition.test]
     groups = subgroups(
         test.labels, calibrated_probabilities(test.logits, facts.temperature), test.patients, job.corpus.ages[rows],
@@ -284,6 +310,7 @@ def _training_record(job: Fit, result: Training, device: torch.device) -> dict[s
         "interrupted": result.stopped,
         "why": job.why,
         "remarks": [*left_out(job.corpus), *job.remarks()],
+        "rare_label": None if (rare := job.rare_label()) is None else asdict(rare),
     }
 
 

@@ -352,7 +352,7 @@ def _finished_run(ready: _Ready, result: Training, scores: Evaluation, details: 
 
 def _details(job: Job, records: _Records, result: Training, scores: Evaluation) -> dict[str, Any]:
     spec, corpus, task = job.spec, records.corpus, records.task
-    evaluation = scores.as_dict()
+    evaluation = scores.as_dict(operating_points=False)
     details = {
         "spec": spec.canonical(),
         "start_from": job.start_from,

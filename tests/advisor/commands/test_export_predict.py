@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,10 @@ import pytest
 import wfdb
 
 from advisor.cli import main
+from advisor.terminal.predictions import to_json, to_table
 from engine.deploy.export import OPSETS
+from engine.deploy.inference import Prediction, open_model
+from engine.evaluation.evaluation import evaluate
 
 README = (Path(__file__).parents[3] / "README.md").read_text()
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
@@ -204,6 +208,27 @@ def test_json_and_csv_carry_the_same_numbers(ecgadvise, exported, records, bad_r
     assert [path.name for path in target.parent.iterdir()] == ["predictions.csv"]
 
 
+def test_predictions_say_what_thresholds_were_chosen_for_and_what_decisions_are_worth(exported):
+    facts = open_model(exported / "model.onnx").facts
+    document = json.loads(to_json("model.onnx", facts, []))
+    assert (document["threshold_rule"], document["operating_points"]) == (None, {"NORM": None, "MI": None, "CD": None})
+    tested = evaluate(
+        np.eye(3, dtype=np.uint8), np.full((3, 3), 0.5), np.arange(3), facts.classes, facts.thresholds, 0, 10,
+        prevalence={"MI": 0.02},
+    )  # fmt: skip
+    rule = {"rule": "specificity", "specificity": 0.95}
+    known = replace(facts, evaluation=tested.as_dict(bootstrap=False), record={"threshold_rule": rule})
+    document = json.loads(to_json("model.onnx", known, []))
+    assert document["thresholds"] == {"NORM": 0.5, "MI": 0.35, "CD": 0.61}
+    assert document["threshold_rule"] == rule
+    found = document["operating_points"]["MI"]
+    assert (found["sensitivity"], found["specificity"], found["prevalence"], found["threshold"]) == (1, 0, 0.02, 0.35)
+    assert (found["positives"], found["positive_patients"], found["prevalence_stated"]) == (1, 1, True)
+    table = to_table(known, [Prediction("a", (0.6, 0.1, 0.7))])
+    said = "* present: at or above the class's threshold, chosen for a specificity of 0.95 on validation records"
+    assert table.splitlines()[-1] == said
+
+
 def test_bad_records_are_listed_and_the_others_predicted(ecgadvise, exported, records, bad_records):
     code, out, err = ecgadvise("predict", exported / "model.onnx", bad_records, records, bad_records / "nowhere")
     assert code == 3
@@ -261,7 +286,9 @@ def test_many_classes_are_shown_as_what_is_present(ecgadvise, checkpoint_writer,
     assert ecgadvise("export", checkpoint, "--out", tmp_path / "model.onnx")[0] == 0
     _, out, _ = ecgadvise("predict", tmp_path / "model.onnx", records)
     document = json.loads(ecgadvise("predict", tmp_path / "model.onnx", records, "--json")[1])
-    for line, entry in zip(out.splitlines(), document["records"], strict=True):
+    *lines, last = out.splitlines()
+    assert last == "named: at or above the class's threshold"
+    for line, entry in zip(lines, document["records"], strict=True):
         shown = re.findall(r"(finding-\d+) ([\d.]+)", line)
         present = {name for name, decided in entry["decision"].items() if decided}
         assert {name for name, _ in shown} == present

@@ -146,6 +146,28 @@ def test_the_table_says_what_a_person_needs(train):
     assert "ecgadvise export out --out model.onnx" in text
 
 
+def test_thresholds_are_chosen_for_a_specificity_and_what_they_reach_is_said_and_kept(place: Path, train):
+    asked = ("--at-specificity", "0.9", "--prevalence", "normal:0.02,wide QRS:0.1")
+    code, out, err = train(*TINY, "--out", "out", *asked)
+    assert code == 0, err
+    facts = load_network(place / "out")[1]
+    assert facts.record["threshold_rule"] == {"rule": "specificity", "specificity": 0.9}
+    lines = out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "Decisions at the threshold, chosen for a specificity of 0.9 on validation records:" in " ".join(lines)
+    assert "PPV is at the stated prevalence, normal 0.02, wide QRS 0.1; for the others at" in " ".join(lines)
+    row = [line for line in lines if line.startswith("wide QRS")][1]
+    one = facts.evaluation["classes"]["wide QRS"]
+    assert (one["prevalence"], one["prevalence_stated"]) == (0.1, True)
+    for name in ("sensitivity", "specificity"):
+        values = (one[name], one[f"{name}_ci_lower"], one[f"{name}_ci_upper"])
+        assert "{:.2f} ({:.2f} to {:.2f})".format(*values) in row
+    code, out, err = train(*TINY, "--out", "out", "--force", "--json")
+    assert code == 0, err
+    assert json.loads(out)["threshold_rule"] == {"rule": "highest-f1"}
+    assert load_network(place / "out")[1].thresholds != facts.thresholds
+
+
 def test_what_the_averages_leave_out_is_a_warning_of_table_and_json_and_kept(place: Path, train):
     code, out, err = train(*TINY, "--out", "out", "--least-positives", "50")
     assert code == 0, err
@@ -300,6 +322,10 @@ def test_a_directory_is_prepared_and_trained_on(ptbxl_tree: Path, train):
         ("--out x --task synthetic --n-records 1801", 2, "has 1,800 records besides those held out"),
         ("--out x --task synthetic --n-records 1", 2, "--n-records"),
         ("--out x --task synthetic --n-records 2", 3, "2 records of synthetic/diagnosis are too few"),
+        ("--out x --task synthetic --at-specificity 95", 2, "a specificity of 95 cannot be asked for"),
+        ("--out x --task synthetic --prevalence 2", 2, "a prevalence of 2 cannot be stated"),
+        ("--out x --task synthetic --prevalence AF:nan", 2, "--prevalence 'AF:nan': give the share of patients"),
+        ("--out x --task synthetic --prevalence AF:0.1", 2, "for AF, which is none of normal, irregular rhythm, "),
         ("--out x --task synthetic --from nowhere", 3, "no checkpoint folder nowhere, nor a released network"),
         ("--out x --task synthetic --from .", 3, ". is not a checkpoint: it has no checkpoint.json"),
         ("--out x --task synthetic --strategy scratch --resume", 3, "x holds no interrupted training to resume"),

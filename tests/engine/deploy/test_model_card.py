@@ -46,6 +46,10 @@ def known() -> ModelFacts:
     return evaluated()
 
 
+def section(text: str, title: str) -> str:
+    return text.split(f"## {title}\n")[1].split("\n## ")[0]
+
+
 def cells(text: str) -> dict[str, list[str]]:
     """Rows of the tables by their first cell."""
     rows = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in text.splitlines() if "|" in line]
@@ -53,7 +57,7 @@ def cells(text: str) -> dict[str, list[str]]:
 
 
 def test_the_card_gives_every_class_with_its_interval(known):
-    rows = cells(model_card(known, EXPORTED))
+    rows = cells(section(model_card(known, EXPORTED), "Performance"))
     one = known.evaluation["classes"]["AF"]
     interval = f"{one['auroc']:.3f} ({one['auroc_ci_lower']:.3f} to {one['auroc_ci_upper']:.3f})"
     assert rows["AF"] == [
@@ -86,6 +90,47 @@ def test_the_card_tells_data_calibration_groups_and_limits(known):
     for title in ("Intended use", "Warnings", "Subgroups", "Limits", "Versions"):
         assert f"## {title}" in card
     assert INTENDED_USE in card
+
+
+def test_the_card_says_what_decisions_are_worth_and_what_thresholds_were_chosen_for(known):
+    chosen = {"threshold_rule": {"rule": "specificity", "specificity": 0.95}}
+    said = section(model_card(replace(known, record=chosen), EXPORTED), "Decisions")
+    assert "Thresholds were chosen for a specificity of 0.95 on validation records." in said
+    one, rows = known.evaluation["classes"]["AF"], cells(said)
+    figures = [
+        f"{one[name]:.3f} ({one[f'{name}_ci_lower']:.3f} to {one[f'{name}_ci_upper']:.3f})"
+        for name in ("sensitivity", "specificity", "ppv", "npv")
+    ]
+    positives, negatives = (f"{one[f'{side}s']} ({one[f'{side}_patients']})" for side in ("positive", "negative"))
+    prevalence = f"{one['prevalence']:.4g}, of the test"
+    assert rows["AF"] == ["0.500", figures[0], positives, figures[1], negatives, *figures[2:], prevalence]
+    assert rows["SR"][2:4] == ["600 (300)", "no such test record"]
+    stated = {**known.evaluation, "classes": {"AF": {**one, "prevalence": 0.02, "prevalence_stated": True}}}
+    card = model_card(replace(known, evaluation=stated), EXPORTED)
+    assert cells(section(card, "Decisions"))["AF"][-1] == "0.02, stated"
+    assert "threshold rule" not in card
+
+
+def test_a_model_of_an_earlier_version_says_that_its_decisions_were_not_measured(known):
+    classes = {name: {"auroc": one["auroc"], "positives": one["positives"]}
+               for name, one in known.evaluation["classes"].items()}  # fmt: skip
+    before = replace(known, evaluation={**known.evaluation, "classes": classes})
+    said = section(model_card(before, EXPORTED), "Decisions")
+    assert said.strip() == (
+        f"By which rule thresholds were chosen is {UNKNOWN}. Sensitivity and specificity are {UNKNOWN}."
+    )
+    assert cells(model_facts_label(before, EXPORTED))["AF"][2:4] == [UNKNOWN, UNKNOWN]
+
+
+def test_a_label_that_few_patients_have_is_warned_of_with_what_was_measured(known):
+    rare = {"label": "rare", "is_missing": False, "few": 11, "patients": 363, "tested": 5}
+    one = known.evaluation["classes"]["rare"]
+    measured = "{:.3f} ({:.3f} to {:.3f})".format(*(one[f"sensitivity{end}"] for end in ("", "_ci_lower", "_ci_upper")))
+    (said,) = [line for line in warnings(replace(known, record={"rare_label": rare})) if "patients have" in line]
+    counted = "11 of 363 patients have rare, the rarest label, 5 of them in the test"
+    assert said == f"{counted}: its sensitivity is {measured} (90 %)."
+    enough = replace(known, record={"rare_label": {**rare, "few": 50}})
+    assert not any("patients have" in line for line in warnings(enough))
 
 
 def test_warnings_follow_from_the_figures(known):

@@ -11,6 +11,8 @@ from engine.evaluation.calibration import (
     TEMPERATURE_BOUNDS,
     calibrated_probabilities,
     choose_thresholds,
+    describe_few_negatives,
+    describe_rule,
     expected_calibration_error,
     fit_temperature,
 )
@@ -216,3 +218,56 @@ def test_one_class_too_high_does_not_make_up_for_another_too_low():
 
 def test_the_calibration_error_of_nothing_is_nan():
     assert np.isnan(expected_calibration_error(np.zeros((0, 2), np.uint8), np.zeros((0, 2))))
+
+
+# A specificity
+
+
+@pytest.mark.parametrize("specificity", [0.5, 0.8, 0.95])
+def test_a_threshold_for_a_specificity_is_the_lowest_that_reaches_it(specificity: float):
+    rng = np.random.default_rng(4)
+    labels = (rng.random((80, 1)) < 0.3).astype(np.uint8)
+    probabilities = np.clip(0.3 * labels + 0.7 * rng.random((80, 1)), 0, 1).round(2)
+    (threshold,) = choose_thresholds(labels, probabilities, specificity)
+    negatives = probabilities[labels == 0]
+    below = int((negatives < threshold).sum())
+    assert below / (len(negatives) + 1) >= specificity
+    lower = max(negatives[negatives < threshold])  # a threshold that accepts it too
+    assert (negatives < lower).sum() / (len(negatives) + 1) < specificity
+    assert not ((probabilities >= lower) & (probabilities <= threshold) & (probabilities != lower)).any()
+
+
+def test_the_specificity_asked_for_is_what_new_records_have_on_average():
+    """A threshold just above the 18th of 20 negatives, nine tenths of them, would reject 18/21 = 0.857 of new ones."""
+    rng, reached = np.random.default_rng(5), []
+    for _ in range(2000):
+        negatives = rng.random(20)
+        probabilities = np.r_[negatives, 1.0][:, None]  # and a positive far above
+        (threshold,) = choose_thresholds(labels_of(*[0] * 20, 1), probabilities, 0.9)
+        reached.append(negatives[negatives < threshold].max())  # the specificity of the lowest such threshold
+    assert np.mean(reached) == pytest.approx(19 / 21, abs=0.005)
+
+
+def test_too_few_negatives_put_the_threshold_above_them_all():
+    labels, probabilities = labels_of(0, 0, 0, 1), column(0.1, 0.2, 0.3, 0.7)
+    assert choose_thresholds(labels, probabilities, 0.95).tolist() == [pytest.approx(0.5)]
+    assert choose_thresholds(labels, column(0.1, 0.2, 0.8, 0.7), 0.95).tolist() == [pytest.approx(0.9)]
+    assert choose_thresholds(labels, column(0.1, 0.2, 1.0, 0.7), 0.95).tolist() == [1.0]
+    assert choose_thresholds(labels_of(0, 0, 0, 0), probabilities, 0.95).tolist() == [0.5], "one outcome only"
+
+
+def test_classes_with_too_few_negatives_are_named_with_what_may_be_expected():
+    enough = np.r_[np.zeros(19), np.ones(21)]
+    few = np.r_[np.zeros(12), np.ones(28)]
+    labels = np.stack([enough, few, np.ones(40), np.zeros(40)], axis=1).astype(np.uint8)
+    (said,) = describe_few_negatives(labels, ("enough", "few", "all", "none"), 0.95)
+    assert said.startswith("few: a specificity of 0.95 is chosen by at least 19 records without the label, and 12 are ")
+    assert said.endswith("from which 0.923 may be expected")
+    assert describe_few_negatives(labels, ("enough", "few", "all", "none"), 0.9) == []
+
+
+def test_the_rule_is_told_from_the_record():
+    assert describe_rule({"threshold_rule": {"rule": "highest-f1"}}) == "the highest F1 on validation records"
+    specific = {"threshold_rule": {"rule": "specificity", "specificity": 0.95}, "probe": {}}
+    assert describe_rule(specific) == "a specificity of 0.95 in cross-validation"
+    assert describe_rule({}) is None

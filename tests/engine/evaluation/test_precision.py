@@ -2,10 +2,16 @@
 
 import numpy as np
 import pytest
-from scipy.stats import norm
+from scipy.stats import binomtest, norm
 from sklearn.metrics import roc_auc_score
 
-from engine.evaluation.precision import auroc_half_width, rarest_label, records_for_half_width
+from engine.evaluation.precision import (
+    auroc_half_width,
+    proportion_half_width,
+    rare_label,
+    rarest_label,
+    records_for_half_width,
+)
 
 
 @pytest.mark.parametrize(("positives", "negatives", "auroc"), [(10, 90, 0.8), (40, 200, 0.9), (100, 100, 0.7)])
@@ -52,3 +58,33 @@ def test_patients_are_counted_not_records_and_labels_without_two_sides_are_passe
     assert found.half_width(0.8) == auroc_half_width(0.8, 1, 3)
     assert rarest_label(labels[:, 1:3], patients, ("all", "none")) is None
     assert rarest_label(labels[:0], patients[:0], ("a", "all", "none", "b")) is None
+
+
+def test_the_rarest_label_of_all_records_says_what_its_test_patients_will_know():
+    labels = np.zeros((363, 2), np.uint8)
+    labels[:11, 0], labels[:100, 1] = 1, 1
+    found = rare_label(labels, np.arange(363), ("LBBB", "AF"), np.arange(363) % 5 == 0)
+    assert (found.label, found.is_missing, found.few, found.patients, found.tested) == ("LBBB", False, 11, 363, 3)
+    width = proportion_half_width(0.85, 3)
+    assert found.in_words() == (
+        "11 of 363 patients have LBBB, the rarest label: few to learn it from, and the 3 of them in the test will know "
+        f"a sensitivity of 0.85 to +-{width:.2f} (90 %)"
+    )
+    untested = rare_label(labels, np.arange(363), ("LBBB", "AF"), np.arange(363) > 300)
+    assert untested.in_words().endswith("none of them is in the test: its sensitivity will not be known")
+
+
+def test_a_label_that_nearly_all_patients_have_is_rare_too_and_its_patients_are_counted_once():
+    labels, patients = np.ones((40, 1), np.uint8), np.repeat(np.arange(20), 2)
+    labels[:4], labels[5] = 0, 0  # two patients lack it, a third has it in one of two records
+    found = rare_label(labels, patients, ("SR",), patients < 1)
+    assert (found.is_missing, found.few, found.patients, found.tested) == (True, 2, 20, 1)
+    assert found.in_words().startswith("2 of 20 patients lack SR, the rarest label")
+    assert "a specificity of 0.85" in found.in_words()
+    assert rare_label(np.ones((4, 1), np.uint8), np.arange(4), ("SR",), np.arange(4) < 1) is None
+
+
+@pytest.mark.parametrize("trials", [20, 100])
+def test_half_the_width_of_a_proportion_is_that_of_its_exact_interval(trials: int):
+    exact = binomtest(round(0.85 * trials), trials).proportion_ci(0.9, "exact")
+    assert proportion_half_width(0.85, trials) == pytest.approx((exact.high - exact.low) / 2)

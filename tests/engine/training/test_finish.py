@@ -39,7 +39,24 @@ def test_temperature_and_thresholds_are_those_of_the_validation_records():
     assert facts.temperature == fit_temperature(VALIDATION.labels, VALIDATION.logits) > 1.5
     probabilities = calibrated_probabilities(VALIDATION.logits, facts.temperature)
     assert facts.thresholds == tuple(choose_thresholds(VALIDATION.labels, probabilities).tolist())
-    assert replace(facts, temperature=1.0, thresholds=()) == FACTS
+    assert facts.record == {"threshold_rule": {"rule": "highest-f1"}}
+    assert replace(facts, temperature=1.0, thresholds=(), record={}) == FACTS
+
+
+def test_thresholds_for_a_specificity_are_chosen_on_validation_records_and_the_rule_is_kept():
+    facts = calibrate(FACTS, VALIDATION, 0.9)
+    probabilities = calibrated_probabilities(VALIDATION.logits, facts.temperature)
+    assert facts.thresholds == tuple(choose_thresholds(VALIDATION.labels, probabilities, 0.9).tolist())
+    assert facts.record == {"threshold_rule": {"rule": "specificity", "specificity": 0.9}}
+    for k in range(2):
+        negatives = probabilities[VALIDATION.labels[:, k] == 0, k]
+        assert (negatives < facts.thresholds[k]).mean() >= 0.9
+    tested, scores = add_test_scores(facts, DATA, TEST, n_resamples=50, prevalence={"A": 0.02})
+    one, other = (scores.classes[name] for name in CLASSES)
+    assert (one.prevalence, one.prevalence_stated, other.prevalence_stated) == (0.02, True, False)
+    decided = calibrated_probabilities(TEST.logits[:, 0], facts.temperature) >= facts.thresholds[0]
+    assert one.specificity == pytest.approx((~decided[TEST.labels[:, 0] == 0]).mean())
+    assert tested.evaluation["classes"]["A"]["specificity"] == one.specificity
 
 
 def test_the_test_scores_are_those_of_calibrated_probabilities_and_change_nothing_that_was_chosen():

@@ -72,6 +72,47 @@ def test_the_checkpoint_holds_the_network_that_was_tested(corpus: Corpus, traine
     assert facts.evaluation == again.as_dict(bootstrap=False)
 
 
+def test_a_specificity_and_a_prevalence_change_thresholds_and_predictive_values_and_no_weight(
+    corpus: Corpus, trained: tuple[Fitted, Path], tmp_path: Path
+):
+    asked = job(corpus, at_specificity=0.8, prevalence={"MI": 0.02})
+    fitted, whole = fit(asked, tmp_path / "out"), trained[0]
+    weights = "weights.safetensors"
+    assert (tmp_path / "out" / weights).read_bytes() == (trained[1] / weights).read_bytes()
+    assert fitted.facts.record["threshold_rule"] == {"rule": "specificity", "specificity": 0.8}
+    assert whole.facts.record["threshold_rule"] == {"rule": "highest-f1"}
+    assert fitted.facts.thresholds != whole.facts.thresholds
+    assert fitted.evaluation.auroc_macro == whole.evaluation.auroc_macro
+    assert (fitted.evaluation.classes["MI"].prevalence, whole.evaluation.classes["MI"].prevalence_stated) == (
+        0.02,
+        False,
+    )
+    assert asked.identity() != job(corpus).identity()
+
+
+def test_classes_without_enough_negatives_for_a_specificity_are_warned_of(corpus: Corpus):
+    asked = job(corpus, at_specificity=0.99)
+    (said,) = [sentence for sentence in forewarn(asked) if "a specificity of 0.99" in sentence]
+    assert "at least 99 records without the label" in said
+    assert not any("a specificity of" in sentence for sentence in forewarn(job(corpus, at_specificity=0.5)))
+
+
+def test_a_label_that_few_of_all_patients_have_is_warned_of_and_kept(corpus: Corpus, trained: tuple[Fitted, Path]):
+    started = job(corpus)
+    rows = np.concatenate([started.partition.training, started.partition.test])
+    labels, patients = np.tile([[1, 0, 1, 0, 1]], (len(started.data.labels), 1)).astype(np.uint8), started.data.patients
+    labels[::2] = 1 - labels[::2]
+    labels[:, 0] = np.isin(patients, [*patients[started.partition.training[:3]], patients[started.partition.test[0]]])
+    few = replace(started, data=replace(started.data, labels=labels))
+    (said,) = [sentence for sentence in forewarn(few) if "the rarest label" in sentence]
+    n_few = len({*patients[started.partition.training[:3]], patients[started.partition.test[0]]} & set(patients[rows]))
+    assert said.startswith(f"{n_few} of ")
+    assert f"have {started.data.classes[0]}, the rarest label: few to learn it from, and the 1 of them" in said
+    kept = trained[0].facts.record["rare_label"]
+    assert kept["label"] in started.data.classes
+    assert 0 < kept["tested"] <= kept["few"] <= kept["patients"]
+
+
 def test_the_facts_are_complete(corpus: Corpus, trained: tuple[Fitted, Path]):
     facts = load_checkpoint(trained[1]).facts
     defaults = CheckpointFacts.__dataclass_fields__
