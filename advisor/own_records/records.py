@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.corpora.corpus import Corpus, TaskData
+from engine.corpora.excluded import Exclusion, exclusion
 from engine.corpora.opening import Say, open_directory
 from engine.corpora.partition import available, listed
 from engine.corpora.remarks import remarks
@@ -72,8 +73,14 @@ class OwnData:
         """The share of records that has each label."""
         return {name: count / len(self.data.rows) for name, count in self.positives.items()}
 
+    @property
+    def excluded(self) -> Exclusion | None:
+        """How the records are labelled that could not be used; None where there are none, or it was not kept."""
+        return exclusion(self.corpus, self.data)
+
     def as_dict(self) -> dict[str, Any]:
         """Return what there is, ready for JSON."""
+        excluded = self.excluded
         source = self.corpus.manifest["source"]
         return {
             "directory": str(self.directory),
@@ -82,6 +89,7 @@ class OwnData:
             "described": self.described,
             "records": len(self.data.rows),
             "unusable": self.corpus.unusable,
+            "excluded": None if excluded is None else excluded.as_dict(),
             "patients": self.patients,
             "records_to_learn_from": len(self.pool),
             "records_to_test_on": len(self.test),
@@ -163,6 +171,9 @@ def compare(own: OwnData, facts: Mapping[str, TaskFacts], tasks: tuple[str, ...]
 
 def _remarks(own: OwnData) -> Iterator[str]:
     """Repeat what ``data check`` finds odd."""
+    excluded = own.excluded
+    if excluded is not None and (warning := excluded.warning()) is not None:
+        yield f"{warning} (see ecgadvise data check {own.directory})."
     for sentence in remarks(own.corpus, own.data.rows[own.test]):
         yield f"{sentence} (see ecgadvise data check {own.directory})."
 

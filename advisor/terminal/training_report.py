@@ -44,6 +44,7 @@ def to_json(fitted: "Fitted", choice: "Choice", out: Path) -> str:
         **{name: facts.record[name] for name in ("seconds", "wall_seconds", "epochs", "best_epoch", "device")},
         "records": {name: value for name, value in facts.record.items() if name.endswith(("_records", "_patients"))},
         "held_out": facts.record["held_out"],
+        "excluded": facts.record.get("excluded"),
         "warnings": fitted.warnings,
         "next": next_command(out),
     }

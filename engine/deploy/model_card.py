@@ -16,7 +16,9 @@ FEW_POSITIVES = 30  # test records with a class: fewer, and its figures are most
 NOTABLE_ECE = 0.05
 _PARTS, _COUNTED = ("training", "validation", "test"), ("records", "patients")
 # Of the checkpoint's free facts, those that are no row of the table of training data.
-_SAID_ELSEWHERE = {f"{part}_{kind}" for part in _PARTS for kind in _COUNTED} | {"remarks", "upstream_seconds"}
+_SAID_ELSEWHERE = {f"{part}_{kind}" for part in _PARTS for kind in _COUNTED} | {
+    "excluded", "remarks", "upstream_seconds",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,8 @@ class Challenge2017:
         if folder == "training" and not path.with_name(record + ".hea").exists():
             path = self.root / folder / record[:3] / record  # as PhysioNet shows the unpacked set
         if label not in CLASSES:
-            return Entry(record, path, record, frozenset(), problem=f"label {label!r} is none of {', '.join(CLASSES)}")
+            problem = f"label {label!r} is none of {', '.join(CLASSES)}"
+            return Entry(record, path, record, frozenset(), problem=problem, labels_known=False)
         return Entry(record, path, record, frozenset([label]))
 
 

@@ -19,6 +19,7 @@ from engine.checkpoints.checkpoint import Checkpoint, CheckpointFacts, Standardi
 from engine.checkpoints.snapshot import Snapshot, save_snapshot
 from engine.compute.devices import DEVICE_ERRORS, DeviceFailureError, choose_device, describe_device
 from engine.corpora.corpus import Corpus, TaskData
+from engine.corpora.excluded import Exclusion, exclusion
 from engine.corpora.partition import Partition, lacking_classes
 from engine.corpora.remarks import left_out, remarks
 from engine.evaluation.calibration import calibrated_probabilities
@@ -68,6 +69,10 @@ class Fit:
         """Say what was odd about the records when they were prepared."""
         return remarks(self.corpus, self.data.rows[self.partition.test])
 
+    def excluded(self) -> Exclusion | None:
+        """Return how the records are labelled that could not be used."""
+        return exclusion(self.corpus, self.data)
+
     def identity(self) -> dict[str, Any]:
         """Return what two trainings must share for one to be the other's continuation, as JSON values."""
         task = self.data.name.partition("/")[2]
@@ -99,7 +104,9 @@ def forewarn(job: Fit) -> tuple[str, ...]:
     An upstream of the same records may have seen the test records, unless it is known to have held out the same ones.
     Raises PartitionError where nothing can be learnt or tested, CheckpointError for an upstream that does not fit.
     """
-    odd = (f"{said} (ecgadvise data check lists them)" for said in job.remarks())
+    excluded = job.excluded()
+    unusual = () if excluded is None else (excluded.warning(),)
+    odd = (f"{said} (ecgadvise data check lists them)" for said in (*unusual, *job.remarks()) if said is not None)
     sentences = (*odd, *lacking_classes(job.data, job.partition), *_vague(job))
     _start(job)
     if job.upstream is None:
@@ -277,8 +284,15 @@ def _training_record(job: Fit, result: Training, device: torch.device) -> dict[s
         "restarts": result.restarts,
         "interrupted": result.stopped,
         "why": job.why,
-        "remarks": [*left_out(job.corpus), *job.remarks()],
+        "remarks": [*left_out(job.corpus, job.data), *job.remarks()],
+        **_excluded(job),
     }
+
+
+def _excluded(job: Fit) -> dict[str, Any]:
+    """Return the labels of the records that could not be used, where there are such and their labels were kept."""
+    excluded = job.excluded()
+    return {} if excluded is None else {"excluded": excluded.as_dict()}
 
 
 def _upstream_seconds(job: Fit) -> dict[str, float]:
@@ -289,7 +303,7 @@ def _upstream_seconds(job: Fit) -> dict[str, float]:
 
 def _codes(corpus: Corpus, data: TaskData) -> dict[str, str]:
     """Return the codes that make up each class, where the source's labels are codes."""
-    unions = corpus.manifest["tasks"][data.name.partition("/")[2]]["classes"]
+    unions = corpus.classes_of(data.name.partition("/")[2])
     is_scp = corpus.manifest["source"]["name"].startswith(_SCP_SOURCES)
     systems = {name: "SNOMED CT" if all(map(str.isdigit, union)) else "SCP-ECG" if is_scp else ""
                for name, union in unions.items()}  # fmt: skip

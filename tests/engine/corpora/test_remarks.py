@@ -34,7 +34,7 @@ def test_every_kind_of_remark_is_one_sentence_with_its_count(odd: Corpus):
     assert said[0].endswith("mV from peak to peak: the unit or the gain looks wrong")
     assert said[1] == "1 of 7 records kept with a remark: lead V1 is flat"
     assert not any("secret" in sentence for sentence in said)
-    assert left_out(odd) == ("1 of 8 records cannot be used and were left out",)
+    assert left_out(odd, odd.task("")) == ("1 of 8 records cannot be used and were left out",)
 
 
 @pytest.mark.parametrize(("test", "divided"), [([], 0), ([0], 1), ([0, 4], 0), ([0, 1], 2), ([0, 4, 5, 1, 2], 0)])
@@ -49,6 +49,6 @@ def test_equal_signals_are_counted_across_patients_and_across_the_split(odd: Cor
 
 def test_a_corpus_of_an_older_version_says_nothing_and_one_without_oddities_neither(corpus: Corpus, odd: Corpus):
     nothing = np.array([], np.int64)
-    assert remarks(corpus, nothing) == left_out(corpus) == equal_signals(corpus) == ()
+    assert remarks(corpus, nothing) == left_out(corpus, corpus.task("")) == equal_signals(corpus) == ()
     del odd.manifest["remarks"]
     assert remarks(odd, nothing) == equal_signals(odd) == ()
