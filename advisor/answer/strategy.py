@@ -42,7 +42,7 @@ class Choice:
     """How to train: ``upstream`` is the checkpoint to start from, None from scratch; ``why`` is one sentence.
 
     ``verdict`` is the adviser's, None where it was not asked or could not answer, and ``recipe`` that of the runs which
-    it rests on, None where that is not known.
+    it rests on, None where that is not known; ``tasks`` are those that were measured for it.
     """
 
     strategy: Strategy
@@ -50,6 +50,7 @@ class Choice:
     why: str
     verdict: Verdict | None = None
     recipe: str | None = None
+    tasks: tuple[str, ...] = ()
 
 
 def choose_strategy(
@@ -75,6 +76,14 @@ def choose_strategy(
             )
         return Choice(cast(Strategy, asked), upstream, f"Starting from {name}, as asked.")
     answer, reason = _ask(Question(n_records, arch, labels=labels), trained_on, curves)
+    chosen = _as_advised(answer, reason, arch, name, upstream, leads)
+    return chosen if answer is None else replace(chosen, tasks=answer.curve.measured_tasks)
+
+
+def _as_advised(
+    answer: Recommendation | None, reason: str, arch: str, name: str, upstream: Path | None, leads: str
+) -> Choice:
+    """Choose by an answer, or without one, as ``choose_strategy`` says."""
     if answer is not None and compares_more(answer):
         return _best_of_all(answer, name, upstream)
     verdict, recipe = (None, None) if answer is None else (answer.verdict, answer.curve.recipe)

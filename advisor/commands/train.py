@@ -185,8 +185,22 @@ def plan(
             said = f"The evidence trained by recipe {measured.name}, this trains by {chosen.name}."
             choice = replace(choice, why=f"{choice.why} {said}")
     partition = divide(corpus, view, n, seed, chosen.validation_fraction)
-    job = Fit(corpus, view, partition, network.name, choice.strategy, upstream, chosen, device, choice.why)
+    differences = _unlike_evidence(corpus, choice)
+    job = Fit(
+        corpus, view, partition, network.name, choice.strategy, upstream, chosen, device, choice.why,
+        differences=differences,
+    )  # fmt: skip
     return job, choice
+
+
+def _unlike_evidence(corpus: "Corpus", choice: "Choice") -> tuple[str, ...]:
+    """Say how the records are recorded otherwise than those that were measured for a choice."""
+    from advisor.own_records.signal_differences import signal_differences
+    from studies.files.shipped import DEFAULT_CURVES
+    from studies.files.transferability import read_transferability
+
+    known = read_transferability(DEFAULT_CURVES) if choice.tasks else None
+    return () if known is None else signal_differences(corpus, known.tasks, choice.tasks)
 
 
 def _agree(strategy: Asked, arch: str | None, from_: str | None) -> tuple[Asked, str | None]:

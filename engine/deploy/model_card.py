@@ -17,7 +17,7 @@ NOTABLE_ECE = 0.05
 _PARTS, _COUNTED = ("training", "validation", "test"), ("records", "patients")
 # Of the checkpoint's free facts, those that are no row of the table of training data.
 _SAID_ELSEWHERE = {f"{part}_{kind}" for part in _PARTS for kind in _COUNTED} | {
-    "excluded", "remarks", "upstream_seconds",
+    "differences", "excluded", "remarks", "upstream_seconds",
 }  # fmt: skip
 
 
@@ -57,6 +57,7 @@ def warnings(facts: ModelFacts) -> list[str]:
     found = ["Its training was interrupted: these are the best weights until then."] * bool(
         facts.record.get("interrupted")
     )
+    found += [f"About its training records: {said}" for said in facts.record.get("differences", ())]
     found += [f"Of the corpus that its records are from: {said}." for said in facts.record.get("remarks", ())]
     if not evaluation:
         return [*found, "How well the model does was not recorded: measure it on your own records before you use it."]

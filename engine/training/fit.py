@@ -44,6 +44,7 @@ class Fit:
     """What is to be trained. ``upstream`` is the checkpoint to start from, if any; ``why`` is kept with it.
 
     ``least_positives`` says which classes the macro averages of the test take (``averaged_classes``).
+    ``differences`` are sentences about how its records are unlike those that the choice of the strategy rests on.
     """
 
     corpus: Corpus
@@ -56,6 +57,7 @@ class Fit:
     device: str = "auto"
     why: str = ""
     least_positives: int = LEAST_POSITIVES
+    differences: tuple[str, ...] = ()
 
     def signals(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the signals (records, leads, samples), in millivolt, at positions of ``data``."""
@@ -107,7 +109,7 @@ def forewarn(job: Fit) -> tuple[str, ...]:
     excluded = job.excluded()
     unusual = () if excluded is None else (excluded.warning(),)
     odd = (f"{said} (ecgadvise data check lists them)" for said in (*unusual, *job.remarks()) if said is not None)
-    sentences = (*odd, *lacking_classes(job.data, job.partition), *_vague(job))
+    sentences = (*job.differences, *odd, *lacking_classes(job.data, job.partition), *_vague(job))
     _start(job)
     if job.upstream is None:
         return sentences
@@ -285,6 +287,7 @@ def _training_record(job: Fit, result: Training, device: torch.device) -> dict[s
         "interrupted": result.stopped,
         "why": job.why,
         "remarks": [*left_out(job.corpus, job.data), *job.remarks()],
+        "differences": list(job.differences),
         **_excluded(job),
     }
 

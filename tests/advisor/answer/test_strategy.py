@@ -57,7 +57,10 @@ def say(monkeypatch: pytest.MonkeyPatch):
 
     def give(verdict: str) -> None:
         answer = SimpleNamespace(
-            verdict=verdict, why="So the evidence says.", arms=(), curve=SimpleNamespace(recipe="tuned")
+            verdict=verdict,
+            why="So the evidence says.",
+            arms=(),
+            curve=SimpleNamespace(recipe="tuned", measured_tasks=("s/t",)),
         )
         monkeypatch.setattr("advisor.answer.strategy.recommend", lambda _question, _curves: answer)
 

@@ -22,6 +22,7 @@ from engine.checkpoints.checkpoint import load_network
 from engine.checkpoints.zoo import find_checkpoint, released, suiting
 from engine.corpora.corpus import Corpus
 from engine.corpora.synthetic import prepared_synthetic
+from engine.training.fit import forewarn
 from engine.training.loop import Validation
 from studies.files.curves import read_curves
 from studies.files.shipped import DEFAULT_CURVES
@@ -229,6 +230,25 @@ def test_a_recipe_that_is_not_the_evidences_is_said(arch, recipe, differs: bool,
     choice = plan(Corpus(corpora / "synthetic"), "diagnosis", arch, Asked.AUTO, None, 40, 0, recipe, "cpu")[1]
     said = "The best of all. The evidence trained by recipe tuned, this trains by tuned-2."
     assert choice.why == (said if differs else "The best of all.")
+
+
+@pytest.mark.parametrize(
+    ("tasks", "said"),
+    [
+        (
+            ("challenge-2017/rhythm", "ptb-xl/superclass@I"),
+            ["These records have 12 leads: none of the evidence's 2 tasks"],
+        ),
+        (("challenge-2017/rhythm", "ptb-xl/form", "ptb-xl/rhythm"), []),
+        ((), []),
+    ],
+)
+def test_records_unlike_those_of_the_evidence_are_a_warning_of_the_training(tasks, said, corpora: Path, monkeypatch):
+    chosen = Choice("scratch", None, "The best of all.", tasks=tasks)
+    monkeypatch.setattr("advisor.answer.strategy.choose_strategy", lambda *_arguments: chosen)
+    job, _ = plan(Corpus(corpora / "synthetic"), "diagnosis", "cnn", Asked.AUTO, None, 40, 0, "tuned", "cpu")
+    assert [one.partition(" does")[0] for one in job.differences] == said
+    assert forewarn(job)[: len(said)] == job.differences
 
 
 @pytest.mark.parametrize("words", ["", "--strategy fine-tune", "--strategy linear-probe"])

@@ -158,7 +158,7 @@ def test_what_does_not_match_the_evidence_is_said_in_plain_words(made_up: Corpus
     tree = write_directory(tmp_path / "holter", made_up, 60, leads=1)
     own = open_own(tree, None, None, tmp_path / "corpora")
     said = " ".join(compare(own, {"t": FACTS}, ("t",)))
-    assert "Your records have one lead (I), the evidence's 12 leads" in said
+    assert "These records have one lead (I): the evidence's 12 leads" in said
     assert "The evidence's records are of ptb-xl, yours of holter" in said
     assert "labels" not in said  # two each
     one = open_own(tree, "tall", None, tmp_path / "corpora")
@@ -170,12 +170,13 @@ def test_records_of_another_length_or_rate_than_the_evidence_s_are_said_to_be(ma
     own = open_own(tree, None, None, tmp_path / "corpora", seconds=7, fs=250)
     assert (own.corpus.signals.shape[1:], own.as_dict()["seconds"], own.as_dict()["fs"]) == ((12, 1750), 7.0, 250.0)
     said = compare(own, {"t": FACTS}, ("t",))
-    assert "Your records are at 250 Hz, the evidence's at 100 Hz." in said
-    assert "Your records are of 7 s, the evidence's of 10 s: no gain was measured at your length." in said
+    nothing = "nothing was measured with such records."
+    assert f"These records are at 250 Hz: the evidence's at 100 Hz; {nothing}" in said
+    assert f"These records are of 7 s: the evidence's of 10 s; {nothing}" in said
     measured = replace(FACTS, seconds=7.0)
-    assert not [s for s in compare(own, {"t": measured}, ("t",)) if "no gain was measured at your length" in s]
+    assert not [s for s in compare(own, {"t": measured}, ("t",)) if "records are of 7 s" in s]
     ten = open_own(tree, None, None, tmp_path / "corpora")
-    assert not [s for s in compare(ten, {"t": FACTS}, ("t",)) if " Hz" in s or "at your length" in s]
+    assert not [s for s in compare(ten, {"t": FACTS}, ("t",)) if s.startswith("These records are")]
 
 
 def test_labels_rarer_or_more_frequent_than_the_evidence_s_are_named(made_up: Corpus, tmp_path: Path):

@@ -52,3 +52,13 @@ def test_a_corpus_of_an_older_version_says_nothing_and_one_without_oddities_neit
     assert remarks(corpus, nothing) == left_out(corpus, corpus.task("")) == equal_signals(corpus) == ()
     del odd.manifest["remarks"]
     assert remarks(odd, nothing) == equal_signals(odd) == ()
+
+
+def test_a_corpus_keeps_how_its_records_were_recorded(tmp_path: Path, record_writer: Any, synthetic_ecg: Any):
+    rows = ["record,AF"]
+    for k, (fs, seconds) in enumerate([(500, 10), (500, 12), (250, 30)]):
+        record_writer(tmp_path / "ward" / f"r{k}", synthetic_ecg(seconds, fs, k), str(fs))
+        rows.append(f"r{k},{k % 2}")
+    (tmp_path / "ward" / "labels.csv").write_text("\n".join(rows))
+    corpus = prepare(Directory(tmp_path / "ward"), tmp_path / "corpus")[0]
+    assert corpus.manifest["recorded"] == {"fs": [[250.0, 1], [500.0, 2]], "seconds": [10.0, 30.0]}

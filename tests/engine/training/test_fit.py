@@ -244,3 +244,9 @@ def test_records_that_are_not_left_out_at_random_are_a_warning_and_kept_with_the
     record = fit(one, tmp_path / "other").facts.record
     assert record["remarks"] == ["60 of 300 records cannot be used and were left out"]
     assert record["excluded"]["labels_known"] == 0
+
+
+def test_how_records_are_unlike_the_evidence_is_said_first_and_kept(corpus: Corpus, tmp_path: Path):
+    fitted = fit(job(corpus, differences=("These records have one lead (I).",)), tmp_path / "out")
+    assert fitted.warnings[0] == "These records have one lead (I)."
+    assert load_checkpoint(tmp_path / "out").facts.record["differences"] == ["These records have one lead (I)."]
