@@ -89,6 +89,7 @@ def train(
             "--seconds and --fs are about --data DIR: a prepared corpus (--task) has its length and rate",
             ExitCode.USAGE,
         )
+    _refuse_contradictions(strategy, from_, data, source, force, resume)
     _check_target(out, force, resume)
     with _name_unwritten_files(out):
         corpus, named = _open(task, data, source, corpora, seconds, fs)
@@ -103,6 +104,27 @@ def train(
         )
     described = corpus.describe_task(named)
     typer.echo(to_json(fitted, choice, out) if json else to_table(fitted, fitted.evaluation, choice, described, out))
+
+
+def _refuse_contradictions(
+    strategy: Asked, from_: str | None, data: Path | None, source: str | None, force: bool, resume: bool
+) -> None:
+    """Raise Failure for options that make no sense together."""
+    from advisor.terminal.failures import Failure
+    from models.errors import ExitCode
+
+    contradictions = {
+        "--strategy scratch starts from no network, and --from names one: leave one of them out": (
+            strategy is Asked.SCRATCH and from_ is not None
+        ),
+        "--source says what --data is, and a prepared corpus (--task) is known: give --data DIR with it": (
+            source is not None and data is None
+        ),
+        "--force replaces what is there and --resume goes on with it: leave one of them out": force and resume,
+    }
+    for said, is_so in contradictions.items():
+        if is_so:
+            raise Failure(said, ExitCode.USAGE)
 
 
 def _check_target(out: Path, force: bool, resume: bool) -> None:
@@ -161,10 +183,15 @@ def plan(
 
     choose_device(device)
     curves, view = read_curves(DEFAULT_CURVES), corpus.task(task)
-    strategy, arch = _agree(strategy, arch, from_)
+    strategy, arch = _agree(strategy, None if arch is None else curves.spelled(arch), from_)
     given = {} if from_ is None else {from_: load_checkpoint(find_checkpoint(from_))}
     asked = arch or next((one.facts.arch for one in given.values()), "cnn")
     network = find_network(curves.family_default.get(asked, asked))
+    if arch is not None and (holds := [one.facts.arch for one in given.values() if one.facts.arch != network.name]):
+        raise Failure(
+            f"--from {from_} holds {holds[0]}, and --arch {arch} asks for {network.name}: name one of them",
+            ExitCode.USAGE,
+        )
     if network.family == "kernel" and strategy is not Asked.RANDOM_CONVOLUTIONS:
         raise Failure(f"{from_} holds random convolutions, from which nothing starts: leave out --from", ExitCode.USAGE)
     at_hand = given or suiting(network.name, corpus.contract)

@@ -86,7 +86,8 @@ def network_given(from_: str | None, arch: str | None, curves: CurvesFile) -> Pr
 
     path = find_checkpoint(from_)
     found = load_checkpoint(path).facts.arch
-    wanted = curves.family_default.get(arch, arch) if arch is not None else found
+    named = None if arch is None else curves.spelled(arch)
+    wanted = found if named is None else curves.family_default.get(named, named)
     if wanted != found:
         raise WrongNetworkError(
             f"--from {from_} holds {found}, and --arch {arch} asks about {wanted}: name one of them"

@@ -66,6 +66,15 @@ class CurvesFile:
         """The curves of tasks that were run."""
         return tuple(curve for curve in self.curves if isinstance(curve, MeasuredCurve))
 
+    def spelled(self, arch: str) -> str:
+        """Return a network or family as this file spells it, whatever the case of the name; what it lacks stays."""
+        names = ("cnn", "rnn", *self.family_default, *self.registered, *self.networks)
+        known = {name.lower(): name for name in names}
+        base, _, width = arch.lower().rpartition("-w")
+        if arch.lower() in known:
+            return known[arch.lower()]
+        return f"{known[base]}-w{width}" if base in known and width.isdigit() else arch
+
 
 def corpus_of(upstream: str) -> str:
     """Return whose records an upstream, or a kind of upstream, was made of: what stands before the slash."""

@@ -228,6 +228,12 @@ def test_bad_runs_end_in_one_sentence(row: tuple[str, ...], says: str, ecgadvise
     assert not (tmp_path / "c.json").exists()
 
 
+def test_curves_of_a_network_are_shown_whatever_the_case_of_its_name(ecgadvise, fitted: Path):
+    shown = ecgadvise("curves", "show", fitted, "--arch", "cnn")
+    assert shown[0] == 0
+    assert ecgadvise("curves", "show", fitted, "--arch", "CNN") == shown
+
+
 def test_what_cannot_be_written_or_found_is_named(ecgadvise, fitted: Path, tmp_path: Path):
     runs = fitted.with_name("runs.csv")
     refused(ecgadvise("curves", "fit", "--runs", tmp_path / "none.csv", "--out", tmp_path / "c.json"), 3)

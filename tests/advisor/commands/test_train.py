@@ -182,7 +182,8 @@ def test_a_network_is_fine_tuned_from_a_checkpoint_that_is_read_once(place: Path
     assert report["upstream"] == "synthetic/diagnosis"
     assert "auto" not in err
     code, _, err = train(*other, "--arch", "resnet1d18-w4", "--out", "other")
-    assert (code, err) == (3, "error: upstream holds resnet1d18-w2, not resnet1d18-w4\n")
+    said = "--from upstream holds resnet1d18-w2, and --arch resnet1d18-w4 asks for resnet1d18-w4: name one of them"
+    assert (code, err) == (2, f"error: {said}\n")
 
 
 @pytest.mark.parametrize("words", [("--strategy", "random-convolutions"), ("--arch", "random-convolutions")])
@@ -393,3 +394,36 @@ def test_epochs_are_counted_once_whether_they_are_looked_at_or_not(capsys: pytes
     said = capsys.readouterr().err.splitlines()
     assert said[0] == "epoch 2 of 4: loss 0.2000, validation AUROC unknown"
     assert said[1] == "epoch 4 of 4: loss 0.2000, validation AUROC 0.800 (best 0.900), 0 s left"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--strategy scratch --from resnet1d18-w16-ptbxl", "starts from no network, and --from names one"),
+        ("--source ludb", "give --data DIR with it"),
+        ("--force --resume", "leave one of them out"),
+        ("--arch rnn --from resnet1d18-w16-ptbxl", "holds resnet1d18-w16, and --arch rnn asks for gru-w32"),
+        ("--arch CNN --strategy random-convolutions", "leave out --arch cnn"),
+        ("--arch ECG-FM", "ECG-FM is a published foundation model"),
+        ("--arch cnn --strategy fine-tune --arch resnet1d18-w2", "needs a pre-trained resnet1d18-w2"),
+    ],
+)
+def test_options_that_make_no_sense_together_are_refused_before_a_record_is_read(
+    words: str, said: str, place: Path, train
+):
+    code, out, err = train("--task", "synthetic", "--n-records", "40", *words.split(), "--out", "other")
+    assert (code, out) == (2, "")
+    assert said in err.splitlines()[-1]
+    assert not (place / "other").exists()
+
+
+def test_a_network_s_name_is_the_same_in_upper_and_lower_case(corpora: Path):
+    for arch in ("CNN", "ResNet1D18-W16"):
+        job, _ = plan(Corpus(corpora / "synthetic"), "diagnosis", arch, Asked.SCRATCH, None, 40, 0, "tuned", "cpu")
+        assert job.arch == "resnet1d18-w16"
+
+
+def test_a_foundation_model_to_start_from_is_said_to_be_one(place: Path, train):
+    code, _, err = train("--task", "synthetic", "--n-records", "40", "--from", "hubert_ecg", "--out", "other")
+    assert code == 3
+    assert "error: HuBERT-ECG is a published foundation model, which this study did not measure" in err
