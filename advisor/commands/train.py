@@ -80,6 +80,7 @@ def train(
     """
     from advisor.terminal.failures import Failure, Interrupted
     from advisor.terminal.training_report import to_json, to_table
+    from engine.files import claimed
     from models.errors import ExitCode
 
     if not task and data is None:
@@ -91,7 +92,8 @@ def train(
         )
     _refuse_contradictions(strategy, from_, data, source, force, resume)
     _check_target(out, force, resume)
-    with _name_unwritten_files(out):
+    with _name_unwritten_files(out), claimed(out):
+        _check_target(out, force, resume)  # once more: who had the folder until now may have written it
         corpus, named = _open(task, data, source, corpora, seconds, fs)
         job, choice = plan(corpus, named, arch, strategy, from_, n_records, seed, recipe, device)
         job = job if least_positives is None else replace(job, least_positives=least_positives)

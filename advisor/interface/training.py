@@ -16,7 +16,7 @@ from engine.corpora.opening import check_sampling, open_directory
 from engine.deploy.export import export_checkpoint
 from engine.evaluation.evaluation import Evaluation
 from engine.evaluation.metrics import LEAST_POSITIVES
-from engine.files import check_writable
+from engine.files import check_writable, claimed
 from engine.recipes import DEFAULT_RECIPE
 from engine.training.fit import fit
 from engine.training.loop import Validation
@@ -94,7 +94,7 @@ def train(
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise FileExistsError(f"{folder} exists and is not an empty folder: choose another out")
     corpus, named = _open(data, task, source, workers, seconds, fs)
-    with caller_state_kept():
+    with caller_state_kept(), claimed(folder):
         upstream = None if start_from is None else str(start_from)
         job, choice = plan(corpus, named, arch, Asked(strategy), upstream, n_records, seed, recipe, device)
         check_writable(folder)

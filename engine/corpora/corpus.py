@@ -24,7 +24,7 @@ from engine.files import written_whole
 from engine.records.contract import DEFAULT_SAMPLING, Sampling, SignalContract
 from engine.records.signal import CONTRACT, Preparation
 from engine.sources import Entry, Source, TaskDefinition
-from models.errors import ExitCode, UserError
+from models.errors import ExitCode, UserError, decoding_fault
 
 SCHEMA_VERSION = 2
 _RAW = "signals.raw"
@@ -409,7 +409,7 @@ def read_manifest(root: Path) -> dict[str, Any]:
     except OSError as error:
         raise CorpusError(f"cannot read {root / 'corpus.json'}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
-        raise CorpusError(f"{root / 'corpus.json'} is damaged: {error}; prepare it again") from None
+        raise CorpusError(f"{root / 'corpus.json'} is damaged: {decoding_fault(error)}; prepare it again") from None
     version = manifest.get("schema_version") if isinstance(manifest, dict) else None
     if version != SCHEMA_VERSION:
         raise CorpusError(f"{root} has corpus schema {version}; this version reads {SCHEMA_VERSION}: prepare it again")

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from models.errors import ExitCode, UserError
+from models.errors import ExitCode, UserError, decoding_fault
 from studies.files.arms import FINE_TUNE, FURTHER_STRATEGIES, SCRATCH
 from studies.files.curve import Curve, MeasuredCurve, PooledCurve, PretrainingCost, TrainingCost
 from studies.files.draws import Floats
@@ -99,7 +99,7 @@ def read_curves(path: Path) -> CurvesFile:
     except OSError as error:
         raise CurvesFileError(f"cannot read the curves file {path}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
-        raise CurvesFileError(f"{path} is damaged or no curves file: {error}") from None
+        raise CurvesFileError(f"{path} is damaged or no curves file: {decoding_fault(error)}") from None
     version = document.get("schema_version") if isinstance(document, dict) else None
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise CurvesFileError(f"{path} is not a curves file: it has no schema_version")

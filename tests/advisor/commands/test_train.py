@@ -22,6 +22,7 @@ from engine.checkpoints.checkpoint import load_network
 from engine.checkpoints.zoo import find_checkpoint, released, suiting
 from engine.corpora.corpus import Corpus
 from engine.corpora.synthetic import prepared_synthetic
+from engine.files import claimed
 from engine.training.fit import forewarn
 from engine.training.loop import Validation
 from studies.files.curves import read_curves
@@ -427,3 +428,17 @@ def test_a_foundation_model_to_start_from_is_said_to_be_one(place: Path, train):
     code, _, err = train("--task", "synthetic", "--n-records", "40", "--from", "hubert_ecg", "--out", "other")
     assert code == 3
     assert "error: HuBERT-ECG is a published foundation model, which this study did not measure" in err
+
+
+def test_a_second_training_into_a_folder_is_refused_and_a_crashed_one_blocks_nobody(place: Path, train):
+    asked = ("--task", "synthetic", "--n-records", "40", "--strategy", "random-convolutions", "--out", "mine")
+    with claimed(place / "mine"):
+        code, out, err = train(*asked)
+        assert (code, out) == (1, "")
+        said = "mine is being written by another ecgadvise: let it end, or choose another folder"
+        assert err.splitlines()[-1] == f"error: {said}"
+        assert train(*asked[:-1], "other")[0] == 0
+    (place / ".mine.lock").write_text("")  # as a crash leaves it
+    code, _, err = train(*asked)
+    assert code == 0, err
+    assert not list(place.glob(".*"))
