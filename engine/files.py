@@ -1,22 +1,26 @@
-"""Directories and files that appear complete or not at all."""
-
-import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
+"""Directories and files that appear complete or not at all, and that one process at a time writes."""
 
 import errno
+import hashlib
 import os
 import shutil
 import stat
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import uuid4
+
+from models.errors import ExitCode, UserError
+
+_WITHOUT_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)  # a file system that has none: the user sees to it
+
+
+class InUseError(UserError, RuntimeError):
+    """A folder that another process is writing."""
+
+    exit_code = ExitCode.FAILURE
 
 
 @contextmanager
@@ -38,6 +42,55 @@ def written_whole(target: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
         shutil.rmtree(replaced, ignore_errors=True)
+
+
+@contextmanager
+def claimed(target: Path) -> Iterator[None]:
+    """Keep a folder that is to be written to oneself, until the block ends; the folder need not be there.
+
+    The claim is a lock on a file next to it, which ends with the process at the latest: a crash leaves the file behind
+    and blocks nobody. Raises InUseError where another process or thread has it, OSError where it cannot be made.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    path = target.parent / f".{target.resolve().name}.lock"
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        if not lock(handle) or not _is_still_at(path, handle):
+            raise InUseError(f"{target} is being written by another ecgadvise: let it end, or choose another folder")
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # Windows keeps what is open
+                path.unlink()  # while it is locked: who has opened it meanwhile finds out that it has gone
+    finally:
+        os.close(handle)
+
+
+def lock(handle: int) -> bool:
+    """Lock an open file or folder until it is closed; return False where another has locked it.
+
+    Where there are no locks, True. Raises OSError.
+    """
+    if sys.platform == "win32":
+        return True
+    import fcntl
+
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in _WITHOUT_LOCKS:
+            raise
+    return True
+
+
+def _is_still_at(path: Path, handle: int) -> bool:
+    """Whether a path leads to the file that was opened there."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(handle))
+    except FileNotFoundError:
+        return False
 
 
 def check_writable(target: Path) -> None:

@@ -25,3 +25,12 @@ class UserError(Exception):
     """
 
     exit_code: ExitCode
+
+
+def decoding_fault(error: Exception) -> str:
+    """Say why a file of the user's is not the text that it is taken for: no UTF-8, no JSON, or nested without end."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"byte {error.start + 1:,} of it is not text in {error.encoding.upper()}"
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    return str(error)

@@ -41,6 +41,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from models.errors import ExitCode, UserError
+from models.foundation_models import describe_foundation_model
 
 Family = Literal["cnn", "rnn", "kernel"]
 ENTRY_POINTS = "ecgadvise.networks"  # the group in which other packages name modules that register networks
@@ -113,20 +114,31 @@ def list_networks(pattern: str = "*") -> list[str]:
 def find_network(name: str) -> NetworkEntry:
     """Return the entry of a name, its width taken from a ``-wN`` ending where there is one.
 
-    Raises UnknownNetworkError.
+    Upper and lower case are the same; the entry has the name as it is registered. Raises UnknownNetworkError.
     """
     _load_all()
+    name = _spelled(name)
     if "+" in name and name not in _entries:
         return _find_composed(name)
     base, width = name, None
-    if name not in _entries and (match := re.fullmatch(r"(.+)-w([1-9]\d{0,3})", name)):
-        base, width = match[1], int(match[2])
+    if name not in _entries and (match := re.fullmatch(r"(.+)-w([1-9]\d{0,3})", name, re.IGNORECASE)):
+        base, width = _spelled(match[1]), int(match[2])
+        name = f"{base}-w{width}"
     if base not in _entries:
+        if (foundation := describe_foundation_model(name)) is not None:
+            raise UnknownNetworkError(foundation)
         near = difflib.get_close_matches(base, _entries, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else f"registered: {', '.join(sorted(_entries))}"
         raise UnknownNetworkError(f"no network is named {name!r}; {hint}")
     entry = _entries[base]
     return NetworkEntry(name, entry.family, width or entry.width, entry.build)
+
+
+def _spelled(name: str) -> str:
+    """Return the registered name that is the same but for its case, else the name."""
+    if name in _entries:
+        return name
+    return next((known for known in _entries if known.lower() == name.lower()), name)
 
 
 def compose(network: str, kernels: str) -> str:
@@ -139,6 +151,7 @@ def _find_composed(name: str) -> NetworkEntry:
     from models.composed import Composed
 
     network, kernels = map(find_network, name.split("+", 1))
+    name = compose(network.name, kernels.name)
     if network.family == "kernel" or kernels.family != "kernel":
         fitting = ", ".join(entry.name for entry in _entries.values() if entry.family == "kernel")
         raise UnknownNetworkError(f"no network is named {name!r}: after NETWORK+ comes one of {fitting}")

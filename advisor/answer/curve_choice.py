@@ -14,6 +14,7 @@ from difflib import get_close_matches
 from typing import TypeGuard
 
 from advisor.answer.question import NOTHING_PRETRAINED, NoEvidenceError, Question, UnknownNameError
+from models.foundation_models import describe_foundation_model
 from studies.files.arms import FINE_TUNE, RANDOM_CONVOLUTIONS
 from studies.files.curve import Curve, MeasuredCurve, PooledCurve
 from studies.files.curves import CurvesFile, corpus_of, is_disjoint
@@ -185,6 +186,8 @@ def _with_upstream(found: Sequence[Curve], wanted: str | None) -> list[Curve]:
         return list(found)
     kept = [curve for curve in found if wanted in (curve.upstream, corpus_of(curve.upstream))]
     if not kept:
+        if (foundation := describe_foundation_model(wanted or "")) is not None:
+            raise UnknownNameError(foundation)
         offered = sorted({curve.upstream for curve in found})
         raise UnknownNameError(
             f"no {found[0].arch} was pre-trained on {wanted!r}; the evidence has {', '.join(offered)} "
@@ -237,6 +240,8 @@ def _check_arch(asked: str, arch: str, curves: CurvesFile) -> None:
     measured = ", ".join(f"{name} ({family})" for name, family in families.items())
     if arch in {"cnn", "rnn"} or arch in curves.registered or _width_of(arch) in curves.registered:
         raise NoEvidenceError(f"study {curves.study} did not measure {asked}; it measured {measured}")
+    if (foundation := describe_foundation_model(asked)) is not None:
+        raise UnknownNameError(f"{foundation} (measured: {measured})")
     if arch == RANDOM_CONVOLUTIONS:
         raise UnknownNameError(f"{arch} are an arm that is compared next to every network: leave out --arch {arch}")
     near = get_close_matches(asked, ["cnn", "rnn", *families, *curves.registered], n=1, cutoff=0.0)[0]

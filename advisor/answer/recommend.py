@@ -158,7 +158,9 @@ def recommend(question: Question, curves: CurvesFile) -> Recommendation:
     Raises UnknownNameError for a name that does not exist, NoEvidenceError when nothing was measured near enough.
     """
     if question.arch is not None:
-        return _answer(question, choose_curve(question, question.arch, curves), curves)
+        arch = curves.spelled(question.arch)
+        question = replace(question, arch=arch)
+        return _answer(question, choose_curve(question, arch, curves), curves)
     compared, left_out = choose_curves(question, curves)
     compared = sorted(compared, key=lambda curve: -_best_of_its_own(curve, question.n_records))
     rows = [_row(question, curve, curves) for curve in compared]

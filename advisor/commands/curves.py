@@ -142,7 +142,8 @@ def _choose(opened: "CurvesFile", task: str | None, arch: str | None) -> "list[C
     from models.errors import ExitCode
 
     chosen = list(opened.curves)
-    network = None if arch is None else opened.family_default.get(arch, arch)
+    named = None if arch is None else opened.spelled(arch)
+    network = None if named is None else opened.family_default.get(named, named)
     for option, wanted in (("task", task), ("arch", network)):
         names: list[str] = list(dict.fromkeys(getattr(curve, option) for curve in chosen))
         if wanted is not None and wanted not in names:

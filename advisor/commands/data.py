@@ -13,6 +13,7 @@ from advisor.terminal.options import Rate, Seconds
 
 if TYPE_CHECKING:
     from engine.corpora.corpus import Problem
+    from engine.corpora.excluded import Exclusion
     from engine.corpora.short_records import ShortRecords
     from engine.corpora.survey import Survey
     from engine.sources import Source
@@ -98,6 +99,7 @@ def prepare(
     from advisor.terminal.progress import progress_bar
     from engine.corpora.corpus import TooManyBadError, default_corpora, short_records
     from engine.corpora.corpus import prepare as write
+    from engine.corpora.excluded import exclusion
     from engine.corpora.opening import identify_tree
     from engine.corpora.reading import WorkerLostError
     from engine.corpora.remarks import equal_signals
@@ -125,6 +127,8 @@ def prepare(
     _say_problems(problems)
     for sentence in equal_signals(corpus):
         say(f"{sentence}: ecgadvise data check lists them")
+    for line in _excluded_lines(exclusion(corpus, corpus.task(""))):
+        say(line)
     _say_short(short_records(problems, len(corpus), len(corpus) + (corpus.unusable or 0), sampling))
     n_bad = len({problem.record for problem in problems if not problem.usable})
     n_odd = len({problem.record for problem in problems if problem.usable})
@@ -196,6 +200,7 @@ def _survey_json(found: "Survey") -> str:
             "duplicates": found.duplicates,
             **asdict(found.sampling),
             "short": None if found.short is None else asdict(found.short),
+            "excluded": None if found.excluded is None else found.excluded.as_dict(),
         },
         indent=1,
     )
@@ -212,12 +217,21 @@ def _survey_table(found: "Survey") -> str:
         *(f"  {name:{width}} {n:>8,}" for name, n in classes.items()),
         *_problem_lines(found.problems),
         *([found.short.in_words()] if found.short is not None else []),
+        *_excluded_lines(found.excluded),
         *_fold_lines(found),
         *(in_one_line(f"equal signals: {', '.join(group)}") for group in found.duplicates[:_LISTED]),
     ]
     if (more := len(found.duplicates) - _LISTED) > 0:
         lines.append(f"... and {more:,} more groups of equal signals")
     return "\n".join(lines)
+
+
+def _excluded_lines(excluded: "Exclusion | None") -> list[str]:
+    """Say which labels the records have that cannot be used: that they are others than those of the rest, if so."""
+    if excluded is None:
+        return []
+    plain = f"labels of the {excluded.records:,} unusable: {excluded.counts()}"
+    return [in_one_line(excluded.warning() or plain)]
 
 
 def _fold_lines(found: "Survey") -> list[str]:

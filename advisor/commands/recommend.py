@@ -117,6 +117,7 @@ def recommend(
         data, source, labels, from_, pilot, minutes, pilot_store, seconds, fs, test_fraction, test_seed, seed
     )  # fmt: skip
     own.check(n_records)
+    _refuse_contradictions(upstream, from_, uses, task, task_like)
     counted = 1 if n_records is None else n_records  # where none is given, the records of --data are counted
     question = Question(
         counted, arch, metric, margin, upstream, task, target, label_cost, gpu_cost, uses, device_speed,
@@ -204,6 +205,30 @@ def _refuse_nonsense(question: "Question", from_: str | None) -> None:
     nonsense = find_nonsense(question, _option, names_network=question.arch is not None or from_ is not None)
     if nonsense is not None:
         raise Failure(nonsense, ExitCode.USAGE)
+
+
+def _refuse_contradictions(
+    upstream: str | None, from_: str | None, uses: int | None, task: str | None, task_like: str | None
+) -> None:
+    """Raise Failure for options that make no sense together."""
+    from advisor.answer.question import NOTHING_PRETRAINED
+    from advisor.terminal.failures import Failure
+    from models.errors import ExitCode
+
+    contradictions = {
+        f"--upstream {NOTHING_PRETRAINED} says that you have no pre-trained network, and --from names one": (
+            upstream == NOTHING_PRETRAINED and from_ is not None
+        ),
+        "--uses shares the cost of a pre-training that you pay for, and --from names a network that is there": (
+            uses is not None and from_ is not None
+        ),
+        "--task answers from one task alone, and --task-like moves the answer from all of them": (
+            task is not None and task_like is not None
+        ),
+    }
+    for said, is_so in contradictions.items():
+        if is_so:
+            raise Failure(f"{said}: leave one of them out", ExitCode.USAGE)
 
 
 def _option(field: str) -> str:

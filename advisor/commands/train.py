@@ -98,6 +98,7 @@ def train(
     """
     from advisor.terminal.failures import Failure, Interrupted
     from advisor.terminal.training_report import to_json, to_table
+    from engine.files import claimed
     from models.errors import ExitCode
 
     if not task and data is None:
@@ -107,9 +108,11 @@ def train(
             "--seconds and --fs are about --data DIR: a prepared corpus (--task) has its length and rate",
             ExitCode.USAGE,
         )
+    _refuse_contradictions(strategy, from_, data, source, force, resume)
     decided = _read_decisions(at_specificity, prevalence)
     _check_target(out, force, resume)
-    with _name_unwritten_files(out):
+    with _name_unwritten_files(out), claimed(out):
+        _check_target(out, force, resume)  # once more: who had the folder until now may have written it
         own = _open(task, data, labels, source, corpora, seconds, fs, test_fraction, test_seed)
         job, advice = plan(own, arch, strategy, from_, n_records, seed, recipe, device)
         job = job if least_positives is None else replace(job, least_positives=least_positives)
@@ -147,6 +150,27 @@ def decide_by(job: "Fit", at_specificity: float | None, prevalence: "float | Map
         at_specificity=None if at_specificity is None else check_specificity(at_specificity),
         prevalence={} if prevalence is None else stated_prevalence(prevalence, job.data.classes),
     )
+
+
+def _refuse_contradictions(
+    strategy: Asked, from_: str | None, data: Path | None, source: str | None, force: bool, resume: bool
+) -> None:
+    """Raise Failure for options that make no sense together."""
+    from advisor.terminal.failures import Failure
+    from models.errors import ExitCode
+
+    contradictions = {
+        "--strategy scratch starts from no network, and --from names one: leave one of them out": (
+            strategy is Asked.SCRATCH and from_ is not None
+        ),
+        "--source says what --data is, and a prepared corpus (--task) is known: give --data DIR with it": (
+            source is not None and data is None
+        ),
+        "--force replaces what is there and --resume goes on with it: leave one of them out": force and resume,
+    }
+    for said, is_so in contradictions.items():
+        if is_so:
+            raise Failure(said, ExitCode.USAGE)
 
 
 def _check_target(out: Path, force: bool, resume: bool) -> None:
@@ -199,9 +223,11 @@ def plan(
     from engine.training.probe_arms import KERNELS
     from models.registry import find_network
     from studies.files.arms import RANDOM_CONVOLUTIONS
+    from studies.files.curves import read_curves
+    from studies.files.shipped import DEFAULT_CURVES
 
     choose_device(device)
-    strategy, arch = _agree(strategy, arch, from_)
+    strategy, arch = _agree(strategy, None if arch is None else read_curves(DEFAULT_CURVES).spelled(arch), from_)
     n = n_records or len(own.pool)
     advice = advise_training(strategy, own, n, arch, from_)
     choice = advice.choice
@@ -215,7 +241,8 @@ def plan(
     upstream = advice.network.checkpoint if choice.starts and advice.network is not None else None
     partition = divide(own.corpus, own.data, n, seed, chosen.validation_fraction, own.asked)
     job = Fit(
-        own.corpus, own.data, partition, network.name, choice.strategy, upstream, chosen, device, choice.why
+        own.corpus, own.data, partition, network.name, choice.strategy, upstream, chosen, device, choice.why,
+        differences=advice.differences,
     )  # fmt: skip
     return job, replace(advice, choice=choice)
 
@@ -250,7 +277,7 @@ def _fit(job: "Fit", advice: "Advice", out: Path, resume: bool) -> "Fitted":
     from engine.checkpoints.snapshot import load_snapshot
     from engine.files import check_writable
     from engine.recipes import PROBES
-    from engine.training.fit import fit, forewarn
+    from engine.training.fit import LISTED, fit, forewarn
     from models.errors import ExitCode
 
     if resume and job.strategy in PROBES:
@@ -267,7 +294,7 @@ def _fit(job: "Fit", advice: "Advice", out: Path, resume: bool) -> "Fitted":
     if job.strategy in PROBES:
         how = f" and to cross-validate, {len(rows.test):,} to test; one regression"
     said = (
-        *advice.in_words(besides=job.remarks()),
+        *advice.in_words(besides=[said.removesuffix(LISTED) for said in warnings]),
         f"{job.arch} on {job.data.name}: {len(rows.training):,} records to train{how}",
         *(f"! {warning}" for warning in warnings),
     )

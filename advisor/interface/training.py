@@ -18,7 +18,7 @@ from engine.corpora.opening import check_sampling, open_directory
 from engine.deploy.export import export_checkpoint
 from engine.evaluation.evaluation import Evaluation
 from engine.evaluation.metrics import LEAST_POSITIVES
-from engine.files import check_writable
+from engine.files import check_writable, claimed
 from engine.recipes import DEFAULT_RECIPE
 from engine.training.fit import fit
 from engine.training.loop import Validation
@@ -105,7 +105,7 @@ def train(
         raise FileExistsError(f"{folder} exists and is not an empty folder: choose another out")
     corpus, named = _open(data, task, source, workers, seconds, fs)
     named_labels = None if labels is None else ",".join(labels)
-    with caller_state_kept():
+    with caller_state_kept(), claimed(folder):
         upstream = None if start_from is None else str(start_from)
         own = divide_own(corpus.root, corpus, named, named_labels, Division(test_fraction, test_seed))
         job, advice = plan(own, arch, Asked(strategy), upstream, n_records, seed, recipe, device)

@@ -10,6 +10,7 @@ from advisor.answer.strategy import AUTO, Choice, choose_strategy
 from advisor.own_records.answer import OwnAnswer, Pretrained, advise, at_hand, network_given
 from advisor.own_records.pilot import with_known_pilot
 from advisor.own_records.records import OwnData
+from advisor.own_records.signal_differences import signal_differences
 from engine.corpora.corpus import default_corpora
 from engine.records.lead_names import leads_in_words
 from studies.files.curves import CurvesFile, read_curves
@@ -23,13 +24,15 @@ _DEFAULT = "cnn"
 class Advice:
     """How to train, the network's architecture, and the pre-trained ``network`` that is available, None without.
 
-    ``answer`` is what ``recommend --data`` says of the records, None where the adviser was not asked or has no answer.
+    ``answer`` is what ``recommend --data`` says of the records, None where the adviser was not asked or has no answer,
+    and ``differences`` say how the records are recorded otherwise than those it rests on.
     """
 
     choice: Choice
     arch: str
     network: Pretrained | None
     answer: OwnAnswer | None
+    differences: tuple[str, ...] = ()
 
     def in_words(self, besides: Iterable[str] = ()) -> Iterator[str]:
         """Give what is trained and why, what it starts from, and the warnings of the answer that ``besides`` lacks."""
@@ -80,7 +83,14 @@ def advise_training(asked: str, own: OwnData, n_records: int, arch: str | None, 
         asked, named, None if network is None else network.name, None if answer is None else answer.answer, reason,
         _released(), leads_in_words(own.corpus.leads),
     )  # fmt: skip
-    return Advice(choice, named, network, answer)
+    return Advice(choice, named, network, answer, _differences(own, answer))
+
+
+def _differences(own: OwnData, answer: OwnAnswer | None) -> tuple[str, ...]:
+    known = read_transferability(DEFAULT_CURVES)
+    if answer is None or known is None:
+        return ()
+    return signal_differences(own.corpus, known.tasks, answer.answer.curve.measured_tasks)
 
 
 def _answer(

@@ -139,7 +139,8 @@ def network_given(from_: str | None, arch: str | None, curves: CurvesFile) -> Pr
     found = checkpoint.facts.arch
     if find_network(found).family == "kernel":
         raise WrongNetworkError(f"{from_} holds random convolutions, from which nothing starts: leave out --from")
-    wanted = curves.family_default.get(arch, arch) if arch is not None else found
+    named = None if arch is None else curves.spelled(arch)
+    wanted = found if named is None else curves.family_default.get(named, named)
     if wanted != found:
         raise WrongNetworkError(
             f"--from {from_} holds {found}, and --arch {arch} asks about {wanted}: name one of them"

@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from advisor.own_records.signal_differences import signal_differences
 from engine.corpora.corpus import Corpus, TaskData
+from engine.corpora.excluded import Exclusion, exclusion
 from engine.corpora.held_out import Division, HeldOut
 from engine.corpora.opening import Say, open_directory
 from engine.corpora.partition import available, listed
 from engine.corpora.remarks import remarks
 from engine.evaluation.metrics import LEAST_POSITIVES, averaged_classes
 from engine.records.label_names import finding_of
-from engine.records.lead_names import leads_in_words
 from engine.sources import UnknownNameError
 from models.errors import ExitCode, UserError
 from studies.files.label_levels import Label
@@ -79,8 +80,14 @@ class OwnData:
         """The share of records that has each label."""
         return {name: count / len(self.data.rows) for name, count in self.positives.items()}
 
+    @property
+    def excluded(self) -> Exclusion | None:
+        """How the records are labelled that could not be used; None where there are none, or it was not kept."""
+        return exclusion(self.corpus, self.data)
+
     def as_dict(self) -> dict[str, Any]:
         """Return what there is, ready for JSON."""
+        excluded = self.excluded
         source = self.corpus.manifest["source"]
         return {
             "directory": str(self.directory),
@@ -89,6 +96,7 @@ class OwnData:
             "described": self.described,
             "records": len(self.data.rows),
             "unusable": self.corpus.unusable,
+            "excluded": None if excluded is None else excluded.as_dict(),
             "patients": self.patients,
             "records_to_learn_from": len(self.pool),
             "records_to_test_on": len(self.test),
@@ -97,6 +105,7 @@ class OwnData:
             "leads": list(self.corpus.leads),
             "fs": self.corpus.fs,
             "seconds": self.corpus.contract.seconds,
+            "recorded": self.corpus.manifest.get("recorded"),
             "classes": {
                 name: {"records": count, "prevalence": round(count / len(self.data.rows), 4)}
                 for name, count in self.positives.items()
@@ -177,17 +186,21 @@ def _pick(data: TaskData, labels: str, corpus: Corpus) -> TaskData:
 def compare(own: OwnData, facts: Mapping[str, TaskFacts], tasks: tuple[str, ...]) -> tuple[str, ...]:
     """Say in plain words where the records do not match those of the evidence's ``tasks``."""
     known = [facts[task] for task in tasks if task in facts]
-    return (*(_beside(own, known) if known else (_NOT_COMPARED,)), *_too_few(own), *_unscored(own), *_remarks(own))
+    compared = _beside(own, known) if known else (_NOT_COMPARED,)
+    signals = signal_differences(own.corpus, facts, tasks)
+    return (*signals, *compared, *_too_few(own), *_unscored(own), *_remarks(own))
 
 
 def _remarks(own: OwnData) -> Iterator[str]:
     """Repeat what ``data check`` finds odd."""
+    excluded = own.excluded
+    if excluded is not None and (warning := excluded.warning()) is not None:
+        yield f"{warning} (see ecgadvise data check {own.directory})."
     for sentence in remarks(own.corpus, own.data.rows[own.test]):
         yield f"{sentence} (see ecgadvise data check {own.directory})."
 
 
 def _beside(own: OwnData, known: list[TaskFacts]) -> Iterator[str]:
-    yield from _signal(own, known)
     yield from _labels(own, known)
     sources = sorted({facts.source for facts in known})
     mine = own.corpus.manifest["source"]["name"]
@@ -196,21 +209,6 @@ def _beside(own: OwnData, known: list[TaskFacts]) -> Iterator[str]:
             f"The evidence's records are of {' and '.join(sources)}, yours of {mine}: other hospitals, devices and "
             "patients, which no band accounts for unless a pilot does."
         )
-
-
-def _signal(own: OwnData, known: list[TaskFacts]) -> Iterator[str]:
-    layouts = {facts.leads for facts in known}
-    if own.corpus.leads not in layouts:
-        theirs = " or ".join(leads_in_words(leads) for leads in sorted(layouts, key=len, reverse=True))
-        yield f"Your records have {leads_in_words(own.corpus.leads)}, the evidence's {theirs}: yours were not measured."
-    rates = {facts.fs for facts in known}
-    if own.corpus.fs not in rates:
-        theirs = " or ".join(f"{rate:g}" for rate in sorted(rates))
-        yield f"Your records are at {own.corpus.fs:g} Hz, the evidence's at {theirs} Hz."
-    lengths, seconds = {facts.seconds for facts in known}, own.corpus.contract.seconds
-    if seconds not in lengths:
-        theirs = " or ".join(f"{length:g}" for length in sorted(lengths))
-        yield f"Your records are of {seconds:g} s, the evidence's of {theirs} s: no gain was measured at your length."
 
 
 def _labels(own: OwnData, known: list[TaskFacts]) -> Iterator[str]:

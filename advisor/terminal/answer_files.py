@@ -32,7 +32,7 @@ def check_targets(report: Path | None, plot: Path | None, option: str = "plot") 
     for path in (report, plot):
         if path is not None:
             with _said_of([path]):
-                _check_folders([path])
+                _check_links([path])
                 check_files([path])
 
 
@@ -55,19 +55,19 @@ def write_answer(
 
 
 def write_whole(contents: Mapping[Path, bytes]) -> None:
-    """Write all files or none, in place of those that are there; their folders are not made. Raises Failure."""
+    """Write all files or none, in place of those that are there, and make their folders. Raises Failure."""
     from engine.files import write_files
 
     with _said_of(contents):
-        _check_folders(contents)
+        _check_links(contents)
         write_files(contents)
 
 
-def _check_folders(paths: Iterable[Path]) -> None:
+def _check_links(paths: Iterable[Path]) -> None:
+    """Refuse a link into a folder that is not there: that is a disk that is missing rather than a folder to make."""
     for path in paths:
-        for folder in (path.parent, path.resolve().parent):  # where a link points to, too
-            if not folder.is_dir():
-                raise Failure(f"cannot write {path}: there is no folder {folder}", ExitCode.FAILURE)
+        if path.is_symlink() and not (folder := path.resolve().parent).is_dir():
+            raise Failure(f"cannot write {path}: there is no folder {folder}", ExitCode.FAILURE)
 
 
 @contextmanager

@@ -48,6 +48,7 @@ def to_json(fitted: "Fitted", advice: "Advice", out: Path) -> str:
         "records": {name: value for name, value in facts.record.items() if name.endswith(("_records", "_patients"))},
         "held_out": facts.record["held_out"],
         "division": facts.record["division"],
+        "excluded": facts.record.get("excluded"),
         "warnings": fitted.warnings,
         "next": next_command(out),
     }

@@ -64,7 +64,8 @@ def _left_out(own: OwnData) -> str:
     if not own.corpus.unusable:
         return ""
     where = "" if own.corpus.root == own.directory else f" (ecgadvise data check {own.directory})"
-    return f"; {own.corpus.unusable:,} of {len(own.corpus) + own.corpus.unusable:,} could not be used{where}"
+    labels = "" if own.excluded is None else f": {own.excluded.counts()}"
+    return f"; {own.corpus.unusable:,} of {len(own.corpus) + own.corpus.unusable:,} could not be used{where}{labels}"
 
 
 def _labels(prevalence: Mapping[str, float]) -> str:

@@ -21,7 +21,7 @@ from engine.checkpoints.fields import SCHEMA_VERSION, FieldError, checked_fields
 from engine.evaluation.calibration import DEFAULT_THRESHOLD
 from engine.files import written_whole
 from engine.records.contract import SignalContract
-from models.errors import ExitCode, UserError
+from models.errors import ExitCode, UserError, decoding_fault
 from models.registry import create_network
 
 WEIGHTS, DOCUMENT, SPLIT = "weights.safetensors", "checkpoint.json", "split.csv"
@@ -196,7 +196,7 @@ def _read_files(root: Path) -> tuple[bytes, dict[str, Any]]:
     except OSError as error:
         raise CheckpointError(f"cannot read {error.filename}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{root / DOCUMENT} is damaged: {error}") from None
+        raise CheckpointError(f"{root / DOCUMENT} is damaged: {decoding_fault(error)}") from None
     if not isinstance(document, dict):
         raise CheckpointError(f"{root / DOCUMENT} is damaged: it is not a JSON object")
     return content, document

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
-from models.errors import ExitCode, UserError
+from models.errors import ExitCode, UserError, decoding_fault
 
 SCHEMA_VERSION = 1
 TENSORS, NUMBERS = "resume.safetensors", "resume.json"
@@ -89,7 +89,7 @@ def load_snapshot(folder: Path, what: Mapping[str, Any]) -> Snapshot:
     except OSError as error:
         raise ResumeError(f"cannot read {error.filename}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
-        raise ResumeError(f"{folder / NUMBERS} is damaged: {error}") from None
+        raise ResumeError(f"{folder / NUMBERS} is damaged: {decoding_fault(error)}") from None
     if not isinstance(document, dict) or document.get("document_hash") != _hash_but_its_own(document):
         raise ResumeError(f"{folder / NUMBERS} was altered after the interruption; train again with --force")
     if document["sha256"] != hashlib.sha256(content).hexdigest():

@@ -6,6 +6,7 @@ import models
 from engine.checkpoints.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from engine.records.contract import SignalContract
 from models.errors import ExitCode, UserError
+from models.foundation_models import describe_foundation_model
 
 ZOO = Path(models.__file__).parent / "zoo"
 
@@ -30,6 +31,8 @@ def find_checkpoint(name: str, zoo: Path = ZOO) -> Path:
         return Path(name)
     known = released(zoo)
     if name not in known:
+        if (foundation := describe_foundation_model(name)) is not None:
+            raise UnknownCheckpointError(foundation)
         listed = f"released networks: {', '.join(known)}" if known else "no network is released with this version"
         raise UnknownCheckpointError(f"no checkpoint folder {name}, nor a released network of that name ({listed})")
     return known[name]

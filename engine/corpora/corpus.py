@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.corpora.reading import Reading, read_all, summarise
+from engine.corpora.reading import Reading, excluded_labels, read_all, summarise, summarise_recordings
 from engine.corpora.short_records import ShortRecords, find_short
 from engine.files import written_whole
 from engine.records.contract import DEFAULT_SAMPLING, Sampling, SignalContract
 from engine.records.signal import CONTRACT, Preparation
 from engine.sources import Entry, Source, TaskDefinition
-from models.errors import ExitCode, UserError
+from models.errors import ExitCode, UserError, decoding_fault
 
 SCHEMA_VERSION = 2
 _RAW = "signals.raw"
@@ -176,6 +176,15 @@ class Corpus:
         """Say in words what the classes of a task are."""
         return str(self._definition(name)["description"])
 
+    def classes_of(self, name: str) -> dict[str, list[str]]:
+        """Return a task's classes, each with the labels that it is the union of."""
+        classes: dict[str, list[str]] = self._definition(name)["classes"]
+        return classes
+
+    def is_labelled_only(self, name: str) -> bool:
+        """Whether a task leaves out the records that have none of its classes."""
+        return bool(self._definition(name)["labelled_only"])
+
     def task_hash(self, name: str) -> str:
         """Return the identity of a task's data: the content hash and which labels make up which class."""
         definition = {key: self._definition(name)[key] for key in ("classes", "labelled_only")}
@@ -252,6 +261,8 @@ def prepare(
                 "name": target.name,
                 **describe(source, preparation, sampling),
                 "unusable": len(entries) - len(kept),
+                "unusable_labels": excluded_labels(entries, readings),
+                "recorded": summarise_recordings(readings),
                 "remarks": summarise(readings),
             }
             if prepared_from is not None:
@@ -302,7 +313,11 @@ def write_divided(corpus: Corpus, data: TaskData, folds: NDArray[np.int64], targ
             (folder / "signals.npy").symlink_to((corpus.root / "signals.npy").resolve())
             np.save(folder / "labels.npy", labels)
             np.savez(folder / "records.npz", **columns)
-            others = {"manifest_hash", "prepared_from"}  # what is written here is not what the tree holds
+            others = {
+                "manifest_hash",
+                "prepared_from",
+                "unusable_labels",
+            }  # what is written here is not what the tree holds
             manifest = {name: value for name, value in corpus.manifest.items() if name not in others}
             manifest |= {"name": target.name, "labels": data.classes, "tasks": {"labels": _plain(definition)}}
             manifest["sha256"] = manifest["sha256"] | {name: _sha256(folder / name) for name in _FILES[1:]}
@@ -394,7 +409,7 @@ def read_manifest(root: Path) -> dict[str, Any]:
     except OSError as error:
         raise CorpusError(f"cannot read {root / 'corpus.json'}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
-        raise CorpusError(f"{root / 'corpus.json'} is damaged: {error}; prepare it again") from None
+        raise CorpusError(f"{root / 'corpus.json'} is damaged: {decoding_fault(error)}; prepare it again") from None
     version = manifest.get("schema_version") if isinstance(manifest, dict) else None
     if version != SCHEMA_VERSION:
         raise CorpusError(f"{root} has corpus schema {version}; this version reads {SCHEMA_VERSION}: prepare it again")

@@ -6,7 +6,7 @@ import os
 import pickle
 import re
 import signal
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -36,7 +36,8 @@ class WorkerLostError(UserError, RuntimeError):
 class Reading:
     """What came of one record: ``problems`` in words, and a digest of its signal where it is usable.
 
-    ``seconds`` is how long one is that is too short.
+    ``seconds`` is how long one is that is too short; ``recorded`` the rate in hertz and the seconds that a usable one
+    has in its file.
     """
 
     record: str
@@ -44,6 +45,7 @@ class Reading:
     problems: tuple[str, ...]
     digest: bytes
     seconds: float | None = None
+    recorded: tuple[float, float] | None = None
 
 
 def read_all(
@@ -101,6 +103,31 @@ def summarise(readings: Sequence[Reading]) -> dict[str, Any]:
     }
 
 
+def excluded_labels(entries: Sequence[Entry], readings: Sequence[Reading]) -> list[list[Any]]:
+    """Return which labels the unusable entries have together and how many have these, for a corpus's manifest.
+
+    ``[["AF", "RBBB"], 2]`` are two records; None in place of the labels are such as nobody knows them of.
+    """
+    found = Counter(
+        tuple(sorted(entry.labels)) if entry.labels_known else None
+        for entry, reading in zip(entries, readings, strict=True)
+        if not reading.usable
+    )
+    ordered = sorted(found.items(), key=lambda item: (item[0] is not None, item[0] or ()))
+    return [[None if labels is None else list(labels), n] for labels, n in ordered]
+
+
+def summarise_recordings(readings: Sequence[Reading]) -> dict[str, Any]:
+    """Return how the usable records were recorded: how many at which rate in hertz, and the shortest and the longest.
+
+    The prepared ones are all at one rate and of one length.
+    """
+    recorded = [reading.recorded for reading in readings if reading.recorded is not None]
+    rates = Counter(fs for fs, _ in recorded)
+    lengths = [round(seconds, 2) for _, seconds in recorded]
+    return {"fs": [[fs, n] for fs, n in sorted(rates.items())], "seconds": [min(lengths), max(lengths)]}
+
+
 @dataclass(frozen=True)
 class _Reader:
     """What a worker process needs to know once."""
@@ -130,7 +157,9 @@ class _Reader:
         samples = record.signals.tobytes()
         if file is not None:
             os.pwrite(file, samples, position * len(samples))
-        return Reading(entry.record_id, True, record.notes, hashlib.blake2b(samples, digest_size=16).digest())
+        digest = hashlib.blake2b(samples, digest_size=16).digest()
+        recorded = float(recording.fs), recording.signals.shape[1] / recording.fs
+        return Reading(entry.record_id, True, record.notes, digest, recorded=recorded)
 
 
 def _read_chunks(

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.corpora.corpus import Corpus
+from engine.corpora.corpus import Corpus, TaskData
+from engine.corpora.excluded import exclusion
 from engine.corpora.held_out import equal_groups
 
 _KINDS = 5  # of remarks that are said; the others are counted
@@ -40,8 +41,11 @@ def equal_signals(corpus: Corpus, test: NDArray[np.int64] | None = None) -> tupl
     return (f"{said}, {where}",)
 
 
-def left_out(corpus: Corpus) -> tuple[str, ...]:
-    """Say how many listed records are not in a corpus, where there are such."""
+def left_out(corpus: Corpus, data: TaskData) -> tuple[str, ...]:
+    """Say how many listed records are not in a corpus, where there are such, and where their labels are others."""
+    excluded = exclusion(corpus, data)
+    if excluded is not None and (warning := excluded.warning()) is not None:
+        return (warning,)
     n = corpus.unusable
     return (f"{n:,} of {len(corpus) + n:,} records cannot be used and were left out",) if n else ()
 

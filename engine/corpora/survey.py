@@ -1,11 +1,12 @@
 """What a directory of records is worth: every record read, counted and checked, nothing written."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from engine.corpora.corpus import Problem, short_records
-from engine.corpora.reading import duplicates, read_all
+from engine.corpora.excluded import Exclusion, compare_labels
+from engine.corpora.reading import Reading, duplicates, excluded_labels, read_all
 from engine.corpora.short_records import ShortRecords
 from engine.records.contract import DEFAULT_SAMPLING, Sampling
 from engine.sources import Entry, Source, UnknownNameError
@@ -16,7 +17,8 @@ class Survey:
     """The outcome of a check. ``classes`` counts the listed records of each class of ``task``, usable or not.
 
     ``unlabelled`` records have none of them. ``duplicates`` are groups of usable records with equal signals. ``short``
-    is there where more records are too short for ``sampling`` than can be used.
+    is there where more records are too short for ``sampling`` than can be used, and ``excluded``, how the unusable ones
+    are labelled, where there are such.
     """
 
     source: str
@@ -31,6 +33,7 @@ class Survey:
     duplicates: tuple[tuple[str, ...], ...]
     sampling: Sampling
     short: ShortRecords | None
+    excluded: Exclusion | None
 
 
 def survey(
@@ -66,7 +69,22 @@ def survey(
         duplicates=tuple(duplicates(readings)),
         sampling=sampling,
         short=short_records(problems, len(entries) - unusable, len(entries), sampling),
+        excluded=_excluded(entries, readings, classes, source.tasks[name].labelled_only),
     )
+
+
+def _excluded(
+    entries: Sequence[Entry], readings: Sequence[Reading], classes: Mapping[str, Set[str]], labelled_only: bool
+) -> Exclusion | None:
+    """Return what a corpus of these records would say of those that it leaves out (``excluded.exclusion``)."""
+    excluded = excluded_labels(entries, readings)
+    kept = [entry.labels for entry, reading in zip(entries, readings, strict=True) if reading.usable]
+    if labelled_only:
+        every = frozenset[str]().union(*classes.values())
+        kept = [labels for labels in kept if labels & every]
+        excluded = [[labels, n] for labels, n in excluded if labels is None or not every.isdisjoint(labels)]
+    counts = {name: sum(bool(labels & union) for labels in kept) for name, union in classes.items()}
+    return compare_labels(excluded, classes, counts, len(kept)) if excluded else None
 
 
 def _patients_in_several_folds(entries: Sequence[Entry]) -> int:

@@ -48,6 +48,12 @@ class ExportError(UserError, RuntimeError):
     exit_code = ExitCode.FAILURE
 
 
+class TargetNameError(ExportError):
+    """The name asked for is that of another kind of file than an export writes."""
+
+    exit_code = ExitCode.USAGE
+
+
 class TargetExistsError(ExportError):
     """A file that the export would write is there already."""
 
@@ -83,7 +89,7 @@ def export_checkpoint(
     With ``half``, weights are stored in 16 bits and computed with in 32. ``own_records`` float32 (records, leads,
     samples), prepared, in millivolt, are compared on besides the synthetic ones. All files are written or none.
     Raises CheckpointError, TargetExistsError when a file is there and not ``force``, and ExportError when the model
-    differs from the network or cannot be written.
+    differs from the network or cannot be written, TargetNameError for a ``target`` that does not end in ``.onnx``.
     """
     started = time.perf_counter()
     files = _checked_files(target, force)
@@ -262,6 +268,8 @@ def _checked_files(target: Path, force: bool) -> tuple[Path, Path, Path]:
         files = (target, target.with_name(CARD), target.with_name(LABEL))
         if target.name.lower() in (CARD.lower(), LABEL.lower()):
             raise ExportError(f"{target} is where its {target.stem} goes: name the model otherwise, as in model.onnx")
+        if target.suffix.lower() != ".onnx":
+            raise TargetNameError(f"{target}: the model is written as ONNX and as nothing else, so name it .onnx")
         check_files(files)
     except OSError as error:
         raise ExportError(f"cannot write {error.filename or target}: {error.strerror}") from None

@@ -20,7 +20,8 @@ _NO_RECORD, _NO_DECISION = "no such test record", "no such decision"
 _PARTS, _COUNTED = ("training", "validation", "test"), ("records", "patients")
 # Of the checkpoint's free facts, those that are no row of the table of training data.
 _SAID_ELSEWHERE = {f"{part}_{kind}" for part in _PARTS for kind in _COUNTED} | {
-    "remarks", "upstream_seconds", "held_out", "seed", "division", "split_sha256", "threshold_rule", "rare_label",
+    "differences", "excluded", "remarks", "upstream_seconds", "held_out", "seed", "division", "split_sha256",
+    "threshold_rule", "rare_label",
 }  # fmt: skip
 
 
@@ -61,6 +62,7 @@ def warnings(facts: ModelFacts) -> list[str]:
     found = ["Its training was interrupted: these are the best weights until then."] * bool(
         facts.record.get("interrupted")
     )
+    found += [f"About its training records: {said}" for said in facts.record.get("differences", ())]
     found += [f"Of the corpus that its records are from: {said}." for said in facts.record.get("remarks", ())]
     found += _rare(facts)
     if not evaluation:

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from errno import ENOLCK, ENOSYS, EOPNOTSUPP
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
@@ -27,6 +26,7 @@ from engine.download.http import (
     hash_file,
     writing,
 )
+from engine.files import lock
 
 # PhysioNet gives a connection some 40 kB/s and refuses clients with dozens of them; eight is where it still scales.
 DEFAULT_JOBS = 8
@@ -101,17 +101,10 @@ def _lock(target: Path) -> int | None:
     """Lock the directory itself, so that nothing is left over; the lock ends with the process at the latest."""
     if sys.platform == "win32":
         return None
-    import fcntl
-
     handle = os.open(target, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not lock(handle):
         os.close(handle)
-        raise TargetError(f"another fetch is at work in {target}: let it end, or choose another folder") from None
-    except OSError as error:
-        if error.errno not in (ENOLCK, EOPNOTSUPP, ENOSYS):  # on a file system without locks the user sees to it
-            raise
+        raise TargetError(f"another fetch is at work in {target}: let it end, or choose another folder")
     return handle
 
 

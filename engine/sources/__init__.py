@@ -27,6 +27,7 @@ class Entry:
 
     ``age`` in years and ``sex`` ("female", "male") are None where the publisher does not say. ``problem`` says why a
     listed record cannot be used, where that shows before its samples are read (a header that cannot be parsed).
+    ``labels_known`` is False where that is why it has no labels, or not its own.
     """
 
     record_id: str
@@ -37,6 +38,7 @@ class Entry:
     age: float | None = None
     sex: str | None = None
     problem: str | None = None
+    labels_known: bool = True
 
 
 @dataclass(frozen=True)

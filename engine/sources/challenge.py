@@ -206,8 +206,9 @@ def _list(root: Path, paths: list[Path]) -> list[Entry]:
         if copies[path.stem] > 1:
             problem = f"the tree has {copies[path.stem]} records of this name"
             entry = Entry(
-                path.relative_to(root).with_suffix("").as_posix(), entry.path, path.stem, frozenset(), problem=problem
-            )
+                path.relative_to(root).with_suffix("").as_posix(), entry.path, path.stem, frozenset(), problem=problem,
+                labels_known=False,
+            )  # fmt: skip
         entries.append(entry)
     return entries
 
@@ -217,14 +218,15 @@ def snomed_entry(record_id: str, path: Path) -> Entry:
     try:
         comments = read_header(path).comments
     except RecordError as error:
-        return Entry(record_id, path, record_id, frozenset(), problem=str(error))
+        return Entry(record_id, path, record_id, frozenset(), problem=str(error), labels_known=False)
     labels, problem = frozenset[str](), None
     try:
         labels = diagnosis_codes(comments)
     except RecordError as error:
         problem = str(error)
     age, sex = parse_age(comment_value(comments, "Age") or ""), parse_sex(comment_value(comments, "Sex") or "")
-    return Entry(record_id, path, record_id, labels, age=age, sex=sex, problem=problem)
+    known = problem is None
+    return Entry(record_id, path, record_id, labels, age=age, sex=sex, problem=problem, labels_known=known)
 
 
 def _define_tasks(paper: Mapping[str, str], entries: Sequence[Entry]) -> dict[str, TaskDefinition]:

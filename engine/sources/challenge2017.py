@@ -14,6 +14,7 @@ from engine.records.record import Record
 from engine.records.wfdb_reader import read_wfdb
 from engine.sources import Entry, SourceError, TaskDefinition
 from engine.sources.publishers import CHALLENGE_2017
+from models.errors import decoding_fault
 
 CLASSES = {"N": "normal sinus rhythm", "A": "atrial fibrillation", "O": "another rhythm", "~": "too noisy"}
 _TABLE = "REFERENCE-v3.csv"
@@ -50,7 +51,8 @@ class Challenge2017:
         if folder == "training" and not path.with_name(record + ".hea").exists():
             path = self.root / folder / record[:3] / record  # as PhysioNet shows the unpacked set
         if label not in CLASSES:
-            return Entry(record, path, record, frozenset(), problem=f"label {label!r} is none of {', '.join(CLASSES)}")
+            problem = f"label {label!r} is none of {', '.join(CLASSES)}"
+            return Entry(record, path, record, frozenset(), problem=problem, labels_known=False)
         return Entry(record, path, record, frozenset([label]))
 
 
@@ -62,8 +64,10 @@ def _read_reference(path: Path) -> list[tuple[str, str]]:
             rows = [row for row in csv.reader(file) if row]
     except FileNotFoundError:
         raise SourceError(f"{path.parent} is not a Challenge 2017 tree: it has no {path.name}") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise SourceError(f"{path} cannot be read: {error}") from None
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror}") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise SourceError(f"{path} cannot be read: {decoding_fault(error)}") from None
     for line, row in enumerate(rows, start=1):
         if len(row) != 2 or not row[0].strip():
             raise SourceError(f"{path}, line {line}: not a record and a label")

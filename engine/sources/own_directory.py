@@ -203,11 +203,14 @@ def _by_table(table: Table, paths: Mapping[str, Path]) -> list[Entry]:
     for name, same in of_record.items():  # a record that several rows name is one record
         entry = same[0]
         if name in paths and any(other != entry for other in same):
-            entry = replace(entry, problem=f"{table.path.name} has {len(same)} rows for this record")
+            said = f"{table.path.name} has {len(same)} rows for this record"
+            entry = replace(entry, problem=said, labels_known=all(other.labels == entry.labels for other in same))
         entries.append(entry)
     problem = f"no row in {table.path.name}"
     entries += [
-        Entry(name, path, name, frozenset(), problem=problem) for name, path in paths.items() if name not in of_record
+        Entry(name, path, name, frozenset(), problem=problem, labels_known=False)
+        for name, path in paths.items()
+        if name not in of_record
     ]
     return entries
 
@@ -324,7 +327,8 @@ def _coded_entry(record_id: str, path: Path, there: Collection[Path]) -> Entry:
     """List a record by its header's codes; the copy of one that is there too would be counted as another patient."""
     of = copied_from(path.name)
     if of is not None and path.with_name(of) in there:
-        return Entry(record_id, path, record_id, frozenset(), problem=f"named as a copy of {of}, which is there too")
+        problem = f"named as a copy of {of}, which is there too"
+        return Entry(record_id, path, record_id, frozenset(), problem=problem, labels_known=False)
     return snomed_entry(record_id, path)
 
 

@@ -63,11 +63,11 @@ def _entry(header: Path) -> Entry:
     try:
         comments = read_header(path).comments
     except RecordError as error:
-        return Entry(record_id, path, patient, frozenset(), problem=str(error))
+        return Entry(record_id, path, patient, frozenset(), problem=str(error), labels_known=False)
     age, sex = parse_age(comment_value(comments, "age") or ""), parse_sex(comment_value(comments, "sex") or "")
     reason = comment_value(comments, "Reason for admission") or ""
     if reason.lower() in {"", "n/a", "unknown"}:
         problem = "the header gives no reason for admission"
-        return Entry(record_id, path, patient, frozenset(), age=age, sex=sex, problem=problem)
+        return Entry(record_id, path, patient, frozenset(), age=age, sex=sex, problem=problem, labels_known=False)
     known = {name.lower(): name for name in _PAPER.values()}
     return Entry(record_id, path, patient, frozenset([known.get(reason.lower(), reason)]), age=age, sex=sex)

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from engine.sources import Entry, SourceError
+from models.errors import decoding_fault
 
 _SEXES = {
     **dict.fromkeys(("f", "female", "woman", "weiblich", "frau", "femme", "mujer", "femenino", "feminino"), "female"),
@@ -30,7 +31,7 @@ def read_rows(path: Path, columns: Iterable[str], publisher: str) -> list[dict[s
     except FileNotFoundError:
         raise SourceError(f"{path.parent} is no {publisher} tree: it has no {path.name}") from None
     except UnicodeDecodeError as error:
-        raise SourceError(f"{path} is not UTF-8 text: {error.reason} at byte {error.start}") from None
+        raise SourceError(f"{path} cannot be read: {decoding_fault(error)}") from None
     except csv.Error as error:
         raise SourceError(f"{path} is not a comma-separated table: {error}") from None
     except OSError as error:

@@ -19,6 +19,7 @@ from engine.checkpoints.checkpoint import Checkpoint, CheckpointFacts, Standardi
 from engine.checkpoints.snapshot import Snapshot, save_snapshot
 from engine.compute.devices import DEVICE_ERRORS, DeviceFailureError, choose_device, describe_device
 from engine.corpora.corpus import Corpus, TaskData
+from engine.corpora.excluded import Exclusion, exclusion
 from engine.corpora.partition import Partition, lacking_classes, split_table
 from engine.corpora.remarks import left_out, remarks
 from engine.evaluation.calibration import calibrated_probabilities, describe_few_negatives
@@ -33,6 +34,7 @@ from engine.training.probe_arms import train_probe
 from engine.training.starting_point import Start, starting_point
 from engine.versions import training_versions
 
+LISTED = " (ecgadvise data check lists them)"
 _SCP_SOURCES = ("ptb-xl",)
 _BADLY_KNOWN = 0.1  # half-width of a 90 % interval, beyond which a score hardly tells networks apart
 
@@ -43,7 +45,8 @@ class Fit:
 
     ``least_positives`` says which classes the macro averages of the test take (``averaged_classes``). Thresholds are
     chosen for the specificity ``at_specificity`` (None: highest F1); predictive values are stated at the ``prevalence``
-    of a class (not in it: that of the test records).
+    of a class (not in it: that of the test records). ``differences`` are sentences about how its records are unlike
+    those that the choice of the strategy rests on.
     """
 
     corpus: Corpus
@@ -58,6 +61,7 @@ class Fit:
     least_positives: int = LEAST_POSITIVES
     at_specificity: float | None = None
     prevalence: Mapping[str, float] = field(default_factory=dict)
+    differences: tuple[str, ...] = ()
 
     def signals(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the signals (records, leads, samples), in millivolt, at positions of ``data``."""
@@ -76,6 +80,10 @@ class Fit:
         parts = (self.partition.training, self.partition.validation, self.partition.test)
         rows, is_test = np.concatenate(parts), np.repeat((False, False, True), [len(part) for part in parts])
         return rare_label(self.data.labels[rows], self.data.patients[rows], self.data.classes, is_test)
+
+    def excluded(self) -> Exclusion | None:
+        """Return how the records are labelled that could not be used."""
+        return exclusion(self.corpus, self.data)
 
     def identity(self) -> dict[str, Any]:
         """Return what two trainings must share for one to be the other's continuation, as JSON values."""
@@ -114,8 +122,11 @@ def forewarn(job: Fit) -> tuple[str, ...]:
     An upstream of the same records may have seen the test records, unless it is known to have held out the same ones.
     Raises PartitionError where nothing can be learnt or tested, CheckpointError for an upstream that does not fit.
     """
-    odd = (f"{said} (ecgadvise data check lists them)" for said in job.remarks())
-    sentences = (*odd, *lacking_classes(job.data, job.partition), *_rare(job), *_vague(job), *_unspecific(job))
+    excluded = job.excluded()
+    unusual = () if excluded is None else (excluded.warning(),)
+    odd = (f"{said}{LISTED}" for said in (*unusual, *job.remarks()) if said is not None)
+    badly_known = (*_rare(job), *_vague(job), *_unspecific(job))
+    sentences = (*job.differences, *odd, *lacking_classes(job.data, job.partition), *badly_known)
     _start(job)
     if job.upstream is None:
         return sentences
@@ -309,9 +320,17 @@ def _training_record(job: Fit, result: Training, device: torch.device) -> dict[s
         "restarts": result.restarts,
         "interrupted": result.stopped,
         "why": job.why,
-        "remarks": [*left_out(job.corpus), *job.remarks()],
+        "remarks": [*left_out(job.corpus, job.data), *job.remarks()],
+        "differences": list(job.differences),
+        **_excluded(job),
         "rare_label": None if (rare := job.rare_label()) is None else asdict(rare),
     }
+
+
+def _excluded(job: Fit) -> dict[str, Any]:
+    """Return the labels of the records that could not be used, where there are such and their labels were kept."""
+    excluded = job.excluded()
+    return {} if excluded is None else {"excluded": excluded.as_dict()}
 
 
 def _upstream_seconds(job: Fit) -> dict[str, float]:
@@ -322,7 +341,7 @@ def _upstream_seconds(job: Fit) -> dict[str, float]:
 
 def _codes(corpus: Corpus, data: TaskData) -> dict[str, str]:
     """Return the codes that make up each class, where the source's labels are codes."""
-    unions = corpus.manifest["tasks"][data.name.partition("/")[2]]["classes"]
+    unions = corpus.classes_of(data.name.partition("/")[2])
     is_scp = corpus.manifest["source"]["name"].startswith(_SCP_SOURCES)
     systems = {name: "SNOMED CT" if all(map(str.isdigit, union)) else "SCP-ECG" if is_scp else ""
                for name, union in unions.items()}  # fmt: skip

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from models.errors import ExitCode, UserError
+from models.errors import ExitCode, UserError, decoding_fault
 from studies.files.arms import FINE_TUNE, FURTHER_STRATEGIES, SCRATCH
 from studies.files.curve import Curve, MeasuredCurve, PooledCurve, PretrainingCost, TrainingCost
 from studies.files.draws import Floats
@@ -66,6 +66,15 @@ class CurvesFile:
         """The curves of tasks that were run."""
         return tuple(curve for curve in self.curves if isinstance(curve, MeasuredCurve))
 
+    def spelled(self, arch: str) -> str:
+        """Return a network or family as this file spells it, whatever the case of the name; what it lacks stays."""
+        names = ("cnn", "rnn", *self.family_default, *self.registered, *self.networks)
+        known = {name.lower(): name for name in names}
+        base, _, width = arch.lower().rpartition("-w")
+        if arch.lower() in known:
+            return known[arch.lower()]
+        return f"{known[base]}-w{width}" if base in known and width.isdigit() else arch
+
 
 def corpus_of(upstream: str) -> str:
     """Return whose records an upstream, or a kind of upstream, was made of: what stands before the slash."""
@@ -90,7 +99,7 @@ def read_curves(path: Path) -> CurvesFile:
     except OSError as error:
         raise CurvesFileError(f"cannot read the curves file {path}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
-        raise CurvesFileError(f"{path} is damaged or no curves file: {error}") from None
+        raise CurvesFileError(f"{path} is damaged or no curves file: {decoding_fault(error)}") from None
     version = document.get("schema_version") if isinstance(document, dict) else None
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise CurvesFileError(f"{path} is not a curves file: it has no schema_version")

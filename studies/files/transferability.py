@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from models.errors import ExitCode, UserError
+from models.errors import ExitCode, UserError, decoding_fault
 
 NAME = "transferability.json"
 SCHEMA_VERSION = 1
@@ -95,7 +95,7 @@ def read_transferability(curves: Path) -> Transferability | None:
     except OSError as error:
         raise TransferabilityFileError(f"cannot read {path}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
-        raise TransferabilityFileError(f"{path} is damaged: {error}") from None
+        raise TransferabilityFileError(f"{path} is damaged: {decoding_fault(error)}") from None
     try:
         if document["schema_version"] != SCHEMA_VERSION:
             raise ValueError(f"it has schema {document['schema_version']}, and {SCHEMA_VERSION} is read here")

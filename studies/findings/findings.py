@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from models.errors import ExitCode, UserError
+from models.errors import ExitCode, UserError, decoding_fault
 from studies.collection.store_tables import measured_lines, store_lines
 from studies.files.backtest import check_backtest
 from studies.files.shipped import EVIDENCE
@@ -106,8 +106,10 @@ def _read_runs(path: Path) -> list[Run]:
 def _read_backtest(path: Path) -> dict[str, Any]:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise FindingsError(f"{path} cannot be read: {error}") from None
+    except OSError as error:
+        raise FindingsError(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise FindingsError(f"{path} cannot be read: {decoding_fault(error)}") from None
     try:
         return check_backtest(document)
     except ValueError as error:

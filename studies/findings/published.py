@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from engine.deploy.markdown import table
-from models.errors import ExitCode, UserError
+from models.errors import ExitCode, UserError, decoding_fault
 from models.registry import is_narrow
 from studies.files.arms import FINE_TUNE, SCRATCH
 from studies.files.draws import BAND
@@ -81,7 +81,8 @@ def read_published(path: Path = PUBLISHED) -> list[PublishedScore]:
     except OSError as error:
         raise PublishedError(f"cannot read {path}: {error.strerror}") from None
     except (KeyError, TypeError, ValueError, csv.Error) as error:
-        raise PublishedError(f"{path} is not a table of published scores like the one that ships ({error})") from None
+        fault = decoding_fault(error)
+        raise PublishedError(f"{path} is not a table of published scores like the one that ships ({fault})") from None
 
 
 def _score(row: dict[str, str]) -> PublishedScore:

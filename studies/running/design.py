@@ -48,7 +48,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from engine.recipes import Strategy
-from models.errors import ExitCode, UserError
+from models.errors import ExitCode, UserError, decoding_fault
 from studies.runs.run_spec import STARTING_FROM_UPSTREAM
 from studies.runs.task_names import parse_task
 
@@ -138,7 +138,7 @@ def read_design(path: Path) -> Design:
     except OSError as error:
         raise DesignError(f"cannot read {path}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:  # what is not TOML, no UTF-8, or nested without end
-        raise DesignError(f"{path} is not TOML: {error}") from None
+        raise DesignError(f"{path} is not TOML: {decoding_fault(error)}") from None
     problems = _document_problems(document)
     tables = {} if problems else _grid_tables(document)
     for where, table in tables.items():

@@ -89,9 +89,8 @@ class _View:
 
 def _runs(grid: Grid, view: _View) -> Iterator[RunSpec]:
     replicates = range(grid.first_replicate, grid.first_replicate + grid.replicates)
-    for replicate, task, arch, size, strategy in product(
-        replicates, grid.tasks, grid.archs, grid.sizes, grid.strategies
-    ):
+    archs = [find_network(name).name for name in grid.archs]  # as they are registered: names go into keys
+    for replicate, task, arch, size, strategy in product(replicates, grid.tasks, archs, grid.sizes, grid.strategies):
         n_records = view.n_records(task, grid.pool_folds) if size == "all" else int(size)
         for upstream in grid.upstreams if strategy in STARTING_FROM_UPSTREAM else (None,):
             spec = RunSpec(

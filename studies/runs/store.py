@@ -134,6 +134,8 @@ class Store:
         self.path = path
         if not create and not path.is_file():
             raise StoreError(f"no study store at {path}; ecgadvise study run makes one")
+        if not create and not path.stat().st_size and not path.with_name(f"{path.name}-wal").exists():
+            raise StoreError(f"{path} is not a study store: empty")
         with self._named_errors():
             self._connection = _connect(path, create=create)
             has_tables = self._connection.execute("SELECT 1 FROM sqlite_schema").fetchone()  # asked before the version:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from engine.recipes import Strategy
-from models.errors import ExitCode, UserError
+from models.errors import ExitCode, UserError, decoding_fault
 from models.registry import UnknownNetworkError, find_network
 from studies.files.arms import FINE_TUNE, FURTHER_STRATEGIES, RANDOM_CONVOLUTIONS, SCRATCH
 from studies.files.curves import UNPRINTABLE
@@ -92,7 +92,7 @@ def read_runs(path: Path, metric: str = METRIC) -> TidyRuns:
     except OSError as error:
         raise RunsFileError(f"cannot read the runs file {path}: {error.strerror}") from None
     except (UnicodeDecodeError, csv.Error) as error:
-        raise RunsFileError(f"{path} is neither a CSV file in UTF-8 nor a study store: {error}") from None
+        raise RunsFileError(f"{path} is neither a CSV file nor a study store: {decoding_fault(error)}") from None
 
 
 def read_columns(columns: Mapping[str, Sequence[Any]], metric: str = METRIC, name: str = "table") -> TidyRuns:

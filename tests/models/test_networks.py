@@ -224,6 +224,19 @@ def test_parameters_that_are_not_trained_are_not_counted():
 
 
 @pytest.mark.parametrize(
+    ("asked", "name"),
+    [
+        ("ResNet1D18", "resnet1d18"),
+        ("GRU-W32", "gru-w32"),
+        ("RESNET1D18-w16+Random-Convolutions", "resnet1d18-w16+random-convolutions"),
+    ],
+)
+def test_names_are_the_same_in_upper_and_lower_case(asked: str, name: str):
+    assert find_network(asked).name == name
+    assert find_network(asked).width == find_network(name).width
+
+
+@pytest.mark.parametrize(
     ("asked", "nearest"),
     [("resnet18", "resnet1d18"), ("resnet1d81", "resnet1d18"), ("grru", "gru"), ("resnet1d-w32", "resnet1d18")],
 )

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from engine.sources import SourceError
 from engine.sources.own_tables.cells import clean
+from models.errors import decoding_fault
 
 SUFFIXES = (".csv", ".tsv")
 OTHER_SUFFIXES = (
@@ -102,7 +103,7 @@ def _text(path: Path) -> tuple[str, str | None]:
         else:
             text, remark = _utf8_or_windows(path, content)
     except UnicodeDecodeError as error:
-        raise SourceError(f"{path} is not text: {error.reason} at byte {error.start}") from None
+        raise SourceError(f"{path} cannot be read: {decoding_fault(error)}") from None
     if "\x00" in text:
         raise SourceError(f"{path} is not text: it has a zero byte")
     return text, remark

@@ -228,12 +228,18 @@ def test_bad_runs_end_in_one_sentence(row: tuple[str, ...], says: str, ecgadvise
     assert not (tmp_path / "c.json").exists()
 
 
+def test_curves_of_a_network_are_drawn_whatever_the_case_of_its_name(ecgadvise, fitted: Path, tmp_path: Path):
+    for arch in ("our-net", "Our-Net"):
+        ended = ecgadvise("curves", "plot", "--curves", fitted, "--arch", arch, "--out", tmp_path / f"{arch}.svg")
+        assert ended.code == 0, ended.err
+
+
 def test_what_cannot_be_written_or_found_is_named(ecgadvise, fitted: Path, tmp_path: Path):
     runs = fitted.with_name("runs.csv")
     refused(ecgadvise("curves", "fit", "--runs", tmp_path / "none.csv", "--out", tmp_path / "c.json"), 3)
-    refused(ecgadvise("curves", "fit", "--runs", runs, "--out", tmp_path / "no" / "c.json"), 1)
+    refused(ecgadvise("curves", "fit", "--runs", runs, "--out", runs / "c.json"), 1)
     refused(ecgadvise("curves", "fit", "--runs", runs, "--out", tmp_path / "c.json", "--metric", "f2"), 3)
-    refused(ecgadvise("curves", "plot", "--curves", fitted, "--out", tmp_path / "no" / "x.svg"), 1)
+    refused(ecgadvise("curves", "plot", "--curves", fitted, "--out", runs / "x.svg"), 1)
     refused(ecgadvise("curves", "plot", "--curves", tmp_path / "none.json", "--out", tmp_path / "x.svg"), 3)
     assert ".svg, .png, .html" in refused(ecgadvise("curves", "plot", "--out", tmp_path / "x.gif"), 2)
     assert "--margin" in refused(ecgadvise("curves", "plot", "--out", tmp_path / "x.svg", "--margin", "0"), 2)

@@ -103,7 +103,9 @@ def test_export_refuses_in_one_sentence(refused, exported, tmp_path, bad_records
     assert "cannot write" in refused(1, "export", checkpoint, "--out", tmp_path / "file" / "model.onnx")
     for folder in (tmp_path, ".", ""):
         assert "is a folder" in refused(1, "export", checkpoint, "--out", folder)
-    assert "too long" in refused(1, "export", checkpoint, "--out", tmp_path / ("x" * 300))
+    assert "too long" in refused(1, "export", checkpoint, "--out", tmp_path / ("x" * 300 + ".onnx"))
+    for name in ("x.pt", "x", "x.onnx.gz"):
+        assert "so name it .onnx" in refused(2, "export", checkpoint, "--out", tmp_path / name)
     assert "name the model otherwise" in refused(1, "export", checkpoint, "--out", new.with_name("MODEL_CARD.md"))
     assert "no checkpoint" in refused(3, "export", tmp_path / "nowhere", "--out", new)
     assert "few cannot be compared on" in refused(3, "export", checkpoint, "--out", new, "--records", bad_records)

@@ -350,3 +350,27 @@ def test_times_and_sums_at_the_most_extreme_values_are_numbers_that_can_be_read(
 def test_a_null_character_which_only_a_program_can_pass_is_refused(command):
     for words in (("recommend", "--n-records", 500, "--curves", "a\0"), ("data", "check", "\0"), ("\0",)):
         assert command(*words) == (2, "", "error: an argument holds a null character\n")
+
+
+@pytest.mark.parametrize("arch", ["CNN", "Rnn", "ResNet1D18-W16"])
+def test_a_network_s_name_is_the_same_in_upper_and_lower_case(arch: str, command: Command):
+    asked = ("recommend", "--n-records", "500", "--json", "--arch")
+    assert command(*asked, arch) == command(*asked, arch.lower())
+
+
+@pytest.mark.parametrize("words", ["--arch ecg_fm", "--upstream ECG-FM", "--arch cnn --upstream ecgfm", "--arch ECGFM"])
+def test_a_foundation_model_is_said_to_be_one(words: str, command: Command):
+    said = refused(command("recommend", "--n-records", "500", *words.split()), 2)
+    assert "ECG-FM is a published foundation model, which this study did not measure; its weights do not come" in said
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--data DIR --upstream none --from resnet1d18-w16-ptbxl",
+        "--data DIR --uses 3 --from resnet1d18-w16-ptbxl",
+        "--n-records 500 --task ptb-xl/form --task-like ptb-xl/rhythm",
+    ],
+)
+def test_options_that_make_no_sense_together_are_refused_before_a_record_is_read(words: str, command: Command):
+    assert "leave one of them out" in refused(command("recommend", *words.split()), 2)

@@ -23,6 +23,8 @@ from engine.checkpoints.checkpoint import load_network
 from engine.checkpoints.zoo import find_checkpoint, released, suiting
 from engine.corpora.corpus import Corpus
 from engine.corpora.synthetic import prepared_synthetic
+from engine.files import claimed
+from engine.training.fit import forewarn
 from engine.training.loop import Validation
 from studies.files.curves import read_curves
 from studies.files.shipped import DEFAULT_CURVES
@@ -260,6 +262,25 @@ def test_a_recipe_that_is_not_the_evidences_is_said(arch, recipe, differs: bool,
     assert choice.why == (said if differs else "The best of all.")
 
 
+@pytest.mark.parametrize(
+    ("tasks", "said"),
+    [
+        (
+            ("challenge-2017/rhythm", "ptb-xl/superclass@I"),
+            ["These records have 12 leads: none of the evidence's 2 tasks"],
+        ),
+        (("challenge-2017/rhythm", "ptb-xl/form", "ptb-xl/rhythm"), []),
+        ((), []),
+    ],
+)
+def test_records_unlike_those_of_the_evidence_are_a_warning_of_the_training(tasks, said, corpora: Path, monkeypatch):
+    chosen = Choice("scratch", None, "The best of all.", tasks=tasks)
+    monkeypatch.setattr("advisor.answer.strategy.choose_strategy", lambda *_arguments: chosen)
+    job, _ = plan(Corpus(corpora / "synthetic"), "diagnosis", "cnn", Asked.AUTO, None, 40, 0, "tuned", "cpu")
+    assert [one.partition(" does")[0] for one in job.differences] == said
+    assert forewarn(job)[: len(said)] == job.differences
+
+
 @pytest.mark.parametrize("words", ["", "--strategy fine-tune", "--strategy linear-probe"])
 def test_nothing_starts_from_random_convolutions(words: str, place: Path, train):
     task = ("--task", "synthetic", "--n-records", "40")
@@ -406,3 +427,50 @@ def test_epochs_are_counted_once_whether_they_are_looked_at_or_not(capsys: pytes
     said = capsys.readouterr().err.splitlines()
     assert said[0] == "epoch 2 of 4: loss 0.2000, validation AUROC unknown"
     assert said[1] == "epoch 4 of 4: loss 0.2000, validation AUROC 0.800 (best 0.900), 0 s left"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--strategy scratch --from resnet1d18-w16-ptbxl", "starts from no network, and --from names one"),
+        ("--source ludb", "give --data DIR with it"),
+        ("--force --resume", "leave one of them out"),
+        ("--arch rnn --from resnet1d18-w16-ptbxl", "holds resnet1d18-w16, and --arch rnn asks for gru-w32"),
+        ("--arch CNN --strategy random-convolutions", "leave out --arch cnn"),
+        ("--arch ECG-FM", "ECG-FM is a published foundation model"),
+        ("--arch cnn --strategy fine-tune --arch resnet1d18-w2", "needs a pre-trained resnet1d18-w2"),
+    ],
+)
+def test_options_that_make_no_sense_together_are_refused_before_a_record_is_read(
+    words: str, said: str, place: Path, train
+):
+    code, out, err = train("--task", "synthetic", "--n-records", "40", *words.split(), "--out", "other")
+    assert (code, out) == (2, "")
+    assert said in err.splitlines()[-1]
+    assert not (place / "other").exists()
+
+
+def test_a_network_s_name_is_the_same_in_upper_and_lower_case(corpora: Path):
+    for arch in ("CNN", "ResNet1D18-W16"):
+        job, _ = plan(Corpus(corpora / "synthetic"), "diagnosis", arch, Asked.SCRATCH, None, 40, 0, "tuned", "cpu")
+        assert job.arch == "resnet1d18-w16"
+
+
+def test_a_foundation_model_to_start_from_is_said_to_be_one(place: Path, train):
+    code, _, err = train("--task", "synthetic", "--n-records", "40", "--from", "hubert_ecg", "--out", "other")
+    assert code == 3
+    assert "error: HuBERT-ECG is a published foundation model, which this study did not measure" in err
+
+
+def test_a_second_training_into_a_folder_is_refused_and_a_crashed_one_blocks_nobody(place: Path, train):
+    asked = ("--task", "synthetic", "--n-records", "40", "--strategy", "random-convolutions", "--out", "mine")
+    with claimed(place / "mine"):
+        code, out, err = train(*asked)
+        assert (code, out) == (1, "")
+        said = "mine is being written by another ecgadvise: let it end, or choose another folder"
+        assert err.splitlines()[-1] == f"error: {said}"
+        assert train(*asked[:-1], "other")[0] == 0
+    (place / ".mine.lock").write_text("")  # as a crash leaves it
+    code, _, err = train(*asked)
+    assert code == 0, err
+    assert not list(place.glob(".*"))

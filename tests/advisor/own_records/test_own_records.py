@@ -158,7 +158,7 @@ def test_what_does_not_match_the_evidence_is_said_in_plain_words(made_up: Corpus
     tree = write_directory(tmp_path / "holter", made_up, 60, leads=1)
     own = open_own(tree, None, None, tmp_path / "corpora")
     said = " ".join(compare(own, {"t": FACTS}, ("t",)))
-    assert "Your records have one lead (I), the evidence's 12 leads" in said
+    assert "These records have one lead (I): the evidence's 12 leads" in said
     assert "The evidence's records are of ptb-xl, yours of holter" in said
     assert "labels" not in said  # two each
     one = open_own(tree, "tall", None, tmp_path / "corpora")
@@ -170,12 +170,13 @@ def test_records_of_another_length_or_rate_than_the_evidence_s_are_said_to_be(ma
     own = open_own(tree, None, None, tmp_path / "corpora", seconds=7, fs=250)
     assert (own.corpus.signals.shape[1:], own.as_dict()["seconds"], own.as_dict()["fs"]) == ((12, 1750), 7.0, 250.0)
     said = compare(own, {"t": FACTS}, ("t",))
-    assert "Your records are at 250 Hz, the evidence's at 100 Hz." in said
-    assert "Your records are of 7 s, the evidence's of 10 s: no gain was measured at your length." in said
+    nothing = "nothing was measured with such records."
+    assert f"These records are at 250 Hz: the evidence's at 100 Hz; {nothing}" in said
+    assert f"These records are of 7 s: the evidence's of 10 s; {nothing}" in said
     measured = replace(FACTS, seconds=7.0)
-    assert not [s for s in compare(own, {"t": measured}, ("t",)) if "no gain was measured at your length" in s]
+    assert not [s for s in compare(own, {"t": measured}, ("t",)) if "records are of 7 s" in s]
     ten = open_own(tree, None, None, tmp_path / "corpora")
-    assert not [s for s in compare(ten, {"t": FACTS}, ("t",)) if " Hz" in s or "at your length" in s]
+    assert not [s for s in compare(ten, {"t": FACTS}, ("t",)) if s.startswith("These records are")]
 
 
 def test_labels_rarer_or_more_frequent_than_the_evidence_s_are_named(made_up: Corpus, tmp_path: Path):
@@ -427,13 +428,40 @@ def test_records_that_cannot_be_used_are_counted_in_every_answer_not_in_the_firs
     page = tmp_path / "page.html"
     code, out, err = command(*options, "--report", page)
     assert code == 0, err
-    said = f"; 2 of 40 could not be used (ecgadvise data check {tree})"
+    said = f"; 2 of 40 could not be used (ecgadvise data check {tree}): "
     assert "".join(said.split()) in "".join(out.split())
     assert said in html.unescape(page.read_text())
     answer = json.loads(command(*options, "--json")[1])
     jsonschema.validate(answer, SCHEMA)
     assert (answer["data"]["records"], answer["data"]["unusable"]) == (38, 2)
     assert "2 of 40 records" in command("data", "check", tree)[2]
+    excluded = answer["data"]["excluded"]
+    assert (excluded["records"], excluded["of"], set(excluded["classes"])) == (2, 40, set(COLUMNS))
+
+
+def test_records_that_are_not_left_out_at_random_are_said_in_every_answer(
+    tmp_path: Path, made_up: Corpus, curves_path: Path, command: Command
+):
+    tree = write_directory(tmp_path / "flat", made_up, 80)
+    lines = (tree / "labels.csv").read_text().split()
+    for line in lines[1:]:
+        name, _, wide, _ = line.split(",")
+        if wide == "1":
+            (tree / f"{name}.dat").write_bytes(b"")
+    n = sum(line.split(",")[2] == "1" for line in lines)
+    options = ("recommend", "--data", tree, "--labels", "tall", "--arch", "cnn", "--curves", curves_path)
+    every = ("recommend", "--data", tree, "--arch", "cnn", "--curves", curves_path)
+    said = f"{n} of 80 records cannot be used; all {n} have wide (0 % of those kept): what a network learns and every"
+    page = tmp_path / "page.html"
+    assert said in " ".join(command(*every, "--report", page)[1].split())
+    assert said in html.unescape(page.read_text())
+    answer = json.loads(command(*every, "--json")[1])
+    jsonschema.validate(answer, SCHEMA)
+    assert any(warning.startswith(said) for warning in answer["warnings"])
+    assert answer["data"]["excluded"]["classes"]["wide"] == {"records": n, "kept": 0, "differs": True}
+    assert set(json.loads(command(*options, "--json")[1])["data"]["excluded"]["classes"]) == {"tall"}
+    assert said in " ".join(command("data", "check", tree, "--max-bad", "40")[1].split())
+    assert said in " ".join(command("data", "prepare", tree, "--corpora", tmp_path / "other")[2].split())
 
 
 def test_records_with_nothing_to_tell_apart_or_of_two_patients_are_refused(

@@ -357,7 +357,7 @@ def test_a_target_that_cannot_be_written_is_named(option: str, tmp_path: Path, c
     question = "recommend", "--n-records", 500, "--arch", "cnn", option
     (tmp_path / "folder.html").mkdir()
     (tmp_path / "file").write_text("")
-    for target in (tmp_path / "folder.html", tmp_path / "none" / "x.html", tmp_path / "file" / "x.html",
+    for target in (tmp_path / "folder.html", tmp_path / "file" / "none" / "x.html", tmp_path / "file" / "x.html",
                    tmp_path / ("x" * 300 + ".html"), Path("/proc/x.html")):  # fmt: skip
         said = refused(command(*question, target), 1)
         assert f"cannot write {target}: " in said
@@ -377,10 +377,18 @@ def test_the_folder_that_a_link_points_into_is_not_made(option: str, tmp_path: P
 
 
 def test_of_two_files_both_are_written_or_none(tmp_path: Path, command: Command):
-    page, plot = tmp_path / "x.html", tmp_path / "none" / "x.svg"
+    page, plot = tmp_path / "x.html", tmp_path / "file" / "x.svg"
+    plot.parent.write_text("")
     said = refused(command("recommend", "--n-records", 500, "--report", page, "--plot", plot), 1)
-    assert f"there is no folder {plot.parent}" in said
-    assert list(tmp_path.iterdir()) == []
+    assert f"cannot write {plot}: {plot.parent} is not a folder" in said
+    assert list(tmp_path.iterdir()) == [plot.parent]
+
+
+@pytest.mark.parametrize("option", ["--report", "--plot"])
+def test_a_folder_that_is_not_there_is_made(option: str, tmp_path: Path, command: Command):
+    target = tmp_path / "new" / "folder" / "x.html"
+    assert command("recommend", "--n-records", 500, "--arch", "cnn", option, target)[0] == 0
+    assert [path.name for path in target.parent.iterdir()] == ["x.html"]
 
 
 @pytest.mark.parametrize("option", ["--report", "--plot"])
@@ -388,9 +396,10 @@ def test_a_target_that_cannot_be_written_is_found_out_before_a_record_is_read(
     option: str, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("advisor.own_records.records.open_own", lambda *_: pytest.fail("records were looked for"))
-    target = tmp_path / "none" / "x.html"
+    target = tmp_path / "file" / "x.html"
+    target.parent.write_text("")
     said = refused(command("recommend", "--data", tmp_path, "--pilot", option, target), 1)
-    assert f"cannot write {target}: there is no folder" in said
+    assert f"cannot write {target}: {target.parent} is not a folder" in said
 
 
 def test_one_file_cannot_be_two(tmp_path: Path, command: Command):

@@ -34,7 +34,7 @@ def test_every_kind_of_remark_is_one_sentence_with_its_count(odd: Corpus):
     assert said[0].endswith("mV from peak to peak: the unit or the gain looks wrong")
     assert said[1] == "1 of 7 records kept with a remark: lead V1 is flat"
     assert not any("secret" in sentence for sentence in said)
-    assert left_out(odd) == ("1 of 8 records cannot be used and were left out",)
+    assert left_out(odd, odd.task("")) == ("1 of 8 records cannot be used and were left out",)
 
 
 @pytest.mark.parametrize(("test", "divided"), [([], 0), ([0], 1), ([0, 4], 0), ([0, 1], 2), ([0, 4, 5, 1, 2], 0)])
@@ -47,6 +47,16 @@ def test_equal_signals_are_counted_across_patients_and_across_the_split(odd: Cor
 
 def test_a_corpus_of_an_older_version_says_nothing_and_one_without_oddities_neither(corpus: Corpus, odd: Corpus):
     nothing = np.array([], np.int64)
-    assert remarks(corpus, nothing) == left_out(corpus) == equal_signals(corpus) == ()
+    assert remarks(corpus, nothing) == left_out(corpus, corpus.task("")) == equal_signals(corpus) == ()
     del odd.manifest["remarks"]
     assert remarks(odd, nothing) == equal_signals(odd) == ()
+
+
+def test_a_corpus_keeps_how_its_records_were_recorded(tmp_path: Path, record_writer: Any, synthetic_ecg: Any):
+    rows = ["record,AF"]
+    for k, (fs, seconds) in enumerate([(500, 10), (500, 12), (250, 30)]):
+        record_writer(tmp_path / "ward" / f"r{k}", synthetic_ecg(seconds, fs, k), str(fs))
+        rows.append(f"r{k},{k % 2}")
+    (tmp_path / "ward" / "labels.csv").write_text("\n".join(rows))
+    corpus = prepare(Directory(tmp_path / "ward"), tmp_path / "corpus")[0]
+    assert corpus.manifest["recorded"] == {"fs": [[250.0, 1], [500.0, 2]], "seconds": [10.0, 30.0]}

@@ -208,3 +208,6 @@ def test_what_was_odd_about_the_records_is_a_warning_and_no_row_of_the_table(kno
     said = "Of the corpus that its records are from: 2 of 7 records kept with a remark: lead V1 is flat."
     assert said in warnings(odd)
     assert "remarks" not in cells(model_card(odd, EXPORTED))
+    counted = replace(known, record={**known.record, "excluded": {"records": 3}, "differences": ["They are of 7 s."]})
+    assert not {"excluded", "differences"} & set(cells(model_card(counted, EXPORTED)))
+    assert "About its training records: They are of 7 s." in warnings(counted)

@@ -269,3 +269,27 @@ def test_what_is_odd_about_the_records_is_said_before_and_kept_with_the_network(
     ):
         assert said[0].startswith(flat)
         assert equal in said[1]
+
+
+def test_records_that_are_not_left_out_at_random_are_a_warning_and_kept_with_the_network(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(corpus.manifest, "unusable", 60)
+    monkeypatch.setitem(corpus.manifest, "unusable_labels", [[["NORM"], 60]])
+    one = job(corpus)
+    said = "60 of 300 records cannot be used; all 60 have NORM"
+    assert forewarn(one)[0].startswith(said)
+    record = fit(one, tmp_path / "out").facts.record
+    assert record["remarks"][0].startswith(said)
+    assert record["excluded"]["classes"]["NORM"]["records"] == 60
+    monkeypatch.setitem(corpus.manifest, "unusable_labels", [[None, 60]])
+    assert not [sentence for sentence in forewarn(one) if "cannot be used" in sentence]
+    record = fit(one, tmp_path / "other").facts.record
+    assert record["remarks"] == ["60 of 300 records cannot be used and were left out"]
+    assert record["excluded"]["labels_known"] == 0
+
+
+def test_how_records_are_unlike_the_evidence_is_said_first_and_kept(corpus: Corpus, tmp_path: Path):
+    fitted = fit(job(corpus, differences=("These records have one lead (I).",)), tmp_path / "out")
+    assert fitted.warnings[0] == "These records have one lead (I)."
+    assert load_checkpoint(tmp_path / "out").facts.record["differences"] == ["These records have one lead (I)."]

@@ -433,3 +433,8 @@ def test_patients_of_pretraining_training_and_test_are_apart(design: Design, cor
     sides = [np.unique(corpus.patients[np.isin(corpus.folds, side)]) for side in folds]
     for one, other in itertools.combinations(sides, 2):
         assert not np.intersect1d(one, other).size
+
+
+def test_a_network_s_name_is_the_same_in_upper_and_lower_case(design: Design, corpus: Corpus):
+    spelled = changed(design, archs=("ResNet1D18-W2", "GRU-w4"))
+    assert expand(spelled, {"ptb-xl": corpus}) == expand(design, {"ptb-xl": corpus})

@@ -1,0 +1,84 @@
+"""Published foundation models that people ask for by name: what is known of them here, and how their weights get in.
+
+Their numbers are those of ``studies/findings/published.csv``, with its sources (tests compare the two).
+"""
+
+import re
+from dataclasses import dataclass
+
+_HUBERT = "HuBERT-ECG, medRxiv 2024.11.14.24317328, Figure 2a"
+_AL_MASUD = "Al-Masud, Alcaraz, Strodthoff 2025, arXiv 2509.25095"
+_AGAINST = {
+    _HUBERT: "fine-tuned against random first weights",
+    _AL_MASUD: "as the best of 8 foundation models, fine-tuned, against S4 from scratch",
+}
+_SIZE = re.compile(r"(?:tiny|small|base|medium|large|ssl|sl|v?\d+)*")
+_HOW = (
+    "its weights do not come with ecgadvise and do not load as they are published: --from takes a folder that "
+    "engine.checkpoints.checkpoint.save_checkpoint wrote, of a network in models/registry.py or of a package of your "
+    "own (entry point ecgadvise.networks)"
+)
+
+
+@dataclass(frozen=True)
+class Published:
+    """Macro AUROC on a task of the model fine-tuned and of what ``source`` compares it with."""
+
+    source: str
+    task: str
+    fine_tuned: float
+    compared: float
+
+
+_MODELS: dict[str, tuple[Published, ...]] = {
+    "ECG-FM": (),
+    "ECGFounder": (
+        Published(_AL_MASUD, "georgia", 0.920, 0.903),
+        Published(_AL_MASUD, "ptb-xl/superclass", 0.935, 0.932),
+    ),
+    "HuBERT-ECG": (
+        Published(_HUBERT, "ptb", 0.852, 0.793),
+        Published(_HUBERT, "sami-trop", 0.791, 0.825),
+        Published(_HUBERT, "cpsc2018", 0.954, 0.895),
+        Published(_HUBERT, "georgia", 0.832, 0.754),
+    ),
+    "ST-MEM": (),
+    "MERL": (),
+    "ECG-JEPA": (Published(_AL_MASUD, "cpsc2018", 0.974, 0.962),),
+    "ECG-CPC": (),
+    "ECGFM-KED": (),
+    "xECG": (),
+    "DeepECG": (),
+    "CLEF": (),
+}
+
+
+def foundation_models() -> dict[str, tuple[Published, ...]]:
+    """Return what was published of each of them."""
+    return dict(_MODELS)
+
+
+def describe_foundation_model(name: str) -> str | None:
+    """Say what is known of the foundation model that a name means, whatever its case and hyphens; None for others.
+
+    ``ecg_fm``, ``HuBERT-ECG-base`` and ``someone/ST-MEM`` are such names.
+    """
+    for part in name.split("/"):
+        plain = _plain(part)
+        for model, published in _MODELS.items():
+            if plain.startswith(_plain(model)) and _SIZE.fullmatch(plain.removeprefix(_plain(model))):
+                known = f"{model} is a published foundation model, which this study did not measure{_said(published)}"
+                return f"{known}; {_HOW}"
+    return None
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def _said(published: tuple[Published, ...]) -> str:
+    if not published:
+        return ""
+    scores = ", ".join(f"{one.fine_tuned:.3f} against {one.compared:.3f} on {one.task}" for one in published)
+    source = published[0].source
+    return f" (published macro AUROC, {_AGAINST[source]}: {scores}; {source})"
