@@ -93,7 +93,7 @@ class OwnAnswer:
     @property
     def starts_from(self) -> str:
         """What fine-tuning and a linear probe start from, here and in the evidence, in one sentence."""
-        theirs = f"the evidence's networks on {self.answer.curve.upstream}"
+        theirs = f"the evidence's networks on {self.answer.curve.rests_on[-1].upstream}"
         if self.network is None:
             return f"No pre-trained {self.answer.curve.arch} that takes these records is available (--from); {theirs}."
         return f"Pre-trained network: {self.network.in_words()}; {theirs}."
