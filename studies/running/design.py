@@ -36,6 +36,12 @@ Two tables and one list of tables extend it; all keys above but ``name`` may sta
     [data]                                   # the directories of corpora that are prepared when they are first needed
     cpsc2018 = "downloads/cpsc2018"
 
+A directory of one's own is such a corpus, under any name. Its task is ``labels``, or some of its labels joined by +:
+
+    tasks = ["mine/labels", "mine/AF+LBBB"]
+    [data]
+    mine = "records/ward-7"
+
 Both arms, all networks and all learning rates of one (task, size, replicate) share one subset and one seed: the pairing
 is in ``RunSpec.seed``, which does not depend on them.
 """
