@@ -112,6 +112,7 @@ def run(
     from advisor.terminal.study_progress import study_progress
     from models.errors import ExitCode
     from studies.running.runner import run_study
+    from studies.running.study_networks import bring_released, folder_of
     from studies.running.workload import Workload
     from studies.running.workplaces import choose_workplace
     from studies.runs.store import Store
@@ -128,6 +129,7 @@ def run(
             corpus.verify()
         results = Store(path)
         results.check()
+        bring_released(specs, data_hashes, folder_of(path))
         folder = next(iter(opened.values())).root.parent
         load = Workload(opened)
         with choose_workplace(scheduler, workers, device, load) as workplace, study_progress() as report:

@@ -137,7 +137,9 @@ def forewarn(job: Fit) -> tuple[str, ...]:
             f"{job.upstream.folder.name} was pre-trained on records of {facts.contract.seconds:g} s, and these are of "
             f"{seconds:g} s: what it gains at another length was not measured",
         )
-    if facts.data_hash != job.corpus.content_hash and not _same_publisher(facts.source, job.corpus.manifest["source"]):
+    if facts.data_hash != job.corpus.content_hash and not is_same_publisher(
+        facts.source, job.corpus.manifest["source"]
+    ):
         return sentences
     seen = f"{job.upstream.folder.name} was pre-trained on {facts.task}, records of the same source"
     if facts.record.get("held_out") != job.partition.held_out:
@@ -175,7 +177,7 @@ def _vague(job: Fit) -> tuple[str, ...]:
     )
 
 
-def _same_publisher(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
+def is_same_publisher(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
     """Whether two sources are one published set; what has no address, as a directory of one's own, is none."""
     return bool(one.get("url")) and one.get("url") == other.get("url")
 

@@ -19,6 +19,11 @@ seed: give such runs replicates of their own), ``upstream_recipe`` (where a pre-
 ``stage`` (1; all runs of a stage come before those of a later one,
 replicate by replicate within it). A task that ends in ``@I+II`` uses these leads alone.
 
+``upstream = "zoo:resnet1d18-w16-ptbxl"`` starts from a network that is released with this version, which is not trained
+again: it needs no ``upstream_folds``, and takes signals like its own and runs of its own architecture alone. Where the
+task's records are of the publisher that it was pre-trained on, they have to be the same ones, with ``test_folds`` among
+the folds that it has not seen.
+
 Folds are the publisher's. A corpus that has none gets ten, whole patients in each
 (``engine.corpora.splits.make_folds``).
 
@@ -36,6 +41,12 @@ Two tables and one list of tables extend it; all keys above but ``name`` may sta
     [data]                                   # the directories of corpora that are prepared when they are first needed
     cpsc2018 = "downloads/cpsc2018"
 
+A directory of one's own is such a corpus, under any name. Its task is ``labels``, or some of its labels joined by +:
+
+    tasks = ["mine/labels", "mine/AF+LBBB"]
+    [data]
+    mine = "records/ward-7"
+
 Both arms, all networks and all learning rates of one (task, size, replicate) share one subset and one seed: the pairing
 is in ``RunSpec.seed``, which does not depend on them.
 """
@@ -49,6 +60,7 @@ from typing import Any, get_args
 
 from engine.recipes import Strategy
 from models.errors import ExitCode, UserError, decoding_fault
+from studies.running.study_networks import is_released
 from studies.runs.run_spec import STARTING_FROM_UPSTREAM
 from studies.runs.task_names import parse_task
 
@@ -89,6 +101,16 @@ class Grid:
     upstream_recipe: str = ""
     stage: int = 1
 
+    @property
+    def pretrained_on(self) -> tuple[str, ...]:
+        """The upstreams that are tasks to pre-train on: not the released networks."""
+        return tuple(name for name in self.upstreams if not is_released(name))
+
+    @property
+    def released(self) -> tuple[str, ...]:
+        """The upstreams that are released networks."""
+        return tuple(name for name in self.upstreams if is_released(name))
+
 
 @dataclass(frozen=True)
 class Design:
@@ -110,7 +132,7 @@ class Design:
     @property
     def tasks(self) -> tuple[str, ...]:
         """Every task that is trained on, downstream or upstream."""
-        return tuple(dict.fromkeys(task for grid in self.all_grids for task in (*grid.tasks, *grid.upstreams)))
+        return tuple(dict.fromkeys(task for grid in self.all_grids for task in (*grid.tasks, *grid.pretrained_on)))
 
 
 _LISTS: Mapping[str, type | tuple[type, ...]] = {
@@ -234,7 +256,8 @@ def _value_problems(table: Mapping[str, Any]) -> list[str]:
     ]
     if {"upstream", "upstreams"} <= table.keys():
         problems.append("give either upstream or upstreams")
-    has_upstream = "upstream_folds" in table and table.keys() & {"upstream", "upstreams"}
+    upstreams = (*table.get("upstreams", ()), *filter(None, [table.get("upstream")]))
+    has_upstream = bool(upstreams) and ("upstream_folds" in table or all(map(is_released, upstreams)))
     problems += [f"{s} needs upstream and upstream_folds"
                  for s in STARTING_FROM_UPSTREAM if s in strategies and not has_upstream]  # fmt: skip
     problems += [
@@ -252,7 +275,7 @@ def _fold_problems(table: Mapping[str, Any]) -> list[str]:
         problems.append(f"validation_folds must lie in pool_folds, unlike fold {_listed(outside)}")
     elif "validation_folds" in folds and folds["validation_folds"] == folds["pool_folds"]:
         problems.append("validation_folds leaves no fold of pool_folds to train on")
-    upstreams = [*table.get("upstreams", ()), table.get("upstream", "")]
+    upstreams = [name for name in (*table.get("upstreams", ()), table.get("upstream", "")) if not is_released(name)]
     if {parse_task(name).source for name in upstreams} & {
         parse_task(name).source for name in table["tasks"]
     }:  # one corpus: its folds must be apart

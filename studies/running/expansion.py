@@ -1,17 +1,22 @@
 """From a design to its runs: what the data can give, what they cannot, and in which order."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from itertools import combinations, product
 from types import MappingProxyType
 
+from engine.checkpoints.checkpoint import CheckpointError
+from engine.checkpoints.zoo import UnknownCheckpointError
 from engine.corpora.corpus import Corpus, CorpusError, TaskData
 from engine.recipes import PROBES, UnknownRecipeError, find_recipe
 from engine.records.contract import SignalContract
+from engine.training.fit import is_same_publisher
 from engine.training.probe_arms import KERNELS
 from models.registry import UnknownNetworkError, find_network
 from studies.running.design import Design, DesignError, Grid, MissingDataError
+from studies.running.study_networks import hash_released, is_released, released_network
 from studies.runs.run_spec import STARTING_FROM_UPSTREAM, RunSpec
 from studies.runs.task_names import hash_task, open_task, parse_task, pick_leads
 
@@ -44,12 +49,16 @@ def expand(design: Design, corpora: Mapping[str, Corpus], missing: Mapping[str, 
 
 
 def _pretrainings(runs: Sequence[RunSpec]) -> Iterator[RunSpec]:
-    return (spec for run in runs if (spec := run.pretraining()))
+    return (spec for run in runs if (spec := run.pretraining()) and not is_released(spec.task))
 
 
 def hash_tasks(specs: Iterable[RunSpec], corpora: Mapping[str, Corpus]) -> dict[str, str]:
-    """Return the data hash of every task that the runs use, as ``RunSpec.key`` takes them."""
-    return {task: hash_task(corpora, task) for task in {spec.task for spec in specs}}
+    """Return the data hash of every task that the runs use, as ``RunSpec.key`` takes them.
+
+    That of a released network stands for the data that it was pre-trained on.
+    """
+    specs = list(specs)
+    return {task: hash_task(corpora, task) for task in {spec.task for spec in specs}} | hash_released(specs)
 
 
 class _View:
@@ -97,7 +106,9 @@ def _runs(grid: Grid, view: _View) -> Iterator[RunSpec]:
                 task, arch, strategy, upstream, n_records, replicate, grid.recipe, grid.pool_folds, grid.test_folds,
                 validation_folds=grid.validation_folds,
             )  # fmt: skip
-            if upstream is not None:
+            if upstream is not None and is_released(upstream):
+                spec = replace(spec, upstream_records=released_network(upstream).facts.n_records or 0)
+            elif upstream is not None:
                 spec = replace(
                     spec,
                     upstream_folds=grid.upstream_folds,
@@ -129,7 +140,7 @@ def _grid_problems(grid: Grid, view: _View) -> Iterator[str]:
     used = [(task, folds) for task in grid.tasks for folds in (grid.pool_folds, grid.test_folds)]
     used += [
         (task, folds)
-        for task in grid.upstreams
+        for task in grid.pretrained_on
         for folds in (grid.upstream_folds, grid.upstream_test_folds or grid.test_folds)
     ]
     for task, folds in used:
@@ -140,6 +151,37 @@ def _grid_problems(grid: Grid, view: _View) -> Iterator[str]:
             yield str(error)
     yield from _size_problems(grid, view)
     yield from _signal_problems(grid, view)
+    for name in grid.released:
+        yield from _released_problems(name, grid, view)
+
+
+def _released_problems(name: str, grid: Grid, view: _View) -> Iterator[str]:
+    """Say why the runs of a grid cannot start from a released network, or be tested where they do."""
+    try:
+        facts = released_network(name).facts
+    except (UnknownCheckpointError, CheckpointError) as error:
+        yield str(error)
+        return
+    for arch in grid.archs:
+        if arch.lower() != facts.arch:
+            yield f"{name} holds {facts.arch}, not {arch}: give it a [[grid]] of that network"
+    for task in grid.tasks:
+        try:
+            corpus, contract = view.corpus(task), view.contract(task)
+        except CorpusError:
+            continue  # named already
+        if mismatch := facts.contract.mismatch(contract):
+            yield f"{name} takes {mismatch} as {task} has"
+        if corpus.content_hash == facts.data_hash:
+            seen = {int(fold) for fold in re.findall(r"\d+", str(facts.record.get("folds", "")))}
+            if not seen or (shared := seen & set(grid.test_folds)):
+                which = f"fold {', '.join(map(str, sorted(shared)))}" if seen else "which folds, nobody knows"
+                yield f"{name} was pre-trained on records of {task} ({which}): test_folds must be others"
+        elif is_same_publisher(facts.source, corpus.manifest["source"]):
+            yield (
+                f"{name} was pre-trained on {facts.source['name']}, and {task} is of the same publisher, prepared "
+                "otherwise: a patient of its pre-training may be in the test"
+            )
 
 
 def _size_problems(grid: Grid, view: _View) -> Iterator[str]:
@@ -154,7 +196,7 @@ def _size_problems(grid: Grid, view: _View) -> Iterator[str]:
 
 def _signal_problems(grid: Grid, view: _View) -> Iterator[str]:
     """Name the tasks whose signals the networks of an upstream cannot take."""
-    for task, upstream in product(grid.tasks, grid.upstreams):
+    for task, upstream in product(grid.tasks, grid.pretrained_on):
         try:
             one, other = view.contract(task), view.contract(upstream)
         except CorpusError:
@@ -174,11 +216,11 @@ def _shared_patients(grid: Grid, view: _View) -> Iterator[str]:
             own["pool_folds"] = (task, tuple(fold for fold in grid.pool_folds if fold not in grid.validation_folds))
             own["validation_folds"] = (task, grid.validation_folds)
         yield from _overlaps(task, own, view)
-        for upstream in grid.upstreams:
+        for upstream in grid.pretrained_on:
             if parse_task(upstream).source == parse_task(task).source:
                 sides = {"upstream_folds": (upstream, grid.upstream_folds)}
                 yield from _overlaps(task, own | sides, view)
-    for upstream in grid.upstreams:
+    for upstream in grid.pretrained_on:
         test_side = "upstream_test_folds" if grid.upstream_test_folds else "test_folds"
         sides = {
             "upstream_folds": (upstream, grid.upstream_folds),

@@ -6,12 +6,16 @@ as bytes too. So nothing but the prepared corpora has to be on a worker's disk, 
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from engine.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from engine.checkpoints.zoo import UnknownCheckpointError, released
 from engine.files import written_whole
 from models.errors import ExitCode, UserError
+from studies.runs.run_spec import RunSpec
+
+RELEASED = "zoo:"  # before the name of a released network, where a design names what its networks start from
 
 
 class MissingCheckpointError(UserError, RuntimeError):
@@ -23,6 +27,34 @@ class MissingCheckpointError(UserError, RuntimeError):
 def folder_of(store: Path) -> Path:
     """Return where the networks of a store lie."""
     return store.with_suffix(".checkpoints")
+
+
+def is_released(upstream: str) -> bool:
+    """Whether a design's upstream is a released network, ``zoo:NAME``, and not a task to pre-train on."""
+    return upstream.startswith(RELEASED)
+
+
+def released_network(upstream: str) -> Checkpoint:
+    """Return the network of ``zoo:NAME``. Raises UnknownCheckpointError and CheckpointError."""
+    name = upstream.removeprefix(RELEASED)
+    folder = released().get(name)
+    if folder is None:
+        raise UnknownCheckpointError(f"no network {name!r} is released with this version ({', '.join(released())})")
+    return load_checkpoint(folder)
+
+
+def hash_released(specs: Iterable[RunSpec]) -> dict[str, str]:
+    """Return the hash of every released network that runs start from: it stands for the data of its pre-training."""
+    names = {spec.upstream for spec in specs if spec.upstream is not None and is_released(spec.upstream)}
+    return {name: digest_of(released_network(name).folder) for name in names}
+
+
+def bring_released(specs: Sequence[RunSpec], data_hashes: Mapping[str, str], networks: Path) -> None:
+    """Copy released networks to where a study looks for those that it has pre-trained. Raises OSError."""
+    for spec in {one for spec in specs if (one := spec.pretraining()) is not None and is_released(one.task)}:
+        target = networks / spec.key(data_hashes)
+        if not target.is_dir():
+            write_files(read_files(released_network(spec.task).folder), target)
 
 
 def read_files(checkpoint: Path) -> dict[str, bytes]:

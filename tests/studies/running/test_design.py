@@ -1,16 +1,21 @@
 import itertools
+import re
+import textwrap
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import wfdb
 
 from engine.corpora.corpus import Corpus
 from engine.recipes import PROBES, find_recipe
 from models.registry import find_network
+from studies.running import design as design_module
 from studies.running.design import Design, DesignError, read_design
 from studies.running.expansion import expand, hash_tasks
+from studies.running.study_corpora import open_corpora
 from studies.runs.run_spec import RunSpec, find_keys
 from studies.runs.store import Store
 from studies.runs.task_names import open_task
@@ -433,6 +438,30 @@ def test_patients_of_pretraining_training_and_test_are_apart(design: Design, cor
     sides = [np.unique(corpus.patients[np.isin(corpus.folds, side)]) for side in folds]
     for one, other in itertools.combinations(sides, 2):
         assert not np.intersect1d(one, other).size
+
+
+def test_a_directory_of_one_s_own_is_named_as_a_task_and_some_of_its_labels_are_one(tmp_path: Path, corpus: Corpus):
+    ward = tmp_path / "records" / "ward-7"
+    ward.mkdir(parents=True)
+    lines = ["record,patient,AF,LBBB,PVC"]
+    for row in range(40):
+        signals = corpus.signals[row].T.astype(float)
+        wfdb.wrsamp(f"r{row}", fs=100, units=["mV"] * 12, sig_name=list(corpus.leads), fmt=["16"] * 12,
+                    p_signal=signals, write_dir=str(ward))  # fmt: skip
+        lines.append(f"r{row},p{row},{row % 2},{row % 3 % 2},{int(row > 30)}")
+    (ward / "labels.csv").write_text("\n".join(lines))
+    example = re.search(r"under any name.*?:\n\n(.*?)\n\n", design_module.__doc__, re.DOTALL)[1]
+    tasks, data = textwrap.dedent(example).split("[data]")
+    rest = 'archs = ["gru-w4"]\nstrategies = ["scratch"]\npool_folds = [1, 2, 3, 4, 5]\ntest_folds = [6, 7]\n'
+    rest += 'sizes = [10]\nreplicates = 1\nrecipe = "tuned"\nname = "own"\n'
+    path = write(tmp_path, f"{tasks}{rest}[data]{data}".replace("records/ward-7", str(ward)))
+    design = read_design(path)
+    opened, missing = open_corpora(design, tmp_path / "corpora")
+    assert not missing
+    runs = expand(design, opened)
+    assert [run.task for run in runs] == ["mine/labels", "mine/AF+LBBB"]
+    assert [open_task(opened["mine"], run.task).classes for run in runs] == [("AF", "LBBB", "PVC"), ("AF", "LBBB")]
+    assert len(set(find_keys(runs, hash_tasks(runs, opened)).values())) == 2
 
 
 def test_a_network_s_name_is_the_same_in_upper_and_lower_case(design: Design, corpus: Corpus):
