@@ -26,7 +26,9 @@ def hold_out(patients: NDArray[np.int64], folds: NDArray[np.int64]) -> tuple[NDA
     _, chosen = split_validation(patients, TEST_FRACTION, stable_seed("held out"))
     test = np.zeros(len(patients), np.bool_)
     test[chosen] = True
-    return test, f"{len(np.unique(patients[test]))} of {len(np.unique(patients))} patients, drawn by chance"
+    people = len(np.unique(patients))
+    counted = "patients" if people < len(patients) else "records"  # that no two are of one patient may only be unknown
+    return test, f"{len(np.unique(patients[test]))} of {people} {counted}, drawn by chance"
 
 
 def draw_records(patients: NDArray[np.int64], n_records: int, seed: int) -> NDArray[np.int64]:

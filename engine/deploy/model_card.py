@@ -3,11 +3,11 @@
 Everything in it comes from the checkpoint; what was not recorded is said to be so, and nothing is filled in.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from engine.deploy.markdown import UNKNOWN, bullets, count, document, figure, interval, number, plain, table
+from engine.deploy.markdown import UNKNOWN, bullets, count, counted, document, figure, interval, number, plain, table
 from engine.deploy.model_facts import ModelFacts
 from engine.evaluation.evaluation import describe_averages, floor_of
 from engine.recipes import PROBES
@@ -16,7 +16,14 @@ FEW_POSITIVES = 30  # test records with a class: fewer, and its figures are most
 NOTABLE_ECE = 0.05
 _PARTS, _COUNTED = ("training", "validation", "test"), ("records", "patients")
 # Of the checkpoint's free facts, those that are no row of the table of training data.
-_SAID_ELSEWHERE = {f"{part}_{kind}" for part in _PARTS for kind in _COUNTED} | {"remarks", "upstream_seconds"}
+_SAID_ELSEWHERE = {f"{part}_{kind}" for part in _PARTS for kind in _COUNTED} | {
+    "remarks", "upstream_seconds", "upstream_sources", "patients_told_apart",
+}  # fmt: skip
+_APART = "Records are split by patient, where the source tells patients apart."
+_NOT_APART = (
+    "The source does not tell patients apart: every record counts as a patient of its own, and records of one patient "
+    "may lie on both sides of a split."
+)
 
 
 @dataclass(frozen=True)
@@ -31,7 +38,8 @@ class Exported:
 def model_card(facts: ModelFacts, exported: Exported) -> str:
     """Return the card in Markdown."""
     sections = {"Model": _model(facts, exported), **sections_of(facts), "Versions": _versions(facts)}
-    opening = f"{facts.arch} for {facts.task}, {len(facts.classes)} classes, written by `ecgadvise export`."
+    classes = counted(len(facts.classes), "class", "classes")
+    opening = f"{facts.arch} for {facts.task}, {classes}, written by `ecgadvise export`."
     return document(f"Model card of {exported.file}", opening, sections)
 
 
@@ -72,10 +80,11 @@ def warnings(facts: ModelFacts) -> list[str]:
 
 def limits(facts: ModelFacts) -> list[str]:
     """Return what holds for every model of this kind."""
+    leads = counted(len(facts.leads), "lead", "leads")
     return [
         "Tested on records of the source named above only: another hospital, device or population may score lower.",
         "Probabilities and thresholds fit the training records' prevalence: where yours differs, calibrate again.",
-        f"It sees the first {facts.n_samples / facts.fs:g} s of {len(facts.leads)} leads, nothing else of the patient.",
+        f"It sees the first {facts.contract.seconds:g} s of {leads}, nothing else of the patient.",
         "A record of something that is none of its classes still gets probabilities.",
         "Labels are what readers wrote, not what a later diagnosis confirmed, unless the source says otherwise.",
     ]
@@ -149,15 +158,35 @@ def _data(facts: ModelFacts) -> list[str]:
         "records for training and validation": count(facts.n_records),
         **{key.replace("_", " "): plain(value) for key, value in facts.record.items() if key not in _SAID_ELSEWHERE},
         "recipe": plain(facts.recipe),
+        **pretraining_data(facts),
     }
     return table(("", ""), rows.items())
 
 
+def pretraining_data(facts: ModelFacts) -> dict[str, str | None]:
+    """Return whose records a network was trained on before, with their licences; nothing of one that started anew."""
+    if facts.upstream is None:
+        return {}
+    sources: Sequence[Mapping[str, str]] = facts.record.get("upstream_sources", ())
+
+    def each(*keys: str) -> str | None:
+        known = (" ".join(source[key] for key in keys if source.get(key)) for source in sources)
+        return "; ".join(dict.fromkeys(filter(None, known))) or None
+
+    return {
+        "pre-training data": each("name", "version"),
+        "licence of the pre-training data": each("licence"),
+        "address of the pre-training data": each("url"),
+        "citation of the pre-training data": each("citation"),
+    }
+
+
 def _splits(facts: ModelFacts) -> list[str]:
     known = {f"test_{kind}": facts.evaluation.get(f"n_{kind}") for kind in _COUNTED} | dict(facts.record)
-    rows = [(part, *(count(known.get(f"{part}_{kind}")) for kind in _COUNTED)) for part in _PARTS]
-    said = "Records are split by patient, where the source tells patients apart."
-    return [*table(("", *_COUNTED), rows), "", said]
+    is_apart = known.get("patients_told_apart", True)
+    counted = _COUNTED if is_apart else _COUNTED[:1]
+    rows = [(part, *(count(known.get(f"{part}_{kind}")) for kind in counted)) for part in _PARTS]
+    return [*table(("", *counted), rows), "", _APART if is_apart else _NOT_APART]
 
 
 def _performance(facts: ModelFacts) -> list[str]:

@@ -60,6 +60,7 @@ def test_without_usable_folds_a_fifth_of_the_patients_is_the_test(folds: list[in
     assert test.sum() == 8
     assert not np.isin(patients[test], patients[~test]).any()
     assert words == "4 of 20 patients, drawn by chance"
+    assert hold_out(np.arange(40), np.full(40, -1))[1] == "8 of 40 records, drawn by chance", "patients are not known"
 
 
 def test_all_tasks_of_a_corpus_hold_out_the_same_patients():
