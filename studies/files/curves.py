@@ -67,7 +67,7 @@ class CurvesFile:
         return tuple(curve for curve in self.curves if isinstance(curve, MeasuredCurve))
 
     def parts_of(self, pool: PooledCurve) -> tuple[MeasuredCurve, ...]:
-        """Return the curves that a pool was made of, one a task: without the task's labels, then that with most runs."""
+        """Return the curves that a pool was made of, one a task: without its labels, then that with most runs."""
         kinds = {one: one.kind or one.upstream for one in self.measured if pool.is_made_of(one)}
         mine = [one for one, kind in kinds.items() if pool.upstream in (kind, corpus_of(kind), one.upstream)]
         mine.sort(key=lambda one: (is_disjoint(kinds[one]), one.runs))
