@@ -19,6 +19,7 @@ from studies.files.gain import Loss, name_first, summarise_loss
 
 _OFFERED_FROM = 1 / 3  # of the margin: a pilot that can win less is not worth an afternoon
 _PAIRS = 2  # of a pilot that is offered
+PILOT_RECORDS = 20  # at least, at the smallest size of a pilot
 
 
 @dataclass(frozen=True)
@@ -122,11 +123,13 @@ def value_pilot(
 ) -> PilotValue | None:
     """Return what a pilot can win, None where that is next to nothing or the curve is not one of other datasets.
 
+    None too where half of the records are fewer than a pilot takes.
     ``arms`` are ranked, and ``cost`` is that of each at ``half_of`` the records. Without a pilot the first arm is
     trained, which loses its expected loss against the best of all; no pilot can win more than that.
     """
     at_most = arms[0].expected_loss.mean
-    if not isinstance(curve, PooledCurve) or at_most <= _OFFERED_FROM * margin:
+    is_new = isinstance(curve, PooledCurve) and half_of(n_records) >= PILOT_RECORDS
+    if not is_new or at_most <= _OFFERED_FROM * margin:
         return None
     seconds = [cost[arm.field].seconds for arm in ARMS if arm.field in cost]
     known = [took for took in seconds if took is not None]

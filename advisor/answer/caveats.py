@@ -6,7 +6,8 @@ from advisor.answer.arms import not_measured
 from advisor.answer.costs import PRETRAINING, Cost, Money
 from advisor.answer.curve_choice import is_pool
 from advisor.answer.question import NOTHING_PRETRAINED, Question
-from studies.files.arms import ARMS, FURTHER
+from advisor.answer.words import count
+from studies.files.arms import ARMS, FURTHER, SCRATCH, arms_in
 from studies.files.curve import Curve, MeasuredCurve, PilotCurve, PooledCurve, Support
 from studies.files.curves import CurvesFile
 from studies.files.draws import REACH, Interval
@@ -33,9 +34,8 @@ def warn(
 
 def _of_evidence(question: Question, curve: Curve, curves: CurvesFile, support: Support) -> Iterator[str]:
     yield from _of_labels(question, curve)
-    low, high = min(curve.sizes), max(curve.sizes)
-    if support == "extrapolated" and not curve.is_updated:
-        yield f"Extrapolated to {question.n_records:,} records from runs with {low:,} to {high:,}."
+    if not curve.is_updated:
+        yield from _of_sizes(question.n_records, curve, curves, support)
     yield _of_tasks(question, curve, curves)
     yield from _of_missing_arms(question, curve, curves)
     yield from _of_other_upstreams(curve, curves)
@@ -47,6 +47,33 @@ def _of_evidence(question: Question, curve: Curve, curves: CurvesFile, support: 
         parameters = curves.networks[curve.arch].parameters
         size = "" if parameters is None else f" ({parameters:,} parameters)"
         yield f"{question.arch} stands for {curve.arch}{size}; others may differ."
+
+
+def _of_sizes(n_records: int, curve: Curve, curves: CurvesFile, support: Support) -> Iterator[str]:
+    """Say from which numbers of records an answer is carried on, how far single tasks go, and which arms differ."""
+    low, high = min(curve.sizes), max(curve.sizes)
+    ranges = curves.ranges_of(curve)
+    if support == "extrapolated":
+        further = _further_tasks(n_records, ranges[SCRATCH], low, high)
+        yield f"Extrapolated to {n_records:,} records from runs with {low:,} to {high:,}{further}."
+    ends = {arm: (min(first for first, _ in of.values()), max(last for _, last in of.values()))
+            for arm, of in ranges.items()}  # fmt: skip
+    for arm in arms_in(ends):
+        first, last = ends[arm.strategy]
+        if ends[arm.strategy] != ends[SCRATCH] and (support == "extrapolated" or not first <= n_records <= last):
+            yield f"Runs of {arm.words} were with {first:,} to {last:,} records."
+
+
+def _further_tasks(n_records: int, ranges: Mapping[str, tuple[int, int]], low: int, high: int) -> str:
+    """Count the tasks of a pool that were run nearer to ``n_records`` than most, which are from ``low`` to ``high``."""
+    if n_records > high:
+        sizes = [last for _, last in ranges.values() if last > high]
+        reached = f"up to {max(sizes, default=high):,}"
+    else:
+        sizes = [first for first, _ in ranges.values() if first < low]
+        reached = f"as few as {min(sizes, default=low):,}"
+    were = "was" if len(sizes) == 1 else "were"
+    return f"; {len(sizes)} of the {count(len(ranges), 'task')} {were} run with {reached}" if sizes else ""
 
 
 def _of_hospitals(curve: Curve) -> Iterator[str]:
@@ -140,8 +167,10 @@ def _of_precision(curve: Curve, curves: CurvesFile) -> Iterator[str]:
 def _of_tasks(question: Question, curve: Curve, curves: CurvesFile) -> str:
     if isinstance(curve, PilotCurve):
         others = len(curve.measured_tasks) - 1
-        others_too = f", and from {others} other tasks" if others else " alone: no tasks were pooled to add it to"
-        return f"The bands are of your own records, from {curve.runs // 2} pairs of a pilot{others_too}."
+        others_too = (
+            f", and from {count(others, 'other task')}" if others else " alone: no tasks were pooled to add it to"
+        )
+        return f"The bands are of your own records, from {count(curve.runs // 2, 'pair')} of a pilot{others_too}."
     if isinstance(curve, PooledCurve):
         corpora = sorted({task.split("/")[0] for task in curve.tasks})
         among = f", all of {corpora[0]}" if len(corpora) == 1 else f" of {len(corpora)} sources"
@@ -168,7 +197,8 @@ def _of_labels(question: Question, curve: Curve) -> Iterator[str]:
     else:
         new = [label for label in curve.labels if curve.levels.find(label) is None]
         if named := [label.finding for label in new if label.finding is not None]:
-            taken = f"taken for any of the {len(curve.levels.labels)} labels that were"
+            n_known = len(curve.levels.labels)
+            taken = f"taken for any of the {n_known} labels that were" if n_known > 1 else "taken for the one that was"
             yield f"Not measured before, and {taken}: {', '.join(named)}."
         few = [label for label in curve.labels if question.n_records * label.rarer < _FEW_POSITIVES]
         if few:

@@ -37,10 +37,10 @@ def choose_curve(question: Question, arch: str, curves: CurvesFile) -> Curve:
     """
     curve = _find(question, arch, curves)
     if curve.support(question.n_records) == "beyond":
-        low, high = min(curve.sizes), max(curve.sizes)
+        (low, high), (least, most) = (min(curve.sizes), max(curve.sizes)), curve.reach
         raise NoEvidenceError(
             f"{curve.arch} was measured from {low:,} to {high:,} records, and no answer is given beyond "
-            f"{REACH:g} times that range ({low / REACH:,.0f} to {high * REACH:,.0f}): {question.n_records:,} is outside"
+            f"{REACH:g} times that range ({least:,} to {most:,}): {question.n_records:,} is outside"
             f"{_elsewhere(question, curve, curves)}"
         )
     if not isinstance(curve, PooledCurve):
@@ -70,7 +70,7 @@ def _elsewhere(question: Question, pool: Curve, curves: CurvesFile) -> str:
     """Name a task that reaches further than the pool it is in."""
     if not isinstance(pool, PooledCurve):
         return ""
-    for curve in sorted(filter(pool.is_made_of, curves.measured), key=lambda curve: -curve.runs):
+    for curve in sorted(curves.parts_of(pool), key=lambda curve: -curve.runs):
         if FINE_TUNE in curve.draws and curve.support(question.n_records) != "beyond":
             return (
                 f" what its {len(pool.tasks)} tasks reach together; one of them alone answers with --task {curve.task}"

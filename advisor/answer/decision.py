@@ -5,6 +5,7 @@ where nine draws in ten say that it loses no more than the margin against the ot
 than that. How probable it is that it is the better one chooses the words.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -15,8 +16,10 @@ from studies.files.gain import Loss, summarise_gain, summarise_loss
 Verdict = Literal["fine-tune", "scratch", "no-material-difference", "not-enough-evidence"]
 
 DECISIVE = 0.8  # the probability of a material gain at which an arm is named whatever it may lose, and a target reached
+_MISSED = 0.2  # the probability, 1 - DECISIVE, with which a number of records may miss its target
 _AS_LIKELY_AS_NOT = 0.5
 _CLEARLY, _PROBABLY = 0.95, 0.65  # to be better: words, nothing else
+_MORE_DIGITS = 4  # that are tried before words say on which side of a limit a number lies
 
 
 def decide(draws: Floats, margin: float) -> Verdict:
@@ -64,8 +67,36 @@ def judge(gain_draws: Floats, margin: float) -> Verdict:
 
 
 def probability(value: float) -> str:
-    """Return a probability in words: 1,000 draws never make certainty."""
-    return "over 0.99" if value > 0.99 else "under 0.01" if value < 0.01 else f"{value:.2f}"
+    """Return a probability in words: 1,000 draws never make certainty.
+
+    Less than a verdict or a word requires, or more than a target may be missed with, never reads as if it were that.
+    """
+    if value > 0.99 or value < 0.01:
+        return "over 0.99" if value > 0.99 else "under 0.01"
+    limit = min((_MISSED, _PROBABLY, DECISIVE, _CLEARLY), key=lambda one: abs(one - value))
+    return _on_its_side(
+        value, limit, 2, (lambda read: read > limit) if limit == _MISSED else (lambda read: read >= limit)
+    )
+
+
+def at_most(loss: float, margin: float) -> str:
+    """Return a loss in words, which reads as above the margin where it is, and else does not."""
+    return _on_its_side(loss, margin, 3, lambda read: read > margin)
+
+
+def losing(loss: Loss, margin: float, on_average: str = " on average") -> str:
+    """Return what a choice loses in words, also where a few draws make a mean that is above what 90 % keep to."""
+    mean, bound = f"{loss.mean:.3f}", at_most(loss.upper, margin)
+    if float(mean) > float(f"{loss.upper:.3f}"):
+        return f"{mean}{on_average}, though in 90 % at most {bound}"
+    return f"{mean}{on_average}, at most {bound} (90 %)"
+
+
+def _on_its_side(value: float, limit: float, digits: int, passes: Callable[[float], bool]) -> str:
+    """Write a number with as many digits, from ``digits`` on, as it takes to pass a limit as read if it does so."""
+    shown = (f"{value:.{more}f}" for more in range(digits, digits + _MORE_DIGITS))
+    aside = f"just {'over' if value > limit else 'under'} {limit:g}"
+    return next((words for words in shown if passes(float(words)) == passes(value)), aside)
 
 
 def explain(n_records: int, verdict: Verdict, gain: Floats, margin: float, more: str) -> str:
@@ -75,23 +106,16 @@ def explain(n_records: int, verdict: Verdict, gain: Floats, margin: float, more:
     """
     n, (fine_tune, scratch), mean = f"With {n_records:,} records", _losses(gain), float(gain.mean())
     if verdict == "no-material-difference":
-        most = max(fine_tune.upper, scratch.upper)
-        return f"{n} it hardly matters which: either loses at most {most:.3f} against the other (90 %)."
+        most = at_most(max(fine_tune.upper, scratch.upper), margin)
+        return f"{n} it hardly matters which: either loses at most {most} against the other (90 %)."
     ahead = verdict == "fine-tune" or (verdict != "scratch" and mean >= 0)
     arm, loss = ("fine-tuning", fine_tune) if ahead else ("training from scratch", scratch)
     p_better = float((gain > 0).mean() if ahead else (gain < 0).mean())
     better = f"{n} {arm} is {_how_sure(p_better)} (probability {probability(p_better)}); choosing it loses "
-    lost = f"{loss.mean:.3f} on average, at most "
+    lost = f"{better}{losing(loss, margin)}"
     if verdict != "not-enough-evidence":
-        return f"{better}{lost}{loss.upper:.3f} (90 %)."
-    at_most = _beyond(loss.upper, margin)
-    return f"{better}{lost}{at_most} (90 %), more than the {margin:g} that matters; {more} would help to decide."
-
-
-def _beyond(loss: float, margin: float) -> str:
-    """Write a loss that is above the margin with as many digits as show it."""
-    shown = [f"{loss:.{digits}f}" for digits in range(3, 7)]
-    return next((words for words in shown if float(words) > margin), shown[-1])
+        return f"{lost}."
+    return f"{lost}, more than the {margin:g} that matters; {more} would help to decide."
 
 
 def _how_sure(p_better: float) -> str:
@@ -139,8 +163,8 @@ def explain_saving(
     if verdict == "scratch":
         return f"{saves}), but a gain above {margin:g}, for which one would be made, is not likely."
     if verdict == "fine-tune":
-        return f"{saves}); fine-tuning loses {lost.mean:.3f} on average, at most {lost.upper:.3f} (90 %)."
+        return f"{saves}); fine-tuning loses {losing(lost, margin)}."
     return (
-        f"{saves}); fine-tuning loses at most {_beyond(lost.upper, margin)} (90 %), more than the {margin:g} that "
+        f"{saves}); fine-tuning loses at most {at_most(lost.upper, margin)} (90 %), more than the {margin:g} that "
         f"matters; {more} would help to decide."
     )

@@ -7,7 +7,6 @@ belong to the same fits.
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import ceil
 
 from advisor.answer.arms import ArmOutlook, PilotValue, half_of, name_best, not_measured, rank_arms, value_pilot
 from advisor.answer.caveats import warn
@@ -174,7 +173,7 @@ def recommend(question: Question, curves: CurvesFile) -> Recommendation:
 
 def _answer(question: Question, curve: Curve, curves: CurvesFile) -> Recommendation:
     n, case = question.n_records, _Case(question, curve, cost_curve(curve, curves))
-    least, most = ceil(min(curve.sizes) / REACH), int(max(curve.sizes) * REACH)
+    least, most = curve.reach
     gain, verdict = summarise_gain(case.gain(n), question.margin), case.decide(n)
     worth = case.worth(n)
     even = interval(case.grids[FINE_TUNE].last_ahead(case.grids[SCRATCH], question.margin))

@@ -11,7 +11,7 @@ from advisor.answer.decision import DECISIVE
 from advisor.answer.question import Question
 from studies.files.arms import ARMS, arms_in
 from studies.files.curve import Curve
-from studies.files.draws import BAND, REACH, ScoreGrid, quantiles
+from studies.files.draws import BAND, ScoreGrid, quantiles
 
 _STRATEGIES = {arm.field: arm.strategy for arm in ARMS}
 
@@ -71,7 +71,7 @@ def add_records(question: Question, curve: Curve, expected: Mapping[str, float])
 
     ``expected`` holds the score of each arm now; the best one is asked.
     """
-    n = min(2 * question.n_records, int(max(curve.sizes) * REACH))
+    n = min(2 * question.n_records, curve.reach[1])
     if n <= question.n_records:
         return None
     arm = max(expected, key=lambda key: expected[key])

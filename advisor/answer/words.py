@@ -3,7 +3,7 @@
 from math import inf, isnan
 from typing import TYPE_CHECKING
 
-from advisor.answer.decision import probability
+from advisor.answer.decision import losing, probability
 from studies.files.arms import PAIR
 from studies.files.draws import Interval
 
@@ -33,7 +33,7 @@ def headline(answer: "Recommendation") -> tuple[str, str]:
 def why_best(answer: "Recommendation") -> str:
     """Say what speaks for the best arm, how probable it is that it is the best, and what it loses where it is not."""
     best, first = answer.best, answer.arms[0]
-    loss = best.expected_loss
+    loss = losing(best.expected_loss, answer.question.margin, "")
     reason = f"the best expected score of {len(answer.arms)} arms"
     if best is not first:
         more = first.score.mean - best.score.mean
@@ -41,20 +41,21 @@ def why_best(answer: "Recommendation") -> str:
         reason = f"{first.arm.words} may score {more:.3f} more, but that is not likely {doubt}"
     return (
         f"With {answer.question.n_records:,} records {best.arm.advice}: {reason}. Probability to be the best "
-        f"{probability(best.p_best)}; expected loss against the best {loss.mean:.3f}, at most {loss.upper:.3f} (90 %)."
+        f"{probability(best.p_best)}; expected loss against the best {loss}."
     )
 
 
 def records(interval: Interval, unit: str, least: float = -inf) -> str:
     """Write an interval; ``least`` is the smallest number of records that the evidence speaks of."""
+    median, lower, upper = (within_reach(value, least) for value in (interval.median, interval.lower, interval.upper))
+    return f"{median}{'' if interval.median is None else unit} (90 %: {lower} to {upper})"
 
-    def word(value: float | None) -> str:
-        if value is None:
-            return "out of reach"
-        return f"under {least:,.0f}" if value <= least else f"{value:,.0f}"
 
-    unit = "" if interval.median is None else unit
-    return f"{word(interval.median)}{unit} (90 %: {word(interval.lower)} to {word(interval.upper)})"
+def within_reach(value: float | None, least: float = -inf) -> str:
+    """Write a number of records as far as the evidence speaks of it, from ``least`` on."""
+    if value is None:
+        return "out of reach"
+    return f"under {least:,.0f}" if value <= least else f"{value:,.0f}"
 
 
 def worth(interval: Interval) -> str:
@@ -64,9 +65,16 @@ def worth(interval: Interval) -> str:
     return f"unclear (90 %: {interval.lower:,.0f} labelled records to out of reach)"
 
 
+def signed(value: float) -> str:
+    """Write a difference of scores; one that rounds to nothing has no sign."""
+    written = f"{value:+.3f}"
+    return "0.000" if float(written) == 0 else written
+
+
 def count(number: int, noun: str) -> str:
     """Write a number of things."""
-    return f"{number:,} {noun}{'s' * (number != 1)}"
+    plural = "es" if noun.endswith("s") else "s"  # one class, two classes
+    return f"{number:,} {noun}{plural * (number != 1)}"
 
 
 def duration(value: float | None) -> str:

@@ -95,6 +95,7 @@ def prepare(
     fs: Rate = None,
 ) -> None:
     """Check and read every record once, into a corpus that opens in milliseconds."""
+    from advisor.answer.words import count
     from advisor.terminal.failures import Failure
     from advisor.terminal.progress import progress_bar
     from engine.corpora.corpus import TooManyBadError, default_corpora, short_records
@@ -132,7 +133,7 @@ def prepare(
     _say_short(short_records(problems, len(corpus), len(corpus) + (corpus.unusable or 0), sampling))
     n_bad = len({problem.record for problem in problems if not problem.usable})
     n_odd = len({problem.record for problem in problems if problem.usable})
-    typer.echo(f"{len(corpus):,} records, {n_bad} left out, {n_odd} kept with a remark: {corpus.root}")
+    typer.echo(f"{count(len(corpus), 'record')}, {n_bad} left out, {n_odd} kept with a remark: {corpus.root}")
 
 
 @app.command(epilog="Example: ecgadvise data pack ptb-xl --out ptb-xl.packed")
@@ -167,6 +168,7 @@ def unpack(
     workers: Threads = None,
 ) -> None:
     """Bring back a corpus that data pack made a file of, the same to the bit."""
+    from advisor.answer.words import count
     from advisor.terminal.progress import progress_bar
     from engine.corpora.corpus import default_corpora
     from engine.corpora.travel import unpack as read
@@ -174,7 +176,7 @@ def unpack(
 
     with progress_bar("records") as report:
         corpus = read(file, corpora or default_corpora(), workers or default_workers(), report)
-    typer.echo(f"{len(corpus):,} records: {corpus.root}")
+    typer.echo(f"{count(len(corpus), 'record')}: {corpus.root}")
 
 
 def _open(tree: Path, name: str | None) -> "Source":
@@ -208,11 +210,13 @@ def _survey_json(found: "Survey") -> str:
 
 def _survey_table(found: "Survey") -> str:
     from advisor.answer.words import count
+    from engine.corpora.remarks import EACH_ITS_OWN
 
+    whose = f"of {count(found.patients, 'patient')}" if found.patients < found.records else EACH_ITS_OWN
     classes = {in_one_line(name): n for name, n in found.classes.items()} | {_NONE: found.unlabelled}
     width = max(map(len, classes))
     lines = [
-        f"{found.source}: {count(found.records, 'record')} of {count(found.patients, 'patient')}, "
+        f"{found.source}: {count(found.records, 'record')}{', ' * (whose == EACH_ITS_OWN) or ' '}{whose}, "
         f"{found.unusable:,} unusable",
         *(f"  {name:{width}} {n:>8,}" for name, n in classes.items()),
         *_problem_lines(found.problems),
@@ -222,7 +226,7 @@ def _survey_table(found: "Survey") -> str:
         *(in_one_line(f"equal signals: {', '.join(group)}") for group in found.duplicates[:_LISTED]),
     ]
     if (more := len(found.duplicates) - _LISTED) > 0:
-        lines.append(f"... and {more:,} more groups of equal signals")
+        lines.append(f"... and {count(more, 'more group')} of equal signals")
     return "\n".join(lines)
 
 
@@ -235,8 +239,11 @@ def _excluded_lines(excluded: "Exclusion | None") -> list[str]:
 
 
 def _fold_lines(found: "Survey") -> list[str]:
+    from advisor.answer.words import count
+
     n = found.patients_in_several_folds
-    return [f"{n:,} patients have records in several folds: folds are not a split by patient"] if n else []
+    have = "has" if n == 1 else "have"
+    return [f"{count(n, 'patient')} {have} records in several folds: folds are not a split by patient"] if n else []
 
 
 def _say_problems(problems: "Sequence[Problem]") -> None:
@@ -259,5 +266,5 @@ def _problem_lines(problems: "Sequence[Problem]") -> list[str]:
         shown = ", ".join(named[:_NAMED]) + (f" and {len(named) - _NAMED:,} more" if len(named) > _NAMED else "")
         lines.append(in_one_line(f"{'kept' if usable else 'unusable'}: {shown}: {words}"))
     if (more := len(records) - _LISTED) > 0:
-        lines.append(f"... and {more:,} more kinds of problem")
+        lines.append(f"... and {more:,} more kind{'s' * (more > 1)} of problem")
     return lines

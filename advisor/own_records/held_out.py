@@ -18,19 +18,21 @@ WANTED = 0.05  # half-width that a score is usually asked to be known to
 class HeldOutPrecision:
     """What the test patients will know of the ``rarest`` label's AUROC, if that is ``auroc``: plus or minus
     ``half_width`` (90 %). ``records`` are the labelled records, to learn from and to test on, of which the same share
-    kept for the test would know it to ``WANTED``; None where no number would.
+    kept for the test would know it to ``WANTED``; None where no number would. ``counted`` says what was: records where
+    patients are not told apart.
     """
 
     rarest: Rarest
     auroc: float
     half_width: float
     records: int | None
+    counted: str = "patients"
 
     def in_words(self) -> str:
         """Return it in one sentence."""
         one, patients = self.rarest, self.rarest.positives + self.rarest.negatives
         said = (
-            f"{one.positives:,} of {patients:,} test patients have {one.label}, the rarest: an AUROC of "
+            f"{one.positives:,} of {patients:,} test {self.counted} have {one.label}, the rarest: an AUROC of "
             f"{self.auroc:.2f} will be known to +-{self.half_width:.2f} (90 %)"
         )
         if self.half_width <= WANTED:
@@ -66,7 +68,11 @@ def held_out_precision(own: OwnData, expected: float | None) -> HeldOutPrecision
     needed = records_for_half_width(auroc, rarest.positives / patients, WANTED)
     whole = len(own.pool) + len(own.test)
     return HeldOutPrecision(
-        rarest, auroc, rarest.half_width(auroc), None if needed is None else ceil(needed / patients * whole)
+        rarest,
+        auroc,
+        rarest.half_width(auroc),
+        None if needed is None else ceil(needed / patients * whole),
+        "patients" if own.corpus.tells_patients_apart else "records",
     )
 
 

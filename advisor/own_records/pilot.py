@@ -36,6 +36,7 @@ from engine.recipes import DEFAULT_RECIPE
 from engine.records.lead_names import leads_in_words
 from studies.files.arms import ARMS, FINE_TUNE, RANDOM_CONVOLUTIONS, SCRATCH, Arm
 from studies.files.curve import PilotCurve
+from studies.files.gain import Gain, summarise_gain
 from studies.running.progress import Progress
 from studies.running.workload import Speed, measure_speed
 from studies.runs.run import METRIC, Run, known
@@ -87,6 +88,34 @@ class Moved:
         scratch, tuned = (self.after.curve.points[arm][n_records] for arm in (SCRATCH, FINE_TUNE))
         return _mean(tuned) - _mean(scratch)
 
+    def expected_gain(self, n_records: int) -> Gain:
+        """Return the gain that is expected at a number of records after the pilot."""
+        scratch, tuned = (self.after.curve.scores(arm, n_records)[:, 0] for arm in (SCRATCH, FINE_TUNE))
+        return summarise_gain(tuned - scratch, self.after.question.margin)
+
+    @property
+    def off_band(self) -> dict[int, Gain]:
+        """What is expected where the measured gain, as it reads, is not in the band of the answer or of its size."""
+        bands = {n: self.expected_gain(n) for n in self.sizes}
+        return {
+            n: band
+            for n, band in bands.items()
+            if not (_is_in(self.gain(n), band) and _is_in(self.gain(n), self.after.gain))
+        }
+
+    @property
+    def why_off_band(self) -> str | None:
+        """Say why measured gains are not in the bands, None where all are."""
+        if not (off := self.off_band):
+            return None
+        bands = ", ".join(f"{g.mean_ci_lower:+.3f} to {g.mean_ci_upper:+.3f} at {n:,}" for n, g in off.items())
+        if all(_is_in(self.gain(n), band) for n, band in off.items()):
+            return f"{bands} records (90 %): the gain changes with the number of records"
+        why = "what the other tasks gained draws it towards them (partial pooling)"
+        if self.after.curve.rests_on[-1] is self.after.curve:
+            why = "the curve draws on all sizes together"
+        return f"{bands} records (90 %): a few pairs are noisy, and {why}"
+
     @property
     def scores(self) -> dict[Arm, dict[int, tuple[float, ...]]]:
         """The scores of each arm's runs, by number of records; arms of which none was run are left out."""
@@ -103,6 +132,11 @@ class Moved:
             "stopped": self.stopped,
             "made": self.made,
             "pairs": pairs,
+            "off_band": [
+                {"n_records": n, "gain": round(self.gain(n), 4), "expected": rounded(vars(band))}
+                for n, band in self.off_band.items()
+            ],
+            "why_off_band": self.why_off_band,
             "scores": [
                 {"strategy": arm.strategy, "n_records": n, "runs": len(values), "mean": round(_mean(values), 4)}
                 for arm, by_size in self.scores.items()
@@ -111,6 +145,10 @@ class Moved:
             "before": _figures(self.before),
             "after": _figures(self.after),
         }
+
+
+def _is_in(gain: float, band: Gain) -> bool:
+    return round(band.mean_ci_lower, 3) <= round(gain, 3) <= round(band.mean_ci_upper, 3)
 
 
 def _mean(scores: Sequence[float]) -> float:
@@ -146,8 +184,8 @@ def with_pilot(found: OwnAnswer, wanted: PilotRequest) -> OwnAnswer:
             raise KeyboardInterrupt from None
         raise
     if stopped:
-        pairs = after.curve.runs // 2
-        wanted.say(f"stopped: the answer rests on the {pairs} complete pairs; the same command goes on")
+        pairs = count(after.curve.runs // 2, "complete pair")
+        wanted.say(f"stopped: the answer rests on the {pairs}; the same command goes on")
     moved = Moved(before, after, network.name, pilot.store, time.monotonic() - started, stopped)
     return replace(found, answer=after, moved=moved)
 
@@ -247,17 +285,19 @@ def _run(pilot: Pilot, network: str, wanted: PilotRequest, fewest: int) -> None:
     load = Workload({corpus.name: corpus})
     with choose_workplace(None, None, "auto", load) as workplace, wanted.watch() as report:
         if failed := run(pilot, chosen, workplace, report):
-            wanted.say(f"{failed} of the pilot's trainings failed and are left out: see {pilot.store}")
+            is_out = "failed and is" if failed == 1 else "failed and are"
+            wanted.say(f"{failed} of the pilot's trainings {is_out} left out: see {pilot.store}")
 
 
 def _describe(pilot: Pilot, network: str, chosen: Plan) -> str:
     """Say what will be run, how long that takes and where it is kept."""
     done = sum(run.strategy == SCRATCH for run in pilot.runs())
+    there = f" ({done} of {chosen.pairs} pairs {'is' if done == 1 else 'are'} there)"
     sizes = ", ".join(f"{n:,}" for n in chosen.sizes[:-1]) + f" and {chosen.sizes[-1]:,}"
     return (
         f"pilot: {pilot.arch} from scratch and from {network}, {count(chosen.replicates, 'pair')} at each of {sizes} "
         f"records, each with a linear probe and random convolutions, about {duration(chosen.seconds)}"
-        f"{f' ({done} of {chosen.pairs} pairs are there)' if done else ''}; kept in {pilot.folder}"
+        f"{there if done else ''}; kept in {pilot.folder}"
     )
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from advisor.answer.arms import PILOT_RECORDS
 from advisor.own_records.records import OwnData
 from engine.checkpoints.checkpoint import CheckpointError, load_checkpoint
 from engine.corpora.corpus import Corpus, write_divided
@@ -45,7 +46,7 @@ _TEST_FRACTION = 0.25  # of the records to learn from
 STORE = "pilot.db"
 _PER_SEED = 1000  # replicates: those of another seed are others
 MOST_REPLICATES, FEWEST_REPLICATES = 5, 2
-_SMALLEST, _POSITIVES = 20, 5  # records, and records with a typical label, that a size must have
+_POSITIVES = 5  # records with a typical label that a size must have, next to PILOT_RECORDS in all
 _FEWEST_PATIENTS = 10
 _RATIO, _CLOSEST = 3.0, 1.3  # between one size and the next
 _MOST_SIZES, _FEWEST_SIZES = 3, 2
@@ -235,13 +236,13 @@ def check_records(own: OwnData, pool: NDArray[np.int64], test: NDArray[np.int64]
         )
     shares = data.labels[pool].mean(axis=0)
     typical = float(np.median(np.minimum(shares, 1 - shares)))
-    smallest = max(_SMALLEST, ceil(_POSITIVES / max(typical, 1e-9)))
-    smallest = min(smallest, max(_SMALLEST, len(pool) // 2))
+    smallest = max(PILOT_RECORDS, ceil(_POSITIVES / max(typical, 1e-9)))
+    smallest = min(smallest, max(PILOT_RECORDS, len(pool) // 2))
     n_patients = len(np.unique(data.patients[pool]))
-    if len(pool) < _SMALLEST * _FEWEST_SIZES or n_patients < _FEWEST_PATIENTS:
+    if len(pool) < PILOT_RECORDS * _FEWEST_SIZES or n_patients < _FEWEST_PATIENTS:
         raise PilotError(
             f"{data.name} has {len(pool):,} records of {n_patients:,} patients besides those kept for the test and "
-            f"those that a pilot scores on: it needs {_SMALLEST * _FEWEST_SIZES} records of {_FEWEST_PATIENTS} "
+            f"those that a pilot scores on: it needs {PILOT_RECORDS * _FEWEST_SIZES} records of {_FEWEST_PATIENTS} "
             "patients or more"
         )
     return smallest
@@ -290,7 +291,7 @@ def _offers(n_pool: int, smallest: int) -> list[tuple[int, ...]]:
     while top >= smallest:
         for count in (_MOST_SIZES, _FEWEST_SIZES):
             ratio = min(_RATIO, (top / smallest) ** (1 / (count - 1)))
-            below = {max(_SMALLEST, _rounded(top / ratio**k)) for k in range(1, count)}
+            below = {max(PILOT_RECORDS, _rounded(top / ratio**k)) for k in range(1, count)}
             if ratio > _CLOSEST and len(below) == count - 1:
                 offers.append((*sorted(below), top))
         top = _rounded(top / 2)

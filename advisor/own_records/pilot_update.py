@@ -14,7 +14,7 @@ measured by tests/benchmarks/pilot.py.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy.special import expit, logit
@@ -25,7 +25,7 @@ from engine.seeds import stable_seed
 from studies.collection.collect import measure
 from studies.files.arms import FINE_TUNE, FURTHER_STRATEGIES, SCRATCH
 from studies.files.curve import PilotCurve, PooledCurve, TrainingCost
-from studies.files.draws import BAND, REACH, Floats, bent, chance_level
+from studies.files.draws import BAND, REACH, Floats, bent, chance_level, no_fall_beyond
 from studies.fitting.further_arms import fit_arms
 from studies.fitting.learning_curves import FitError, LearningCurveResults, fit_learning_curves
 from studies.fitting.pooling import LEAST, MOST, law_through
@@ -220,10 +220,13 @@ def fit_pilot(pilot: Pilot, predicted_by: PooledCurve | None, n_records: int | N
     except FitError as error:
         if predicted_by is None:
             pairs = sum(run.strategy == SCRATCH for run in runs)
-            said = f"the pilot's {pairs} pairs make no curve yet ({error}); the same command adds more"
+            make = "one pair makes" if pairs == 1 else f"{pairs} pairs make"
+            said = f"the pilot's {make} no curve yet ({error}); the same command adds more"
             raise PilotError(said) from None
-        return _updated(pilot, runs, predicted_by, None, n_records)
-    return alone if predicted_by is None else _updated(pilot, runs, predicted_by, alone, n_records)
+        alone = None
+    curve = alone if predicted_by is None else _updated(pilot, runs, predicted_by, alone, n_records)
+    assert curve is not None, "without a prediction the pairs make the curve"
+    return replace(curve, draws=no_fall_beyond(curve.draws, max(curve.sizes), chance_level(curve.metric)))
 
 
 def _fit_alone(pilot: Pilot, runs: Sequence[Run], *, with_further: bool) -> PilotCurve:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from advisor.answer.words import count
 from advisor.own_records.signal_differences import signal_differences
 from engine.corpora.corpus import Corpus, TaskData
 from engine.corpora.excluded import Exclusion, exclusion
@@ -78,7 +79,7 @@ class OwnData:
     @property
     def prevalence(self) -> dict[str, float]:
         """The share of records that has each label."""
-        return {name: count / len(self.data.rows) for name, count in self.positives.items()}
+        return {name: number / len(self.data.rows) for name, number in self.positives.items()}
 
     @property
     def excluded(self) -> Exclusion | None:
@@ -98,6 +99,7 @@ class OwnData:
             "unusable": self.corpus.unusable,
             "excluded": None if excluded is None else excluded.as_dict(),
             "patients": self.patients,
+            "patients_told_apart": self.corpus.tells_patients_apart,
             "records_to_learn_from": len(self.pool),
             "records_to_test_on": len(self.test),
             "held_out": self.held_out,
@@ -107,8 +109,8 @@ class OwnData:
             "seconds": self.corpus.contract.seconds,
             "recorded": self.corpus.manifest.get("recorded"),
             "classes": {
-                name: {"records": count, "prevalence": round(count / len(self.data.rows), 4)}
-                for name, count in self.positives.items()
+                name: {"records": number, "prevalence": round(number / len(self.data.rows), 4)}
+                for name, number in self.positives.items()
             },
         }
 
@@ -216,7 +218,7 @@ def _labels(own: OwnData, known: list[TaskFacts]) -> Iterator[str]:
     n, low, high = len(own.data.classes), min(counts), max(counts)
     if not low <= n <= high:
         theirs = f"{low}" if low == high else f"{low} to {high}"
-        yield f"Your records have {n} label{'s' * (n > 1)}, the evidence's tasks {theirs}."
+        yield f"Your records have {count(n, 'label')}, the evidence's tasks {theirs}."
     shares = [share for facts in known for share in facts.prevalence.values()]
     least, most = min(shares), max(shares)
     rare = {name: share for name, share in own.prevalence.items() if 0 < share < _CLEARLY_RARER * least}
@@ -227,10 +229,10 @@ def _labels(own: OwnData, known: list[TaskFacts]) -> Iterator[str]:
 
 
 def _too_few(own: OwnData) -> Iterator[str]:
-    few = {name: count for name, count in own.positives.items() if count < FEWEST_POSITIVES}
+    few = {name: number for name, number in own.positives.items() if number < FEWEST_POSITIVES}
     if few:
         more = f" and {len(few) - _NAMED} more" if len(few) > _NAMED else ""
-        named = ", ".join(f"{name} ({count})" for name, count in list(few.items())[:_NAMED])
+        named = ", ".join(f"{name} ({number})" for name, number in list(few.items())[:_NAMED])
         yield f"Fewer than {FEWEST_POSITIVES} records have {named}{more}: any score of these is vague."
 
 

@@ -11,6 +11,7 @@ from math import log
 import numpy as np
 
 from advisor.answer.recommend import Recommendation
+from advisor.answer.words import within_reach
 from advisor.report.html import text
 from advisor.text.curve_lines import CurveLines, score_ticks, size_ticks
 from studies.files.arms import FINE_TUNE, LINEAR_PROBE, RANDOM_CONVOLUTIONS, SCRATCH
@@ -173,10 +174,11 @@ def _path(frame: Frame, points: Sequence[tuple[float, float]]) -> str:
 
 def _point(frame: Frame, arm: str, size: int, score: float) -> str:
     """Draw a triangle of a fine-tuned run, a square of one from scratch, a disc of a linear probe, a diamond of random
-    convolutions, side by side: shape tells them too.
+    convolutions, side by side: shape tells them too. None lies across the ends of the chart.
     """
     r = _POINT
     x, y = frame.x(size) + (r + 0.6) * _ASIDE[arm], frame.y(score)
+    x = min(max(x, frame.left + r), frame.end - r)
     shape = {
         FINE_TUNE: f"l{r} {2 * r}h{-2 * r}z",
         SCRATCH: f"m{-r} {0.15 * r:.2g}h{1.7 * r:.3g}v{1.7 * r:.3g}h{-1.7 * r:.3g}z",
@@ -193,8 +195,7 @@ def _break_even(frame: Frame, answer: Recommendation) -> Iterator[str]:
     if even.median is not None and first <= even.median <= last:
         x = frame.x(even.median)
         yield f'<path class="even" d="M{x:.1f} {frame.above}V{frame.floor}"/>'
-        least = min(answer.curve.sizes) / REACH
-        words = f"under {least:,.0f}" if even.median <= least else f"{even.median:,.0f}"
+        words = within_reach(even.median, frame.lines.least)
         yield _beside(frame, "even-label", x, frame.floor - 12, f"break-even {words}")
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from advisor.answer.recommend import Recommendation
 from advisor.answer.words import METRICS, compares_more, count
 from advisor.report.html import bullets, facts, paragraph
-from advisor.text.explanation import Explanation
+from advisor.text.explanation import Explanation, single_tasks
 from advisor.text.explanation_text import runs_in_words
 from studies.files.curve import PilotCurve, PooledCurve
 
@@ -46,8 +46,8 @@ def _mechanism(answer: Recommendation, explanation: Explanation) -> dict[str, st
     metric = METRICS.get(question.metric, question.metric)
     tasks = (curve.task,) if isinstance(curve, PilotCurve) else curve.measured_tasks
     sources = _each(explanation.sources, "name", "version")
-    tested = "" if curve.test_records is None else f", tested on {curve.test_records:,} records"
-    measured = f"{min(curve.measured_sizes):,} to {max(curve.measured_sizes):,} records"
+    tested = "" if curve.test_records is None else f", tested on {count(curve.test_records, 'record')}"
+    measured = f"{min(curve.measured_sizes):,} to {max(curve.measured_sizes):,} records{single_tasks(answer)}"
     each, best = "either", ""
     if compares_more(answer):
         each, best = "every", "the arm with the best expected score and its expected loss; "
@@ -56,8 +56,8 @@ def _mechanism(answer: Recommendation, explanation: Explanation) -> dict[str, st
         "outcome": f"expected {metric} of {each} strategy, and their difference",
         "output": f"{best}a verdict where a choice loses at most the margin (90 %) or gains it (80 %); 90 % bands",
         "for whom": "teams that develop networks on labelled ECG records",
-        "made from": f"{curve.runs:,} runs of {curve.arch} on {', '.join(tasks)}, {measured}, {curve.replicates} "
-        f"pair{'s' * (curve.replicates > 1)} or more at each size{tested}{others}",
+        "made from": f"{count(curve.runs, 'run')} of {curve.arch} on {', '.join(tasks)}, {measured}, "
+        f"{count(curve.replicates, 'pair')} or more at each size{tested}{others}",
         "records": sources or "not recorded",
         "pre-trained on": f"{curve.upstream}{f': {explanation.upstream}' if explanation.upstream else ''}",
         "input": "a number of records, a network, what it is pre-trained on, a margin, labels and prices where given",

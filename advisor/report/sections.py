@@ -24,7 +24,6 @@ from advisor.text.explanation_text import (
 from advisor.text.table import band, best_of, change_rows, money_rows, over_scratch, target_rows
 from studies.files.arms import ARMS, IN_WORDS, PAIR, Arm
 from studies.files.curve import PooledCurve
-from studies.files.draws import REACH
 
 _COSTS = {**{arm.field: arm.words for arm in ARMS}, PRETRAINING: "pre-training"}
 
@@ -75,9 +74,8 @@ def _choice_row(one: ArmOutlook) -> tuple[str, ...]:
 
 def changes(answer: Recommendation) -> Iterator[tuple[str, str]]:
     """What the answer turns on, each with its number."""
-    least = min(answer.curve.sizes) / REACH
     yield "pre-training is worth", worth(answer.worth_in_records)
-    yield "break-even", records(answer.break_even, " records", least=least)
+    yield "break-even", records(answer.break_even, " records", least=answer.curve.reach[0])
     yield from change_rows(answer)
     yield from target_rows(answer)
 

@@ -19,6 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from advisor.answer.words import count, within_reach
 from advisor.text.curve_lines import CurveLines, size_ticks, trace
 from studies.figure_style import BLUE, FAINT, GREEN, INK, ORANGE, PURPLE, STYLE, to_svg
 from studies.files.arms import FINE_TUNE, IN_WORDS, LINEAR_PROBE, RANDOM_CONVOLUTIONS, SCRATCH
@@ -119,7 +120,7 @@ def _draw_panel(panel: Axes, curve: Curve, lines: CurveLines, yours: int | None)
 def _label(panel: Axes, curve: Curve, lines: CurveLines) -> None:
     from_tasks = f"as {len(curve.tasks)} tasks were, " if isinstance(curve, PooledCurve) else ""
     source = f"pre-trained on {curve.upstream}, " if FINE_TUNE in curve.draws else ""
-    known = _fitted(f"{from_tasks}{source}{curve.runs:,} runs", _FACTS)
+    known = _fitted(f"{from_tasks}{source}{count(curve.runs, 'run')}", _FACTS)
     title = f"{curve.task} · {with_precision(curve.arch, curve.precision)}"
     panel.set_title(_fitted(title, _TITLE), loc="left", fontweight="bold",
                     pad=6 + 10 * (known.count("\n") + 1))  # fmt: skip
@@ -158,17 +159,11 @@ def _mark_break_even(panel: Axes, lines: CurveLines, at_left: bool) -> None:
     panel.plot((lower, upper), (lines.bottom, lines.bottom), clip_on=False, **bar)
     if even.median is not None and left <= even.median <= right:
         panel.axvline(even.median, color=INK, linewidth=1, linestyle=":")
-    words = [_records(value, lines.least) for value in (even.median, even.lower, even.upper)]
+    words = [within_reach(value, lines.least) for value in (even.median, even.lower, even.upper)]
     x, y, ha, va = (0.02, 0.97, "left", "top") if at_left else (0.98, 0.05, "right", "bottom")
     panel.text(x, y, f"break-even {words[0]}\n90 %: {words[1]} to {words[2]}", transform=panel.transAxes,
                ha=ha, va=va, fontsize=8, linespacing=1.3,
                bbox={"facecolor": "white", "alpha": 0.9, "edgecolor": "none", "pad": 1.5})  # fmt: skip
-
-
-def _records(value: float | None, least: float) -> str:
-    if value is None:
-        return "out of reach"
-    return f"under {least:,.0f}" if value <= least else f"{value:,.0f}"
 
 
 def _legend(curves: Sequence[Curve], margin: float, yours: int | None) -> list[Line2D | Patch]:

@@ -15,7 +15,7 @@ from studies.files.curve import Curve, PooledCurve
 from studies.files.curves import CurvesFile
 from studies.files.draws import BAND, REACH, Floats, Interval, break_even, chance_level, interval
 
-_BESIDE = 1.15  # a figure starts so far left of what it shows
+_BESIDE = 1.15  # a figure starts so far left of what it shows, and ends so far right of it
 _LEAST_SPAN = 0.02  # of the axis of scores
 _APART = 0.05  # of two round numbers that are among those shown exactly, as a share of the axis
 
@@ -47,7 +47,7 @@ class CurveLines:
     p_above_margin: Floats | None
     even: Interval | None
     measured: tuple[int, int]
-    least: float
+    least: int
     points: Mapping[str, tuple[tuple[int, float], ...]]
     bottom: float
     top: float
@@ -58,7 +58,8 @@ def trace(curve: Curve, margin: float, n_points: int, shown: Iterable[int] = ())
     """Return what to draw of a curve: ``n_points`` sizes to the evidence's reach, and those in ``shown`` besides."""
     low, high = min(curve.sizes), max(curve.sizes)
     wanted = {*shown, *curve.sizes}
-    first, last = max(min(wanted) / _BESIDE, 1), max(high * REACH, *wanted)
+    marked = {*wanted, *(size for by_size in curve.points.values() for size in by_size)}
+    first, last = max(min(marked) / _BESIDE, 1), max(high * REACH, _BESIDE * max(marked))
     exact = sorted({*wanted, *size_ticks(curve.sizes, first, last, _APART)})
     n = np.unique(np.rint(np.concatenate([np.geomspace(first, last, n_points), exact])))
     draws = {arm.strategy: curve.scores(arm.strategy, n) for arm in arms_in(curve.draws)}
@@ -82,7 +83,7 @@ def trace(curve: Curve, margin: float, n_points: int, shown: Iterable[int] = ())
         if gains is None
         else interval(break_even(curve.draws, margin, low, high, chance_level(curve.metric))),
         measured=(min(curve.measured_sizes), max(curve.measured_sizes)),
-        least=low / REACH,
+        least=curve.reach[0],
         points=points,
         bottom=middle - 1.16 * half,
         top=min(middle + 1.24 * half, 1.02),
@@ -102,7 +103,7 @@ def with_points(curve: Curve, curves: CurvesFile) -> Curve:
     if not isinstance(curve, PooledCurve):
         return curve
     points: dict[str, dict[int, tuple[float, ...]]] = {arm.strategy: {} for arm in ARMS}
-    for one in filter(curve.is_made_of, curves.measured):
+    for one in curves.parts_of(curve):
         for arm, by_size in one.points.items():
             for size, scores in by_size.items():
                 if scores:

@@ -121,7 +121,7 @@ def _mean(values: Sequence[float]) -> float | None:
 def _outlooks(answer: Recommendation, pool: PooledCurve) -> Iterator[TaskOutlook]:
     """Give the pooled tasks one by one, as far as they reach the asker's number of records."""
     n = answer.question.n_records
-    for one in filter(pool.is_made_of, answer.curves.measured):
+    for one in answer.curves.parts_of(pool):
         if FINE_TUNE in one.draws and one.support(n) != "beyond":
             scores = {
                 arm.field: round(float(one.scores(arm.strategy, n).mean()), _DIGITS) for arm in arms_in(one.draws)
@@ -150,6 +150,16 @@ def _read_backtest(path: Path) -> tuple[Backtest | None, str | None]:
         return None, f"{path.name} next to the curves file cannot be read"
 
 
+def single_tasks(answer: Recommendation) -> str:
+    """Say how far single tasks were measured, beyond what half of them support together."""
+    curve = answer.curve
+    ranges = answer.curves.ranges_of(curve)[SCRATCH].values() if isinstance(curve, PooledCurve) else ()
+    first = min((first for first, _ in ranges), default=min(curve.sizes))
+    last = max((last for _, last in ranges), default=max(curve.sizes))
+    said = [f"some from {first:,}"] * (first < min(curve.sizes)) + [f"some to {last:,}"] * (last > max(curve.sizes))
+    return f" ({', '.join(said)})" if said else ""
+
+
 def _limits(answer: Recommendation) -> tuple[str, ...]:
     curve = answer.curve
     tasks = curve.measured_tasks
@@ -161,7 +171,8 @@ def _limits(answer: Recommendation) -> tuple[str, ...]:
     pilot = "With a pilot bands are narrower; those of scores held a little less often than 90 % on held-out tasks."
     return (
         *((pilot,) if curve.is_updated else ()),
-        f"{n_tasks} measured, from {low:,} to {high:,} records; beyond {REACH:g} times that the answer is refused.",
+        f"{n_tasks} measured, from {low:,} to {high:,} records{single_tasks(answer)}; beyond {REACH:g} times that the "
+        "answer is refused.",
         f"The networks were trained in {in_words(curve.precision)}; in another precision their scores may differ."
         if curve.precision is not None
         else "In which precision the networks were trained is not known; in another one their scores may differ.",

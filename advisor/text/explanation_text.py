@@ -58,17 +58,17 @@ def evidence_sentences(answer: Recommendation, explanation: Explanation) -> Iter
             yield f"Records: {source['name']} {source['version']} ({source['licence']}){url}"
     if curve.test_records is not None:
         whose = "Every run of the pilot" if isinstance(curve, PilotCurve) else "Every run"
-        yield f"{whose} was tested on {curve.test_records:,} records of other patients."
+        yield f"{whose} was tested on {count(curve.test_records, 'record')} of other patients."
     if explanation.upstream is not None:
         yield f"Pre-trained on {curve.upstream}: {explanation.upstream}."
 
 
 def runs_in_words(curve: Curve) -> str:
     """Say how many runs of which tasks a curve has of its own, without those of what predicted it."""
-    pairs = f"{curve.replicates} pair{'s' * (curve.replicates > 1)} or more at each size"
+    pairs = f"{count(curve.replicates, 'pair')} or more at each size"
     of = f"a pilot on {curve.task}" if isinstance(curve, PilotCurve) else ", ".join(curve.measured_tasks)
     on = f" on {' and '.join(curve.devices)}" if curve.devices else ""
-    return f"{curve.runs:,} runs of {of}; {pairs}. Trained in {in_words(curve.precision)}{on}."
+    return f"{count(curve.runs, 'run')} of {of}; {pairs}. Trained in {in_words(curve.precision)}{on}."
 
 
 def _evidence(answer: Recommendation, explanation: Explanation) -> Iterator[RenderableType]:

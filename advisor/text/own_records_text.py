@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from advisor.answer.words import VERDICTS, compares_more, duration
+from advisor.answer.words import VERDICTS, compares_more, count, duration
 from advisor.own_records.answer import OwnAnswer
 from advisor.own_records.records import OwnData, percent
 from advisor.text.table import NOTICE, band, console, plain_table, take_lines, to_table
+from engine.corpora.remarks import EACH_ITS_OWN
 from engine.records.lead_names import leads_in_words
 from studies.files.arms import ARMS, FURTHER
 
@@ -50,7 +51,8 @@ def record_rows(found: OwnAnswer) -> Iterator[tuple[str, str]]:
     seconds = own.corpus.contract.seconds
     named = leads_in_words(own.corpus.leads)
     prepared = f"{named}, the first {seconds:g} s at {own.corpus.fs:g} Hz{_left_out(own)}"
-    yield "records", f"{len(own.data.rows):,}, of {own.patients:,} patients, {prepared}"
+    whose = f"of {count(own.patients, 'patient')}" if own.corpus.tells_patients_apart else EACH_ITS_OWN
+    yield "records", f"{len(own.data.rows):,}, {whose}, {prepared}"
     yield "to learn from", f"{len(own.pool):,}; {len(own.test):,} kept for the test: {own.held_out}"
     if found.precision is not None:
         yield "test", found.precision.in_words()
@@ -94,6 +96,8 @@ def _table(rows: Iterable[tuple[str, ...]], *header: str) -> "Table":
 def measured_rows(moved: "Moved") -> Iterator[tuple[str, str]]:
     """What the pilot itself measured, and from what."""
     yield "measured gain", _measured(moved)
+    if (why := moved.why_off_band) is not None:
+        yield "expected there", why
     for arm in FURTHER:
         if by_size := moved.scores.get(arm):
             yield arm.words, f"measured {_at_sizes(by_size)}"
@@ -104,7 +108,7 @@ def measured_rows(moved: "Moved") -> Iterator[tuple[str, str]]:
 def _measured(moved: "Moved") -> str:
     first, *others = (f"{moved.gain(n):+.3f} at {n:,}" for n in moved.sizes)
     counts = sorted(set(moved.sizes.values()))
-    pairs = f"{counts[0]} pair{'s' * (counts[0] > 1)}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]} pairs"
+    pairs = count(counts[0], "pair") if len(counts) == 1 else f"{counts[0]} to {counts[-1]} pairs"
     return ", ".join([f"{first} records", *others]) + f" ({pairs} each)"
 
 

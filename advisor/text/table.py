@@ -2,30 +2,30 @@
 
 from collections.abc import Iterator
 from io import StringIO
-from math import ceil
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from advisor.answer.arms import ArmOutlook
-from advisor.answer.decision import probability
+from advisor.answer.decision import DECISIVE, probability
 from advisor.answer.recommend import Recommendation
 from advisor.answer.scores import Score
 from advisor.answer.words import (
     METRICS,
     VERDICTS,
     compares_more,
+    count,
     duration,
     headline,
     money,
     records,
+    signed,
     why_best,
     worth,
 )
 from studies.files.arms import ARMS, IN_WORDS, PAIR
 from studies.files.curve import Curve, PooledCurve
-from studies.files.draws import REACH
 
 WIDTH, LINES = 80, 20
 SCREEN = 25  # lines, however much is asked
@@ -48,7 +48,7 @@ def to_table(answer: Recommendation, *, color: bool = False) -> str:
         added = take_lines(out)
         left = len(answer.warnings) - position
         if len(lines) + len(added) > most - (1 if left == 1 else 2):
-            lines.append(f"! {left} more warning{'s' * (left > 1)}: see --explain")
+            lines.append(f"! {count(left, 'more warning')}: see --explain")
             break
         lines += added
     return "\n".join([*lines, NOTICE, ""])
@@ -234,7 +234,7 @@ Row = tuple[str, str]
 
 def _runs(curve: Curve) -> str:
     first, *added = reversed(curve.rests_on)
-    return f"{first.runs:,} paired runs" + "".join(f", and {part.runs:,}" for part in added)
+    return count(first.runs, "paired run") + "".join(f", and {part.runs:,}" for part in added)
 
 
 def pair_rows(answer: Recommendation) -> Iterator[Row]:
@@ -245,7 +245,7 @@ def pair_rows(answer: Recommendation) -> Iterator[Row]:
         f"gain > {margin:g}: {probability(gain.p_above_margin)}   in between: {probability(gain.p_within_margin)}   "
         f"loss > {margin:g}: {probability(gain.p_below_margin)}",
     )
-    yield "break-even", records(answer.break_even, " records", least=min(answer.curve.sizes) / REACH)
+    yield "break-even", records(answer.break_even, " records", least=answer.curve.reach[0])
 
 
 def change_rows(answer: Recommendation) -> Iterator[Row]:
@@ -259,27 +259,32 @@ def change_rows(answer: Recommendation) -> Iterator[Row]:
     if (more := answer.more_records) is not None:
         added, price = more.n_records - answer.question.n_records, answer.question.label_cost
         cost = "" if price is None else f" for {money(price * added)}"
-        interval = f"90 %: {more.added_ci_lower:+.3f} to {more.added_ci_upper:+.3f}"
-        yield "more labels", f"{added:,} more: {more.added:+.3f} {IN_WORDS[more.arm]} ({interval}){cost}"
+        interval = f"90 %: {signed(more.added_ci_lower)} to {signed(more.added_ci_upper)}"
+        yield "more labels", f"{added:,} more: {signed(more.added)} {IN_WORDS[more.arm]} ({interval}){cost}"
 
 
 def target_rows(answer: Recommendation) -> Iterator[Row]:
-    """Say how many records the asked score takes, if one was asked for."""
+    """Say how many records the asked score takes, if one was asked for, and of which arms no number is enough."""
     if answer.target is None:
         return
-    words = []
-    least = ceil(min(answer.curve.sizes) / REACH)
+    least, most = answer.curve.reach
+    enough, missed = [], []
     for arm in ARMS:
-        if arm.field not in answer.target:
+        if (reach := answer.target.get(arm.field)) is None:
             continue
-        name, reach = arm.field, answer.target[arm.field]
-        fewest = "" if reach.records is None or reach.records > least else "at most "
+        if reach.records is None:
+            missed.append(f"{probability(reach.p_unreachable)} {arm.words}")
+            continue
+        fewest = "at most " if reach.records <= least else ""
         cost = "" if reach.total_cost is None else f" for {money(reach.total_cost)}"
-        unreachable = f"unreachable (probability {probability(reach.p_unreachable)})"
-        words.append(
-            f"{IN_WORDS[name]} {unreachable if reach.records is None else f'{fewest}{reach.records:,} records{cost}'}"
+        enough.append(f"{arm.words} {fewest}{count(reach.records, 'record')}{cost}")
+    said = [", ".join(enough)] if enough else []
+    if missed:
+        said.append(
+            f"no number up to {most:,} is enough with probability {DECISIVE:g}: with probability {', '.join(missed)} "
+            "none reaches it"
         )
-    yield f"target {answer.question.target:g}", ", ".join(words)
+    yield f"target {answer.question.target:g}", "; ".join(said)
 
 
 def _cost_rows(answer: Recommendation) -> Iterator[Row]:

@@ -149,6 +149,11 @@ class Corpus:
             raise CorpusError(f"{self.root} has no task: prepare it again with labels")
         return self.tasks[0]
 
+    @property
+    def tells_patients_apart(self) -> bool:
+        """Whether any two records are of one patient: where none are, each may only be counted as its own."""
+        return len(np.unique(self.patients)) < len(self.patients)
+
     def verify(self) -> None:
         """Read every byte and compare with the manifest. Raises CorpusError naming the altered file."""
         for name in _FILES:

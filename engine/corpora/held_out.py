@@ -78,7 +78,9 @@ def hold_out(corpus: Corpus, asked: Division | None = None) -> HeldOut:
     seed = asked.seed or 0
     test, rule = draw_test(together(corpus), corpus.labels, asked.fraction or TEST_FRACTION, seed)
     how = "with equal shares of the labels" if rule == STRATIFIED else "by chance"
-    counted = f"{len(np.unique(patients[test]))} of {len(np.unique(patients))} patients"
+    people = len(np.unique(patients))
+    what = "patients" if people < len(patients) else "records"  # that no two are of one patient may only be unknown
+    counted = f"{len(np.unique(patients[test]))} of {people} {what}"
     return HeldOut(test, f"{counted}, drawn {how}, seed {seed}", rule, seed)
 
 

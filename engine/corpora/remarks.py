@@ -17,6 +17,9 @@ from engine.corpora.held_out import equal_groups
 _KINDS = 5  # of remarks that are said; the others are counted
 
 
+EACH_ITS_OWN = "each counted as a patient of its own"  # records of which no two are said to be of one patient
+
+
 def remarks(corpus: Corpus, test: NDArray[np.int64]) -> tuple[str, ...]:
     """Return a sentence for every kind of remark, and one about equal signals; ``test`` are the test records' rows.
 

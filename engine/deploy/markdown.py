@@ -48,6 +48,11 @@ def count(value: Any) -> str | None:
     return f"{value:,}" if isinstance(value, int) else None
 
 
+def counted(number: int, noun: str, plural: str) -> str:
+    """Return a number of things in words."""
+    return f"{number:,} {noun if number == 1 else plural}"
+
+
 def plain(value: Any) -> str | None:
     """Return a free fact in one line."""
     if isinstance(value, Mapping):

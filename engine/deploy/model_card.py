@@ -3,11 +3,11 @@
 Everything in it comes from the checkpoint; what was not recorded is said to be so, and nothing is filled in.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from engine.deploy.markdown import UNKNOWN, bullets, count, document, figure, interval, number, plain, table
+from engine.deploy.markdown import UNKNOWN, bullets, count, counted, document, figure, interval, number, plain, table
 from engine.deploy.model_facts import ModelFacts
 from engine.evaluation.calibration import describe_rule
 from engine.evaluation.evaluation import describe_averages, floor_of
@@ -20,9 +20,14 @@ _NO_RECORD, _NO_DECISION = "no such test record", "no such decision"
 _PARTS, _COUNTED = ("training", "validation", "test"), ("records", "patients")
 # Of the checkpoint's free facts, those that are no row of the table of training data.
 _SAID_ELSEWHERE = {f"{part}_{kind}" for part in _PARTS for kind in _COUNTED} | {
-    "differences", "excluded", "remarks", "upstream_seconds", "held_out", "seed", "division", "split_sha256",
-    "threshold_rule", "rare_label",
+    "differences", "excluded", "remarks", "upstream_seconds", "upstream_sources", "patients_told_apart", "held_out",
+    "seed", "division", "split_sha256", "threshold_rule", "rare_label",
 }  # fmt: skip
+_APART = "Records are split by patient, where the source tells patients apart, and equal signals are on one side."
+_NOT_APART = (
+    "The source does not tell patients apart: every record counts as a patient of its own, and records of one patient "
+    "may lie on both sides of a split."
+)
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,8 @@ class Exported:
 def model_card(facts: ModelFacts, exported: Exported) -> str:
     """Return the card in Markdown."""
     sections = {"Model": _model(facts, exported), **sections_of(facts), "Versions": _versions(facts)}
-    opening = f"{facts.arch} for {facts.task}, {len(facts.classes)} classes, written by `ecgadvise export`."
+    classes = counted(len(facts.classes), "class", "classes")
+    opening = f"{facts.arch} for {facts.task}, {classes}, written by `ecgadvise export`."
     return document(f"Model card of {exported.file}", opening, sections)
 
 
@@ -81,10 +87,11 @@ def warnings(facts: ModelFacts) -> list[str]:
 
 def limits(facts: ModelFacts) -> list[str]:
     """Return what holds for every model of this kind."""
+    leads = counted(len(facts.leads), "lead", "leads")
     return [
         "Tested on records of the source named above only: another hospital, device or population may score lower.",
         "Probabilities and thresholds fit the training records' prevalence: where yours differs, calibrate again.",
-        f"It sees the first {facts.n_samples / facts.fs:g} s of {len(facts.leads)} leads, nothing else of the patient.",
+        f"It sees the first {facts.contract.seconds:g} s of {leads}, nothing else of the patient.",
         "A record of something that is none of its classes still gets probabilities.",
         "Labels are what readers wrote, not what a later diagnosis confirmed, unless the source says otherwise.",
     ]
@@ -170,15 +177,36 @@ def _data(facts: ModelFacts) -> list[str]:
         "records for training and validation": count(facts.n_records),
         **{key.replace("_", " "): plain(value) for key, value in facts.record.items() if key not in _SAID_ELSEWHERE},
         "recipe": plain(facts.recipe),
+        **pretraining_data(facts),
     }
     return table(("", ""), rows.items())
 
 
+def pretraining_data(facts: ModelFacts) -> dict[str, str | None]:
+    """Return whose records a network was trained on before, with their licences; nothing of one that started anew."""
+    if facts.upstream is None:
+        return {}
+    sources: Sequence[Mapping[str, str]] = facts.record.get("upstream_sources", ())
+
+    def each(*keys: str) -> str | None:
+        known = (" ".join(source[key] for key in keys if source.get(key)) for source in sources)
+        return "; ".join(dict.fromkeys(filter(None, known))) or None
+
+    return {
+        "pre-training data": each("name", "version"),
+        "licence of the pre-training data": each("licence"),
+        "address of the pre-training data": each("url"),
+        "citation of the pre-training data": each("citation"),
+    }
+
+
 def _splits(facts: ModelFacts) -> list[str]:
     known = {f"test_{kind}": facts.evaluation.get(f"n_{kind}") for kind in _COUNTED} | dict(facts.record)
-    rows = [(part, *(count(known.get(f"{part}_{kind}")) for kind in _COUNTED)) for part in _PARTS]
-    said = "Records are split by patient, where the source tells patients apart, and equal signals are on one side."
-    return [*table(("", *_COUNTED), rows), "", *table(("", ""), _division(facts.record).items()), "", said]
+    is_apart = known.get("patients_told_apart", True)
+    counted = _COUNTED if is_apart else _COUNTED[:1]
+    rows = [(part, *(count(known.get(f"{part}_{kind}")) for kind in counted)) for part in _PARTS]
+    said = _APART if is_apart else _NOT_APART
+    return [*table(("", *counted), rows), "", *table(("", ""), _division(facts.record).items()), "", said]
 
 
 def _division(record: Mapping[str, Any]) -> dict[str, str | None]:

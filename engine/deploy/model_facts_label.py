@@ -4,8 +4,8 @@ After Sendak et al., "Presenting machine learning model information to clinical 
 Digital Medicine 3:41 (2020): its sections in its order. What the checkpoint does not know is said to be not recorded.
 """
 
-from engine.deploy.markdown import UNKNOWN, count, figure, interval, table
-from engine.deploy.model_card import Exported, averaged, limits, warnings
+from engine.deploy.markdown import UNKNOWN, count, counted, figure, interval, table
+from engine.deploy.model_card import Exported, averaged, limits, pretraining_data, warnings
 from engine.deploy.model_facts import ModelFacts
 from engine.evaluation.calibration import describe_rule
 
@@ -17,7 +17,7 @@ def model_facts_label(facts: ModelFacts, exported: Exported) -> str:
     trained = facts.created[:10] or UNKNOWN
     sections = {
         "Summary": [
-            f"Estimates from a resting ECG of {facts.n_samples / facts.fs:g} s which of {len(facts.classes)} findings "
+            f"Estimates from a resting ECG of {facts.n_samples / facts.fs:g} s {_whether(len(facts.classes))} "
             f"a reader would report. For research and development; not a medical device."
         ],
         "Mechanism": _mechanism(facts),
@@ -31,6 +31,14 @@ def model_facts_label(facts: ModelFacts, exported: Exported) -> str:
     for title, body in sections.items():
         lines += ["", f"## {title}", "", *body]
     return "\n".join(lines) + "\n"
+
+
+def _whether(findings: int) -> str:
+    return "whether there is the one finding that" if findings == 1 else f"which of {findings} findings"
+
+
+def _leads(facts: ModelFacts) -> str:
+    return counted(len(facts.leads), "lead", "leads")
 
 
 def _source(facts: ModelFacts) -> str:
@@ -48,7 +56,7 @@ def _mechanism(facts: ModelFacts) -> list[str]:
             f"threshold, chosen for {describe_rule(facts.record) or f'a purpose that was {UNKNOWN}'}",
             "target population": f"patients like those of {_source(facts)}",
             "time of prediction": "after the recording",
-            "input": f"{len(facts.leads)} leads, {facts.units} at {facts.fs:g} Hz: {', '.join(facts.leads)}",
+            "input": f"{_leads(facts)}, {facts.units} at {facts.fs:g} Hz: {', '.join(facts.leads)}",
             "training data": f"{count(facts.n_records) or UNKNOWN} labelled records of {_source(facts)}",
             "model type": f"{facts.arch}, {facts.strategy}" + (f" from {facts.upstream}" if facts.upstream else ""),
         }.items(),
@@ -57,9 +65,12 @@ def _mechanism(facts: ModelFacts) -> list[str]:
 
 def _performance(facts: ModelFacts) -> list[str]:
     evaluation = facts.evaluation
+    records, patients = (count(evaluation.get(f"n_{what}")) or UNKNOWN for what in ("records", "patients"))
+    tested = {"test records, patients": f"{records}, {patients}"}
+    if not facts.record.get("patients_told_apart", True):
+        tested = {"test records": records}
     rows = {
-        "test records, patients": f"{count(evaluation.get('n_records')) or UNKNOWN}, "
-        f"{count(evaluation.get('n_patients')) or UNKNOWN}",
+        **tested,
         "macro AUROC (90 % interval)": interval(evaluation or facts.metrics, "auroc_macro"),
         "macro F1 at the thresholds": figure(evaluation, "f1_macro"),
         "classes in the macro averages": averaged(evaluation),
@@ -99,15 +110,23 @@ def _uses(facts: ModelFacts) -> list[str]:
         "- **Benefits:** not shown. No study of its use is recorded.",
         "- **Use:** compare networks, screen records for a study, rank records for a reader to look at.",
         "- **Before use:** measure it on your own labelled records, by class and by group, and calibrate again.",
-        f"- **Do not use:** to diagnose, to rule out, to triage; on records without its {len(facts.leads)} leads or "
+        f"- **Do not use:** to diagnose, to rule out, to triage; on records without its {_leads(facts)} or "
         f"shorter than {facts.n_samples / facts.fs:g} s; for findings that are not in its list.",
     ]
+
+
+def _pretraining(facts: ModelFacts) -> dict[str, str | None]:
+    """Return licence and citation of the records that a network was trained on before, in one row."""
+    known = pretraining_data(facts)
+    said = [known[f"{what} of the pre-training data"] for what in ("licence", "citation")] if known else []
+    return {"the same of the pre-training data": ", ".join(filter(None, said)) or None} if known else {}
 
 
 def _other(facts: ModelFacts, exported: Exported) -> list[str]:
     rows = {
         "licence of the training data": facts.licence,
         "citation of the training data": facts.source.get("citation"),
+        **_pretraining(facts),
         "outcome definition": f"the statements that make up each class of {facts.task}",
         "compared with the trained network": exported.agreement,
         "related": "MODEL_CARD.md, next to this file",

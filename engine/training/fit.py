@@ -309,7 +309,9 @@ def _training_record(job: Fit, result: Training, device: torch.device) -> dict[s
         **{f"{part}_patients": len(np.unique(patients[positions])) for part, positions in parts.items()},
         "held_out": rows.held_out,
         "division": {**rows.held.as_dict(), "validation_share": rows.validation_fraction},
+        "patients_told_apart": job.corpus.tells_patients_apart,
         **_upstream_seconds(job),
+        **_upstream_sources(job),
         "seed": rows.asked,
         "preparation": job.corpus.manifest["preparation"],
         "device": describe_device(device),
@@ -339,6 +341,14 @@ def _upstream_seconds(job: Fit) -> dict[str, float]:
     """Return how long the records of the upstream are, where they are not as long as these."""
     seconds = None if job.upstream is None else job.upstream.facts.contract.seconds
     return {} if seconds in (None, job.corpus.contract.seconds) else {"upstream_seconds": seconds}
+
+
+def _upstream_sources(job: Fit) -> dict[str, Any]:
+    """Return whose records the upstream was trained on, and what it started from itself: their licences hold on."""
+    if job.upstream is None:
+        return {}
+    facts = job.upstream.facts
+    return {"upstream_sources": [*facts.record.get("upstream_sources", ()), dict(facts.source)]}
 
 
 def _codes(corpus: Corpus, data: TaskData) -> dict[str, str]:

@@ -6,13 +6,14 @@ A curve equals itself alone: draws do not compare, and every start would wait fo
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from math import ceil
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from studies.files.arms import SCRATCH
-from studies.files.draws import REACH, Floats, chance_level, evaluate, run_sd
+from studies.files.draws import REACH, Floats, chance_level, evaluate, no_fall_beyond, run_sd
 from studies.files.label_levels import Label, LabelLevels, draws_given
 from studies.files.precision import FLOAT32
 
@@ -121,6 +122,11 @@ class Curve:
         return self.sizes
 
     @property
+    def reach(self) -> tuple[int, int]:
+        """The smallest and the largest number of records that it speaks of."""
+        return ceil(min(self.sizes) / REACH), int(max(self.sizes) * REACH)
+
+    @property
     def rests_on(self) -> "tuple[Curve, ...]":
         """The curves with the runs that it rests on: itself first, then what predicted it."""
         return (self,)
@@ -150,7 +156,8 @@ class Curve:
             return "measured"
         if min(measured) <= n_records <= max(measured):
             return "interpolated"
-        return "extrapolated" if min(self.sizes) / REACH <= n_records <= max(self.sizes) * REACH else "beyond"
+        least, most = self.reach
+        return "extrapolated" if least <= n_records <= most else "beyond"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -205,8 +212,9 @@ class PooledCurve(Curve):
         """
         if self.levels is None or not labels:
             return self
-        draws = draws_given(self.draws, self.levels, labels, min(self.sizes), chance_level(self.metric))
-        given = replace(self, draws=draws, labels=labels)
+        chance = chance_level(self.metric)
+        draws = draws_given(self.draws, self.levels, labels, min(self.sizes), chance)
+        given = replace(self, draws=no_fall_beyond(draws, max(self.sizes), chance), labels=labels)
         noise = {arm: given._noise_of(arm, self.levels, test_records) for arm in draws if arm in self.levels.noise}
         first = {**self.noise, **noise.pop(SCRATCH, {})}
         return replace(given, noise=first, further_noise={**self.further_noise, **noise})

@@ -20,7 +20,7 @@ import numpy as np
 from models.errors import ExitCode, UserError, decoding_fault
 from studies.files.arms import FINE_TUNE, FURTHER_STRATEGIES, SCRATCH
 from studies.files.curve import Curve, MeasuredCurve, PooledCurve, PretrainingCost, TrainingCost
-from studies.files.draws import Floats
+from studies.files.draws import Floats, chance_level, no_fall_beyond
 from studies.files.draws_codec import read_draws, read_further
 from studies.files.label_levels import LabelLevels, read_levels
 from studies.files.precision import FLOAT32
@@ -74,6 +74,23 @@ class CurvesFile:
         if arch.lower() in known:
             return known[arch.lower()]
         return f"{known[base]}-w{width}" if base in known and width.isdigit() else arch
+
+    def parts_of(self, pool: PooledCurve) -> tuple[MeasuredCurve, ...]:
+        """Return the curves that a pool was made of, one a task: without its labels, then that with most runs."""
+        kinds = {one: one.kind or one.upstream for one in self.measured if pool.is_made_of(one)}
+        mine = [one for one, kind in kinds.items() if pool.upstream in (kind, corpus_of(kind), one.upstream)]
+        mine.sort(key=lambda one: (is_disjoint(kinds[one]), one.runs))
+        chosen = {one.task: one for one in mine}
+        return tuple(one for one in self.measured if chosen.get(one.task) is one)
+
+    def ranges_of(self, curve: Curve) -> dict[str, dict[str, tuple[int, int]]]:
+        """Return the smallest and the largest number of records that each arm was run with, by the curve's tasks."""
+        parts: Sequence[Curve] = (isinstance(curve, PooledCurve) and self.parts_of(curve)) or (curve,)
+        sizes = {
+            arm: {one.task: one.points.get(arm) or one.sizes for one in parts if arm in one.draws}
+            for arm in curve.draws
+        }
+        return {arm: {task: (min(of), max(of)) for task, of in tasks.items()} for arm, tasks in sizes.items() if tasks}
 
 
 def corpus_of(upstream: str) -> str:
@@ -221,6 +238,7 @@ def _parse_shared(curve: Mapping[str, Any], pooled: bool) -> dict[str, Any]:
     if family not in _FAMILIES:
         raise ValueError(f"{family!r} is not a family of networks")
     sources, test_records = _parse_provenance(curve["provenance"], pooled) if "provenance" in curve else ((), None)
+    draws |= {arm: read_further(one, draws[SCRATCH]) for arm, one in further.items()}
     precision = curve.get("precision", FLOAT32)
     others = {FINE_TUNE: curve["noise"]["fine_tune"]} if "fine_tune" in curve["noise"] else {}
     others |= {arm: one["noise"] for arm, one in further.items()}
@@ -230,7 +248,7 @@ def _parse_shared(curve: Mapping[str, Any], pooled: bool) -> dict[str, Any]:
         "sizes": sizes,
         "replicates": _count(curve["replicates"]),
         "runs": _count(curve["runs"]),
-        "draws": draws | {arm: read_further(one, draws[SCRATCH]) for arm, one in further.items()},
+        "draws": no_fall_beyond(draws, max(sizes), chance_level(_text(curve["metric"]))),
         "noise": _parse_noise(curve["noise"], "alpha", "gamma", "correlation"),
         "further_noise": {arm: _parse_noise(written, "alpha", "gamma") for arm, written in others.items()},
         "points": {

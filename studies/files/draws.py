@@ -7,8 +7,9 @@ Draw i of one arm belongs to draw i of the other, so that differences between ar
 fits and the adviser share this file.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from studies.files.arms import FINE_TUNE, SCRATCH
 REACH = 4.0  # beyond that many times the measured range nothing is claimed
 BAND = (0.05, 0.95)
 _GRID_POINTS = 200
+_PARTS = np.array([0.5, 0.8, 1.0])  # of the way between two nodes, on a log scale: the law curves there
+_LEAST_ROOM = 1e-6  # between a mean score and 1
 _AUROC_NAMES, _OTHER_AREAS = {"auroc", "auc"}, {"pr", "prc", "precision"}
 
 Floats = NDArray[np.float64]
@@ -173,6 +176,47 @@ def no_better_with_fewer(scores: Floats, n_known: int) -> Floats:
     for node in range(n_known - 1, -1, -1):
         scores[..., node] = np.minimum(scores[..., node], scores[..., node + 1])
     return scores
+
+
+def no_fall_beyond(arms: Mapping[str, Draws], largest: float, chance: float) -> dict[str, Draws]:
+    """Return draws of which no arm's mean falls beyond the ``largest`` measured size.
+
+    Out there nothing was measured that could fall: what falls is a mean of scores that differ the more the further they
+    are carried on, and end at 1. At each node a draw is raised by a share of its distance from 1, the least that it
+    takes, which is the same for fine-tuning and scratch: their difference is far better known than how high they score.
+    Draws without a bend follow their laws, which rise.
+    """
+    if any("bend" not in draws for draws in arms.values()):
+        return dict(arms)
+    pair = {arm: draws for arm, draws in arms.items() if arm in (SCRATCH, FINE_TUNE)}
+    alone = ({arm: draws} for arm, draws in arms.items() if arm not in pair)
+    raised = {arm: draws for group in (pair, *alone) for arm, draws in _raise_beyond(group, largest, chance).items()}
+    return {arm: raised[arm] for arm in arms}
+
+
+def _raise_beyond(arms: Mapping[str, Draws], largest: float, chance: float) -> Mapping[str, Draws]:
+    """Raise arms by the same shares so that no mean falls; the last share goes on where nothing is claimed any more."""
+    every = np.unique(np.concatenate([draws["nodes"] for draws in arms.values()]))
+    beyond = every[(every > largest) & (every <= REACH * largest)]
+    nodes = np.concatenate([[largest], beyond])
+    steps = [largest, *(n for left, right in pairwise(nodes) for n in left * (right / left) ** _PARTS)]
+    means = np.stack([evaluate(draws, np.array(steps), chance).mean(axis=0) for draws in arms.values()])
+    before, means = means[:, :1], means[:, 1:].reshape(len(arms), len(beyond), len(_PARTS))
+    shares, added = [0.0], np.zeros((len(arms), 1))
+    for j in range(len(beyond)):
+        inside = means[:, j] + added * (1 - _PARTS)  # what raising the node on the left adds
+        needed = (np.hstack([before, inside[:, :-1]]) - inside[:, -1:]) / (1 - np.append(0.0, _PARTS[:-1]))
+        room = np.maximum(1 - means[:, j, -1:], _LEAST_ROOM)
+        shares.append(float(np.clip((needed / room).max(), 0.0, 1.0)))
+        added = shares[-1] * room
+        before = inside[:, -1:] + added
+    return arms if not any(shares) else {arm: _raise(draws, nodes, shares, chance) for arm, draws in arms.items()}
+
+
+def _raise(draws: Draws, nodes: Floats, shares: Sequence[float], chance: float) -> dict[str, Floats]:
+    """Raise draws at their nodes by shares of their distance from 1, which are given at ``nodes``."""
+    share = np.interp(np.log(draws["nodes"]), np.log(nodes), shares)
+    return {**draws, "bend": draws["bend"] + share * (1 - evaluate(draws, draws["nodes"], chance))}
 
 
 def score_grid(draws: Draws, smallest: float, largest: float, chance: float = 0.0) -> ScoreGrid:

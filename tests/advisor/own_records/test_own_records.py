@@ -3,6 +3,7 @@
 import html
 import json
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -112,6 +113,27 @@ def test_a_directory_of_records_gives_n_and_says_what_it_holds(ward: Path, curve
     assert test["auroc"] == pytest.approx(max(arm["score"]["mean"] for arm in answer["arms"]), abs=1e-3)
     assert 0.05 < test["half_width"] < 0.5
     assert test["records_for_it"] > 60
+
+
+def test_records_without_a_patient_are_not_said_to_be_of_as_many_patients(
+    ward: Path, curves_path: Path, command: Command, tmp_path: Path
+):
+    alone = shutil.copytree(ward, tmp_path / "alone")
+    rows = [line.split(",") for line in (ward / "labels.csv").read_text().split()]
+    (alone / "labels.csv").write_text("\n".join(",".join([row[0], *row[2:]]) for row in rows) + "\n")
+    for tree, told in ((ward, True), (alone, False)):
+        asked = ("recommend", "--data", tree, "--arch", "cnn", "--curves", curves_path)
+        text, page = command(*asked, "--explain", "--report", tmp_path / "out.html"), tmp_path / "out.html"
+        data = json.loads(command(*asked, "--json")[1])["data"]
+        assert data["patients_told_apart"] is told
+        for said in (" ".join(text[1].split()), page.read_text()):
+            assert ("60, each counted as a patient of its own, " in said) is not told
+            assert (f"60, of {data['patients']} patients, " in said) is told
+        assert data["held_out"].endswith(f"{data['patients']} {'patients' if told else 'records'}, drawn by chance")
+        assert ("test patients have" in " ".join(text[1].split())) is told
+        checked = command("data", "check", tree)[1].splitlines()[0]
+        people = f" of {data['patients']} patients, 0" if told else ", each counted as a patient of its own, 0"
+        assert checked == f"{tree.name}: 60 records{people} unusable"
 
 
 def test_the_records_of_an_evaluated_answer_do_not_change_it(ward: Path, curves_path: Path, command: Command):

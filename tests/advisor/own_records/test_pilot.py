@@ -576,7 +576,7 @@ def test_pairs_that_make_no_curve_are_refused_alone_and_update_what_was_predicte
     pilot, _ = finished
     one = SimpleNamespace(**{name: getattr(pilot, name) for name in ("task", "arch", "upstream")})
     one.runs = lambda: [run for run in pilot.runs() if (run.n_records, run.replicate) == (30, 0)]
-    with pytest.raises(PilotError, match=r"the pilot's 1 pairs make no curve yet .*no size has two pairs"):
+    with pytest.raises(PilotError, match=r"the pilot's one pair makes no curve yet .*no size has two pairs"):
         fit_pilot(one, None)
     curve = fit_pilot(one, pool)
     assert (curve.runs, curve.replicates, curve.cost) == (2, 1, pool.cost)

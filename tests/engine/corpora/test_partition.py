@@ -86,6 +86,8 @@ def test_without_usable_folds_a_fifth_of_the_patients_is_the_test(folds: list[in
     assert held.test.sum() == 8
     assert not np.isin(patients[held.test], patients[~held.test]).any()
     assert held.words == "4 of 20 patients, drawn with equal shares of the labels, seed 0"
+    unknown = hold_out(Records(np.arange(40), np.full(40, NO_FOLD)))  # type: ignore[arg-type]
+    assert unknown.words.startswith("8 of 40 records, drawn "), "patients are not known"
 
 
 def test_all_tasks_of_a_corpus_hold_out_the_same_patients():
@@ -228,7 +230,7 @@ def test_a_share_that_is_asked_for_goes_before_the_publishers_fold():
 def test_very_many_patients_are_drawn_by_chance():
     held = hold_out(Records(np.arange(6000)))  # type: ignore[arg-type]
     assert (held.rule, held.test.sum()) == (BY_CHANCE, 1200)
-    assert held.words == "1200 of 6000 patients, drawn by chance, seed 0"
+    assert held.words == "1200 of 6000 records, drawn by chance, seed 0"
 
 
 def test_equal_signals_are_on_one_side_of_every_division():

@@ -133,6 +133,48 @@ def test_a_label_that_few_patients_have_is_warned_of_with_what_was_measured(know
     assert not any("patients have" in line for line in warnings(enough))
 
 
+def test_the_licence_and_citation_of_the_pre_training_data_are_named(known):
+    """As a checkpoint keeps them, of every network before it; one of before they were kept says so."""
+    first = {"name": "ptb-xl", "version": "1.0.3", "licence": "CC BY 4.0", "url": "https://p.org", "citation": "Wagner"}
+    second = {"name": "other", "licence": "ODbL 1.0", "citation": "Somebody"}
+    kept = replace(known, record={"upstream_sources": [first, second]})
+    rows = cells(model_card(kept, EXPORTED))
+    assert rows["pre-training data"] == ["ptb-xl 1.0.3; other"]
+    assert rows["licence of the pre-training data"] == ["CC BY 4.0; ODbL 1.0"]
+    assert rows["citation of the pre-training data"] == ["Wagner; Somebody"]
+    assert rows["address of the pre-training data"] == ["https://p.org"]
+    assert rows["licence"] == ["CC BY 4.0"], "that of the records trained on, too"
+    assert "upstream sources" not in rows
+    label = cells(model_facts_label(kept, EXPORTED))
+    assert label["the same of the pre-training data"] == ["CC BY 4.0; ODbL 1.0, Wagner; Somebody"]
+    for write in (model_card, model_facts_label):
+        before, anew = cells(write(known, EXPORTED)), cells(write(replace(known, upstream=None), EXPORTED))
+        names = [name for name in before if name.endswith("of the pre-training data")]
+        assert names
+        assert all(before[name] == [UNKNOWN] for name in names)
+        assert not any("pre-training" in name for name in anew)
+
+
+def test_patients_that_the_source_does_not_tell_apart_are_not_counted(known):
+    apart, unknown = (replace(known, record={**known.record, "patients_told_apart": told}) for told in (True, False))
+    assert cells(model_card(apart, EXPORTED))["training"] == cells(model_card(known, EXPORTED))["training"]
+    assert cells(model_card(apart, EXPORTED))["training"][1] == "400"
+    assert "| 400 |" not in model_card(unknown, EXPORTED)
+    patients = known.evaluation["n_patients"]
+    assert cells(model_facts_label(apart, EXPORTED))["test records, patients"] == [f"600, {patients}"]
+    assert cells(model_facts_label(unknown, EXPORTED))["test records"] == ["600"]
+    assert "does not tell patients apart: every record counts as a patient of its own" in model_card(unknown, EXPORTED)
+
+
+def test_one_class_of_one_lead_is_said_in_the_singular():
+    one = replace(BARE, classes=("AF",), thresholds=(0.5,), leads=("I",))
+    for text in (model_card(one, EXPORTED), model_facts_label(one, EXPORTED)):
+        assert " 1 classes" not in text
+        assert " 1 leads" not in text
+        assert " 1 findings" not in text
+    assert "gru for mine/rhythm, 1 class, written" in model_card(one, EXPORTED)
+
+
 def test_warnings_follow_from_the_figures(known):
     said = warnings(known)
     assert "Not tested, since the test records have one outcome only: SR." in said

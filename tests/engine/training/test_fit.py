@@ -192,6 +192,20 @@ def test_records_of_one_outcome_are_refused_beforehand(corpus: Corpus):
         forewarn(replace(started, partition=replace(started.partition, training=only)))
 
 
+def test_a_network_keeps_whose_records_every_network_before_it_was_trained_on(
+    corpus: Corpus, trained: tuple[Fitted, Path], tmp_path: Path
+):
+    assert "upstream_sources" not in trained[0].facts.record
+    assert trained[0].facts.record["patients_told_apart"] is corpus.tells_patients_apart
+    before = load_checkpoint(trained[1])
+    elsewhere = {"name": "elsewhere", "licence": "ODbL 1.0", "citation": "Somebody"}
+    older = replace(before.facts, record={**before.facts.record, "upstream_sources": [elsewhere]})
+    probe = job(corpus, strategy="linear-probe", upstream=replace(before, facts=older))
+    fit(probe, tmp_path / "probe")
+    kept = load_checkpoint(tmp_path / "probe").facts.record["upstream_sources"]
+    assert kept == [elsewhere, dict(corpus.manifest["source"])]
+
+
 def test_a_test_that_will_hardly_know_its_rarest_label_is_warned_of(corpus: Corpus):
     started = job(corpus)
     rows, labels, patients = started.partition.test, started.data.labels.copy(), started.data.patients

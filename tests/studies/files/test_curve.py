@@ -8,6 +8,7 @@ import pytest
 
 from studies.files.curve import Curve, MeasuredCurve, PilotCurve, PooledCurve
 from studies.files.curves import read_curves
+from studies.files.shipped import DEFAULT_CURVES
 
 TASKS = ("ptb-xl/form", "ludb", "ward/rhythm")
 
@@ -73,3 +74,13 @@ def test_a_run_s_spread_falls_slower_only_beyond_the_sizes_that_it_was_fitted_to
     for n in (60, 200, 2000):
         assert pilot_on(measured, small).run_sd(n) == small.run_sd(n)
     assert small.run_sd(2000) > pool.run_sd(2000)
+
+
+def test_the_parts_of_a_pool_are_one_a_task_and_their_runs_are_the_pool_s():
+    curves = read_curves(DEFAULT_CURVES)
+    pools = [curve for curve in curves.curves if isinstance(curve, PooledCurve)]
+    for pool in pools:
+        parts = curves.parts_of(pool)
+        assert sorted(one.task for one in parts) == sorted(pool.tasks)
+        assert sum(one.runs for one in parts) == pool.runs
+    assert pools
