@@ -14,8 +14,8 @@ from advisor.terminal.options import Rate, Seconds
 if TYPE_CHECKING:
     from engine.corpora.corpus import Problem
     from engine.corpora.excluded import Exclusion
-    from engine.corpora.short_records import ShortRecords
     from engine.corpora.survey import Survey
+    from engine.records.short_records import ShortRecords
     from engine.sources import Source
 
 app = typer.Typer(help="List, fetch, check and prepare ECG records.", no_args_is_help=True, rich_markup_mode=None)

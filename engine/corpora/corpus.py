@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.corpora.reading import Reading, excluded_labels, read_all, summarise, summarise_recordings
-from engine.corpora.short_records import ShortRecords, find_short
 from engine.files import written_whole
 from engine.records.contract import DEFAULT_SAMPLING, Sampling, SignalContract
+from engine.records.short_records import ShortRecords, find_short
 from engine.records.signal import CONTRACT, Preparation
 from engine.sources import Entry, Source, TaskDefinition
 from models.errors import ExitCode, UserError, decoding_fault

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from engine.corpora.corpus import Problem, short_records
 from engine.corpora.excluded import Exclusion, compare_labels
 from engine.corpora.reading import Reading, duplicates, excluded_labels, read_all
-from engine.corpora.short_records import ShortRecords
 from engine.records.contract import DEFAULT_SAMPLING, Sampling
+from engine.records.short_records import ShortRecords
 from engine.sources import Entry, Source, UnknownNameError
 
 

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from engine.corpora.corpus import Corpus, CorpusError, TooManyBadError, prepare, short_records
 from engine.corpora.opening import check_sampling, identify_tree, open_directory
-from engine.corpora.short_records import find_short
 from engine.corpora.survey import survey
 from engine.corpora.travel import pack, unpack
 from engine.records.contract import DEFAULT_SAMPLING, Sampling, SamplingError
 from engine.records.record import LEADS, Record
+from engine.records.short_records import find_short
 from engine.sources import Entry, TaskDefinition
 from engine.sources.detect import open_source
 
