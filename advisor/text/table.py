@@ -273,7 +273,7 @@ def target_rows(answer: Recommendation) -> Iterator[Row]:
         if (reach := answer.target.get(arm.field)) is None:
             continue
         if reach.records is None:
-            missed.append(f"{probability(reach.p_unreachable)} {arm.words}")
+            missed.append(f"{probability(reach.p_unreachable)} ({arm.words})")
             continue
         fewest = "at most " if reach.records <= least else ""
         cost = "" if reach.total_cost is None else f" for {money(reach.total_cost)}"
@@ -281,8 +281,8 @@ def target_rows(answer: Recommendation) -> Iterator[Row]:
     said = [", ".join(enough)] if enough else []
     if missed:
         said.append(
-            f"no number up to {most:,} is enough with probability {DECISIVE:g}: with probability {', '.join(missed)} "
-            "none reaches it"
+            f"no number up to {most:,} is enough with probability {DECISIVE:g}: none reaches it with probability "
+            f"{', '.join(missed)}"
         )
     yield f"target {answer.question.target:g}", "; ".join(said)
 

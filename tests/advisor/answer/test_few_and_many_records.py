@@ -88,8 +88,8 @@ def test_a_target_that_no_number_is_enough_for_says_what_is_probable(curves: Cur
     missed = {arm.words: answer.target[arm.field].p_unreachable for arm in ARMS}
     assert all(0.2 < share < 0.99 for share in missed.values())
     ((name, said),) = target_rows(answer)
-    shares = ", ".join(f"{share:.2f} {arm}" for arm, share in missed.items())
-    none = "no number up to 8,000 is enough with probability 0.8: with probability {} none reaches it"
+    shares = ", ".join(f"{share:.2f} ({arm})" for arm, share in missed.items())
+    none = "no number up to 8,000 is enough with probability 0.8: none reaches it with probability {}"
     assert (name, said) == ("target 0.92", none.format(shares))
     assert " ".join(said.split()) in " ".join(to_text(answer, explain(answer, DEFAULT_CURVES)).split())
     ((_, low),) = target_rows(recommend(Question(1000, "cnn", target=0.75), curves))
@@ -100,7 +100,7 @@ def test_a_target_that_no_number_is_enough_for_says_what_is_probable(curves: Cur
     })  # fmt: skip
     assert dict(target_rows(mixed))["target 0.92"] == (
         "fine-tuned at most 25 records for 12.50; "
-        "no number up to 8,000 is enough with probability 0.8: with probability 0.204 from scratch none reaches it"
+        "no number up to 8,000 is enough with probability 0.8: none reaches it with probability 0.204 (from scratch)"
     )
 
 

@@ -48,8 +48,8 @@ def contradictions(text: str, margin: float, verdict: str, pays: bool) -> list[s
     if verdict == "not-enough-evidence" and not pays:
         for side, share in re.findall(rf"(?:gain|loss) > [\d.]+: {NUMBER}", words):
             found += [f"{share} and undecided"] * (float(share) >= DECISIVE and side != "under ")
-    if missed := re.search(r"is enough with probability ([\d.]+): with probability (.*?) none reaches it", words):
-        for share in re.findall(r"(?:^|, )([\d.]+) ", missed[2]):
+    if missed := re.search(r"is enough with probability ([\d.]+): none reaches it with probability (.*\))", words):
+        for share in re.findall(r"(?:^|, )([\d.]+) \(", missed[2]):
             found += [f"missed with {share}"] * (round(float(share), 6) <= round(1 - float(missed[1]), 6))
     return found + ["a zero with a sign"] * bool(re.search(r"more: -0\.000", words))
 
@@ -78,7 +78,7 @@ def test_a_contradiction_would_be_seen():
         "requires probability 0.8; this has 0.80; more",
         "at most 0.010 (90 %), more than the 0.01 that matters",
         "0.002 on average, at most 0.001 (90 %)",
-        "no number up to 80 is enough with probability 0.8: with probability 0.20 fine-tuned none reaches it",
+        "no number up to 80 is enough with probability 0.8: none reaches it with probability 0.20 (fine-tuned)",
         "40 more: -0.000 fine-tuned",
     )
     assert all(len(contradictions(text, 0.01, "fine-tune", False)) == 1 for text in wrong)
