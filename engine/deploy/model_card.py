@@ -25,8 +25,8 @@ _SAID_ELSEWHERE = {f"{part}_{kind}" for part in _PARTS for kind in _COUNTED} | {
 }  # fmt: skip
 _APART = "Records are split by patient, where the source tells patients apart, and equal signals are on one side."
 _NOT_APART = (
-    "The source does not tell patients apart: every record counts as a patient of its own, and records of one patient "
-    "may lie on both sides of a split."
+    "No two records are said to be of one patient, so that every record counts as a patient of its own; where the source "
+    "does not tell patients apart, records of one may lie on both sides of a split. Equal signals are on one side."
 )
 
 
