@@ -51,8 +51,9 @@ def claimed(target: Path) -> Iterator[None]:
     The claim is a lock on a file next to it, which ends with the process at the latest: a crash leaves the file behind
     and blocks nobody. Raises InUseError where another process or thread has it, OSError where it cannot be made.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    path = target.parent / f".{target.resolve().name}.lock"
+    real = target.resolve()
+    real.parent.mkdir(parents=True, exist_ok=True)
+    path = real.parent / f".{real.name}.lock"
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         if not lock(handle) or not _is_still_at(path, handle):

@@ -89,7 +89,7 @@ def _answer(asked: Own, question: Question, n_records: int | None, curves: Path)
     one is asked for.
     """
     from advisor.own_records.answer import advise, network_given
-    from advisor.own_records.pilot import PilotRequest, choose_folder, with_known_pilot, with_pilot
+    from advisor.own_records.pilot import PilotRequest, choose_folder, pilots_folder, with_known_pilot, with_pilot
     from studies.files.curves import read_curves
     from studies.files.transferability import read_transferability
 
@@ -111,13 +111,6 @@ def _answer(asked: Own, question: Question, n_records: int | None, curves: Path)
         request = PilotRequest(folder, asked.minutes or _MINUTES, say, study_progress, asked.seed or 0)
         with _resumable_pilot():
             return with_pilot(found, request)
-
-
-def pilots_folder() -> Path:
-    """Return where pilots lie that no other folder was named for."""
-    from engine.corpora.corpus import default_corpora
-
-    return default_corpora() / "pilots"
 
 
 def _open(asked: Own, directory: Path) -> "OwnData":

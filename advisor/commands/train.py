@@ -53,7 +53,9 @@ def train(
     fs: Rate = None,
     arch: Annotated[
         str | None,
-        typer.Option(help="cnn, rnn, or the name of a network. [default: that of --from, else the advised one]"),
+        typer.Option(
+            help="cnn, rnn, or the name of a network. [default: --from's, else the advised; with --strategy cnn]"
+        ),
     ] = None,
     strategy: Annotated[Asked, typer.Option(help="auto asks the adviser and says why.")] = Asked.AUTO,
     from_: Annotated[
@@ -108,16 +110,17 @@ def train(
             "--seconds and --fs are about --data DIR: a prepared corpus (--task) has its length and rate",
             ExitCode.USAGE,
         )
-    _refuse_contradictions(strategy, from_, data, source, force, resume)
+    _refuse_contradictions(data, source, force, resume)
     decided = _read_decisions(at_specificity, prevalence)
     _check_target(out, force, resume)
-    with _name_unwritten_files(out), claimed(out):
-        _check_target(out, force, resume)  # once more: who had the folder until now may have written it
+    with _name_unwritten_files(out):
         own = _open(task, data, labels, source, corpora, seconds, fs, test_fraction, test_seed)
         job, advice = plan(own, arch, strategy, from_, n_records, seed, recipe, device)
         job = job if least_positives is None else replace(job, least_positives=least_positives)
         job = decide_by(job, *decided)
-        fitted = _fit(job, advice, out, resume)
+        with claimed(out):
+            _check_target(out, force, resume)  # once more: who had the folder until now may have written it
+            fitted = _fit(job, advice, out, resume)
     if fitted.evaluation is None:
         words = [word for word in sys.argv[1:] if word not in ("--force", "--resume")]
         raise Interrupted(
@@ -152,17 +155,12 @@ def decide_by(job: "Fit", at_specificity: float | None, prevalence: "float | Map
     )
 
 
-def _refuse_contradictions(
-    strategy: Asked, from_: str | None, data: Path | None, source: str | None, force: bool, resume: bool
-) -> None:
+def _refuse_contradictions(data: Path | None, source: str | None, force: bool, resume: bool) -> None:
     """Raise Failure for options that make no sense together."""
     from advisor.terminal.failures import Failure
     from models.errors import ExitCode
 
     contradictions = {
-        "--strategy scratch starts from no network, and --from names one: leave one of them out": (
-            strategy is Asked.SCRATCH and from_ is not None
-        ),
         "--source says what --data is, and a prepared corpus (--task) is known: give --data DIR with it": (
             source is not None and data is None
         ),
@@ -204,10 +202,10 @@ def _open(
     folder, division = corpora or default_corpora(), Division(test_fraction, test_seed)
     if data is None:
         corpus, named = open_named(task, folder, say)
-        return divide_own(corpus.root, corpus, named, labels, division)
+        return divide_own(corpus.root, corpus, named, labels, division, is_asked="/" in task)
     with progress_bar("records") as progress:
         corpus, named = open_directory(data, task, folder, source, default_workers(), say, progress, seconds, fs)
-    return divide_own(data, corpus, named, labels, division)
+    return divide_own(data, corpus, named, labels, division, is_asked=bool(task))
 
 
 def plan(
@@ -260,6 +258,10 @@ def _agree(strategy: Asked, arch: str | None, from_: str | None) -> tuple[Asked,
     named = arch is not None and arch not in ("cnn", "rnn") and find_network(arch).family == "kernel"
     if strategy is Asked.AUTO and named:
         strategy = Asked.RANDOM_CONVOLUTIONS
+    if strategy is Asked.SCRATCH and from_ is not None:
+        raise Failure(
+            "--strategy scratch starts from no network, and --from names one: leave one of them out", ExitCode.USAGE
+        )
     if strategy is not Asked.RANDOM_CONVOLUTIONS:
         if named:
             raise Failure(f"--arch {arch} is not trained: use --strategy random-convolutions", ExitCode.USAGE)

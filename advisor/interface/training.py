@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from advisor.commands.train import Asked, decide_by, few_threads, plan
 from advisor.interface.caller_state import caller_state_kept
@@ -30,7 +30,8 @@ Strategy = Literal["auto", "scratch", "fine-tune", "linear-probe", "random-convo
 class Trained:
     """A trained network: its checkpoint's ``folder``, what is known of it, and how it did on the test records.
 
-    ``why`` says why it was trained from scratch or from a pre-trained network, ``warnings`` what it cannot show.
+    ``why`` says why it was trained from scratch or from a pre-trained network, ``warnings`` what it cannot show, and
+    ``advice`` what the adviser said of the records, with its own warnings, as ``ecgadvise train --json`` has it.
     """
 
     folder: Path
@@ -38,6 +39,7 @@ class Trained:
     evaluation: Evaluation
     why: str
     warnings: tuple[str, ...]
+    advice: dict[str, Any]
 
     def export(self, path: str | PathLike[str], *, force: bool = False) -> Model:
         """Write the network as an ONNX file, its card and label next to it, and open it.
@@ -84,7 +86,8 @@ def train(
     """Train a network on labelled records, calibrate it, test it once, and keep it in the folder ``out``.
 
     ``data`` is an opened corpus, the path of one, or a directory of records; ``task`` is the first where none is named.
-    ``arch`` is cnn, rnn or a network's name (None: that of ``start_from``, else cnn), ``start_from`` a checkpoint's
+    ``arch`` is cnn, rnn or a network's name (None: that of ``start_from``, else the advised one; of
+    another ``strategy`` than auto cnn), ``start_from`` a checkpoint's
     folder or a released network, ``n_records`` how many to train and validate with (None: all but the test's);
     ``seconds`` and ``fs`` are what of each record of a directory is used (None: 10 s, 100 Hz); macro averages of the
     test take classes with ``least_positives`` positive and negative test records; ``labels`` are those of the task to
@@ -101,20 +104,27 @@ def train(
     if least_positives < 1:
         raise ValueError(f"least_positives is {least_positives}: an AUROC needs at least 1 positive record")
     folder = Path(out)
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise FileExistsError(f"{folder} exists and is not an empty folder: choose another out")
+    _check_empty(folder)
     corpus, named = _open(data, task, source, workers, seconds, fs)
     named_labels = None if labels is None else ",".join(labels)
     with caller_state_kept(), claimed(folder):
+        _check_empty(folder)  # once more: who had the folder until now may have written it
         upstream = None if start_from is None else str(start_from)
-        own = divide_own(corpus.root, corpus, named, named_labels, Division(test_fraction, test_seed))
+        own = divide_own(
+            corpus.root, corpus, named, named_labels, Division(test_fraction, test_seed), is_asked=bool(task)
+        )
         job, advice = plan(own, arch, Asked(strategy), upstream, n_records, seed, recipe, device)
         job = decide_by(replace(job, least_positives=least_positives), at_specificity, prevalence)
         check_writable(folder)
         with few_threads(job):
             fitted = fit(job, folder, report)
     assert fitted.evaluation is not None, "nothing stops this training"
-    return Trained(folder, fitted.facts, fitted.evaluation, advice.choice.why, fitted.warnings)
+    return Trained(folder, fitted.facts, fitted.evaluation, advice.choice.why, fitted.warnings, advice.as_dict())
+
+
+def _check_empty(folder: Path) -> None:
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise FileExistsError(f"{folder} exists and is not an empty folder: choose another out")
 
 
 def _open(

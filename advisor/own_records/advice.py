@@ -8,16 +8,16 @@ from typing import Any
 from advisor.answer.question import NoEvidenceError, Question, UnknownNameError
 from advisor.answer.strategy import AUTO, Choice, choose_strategy
 from advisor.own_records.answer import OwnAnswer, Pretrained, advise, at_hand, network_given
-from advisor.own_records.pilot import with_known_pilot
+from advisor.own_records.pilot import pilots_folder, with_known_pilot
 from advisor.own_records.records import OwnData
 from advisor.own_records.signal_differences import signal_differences
-from engine.corpora.corpus import default_corpora
 from engine.records.lead_names import leads_in_words
 from studies.files.curves import CurvesFile, read_curves
 from studies.files.shipped import DEFAULT_CURVES
 from studies.files.transferability import read_transferability
 
 _DEFAULT = "cnn"
+_OF_JSON = ("null in JSON", "is null")  # of warnings about figures that a training does not print
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Advice:
         if (moved := self.answer.moved) is not None:
             yield f"A pilot on these records ({moved.store}) is in the answer."
         for warning in self.answer.with_warnings.warnings:
-            if not warning.startswith(tuple(besides)):
+            if not warning.startswith(tuple(besides)) and not any(words in warning for words in _OF_JSON):
                 yield f"! {warning}"
 
     def as_dict(self) -> dict[str, Any]:
@@ -67,8 +67,9 @@ class Advice:
 def advise_training(asked: str, own: OwnData, n_records: int, arch: str | None, from_: str | None) -> Advice:
     """Say what to train on ``n_records`` of the records: as ``asked``, or for ``auto`` as ``recommend --data`` answers.
 
-    ``arch`` is None for that of ``from_``, a checkpoint's folder or a released network, else the advised one. Raises
-    NothingToStartFromError, UnknownCheckpointError, CheckpointError, WrongNetworkError, UnknownNetworkError.
+    ``arch`` is None for that of ``from_``, a checkpoint's folder or a released network, else the advised one, or cnn
+    where a strategy is asked for. Raises NothingToStartFromError, UnknownCheckpointError, CheckpointError,
+    WrongNetworkError, UnknownNetworkError.
     """
     curves = read_curves(DEFAULT_CURVES)
     given = network_given(from_, arch, curves)
@@ -103,7 +104,7 @@ def _answer(
         found = advise(Question(n_records, arch), n_given, own, curves, known, given, measures_gap=False)
     except (UnknownNameError, NoEvidenceError) as error:
         return None, str(error)
-    return with_known_pilot(found, default_corpora() / "pilots"), ""
+    return with_known_pilot(found, pilots_folder()), ""
 
 
 def _released() -> dict[str, Path]:

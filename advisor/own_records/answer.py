@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from advisor.answer.question import NOTHING_PRETRAINED
 from advisor.answer.recommend import Question, Recommendation, recommend
 from advisor.own_records.held_out import HeldOutPrecision, held_out_precision
 from advisor.own_records.records import OwnData, compare
@@ -22,12 +23,6 @@ from studies.runs.run import METRIC
 if TYPE_CHECKING:
     from advisor.own_records.pilot import Moved
     from engine.checkpoints.checkpoint import Checkpoint
-
-
-class NothingToStartFromError(UserError, LookupError):
-    """A pilot is asked for, and no pre-trained network is available; the message says how to give one."""
-
-    exit_code = ExitCode.USAGE
 
 
 class WrongNetworkError(UserError, LookupError):
@@ -94,6 +89,8 @@ class OwnAnswer:
     def starts_from(self) -> str:
         """What fine-tuning and a linear probe start from, here and in the evidence, in one sentence."""
         theirs = f"the evidence's networks on {self.answer.curve.rests_on[-1].upstream}"
+        if self.network is not None and self.answer.question.upstream == NOTHING_PRETRAINED:
+            return f"Asked as if there were no pre-trained network; {self.network.in_words()} is available; {theirs}."
         if self.network is None:
             return f"No pre-trained {self.answer.curve.arch} that takes these records is available (--from); {theirs}."
         return f"Pre-trained network: {self.network.in_words()}; {theirs}."

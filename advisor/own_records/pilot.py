@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from advisor.answer.curve_choice import is_pool
 from advisor.answer.question import NOTHING_PRETRAINED
 from advisor.answer.recommend import Recommendation, recommend
+from advisor.answer.strategy import NothingToStartFromError
 from advisor.answer.words import count, duration
-from advisor.own_records.answer import NothingToStartFromError, OwnAnswer, Pretrained
+from advisor.own_records.answer import OwnAnswer, Pretrained
 from advisor.own_records.pilot_study import (
     FEWEST_REPLICATES,
     STORE,
@@ -29,7 +30,7 @@ from advisor.own_records.pilot_study import (
 )
 from advisor.own_records.pilot_update import fit_pilot
 from engine.checkpoints.checkpoint import CheckpointError
-from engine.corpora.corpus import CorpusError
+from engine.corpora.corpus import CorpusError, default_corpora
 from engine.evaluation.evaluation import describe_averages
 from engine.json_values import rounded
 from engine.recipes import DEFAULT_RECIPE
@@ -40,6 +41,7 @@ from studies.files.gain import Gain, summarise_gain
 from studies.running.progress import Progress
 from studies.running.workload import Speed, measure_speed
 from studies.runs.run import METRIC, Run, known
+from studies.runs.store import StoreError
 from studies.runs.tidy_runs import RunsFileError, check_averages
 
 if TYPE_CHECKING:
@@ -193,13 +195,13 @@ def with_pilot(found: OwnAnswer, wanted: PilotRequest) -> OwnAnswer:
 def with_known_pilot(found: OwnAnswer, pilots: Path) -> OwnAnswer:
     """Take a pilot into account that an earlier command ran on these records, or say which one is ignored and why.
 
-    ``pilots`` is the folder of ``folders_of``. Raises StoreError for a pilot that is damaged, and OSError.
+    ``pilots`` is the folder of ``folders_of``. One that cannot be read is ignored too: nobody asked for it.
     """
     reasons = []
     for folder in folders_of(pilots, found.own.corpus.content_hash):
         try:
             moved = _moved_by(found, folder)
-        except (PilotError, RunsFileError, CheckpointError, CorpusError) as error:
+        except (PilotError, RunsFileError, CheckpointError, CorpusError, StoreError, OSError) as error:
             moved = str(error)
         if isinstance(moved, Moved):
             return replace(found, answer=moved.after, moved=moved)
@@ -226,6 +228,11 @@ def _moved_by(found: OwnAnswer, folder: Path) -> Moved | str:
     took = sum(known(run.seconds) for run in runs)
     made = max(known(run.created) for run in runs)[:10]
     return Moved(before, after, found.network.name, pilot.store, took, stopped=False, made=made)
+
+
+def pilots_folder() -> Path:
+    """Return where pilots lie that no other folder was named for."""
+    return default_corpora() / "pilots"
 
 
 def folders_of(pilots: Path, content_hash: str) -> list[Path]:

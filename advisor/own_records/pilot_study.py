@@ -104,7 +104,7 @@ class Pilot:
         """
         if not self.store.is_file():
             return []
-        store = Store(self.store)
+        store = Store(self.store, create=False)
         mine = [run for run in store.runs() if self._is_mine(run)]
         store.close()
         pairs, _ = of_one_precision([run for run in mine if run.strategy in _PAIR])
@@ -154,25 +154,31 @@ def set_up(folder: Path, own: OwnData, arch: str, checkpoint: Path, seed: int = 
     """
     corpus, data = own.corpus, own.data
     pool, test, folds, target = _divide(folder, own)
-    smallest = check_records(own, pool, test)
+    check_records(own, pool, test)
     facts = load_checkpoint(checkpoint).facts
     if facts.arch != arch:
         raise CheckpointError(f"{checkpoint} holds {facts.arch}, not {arch}")
     if facts.contract.mismatch(corpus.contract):
         taken, given = facts.contract.in_words(), corpus.contract.in_words()
         raise CheckpointError(f"{checkpoint} takes {taken}, and these records have {given}")
-    divided = Corpus(target) if target.is_dir() else write_divided(corpus, data, folds, target)
-    task = f"{target.name}/labels"
-    hashes = {task: hash_task({target.name: divided}, task), facts.task: digest_of(checkpoint)}
-    pilot = Pilot(
-        folder, divided, task, arch, facts.task, facts.n_records or 0, hashes, smallest, len(pool), _PER_SEED * seed
-    )
+    if not target.is_dir():
+        write_divided(corpus, data, folds, target)
+    pilot = _open(folder, own, arch, checkpoint, seed)
     start = pilot.specs(2, 0)[1].pretraining()
     assert start is not None, "the fine-tuned arm starts from a network"
-    kept = folder_of(pilot.store) / start.key(hashes)
+    kept = folder_of(pilot.store) / start.key(pilot.data_hashes)
     if not kept.is_dir():
         write_files(read_files(checkpoint), kept)
     return pilot
+
+
+def _open(folder: Path, own: OwnData, arch: str, checkpoint: Path, seed: int = 0) -> Pilot:
+    """Return a pilot whose divided corpus is there; nothing is written."""
+    pool, test, _, target = _divide(folder, own)
+    facts, divided, task = load_checkpoint(checkpoint).facts, Corpus(target), f"{target.name}/labels"
+    hashes = {task: hash_task({target.name: divided}, task), facts.task: digest_of(checkpoint)}
+    smallest, records = check_records(own, pool, test), facts.n_records or 0
+    return Pilot(folder, divided, task, arch, facts.task, records, hashes, smallest, len(pool), _PER_SEED * seed)
 
 
 def find_pilot(folder: Path, own: OwnData, arch: str, checkpoint: Path) -> Pilot | str:
@@ -189,7 +195,7 @@ def find_pilot(folder: Path, own: OwnData, arch: str, checkpoint: Path) -> Pilot
     store.close()
     if archs and arch not in archs:
         return f"it is of {' and '.join(sorted(archs))}, and this is about {arch}"
-    pilot = set_up(folder, own, arch, checkpoint)
+    pilot = _open(folder, own, arch, checkpoint)
     if not pilot.runs():
         return "it has no whole pair from this pre-trained network by this version's recipe"
     return pilot

@@ -146,14 +146,18 @@ def open_own(
 
 
 def divide_own(
-    directory: Path, corpus: Corpus, task: str, labels: str | None = None, division: Division | None = None
-) -> OwnData:
+    directory: Path, corpus: Corpus, task: str, labels: str | None = None, division: Division | None = None, *,
+    is_asked: bool = False,
+) -> OwnData:  # fmt: skip
     """Return an opened corpus's records under a task, or under the ``labels`` named as in ``open_own``, divided.
 
+    ``is_asked`` tells that the task is not merely the first: then ``labels`` may name no other one.
     Raises UnknownNameError for labels that do not exist, PartitionError for records that cannot be divided.
     """
     if labels is not None and (bare := labels.removeprefix(f"{corpus.name}/")) in corpus.tasks:
         labels = bare  # as the answer's table names a task
+    if is_asked and labels in corpus.tasks and labels != task:
+        raise UnknownNameError(f"--labels {labels} is a task, and so is {task}, which is asked for: name one of them")
     task = labels if labels in corpus.tasks else task
     data = corpus.task(task)
     if labels is not None and labels not in corpus.tasks:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from advisor.own_records.records import OwnData
+from engine.corpora.held_out import together
 from engine.corpora.splits import draw_records
 from engine.seeds import stable_seed
 from studies.files.transferability import FEWEST_SITES, SCORE, Correlation
@@ -99,7 +100,7 @@ def score_own(
     at = min(sizes, key=lambda n: abs(np.log(n) - np.log(n_records)))
     seed = stable_seed(own.data.name, SCORE)
     drawn = np.sort(own.pool[draw_records(own.data.patients[own.pool], min(at, len(own.pool)), seed)])
-    labels, patients = own.data.labels[drawn], own.data.patients[drawn]
+    labels, patients = own.data.labels[drawn], together(corpus)[own.data.rows[drawn]]
     counted = counted_classes(labels, patients)
     gap = measure_gap(checkpoint, corpus.signals[own.data.rows[drawn]], labels, patients, seed)
     if gap is None:

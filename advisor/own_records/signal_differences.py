@@ -68,7 +68,5 @@ def _resampled(corpus: Corpus) -> Iterator[str]:
         return
     named = [f"{fs:g} Hz ({n:,})" if len(rates) > 1 else f"{fs:g} Hz" for fs, n in rates[:_RATES]]
     more = f" and {len(rates) - _RATES} other rates" if len(rates) > _RATES else ""
-    yield (
-        f"These records were recorded at {', '.join(named)}{more}, and are used at {corpus.fs:g} Hz: nothing above "
-        f"{corpus.fs / 2:g} Hz is left in them."
-    )
+    lost = f": nothing above {corpus.fs / 2:g} Hz is left in them" if max(fs for fs, _ in rates) > corpus.fs else ""
+    yield f"These records were recorded at {', '.join(named)}{more}, and are used at {corpus.fs:g} Hz{lost}."

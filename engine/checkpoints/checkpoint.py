@@ -153,7 +153,7 @@ def save_checkpoint(network: nn.Module, facts: CheckpointFacts, target: Path, sp
         document["document_hash"] = _document_hash(document)
         (folder / DOCUMENT).write_text(json.dumps(document, indent=1), encoding="utf-8")
         if split is not None:
-            (folder / SPLIT).write_text(split, encoding="utf-8")
+            (folder / SPLIT).write_bytes(split.encode())
 
 
 def load_checkpoint(root: Path) -> Checkpoint:

@@ -4,6 +4,7 @@ The same records are kept by every command on a corpus, whatever the task, the l
 that what one command looked at is never what another tests on.
 """
 
+import hashlib
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
@@ -17,7 +18,7 @@ from engine.seeds import stable_seed
 from models.errors import ExitCode, UserError
 
 TEST_FRACTION = 0.2
-_MOST_FOLDS = 10  # of which some are the test: a share is met to a tenth
+_MOST_FOLDS = 20  # of which some are the test: shares are met to a twentieth or less
 _FEWEST_GROUPS = 3  # to train, to validate and to test
 _MOST_GROUPS = 5_000  # beyond them chance gives equal shares, and the search for them takes long
 
@@ -46,17 +47,20 @@ class Division:
 class HeldOut:
     """The test records of a corpus (records,), and in ``words`` which these are; ``rule`` names how they were chosen.
 
-    ``seed`` is what they were drawn with, None where their publisher chose them.
+    ``seed`` is what they were drawn with, None where their publisher chose them; ``test_sha256`` is a hash of their
+    names.
     """
 
     test: NDArray[np.bool_]
     words: str
     rule: str
     seed: int | None
+    test_sha256: str
 
     def as_dict(self) -> dict[str, object]:
         """Return what a checkpoint keeps of it."""
-        return {"rule": self.rule, "seed": self.seed, "test_share": round(float(self.test.mean()), 4)}
+        share = round(float(self.test.mean()), 4)
+        return {"rule": self.rule, "seed": self.seed, "test_share": share, "test_sha256": self.test_sha256}
 
 
 PUBLISHED, STRATIFIED, BY_CHANCE = "publisher's fold", "equal label shares, whole patients", "chance, whole patients"
@@ -74,14 +78,19 @@ def hold_out(corpus: Corpus, asked: Division | None = None) -> HeldOut:
     test = folds == last
     is_published = (folds >= 0).all() and not test.all() and not np.isin(patients[test], patients[~test]).any()
     if is_published and asked == Division():
-        return HeldOut(test, f"fold {last} of the publisher's {len(np.unique(folds))}", PUBLISHED, None)
+        words = f"fold {last} of the publisher's {len(np.unique(folds))}"
+        return HeldOut(test, words, PUBLISHED, None, _hash_names(corpus, test))
     seed = asked.seed or 0
     test, rule = draw_test(together(corpus), corpus.labels, asked.fraction or TEST_FRACTION, seed)
     how = "with equal shares of the labels" if rule == STRATIFIED else "by chance"
     people = len(np.unique(patients))
     what = "patients" if people < len(patients) else "records"  # that no two are of one patient may only be unknown
     counted = f"{len(np.unique(patients[test]))} of {people} {what}"
-    return HeldOut(test, f"{counted}, drawn {how}, seed {seed}", rule, seed)
+    return HeldOut(test, f"{counted}, drawn {how}, seed {seed}", rule, seed, _hash_names(corpus, test))
+
+
+def _hash_names(corpus: Corpus, test: NDArray[np.bool_]) -> str:
+    return hashlib.sha256("\n".join(sorted(map(str, corpus.record_ids[test]))).encode()).hexdigest()
 
 
 def draw_test(

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from engine.corpora.held_out import PUBLISHED
 from engine.deploy.markdown import UNKNOWN, bullets, count, counted, document, figure, interval, number, plain, table
 from engine.deploy.model_facts import ModelFacts
 from engine.evaluation.calibration import describe_rule
@@ -23,10 +24,10 @@ _SAID_ELSEWHERE = {f"{part}_{kind}" for part in _PARTS for kind in _COUNTED} | {
     "differences", "excluded", "remarks", "upstream_seconds", "upstream_sources", "patients_told_apart", "held_out",
     "seed", "division", "split_sha256", "threshold_rule", "rare_label",
 }  # fmt: skip
-_APART = "Records are split by patient, where the source tells patients apart, and equal signals are on one side."
+_APART = "Records are split by patient, where the source tells patients apart."
 _NOT_APART = (
-    "No two records are said to be of one patient, so that every record counts as a patient of its own; where the source "
-    "does not tell patients apart, records of one may lie on both sides of a split. Equal signals are on one side."
+    "No two records are said to be of one patient, so that every record counts as a patient of its own; where the "
+    "source does not tell patients apart, records of one may lie on both sides of a split."
 )
 
 
@@ -206,6 +207,8 @@ def _splits(facts: ModelFacts) -> list[str]:
     counted = _COUNTED if is_apart else _COUNTED[:1]
     rows = [(part, *(count(known.get(f"{part}_{kind}")) for kind in counted)) for part in _PARTS]
     said = _APART if is_apart else _NOT_APART
+    if facts.record.get("division", {}).get("rule", PUBLISHED) != PUBLISHED:
+        said += " Equal signals are on one side."
     return [*table(("", *counted), rows), "", *table(("", ""), _division(facts.record).items()), "", said]
 
 

@@ -20,6 +20,7 @@ from engine.checkpoints.snapshot import Snapshot, save_snapshot
 from engine.compute.devices import DEVICE_ERRORS, DeviceFailureError, choose_device, describe_device
 from engine.corpora.corpus import Corpus, TaskData
 from engine.corpora.excluded import Exclusion, exclusion
+from engine.corpora.held_out import PUBLISHED, together
 from engine.corpora.partition import Partition, lacking_classes, split_table
 from engine.corpora.remarks import left_out, remarks
 from engine.evaluation.calibration import calibrated_probabilities, describe_few_negatives
@@ -97,7 +98,7 @@ class Fit:
             "n_records": self.partition.n_records,
             "seed": self.partition.asked,
             "recipe": self.recipe.digest(),
-            "held_out": self.partition.held_out,
+            "test_sha256": self.partition.held.test_sha256,
             "at_specificity": self.at_specificity,
         }
 
@@ -142,7 +143,7 @@ def forewarn(job: Fit) -> tuple[str, ...]:
     ):
         return sentences
     seen = f"{job.upstream.folder.name} was pre-trained on {facts.task}, records of the same source"
-    if facts.record.get("held_out") != job.partition.held_out:
+    if not _held_out_the_same(facts.record, job.partition):
         return (*sentences, f"{seen}: whether the test records were among them is not known")
     spared = (
         f"the test records ({job.partition.held_out}) were held out then too, but those that validate here were not"
@@ -162,6 +163,14 @@ def _unspecific(job: Fit) -> tuple[str, ...]:
         return ()
     rows = job.partition.training if job.strategy in PROBES else job.partition.validation
     return tuple(describe_few_negatives(job.data.labels[rows], job.data.classes, job.at_specificity))
+
+
+def _held_out_the_same(record: Mapping[str, Any], partition: Partition) -> bool:
+    """Whether an upstream's test records are known to be those of a partition: by name, or as one publisher's fold."""
+    known = record.get("division", {}).get("test_sha256")
+    if known is not None:
+        return bool(known == partition.held.test_sha256)
+    return partition.held.rule == PUBLISHED and record.get("held_out") == partition.held_out
 
 
 def _vague(job: Fit) -> tuple[str, ...]:
@@ -239,7 +248,8 @@ def _fit_probe(
     """Fit a probe to all records, calibrate on its logits out of fold, test once, and write the checkpoint."""
     rows = job.partition.training
     patients, examples = job.data.patients[rows], job.examples(rows, scaling)
-    found = train_probe(job.strategy, start.network, job.arch, examples, patients, job.partition.seed, device=device)
+    owners = together(job.corpus)[job.data.rows[rows]]  # who is left out together
+    found = train_probe(job.strategy, start.network, job.arch, examples, owners, job.partition.seed, device=device)
     report(found.training.best)
     job = replace(job, arch=found.arch)
     facts = _facts(job, scaling, found.training, device)
@@ -248,7 +258,7 @@ def _fit_probe(
     test = Predicted.by(found.network, job.examples(job.partition.test, scaling), job.data, job.partition.test)
     facts, evaluation = _tested(job, facts, test)
     save_checkpoint(found.network, facts, out, job.split())
-    return Fitted(facts, found.training, evaluation, warnings)
+    return Fitted(facts, found.training, evaluation, (*warnings, *describe_averages(facts.evaluation)))
 
 
 def _moved(resume: Snapshot | None, device: torch.device) -> tuple[str, ...]:

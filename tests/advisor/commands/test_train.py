@@ -262,23 +262,12 @@ def test_a_recipe_that_is_not_the_evidences_is_said(arch, recipe, differs: bool,
     assert choice.why == (said if differs else "The best of all.")
 
 
-@pytest.mark.parametrize(
-    ("tasks", "said"),
-    [
-        (
-            ("challenge-2017/rhythm", "ptb-xl/superclass@I"),
-            ["These records have 12 leads: none of the evidence's 2 tasks"],
-        ),
-        (("challenge-2017/rhythm", "ptb-xl/form", "ptb-xl/rhythm"), []),
-        ((), []),
-    ],
-)
-def test_records_unlike_those_of_the_evidence_are_a_warning_of_the_training(tasks, said, corpora: Path, monkeypatch):
-    chosen = Choice("scratch", None, "The best of all.", tasks=tasks)
-    monkeypatch.setattr("advisor.answer.strategy.choose_strategy", lambda *_arguments: chosen)
-    job, _ = plan(Corpus(corpora / "synthetic"), "diagnosis", "cnn", Asked.AUTO, None, 40, 0, "tuned", "cpu")
-    assert [one.partition(" does")[0] for one in job.differences] == said
-    assert forewarn(job)[: len(said)] == job.differences
+def test_records_unlike_those_of_the_evidence_are_a_warning_of_the_training(corpora: Path, monkeypatch):
+    said = ("These records have 12 leads: none of the evidence's 2 tasks does.",)
+    monkeypatch.setattr("advisor.own_records.advice.signal_differences", lambda *_: said)
+    job, advice = plan(synthetic(corpora), "cnn", Asked.AUTO, None, 40, 0, "tuned", "cpu")
+    assert job.differences == advice.differences == said
+    assert forewarn(job)[:1] == said
 
 
 @pytest.mark.parametrize("words", ["", "--strategy fine-tune", "--strategy linear-probe"])
@@ -435,7 +424,7 @@ def test_epochs_are_counted_once_whether_they_are_looked_at_or_not(capsys: pytes
         ("--strategy scratch --from resnet1d18-w16-ptbxl", "starts from no network, and --from names one"),
         ("--source ludb", "give --data DIR with it"),
         ("--force --resume", "leave one of them out"),
-        ("--arch rnn --from resnet1d18-w16-ptbxl", "holds resnet1d18-w16, and --arch rnn asks for gru-w32"),
+        ("--arch rnn --from resnet1d18-w16-ptbxl", "holds resnet1d18-w16, and --arch rnn asks about gru-w32"),
         ("--arch CNN --strategy random-convolutions", "leave out --arch cnn"),
         ("--arch ECG-FM", "ECG-FM is a published foundation model"),
         ("--arch cnn --strategy fine-tune --arch resnet1d18-w2", "needs a pre-trained resnet1d18-w2"),
@@ -452,7 +441,7 @@ def test_options_that_make_no_sense_together_are_refused_before_a_record_is_read
 
 def test_a_network_s_name_is_the_same_in_upper_and_lower_case(corpora: Path):
     for arch in ("CNN", "ResNet1D18-W16"):
-        job, _ = plan(Corpus(corpora / "synthetic"), "diagnosis", arch, Asked.SCRATCH, None, 40, 0, "tuned", "cpu")
+        job, _ = plan(synthetic(corpora), arch, Asked.SCRATCH, None, 40, 0, "tuned", "cpu")
         assert job.arch == "resnet1d18-w16"
 
 

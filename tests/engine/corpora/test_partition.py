@@ -29,7 +29,7 @@ from engine.corpora.partition import (
 )
 
 NO_FOLD = -1
-SOME = HeldOut(np.zeros(12, np.bool_), "some", BY_CHANCE, 0)
+SOME = HeldOut(np.zeros(12, np.bool_), "some", BY_CHANCE, 0, "abc")
 no_clock = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
@@ -209,13 +209,14 @@ def test_both_sides_have_the_same_share_of_a_rare_label():
 
 def test_another_seed_holds_out_other_records_and_another_share_more():
     corpus = Records(np.arange(100))
-    one, same, other, more = (
+    one, same, other, more, few = (
         hold_out(corpus, asked)  # type: ignore[arg-type]
-        for asked in (None, Division(), Division(seed=1), Division(0.3))
+        for asked in (None, Division(), Division(seed=1), Division(0.3), Division(0.05))
     )
     assert one.test.tolist() == same.test.tolist() != other.test.tolist()
-    assert (one.test.sum(), other.test.sum(), more.test.sum()) == (20, 20, 30)
-    assert other.as_dict() == {"rule": STRATIFIED, "seed": 1, "test_share": 0.2}
+    assert (one.test.sum(), other.test.sum(), more.test.sum(), few.test.sum()) == (20, 20, 30, 5)
+    assert other.as_dict() == {"rule": STRATIFIED, "seed": 1, "test_share": 0.2, "test_sha256": other.test_sha256}
+    assert len({one.test_sha256, same.test_sha256, other.test_sha256, more.test_sha256}) == 3
 
 
 def test_a_share_that_is_asked_for_goes_before_the_publishers_fold():

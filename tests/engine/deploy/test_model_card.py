@@ -163,7 +163,10 @@ def test_patients_that_the_source_does_not_tell_apart_are_not_counted(known):
     patients = known.evaluation["n_patients"]
     assert cells(model_facts_label(apart, EXPORTED))["test records, patients"] == [f"600, {patients}"]
     assert cells(model_facts_label(unknown, EXPORTED))["test records"] == ["600"]
-    assert "so that every record counts as a patient of its own; where the source does not tell patients apart" in model_card(unknown, EXPORTED)
+    assert (
+        "so that every record counts as a patient of its own; where the source does not tell patients apart"
+        in model_card(unknown, EXPORTED)
+    )
 
 
 def test_one_class_of_one_lead_is_said_in_the_singular():

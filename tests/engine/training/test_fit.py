@@ -175,7 +175,7 @@ def test_an_upstream_that_may_have_seen_the_test_is_warned_of(
     assert "the test records (fold 10 of the publisher's 10) were held out then too" in said
     assert "validation scores are too high" in said
     otherwise = replace(
-        started, partition=replace(started.partition, held=replace(started.partition.held, words="other records"))
+        started, partition=replace(started.partition, held=replace(started.partition.held, test_sha256="of others"))
     )
     assert any("whether the test records were among them is not known" in s for s in forewarn(otherwise))
 
