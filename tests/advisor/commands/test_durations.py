@@ -70,7 +70,7 @@ def test_every_command_says_how_long_short_records_are_and_how_to_use_them(
 ):
     ended, out, _ = command("data", "check", ward)
     assert ended == 3
-    assert out.splitlines()[-1] == SHORT
+    assert SHORT in out.splitlines()
     report = json.loads(command("data", "check", ward, "--json")[1])
     assert (report["seconds"], report["fs"], report["short"]["seconds"], report["unusable"]) == (10.0, 100.0, 7.0, 60)
     for words in (
@@ -91,7 +91,7 @@ def test_few_records_that_are_long_enough_are_used_and_the_others_counted(
     write_record(tree, "r03", made.signals[3])
     said = "59 of 60 records are 7 s long, and 10 s are needed: --seconds 7 takes the first 7 s of all"
     ended, out, err = command("data", "prepare", tree)
-    assert (ended, out.split(":")[0]) == (0, "1 records, 59 left out, 0 kept with a remark")
+    assert (ended, out.split(":")[0]) == (0, "1 record, 59 left out, 0 kept with a remark")
     assert said in err.splitlines()
     ended, out, err = command("data", "prepare", tree, "--max-bad", "3", "--fs", "200")
     assert ended == 3
@@ -135,16 +135,17 @@ def test_a_network_of_ten_seconds_is_fine_tuned_on_seven_where_it_is_named_and_t
     ward: Path, tmp_path: Path, checkpoint_writer: Callable[..., Path], command: Command
 ):
     upstream = checkpoint_writer(tmp_path / "upstream")
-    words = ("train", "--data", ward, "--seconds", "7", "--from", upstream, "--strategy", "linear-probe")
-    ended, _, err = command(*words, "--out", tmp_path / "network")
-    assert ended == 0, err
+    words = ("train", "--data", ward, "--seconds", "7", "--from", upstream, "--strategy", "frozen")
+    ended, out, err = command(*words, "--out", tmp_path / "network")
+    assert ended == 0, err or out
     assert (
         "! upstream was pre-trained on records of 10 s, and these are of 7 s: what it gains at another length was not "
         "measured"
     ) in err
     facts = load_checkpoint(tmp_path / "network").facts
     assert (facts.contract.seconds, facts.record["upstream_seconds"]) == (7.0, 10.0)
-    assert command("export", tmp_path / "network", "--out", tmp_path / "model.onnx")[0] == 0
+    ended, _, err = command("export", tmp_path / "network", "--out", tmp_path / "model.onnx")
+    assert ended == 0, err
     assert "which was trained on records of 10 s" in (tmp_path / "MODEL_CARD.md").read_text()
     ended, _, err = command(*words, "--fs", "200", "--out", tmp_path / "faster")
     assert ended == 3

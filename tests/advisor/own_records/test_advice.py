@@ -66,7 +66,7 @@ def test_a_card_names_who_tested_by_which_rule_share_and_seed(records: Path, tmp
     facts = load_checkpoint(tmp_path / "out").facts
     assert facts.record["division"] == {
         "rule": "equal label shares, whole patients", "seed": 5, "test_share": pytest.approx(0.3, abs=0.02),
-        "validation_share": 0.0,
+        "validation_share": 0.0, "test_sha256": facts.record["division"]["test_sha256"],
     }  # fmt: skip
     assert command("export", tmp_path / "out", "--out", tmp_path / "model.onnx")[0] == 0
     card = plain((tmp_path / "MODEL_CARD.md").read_text())

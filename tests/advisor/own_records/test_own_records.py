@@ -129,7 +129,8 @@ def test_records_without_a_patient_are_not_said_to_be_of_as_many_patients(
         for said in (" ".join(text[1].split()), page.read_text()):
             assert ("60, each counted as a patient of its own, " in said) is not told
             assert (f"60, of {data['patients']} patients, " in said) is told
-        assert data["held_out"].endswith(f"{data['patients']} {'patients' if told else 'records'}, drawn by chance")
+        whom = f"{data['patients']} {'patients' if told else 'records'}"
+        assert data["held_out"].endswith(f"{whom}, drawn with equal shares of the labels, seed 0")
         assert ("test patients have" in " ".join(text[1].split())) is told
         checked = command("data", "check", tree)[1].splitlines()[0]
         people = f" of {data['patients']} patients, 0" if told else ", each counted as a patient of its own, 0"
