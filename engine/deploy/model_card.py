@@ -213,8 +213,13 @@ def _splits(facts: ModelFacts) -> list[str]:
 
 
 def _division(record: Mapping[str, Any]) -> dict[str, str | None]:
-    """Return the rule of a division, its shares and seeds, and the file that names every record's side."""
-    known = record.get("division", {})
+    """Return the rule of a division, its shares and seeds, and the file that names every record's side.
+
+    Of a network that was made before these were kept, which its test records are.
+    """
+    if "division" not in record:
+        return {"test records": record.get("held_out")}
+    known = record["division"]
     share, validation, file = known.get("test_share"), known.get("validation_share"), record.get("split_sha256")
     return {
         "test records": record.get("held_out"),

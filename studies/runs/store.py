@@ -73,6 +73,7 @@ MIGRATIONS = (
     DROP TABLE probabilities;
     """,
 )
+_PATIENCE = 60.0  # seconds that a runner waits for another one that writes
 _PREDICTIONS_BEFORE_4 = (
     "(SELECT key, records, classes, 'probabilities' AS kind, float16_zlib AS zlib, rowid AS rowid FROM probabilities)"
 )
@@ -441,17 +442,32 @@ def _connect(path: Path, *, create: bool) -> sqlite3.Connection:
     """Open the file in autocommit; one that is only read is neither made nor brought to a newer schema."""
     if create:
         path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(path, timeout=60, isolation_level=None)
-        connection.execute("PRAGMA journal_mode = WAL")
+        connection = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None)
+        _log_ahead(connection)
         connection.execute("PRAGMA foreign_keys = ON")
         return connection
     if os.access(path.parent, os.W_OK):
         mode = "rw"  # so that closing tidies the log away; query_only keeps the content as it is
     else:
         mode = "ro" if path.with_name(path.name + "-wal").exists() else "ro&immutable=1"  # no log can be made here
-    connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode={mode}", uri=True, timeout=60, isolation_level=None)
+    connection = sqlite3.connect(
+        f"{path.resolve().as_uri()}?mode={mode}", uri=True, timeout=_PATIENCE, isolation_level=None
+    )
     connection.execute("PRAGMA query_only = ON")
     return connection
+
+
+def _log_ahead(connection: sqlite3.Connection) -> None:
+    """Switch to a write-ahead log. SQLite does not wait for another runner that switches a new file, too: we do."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
 
 
 def _in_words(error: Exception, path: Path) -> str:
