@@ -30,7 +30,7 @@ class Published:
     compared: float
 
 
-_MODELS: dict[str, tuple[Published, ...]] = {
+MODELS: dict[str, tuple[Published, ...]] = {
     "ECG-FM": (),
     "ECGFounder": (
         Published(_AL_MASUD, "georgia", 0.920, 0.903),
@@ -53,11 +53,6 @@ _MODELS: dict[str, tuple[Published, ...]] = {
 }
 
 
-def foundation_models() -> dict[str, tuple[Published, ...]]:
-    """Return what was published of each of them."""
-    return dict(_MODELS)
-
-
 def describe_foundation_model(name: str) -> str | None:
     """Say what is known of the foundation model that a name means, whatever its case and hyphens; None for others.
 
@@ -65,7 +60,7 @@ def describe_foundation_model(name: str) -> str | None:
     """
     for part in name.split("/"):
         plain = _plain(part)
-        for model, published in _MODELS.items():
+        for model, published in MODELS.items():
             if plain.startswith(_plain(model)) and _SIZE.fullmatch(plain.removeprefix(_plain(model))):
                 known = f"{model} is a published foundation model, which this study did not measure{_said(published)}"
                 return f"{known}; {_HOW}"

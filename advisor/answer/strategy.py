@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import cast
 
+from advisor.answer.decision import losing
 from advisor.answer.recommend import Recommendation, Verdict
 from advisor.answer.words import compares_more, why_best
 from engine.recipes import Strategy
@@ -91,7 +92,7 @@ def _best_of_all(answer: Recommendation, network: str | None) -> Choice:
         why = (
             f"{_TRAINING[chosen.strategy]}: no pre-trained {answer.curve.arch} that takes these records is available "
             f"(--from), and {IN_WORDS[named.strategy]} is advised. {why_best(answer)} What is trained in its place "
-            f"loses {chosen.expected_loss.mean:.3f} on average, at most {chosen.expected_loss.upper:.3f} (90 %)."
+            f"loses {losing(chosen.expected_loss, answer.question.margin)}."
         )
     else:
         chosen, why = named, f"{_TRAINING[named.strategy].format(network)}. {why_best(answer)}"

@@ -225,9 +225,10 @@ def plan(
     from studies.files.shipped import DEFAULT_CURVES
 
     choose_device(device)
-    strategy, arch = _agree(strategy, None if arch is None else read_curves(DEFAULT_CURVES).spelled(arch), from_)
+    curves = read_curves(DEFAULT_CURVES)
+    strategy, arch = _agree(strategy, None if arch is None else curves.spelled(arch), from_)
     n = n_records or len(own.pool)
-    advice = advise_training(strategy, own, n, arch, from_)
+    advice = advise_training(strategy, own, n, arch, from_, curves)
     choice = advice.choice
     network = find_network(KERNELS if choice.strategy == RANDOM_CONVOLUTIONS else advice.arch)
     chosen = find_recipe(recipe, network.family, choice.strategy, width=network.width)

@@ -12,9 +12,9 @@ from advisor.own_records.pilot import pilots_folder, with_known_pilot
 from advisor.own_records.records import OwnData
 from advisor.own_records.signal_differences import signal_differences
 from engine.records.lead_names import leads_in_words
-from studies.files.curves import CurvesFile, read_curves
+from studies.files.curves import CurvesFile
 from studies.files.shipped import DEFAULT_CURVES
-from studies.files.transferability import read_transferability
+from studies.files.transferability import Transferability, read_transferability
 
 _DEFAULT = "cnn"
 _OF_JSON = ("null in JSON", "is null")  # of warnings about figures that a training does not print
@@ -64,16 +64,17 @@ class Advice:
         }
 
 
-def advise_training(asked: str, own: OwnData, n_records: int, arch: str | None, from_: str | None) -> Advice:
+def advise_training(
+    asked: str, own: OwnData, n_records: int, arch: str | None, from_: str | None, curves: CurvesFile
+) -> Advice:
     """Say what to train on ``n_records`` of the records: as ``asked``, or for ``auto`` as ``recommend --data`` answers.
 
     ``arch`` is None for that of ``from_``, a checkpoint's folder or a released network, else the advised one, or cnn
-    where a strategy is asked for. Raises NothingToStartFromError, UnknownCheckpointError, CheckpointError,
-    WrongNetworkError, UnknownNetworkError.
+    where a strategy is asked for; ``curves`` are those that ship. Raises NothingToStartFromError,
+    UnknownCheckpointError, CheckpointError, WrongNetworkError, UnknownNetworkError.
     """
-    curves = read_curves(DEFAULT_CURVES)
-    given = network_given(from_, arch, curves)
-    answer, reason = _answer(own, n_records, arch, given, curves) if asked == AUTO else (None, "")
+    given, known = network_given(from_, arch, curves), read_transferability(DEFAULT_CURVES)
+    answer, reason = _answer(own, n_records, arch, given, curves, known) if asked == AUTO else (None, "")
     if answer is not None:
         named = answer.answer.curve.arch
     else:
@@ -84,21 +85,17 @@ def advise_training(asked: str, own: OwnData, n_records: int, arch: str | None, 
         asked, named, None if network is None else network.name, None if answer is None else answer.answer, reason,
         _released(), leads_in_words(own.corpus.leads),
     )  # fmt: skip
-    return Advice(choice, named, network, answer, _differences(own, answer))
-
-
-def _differences(own: OwnData, answer: OwnAnswer | None) -> tuple[str, ...]:
-    known = read_transferability(DEFAULT_CURVES)
     if answer is None or known is None:
-        return ()
-    return signal_differences(own.corpus, known.tasks, answer.answer.curve.measured_tasks)
+        return Advice(choice, named, network, answer)
+    differences = signal_differences(own.corpus, known.tasks, answer.answer.curve.measured_tasks)
+    return Advice(choice, named, network, answer, differences)
 
 
 def _answer(
-    own: OwnData, n_records: int, arch: str | None, given: Pretrained | None, curves: CurvesFile
-) -> tuple[OwnAnswer | None, str]:
+    own: OwnData, n_records: int, arch: str | None, given: Pretrained | None, curves: CurvesFile,
+    known: Transferability | None,
+) -> tuple[OwnAnswer | None, str]:  # fmt: skip
     """Return the answer for the records, after a pilot on them where there is one, or why there is none."""
-    known = read_transferability(DEFAULT_CURVES)
     n_given = None if n_records == len(own.pool) else n_records
     try:
         found = advise(Question(n_records, arch), n_given, own, curves, known, given, measures_gap=False)

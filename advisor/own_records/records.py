@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from advisor.answer.words import count
 from advisor.own_records.signal_differences import signal_differences
 from engine.corpora.corpus import Corpus, TaskData
-from engine.corpora.excluded import Exclusion, exclusion
+from engine.corpora.excluded import Exclusion, exclusion, percent
 from engine.corpora.held_out import Division, HeldOut
 from engine.corpora.opening import Say, open_directory
 from engine.corpora.partition import available, listed
@@ -255,8 +255,3 @@ def _unscored(own: OwnData) -> Iterator[str]:
 def _with_shares(shares: Mapping[str, float]) -> str:
     more = f" and {len(shares) - _NAMED} more" if len(shares) > _NAMED else ""
     return ", ".join(f"{name} ({percent(share)})" for name, share in list(shares.items())[:_NAMED]) + more
-
-
-def percent(share: float) -> str:
-    """Write a share of records."""
-    return f"{100 * share:.0f} %" if share >= 0.095 else f"{100 * share:.2g} %"

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 
 from advisor.own_records.answer import OwnAnswer
-from advisor.own_records.records import OwnData, percent
+from advisor.own_records.records import OwnData
 from advisor.report.html import bullets, facts, paragraph, section, table
 from advisor.text.own_records_text import MOVED, measured_rows, moved_rows, record_rows
+from engine.corpora.excluded import percent
 
 _LABELS = 20
 

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 
 from advisor.answer.words import VERDICTS, compares_more, count, duration
 from advisor.own_records.answer import OwnAnswer
-from advisor.own_records.records import OwnData, percent
+from advisor.own_records.records import OwnData
 from advisor.text.table import NOTICE, band, console, plain_table, take_lines, to_table
+from engine.corpora.excluded import percent
 from engine.corpora.remarks import EACH_ITS_OWN
 from engine.records.lead_names import leads_in_words
 from studies.files.arms import ARMS, FURTHER

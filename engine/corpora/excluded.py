@@ -75,14 +75,14 @@ class Exclusion:
         return f"{named}{more}{self._unknown()}" if self.known else "their labels are not known"
 
     def _in_words(self, name: str, one: ExcludedLabel) -> str:
-        of_kept = f"{_percent(one.kept / (self.listed - self.records))} of those kept"
+        of_kept = f"{percent(one.kept / (self.listed - self.records))} of those kept"
         which = f"{self.known:,}" + (" whose labels are known" if self.known < self.records else "")
         if one.records == self.known:
             return f"all {which} have {name} ({of_kept})" if self.known > 1 else f"the one has {name} ({of_kept})"
         which = f"the {which}"
         if not one.records:
             return f"none of {which} has {name} ({of_kept})"
-        return f"{one.records:,} of {which} have {name} ({_percent(one.records / self.known)}; {of_kept})"
+        return f"{one.records:,} of {which} have {name} ({percent(one.records / self.known)}; {of_kept})"
 
     def _unknown(self) -> str:
         unknown = self.records - self.known
@@ -148,5 +148,6 @@ def _changes(with_it: int, excluded: int, kept_with_it: int, kept: int) -> bool:
     return bool(abs(both - of_kept) >= _NOTABLE * min(both, 1 - both) > 0)
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %" if share >= 0.095 or not share else f"{100 * share:.2g} %"
+def percent(share: float) -> str:
+    """Write a share of records."""
+    return f"{100 * share:.0f} %" if share >= 0.095 else f"{100 * share:.2g} %"

@@ -12,7 +12,7 @@ from engine.records.contract import SignalContract
 from engine.records.record import LEADS
 from engine.training.starting_point import starting_point
 from models import registry
-from models.foundation_models import describe_foundation_model, foundation_models
+from models.foundation_models import MODELS, describe_foundation_model
 from models.registry import UnknownNetworkError, create_network, find_network, list_networks, register
 
 PUBLISHED = Path(__file__).parents[2] / "studies" / "findings" / "published.csv"
@@ -46,7 +46,7 @@ def test_no_registered_network_has_the_name_of_one():
 
 def test_every_number_said_is_one_of_the_published_ones():
     rows = list(csv.DictReader(PUBLISHED.read_text(encoding="utf-8").splitlines()))
-    numbers = [(name, one) for name, known in foundation_models().items() for one in known]
+    numbers = [(name, one) for name, known in MODELS.items() for one in known]
     assert numbers
     for name, one in numbers:
         found = {row["method"]: float(row["value"]) for row in rows
