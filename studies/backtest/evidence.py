@@ -75,8 +75,9 @@ def _read_classes(curve: MeasuredCurve) -> dict[str, ClassScores]:
         name: np.array(found[name], np.float64)
         for name in ("prevalence", "positives", "sizes", "means", "variances", "replicates")
     }
-    classes = ClassScores(curve.task, tuple(found["names"]), test_records=int(found["test_records"]), **numbers)
-    return {SCRATCH: classes}
+    test_records, shared = int(found["test_records"]), float(found.get("shared_test", 1.0))
+    names = tuple(found["names"])
+    return {SCRATCH: ClassScores(curve.task, names, test_records=test_records, shared_test=shared, **numbers)}
 
 
 def _with_covariance(runs: PairedRuns, curve: MeasuredCurve, arm: str) -> PairedRuns:

@@ -8,13 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from models.errors import ExitCode, UserError
 from models.registry import count_parameters, create_network
 from studies.collection.class_scores import class_scores
 from studies.collection.curve_documents import NO_TEST_NOISE, Header, Measured, make_document
+from studies.collection.patient_sampling import covariance_of_all, sampling_covariance, tested_on
 from studies.collection.summary import SUMMARY, summarise
 from studies.files.arms import FINE_TUNE, FURTHER_STRATEGIES, PAIR, SCRATCH
 from studies.files.curves import corpus_of
@@ -22,7 +20,7 @@ from studies.files.precision import standing_order, with_precision
 from studies.fitting.learning_curves import FitError
 from studies.fitting.paired_runs import PairedRuns
 from studies.runs.run import COLUMNS, METRIC, Run, known, row_of
-from studies.runs.run_tables import PatientCovariance, arrange_runs, further_of, make_table
+from studies.runs.run_tables import arrange_runs, further_of, make_table
 from studies.runs.store import Store
 from studies.runs.tidy_runs import (
     APART,
@@ -34,7 +32,6 @@ from studies.runs.tidy_runs import (
 )
 from studies.runs.training_cost import fit_cost, fit_cost_once, made_on, pretraining_cost
 
-_FEWEST_RESAMPLES = 50
 _NO_COMPARISON = "it holds no task with both arms, from scratch and fine-tuned"
 _CLASSES = 5  # that a network's parameters are counted for, as in the table of networks, whatever its tasks have
 
@@ -203,7 +200,7 @@ def measure(
     pairs, left_out = _pair_further(arms.get(SCRATCH, ()), further or {})
     arms, warnings = _complete_pairs(arms) if FINE_TUNE in arms else _scored(arms)
     first = [runs[0] for runs in arms.values()][-1]
-    covariance = _test_covariance(arms) if first.metric == METRIC else None
+    covariance = sampling_covariance(arms) if first.metric == METRIC else None
     if covariance is None:
         warnings.append(NO_TEST_NOISE)  # the store keeps resamples of the macro AUROC alone
     cost = {
@@ -213,7 +210,7 @@ def measure(
     }
     used = [run for runs in arms.values() for run in runs]
     every = {**arms, **{arm: runs for arm, runs in (further or {}).items() if arm in pairs}}
-    patients = None if covariance is None else _covariance_of_all(every)
+    patients = None if covariance is None else covariance_of_all(every)
     table = replace(make_table(used, first.upstream, covariance, pairs, further), patients=patients)
     kind = _kind(first, pretraining)
     of_arms = {**arms, **{arm: runs for arm, runs in (further or {}).items() if arm in pairs}}
@@ -230,7 +227,7 @@ def _pair_further(
     for arm, runs in further.items():
         try:
             both, _ = _complete_pairs({SCRATCH: scratch, arm: runs})
-            covariance = _test_covariance(both) if runs[0].metric == METRIC else None
+            covariance = sampling_covariance(both) if runs[0].metric == METRIC else None
             pairs[arm] = arrange_runs([run for of_arm in both.values() for run in of_arm], covariance)
         except FitError as error:
             left_out[arm] = str(error)
@@ -280,10 +277,28 @@ def _complete_pairs(arms: Mapping[str, Sequence[Run]]) -> tuple[dict[str, list[R
 
 
 def _check_conditions(arms: Mapping[str, Sequence[Run]]) -> None:
-    """Raise FitError when runs of an arm differ in recipe, data or folds: they belong to different studies."""
+    """Raise FitError when runs belong to different studies.
+
+    Those of an arm share recipe, data and upstream, and the folds that they are trained out of where they are tested on
+    the same. Replicates may each be tested on folds of their own, scored by one rule; the arms of a pair on the same.
+    """
+    every = [run for runs in arms.values() for run in runs]
     for arm, runs in arms.items():
-        if len({_conditions(run) for run in runs}) > 1:
+        folds = {(run.spec.pool_folds, run.spec.test_folds) for run in runs}
+        if len({_conditions(run) for run in runs}) > 1 or len(folds) > len({test for _, test in folds}):
             raise FitError(f"the runs of {arm} differ in recipe, data or folds; give each kind a store of its own")
+    tests = {run.spec.test_folds for run in every}
+    if sum(map(len, tests)) > len({fold for folds in tests for fold in folds}):
+        raise FitError("the replicates' test folds overlap, and they must be the same or have none in common")
+    if len({(run.n_records, run.replicate, run.spec.test_folds) for run in every}) > len(
+        {(run.n_records, run.replicate) for run in every}
+    ):
+        raise FitError("the arms of a pair are tested on different folds; give each kind a store of its own")
+    if len(tests) > 1 and len({run.averaged for run in every}) > 1:
+        raise FitError(
+            "replicates on test folds of their own average their scores over different classes; score all runs by one "
+            "rule with ecgadvise study rescore"
+        )
 
 
 def _conditions(run: Run) -> tuple[object, ...]:
@@ -292,29 +307,8 @@ def _conditions(run: Run) -> tuple[object, ...]:
     The recipe by its digest: runs stored before a field existed are the same as runs with its default.
     """
     spec = run.spec
-    folds = (spec.pool_folds, spec.test_folds, spec.validation_folds, spec.upstream_folds, spec.upstream_test_folds)
-    return run.training_recipe.digest(), run.data_hash, spec.upstream_records, folds
-
-
-def _covariance_of_all(arms: Mapping[str, Sequence[Run]]) -> PatientCovariance | None:
-    """Return the covariance of all arms, None where they were not run at one size."""
-    sizes = set.intersection(*({run.n_records for run in runs if run.has_score} for runs in arms.values()))
-    if not sizes:
-        return None
-    at = {arm: [run for run in runs if run.n_records == max(sizes) and run.has_score] for arm, runs in arms.items()}
-    return PatientCovariance(tuple(arms), _test_covariance(at))
-
-
-def _test_covariance(arms: Mapping[str, Sequence[Run]]) -> NDArray[np.float64]:
-    """Return the covariance (arms, arms) of the mean score at the largest size over resamples of the test patients."""
-    size = max(run.n_records for runs in arms.values() for run in runs)
-    means = np.array([
-        np.mean([run.bootstrap for run in runs if run.n_records == size], axis=0) for runs in arms.values()
-    ])  # fmt: skip
-    scored = np.isfinite(means).all(axis=0)  # a resample may lack an outcome of every class
-    if scored.sum() < _FEWEST_RESAMPLES:
-        raise FitError("the test set is too small: its resamples have no AUROC")
-    return np.atleast_2d(np.cov(means[:, scored]))
+    upstream = (spec.upstream_records, spec.upstream_folds, spec.upstream_test_folds)
+    return run.training_recipe.digest(), run.data_hash, spec.validation_folds, upstream
 
 
 def _describe_upstreams(runs: Sequence[Run]) -> dict[str, str]:
@@ -336,8 +330,5 @@ def _provenance(run: Run, runs: Sequence[Run]) -> dict[str, Any]:
         "devices": list(made_on(runs)),
         **({} if run.recipe is None else {"recipe": run.recipe}),
         "torch": run.versions["torch"],
-        "pool_folds": list(run.spec.pool_folds),
-        "test_folds": list(run.spec.test_folds),
-        "test_records": run.test_records,
-        "test_patients": run.test_patients,
+        **tested_on(runs),
     }

@@ -279,7 +279,7 @@ def _describe(one: Measured, fit: LearningCurveResults, kept: int) -> dict[str, 
         },
         "points": {arm: points[arm] for arm in arms},
         **({"classes": _describe_classes(one.classes[SCRATCH])} if SCRATCH in one.classes else {}),
-        **({} if fit.tasks else {**_test_covariance(table.runs), **_of_all_arms(table.patients)}),
+        **({} if fit.tasks else {**_test_covariance(table, table.runs), **_of_all_arms(table.patients)}),
         **({} if one.cost is None else {"cost": cost}),
         **({"further_arms": {arm: _describe_further(arm, one, fit, kept, points) for arm in others}} if others else {}),
         **({} if one.provenance is None else {"provenance": one.provenance}),
@@ -291,13 +291,19 @@ def _describe_classes(found: ClassScores) -> dict[str, Any]:
     return {
         "names": list(found.classes),
         "prevalence": _round_all(found.prevalence),
-        "positives": [int(count) for count in found.positives],
+        "positives": [_whole(count) for count in found.positives],
         "test_records": found.test_records,
+        **({} if found.shared_test == 1 else {"shared_test": _round(found.shared_test)}),
         "sizes": [int(n) for n in found.sizes],
         "replicates": [int(count) for count in found.replicates],
         "means": _round_all(found.means),
         "variances": _round_all(found.variances),
     }
+
+
+def _whole(count: float) -> int | float:
+    """Return a whole number as one, and the mean of several test sets as it is."""
+    return int(count) if count == int(count) else _round(float(count))
 
 
 def _round_all(values: NDArray[np.float64]) -> Any:
@@ -318,14 +324,18 @@ def _describe_further(
         **write_bend(fit.draws[arm], kept),
         "noise": _spread(fit.further_noise[arm]),
         "points": {} if fit.tasks else points[arm],
-        **({} if fit.tasks else _test_covariance(one.table.further[arm])),
+        **({} if fit.tasks else _test_covariance(one.table, one.table.further[arm])),
         **({} if cost is None else {"cost": cost}),
     }
 
 
-def _test_covariance(runs: PairedRuns) -> dict[str, Any]:
-    """Return the sampling covariance that the test set gives to the arms that were fitted together, if it is known."""
-    return {"test_covariance": _rows(runs.test_covariance)} if runs.test_covariance.any() else {}
+def _test_covariance(table: RunTable, runs: PairedRuns) -> dict[str, Any]:
+    """Return the sampling covariance that the test set gives to the arms that were fitted together, if it is known.
+
+    It is, and is zero, where every replicate was tested on patients of its own.
+    """
+    known = table.patients is not None or runs.test_covariance.any()
+    return {"test_covariance": _rows(runs.test_covariance)} if known else {}
 
 
 def _of_all_arms(patients: PatientCovariance | None) -> dict[str, Any]:

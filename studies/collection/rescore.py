@@ -5,6 +5,7 @@ Runs that were stored before there were logits have float16 probabilities: their
 moved by what float16 changed of its AUROC, and the run says so (``rescored``).
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -46,11 +47,17 @@ class Rescored:
 
 @dataclass(frozen=True)
 class _Tested:
-    """The test records of a run: ``labels`` 0/1 (records, classes) and ``patients`` (records,)."""
+    """The test records of a run: ``labels`` 0/1 (records, classes) and ``patients`` (records,).
+
+    ``takes`` (classes,) are the classes that macro averages take, and ``folds`` the test folds of all replicates of the
+    task where these are tested on records of their own.
+    """
 
     task: TaskData
     labels: NDArray[np.uint8]
     patients: NDArray[np.int64]
+    takes: NDArray[np.bool_]
+    folds: tuple[int, ...]
 
 
 def rescore(
@@ -61,17 +68,20 @@ def rescore(
 ) -> Rescored:
     """Let the macro averages of all runs take the classes of ``averaged_classes``, in one transaction.
 
-    A run whose averages take the same classes as before keeps its scores to the last digit and only says the rule.
+    Where replicates of a task are tested on folds of their own, all take the same classes: those with that many
+    positive records in all these folds together. A run whose averages take the classes that they took keeps its scores
+    to the last digit and only says the rule.
     Raises CorpusError where a corpus is missing or has other records than the runs were tested on, StoreError, and
     ValueError for ``least_positives`` below 1.
     """
     runs, written = store.runs(), list[Run]()
     _check_corpora(runs, corpora)
     views = {task: open_task(corpora[parse_task(task).source], task) for task in {run.task for run in runs}}
+    rotated = _rotated_tests(runs)
     for done, run in enumerate(runs, start=1):
         task = views[run.task]
-        rows = task.in_folds(run.spec.test_folds)
-        written.append(_scored(run, store, _Tested(task, task.labels[rows], task.patients[rows]), least_positives))
+        tests = rotated.get((run.task, run.data_hash), ()) if run.role == "downstream" else ()
+        written.append(_scored(run, store, _tested(task, run.spec.test_folds, tests, least_positives), least_positives))
         report(done, len(runs))
     store.rewrite(written)
     pairs = zip(runs, written, strict=True)
@@ -87,12 +97,46 @@ def _check_corpora(runs: Sequence[Run], corpora: Mapping[str, Corpus]) -> None:
             raise CorpusError(f"{corpora[source].root} holds other records of {task} than runs were tested on")
 
 
+def _rotated_tests(runs: Sequence[Run]) -> dict[tuple[str, str | None], tuple[tuple[int, ...], ...]]:
+    """Return the test folds of tasks whose replicates are tested on folds of their own, by task and data.
+
+    That are tasks with runs of one network, arm and size on several sets of test folds, which have none in common.
+    """
+    cells: dict[tuple[Any, ...], set[tuple[int, ...]]] = defaultdict(set)
+    for run in runs:
+        if run.role == "downstream":
+            where = run.arch, run.strategy, run.upstream, run.recipe, run.n_records
+            cells[(run.task, run.data_hash), *where].add(run.spec.test_folds)
+    found: dict[tuple[str, str | None], set[tuple[int, ...]]] = defaultdict(set)
+    for (of, *_), tests in cells.items():
+        if len(tests) > 1 and sum(map(len, tests)) == len({fold for test in tests for fold in test}):
+            found[of] |= tests
+    return {of: tuple(sorted(tests)) for of, tests in found.items()}
+
+
+def _tested(task: TaskData, folds: Sequence[int], tests: Sequence[tuple[int, ...]], least_positives: int) -> _Tested:
+    """Return the test records of a run, one of those whose replicates are tested on the folds of ``tests`` in turn.
+
+    Their averages take one set of classes: those with enough positives in all of these folds together, and both
+    outcomes in each test set.
+    """
+    rows = task.in_folds(folds)
+    together = tuple(sorted({fold for one in tests for fold in one}))
+    takes = averaged_classes(task.labels[task.in_folds(together or folds)], least_positives)
+    for one in tests:
+        labels = task.labels[task.in_folds(one)] > 0
+        takes &= labels.any(axis=0) & ~labels.all(axis=0)
+    return _Tested(task, task.labels[rows], task.patients[rows], takes, together)
+
+
 def _scored(run: Run, store: Store, tested: _Tested, least_positives: int) -> Run:
     """Return the run with its macro averages by that rule."""
-    takes = averaged_classes(tested.labels, least_positives)
+    takes = tested.takes
     names = [name for name, taken in zip(run.classes, takes, strict=True) if taken]
     left_out = [name for name in run.classes if name not in names]
     details = {**run.details, "least_positives": least_positives, "left_out": left_out}
+    if tested.folds:
+        details["counted_in_folds"] = list(tested.folds)  # its positives, which least_positives is about
     if run.averaged == tuple(names):
         return replace(run, details=_without_old_place(details))
     probabilities, has_logits = _predictions(run, store)

@@ -50,7 +50,8 @@ class ClassScores:
     """What the classes of a task scored by one arm: ``means`` and ``variances`` (sizes, classes) over ``replicates``.
 
     ``prevalence`` and ``positives`` (classes,) are those of the ``test_records``. Means are AUROCs, variances those of
-    their logits over the replicates of a size (sizes,).
+    their logits over the replicates of a size (sizes,). ``shared_test`` is the share of pairs of replicates that are
+    tested on the same records: the noise of the test records that the others have is in the variances.
     """
 
     task: str
@@ -62,6 +63,7 @@ class ClassScores:
     means: Floats
     variances: Floats
     replicates: Floats
+    shared_test: float = 1.0
 
     @property
     def site(self) -> str:
@@ -156,7 +158,7 @@ class _Model:
             _OWN_FREEDOM + replicates - 1
         )
         runs = np.where(same_class, 1.0, CLASSES_TOGETHER) * same_size * np.sqrt(_outer(variance / replicates))
-        test = _test_variance(task.means[measured], task.positives[of], task.test_records)
+        test = task.shared_test * _test_variance(task.means[measured], task.positives[of], task.test_records)
         patients = same_class * np.where(same_size, 1.0, _SIZES_TOGETHER) * np.sqrt(_outer(test))
         design = np.zeros((len(n), self.n_linear))
         design[:, : len(_FIXED_SD)] = fixed_terms(n, task.prevalence[of])
