@@ -12,7 +12,7 @@ from models.errors import ExitCode, UserError
 from models.registry import count_parameters, create_network
 from studies.collection.class_scores import class_scores
 from studies.collection.curve_documents import NO_TEST_NOISE, Header, Measured, make_document
-from studies.collection.patient_sampling import covariance_of_all, sampling_covariance, tested_on
+from studies.collection.patient_sampling import covariance_of_all, describe_test, sampling_covariance
 from studies.collection.summary import SUMMARY, summarise
 from studies.files.arms import FINE_TUNE, FURTHER_STRATEGIES, PAIR, SCRATCH
 from studies.files.curves import corpus_of
@@ -330,5 +330,5 @@ def _provenance(run: Run, runs: Sequence[Run]) -> dict[str, Any]:
         "devices": list(made_on(runs)),
         **({} if run.recipe is None else {"recipe": run.recipe}),
         "torch": run.versions["torch"],
-        **tested_on(runs),
+        **describe_test(runs),
     }

@@ -70,7 +70,7 @@ def covariance_of_all(arms: Mapping[str, Sequence[Run]]) -> PatientCovariance | 
     return PatientCovariance(tuple(arms), sampling_covariance(scored, max(sizes))) if sizes else None
 
 
-def tested_on(runs: Sequence[Run]) -> dict[str, Any]:
+def describe_test(runs: Sequence[Run]) -> dict[str, Any]:
     """Say what the runs were trained out of and tested on: folds, and the test records of all replicates together."""
     tests = {run.spec.test_folds: run for run in runs}
     return {

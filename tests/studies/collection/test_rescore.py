@@ -26,15 +26,15 @@ FLOOR = 5  # the test fold has 8 records with MI and 4 with each of the other cl
 Maker = Callable[..., tuple[Run, np.ndarray]]
 
 
-def held_out(corpus: Corpus) -> tuple[np.ndarray, np.ndarray]:
+def held_out(corpus: Corpus, test: tuple[int, ...] = (10,)) -> tuple[np.ndarray, np.ndarray]:
     """Labels and patients of the test fold."""
     task = corpus.task("superclass")
-    rows = task.in_folds([10])
+    rows = task.in_folds(test)
     return task.labels[rows], task.patients[rows]
 
 
-def evaluated(corpus: Corpus, logits: np.ndarray, least_positives: int) -> Evaluation:
-    labels, patients = held_out(corpus)
+def evaluated(corpus: Corpus, logits: np.ndarray, least_positives: int, test: tuple[int, ...] = (10,)) -> Evaluation:
+    labels, patients = held_out(corpus, test)
     probabilities = calibrated_probabilities(logits, 1.0)
     classes = corpus.task("superclass").classes
     return evaluate(labels, probabilities, patients, classes, [0.4] * 5, stable_seed(TASK), 100, least_positives)
@@ -44,13 +44,14 @@ def evaluated(corpus: Corpus, logits: np.ndarray, least_positives: int) -> Evalu
 def made(corpus: Corpus, synthetic_run) -> Maker:
     """The function that makes a run with logits of a seed, scored by the rule that takes every class."""
 
-    def make(strategy: str, seed: int, n_records: int = 100) -> tuple[Run, np.ndarray]:
-        labels, _ = held_out(corpus)
+    def make(strategy: str, seed: int, n_records: int = 100, test: tuple[int, ...] = (10,)) -> tuple[Run, np.ndarray]:
+        labels, _ = held_out(corpus, test)
         logits = (np.random.default_rng(seed).normal(0, 2, labels.shape) + 2 * labels - 1).astype(np.float32)
-        scores = evaluated(corpus, logits, 1)
+        scores = evaluated(corpus, logits, 1, test)
         run = synthetic_run("gru-w32", strategy, n_records, seed, scores.auroc_macro)
         document = scores.as_dict()
         kept = {
+            "spec": {**run.details["spec"], "test_folds": list(test)},
             "least_positives": document.pop("least_positives"), "left_out": document.pop("left_out"),
             "bootstrap": document.pop("bootstrap"), "evaluation": document,
             "auroc": {name: round(one.auroc, 6) for name, one in scores.classes.items()},
@@ -206,3 +207,26 @@ def test_the_command_says_which_tasks_changed(store: Store, corpus: Corpus, comm
     ended = command("study", "rescore", "--store", missing)
     assert (ended.code, missing.exists()) == (3, False)
     assert "no study store at" in ended.err
+
+
+def test_replicates_on_folds_of_their_own_average_over_one_set_of_classes(tmp_path: Path, corpus: Corpus, made: Maker):
+    """A class counts by its positives in all test folds together, and only with both outcomes in each of them."""
+    task, opened = corpus.task("superclass"), Store(tmp_path / "turns.db")
+    labels = [task.labels[task.in_folds(test)] > 0 for test in ((9,), (10,))]
+    for seed, fold in enumerate((9, 10)):
+        for strategy in ("scratch", "fine-tune"):
+            opened.add(*made(strategy, seed, test=(fold,)))
+    rescore(opened, {"ptb-xl": corpus}, FLOOR)
+    counted = [
+        name
+        for k, name in enumerate(task.classes)
+        if sum(one[:, k].sum() for one in labels) >= FLOOR and all(0 < one[:, k].sum() < len(one) for one in labels)
+    ]
+    assert len(counted) > max((one.sum(axis=0) >= FLOOR).sum() for one in labels), "more count than in a single fold"
+    for run in opened.runs():
+        assert run.averaged == tuple(counted)
+        assert run.details["counted_in_folds"] == [9, 10]
+        assert run.auroc_macro == pytest.approx(np.mean([run.class_auroc[name] for name in counted]), abs=1e-6)
+    before = opened.runs()
+    rescore(opened, {"ptb-xl": corpus}, FLOOR)
+    assert opened.runs() == before
