@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from advisor.answer.decision import losing, probability
 from studies.files.arms import PAIR
+from studies.files.curve import PooledCurve
 from studies.files.draws import Interval
 
 if TYPE_CHECKING:
@@ -31,7 +32,10 @@ def headline(answer: "Recommendation") -> tuple[str, str]:
 
 
 def why_best(answer: "Recommendation") -> str:
-    """Say what speaks for the best arm, how probable it is that it is the best, and what it loses where it is not."""
+    """Say what speaks for the best arm, how probable it is that it is the best, and what it loses where it is not.
+
+    Where that may be more than the margin, it says so, and how probable it is that each other arm is the best.
+    """
     best, first = answer.best, answer.arms[0]
     loss = losing(best.expected_loss, answer.question.margin, "")
     reason = f"the best expected score of {len(answer.arms)} arms"
@@ -39,9 +43,15 @@ def why_best(answer: "Recommendation") -> str:
         more = first.score.mean - best.score.mean
         doubt = "to be more than the margin and to pay for its pre-training"
         reason = f"{first.arm.words} may score {more:.3f} more, but that is not likely {doubt}"
+    others, why_unsure = "", ""
+    if best.expected_loss.upper > answer.question.margin:
+        rest = sorted((one for one in answer.arms if one is not best), key=lambda one: -one.p_best)
+        others = f" ({', '.join(f'{one.arm.words} {probability(one.p_best)}' for one in rest)})"
+        differ = "datasets differ in" if isinstance(answer.curve, PooledCurve) else "the runs leave open"
+        why_unsure = f": no arm is sure within {answer.question.margin:g}, because {differ} which is best"
     return (
         f"With {answer.question.n_records:,} records {best.arm.advice}: {reason}. Probability to be the best "
-        f"{probability(best.p_best)}; expected loss against the best {loss}."
+        f"{probability(best.p_best)}{others}; expected loss against the best {loss}{why_unsure}."
     )
 
 

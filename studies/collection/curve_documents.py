@@ -103,9 +103,10 @@ def make_document(
     """Fit every table and return the document of a curves file; what could not be fitted is in ``not_fitted``."""
     fitted, failures = fit_measured(measured, report)
     groups = group_tasks(fitted)
-    kept = affordable_draws(len(fitted) + len(groups), _count_further([[one] for one in fitted], groups.values()))
+    further = _count_further([one] for one in fitted), _count_further(group.values() for group in groups.values())
+    kept, kept_pooled = affordable_draws(len(fitted), further[0], len(groups), further[1])
     single = [_describe(one.measured, one.fit, kept) for one in fitted]
-    pooled = [_pool(of, group, kept, failures) for of, group in groups.items()]
+    pooled = [_pool(of, group, kept_pooled, failures) for of, group in groups.items()]
     curves = [*single, *filter(None, pooled)]
     families = {one.table.arch: _family(one.table.family) for one in measured}
     archs = sorted({curve["arch"] for curve in curves})
@@ -141,9 +142,8 @@ def fit_measured(
     return fitted, failures
 
 
-def _count_further(single: Iterable[Sequence[Fitted]], pools: Iterable[Mapping[str, Fitted]]) -> int:
-    """Return how many further arms all curves have together, at the most."""
-    curves = [*single, *(list(group.values()) for group in pools)]
+def _count_further(curves: Iterable[Iterable[Fitted]]) -> int:
+    """Return how many further arms curves of these fits have together, at the most."""
     return sum(len({arm for one in curve for arm in _split(one.fit)[1]}) for curve in curves)
 
 

@@ -19,16 +19,27 @@ from studies.files.draws import Floats
 
 _PARAMETERS, _NUMBER = ("a", "b", "c", "n0"), "<f4"
 _PER_UNIT, _STORED = 10_000, "<i2"  # bends a score; a bend of more than a score says no more than one of a score
-_ROOM = 1_700_000  # bytes for all draws of a file, which stays under 2 MB
+_ROOM = 1_950_000  # bytes for all draws of a file, which stays under 2 MB: few have all nodes
 _BYTES_PER_DRAW = 105  # of both arms, with a dozen nodes
 _BYTES_PER_BEND = 40  # of a further arm, with up to fifteen nodes
-_MOST, _FEWEST = 1000, 200
+_MOST, _FEWEST = 1000, 160
+_POOLED_TIMES = 3  # as many draws as of a single task
 _STEEPEST, _LARGEST = 10.0, 10**15  # exponents and numbers beyond these are damage
 
 
-def affordable_draws(n_curves: int, n_further: int = 0) -> int:
-    """Return how many draws of each of ``n_curves`` curves, and of their further arms together, a file can hold."""
-    return max(_FEWEST, min(_MOST, _ROOM // (_BYTES_PER_DRAW * max(n_curves, 1) + _BYTES_PER_BEND * n_further)))
+def affordable_draws(
+    n_curves: int, n_further: int = 0, n_pooled: int = 0, n_pooled_further: int = 0
+) -> tuple[int, int]:
+    """Return how many draws of each of ``n_curves`` curves a file can hold, and of each of ``n_pooled`` pooled ones.
+
+    With those of their further arms, counted together. Pooled curves, which most answers are read from, get more.
+    """
+    of_one, of_pooled = (
+        _BYTES_PER_DRAW * curves + _BYTES_PER_BEND * further
+        for curves, further in ((n_curves, n_further), (n_pooled, n_pooled_further))
+    )
+    single = _ROOM // max(of_one + _POOLED_TIMES * of_pooled, 1)
+    return max(_FEWEST, min(_MOST, single)), max(_FEWEST, min(_MOST, _POOLED_TIMES * single))
 
 
 def write_draws(arms: Mapping[str, Mapping[str, Floats]], kept: int) -> dict[str, dict[str, Any]]:
