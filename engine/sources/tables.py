@@ -1,6 +1,7 @@
 """What publishers write into tables and header comments: rows, ages, sexes; and which labels are frequent enough."""
 
 import csv
+import io
 import math
 import re
 from collections import defaultdict
@@ -22,24 +23,37 @@ _OLDEST = 120.0  # 300 stands for over 89, -1 and 999 for unknown
 
 def read_rows(path: Path, columns: Iterable[str], publisher: str) -> list[dict[str, str]]:
     """Read a comma-separated table with a first line of names. Raises SourceError naming what is missing."""
-    if path.exists() and not path.is_file():  # a pipe would be waited for
-        raise SourceError(f"{path} is not a file")
+    text = read_text(path, publisher)
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, restval="")
-            rows = list(reader)
-    except FileNotFoundError:
-        raise SourceError(f"{path.parent} is no {publisher} tree: it has no {path.name}") from None
-    except UnicodeDecodeError as error:
-        raise SourceError(f"{path} cannot be read: {decoding_fault(error)}") from None
+        reader = csv.DictReader(io.StringIO(text, newline=""), restval="")
+        rows = list(reader)
     except csv.Error as error:
         raise SourceError(f"{path} is not a comma-separated table: {error}") from None
-    except OSError as error:
-        raise SourceError(f"{path} cannot be read: {error.strerror}") from None
     missing = set(columns) - set(reader.fieldnames or ())
     if missing:
         raise SourceError(f"{path} lacks the column {', '.join(sorted(missing))}")
     return rows
+
+
+def read_names(path: Path, publisher: str) -> list[str]:
+    """Read a list of records, one a line with or without a folder, and return their names. Raises SourceError."""
+    lines = (line.strip() for line in read_text(path, publisher).splitlines())
+    return [line.rpartition("/")[2] for line in lines if line]
+
+
+def read_text(path: Path, publisher: str) -> str:
+    """Read a file of a publisher's tree. Raises SourceError where it is missing or no text."""
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise SourceError(f"{path} is not a file")
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            return file.read()
+    except FileNotFoundError:
+        raise SourceError(f"{path.parent} is not a {publisher} tree: it has no {path.name}") from None
+    except UnicodeDecodeError as error:
+        raise SourceError(f"{path} cannot be read: {decoding_fault(error)}") from None
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def parse_age(text: str) -> float | None:

@@ -12,8 +12,8 @@ from engine.records.record import LEADS, RecordError
 from engine.records.signal import conform
 from engine.records.wfdb_reader import read_wfdb
 from engine.sources import SourceError
-from engine.sources.challenge import SETS, Challenge, set_of
-from engine.sources.challenge2017 import Challenge2017
+from engine.sources.challenges.challenge2021 import SETS, Challenge, set_of
+from engine.sources.challenges.challenge2017 import Challenge2017
 from engine.sources.code_test import CodeTest
 from engine.sources.ludb import Ludb
 from engine.sources.own_directory import Directory
