@@ -173,6 +173,7 @@ def _have_chagas_labels(root: Path, headers: list[Path]) -> bool:
     """Whether headers have the Challenge 2025's label. Raises SourceError where some have it and some do not."""
     found = [has for path in _spread(headers) if (has := challenge2025.has_label(path)) is not None]
     if any(found) and not all(found):
+        _refuse_parent_folder(root)
         raise SourceError(
             f"{root} could be {_CHAGAS} or your own: {found.count(False):,} of {len(found):,} headers looked at have "
             f"no Chagas label: {_say_which([_CHAGAS, OWN])}"

@@ -5,8 +5,8 @@ mean grade of 0.70 or more and at most one F, those in ``RECORDS-unacceptable`` 
 (2), of a good mean with two F or more, are the Challenge's "indeterminate" group, which it did not score: they are in
 neither list, have no label here and cannot be used. Sets b and c have no published labels.
 
-A record that is flat in every lead, or has missing samples, cannot be used, as in any other set. Here most such records
-are unacceptable, so that what is left has fewer unacceptable ones than there were: ``data check`` says how many.
+A record that is flat in every lead cannot be used, as in any other set. Here these are 67 and all of them unacceptable,
+so that a network learns nothing of the plainest ones: ``data check``, ``train`` and a model card say so.
 
 Age and sex stand in the last line of each header, by the publisher's description; 0 is an unknown age, 90 one over 89.
 That line's exact form could not be looked up: what is not read as an age or a sex is unknown. Patients are not

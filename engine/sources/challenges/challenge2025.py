@@ -1,8 +1,8 @@
 """The PhysioNet Challenge 2025: Chagas disease by the 12-lead ECG, in records that the organisers' scripts prepare.
 
-The scripts make WFDB records of CODE-15% (400 Hz, 7 or 10 s), SaMi-Trop (400 Hz, 7 or 10 s) and PTB-XL (500 Hz, 10 s)
-in folders that the user names; zeros before and after a recording are cut off. Each header says ``# Chagas label:
-True`` or ``False``, ``# Age``, ``# Sex`` and ``# Source`` (which the first version of the scripts did not write).
+The scripts make WFDB records of CODE-15% and SaMi-Trop (400 Hz, 7.3 or 10.2 s, as the organisers say) and of PTB-XL
+(500 Hz, 10 s) in folders that the user names; zeros before and after a recording are cut off. Each header says ``#
+Chagas label: True`` or ``False``, ``# Age``, ``# Sex`` and ``# Source``, which the scripts' first version left out.
 
 **The source tells the label.** In CODE-15% patients said themselves whether they have the disease; all of SaMi-Trop
 have it, by serological tests; of PTB-XL, recorded in Germany, nobody is taken to have it. A network that tells
@@ -98,7 +98,7 @@ class Challenge2025:
         return replace(record, notes=(*record.notes, f"{_one_sided(source, self._one_outcome[source])}: {_TELLS}"))
 
 
-_TELLS = "what a record is of tells its label"
+_TELLS = "its source tells its label"
 
 
 def has_label(header: Path) -> bool | None:
