@@ -5,7 +5,7 @@ import io
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from engine.sources import Entry, SourceError
@@ -23,16 +23,19 @@ _OLDEST = 120.0  # 300 stands for over 89, -1 and 999 for unknown
 
 def read_rows(path: Path, columns: Iterable[str], publisher: str) -> list[dict[str, str]]:
     """Read a comma-separated table with a first line of names. Raises SourceError naming what is missing."""
-    text = read_text(path, publisher)
+    return list(iterate_rows(path, columns, publisher))
+
+
+def iterate_rows(path: Path, columns: Iterable[str], publisher: str) -> Iterator[dict[str, str]]:
+    """Yield the rows of ``read_rows``, for a table of hundreds of thousands. Raises SourceError."""
+    reader = csv.DictReader(io.StringIO(read_text(path, publisher), newline=""), restval="")
     try:
-        reader = csv.DictReader(io.StringIO(text, newline=""), restval="")
-        rows = list(reader)
+        missing = set(columns) - set(reader.fieldnames or ())
+        if missing:
+            raise SourceError(f"{path} lacks the column {', '.join(sorted(missing))}")
+        yield from reader
     except csv.Error as error:
         raise SourceError(f"{path} is not a comma-separated table: {error}") from None
-    missing = set(columns) - set(reader.fieldnames or ())
-    if missing:
-        raise SourceError(f"{path} lacks the column {', '.join(sorted(missing))}")
-    return rows
 
 
 def read_names(path: Path, publisher: str) -> list[str]:

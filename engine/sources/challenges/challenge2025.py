@@ -25,7 +25,7 @@ from engine.records.record import LEADS, Record, RecordError
 from engine.records.wfdb_reader import comment_value, read_header, read_wfdb
 from engine.sources import Entry, SourceError, TaskDefinition
 from engine.sources.publishers import CHAGAS_2025
-from engine.sources.tables import parse_age, parse_sex, read_rows
+from engine.sources.tables import iterate_rows, parse_age, parse_sex
 
 LABEL = "chagas"
 _CODE_15, _SAMI_TROP, _PTB_XL = "CODE-15%", "SaMi-Trop", "PTB-XL"
@@ -70,7 +70,7 @@ class Challenge2025:
         self.inferred: tuple[str, ...] = (
             *tree.sentences,
             _counts(known),
-            *_warnings(self._one_outcome),
+            *_warnings(known, self._one_outcome),
             *_lengths(known),
             *_unknown_patients(known),
         )
@@ -141,7 +141,7 @@ def _patients(root: Path) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     for source, (file, exam) in tables.items():
         if (root / file).exists():
-            rows = read_rows(root / file, [exam], source)  # SaMi-Trop's exams.csv has no patient_id
+            rows = iterate_rows(root / file, [exam], source)  # SaMi-Trop's exams.csv has no patient_id
             found[source] = {_exam(row[exam]): row["patient_id"].strip() for row in rows if row.get("patient_id")}
     return found
 
@@ -171,10 +171,12 @@ def _counts(listed: Sequence[_Listed]) -> str:
     return "; ".join(f"{source}: {n:,} records, {positive[source]:,} with {LABEL}" for source, n in records.items())
 
 
-def _warnings(one_outcome: Mapping[str, bool]) -> Iterator[str]:
+def _warnings(listed: Sequence[_Listed], one_outcome: Mapping[str, bool]) -> Iterator[str]:
     if one_outcome:
         which = ", ".join(_one_sided(source, outcome) for source, outcome in one_outcome.items())
         yield f"{which}: a network may learn to tell the sources apart instead of the disease"
+    if unnamed := sum(one.source == _NO_SOURCE for one in listed):
+        yield f"headers do not name the source of {unnamed:,} records: whether it tells the label is not known"
 
 
 def _lengths(listed: Sequence[_Listed]) -> Iterator[str]:

@@ -176,6 +176,7 @@ def test_a_patient_that_the_header_names_needs_no_table(copy_of, record_writer):
     source = Challenge2025(root)
     assert len({entry.patient for entry in source.entries() if entry.record_id.startswith("old")}) == 1
     assert any("do not name the patient of 5 records" in sentence for sentence in source.inferred)
+    assert any("do not name the source of 2 records: whether it tells" in sentence for sentence in source.inferred)
 
 
 def test_it_is_said_that_the_source_and_the_length_tell_of_chagas(trees):
