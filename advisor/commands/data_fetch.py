@@ -32,10 +32,10 @@ def list_sets(
         sets = [_describe(one) for one in PUBLISHED.values()]
         typer.echo(json.dumps({"schema_version": SCHEMA_VERSION, "sets": sets}, indent=2))
         return
-    typer.echo(f"{'name':15} {'version':8} {'licence':11} {'records':>7}  size")
+    typer.echo(f"{'name':14} {'version':7} {'licence':12} {'records':>7}  size")
     for one in PUBLISHED.values():
         size = one.size if one.fetchable else "fetch cannot get it: see its page"
-        typer.echo(f"{one.name:15} {one.version:8} {one.licence:11} {one.records:>7,}  {size}")
+        typer.echo(f"{one.name:14} {one.version:7} {one.licence:12} {one.records:>7,}  {size}")
         typer.echo(f"    {one.url}")
 
 

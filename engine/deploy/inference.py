@@ -151,13 +151,14 @@ def _unlisted(one: NotEntered) -> Listed:
 def _published_records(root: Path) -> list[Listed] | None:
     """Return the records of a tree whose reader does more than read headers, else None. Labels are not asked for."""
     from engine.sources import Entry, SourceError
-    from engine.sources.challenge import Challenge
+    from engine.sources.challenges.challenge2021 import Challenge
+    from engine.sources.challenges.challenge2025 import Challenge2025
     from engine.sources.detect import open_source
     from engine.sources.own_directory import Directory
 
     try:
         source = open_source(root)
-        entries = [] if isinstance(source, Directory | Challenge) else source.entries()
+        entries = [] if isinstance(source, Directory | Challenge | Challenge2025) else source.entries()
     except SourceError:
         return None
 

@@ -10,11 +10,24 @@ Patterns are those of ``fnmatch`` over the path inside the set, in which ``*`` a
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from engine.sources.publishers import CHALLENGE_2017, CHALLENGE_2021, CODE_TEST, LUDB, PTB, PTB_XL, Publication
+from engine.sources.publishers import (
+    BRUGADA_HUCA,
+    CHAGAS_2025,
+    CHALLENGE_2011,
+    CHALLENGE_2015,
+    CHALLENGE_2017,
+    CHALLENGE_2021,
+    CODE_TEST,
+    LUDB,
+    PTB,
+    PTB_XL,
+    Publication,
+)
 from models.errors import ExitCode, UserError
 
 _LICENCES = {
     "CC BY 4.0": "https://creativecommons.org/licenses/by/4.0/",
+    "CC BY-SA 4.0": "https://creativecommons.org/licenses/by-sa/4.0/",
     "ODC-By 1.0": "https://opendatacommons.org/licenses/by/1-0/",
 }
 
@@ -139,6 +152,35 @@ PUBLISHED: Mapping[str, PublishedSet] = {
             records=549,
             size="1.7 GB",
             include=("LICENSE*", "RECORDS", "CONTROLS", "patient*"),
+        ),
+        PublishedSet(
+            publication=BRUGADA_HUCA,
+            slug="brugada-huca",
+            records=363,
+            size="10 MB",
+            # files.zip repeats the records.
+            include=("LICENSE*", "README*", "RECORDS", "metadata*.csv", "files/*.hea", "files/*.dat"),
+        ),
+        PublishedSet(
+            publication=CHALLENGE_2011,
+            slug="challenge-2011",
+            records=1_000,
+            size="0.1 GB",
+            # Set b has no labels, the .txt files repeat the records as text and the archives repeat all.
+            include=("LICENSE*", "set-a/RECORDS*", "set-a/*.hea", "set-a/*.dat"),
+        ),
+        PublishedSet(
+            publication=CHALLENGE_2015,
+            slug="challenge-2015",
+            records=750,
+            size="more than 0.3 GB",  # 750 records of at least three signals, 5 min at 250 Hz
+            include=("LICENSE*", "training/ALARMS", "training/RECORDS", "training/*.hea", "training/*.mat"),
+        ),
+        PublishedSet(
+            publication=CHAGAS_2025,
+            # 345,779 of CODE-15%, a few of which have no Chagas label, 1,631 of SaMi-Trop and 21,799 of PTB-XL.
+            records=369_209,
+            size="not known",
         ),
         PublishedSet(
             publication=CODE_TEST,

@@ -8,9 +8,10 @@ from pathlib import Path
 from engine.records.folders import copied_from, walk
 from engine.records.record import RecordError
 from engine.records.wfdb_reader import read_header
-from engine.sources import Source, SourceError, UnknownNameError
-from engine.sources.challenge import SETS, Challenge, is_distributed_as, misfit, set_of
-from engine.sources.challenge2017 import Challenge2017
+from engine.sources import Source, SourceError, UnknownNameError, brugada_huca
+from engine.sources.challenges import challenge2011, challenge2015, challenge2025
+from engine.sources.challenges.challenge2017 import Challenge2017
+from engine.sources.challenges.challenge2021 import SETS, Challenge, is_distributed_as, misfit, set_of
 from engine.sources.code_test import TRACING_FILES, CodeTest
 from engine.sources.ludb import Ludb
 from engine.sources.own_directory import Directory, is_table
@@ -18,6 +19,7 @@ from engine.sources.ptb import Ptb, is_header
 from engine.sources.ptbxl import PtbXl
 
 OWN = "directory"
+_CHAGAS = "chagas-2025"
 _PUBLISHED_TABLES = {"conditionnames_snomed-ct.csv", "dx_mapping_scored.csv", "dx_mapping_unscored.csv"}  # of codes
 _LOOKED_AT = 200  # headers, spread over the directory
 _NAMED = 3
@@ -25,11 +27,16 @@ _MARKERS = {
     "ptbxl_database.csv": "ptb-xl",
     "REFERENCE-v3.csv": "challenge-2017",
     "ludb.csv": "ludb",
+    f"set-a/{challenge2011.LISTS[1]}": "challenge-2011",
+    challenge2011.LISTS[1]: "challenge-2011",
+    f"training/{challenge2015.TABLE}": "challenge-2015",
+    challenge2015.TABLE: "challenge-2015",
     **dict.fromkeys(TRACING_FILES, "code-test"),
 }
 _LOOKED_FOR = (
     "ptbxl_database.csv (PTB-XL), REFERENCE-v3.csv (Challenge 2017), ludb.csv (LUDB), patientNNN folders (PTB), "
-    "ecg_tracings.hdf5 (CODE-test), .hea files anywhere (the 2020/2021 Challenge, or your own records)"
+    "ecg_tracings.hdf5 (CODE-test), metadata.csv (Brugada-HUCA), set-a/RECORDS-acceptable (Challenge 2011), "
+    "training/ALARMS (Challenge 2015), .hea files anywhere (the 2020/2021 and 2025 Challenges, or your own records)"
 )
 
 
@@ -40,7 +47,11 @@ def _ptb(root: Path) -> Source:
 _READERS: Mapping[str, Callable[[Path], Source]] = {
     "ptb-xl": PtbXl,
     "ptb-xl-500hz": partial(PtbXl, read_fs=500),
+    "brugada-huca": brugada_huca.BrugadaHuca,
+    "challenge-2011": challenge2011.Challenge2011,
+    "challenge-2015": challenge2015.Challenge2015,
     "challenge-2017": Challenge2017,
+    _CHAGAS: challenge2025.Challenge2025,
     "ludb": Ludb,
     "code-test": CodeTest,
     "code-test-padded": partial(CodeTest, padded=True),
@@ -100,8 +111,16 @@ def _recognise(root: Path) -> Recognised:
     marked = sorted({name for file, name in _MARKERS.items() if (root / file).is_file()})
     if any(is_header(path) for path in root.glob("patient*/*.hea")):
         marked.append("ptb")
+    if brugada_huca.is_brugada_huca(root):
+        marked.append("brugada-huca")
+    tables = {path.name.lower() for path in root.iterdir() if is_table(path) and not path.is_dir()}
+    if tables <= challenge2025.TABLES and _have_chagas_labels(root, tree.headers):
+        marked.append(_CHAGAS)
     if len(marked) > 1:
         raise SourceError(f"{root} could be {' or '.join(marked)}: {_say_which(marked)}")
+    if marked == [_CHAGAS]:
+        said = f"taken for {_CHAGAS} by the Chagas labels in its headers; --source {OWN} reads it as your own"
+        return Recognised(_CHAGAS, (said,))
     if marked:
         return Recognised(marked[0])
     if not tree.headers:
@@ -109,8 +128,7 @@ def _recognise(root: Path) -> Recognised:
         raise SourceError(f"{root} holds no ECG records that are known here{left}; looked for {_LOOKED_FOR}")
     headers = [path for path in tree.headers if copied_from(path.stem) is None]
     sets = {set_of(path.stem) for path in headers}
-    tables = (path for path in root.iterdir() if is_table(path) and not path.is_dir())
-    own_table = any(path.name.lower() not in _PUBLISHED_TABLES for path in tables)
+    own_table = bool(tables - _PUBLISHED_TABLES)
     if None in sets or own_table or not sets:
         _refuse_parent_folder(root)
         return Recognised(OWN)
@@ -119,7 +137,7 @@ def _recognise(root: Path) -> Recognised:
 
 def _told_by_headers(root: Path, headers: list[Path], sets: list[str]) -> Recognised:
     """Tell a published set from records of one's own that are numbered alike, by the headers and their folder."""
-    looked_at = headers[:: max(1, len(headers) // _LOOKED_AT)]
+    looked_at = _spread(headers)
     fits, misfits = 0, []
     for path in looked_at:
         try:
@@ -151,12 +169,30 @@ def _told_by_headers(root: Path, headers: list[Path], sets: list[str]) -> Recogn
     return Recognised(sets[0], (said,))
 
 
+def _have_chagas_labels(root: Path, headers: list[Path]) -> bool:
+    """Whether headers have the Challenge 2025's label. Raises SourceError where some have it and some do not."""
+    found = [has for path in _spread(headers) if (has := challenge2025.has_label(path)) is not None]
+    if any(found) and not all(found):
+        _refuse_parent_folder(root)
+        raise SourceError(
+            f"{root} could be {_CHAGAS} or your own: {found.count(False):,} of {len(found):,} headers looked at have "
+            f"no Chagas label: {_say_which([_CHAGAS, OWN])}"
+        )
+    return any(found)
+
+
+def _spread(headers: list[Path]) -> list[Path]:
+    return headers[:: max(1, len(headers) // _LOOKED_AT)]
+
+
 def _say_which(names: Sequence[str]) -> str:
     return f"say which with {' or '.join(f'--source {name}' for name in names)}"
 
 
 def _refuse_parent_folder(root: Path) -> None:
     """Raise SourceError where a publisher's tree lies in a folder of this one: its own labels would go unread."""
-    for file, name in _MARKERS.items():
-        for found in sorted(root.glob(f"*/{file}")):
-            raise SourceError(f"{found.parent} is a {name} tree: point at that folder, not at {root}")
+    trees = [(found.parent, name) for file, name in _MARKERS.items() for found in sorted(root.glob(f"*/{file}"))]
+    tables = (path.parent for path in sorted(root.glob(f"*/{brugada_huca.TABLE}")))
+    trees += [(folder, "brugada-huca") for folder in tables if brugada_huca.is_brugada_huca(folder)]
+    for folder, name in trees:
+        raise SourceError(f"{folder} is a {name} tree: point at that folder, not at {root}")

@@ -21,7 +21,7 @@ from engine.records.signal import derivable
 from engine.records.snomed import described, in_order, named
 from engine.records.wfdb_reader import comment_value, read_header, read_wfdb
 from engine.sources import Entry, SourceError, TaskDefinition
-from engine.sources.challenge import snomed_entry
+from engine.sources.challenges.challenge2021 import snomed_entry
 from engine.sources.names import corpus_name
 from engine.sources.own_tables.cells import is_missing, shown
 from engine.sources.own_tables.columns import NoRecordColumnError, Table, listed, understand

@@ -20,6 +20,29 @@ PTB_XL = Publication(
     url="https://physionet.org/content/ptb-xl/1.0.3/",
     citation="Wagner et al., PTB-XL, a large publicly available electrocardiography dataset, Sci Data 7:154 (2020)",
 )
+BRUGADA_HUCA = Publication(
+    name="brugada-huca",
+    version="1.0.0",
+    licence="CC BY-SA 4.0",
+    url="https://physionet.org/content/brugada-huca/1.0.0/",
+    citation="Costa Cortez and Garcia Iglesias, Brugada-HUCA: 12-lead ECG recordings for the study of Brugada syndrome,"
+    " PhysioNet, doi:10.13026/0m2w-dy83 (2026)",
+)
+CHALLENGE_2011 = Publication(
+    name="challenge-2011",
+    version="1.0.0",
+    licence="ODC-By 1.0",
+    url="https://physionet.org/content/challenge-2011/1.0.0/",
+    citation="Silva et al., Improving the quality of ECGs collected using mobile phones,"
+    " Computing in Cardiology 38:273 (2011)",
+)
+CHALLENGE_2015 = Publication(
+    name="challenge-2015",
+    version="1.0.0",
+    licence="ODC-By 1.0",
+    url="https://physionet.org/content/challenge-2015/1.0.0/",
+    citation="Clifford et al., Reducing false arrhythmia alarms in the ICU, Computing in Cardiology 42:273 (2015)",
+)
 CHALLENGE_2017 = Publication(
     name="challenge-2017",
     version="1.0.0",
@@ -42,6 +65,15 @@ CHALLENGE_2021 = Publication(
     licence="CC BY 4.0",
     url="https://physionet.org/content/challenge-2021/1.0.3/",
     citation="Reyna et al., Will two do? Varying dimensions in electrocardiography, Computing in Cardiology 48 (2021)",
+)
+CHAGAS_2025 = Publication(
+    name="chagas-2025",
+    version="2025",
+    licence="CC BY 4.0",
+    url="https://moody-challenge.physionet.org/2025/",
+    citation="Reyna et al., Detection of Chagas disease from the ECG: the George B. Moody PhysioNet Challenge 2025,"
+    " arXiv:2510.02202 (2025), with CODE-15% (doi:10.5281/zenodo.4916206), SaMi-Trop (doi:10.5281/zenodo.4905618) and"
+    " PTB-XL (Wagner et al., Sci Data 7:154, 2020)",
 )
 PTB = Publication(
     name="ptb",

@@ -1,10 +1,11 @@
 """What publishers write into tables and header comments: rows, ages, sexes; and which labels are frequent enough."""
 
 import csv
+import io
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from engine.sources import Entry, SourceError
@@ -22,24 +23,40 @@ _OLDEST = 120.0  # 300 stands for over 89, -1 and 999 for unknown
 
 def read_rows(path: Path, columns: Iterable[str], publisher: str) -> list[dict[str, str]]:
     """Read a comma-separated table with a first line of names. Raises SourceError naming what is missing."""
+    return list(iterate_rows(path, columns, publisher))
+
+
+def iterate_rows(path: Path, columns: Iterable[str], publisher: str) -> Iterator[dict[str, str]]:
+    """Yield the rows of ``read_rows``, for a table of hundreds of thousands. Raises SourceError."""
+    reader = csv.DictReader(io.StringIO(read_text(path, publisher), newline=""), restval="")
+    try:
+        missing = set(columns) - set(reader.fieldnames or ())
+        if missing:
+            raise SourceError(f"{path} lacks the column {', '.join(sorted(missing))}")
+        yield from reader
+    except csv.Error as error:
+        raise SourceError(f"{path} is not a comma-separated table: {error}") from None
+
+
+def read_names(path: Path, publisher: str) -> list[str]:
+    """Read a list of records, one a line with or without a folder, and return their names. Raises SourceError."""
+    lines = (line.strip() for line in read_text(path, publisher).splitlines())
+    return [line.rpartition("/")[2] for line in lines if line]
+
+
+def read_text(path: Path, publisher: str) -> str:
+    """Read a file of a publisher's tree. Raises SourceError where it is missing or no text."""
     if path.exists() and not path.is_file():  # a pipe would be waited for
         raise SourceError(f"{path} is not a file")
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, restval="")
-            rows = list(reader)
+            return file.read()
     except FileNotFoundError:
-        raise SourceError(f"{path.parent} is no {publisher} tree: it has no {path.name}") from None
+        raise SourceError(f"{path.parent} is not a {publisher} tree: it has no {path.name}") from None
     except UnicodeDecodeError as error:
         raise SourceError(f"{path} cannot be read: {decoding_fault(error)}") from None
-    except csv.Error as error:
-        raise SourceError(f"{path} is not a comma-separated table: {error}") from None
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror}") from None
-    missing = set(columns) - set(reader.fieldnames or ())
-    if missing:
-        raise SourceError(f"{path} lacks the column {', '.join(sorted(missing))}")
-    return rows
 
 
 def parse_age(text: str) -> float | None:

@@ -127,6 +127,63 @@ def challenge2017_tree(root: Path) -> Path:
     return root
 
 
+def brugada_huca_tree(root: Path) -> Path:
+    rows = ["patient_id,basal_pattern,sudden_death,brugada"]
+    values = ("1,0,1", "0,1,0", "0,0,2", "0,0,0", "1,0,0", "0,0,9")
+    for k, value in enumerate(values):
+        patient = f"18898{k}"
+        samples = ecg(12, 100, seed=min(k, 3))  # 3, 4 and 5 are the same
+        write_record(root / "files" / patient / patient, samples, "100", gain="1000.0(0)/mV")
+        rows.append(f"{patient},{value}")
+    (root / "metadata.csv").write_text("\n".join(rows) + "\n")
+    (root / "metadata_dictionary.csv").write_text("Variable,Description\nbrugada,The diagnosis of the subject\n")
+    return root
+
+
+def challenge2011_tree(root: Path) -> Path:
+    comments = ["<age>: 58 <sex>: F", "<age>: 0 <sex>: M", "<age>: 90 <sex>: M", "Age: 45 Gender: male", "unlike", "x"]
+    names = [f"100{k}603" for k in range(6)]
+    for k, name in enumerate(names):
+        samples = np.zeros((12, 5000), np.int16) if k == 4 else ecg(seed=k) // 5
+        write_record(root / "set-a" / name, samples, comments=["first", comments[k]], gain="200")
+    lists = {"RECORDS": names, "RECORDS-acceptable": names[:2], "RECORDS-unacceptable": names[2:5]}
+    for file, listed in lists.items():
+        (root / "set-a" / file).write_text("\n".join(listed) + "\n")
+    return root
+
+
+def challenge2015_tree(root: Path) -> Path:
+    """Lead II rises by 1 uV every 10 samples, so that its voltage tells the time."""
+    kinds = {"a103l": ("II", "Asystole", "True alarm"), "b104s": ("II", "Bradycardia", "False alarm"),
+             "t105l": ("I", "Tachycardia", "True alarm"), "v106s": ("II", "Ventricular_Tachycardia")}  # fmt: skip
+    for name, (lead, *comments) in kinds.items():
+        time = np.arange(82_500 if name.endswith("l") else 75_000)
+        samples = np.stack([time // 10, time % 999, time % 500]).astype(np.int16)
+        path = write_record(root / "training" / name, samples, "250", [lead, "V", "PLETH"], comments, matlab=True)
+        header = path.with_suffix(".hea").read_text().splitlines()
+        header[3] = header[3].replace("1000/mV", "1.253e+04/NU")
+        path.with_suffix(".hea").write_text("\n".join(header) + "\n")
+    (root / "training" / "ALARMS").write_text("".join(f"{name},{kind[1]},1\n" for name, kind in kinds.items()))
+    return root
+
+
+def challenge2025_tree(root: Path) -> Path:
+    def record(path: str, source: str, chagas: bool, seconds: float, fs: int = 400, age: str = "68"):
+        comments = [f" Age: {age}", " Sex: Female", f" Chagas label: {chagas}", f" Source: {source}"]
+        leads, samples = [lead.upper() for lead in LEADS], ecg(seconds, fs, seed=sum(map(ord, path)))
+        write_record(root / path, samples, str(fs), leads, comments, gain="1000(0)/mV")
+
+    record("code15/113", "CODE-15%", False, 7)
+    record("code15/114", "CODE-15%", True, 10.24)
+    record("code15/115", "CODE-15%", False, 7)
+    record("samitrop/113", "SaMi-Trop", True, 10.24)
+    record("samitrop/22", "SaMi-Trop", True, 7)
+    record("ptbxl/00000/00001_hr", "PTB-XL", False, 10, 500, "300.0")
+    record("ptbxl/00000/00002_hr", "PTB-XL", False, 10, 500)
+    (root / "exams.csv").write_text("exam_id,age,is_male,patient_id\n113,68,False,7\n114,68,False,7\n115,68,False,8\n")
+    return root
+
+
 def code_test_tree(root: Path) -> Path:
     import h5py
 
@@ -154,4 +211,8 @@ def trees(tmp_path_factory, ptbxl_tree) -> dict[str, Path]:
         "ptb": ptb_tree(root / "ptb"),
         "challenge-2017": challenge2017_tree(root / "c17"),
         "code-test": code_test_tree(root / "code"),
+        "brugada-huca": brugada_huca_tree(root / "brugada"),
+        "challenge-2011": challenge2011_tree(root / "c11"),
+        "challenge-2015": challenge2015_tree(root / "c15"),
+        "chagas-2025": challenge2025_tree(root / "c25"),
     }

@@ -12,8 +12,8 @@ from engine.corpora.splits import split_validation
 from engine.records.record import LEADS
 from engine.records.signal import conform
 from engine.records.wfdb_reader import read_header, read_wfdb
-from engine.sources.challenge import SETS, Challenge
-from engine.sources.challenge2017 import Challenge2017
+from engine.sources.challenges.challenge2017 import Challenge2017
+from engine.sources.challenges.challenge2021 import SETS, Challenge
 from engine.sources.detect import open_source
 from engine.sources.ludb import Ludb
 from engine.sources.ptbxl import SINGLE_STATEMENTS, PtbXl

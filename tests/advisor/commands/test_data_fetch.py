@@ -207,6 +207,7 @@ def test_a_target_that_cannot_be_written_exits_with_1(url: str, tmp_path: Path) 
     [
         (("fetch", "mit-bih"), "there is no set 'mit-bih': choose one of ptb-xl,"),
         (("fetch", "code-test"), "download it from https://doi.org/10.5281/zenodo.3765780"),
+        (("fetch", "chagas-2025"), "download it from https://moody-challenge.physionet.org/2025/"),
         (("fetch", "ptb-xl", "--fs", "250"), "choose --fs 100 or 500"),
         (("fetch", "ludb", "--fs", "500"), "leave out --fs"),
         (("fetch", "ludb", "--base-url", "physionet.org"), "is not an http or https URL"),
@@ -297,7 +298,41 @@ def test_the_list_as_json_has_the_promised_keys() -> None:
     assert [one["name"] for one in document["sets"]] == list(PUBLISHED)
     for one in document["sets"]:
         assert {"name", "version", "licence", "records", "url", "fetchable"} <= set(one)
-    assert [one["name"] for one in document["sets"] if not one["fetchable"]] == ["code-test"]
+    assert [one["name"] for one in document["sets"] if not one["fetchable"]] == ["chagas-2025", "code-test"]
+
+
+LAYOUTS = {
+    "brugada-huca": (
+        ["LICENSE.txt", "README.md", "RECORDS", "metadata.csv", "metadata_dictionary.csv", "files/188981/188981.hea",
+         "files/188981/188981.dat"],
+        ["files.zip", "files/.DS_Store"],
+    ),
+    "challenge-2011": (
+        ["LICENSE.txt", "set-a/RECORDS", "set-a/RECORDS-acceptable", "set-a/RECORDS-unacceptable", "set-a/1002603.hea",
+         "set-a/1002603.dat"],
+        ["set-a/1002603.txt", "set-a.tar.gz", "set-b/1000653.hea", "set-b/1000653.dat"],
+    ),
+    "challenge-2015": (
+        ["LICENSE.txt", "training/ALARMS", "training/RECORDS", "training/a103l.hea", "training/a103l.mat"],
+        ["training.zip", "training/SHA256SUMS", "entry.zip"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_what_a_sites_reader_needs_is_fetched_and_no_second_copy_of_it(name: str, tmp_path: Path) -> None:
+    needed, others = LAYOUTS[name]
+    served, out = tmp_path / "served", tmp_path / name
+    for file in (*needed, *others):
+        (served / file).parent.mkdir(parents=True, exist_ok=True)
+        (served / file).write_text(file)
+    sums = [f"{hashlib.sha256(file.encode()).hexdigest()} {file}\n" for file in (*needed, *others)]
+    (served / SUMS).write_text("".join(sums))
+    for url in serve(served, Handler):
+        result = run("fetch", name, "--out", str(out), "--base-url", url, "--accept-license")
+    assert code_of(result) == 0
+    assert names(out) == set(needed)
+    assert find_published(name).licence_url in result.stderr
 
 
 @pytest.mark.parametrize("name", [name for name, one in PUBLISHED.items() if one.fetchable])

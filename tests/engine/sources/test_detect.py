@@ -11,7 +11,11 @@ from engine.sources.detect import open_source, source_names
 from engine.sources.own_directory import Directory
 
 
-@pytest.mark.parametrize("name", ["ptb-xl", "ludb", "ptb", "challenge-2017", "code-test"])
+@pytest.mark.parametrize(
+    "name",
+    ["ptb-xl", "ludb", "ptb", "challenge-2017", "code-test", "brugada-huca", "challenge-2011", "challenge-2015",
+     "chagas-2025"],
+)  # fmt: skip
 def test_a_publishers_tree_is_recognised_by_its_files(trees, name):
     assert open_source(trees[name]).name == name
     assert open_source(trees[name], name).name == name

@@ -12,8 +12,12 @@ from engine.records.record import LEADS, RecordError
 from engine.records.signal import conform
 from engine.records.wfdb_reader import read_wfdb
 from engine.sources import SourceError
-from engine.sources.challenge import SETS, Challenge, set_of
-from engine.sources.challenge2017 import Challenge2017
+from engine.sources.brugada_huca import BrugadaHuca
+from engine.sources.challenges.challenge2011 import Challenge2011
+from engine.sources.challenges.challenge2015 import Challenge2015
+from engine.sources.challenges.challenge2017 import Challenge2017
+from engine.sources.challenges.challenge2021 import SETS, Challenge, set_of
+from engine.sources.challenges.challenge2025 import Challenge2025
 from engine.sources.code_test import CodeTest
 from engine.sources.ludb import Ludb
 from engine.sources.own_directory import Directory
@@ -30,11 +34,18 @@ def sources(trees):
         "ptb": Ptb(trees["ptb"]),
         "challenge-2017": Challenge2017(trees["challenge-2017"]),
         "code-test": CodeTest(trees["code-test"]),
+        "brugada-huca": BrugadaHuca(trees["brugada-huca"]),
+        "challenge-2011": Challenge2011(trees["challenge-2011"]),
+        "challenge-2015": Challenge2015(trees["challenge-2015"]),
+        "chagas-2025": Challenge2025(trees["chagas-2025"]),
         "directory": Directory(trees["challenge"]),
     }
 
 
-@pytest.mark.parametrize("name", ["ptb-xl", "ludb", "ptb", "challenge-2017", "code-test"])
+SITES = ["brugada-huca", "challenge-2011", "challenge-2015", "chagas-2025"]
+
+
+@pytest.mark.parametrize("name", ["ptb-xl", "ludb", "ptb", "challenge-2017", "code-test", *SITES])
 def test_a_set_has_one_name_version_licence_page_and_citation(sources, name: str):
     read, listed = sources[name], find_published(name)
     assert (read.name, read.version, read.licence, read.url, read.citation) == (
@@ -52,7 +63,7 @@ def test_a_set_is_also_found_by_its_name_on_physionet():
     assert find_published("ptbdb") is find_published("ptb")
 
 
-ALL = ["ptb-xl", "georgia", "ludb", "ptb", "challenge-2017", "code-test", "directory"]
+ALL = ["ptb-xl", "georgia", "ludb", "ptb", "challenge-2017", "code-test", *SITES, "directory"]
 
 
 @pytest.mark.parametrize("name", ALL)

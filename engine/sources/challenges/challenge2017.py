@@ -6,6 +6,7 @@ compared with lead I of other sets. Patients are not published: every record cou
 """
 
 import csv
+import io
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from engine.records.record import Record
 from engine.records.wfdb_reader import read_wfdb
 from engine.sources import Entry, SourceError, TaskDefinition
 from engine.sources.publishers import CHALLENGE_2017
-from models.errors import decoding_fault
+from engine.sources.tables import read_text
 
 CLASSES = {"N": "normal sinus rhythm", "A": "atrial fibrillation", "O": "another rhythm", "~": "too noisy"}
 _TABLE = "REFERENCE-v3.csv"
@@ -57,17 +58,11 @@ class Challenge2017:
 
 
 def _read_reference(path: Path) -> list[tuple[str, str]]:
-    if path.exists() and not path.is_file():  # a pipe would be waited for
-        raise SourceError(f"{path} is not a file")
+    text = read_text(path, "Challenge 2017")
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = [row for row in csv.reader(file) if row]
-    except FileNotFoundError:
-        raise SourceError(f"{path.parent} is not a Challenge 2017 tree: it has no {path.name}") from None
-    except OSError as error:
-        raise SourceError(f"{path} cannot be read: {error.strerror}") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise SourceError(f"{path} cannot be read: {decoding_fault(error)}") from None
+        rows = [row for row in csv.reader(io.StringIO(text, newline="")) if row]
+    except csv.Error as error:
+        raise SourceError(f"{path} cannot be read: {error}") from None
     for line, row in enumerate(rows, start=1):
         if len(row) != 2 or not row[0].strip():
             raise SourceError(f"{path}, line {line}: not a record and a label")
