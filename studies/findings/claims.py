@@ -23,7 +23,7 @@ from engine.recipes import NAMES
 from studies.fitting.censored_regression import CensoredFitError, fit_censored
 from studies.fitting.random_effects import Combined, TaskEstimate, average_by_task, combine, mean_over_sizes
 from studies.runs.pairs import Pair, estimate_by_task, mean_gain, of_one_precision, pair_runs, slope_per_doubling
-from studies.runs.run import Run, known
+from studies.runs.run import Run, Subset, known
 from studies.runs.tidy_runs import RunsFileError, TidyRuns, comparable_runs, read_runs
 from studies.runs.training_cost import log_time_ratios, uses_to_pay_off
 
@@ -231,10 +231,10 @@ def _contrast(pairs: Sequence[Pair], margin: float, *, flatten: bool) -> ClaimRe
     claim = "4 flatten head" if flatten else "4 pooled head"
     recurrent = [pair for pair in pairs if pair.scratch.family == "rnn" and (FLATTEN in pair.scratch.arch) is flatten]
     cnn, rnn = (_mean_gains([pair for pair in pairs if pair.scratch.family == "cnn"]), _mean_gains(recurrent))
-    shared = sorted(cnn.keys() & rnn.keys())
+    shared = sorted(cnn.keys() & rnn.keys(), key=lambda cell: (cell[0].task, cell[1], cell[0]))
     differences = {
-        curve: [(cell[2], cnn[cell] - rnn[cell]) for cell in cells]
-        for curve, cells in groupby(shared, key=lambda cell: cell[:2])
+        curve: [(subset.n_records, cnn[subset, upstream] - rnn[subset, upstream]) for subset, upstream in cells]
+        for curve, cells in groupby(shared, key=lambda cell: (cell[0].task, cell[1]))
     }
     by_task = average_by_task({curve: mean_over_sizes(values) for curve, values in differences.items()})
     if not by_task:
@@ -244,12 +244,11 @@ def _contrast(pairs: Sequence[Pair], margin: float, *, flatten: bool) -> ClaimRe
     return _result(claim, "cnn - rnn", found, _verdict(found, margin), "score", said)
 
 
-def _mean_gains(pairs: Sequence[Pair]) -> dict[tuple[str, str, int, int], float]:
-    """Return the mean gain over networks at every task, upstream, size and replicate."""
-    gains: dict[tuple[str, str, int, int], list[float]] = defaultdict(list)
+def _mean_gains(pairs: Sequence[Pair]) -> dict[tuple[Subset, str], float]:
+    """Return the mean gain over networks on the same records, by upstream."""
+    gains: dict[tuple[Subset, str], list[float]] = defaultdict(list)
     for pair in pairs:
-        run = pair.scratch
-        gains[run.task, pair.fine_tuned.upstream or "", run.n_records, run.replicate].append(pair.gain)
+        gains[pair.scratch.subset, pair.fine_tuned.upstream or ""].append(pair.gain)
     return {cell: float(np.mean(values)) for cell, values in gains.items()}
 
 

@@ -18,7 +18,7 @@ from studies.findings.claims import FLATTEN
 from studies.findings.claims_section import effect
 from studies.fitting.random_effects import Combined, average_by_task, combine, mean_over_sizes
 from studies.runs.pairs import Pair
-from studies.runs.run import Run, known
+from studies.runs.run import Run, Subset, known
 from studies.runs.tidy_runs import comparable_runs
 from studies.runs.upstream_labels import Transfer, gains_by_labels
 
@@ -83,25 +83,22 @@ def _gain_effects(looked: Sequence[Run]) -> list[Effect]:
 
 
 def _cell(run: Run) -> tuple[object, ...]:
-    return run.task, run.n_records, run.replicate, run.recipe
+    return run.subset, run.recipe
 
 
 def recipe_effects(runs: Sequence[Run]) -> list[Effect]:
     """Compare every recipe with the one before it on the same records, each from the network that it was run from."""
-    scores: dict[tuple[str, str], dict[tuple[str, str, int, int], dict[str, float]]] = defaultdict(
-        lambda: defaultdict(dict)
-    )
+    scores: dict[tuple[str, str], dict[tuple[Subset, str], dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
     for run in comparable_runs(runs):
         if run.role == "downstream" and run.strategy in (SCRATCH, FINE_TUNE) and run.auroc_macro is not None:
-            cell = run.task, run.upstream or "", run.n_records, run.replicate
-            scores[run.arch, run.strategy][cell][known(run.recipe)] = run.auroc_macro
+            scores[run.arch, run.strategy][run.subset, run.upstream or ""][known(run.recipe)] = run.auroc_macro
     effects = []
     for older, newer in pairwise(NAMES):
         for (arch, strategy), cells in sorted(scores.items()):
             values: dict[Curve, list[tuple[int, float]]] = defaultdict(list)
-            for (task, upstream, n, _), found in sorted(cells.items()):
+            for (subset, upstream), found in sorted(cells.items()):
                 if found.keys() >= {older, newer}:
-                    values[task, upstream].append((n, found[newer] - found[older]))
+                    values[subset.task, upstream].append((subset.n_records, found[newer] - found[older]))
             effects += _effect(f"macro AUROC, recipe {newer} minus {older}", f"{arch}, {strategy}", values)
     return effects
 
@@ -134,14 +131,14 @@ def control_effects(runs: Sequence[Run]) -> list[Effect]:
 
 def _differences(runs: Sequence[Run], one: str, other: str) -> Values:
     """Return the differences of two strategies on the same records, started from the same upstream where both are."""
-    others: dict[tuple[object, ...], list[Run]] = defaultdict(list)
+    others: dict[Subset, list[Run]] = defaultdict(list)
     for run in runs:
         if run.strategy == other:
-            others[run.task, run.n_records, run.replicate].append(run)
+            others[run.subset].append(run)
     values: dict[Curve, list[tuple[int, float]]] = defaultdict(list)
     for run in runs:
         if run.strategy == one:
-            for match in others[run.task, run.n_records, run.replicate]:
+            for match in others[run.subset]:
                 if None in (run.upstream, match.upstream) or run.upstream == match.upstream:
                     values[run.task, run.upstream or ""].append((run.n_records, run.score - match.score))
     return values
@@ -151,28 +148,29 @@ def label_effects(pairs: Sequence[Pair], sharing: frozenset[Transfer]) -> list[E
     """Compare the gain from upstreams that have the task's own labels with that from others, by network and size."""
     effects = []
     for arch, cells in sorted(gains_by_labels(pairs, sharing).items()):
-        for n in sorted({n for _, n, _ in cells}):
+        for n in sorted({subset.n_records for subset in cells}):
             values: dict[Curve, list[tuple[int, float]]] = defaultdict(list)
-            for (task, size, _), difference in cells.items():
-                if size == n:
-                    values[task,].append((n, difference))
+            for subset, difference in cells.items():
+                if subset.n_records == n:
+                    values[subset.task,].append((n, difference))
             effects += _effect("gain with the task's own labels minus without", f"{arch}, {n:,} records", values)
     return effects
 
 
 def head_effects(pairs: Sequence[Pair]) -> list[Effect]:
     """Compare the gain of a recurrent network with a pooled head with that of the same one with a flatten head."""
-    gains: dict[str, dict[tuple[str, str, int, int], float]] = defaultdict(dict)
+    gains: dict[str, dict[tuple[Subset, str], float]] = defaultdict(dict)
     for pair in pairs:
         run = pair.scratch
         if run.family == "rnn":
-            gains[run.arch][run.task, pair.fine_tuned.upstream or "", run.n_records, run.replicate] = pair.gain
+            gains[run.arch][run.subset, pair.fine_tuned.upstream or ""] = pair.gain
     effects = []
     for flat in sorted(arch for arch in gains if FLATTEN in arch):
         pooled = flat.replace(FLATTEN, "")
         values: dict[Curve, list[tuple[int, float]]] = defaultdict(list)
         for cell in sorted(gains[flat].keys() & gains.get(pooled, {}).keys()):
-            values[cell[:2]].append((cell[2], gains[pooled][cell] - gains[flat][cell]))
+            subset, upstream = cell
+            values[subset.task, upstream].append((subset.n_records, gains[pooled][cell] - gains[flat][cell]))
         effects += _effect("gain with a pooled head minus gain with a flatten head", f"{pooled}, {flat}", values)
     return effects
 
