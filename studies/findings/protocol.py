@@ -20,7 +20,6 @@ from studies.fitting.random_effects import Combined, average_by_task, combine, m
 from studies.runs.pairs import Pair
 from studies.runs.run import Run, Subset, known
 from studies.runs.tidy_runs import comparable_runs
-from studies.runs.upstream_labels import Transfer, gains_by_labels
 
 FROZEN, RANDOM_FROZEN = "frozen", "random-frozen"
 CONTRASTS = (
@@ -144,19 +143,6 @@ def _differences(runs: Sequence[Run], one: str, other: str) -> Values:
     return values
 
 
-def label_effects(pairs: Sequence[Pair], sharing: frozenset[Transfer]) -> list[Effect]:
-    """Compare the gain from upstreams that have the task's own labels with that from others, by network and size."""
-    effects = []
-    for arch, cells in sorted(gains_by_labels(pairs, sharing).items()):
-        for n in sorted({subset.n_records for subset in cells}):
-            values: dict[Curve, list[tuple[int, float]]] = defaultdict(list)
-            for subset, difference in cells.items():
-                if subset.n_records == n:
-                    values[subset.task,].append((n, difference))
-            effects += _effect("gain with the task's own labels minus without", f"{arch}, {n:,} records", values)
-    return effects
-
-
 def head_effects(pairs: Sequence[Pair]) -> list[Effect]:
     """Compare the gain of a recurrent network with a pooled head with that of the same one with a flatten head."""
     gains: dict[str, dict[tuple[Subset, str], float]] = defaultdict(dict)
@@ -191,8 +177,8 @@ NOT_RUN = "Open: not run"
 _CLASSES = 5
 
 
-def protocol_lines(records: Sequence[Run], pairs: Sequence[Pair], sharing: frozenset[Transfer]) -> list[str]:
-    """Return what the test maximum, the upstream's labels, a flatten head and patients on two sides are worth."""
+def protocol_lines(records: Sequence[Run], pairs: Sequence[Pair]) -> list[str]:
+    """Return what the test maximum, the recipe, a flatten head and patients on two sides are worth."""
     return [
         "### The best epoch on the test set",
         "",
@@ -201,10 +187,6 @@ def protocol_lines(records: Sequence[Run], pairs: Sequence[Pair], sharing: froze
         "### The recipe",
         "",
         *_effects(recipe_effects(records), "runs of two recipes on the same records"),
-        "",
-        "### The upstream's labels",
-        "",
-        *_effects(label_effects(pairs, sharing), "pairs from an upstream with the task's own labels and one without"),
         "",
         "### The recurrent head",
         "",

@@ -181,14 +181,16 @@ def combine_sources(by_source: Mapping[str, Mapping[str, TaskEstimate]]) -> Over
 
 def _means_of_sources(effects: Floats, variances: Floats, source: NDArray[np.intp]) -> tuple[Floats, Floats, Floats]:
     """Return each source's weighted mean of its tasks, its precision, and the weighted squares about it."""
-    precision = np.bincount(source, 1 / variances)
-    means = np.bincount(source, effects / variances) / precision
-    return means, precision, np.bincount(source, (effects - means[source]) ** 2 / variances)
+    precision = _sums(1 / variances, source)
+    means = _sums(effects / variances, source) / precision
+    return means, precision, _sums((effects - means[source]) ** 2 / variances, source)
 
 
-def _two_variances(
-    effects: Floats, variances: Floats, source: NDArray[np.intp], nested: bool
-) -> tuple[float, float]:
+def _sums(values: Floats, source: NDArray[np.intp]) -> Floats:
+    return np.bincount(source, values).astype(np.float64)
+
+
+def _two_variances(effects: Floats, variances: Floats, source: NDArray[np.intp], nested: bool) -> tuple[float, float]:
     """Return the variances between sources and between tasks of one, by restricted maximum likelihood on a grid.
 
     The grid is of standard deviations and is laid anew about its best point until a step does not matter.
@@ -205,9 +207,7 @@ def _two_variances(
     return float(best[0] ** 2), float(best[1] ** 2)
 
 
-def _deviance(
-    effects: Floats, variances: Floats, source: NDArray[np.intp], between: float, within: float
-) -> float:
+def _deviance(effects: Floats, variances: Floats, source: NDArray[np.intp], between: float, within: float) -> float:
     """Return minus twice the restricted log likelihood, up to a constant."""
     means, precision, squares = _means_of_sources(effects, variances + within, source)
     weights = 1 / (between + 1 / precision)
@@ -291,4 +291,4 @@ def _score(splits: Sequence[Split], share: float) -> float:
         f = float((one.projections / (1 + ratio * one.spread)).mean()) / one.within_sd**2
         level = np.clip(f_ratio.cdf(f, one.between_freedom, one.within_freedom), 1e-12, 1 - 1e-12)
         total += one.between_freedom**0.5 * float(normal.ppf(level))
-    return total / sum(one.between_freedom for one in splits) ** 0.5
+    return float(total / sum(one.between_freedom for one in splits) ** 0.5)

@@ -18,11 +18,12 @@ from studies.files.arms import FINE_TUNE, FURTHER_STRATEGIES, RANDOM_CONVOLUTION
 from studies.files.precision import in_words, standing_order
 from studies.fitting.random_effects import Combined, TaskEstimate, average_by_task, combine, mean_over_sizes
 from studies.runs.run import Run, Subset
+from studies.runs.task_names import parse_task
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two runs on the same records from the same seed."""
+    """Two runs on the same records from the same seed; ``fine_tuned`` is of the arm that was asked for."""
 
     scratch: Run
     fine_tuned: Run
@@ -42,11 +43,11 @@ class SizeGain:
     gain: Combined
 
 
-def pair_runs(runs: Iterable[Run]) -> list[Pair]:
-    """Match every fine-tuned run with the scratch run of its network, precision and records."""
+def pair_runs(runs: Iterable[Run], arm: str = FINE_TUNE) -> list[Pair]:
+    """Match every run of an arm with the scratch run of its network, precision and records."""
     runs = list(runs)
     scratch = {_cell(run): run for run in runs if run.strategy == SCRATCH}
-    return [Pair(scratch[_cell(run)], run) for run in runs if run.strategy == FINE_TUNE and _cell(run) in scratch]
+    return [Pair(scratch[_cell(run)], run) for run in runs if run.strategy == arm and _cell(run) in scratch]
 
 
 def _cell(run: Run) -> tuple[object, ...]:
@@ -87,6 +88,14 @@ def estimate_cells(values: Mapping[Cell, float]) -> dict[str, TaskEstimate]:
     for (subset, network, upstream), value in values.items():
         curves[subset.task, network, upstream].append((subset.n_records, value))
     return average_by_task({curve: mean_over_sizes(found) for curve, found in curves.items()})
+
+
+def of_source(by_task: Mapping[str, TaskEstimate]) -> dict[str, dict[str, TaskEstimate]]:
+    """Return estimates of tasks by the source of the task."""
+    found: dict[str, dict[str, TaskEstimate]] = defaultdict(dict)
+    for task, estimate in sorted(by_task.items()):
+        found[parse_task(task).source][task] = estimate
+    return dict(sorted(found.items()))
 
 
 def of_one_precision(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
