@@ -182,6 +182,7 @@ def _opening(found: Material, margin: float) -> list[str]:
     precisions = sorted({in_words(run.precision) for run in runs})
     newest = max(known(run.created) for run in found.records)[:10]
     left_out = found.other_precision
+    named = f" ({', '.join(sources)})" if sources else ""
     made = f", by recipe {' and '.join(recipes)} in {' and '.join(precisions)}" if runs else ""
     return [
         "The study of C. V. Nguyen and C. D. Do, \"Transfer learning in ECG diagnosis: Is it effective?\" (PLOS ONE "
@@ -190,7 +191,7 @@ def _opening(found: Material, margin: float) -> list[str]:
         "",
         f"{len(found.pairs)} pairs of runs, one from scratch and one fine-tuned on the same records from the same "
         f"seed, of {_count(len(archs), 'network')} on {_count(len(tasks), 'task')} of {_count(len(sources), 'source')}"
-        f"{f' ({", ".join(sources)})' if sources else ''}{made}; the last run is of {newest}. A source is a corpus; "
+        f"{named}{made}; the last run is of {newest}. A source is a corpus; "
         "two of one publisher count as two. Scores are macro AUROC on test records that were looked at once, gains "
         "fine-tuned minus from scratch, n counts training and validation records together, intervals are 90 %. A "
         f"difference under {margin:g} is taken not to matter. Small sources are tested on other folds in every "
