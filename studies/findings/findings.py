@@ -5,6 +5,7 @@ the same bytes. A section without runs says so in one line.
 """
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -194,10 +195,20 @@ def _opening(found: Material, margin: float) -> list[str]:
         f"{named}{made}; the last run is of {newest}. A source is a corpus; "
         "two of one publisher count as two. Scores are macro AUROC on test records that were looked at once, gains "
         "fine-tuned minus from scratch, n counts training and validation records together, intervals are 90 %. A "
-        f"difference under {margin:g} is taken not to matter. Small sources are tested on other folds in every "
-        f"replicate; the runs of a pair always share theirs.{_left_out(found)}",
+        f"difference under {margin:g} is taken not to matter.{_own_folds(found.pairs)}{_left_out(found)}",
         *(["", f"Of each network one precision counts: {'; '.join(left_out)}."] if left_out else []),
     ]  # fmt: skip
+
+
+def _own_folds(pairs: Sequence[Pair]) -> str:
+    """Say which sources test replicates on folds of their own."""
+    folds: dict[str, set[tuple[int, ...]]] = defaultdict(set)
+    for pair in pairs:
+        folds[pair.scratch.task].add(pair.scratch.subset.test_folds)
+    sources = sorted({parse_task(task).source for task, found in folds.items() if len(found) > 1})
+    if not sources:
+        return ""
+    return f" Replicates have test folds of their own in {', '.join(sources)}; the runs of a pair share theirs."
 
 
 def _left_out(found: Material) -> str:

@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import f as f_ratio
-from scipy.stats import norm as normal
+from scipy.special import fdtr, ndtri
 from scipy.stats import t as student
 
 Floats = NDArray[np.float64]
@@ -199,21 +198,23 @@ def _two_variances(effects: Floats, variances: Floats, source: NDArray[np.intp],
     low, high = np.zeros(2), np.array([top, top if nested else 0.0])
     best = np.zeros(2)
     for _ in range(_ZOOMS):
-        axes = [np.linspace(*ends, _GRID if ends[1] > 0 else 1) for ends in zip(low, high, strict=True)]
-        points = [(b, w) for b in axes[0] for w in axes[1]]
-        best = np.array(min(points, key=lambda sd: _deviance(effects, variances, source, sd[0] ** 2, sd[1] ** 2)))
+        of_sources, of_tasks = (np.linspace(*ends, _GRID) for ends in zip(low, high, strict=True))
+        grid = np.array([_deviance(effects, variances + sd**2, source, of_sources**2) for sd in of_tasks])
+        row, column = np.unravel_index(grid.argmin(), grid.shape)
+        best = np.array([of_sources[column], of_tasks[row]])
         steps = (high - low) / (_GRID - 1)
         low, high = np.maximum(best - 1.5 * steps, 0), best + 1.5 * steps
     return float(best[0] ** 2), float(best[1] ** 2)
 
 
-def _deviance(effects: Floats, variances: Floats, source: NDArray[np.intp], between: float, within: float) -> float:
-    """Return minus twice the restricted log likelihood, up to a constant."""
-    means, precision, squares = _means_of_sources(effects, variances + within, source)
-    weights = 1 / (between + 1 / precision)
-    mean = (weights * means).sum() / weights.sum()
-    spread = np.log(variances + within).sum() + np.log1p(between * precision).sum() + np.log(weights.sum())
-    return float(spread + squares.sum() + (weights * (means - mean) ** 2).sum())
+def _deviance(effects: Floats, variances: Floats, source: NDArray[np.intp], between: Floats) -> Floats:
+    """Return minus twice the restricted log likelihood, up to a constant, at each variance between sources."""
+    means, precision, squares = _means_of_sources(effects, variances, source)
+    weights = 1 / (between[:, None] + 1 / precision)
+    mean = (weights * means).sum(1) / weights.sum(1)
+    spread = np.log1p(between[:, None] * precision).sum(1) + np.log(weights.sum(1)) + np.log(variances).sum()
+    found: Floats = spread + squares.sum() + (weights * (means - mean[:, None]) ** 2).sum(1)
+    return found
 
 
 @dataclass(frozen=True)
@@ -277,11 +278,12 @@ def share_between(splits: Sequence[Split]) -> tuple[float, float, float]:
 def _share_at(splits: Sequence[Split], level: float) -> float:
     """Return the share at which the sum of the normal scores is at a level; it falls as the share grows."""
     low, high = 0.0, 1 - 1e-6
-    if _score(splits, low) <= normal.ppf(level):
+    score = float(ndtri(level))
+    if _score(splits, low) <= score:
         return 0.0
     for _ in range(40):
         middle = (low + high) / 2
-        low, high = (middle, high) if _score(splits, middle) > normal.ppf(level) else (low, middle)
+        low, high = (middle, high) if _score(splits, middle) > score else (low, middle)
     return low
 
 
@@ -289,6 +291,6 @@ def _score(splits: Sequence[Split], share: float) -> float:
     ratio, total = share / (1 - share), 0.0
     for one in splits:
         f = float((one.projections / (1 + ratio * one.spread)).mean()) / one.within_sd**2
-        level = np.clip(f_ratio.cdf(f, one.between_freedom, one.within_freedom), 1e-12, 1 - 1e-12)
-        total += one.between_freedom**0.5 * float(normal.ppf(level))
+        level = np.clip(fdtr(one.between_freedom, one.within_freedom, f), 1e-12, 1 - 1e-12)
+        total += one.between_freedom**0.5 * float(ndtri(level))
     return float(total / sum(one.between_freedom for one in splits) ** 0.5)
