@@ -7,7 +7,6 @@ from typing import get_args
 import numpy as np
 
 from engine.deploy.markdown import table
-from studies.collection.store_tables import gain_tables
 from studies.figure_style import to_svg
 from studies.files.precision import with_precision
 from studies.findings.claims import SMALL, STATEMENTS, ClaimResult, Verdict, judge_claims, rule, scope_of
@@ -94,8 +93,7 @@ def gain_lines(pairs: Sequence[Pair], margin: float) -> tuple[list[str], dict[st
         "",
         _READING,
         "",
-        *gain_tables(_most_run(pairs)),
-        "Other networks are in the SUMMARY.md next to a store.",
+        *_by_source(pairs),
     ]
     if small:
         title = f"Mean gain with at most {SMALL} records"
@@ -104,13 +102,30 @@ def gain_lines(pairs: Sequence[Pair], margin: float) -> tuple[list[str], dict[st
     return lines, figures
 
 
-def _most_run(pairs: Sequence[Pair]) -> list[Pair]:
-    """Return the pairs of the network that has most of them."""
-    (network, _), *_ = Counter(pair.scratch.network for pair in pairs).most_common(1)
-    return [pair for pair in pairs if pair.scratch.network == network]
+def _by_source(pairs: Sequence[Pair]) -> list[str]:
+    """Return the table of the mean gain by source and number of records, of the family with most pairs."""
+    (family, _), *_ = Counter(scope_of(pair.scratch) for pair in pairs).most_common(1)
+    of_source: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for task, means in _means(pairs)[family].items():
+        for n, mean in means.items():
+            of_source[parse_task(task).source][n].append(mean)
+    sizes = sorted({n for found in of_source.values() for n in found})
+    rows = [
+        (source, *(f"{np.mean(found[n]):+.3f} ({len(found[n])})" if n in found else "" for n in sizes))
+        for source, found in sorted(of_source.items())
+    ]
+    return [
+        f"Mean gain of {family} by source, in brackets the number of tasks that it is the mean of; the gains of every "
+        "task and network are in the SUMMARY.md next to a store:",
+        "",
+        *table(("source", *(f"{n:,}" for n in sizes)), rows),
+    ]
 
 
 def _over_tasks(gains: Sequence[SizeGain], pairs: Sequence[Pair]) -> list[str]:
+    """Return a row for every size of a family; of one task only where the family has no other sizes."""
+    several = {one.family for one in gains if len(one.gain.tasks) > 1}
+    gains = [one for one in gains if len(one.gain.tasks) > 1 or one.family not in several]
     rows = [
         (
             one.family, f"{one.n_records:,}", effect(one.gain), predicted(one.gain),

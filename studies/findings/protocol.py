@@ -17,7 +17,7 @@ from studies.files.arms import FINE_TUNE, SCRATCH
 from studies.findings.claims import FLATTEN
 from studies.findings.claims_section import effect
 from studies.fitting.random_effects import Combined, average_by_task, combine, mean_over_sizes
-from studies.runs.pairs import Pair
+from studies.runs.pairs import pair_runs
 from studies.runs.run import Run, Subset, known
 from studies.runs.tidy_runs import comparable_runs
 
@@ -116,15 +116,17 @@ def _by_curve(runs: Iterable[Run], value: Callable[[Run], float | None]) -> Valu
 
 
 def control_effects(runs: Sequence[Run]) -> list[Effect]:
-    """Compare the control arms with the others, by network and number of records."""
+    """Compare the control arms with the others, by network, in the recipe that each control was run in."""
     effects = []
     for arch in sorted({run.arch for run in runs}):
-        of_arch = [run for run in runs if run.arch == arch]
         for name, one, other in CONTRASTS:
-            values = _differences(of_arch, one, other)
-            for n in sorted({n for found in values.values() for n, _ in found}):
-                at_n = {curve: [pair for pair in found if pair[0] == n] for curve, found in values.items()}
-                effects += _effect(name, f"{arch}, {n:,} records", at_n)
+            recipes = {run.recipe for run in runs if run.arch == arch and run.strategy == one}
+            values = _differences([run for run in runs if run.arch == arch and run.recipe in recipes], one, other)
+            if sizes := sorted({n for found in values.values() for n, _ in found}):
+                where = " to ".join(f"{n:,}" for n in dict.fromkeys((sizes[0], sizes[-1])))
+                effects += _effect(
+                    name, f"{arch}, {where} records, recipe {', '.join(sorted(map(str, recipes)))}", values
+                )
     return effects
 
 
@@ -143,19 +145,22 @@ def _differences(runs: Sequence[Run], one: str, other: str) -> Values:
     return values
 
 
-def head_effects(pairs: Sequence[Pair]) -> list[Effect]:
-    """Compare the gain of a recurrent network with a pooled head with that of the same one with a flatten head."""
-    gains: dict[str, dict[tuple[Subset, str], float]] = defaultdict(dict)
-    for pair in pairs:
-        run = pair.scratch
-        if run.family == "rnn":
-            gains[run.arch][run.subset, pair.fine_tuned.upstream or ""] = pair.gain
+def head_effects(runs: Sequence[Run]) -> list[Effect]:
+    """Compare the gain of a recurrent network with a pooled head with that of the same one with a flatten head.
+
+    In every recipe that both were run in.
+    """
+    gains: dict[str, dict[tuple[str, Subset, str], float]] = defaultdict(dict)
+    recurrent = [run for run in comparable_runs(runs) if run.family == "rnn" and run.role == "downstream"]
+    for recipe in sorted({run.recipe or "" for run in recurrent}):
+        for pair in pair_runs([run for run in recurrent if (run.recipe or "") == recipe and run.has_score]):
+            gains[pair.scratch.arch][recipe, pair.scratch.subset, pair.fine_tuned.upstream or ""] = pair.gain
     effects = []
     for flat in sorted(arch for arch in gains if FLATTEN in arch):
         pooled = flat.replace(FLATTEN, "")
         values: dict[Curve, list[tuple[int, float]]] = defaultdict(list)
         for cell in sorted(gains[flat].keys() & gains.get(pooled, {}).keys()):
-            subset, upstream = cell
+            _, subset, upstream = cell
             values[subset.task, upstream].append((subset.n_records, gains[pooled][cell] - gains[flat][cell]))
         effects += _effect("gain with a pooled head minus gain with a flatten head", f"{pooled}, {flat}", values)
     return effects
@@ -177,7 +182,7 @@ NOT_RUN = "Open: not run"
 _CLASSES = 5
 
 
-def protocol_lines(records: Sequence[Run], pairs: Sequence[Pair]) -> list[str]:
+def protocol_lines(records: Sequence[Run]) -> list[str]:
     """Return what the test maximum, the recipe, a flatten head and patients on two sides are worth."""
     return [
         "### The best epoch on the test set",
@@ -190,11 +195,12 @@ def protocol_lines(records: Sequence[Run], pairs: Sequence[Pair]) -> list[str]:
         "",
         "### The recurrent head",
         "",
-        f"Transfer replaces the head. Its share of the weights for {_CLASSES} classes, in the networks that were run:",
+        f"Transfer replaces the head. Its share of the weights for {_CLASSES} classes, in the recurrent networks that "
+        "were run:",
         "",
         *_heads(records),
         "",
-        *_effects(head_effects(pairs), "pairs of a recurrent network with either head on the same records"),
+        *_effects(head_effects(records), "pairs of a recurrent network with either head on the same records"),
         "",
         "### Patients on two sides",
         "",
@@ -204,7 +210,7 @@ def protocol_lines(records: Sequence[Run], pairs: Sequence[Pair]) -> list[str]:
 
 
 def _heads(records: Sequence[Run]) -> list[str]:
-    archs = sorted({run.arch for run in records if run.role == "downstream"})
+    archs = sorted({run.arch for run in records if run.role == "downstream" and run.family == "rnn"})
     shares = {arch: head_share(arch, _CLASSES) for arch in archs}
     return table(
         ("network", "weights", "in the head"),
@@ -214,7 +220,8 @@ def _heads(records: Sequence[Run]) -> list[str]:
 
 def control_lines(runs: Iterable[Run]) -> list[str]:
     """Return what a linear probe of a pre-trained and of a random network score against the other arms."""
-    return _effects(control_effects(list(runs)), "runs with a frozen body (`frozen`, `random-frozen`)")
+    downstream = [run for run in comparable_runs(list(runs)) if run.role == "downstream" and run.has_score]
+    return _effects(control_effects(downstream), "runs with a frozen body (`frozen`, `random-frozen`)")
 
 
 def _effects(effects: Sequence[Effect], missing: str) -> list[str]:
