@@ -179,7 +179,7 @@ def _opening(found: Material, margin: float) -> list[str]:
     runs = [run for pair in found.pairs for run in (pair.scratch, pair.fine_tuned)]
     tasks, archs = ({getattr(run, name) for run in runs} for name in ("task", "arch"))
     sources = sorted({parse_task(task).source for task in tasks})
-    recipes = sorted({f"`{run.recipe}`" for run in runs})
+    recipes = [f"`{recipe}`" for recipe in sorted({str(run.recipe) for run in runs})]
     precisions = sorted({in_words(run.precision) for run in runs})
     newest = max(known(run.created) for run in found.records)[:10]
     left_out = found.other_precision

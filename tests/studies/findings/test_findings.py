@@ -100,6 +100,20 @@ def test_one_task_or_single_pairs_leave_the_claims_of_the_score_open(n_tasks: in
     assert judged["1", "cnn"] == judged["4 pooled head", "cnn - rnn"] == "open"
 
 
+def test_a_replicate_on_test_folds_of_its_own_is_one_more_and_said_to_be(fill, synthetic_run):
+    more = []
+    for arm, score in (("scratch", 0.7), ("fine-tune", 0.75)):
+        run = synthetic_run("resnet1d18-w16", arm, 100, 0, score)
+        details = {**run.details, "spec": {**run.details["spec"], "test_folds": [1]}}
+        more.append(replace(variant(run, task="ptb-xl/t0"), details=details))
+    path = fill(lambda arch, n: 5.0 / n, pairs=2, more=tuple(more))
+    assert len(read_material([path]).pairs) == 4 * 5 * 2 * 2 + 1
+    assert (
+        "Replicates have test folds of their own in ptb-xl; the runs of a pair share theirs."
+        in make_findings([path]).text
+    )
+
+
 def test_sections_without_runs_say_so_in_one_line(fill):
     text = make_findings([fill(lambda arch, n: 0.0, pairs=2)]).text
     for title in ("### The best epoch on the test set", "### Patients on two sides", "## Control arms"):

@@ -12,6 +12,7 @@ from studies.findings.arms_section import arm_lines, complete_cells, means_by_ta
 from studies.findings.claims import judge_equal
 from studies.findings.missing_runs import missing_lines
 from studies.findings.pretraining_section import luck_lines, values_by_seed, width_lines
+from studies.findings.protocol import control_effects, head_effects
 from studies.findings.published import PublishedScore, published_gains
 from studies.findings.published_section import published_lines
 from studies.findings.sources_section import ONE_SOURCE, source_lines, spread_lines
@@ -25,20 +26,21 @@ GAINS = {SCRATCH: 0.0, FINE_TUNE: 0.05, LINEAR_PROBE: 0.03, RANDOM_CONVOLUTIONS:
 
 def run(
     task: str, arm: str, n: int, replicate: int, score: float, arch: str = NARROW, *,
-    folds: tuple[int, ...] = (10,), seed: int = 0, upstream: str = "a/all",
+    folds: tuple[int, ...] = (10,), seed: int = 0, upstream: str = "a/all", recipe: str = "tuned-2",
 ) -> Run:  # fmt: skip
     """A run of a store, whose spec says the folds and the seed of its pre-training."""
     started = arm in (FINE_TUNE, LINEAR_PROBE)
     arch = RANDOM_CONVOLUTIONS if arm == RANDOM_CONVOLUTIONS else arch
     spec = {
         "task": task, "arch": arch, "strategy": arm, "upstream": upstream if started else None, "n_records": n,
-        "replicate": replicate, "recipe": "tuned-2", "pool_folds": [1, 2], "test_folds": list(folds),
+        "replicate": replicate, "recipe": recipe, "pool_folds": [1, 2], "test_folds": list(folds),
         "upstream_replicate": seed if started else 0,
     }  # fmt: skip
+    family = "other" if arm == RANDOM_CONVOLUTIONS else "rnn" if arch.startswith("gru") else "cnn"
     return Run(
-        key=f"{task} {arch} {arm} {n} {replicate} {folds} {seed} {upstream}", task=task, arch=arch, strategy=arm,
-        family="cnn" if arm != RANDOM_CONVOLUTIONS else "other", upstream=upstream if started else None, n_records=n,
-        replicate=replicate, recipe="tuned-2", role="downstream", auroc_macro=score, precision="float32", device="CPU",
+        key=f"{task} {arch} {arm} {n} {replicate} {folds} {seed} {upstream} {recipe}", task=task, arch=arch,
+        strategy=arm, family=family, upstream=upstream if started else None, n_records=n, replicate=replicate,
+        recipe=recipe, role="downstream", auroc_macro=score, precision="float32", device="CPU",
         details={"spec": spec, "classes": ["A", "B"]},
     )  # fmt: skip
 
@@ -175,6 +177,22 @@ def test_a_narrow_network_stands_for_the_full_one_where_it_gains_the_same(times:
     one = width_lines([one for one in runs if one.task == "a/one"], 0.01)
     assert "- fine-tuned: **open**, " in "\n".join(one)
     assert width_lines(made_runs(tasks, arms), 0.01)[0].startswith("Open: not run")
+
+
+def test_heads_and_controls_are_compared_in_the_recipe_that_they_were_run_in():
+    gains = {("gru-w32", "tuned"): 0.05, ("gru-flatten-w32", "tuned"): 0.02, ("gru-w32", "tuned-2"): 0.4}
+    runs = [
+        run("a/one", arm, 100, k, 0.5 + gain * (arm == FINE_TUNE), arch, recipe=recipe)
+        for (arch, recipe), gain in gains.items() for k in range(3) for arm in (SCRATCH, FINE_TUNE)
+    ]  # fmt: skip
+    (effect,) = head_effects(runs)
+    assert (effect.found.effect, effect.found.n_pairs) == (pytest.approx(0.03), 3)
+    frozen = [run("a/one", "frozen", n, k, 0.45, "gru-w32", recipe="tuned") for n in (100, 500) for k in range(3)]
+    more = [run("a/one", SCRATCH, 500, k, 0.55, "gru-w32", recipe="tuned") for k in range(3)]
+    effects = {one.name: one for one in control_effects([*runs, *frozen, *more])}
+    assert effects["frozen minus from scratch"].scope == "gru-w32, 100 to 500 records, recipe tuned"
+    assert effects["frozen minus from scratch"].found.effect == pytest.approx(-0.075)
+    assert effects["frozen minus fine-tuned"].found.effect == pytest.approx(-0.1)
 
 
 def test_a_difference_is_too_small_to_matter_where_its_whole_interval_is():
