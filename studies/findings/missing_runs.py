@@ -69,8 +69,9 @@ def _tasks(pairs: Sequence[Pair]) -> list[str]:
     sources = sorted({parse_task(pair.scratch.task).source for pair in pairs})
     if len(sources) == 1:
         return [f"Downstream records of other hospitals: all pairs are of {sources[0]}."]
-    few = sources if len(sources) < SOURCES else []
-    return [f"More sources than {len(few)}: how far they differ takes {SOURCES} or more to tell."] if few else []
+    if len(sources) < SOURCES:
+        return [f"More sources than {len(sources)}: how far they differ takes {SOURCES} or more to tell."]
+    return []
 
 
 def _upstreams(records: Sequence[Run], sharing: frozenset[Transfer]) -> list[str]:
