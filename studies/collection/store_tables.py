@@ -2,13 +2,16 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from typing import get_args
 
 import numpy as np
 
 from engine.deploy.markdown import table
+from engine.recipes import Strategy
 from studies.files.precision import with_precision
 from studies.runs.pairs import Pair
 from studies.runs.run import Run, known
+from studies.runs.task_names import parse_task
 from studies.runs.tidy_runs import comparable_runs, pretraining_runs
 
 _SECONDS_PER_HOUR = 3600
@@ -37,6 +40,47 @@ def cell_table(downstream: Sequence[Run]) -> list[str]:
         numbers = sorted({min(counts.values()), max(counts.values())})
         rows.append((*cell, ", ".join(f"{n:,}" for n in sorted(counts)), " to ".join(map(str, numbers))))
     return table(("task", "network", "recipe", "arm", "pre-trained on", "n", "runs at each"), rows)
+
+
+def source_table(downstream: Sequence[Run]) -> list[str]:
+    """Return a row for every source: its tasks, networks with their recipes, upstreams, sizes and runs of each arm."""
+    of_source: dict[str, list[Run]] = defaultdict(list)
+    for run in comparable_runs(downstream):
+        of_source[parse_task(run.task).source].append(run)
+    rows = []
+    for source, runs in sorted(of_source.items()):
+        sizes, arms = sorted({run.n_records for run in runs}), Counter(run.strategy for run in runs)
+        recipes: dict[str, set[str]] = defaultdict(set)
+        for run in runs:
+            recipes[run.network].add(known(run.recipe))
+        networks = (f"{name} ({', '.join(sorted(used))})" for name, used in sorted(recipes.items()))
+        rows.append((
+            source, str(len({run.task for run in runs})), "; ".join(networks),
+            ", ".join(sorted({run.upstream for run in runs if run.upstream})),
+            " to ".join(f"{n:,}" for n in dict.fromkeys((sizes[0], sizes[-1]))),
+            ", ".join(f"{arm} {arms[arm]}" for arm in get_args(Strategy) if arm in arms),
+        ))  # fmt: skip
+    return table(("source", "tasks", "networks (recipes)", "pre-trained on", "n", "runs of each arm"), rows)
+
+
+def upstream_table(runs: Sequence[Run]) -> list[str]:
+    """Return a row for every task that networks were pre-trained on, and what they score on its test records."""
+    scores: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for run in pretraining_runs(runs):
+        if run.auroc_macro is not None:
+            scores[run.task, _folds(run.spec.pool_folds)][run.network].append(run.auroc_macro)
+    rows = [
+        (task, folds, "; ".join(f"{name} {_range(values)}" for name, values in sorted(by_network.items())))
+        for (task, folds), by_network in sorted(scores.items())
+    ]
+    return table(("task", "folds", "networks, macro AUROC"), rows) if rows else ["None."]
+
+
+def _range(values: Sequence[float]) -> str:
+    """Return a score, or the range and number of several."""
+    if len(values) == 1:
+        return score(values[0])
+    return f"{score(min(values))} to {score(max(values))} ({len(values)})"
 
 
 def pretraining_table(runs: Sequence[Run]) -> list[str]:

@@ -10,7 +10,7 @@ A claim is about downstream sets in general: tested on fewer than two tasks it s
 
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from math import log, log2
@@ -23,7 +23,7 @@ from engine.recipes import NAMES
 from studies.fitting.censored_regression import CensoredFitError, fit_censored
 from studies.fitting.random_effects import Combined, TaskEstimate, average_by_task, combine, mean_over_sizes
 from studies.runs.pairs import Pair, estimate_by_task, mean_gain, of_one_precision, pair_runs, slope_per_doubling
-from studies.runs.run import Run, known
+from studies.runs.run import Run, Subset, known
 from studies.runs.tidy_runs import RunsFileError, TidyRuns, comparable_runs, read_runs
 from studies.runs.training_cost import log_time_ratios, uses_to_pay_off
 
@@ -31,6 +31,7 @@ Verdict = Literal["confirmed", "refuted", "open"]
 
 SMALL, LARGE = 500, 2000  # records: a small downstream set, and one that may be enough
 SHORTER = 0.1  # a training that is shorter by less than this share is not shorter in any way that matters
+LEAST_SOONER = -log(1 - SHORTER)
 FLATTEN = "-flatten"
 FEWEST_TASKS = 2
 RULE = (
@@ -87,8 +88,7 @@ def judge_claims(runs: TidyRuns, margin: float = 0.01) -> list[ClaimResult]:
             _comparable(of_family, family, margin),
             _sooner(of_family, family, runs),
         ]
-    alike = pair_runs(of_one_precision(_in_one_recipe(runs))[0])
-    results += [_contrast(alike, margin, flatten=False), _contrast(alike, margin, flatten=True)]
+    results += [_contrast(runs, margin, flatten=False), _contrast(runs, margin, flatten=True)]
     return sorted(results, key=lambda result: (result.claim, result.scope))
 
 
@@ -102,31 +102,73 @@ def scope_of(run: Run) -> str:
     return f"{run.family}, flatten head" if FLATTEN in run.arch else run.family
 
 
+def estimate_claim(claim: str, pairs: Sequence[Pair]) -> dict[str, TaskEstimate]:
+    """Return what each task's pairs say of claim 1, 2 or 3 in a family, positive where the claim holds."""
+    if claim == "1":
+        return estimate_by_task([pair for pair in pairs if pair.scratch.n_records <= SMALL], mean_gain)
+    if claim == "2 comparable":
+        largest = _largest(pairs)
+        at_end = [pair for pair in pairs if pair.scratch.n_records == largest[pair.scratch.task] >= LARGE]
+        return estimate_by_task(at_end, mean_gain)
+    by_task = estimate_by_task(pairs, {"2 decline": slope_per_doubling, "3": _mean_log_ratio}[claim])
+    return {task: replace(one, effect=-one.effect) for task, one in by_task.items()}
+
+
+def judge(claim: str, ends: tuple[float, float], matters: float) -> Verdict:
+    """Return the verdict on an interval of claim 1, 2 or 3; ``matters`` is the smallest effect that does."""
+    low, high = ends
+    if claim == "2 comparable":
+        return judge_equal(ends, matters)
+    return "confirmed" if low > 0 else "refuted" if high < matters else "open"
+
+
+def judge_equal(ends: tuple[float, float], margin: float) -> Verdict:
+    """Return whether a difference is too small to matter: confirmed where the interval is within the margin."""
+    low, high = ends
+    return "confirmed" if low >= -margin and high <= margin else "refuted" if low > margin or high < -margin else "open"
+
+
+def smallest_effect(claim: str, pairs: Sequence[Pair], margin: float) -> float:
+    """Return the smallest effect that matters, in the unit of the claim; ``pairs`` are those that it rests on."""
+    if claim == "3":
+        return LEAST_SOONER
+    if claim == "2 decline":
+        low, high = _ranges(pairs)[-1]
+        return margin / log2(high / low)
+    return margin
+
+
+def _largest(pairs: Sequence[Pair]) -> dict[str, int]:
+    """Return the largest number of records of every task."""
+    largest: dict[str, int] = defaultdict(int)
+    for pair in pairs:
+        largest[pair.scratch.task] = max(largest[pair.scratch.task], pair.scratch.n_records)
+    return largest
+
+
 def _small_sets(pairs: Sequence[Pair], family: str, margin: float) -> ClaimResult:
-    small = [pair for pair in pairs if pair.scratch.n_records <= SMALL]
-    found = _over_tasks(small, mean_gain)
+    found = _over_tasks("1", pairs)
     if found is None:
         return _untested("1", family, f"no size of at most {SMALL} records has two pairs in a task")
     said = f"with at most {SMALL} records fine-tuning gains {_signed(found)}{_small_print(found, margin)}"
-    return _result("1", family, found, _verdict(found, margin), "score", said)
+    return _result("1", family, found, margin, "score", said)
 
 
 def _decline(pairs: Sequence[Pair], family: str, margin: float) -> ClaimResult:
-    found = _over_tasks(pairs, slope_per_doubling)
+    found = _over_tasks("2 decline", pairs)
     if found is None:
         return _untested("2 decline", family, "no task has pairs at three sizes")
-    ranges = _ranges([pair for pair in pairs if pair.scratch.task in found.tasks])
-    matters = margin / log2(ranges[-1][1] / ranges[-1][0])
-    declines = Combined(-found.effect, -found.ci_upper, -found.ci_lower, found.between_sd, found.n_pairs, found.tasks)
+    judged = [pair for pair in pairs if pair.scratch.task in found.tasks]
+    ranges, matters = _ranges(judged), smallest_effect("2 decline", judged, margin)
     narrowest, widest = (f"{low:,} to {high:,}" for low, high in (ranges[0], ranges[-1]))
     within = f"from {widest}"
     if len(ranges) > 1:
         within = f"within the range of each task, {narrowest} at the narrowest and {widest} at the widest,"
     said = (
-        f"with every doubling of the records {within} the gain changes by {_signed(found)}; a decline by less "
-        f"than {matters:.2g} does not matter"
+        f"with every doubling of the records {within} the gain changes by {_signed(_opposite(found))}; a decline by "
+        f"less than {matters:.2g} does not matter"
     )
-    return _result("2 decline", family, declines, _verdict(declines, matters), "score per doubling", said)
+    return _result("2 decline", family, found, matters, "score per doubling", said)
 
 
 def _ranges(pairs: Sequence[Pair]) -> list[tuple[int, int]]:
@@ -141,35 +183,28 @@ def _ranges(pairs: Sequence[Pair]) -> list[tuple[int, int]]:
 
 def _comparable(pairs: Sequence[Pair], family: str, margin: float) -> ClaimResult:
     """Two one-sided tests: comparable when the whole interval of the gain at the largest size is within the margin."""
-    largest: dict[str, int] = defaultdict(int)
-    for pair in pairs:
-        largest[pair.scratch.task] = max(largest[pair.scratch.task], pair.scratch.n_records)
-    at_end = [pair for pair in pairs if pair.scratch.n_records == largest[pair.scratch.task] >= LARGE]
-    found = _over_tasks(at_end, mean_gain)
+    found = _over_tasks("2 comparable", pairs)
     if found is None:
         return _untested("2 comparable", family, f"no task has two pairs at {LARGE:,} records or more")
-    within = found.ci_lower >= -margin and found.ci_upper <= margin
-    beyond = found.ci_lower > margin or found.ci_upper < -margin
+    largest = _largest(pairs)
     sizes = sorted({largest[task] for task in found.tasks})
     at = " to ".join(f"{n:,}" for n in dict.fromkeys((sizes[0], sizes[-1])))
     said = f"at {at} records fine-tuning gains {_signed(found)}; comparable means within {margin:g} either way"
-    verdict: Verdict = "confirmed" if within else "refuted" if beyond else "open"
-    return _result("2 comparable", family, found, verdict, "score", said)
+    return _result("2 comparable", family, found, margin, "score", said)
 
 
 def _sooner(pairs: Sequence[Pair], family: str, runs: TidyRuns) -> ClaimResult:
-    found = _over_tasks(pairs, _mean_log_ratio)
+    found = _over_tasks("3", pairs)
     if found is None:
         return _untested("3", family, "too few runs hold their course on the validation records")
-    sooner = Combined(-found.effect, -found.ci_upper, -found.ci_lower, found.between_sd, found.n_pairs, found.tasks)
-    ratio, low, high = (float(np.exp(value)) for value in (found.effect, found.ci_lower, found.ci_upper))
+    ratio, low, high = (float(np.exp(-value)) for value in (found.effect, found.ci_upper, found.ci_lower))
     _, censored = log_time_ratios([(pair.scratch, pair.fine_tuned) for pair in pairs])
     said = (
         f"fine-tuning reaches scratch's best validation score after {ratio:.2f} times the records that scratch sees "
         f"until then (90 %: {low:.2f} to {high:.2f}); it never does in {censored.sum()} of {len(censored)} pairs"
         f"{_left_out(len(pairs), len(censored), found)}{_pay_off(pairs, runs, ratio)}"
     )
-    return _result("3", family, sooner, _verdict(sooner, -log(1 - SHORTER)), "log ratio of records seen", said)
+    return _result("3", family, found, LEAST_SOONER, "log ratio of records seen", said)
 
 
 def _left_out(n_pairs: int, n_followed: int, found: Combined) -> str:
@@ -208,12 +243,14 @@ def _pay_off(pairs: Sequence[Pair], runs: TidyRuns, ratio: float) -> str:
     return f"; a pre-training of {paid:,.0f} records seen {after}"
 
 
-def _in_one_recipe(runs: TidyRuns) -> list[Run]:
+def _in_one_recipe(runs: TidyRuns, *, flatten: bool) -> list[Run]:
     """Return the runs of the newest recipe that both families were run in, of the transfers that are judged.
 
-    All ``runs``, where that is the recipe of each or where no recipe is known of several.
+    The recurrent networks are those with a flatten head or without. All ``runs``, where that is the recipe of each or
+    where no recipe is known of several.
     """
-    recipes = [{run.recipe for run in runs.stored if run.family == family} for family in ("cnn", "rnn")]
+    recurrent = {run.recipe for run in runs.stored if run.family == "rnn" and (FLATTEN in run.arch) is flatten}
+    recipes = [{run.recipe for run in runs.stored if run.family == "cnn"}, recurrent]
     shared = [name for name in NAMES if all(name in of_family for of_family in recipes)]
     if not shared or {run.recipe for run in runs.runs} == {shared[-1]}:
         return list(runs.runs)
@@ -226,42 +263,40 @@ def _in_one_recipe(runs: TidyRuns) -> list[Run]:
     ]
 
 
-def _contrast(pairs: Sequence[Pair], margin: float, *, flatten: bool) -> ClaimResult:
+def _contrast(runs: TidyRuns, margin: float, *, flatten: bool) -> ClaimResult:
     """Compare the families' gains at the same task, upstream, size and replicate: the same records and seed."""
     claim = "4 flatten head" if flatten else "4 pooled head"
+    pairs = pair_runs(of_one_precision(_in_one_recipe(runs, flatten=flatten))[0])
     recurrent = [pair for pair in pairs if pair.scratch.family == "rnn" and (FLATTEN in pair.scratch.arch) is flatten]
     cnn, rnn = (_mean_gains([pair for pair in pairs if pair.scratch.family == "cnn"]), _mean_gains(recurrent))
-    shared = sorted(cnn.keys() & rnn.keys())
+    shared = sorted(cnn.keys() & rnn.keys(), key=lambda cell: (cell[0].task, cell[1], cell[0]))
     differences = {
-        curve: [(cell[2], cnn[cell] - rnn[cell]) for cell in cells]
-        for curve, cells in groupby(shared, key=lambda cell: cell[:2])
+        curve: [(subset.n_records, cnn[subset, upstream] - rnn[subset, upstream]) for subset, upstream in cells]
+        for curve, cells in groupby(shared, key=lambda cell: (cell[0].task, cell[1]))
     }
     by_task = average_by_task({curve: mean_over_sizes(values) for curve, values in differences.items()})
     if not by_task:
         return _untested(claim, "cnn - rnn", "no task has two pairs of both at one size, replicate and upstream")
     found = combine(by_task)
     said = f"convolutional networks gain {_signed(found)} more than recurrent ones{_small_print(found, margin)}"
-    return _result(claim, "cnn - rnn", found, _verdict(found, margin), "score", said)
+    return _result(claim, "cnn - rnn", found, margin, "score", said)
 
 
-def _mean_gains(pairs: Sequence[Pair]) -> dict[tuple[str, str, int, int], float]:
-    """Return the mean gain over networks at every task, upstream, size and replicate."""
-    gains: dict[tuple[str, str, int, int], list[float]] = defaultdict(list)
+def _mean_gains(pairs: Sequence[Pair]) -> dict[tuple[Subset, str], float]:
+    """Return the mean gain over networks on the same records, by upstream."""
+    gains: dict[tuple[Subset, str], list[float]] = defaultdict(list)
     for pair in pairs:
-        run = pair.scratch
-        gains[run.task, pair.fine_tuned.upstream or "", run.n_records, run.replicate].append(pair.gain)
+        gains[pair.scratch.subset, pair.fine_tuned.upstream or ""].append(pair.gain)
     return {cell: float(np.mean(values)) for cell, values in gains.items()}
 
 
-def _over_tasks(pairs: Sequence[Pair], estimate: Callable[[Sequence[Pair]], TaskEstimate | None]) -> Combined | None:
-    by_task = estimate_by_task(pairs, estimate)
+def _over_tasks(claim: str, pairs: Sequence[Pair]) -> Combined | None:
+    by_task = estimate_claim(claim, pairs)
     return combine(by_task) if by_task else None
 
 
-def _verdict(found: Combined, margin: float) -> Verdict:
-    if found.ci_lower > 0:
-        return "confirmed"
-    return "refuted" if found.ci_upper < margin else "open"
+def _opposite(found: Combined) -> Combined:
+    return replace(found, effect=-found.effect, ci_lower=-found.ci_upper, ci_upper=-found.ci_lower)
 
 
 def _signed(found: Combined) -> str:
@@ -273,8 +308,8 @@ def _small_print(found: Combined, margin: float) -> str:
     return f", less than the {margin:g} that matters" if small else ""
 
 
-def _result(claim: str, scope: str, found: Combined, verdict: Verdict, unit: str, said: str) -> ClaimResult:
-    n = len(found.tasks)
+def _result(claim: str, scope: str, found: Combined, matters: float, unit: str, said: str) -> ClaimResult:
+    n, verdict = len(found.tasks), judge(claim, (found.ci_lower, found.ci_upper), matters)
     over = f"over {n} tasks" if n > 1 else f"on one task, {found.tasks[0]}, which says nothing of others"
     if n < FEWEST_TASKS and verdict != "open":
         over, verdict = f"{over} (there alone it would be {verdict})", "open"

@@ -1,6 +1,7 @@
-"""The figures of the findings: the gain by number of records, and task by task."""
+"""The figures of the findings: the gain by number of records, task by task, by source and by arm."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import matplotlib as mpl
 import numpy as np
@@ -10,11 +11,16 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from studies.figure_style import BLUE, FAINT, INK, ORANGE, STYLE
-from studies.fitting.random_effects import Combined
+from studies.figure_style import BLUE, FAINT, GREEN, INK, ORANGE, STYLE
+from studies.files.arms import FINE_TUNE, IN_WORDS, LINEAR_PROBE, RANDOM_CONVOLUTIONS
+from studies.fitting.random_effects import Combined, OverSources
 from studies.runs.pairs import SizeGain
 
 _PANEL, _LINE = (4.4, 3.3), 0.26  # inches
+_APART = 1.45  # two numbers of records nearer than that would write over each other
+_FRAME = (-0.12, 0.26)  # of gains by source, in AUROC
+_COLOURS = {FINE_TUNE: ORANGE, LINEAR_PROBE: BLUE, RANDOM_CONVOLUTIONS: GREEN}
+_MARKERS = {FINE_TUNE: "o", LINEAR_PROBE: "s", RANDOM_CONVOLUTIONS: "^"}
 
 
 def draw_gains(
@@ -72,6 +78,67 @@ def draw_tasks(by_family: Mapping[str, Mapping[str, Combined]], margin: float, t
     return figure
 
 
+def draw_sources(
+    by_source: Mapping[tuple[str, int], Mapping[str, Combined]],
+    over: Mapping[tuple[str, int], OverSources],
+    margin: float,
+) -> Figure:
+    """Draw one line a source with its gain, one panel a size, the arms in colours; below them all sources together."""
+    sources = sorted({source for found in by_source.values() for source in found})
+    arms, sizes = (list(dict.fromkeys(part)) for part in zip(*by_source, strict=True))
+    figure, panels = _figure(len(sizes), (2.5, 1.5 + 0.34 * (len(sources) + 1)))
+    for panel, n in zip(panels, sizes, strict=True):
+        for k, arm in enumerate(arms):
+            shift, colour, marker = 0.3 * k - 0.15 * (len(arms) - 1), _COLOURS[arm], _MARKERS[arm]
+            for source, one in by_source.get((arm, n), {}).items():
+                _draw_interval(panel, one, sources.index(source) + shift, colour, marker)
+            if found := over.get((arm, n)):
+                row = len(sources) + 0.25 + shift
+                if found.prediction:
+                    panel.plot(found.prediction, (row, row), color=colour, linewidth=0.8)
+                _draw_interval(panel, found, row, colour, "D")
+            panel.plot([], [], color=colour, marker=marker, markersize=4, linewidth=1.4, label=IN_WORDS[arm])
+        panel.axvspan(-margin, margin, color="#000000", alpha=0.06, linewidth=0)
+        panel.axvline(0, color=FAINT, linewidth=0.8)
+        panel.axhline(len(sources) - 0.4, color=FAINT, linewidth=0.6)
+        panel.set_xlim(*_FRAME)
+        panel.set_title(f"{n:,} records", loc="left", fontweight="bold")
+    panels[0].set_yticks([*range(len(sources)), len(sources) + 0.25], [*sources, "over sources"])
+    panels[0].invert_yaxis()
+    figure.supxlabel("gain over training from scratch, macro AUROC, 90 % interval", fontsize=9)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper right", frameon=False, ncols=len(arms))
+    return figure
+
+
+def _draw_interval(panel: Axes, one: Combined | OverSources, row: float, colour: str, marker: str) -> None:
+    panel.plot((one.ci_lower, one.ci_upper), (row, row), color=colour, linewidth=1.6, solid_capstyle="butt")
+    panel.plot(one.effect, row, color=colour, marker=marker, markersize=4)
+
+
+def draw_arms(by_family: Mapping[str, Mapping[tuple[str, int], Combined | OverSources]], margin: float) -> Figure:
+    """Draw what every arm scores above scratch by number of records, one panel a family."""
+    figure, panels = _figure(len(by_family), _PANEL)
+    for panel, (family, found) in zip(panels, by_family.items(), strict=True):
+        arms = list(dict.fromkeys(arm for arm, _ in found))
+        for k, arm in enumerate(arms):
+            here = {n: one for (name, n), one in found.items() if name == arm}
+            effects = list(here.values())
+            reach = [
+                [one.effect - one.ci_lower for one in effects],
+                [one.ci_upper - one.effect for one in effects],
+            ]
+            panel.errorbar([n * 1.07 ** (k - 1) for n in here], [one.effect for one in effects], yerr=reach,
+                           color=_COLOURS[arm], marker=_MARKERS[arm], markersize=4, linewidth=1.4, elinewidth=1,
+                           capsize=2, label=IN_WORDS[arm])  # fmt: skip
+        panel.axhspan(-margin, margin, color="#000000", alpha=0.06, linewidth=0)
+        _label_sizes(panel, sorted({n for _, n in found}))
+        panel.set_title(family, loc="left", fontweight="bold")
+    panels[0].set_ylabel("macro AUROC minus from scratch")
+    panels[0].legend(frameon=False)
+    return figure
+
+
 def _figure(columns: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(size[0] * columns, size[1]), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.08))
@@ -82,7 +149,8 @@ def _figure(columns: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]
 
 def _label_sizes(panel: Axes, sizes: Sequence[int]) -> None:
     panel.set_xscale("log")
-    panel.xaxis.set_major_locator(FixedLocator(sizes))
+    named = [n for before, n in pairwise([0, *sizes]) if n > _APART * before]
+    panel.xaxis.set_major_locator(FixedLocator(named))
     panel.xaxis.set_minor_locator(NullLocator())
     panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     panel.tick_params(axis="x", rotation=45)

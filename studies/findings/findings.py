@@ -5,6 +5,7 @@ the same bytes. A section without runs says so in one line.
 """
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -12,18 +13,24 @@ from pathlib import Path
 from typing import Any
 
 from models.errors import ExitCode, UserError, decoding_fault
-from studies.collection.store_tables import measured_lines, store_lines
+from studies.collection.store_tables import source_table, store_lines, upstream_table
 from studies.files.backtest import check_backtest
+from studies.files.precision import in_words
 from studies.files.shipped import EVIDENCE
+from studies.findings.arms_section import arm_lines
 from studies.findings.backtest_section import backtest_lines
 from studies.findings.claims_section import claim_lines, gain_lines
 from studies.findings.missing_runs import missing_lines
+from studies.findings.pretraining_section import pretraining_lines
 from studies.findings.protocol import control_lines, protocol_lines
-from studies.findings.published import PUBLISHED, published_lines, read_published
+from studies.findings.published import PUBLISHED, read_published
+from studies.findings.published_section import published_lines
+from studies.findings.sources_section import source_lines, spread_lines
 from studies.runs.pairs import Pair, of_one_precision, pair_runs
 from studies.runs.run import Run, known
 from studies.runs.several_stores import distinct_runs, name_stores
 from studies.runs.store import Store, StoreError
+from studies.runs.task_names import parse_task
 from studies.runs.tidy_runs import RunsFileError, TidyRuns, tidy_records
 from studies.runs.upstream_labels import Transfer, main_arm, sharing_labels
 
@@ -119,22 +126,43 @@ def _read_backtest(path: Path) -> dict[str, Any]:
 def make_findings(paths: Sequence[Path], published: Path = PUBLISHED, margin: float = MARGIN) -> Findings:
     """Make the findings from the stores at ``paths``. Raises FindingsError."""
     found = read_material(paths)
-    gains, figures = gain_lines(pair_runs(found.main.runs), margin)
-    scores = read_published(published)
+    pairs = pair_runs(found.main.runs)
+    gains, figures = gain_lines(pairs, margin)
+    spread, of_sources = spread_lines(found.main.runs, margin)
+    arms, of_arms = arm_lines(found.main.runs, margin)
+    stores = list(found.stores.values())
     sections = {
         "The four claims": claim_lines(found.main, margin),
-        "The gain by number of records": [line.replace("FIGURES/", f"{FIGURES}/") for line in gains],
-        "What the repaired protocol changes": protocol_lines(found.records, found.pairs, found.sharing),
-        "Control arms": control_lines(found.runs.runs),
+        "The claims source by source": source_lines(pairs, margin),
+        "The gain by number of records": gains,
+        "How far sources differ": spread,
+        "All four arms": arms,
+        "The pre-trained network": pretraining_lines(found.runs.runs, stores, found.sharing, margin),
+        "What the repaired protocol changes": protocol_lines(found.records),
+        "Control arms": control_lines(found.records),
         "Is the advice any good?": backtest_lines(found.backtests),
-        "Compared with published numbers": published_lines(scores, found.records, found.pairs),
-        "What was measured": [*measured_lines(found.measured), "", *store_lines(found.stores)],
+        "Compared with published numbers": published_lines(read_published(published), found.records, pairs),
+        "What was measured": _measured_lines(found),
         "What is missing": missing_lines(found.records, found.pairs, found.sharing),
     }
     lines = ["# Findings", "", *_opening(found, margin)]
     for title, body in sections.items():
-        lines += ["", f"## {title}", "", *(body or [OPEN])]
-    return Findings("\n".join(_without_double_blanks(lines)) + "\n", figures)
+        lines += ["", f"## {title}", "", *(line.replace("FIGURES/", f"{FIGURES}/") for line in body or [OPEN])]
+    return Findings("\n".join(_without_double_blanks(lines)) + "\n", {**figures, **of_sources, **of_arms})
+
+
+def _measured_lines(found: Material) -> list[str]:
+    """Return what was run, on which sources and in which stores."""
+    return [
+        *source_table([run for run in found.measured if run.role == "downstream"]),
+        "",
+        "Every task, arm and number of records is in the SUMMARY.md next to a store. Pre-trained networks, tested on "
+        "the upstream task's own test records:",
+        "",
+        *upstream_table(found.measured),
+        "",
+        *store_lines(found.stores),
+    ]
 
 
 def write_findings(findings: Findings, out: Path) -> list[Path]:
@@ -148,21 +176,39 @@ def write_findings(findings: Findings, out: Path) -> list[Path]:
 
 
 def _opening(found: Material, margin: float) -> list[str]:
-    tasks, archs = ({getattr(pair.scratch, name) for pair in found.pairs} for name in ("task", "arch"))
+    runs = [run for pair in found.pairs for run in (pair.scratch, pair.fine_tuned)]
+    tasks, archs = ({getattr(run, name) for run in runs} for name in ("task", "arch"))
+    sources = sorted({parse_task(task).source for task in tasks})
+    recipes = [f"`{recipe}`" for recipe in sorted({str(run.recipe) for run in runs})]
+    precisions = sorted({in_words(run.precision) for run in runs})
     newest = max(known(run.created) for run in found.records)[:10]
     left_out = found.other_precision
+    named = f" ({', '.join(sources)})" if sources else ""
+    made = f", by recipe {' and '.join(recipes)} in {' and '.join(precisions)}" if runs else ""
     return [
         "The study of C. V. Nguyen and C. D. Do, \"Transfer learning in ECG diagnosis: Is it effective?\" (PLOS ONE "
         "20(5): e0316043, 2025), done again on public records. Written by `ecgadvise study findings` from the stores "
         "named below: no number here was typed.",
         "",
         f"{len(found.pairs)} pairs of runs, one from scratch and one fine-tuned on the same records from the same "
-        f"seed, of {_count(len(archs), 'network')} on {_count(len(tasks), 'task')}; the last run is of {newest}. "
-        "Scores are macro AUROC on test records that were looked at once, gains fine-tuned minus from scratch, n "
-        f"counts training and validation records together, intervals are 90 %. A difference under "
-        f"{margin:g} is taken not to matter.{_left_out(found)}",
+        f"seed, of {_count(len(archs), 'network')} on {_count(len(tasks), 'task')} of {_count(len(sources), 'source')}"
+        f"{named}{made}; the last run is of {newest}. A source is a corpus; "
+        "two of one publisher count as two. Scores are macro AUROC on test records that were looked at once, gains "
+        "fine-tuned minus from scratch, n counts training and validation records together, intervals are 90 %. A "
+        f"difference under {margin:g} is taken not to matter.{_own_folds(found.pairs)}{_left_out(found)}",
         *(["", f"Of each network one precision counts: {'; '.join(left_out)}."] if left_out else []),
     ]  # fmt: skip
+
+
+def _own_folds(pairs: Sequence[Pair]) -> str:
+    """Say which sources test replicates on folds of their own."""
+    folds: dict[str, set[tuple[int, ...]]] = defaultdict(set)
+    for pair in pairs:
+        folds[pair.scratch.task].add(pair.scratch.subset.test_folds)
+    sources = sorted({parse_task(task).source for task, found in folds.items() if len(found) > 1})
+    if not sources:
+        return ""
+    return f" Replicates have test folds of their own in {', '.join(sources)}; the runs of a pair share theirs."
 
 
 def _left_out(found: Material) -> str:
@@ -174,7 +220,7 @@ def _left_out(found: Material) -> str:
     named = ", ".join(f"{task} from {upstream}" for task, upstream in transfers)
     return (
         f" The claims and the gains by size are about upstreams without the task's own labels: {left_out} pairs from "
-        f"others ({named}) stand apart, under the upstream's labels."
+        f"others ({named}) stand apart, under what the network was pre-trained on."
     )
 
 

@@ -17,10 +17,9 @@ from studies.files.arms import FINE_TUNE, SCRATCH
 from studies.findings.claims import FLATTEN
 from studies.findings.claims_section import effect
 from studies.fitting.random_effects import Combined, average_by_task, combine, mean_over_sizes
-from studies.runs.pairs import Pair
-from studies.runs.run import Run, known
+from studies.runs.pairs import pair_runs
+from studies.runs.run import Run, Subset, known
 from studies.runs.tidy_runs import comparable_runs
-from studies.runs.upstream_labels import Transfer, gains_by_labels
 
 FROZEN, RANDOM_FROZEN = "frozen", "random-frozen"
 CONTRASTS = (
@@ -83,25 +82,22 @@ def _gain_effects(looked: Sequence[Run]) -> list[Effect]:
 
 
 def _cell(run: Run) -> tuple[object, ...]:
-    return run.task, run.n_records, run.replicate, run.recipe
+    return run.subset, run.recipe
 
 
 def recipe_effects(runs: Sequence[Run]) -> list[Effect]:
     """Compare every recipe with the one before it on the same records, each from the network that it was run from."""
-    scores: dict[tuple[str, str], dict[tuple[str, str, int, int], dict[str, float]]] = defaultdict(
-        lambda: defaultdict(dict)
-    )
+    scores: dict[tuple[str, str], dict[tuple[Subset, str], dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
     for run in comparable_runs(runs):
         if run.role == "downstream" and run.strategy in (SCRATCH, FINE_TUNE) and run.auroc_macro is not None:
-            cell = run.task, run.upstream or "", run.n_records, run.replicate
-            scores[run.arch, run.strategy][cell][known(run.recipe)] = run.auroc_macro
+            scores[run.arch, run.strategy][run.subset, run.upstream or ""][known(run.recipe)] = run.auroc_macro
     effects = []
     for older, newer in pairwise(NAMES):
         for (arch, strategy), cells in sorted(scores.items()):
             values: dict[Curve, list[tuple[int, float]]] = defaultdict(list)
-            for (task, upstream, n, _), found in sorted(cells.items()):
+            for (subset, upstream), found in sorted(cells.items()):
                 if found.keys() >= {older, newer}:
-                    values[task, upstream].append((n, found[newer] - found[older]))
+                    values[subset.task, upstream].append((subset.n_records, found[newer] - found[older]))
             effects += _effect(f"macro AUROC, recipe {newer} minus {older}", f"{arch}, {strategy}", values)
     return effects
 
@@ -120,59 +116,52 @@ def _by_curve(runs: Iterable[Run], value: Callable[[Run], float | None]) -> Valu
 
 
 def control_effects(runs: Sequence[Run]) -> list[Effect]:
-    """Compare the control arms with the others, by network and number of records."""
+    """Compare the control arms with the others, by network, in the recipe that each control was run in."""
     effects = []
     for arch in sorted({run.arch for run in runs}):
-        of_arch = [run for run in runs if run.arch == arch]
         for name, one, other in CONTRASTS:
-            values = _differences(of_arch, one, other)
-            for n in sorted({n for found in values.values() for n, _ in found}):
-                at_n = {curve: [pair for pair in found if pair[0] == n] for curve, found in values.items()}
-                effects += _effect(name, f"{arch}, {n:,} records", at_n)
+            recipes = {run.recipe for run in runs if run.arch == arch and run.strategy == one}
+            values = _differences([run for run in runs if run.arch == arch and run.recipe in recipes], one, other)
+            if sizes := sorted({n for found in values.values() for n, _ in found}):
+                where = " to ".join(f"{n:,}" for n in dict.fromkeys((sizes[0], sizes[-1])))
+                effects += _effect(
+                    name, f"{arch}, {where} records, recipe {', '.join(sorted(map(str, recipes)))}", values
+                )
     return effects
 
 
 def _differences(runs: Sequence[Run], one: str, other: str) -> Values:
     """Return the differences of two strategies on the same records, started from the same upstream where both are."""
-    others: dict[tuple[object, ...], list[Run]] = defaultdict(list)
+    others: dict[Subset, list[Run]] = defaultdict(list)
     for run in runs:
         if run.strategy == other:
-            others[run.task, run.n_records, run.replicate].append(run)
+            others[run.subset].append(run)
     values: dict[Curve, list[tuple[int, float]]] = defaultdict(list)
     for run in runs:
         if run.strategy == one:
-            for match in others[run.task, run.n_records, run.replicate]:
+            for match in others[run.subset]:
                 if None in (run.upstream, match.upstream) or run.upstream == match.upstream:
                     values[run.task, run.upstream or ""].append((run.n_records, run.score - match.score))
     return values
 
 
-def label_effects(pairs: Sequence[Pair], sharing: frozenset[Transfer]) -> list[Effect]:
-    """Compare the gain from upstreams that have the task's own labels with that from others, by network and size."""
-    effects = []
-    for arch, cells in sorted(gains_by_labels(pairs, sharing).items()):
-        for n in sorted({n for _, n, _ in cells}):
-            values: dict[Curve, list[tuple[int, float]]] = defaultdict(list)
-            for (task, size, _), difference in cells.items():
-                if size == n:
-                    values[task,].append((n, difference))
-            effects += _effect("gain with the task's own labels minus without", f"{arch}, {n:,} records", values)
-    return effects
+def head_effects(runs: Sequence[Run]) -> list[Effect]:
+    """Compare the gain of a recurrent network with a pooled head with that of the same one with a flatten head.
 
-
-def head_effects(pairs: Sequence[Pair]) -> list[Effect]:
-    """Compare the gain of a recurrent network with a pooled head with that of the same one with a flatten head."""
-    gains: dict[str, dict[tuple[str, str, int, int], float]] = defaultdict(dict)
-    for pair in pairs:
-        run = pair.scratch
-        if run.family == "rnn":
-            gains[run.arch][run.task, pair.fine_tuned.upstream or "", run.n_records, run.replicate] = pair.gain
+    In every recipe that both were run in.
+    """
+    gains: dict[str, dict[tuple[str, Subset, str], float]] = defaultdict(dict)
+    recurrent = [run for run in comparable_runs(runs) if run.family == "rnn" and run.role == "downstream"]
+    for recipe in sorted({run.recipe or "" for run in recurrent}):
+        for pair in pair_runs([run for run in recurrent if (run.recipe or "") == recipe and run.has_score]):
+            gains[pair.scratch.arch][recipe, pair.scratch.subset, pair.fine_tuned.upstream or ""] = pair.gain
     effects = []
     for flat in sorted(arch for arch in gains if FLATTEN in arch):
         pooled = flat.replace(FLATTEN, "")
         values: dict[Curve, list[tuple[int, float]]] = defaultdict(list)
         for cell in sorted(gains[flat].keys() & gains.get(pooled, {}).keys()):
-            values[cell[:2]].append((cell[2], gains[pooled][cell] - gains[flat][cell]))
+            _, subset, upstream = cell
+            values[subset.task, upstream].append((subset.n_records, gains[pooled][cell] - gains[flat][cell]))
         effects += _effect("gain with a pooled head minus gain with a flatten head", f"{pooled}, {flat}", values)
     return effects
 
@@ -193,8 +182,8 @@ NOT_RUN = "Open: not run"
 _CLASSES = 5
 
 
-def protocol_lines(records: Sequence[Run], pairs: Sequence[Pair], sharing: frozenset[Transfer]) -> list[str]:
-    """Return what the test maximum, the upstream's labels, a flatten head and patients on two sides are worth."""
+def protocol_lines(records: Sequence[Run]) -> list[str]:
+    """Return what the test maximum, the recipe, a flatten head and patients on two sides are worth."""
     return [
         "### The best epoch on the test set",
         "",
@@ -204,17 +193,14 @@ def protocol_lines(records: Sequence[Run], pairs: Sequence[Pair], sharing: froze
         "",
         *_effects(recipe_effects(records), "runs of two recipes on the same records"),
         "",
-        "### The upstream's labels",
-        "",
-        *_effects(label_effects(pairs, sharing), "pairs from an upstream with the task's own labels and one without"),
-        "",
         "### The recurrent head",
         "",
-        f"Transfer replaces the head. Its share of the weights for {_CLASSES} classes, in the networks that were run:",
+        f"Transfer replaces the head. Its share of the weights for {_CLASSES} classes, in the recurrent networks that "
+        "were run:",
         "",
         *_heads(records),
         "",
-        *_effects(head_effects(pairs), "pairs of a recurrent network with either head on the same records"),
+        *_effects(head_effects(records), "pairs of a recurrent network with either head on the same records"),
         "",
         "### Patients on two sides",
         "",
@@ -224,7 +210,7 @@ def protocol_lines(records: Sequence[Run], pairs: Sequence[Pair], sharing: froze
 
 
 def _heads(records: Sequence[Run]) -> list[str]:
-    archs = sorted({run.arch for run in records if run.role == "downstream"})
+    archs = sorted({run.arch for run in records if run.role == "downstream" and run.family == "rnn"})
     shares = {arch: head_share(arch, _CLASSES) for arch in archs}
     return table(
         ("network", "weights", "in the head"),
@@ -234,7 +220,8 @@ def _heads(records: Sequence[Run]) -> list[str]:
 
 def control_lines(runs: Iterable[Run]) -> list[str]:
     """Return what a linear probe of a pre-trained and of a random network score against the other arms."""
-    return _effects(control_effects(list(runs)), "runs with a frozen body (`frozen`, `random-frozen`)")
+    downstream = [run for run in comparable_runs(list(runs)) if run.role == "downstream" and run.has_score]
+    return _effects(control_effects(downstream), "runs with a frozen body (`frozen`, `random-frozen`)")
 
 
 def _effects(effects: Sequence[Effect], missing: str) -> list[str]:

@@ -1,32 +1,27 @@
-"""Published scores next to our own: what can be compared, and for the rest why not.
+"""Published scores: what of ours they can be held against, and the gains that they make.
 
 ``published.csv`` is our table of facts from papers, each with its source. A published score is compared with runs of
-the same task and arm that trained on about as many records; a published gain with ours at the nearest size, whatever
-the task, since no dataset of theirs is among ours.
+the same task, arm and family that trained on about as many records.
 """
 
 import csv
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import exp, log
 from pathlib import Path
 
 import numpy as np
 
-from engine.deploy.markdown import table
 from models.errors import ExitCode, UserError, decoding_fault
-from models.registry import is_narrow
 from studies.files.arms import FINE_TUNE, SCRATCH
 from studies.files.draws import BAND
-from studies.findings.claims import scope_of
-from studies.findings.claims_section import effect
-from studies.runs.pairs import Pair, SizeGain, gains_by_size
-from studies.runs.run import METRIC, Run
+from studies.runs.run import METRIC, Run, known
 
 PUBLISHED = Path(__file__).with_name("published.csv")
 SAME_SIZE = 1.1  # the largest ratio of two numbers of records that are called the same
-NEAR_SIZE = 2.0  # and that are near enough for two gains to be put side by side
+_ARM_WORDS = ("best fine-tuned", "fine-tuned", "random init", "scratch")  # of a method; the rest names its network
 _FAMILIES = {"resnet": "cnn", "inception": "cnn", "lstm": "rnn", "gru": "rnn"}  # by what a method is called
 
 
@@ -55,6 +50,19 @@ class PublishedScore:
         return FINE_TUNE if "fine-tuned" in self.method else SCRATCH
 
     @property
+    def network(self) -> str:
+        """What network it is of: its method without the words for the arm."""
+        words = self.method
+        for arm in _ARM_WORDS:
+            words = words.replace(arm, "")
+        return " ".join(words.split())
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether our table takes it for a mistake of its source."""
+        return self.note.startswith("suspect")
+
+    @property
     def family(self) -> str | None:
         """Which of our families it is to be held against, None for networks that are of none."""
         words = self.method.lower()
@@ -63,14 +71,53 @@ class PublishedScore:
 
 @dataclass(frozen=True)
 class PublishedGain:
-    """A paper's fine-tuned score minus its score from scratch, and our gain at the size nearest to it, if any is."""
+    """What a paper's pre-trained networks score above training from scratch, on one task and number of records.
+
+    ``pairs`` are scratch and fine-tuned, in pairs of one network where the paper has such, and then all of them. Where
+    it has none, the one pair is of the best of either arm: of several that were tried the best looks better than it is.
+    ``others`` are the fine-tuned networks of that case, ``best`` among them.
+    """
 
     source: str
     task: str
-    n_train: int
+    n_train: int | None
     metric: str
-    gain: float
-    ours: SizeGain | None
+    pairs: tuple[tuple[PublishedScore, PublishedScore], ...]
+    others: tuple[PublishedScore, ...]
+
+    @cached_property
+    def gains(self) -> tuple[float, ...]:
+        """Fine-tuned minus scratch, a pair each."""
+        return tuple(tuned.value - scratch.value for scratch, tuned in self.pairs)
+
+    @property
+    def is_of_one_network(self) -> bool:
+        """Whether both arms of each pair are of the same network."""
+        return not self.others
+
+    @property
+    def mean(self) -> float:
+        """The mean gain of the pairs."""
+        return float(np.mean(self.gains))
+
+    @property
+    def n_networks(self) -> tuple[int, int]:
+        """How many pre-trained networks score above scratch, and of how many."""
+        if self.is_of_one_network:
+            return sum(gain > 0 for gain in self.gains), len(self.gains)
+        ((scratch, _),) = self.pairs
+        return sum(one.value > scratch.value for one in self.others), len(self.others)
+
+    @property
+    def are_apart(self) -> bool | None:
+        """Whether the intervals of the two arms do not meet, None where one has none or lies outside its own."""
+        ((scratch, tuned), *more) = self.pairs
+        if more or not all(
+            one.interval and one.interval[0] <= one.value <= one.interval[1] for one in (scratch, tuned)
+        ):
+            return None
+        low, high = sorted((scratch, tuned), key=lambda one: one.value)
+        return known(low.interval)[1] < known(high.interval)[0]
 
 
 def read_published(path: Path = PUBLISHED) -> list[PublishedScore]:
@@ -101,14 +148,14 @@ def held_against(score: PublishedScore, runs: Sequence[Run]) -> tuple[list[Run],
     """Return our runs that a published score can be compared with or, where there are none, the reason."""
     of_task = [run for run in runs if run.task == score.task and run.role == "downstream"]
     if not of_task:
-        return [], "no run of this task"
+        return [], "no run of their task"
     if score.n_train is None:
-        return [], "its number of records is not in the table"
-    of_arm = [run for run in of_task if run.strategy == score.arm and score.family in (None, run.family)]
-    near = [run for run in of_arm if _ratio(run.training_records, score.n_train) <= SAME_SIZE]
+        return [], "their number of records is not given"
+    of_arm = [run for run in of_task if run.strategy == score.arm and run.family == score.family]
+    near = [run for run in of_arm if ratio(run.training_records, score.n_train) <= SAME_SIZE]
     if near or not of_arm:
-        return near, "" if near else "no run of that arm and family"
-    return [], f"ours trained on {max(run.training_records for run in of_arm):,} records at most"
+        return near, "" if near else "no run of their arm and family"
+    return [], "ours trained on fewer records"
 
 
 def interval_by_patient(run: Run, metric: str = METRIC) -> tuple[float, float] | None:
@@ -120,90 +167,29 @@ def interval_by_patient(run: Run, metric: str = METRIC) -> tuple[float, float] |
     return float(low), float(high)
 
 
-def published_gains(scores: Iterable[PublishedScore], ours: Sequence[SizeGain]) -> list[PublishedGain]:
-    """Return the gains that the papers' pairs of scores give, each with ours at the nearest size."""
-    arms: dict[tuple[str, str, int, str], dict[str, float]] = {}
+def published_gains(scores: Iterable[PublishedScore]) -> list[PublishedGain]:
+    """Return the gains that the papers' scores make; those that our table takes for a mistake are left out."""
+    found: dict[tuple[str, str, int | None, str], dict[str, list[PublishedScore]]] = defaultdict(
+        lambda: {SCRATCH: [], FINE_TUNE: []}
+    )
     for score in scores:
-        if score.n_train is not None:
-            pair = arms.setdefault((score.source, score.task, score.n_train, score.metric), {})
-            pair.setdefault(score.arm, score.value)
-    return [
-        PublishedGain(source, task, n, metric, pair[FINE_TUNE] - pair[SCRATCH], _nearest(n, ours))
-        for (source, task, n, metric), pair in arms.items()
-        if pair.keys() == {SCRATCH, FINE_TUNE}
-    ]
+        if not score.is_doubtful:
+            found[score.source, score.task, score.n_train, score.metric][score.arm].append(score)
+    return [PublishedGain(*place, *_paired(arms)) for place, arms in found.items() if all(arms.values())]
 
 
-def _nearest(n_records: int, ours: Sequence[SizeGain]) -> SizeGain | None:
-    nearest = min(ours, key=lambda one: _ratio(one.n_records, n_records), default=None)
-    return nearest if nearest and _ratio(nearest.n_records, n_records) <= NEAR_SIZE else None
+def _paired(
+    arms: Mapping[str, Sequence[PublishedScore]],
+) -> tuple[tuple[tuple[PublishedScore, PublishedScore], ...], tuple[PublishedScore, ...]]:
+    """Return the pairs of one network or, where there is none, the pair of the best, and whom that was chosen from."""
+    scratch = {score.network: score for score in arms[SCRATCH]}
+    pairs = tuple((scratch[one.network], one) for one in arms[FINE_TUNE] if one.network in scratch)
+    if pairs:
+        return pairs, ()
+    best = tuple(max(arms[arm], key=lambda score: score.value) for arm in (SCRATCH, FINE_TUNE))
+    return ((best[0], best[1]),), tuple(arms[FINE_TUNE])
 
 
-def _ratio(one: float, other: float) -> float:
+def ratio(one: float, other: float) -> float:
+    """Return by how many times the larger of two numbers is the larger."""
     return exp(abs(log(one / other)))
-
-
-_MAIN = "cnn"
-
-
-def published_lines(scores: Sequence[PublishedScore], records: Sequence[Run], pairs: Sequence[Pair]) -> list[str]:
-    """Return published scores next to ours, then published gains next to ours."""
-    return [
-        "Nguyen and Do's own tables are not available: no number of theirs is given. Others' are in `published.csv`.",
-        "",
-        f"Scores of the same task, arm and family, trained on the same number of records to {SAME_SIZE - 1:.0%}. "
-        "Brackets hold the interval that the paper gives, and ours of 90 % over test patients:",
-        "",
-        *_scores(scores, records),
-        "",
-        f"Gains next to ours of {_MAIN} at the nearest size, where that is within a factor of {NEAR_SIZE:g}. The tasks "
-        "differ, and so do networks, pre-training and sometimes the score, so that only sign and order of magnitude "
-        "can be compared:",
-        "",
-        *_gains(scores, pairs),
-    ]
-
-
-def _scores(scores: Sequence[PublishedScore], records: Sequence[Run]) -> list[str]:
-    rows = []
-    others: dict[str, list[str]] = defaultdict(list)
-    for score in scores:
-        found, reason = held_against(score, records)
-        ends = f" ({score.interval[0]:.3f} to {score.interval[1]:.3f})" if score.interval else ""
-        if found:
-            n = f"{score.n_train:,}"
-            ours = "; ".join(_ours(run, score.metric) for run in found)
-            rows.append((score.source, score.task, n, score.method, score.metric, f"{score.value:.3f}{ends}", ours))
-        else:
-            n = "unknown n" if score.n_train is None else f"n = {score.n_train:,}"
-            others[f"{score.source}: {score.task}, {reason}"].append(
-                f"{score.method} {score.metric} {score.value:.3f}{ends} ({n})"
-            )
-    heads = ("source", "task", "trained on", "method", "metric", "published", "ours")
-    listed = [f"- {where}. {'; '.join(said)}." for where, said in others.items()]
-    return [*(table(heads, rows) if rows else ["None."]), "", "Not comparable, and why:", "", *(listed or ["None."])]
-
-
-def _ours(run: Run, metric: str) -> str:
-    value = run.value(metric)
-    if value is None:
-        return f"`{run.arch}` has no {metric}"
-    interval = interval_by_patient(run, metric)
-    ends = f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
-    rate = run.spec.learning_rate
-    own_rate = f", rate {rate:g}" if rate is not None else ""
-    recipe = f", recipe {run.recipe}" if run.recipe else ""
-    width = ", a narrow network," if is_narrow(run.arch) else ""
-    return f"`{run.arch}`{width} {value:.3f}{ends} on {run.training_records:,}{own_rate}{recipe}"
-
-
-def _gains(scores: Sequence[PublishedScore], pairs: Sequence[Pair]) -> list[str]:
-    ours = [gain for gain in gains_by_size(pairs, scope_of) if gain.family == _MAIN]
-    rows = [
-        (
-            one.source, one.task, f"{one.n_train:,}", one.metric, f"{one.gain:+.3f}",
-            f"{effect(one.ours.gain)} at {one.ours.n_records:,}" if one.ours else "no size near it",
-        )
-        for one in published_gains(scores, ours)
-    ]  # fmt: skip
-    return table(("source", "task", "trained on", "metric", "published gain", "our gain, macro AUROC"), rows)

@@ -1,27 +1,29 @@
 """What fine-tuning gained over scratch, run by run in pairs, and how estimates of tasks become one.
 
-A pair is two runs of one task, network, size and replicate: the same records, the same seed, and in one precision, in
-which networks are never mixed (``of_one_precision``). Estimates are made within
+A pair is two runs of one task, network, size and replicate: the same records (``Run.subset``), the same seed, and in
+one precision, in which networks are never mixed (``of_one_precision``). Estimates are made within
 each task and combined as random effects (two-stage meta-analysis), because tasks, not runs, are what a new dataset is
 one more of. The interval is that of Hartung and Knapp with k - 1 degrees of freedom, never narrower than the usual one
 (Roever et al., BMC Med Res Methodol 15:99, 2015); with one task it knows nothing of other tasks.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from studies.files.arms import FINE_TUNE, FURTHER_STRATEGIES, SCRATCH
+from studies.files.arms import FINE_TUNE, FURTHER_STRATEGIES, RANDOM_CONVOLUTIONS, SCRATCH
 from studies.files.precision import in_words, standing_order
 from studies.fitting.random_effects import Combined, TaskEstimate, average_by_task, combine, mean_over_sizes
-from studies.runs.run import Run
+from studies.runs.run import Run, Subset
+from studies.runs.task_names import parse_task
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two runs on the same records from the same seed."""
+    """Two runs on the same records from the same seed; ``fine_tuned`` is of the arm that was asked for."""
 
     scratch: Run
     fine_tuned: Run
@@ -41,15 +43,59 @@ class SizeGain:
     gain: Combined
 
 
-def pair_runs(runs: Iterable[Run]) -> list[Pair]:
-    """Match every fine-tuned run with the scratch run of its task, network, precision, size and replicate."""
+def pair_runs(runs: Iterable[Run], arm: str = FINE_TUNE) -> list[Pair]:
+    """Match every run of an arm with the scratch run of its network, precision and records."""
     runs = list(runs)
     scratch = {_cell(run): run for run in runs if run.strategy == SCRATCH}
-    return [Pair(scratch[_cell(run)], run) for run in runs if run.strategy == FINE_TUNE and _cell(run) in scratch]
+    return [Pair(scratch[_cell(run)], run) for run in runs if run.strategy == arm and _cell(run) in scratch]
 
 
 def _cell(run: Run) -> tuple[object, ...]:
-    return run.task, run.arch, run.precision, run.n_records, run.replicate
+    return run.subset, run.arch, run.precision
+
+
+class Cell(NamedTuple):
+    """Where arms are compared: on the same records, in a network and, of those pre-trained, from an upstream."""
+
+    subset: Subset
+    network: str
+    upstream: str
+
+
+def arm_scores(runs: Sequence[Run]) -> dict[Cell, dict[str, float]]:
+    """Return the score of every arm by cell.
+
+    A run from scratch counts next to every upstream of its network, one of random convolutions next to every network.
+    """
+    upstreams: dict[tuple[Subset, str], set[str]] = defaultdict(set)
+    networks: dict[Subset, set[str]] = defaultdict(set)
+    for run in runs:
+        if run.strategy != RANDOM_CONVOLUTIONS:
+            networks[run.subset].add(run.network)
+            if run.upstream:
+                upstreams[run.subset, run.network].add(run.upstream)
+    scores: dict[Cell, dict[str, float]] = defaultdict(dict)
+    for run in runs:
+        for network in networks[run.subset] if run.strategy == RANDOM_CONVOLUTIONS else (run.network,):
+            for upstream in (run.upstream,) if run.upstream else upstreams[run.subset, network] or {""}:
+                scores[Cell(run.subset, network, upstream)][run.strategy] = run.score
+    return dict(scores)
+
+
+def estimate_cells(values: Mapping[Cell, float]) -> dict[str, TaskEstimate]:
+    """Estimate the mean of a value of cells for every task, as ``estimate_by_task`` does that of a gain."""
+    curves: dict[tuple[str, str, str], list[tuple[int, float]]] = defaultdict(list)
+    for (subset, network, upstream), value in values.items():
+        curves[subset.task, network, upstream].append((subset.n_records, value))
+    return average_by_task({curve: mean_over_sizes(found) for curve, found in curves.items()})
+
+
+def of_source(by_task: Mapping[str, TaskEstimate]) -> dict[str, dict[str, TaskEstimate]]:
+    """Return estimates of tasks by the source of the task."""
+    found: dict[str, dict[str, TaskEstimate]] = defaultdict(dict)
+    for task, estimate in sorted(by_task.items()):
+        found[parse_task(task).source][task] = estimate
+    return dict(sorted(found.items()))
 
 
 def of_one_precision(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:

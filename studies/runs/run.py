@@ -7,7 +7,7 @@ store and of a runs table, in this order, and its kind says how it is kept and r
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from engine.recipes import Recipe, read_recipe
 from studies.files.precision import with_precision
@@ -20,6 +20,20 @@ if TYPE_CHECKING:
 
 METRIC = "auroc_macro"
 Value = TypeVar("Value")
+
+
+class Subset(NamedTuple):
+    """Which records a run has, whatever is trained on them: runs of one subset can be compared with each other.
+
+    Replicates may be tested on folds of their own, and two studies may number theirs alike. A table says nothing of
+    folds: there a replicate is one.
+    """
+
+    task: str
+    n_records: int
+    replicate: int
+    pool_folds: tuple[int, ...] = ()
+    test_folds: tuple[int, ...] = ()
 
 
 def known(value: Value | None) -> Value:
@@ -91,6 +105,13 @@ class Run:
         A run of a store, which has a key, is there apart from those of float32 also where its precision is not known.
         """
         return with_precision(self.arch, self.precision or ("unknown precision" if self.key else None))
+
+    @property
+    def subset(self) -> Subset:
+        """Which records it has."""
+        spec: Mapping[str, Any] = self.details.get("spec", {})
+        pool, test = (tuple(spec.get(name, ())) for name in ("pool_folds", "test_folds"))
+        return Subset(self.task, self.n_records, self.replicate, pool, test)
 
     @property
     def has_score(self) -> bool:

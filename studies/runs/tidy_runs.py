@@ -426,7 +426,7 @@ def _preferred_recipe(runs: Sequence[Run]) -> str | None:
 
 def _cell_of(run: Run) -> tuple[object, ...]:
     network = run.arch if run.strategy in FURTHER_STRATEGIES else run.network  # a regression is one in any precision
-    return run.task, network, run.strategy, run.upstream, run.n_records, run.replicate
+    return run.subset, network, run.strategy, run.upstream
 
 
 def _repeated(runs: Sequence[Run]) -> list[str]:

@@ -1,27 +1,30 @@
 """Which upstreams have labels of the task among their own: the best case of transfer, apart from the main arm.
 
 Between two hospitals with different label sets the upstream has other labels than the task (METHODS.md, Upstreams).
-Claims are about that; what the task's own labels add, on other patients, is a finding of its own.
+Claims are about that; what the task's own labels add, on other patients, is a finding of its own. Of two sources
+nothing is said: their names of one finding differ as a rule, and where two agree (PAC, NORM) the patients, the device
+and the rule of labelling do not.
 """
 
-from collections import defaultdict
 from collections.abc import Sequence
 
-from studies.runs.pairs import Pair
 from studies.runs.run import Run
+from studies.runs.task_names import parse_task
 from studies.runs.tidy_runs import pretraining_runs
 
 Transfer = tuple[str, str]  # a task and an upstream
-Cell = tuple[str, int, int]  # a task, a number of records and a replicate
 
 
 def sharing_labels(runs: Sequence[Run]) -> frozenset[Transfer]:
-    """Return the transfers whose upstream was pre-trained on labels that the task has, by the names of the labels."""
+    """Return the transfers inside a source whose upstream was pre-trained on labels of the task, by their names."""
     pretrained = {run.task: set(run.classes) for run in pretraining_runs(runs)}
     return frozenset(
         (run.task, run.upstream)
         for run in runs
-        if run.role == "downstream" and run.upstream in pretrained and pretrained[run.upstream] & set(run.classes)
+        if run.role == "downstream"
+        and run.upstream in pretrained
+        and pretrained[run.upstream] & set(run.classes)
+        and parse_task(run.task).source == parse_task(run.upstream).source
     )
 
 
@@ -29,18 +32,6 @@ def main_arm(runs: Sequence[Run], sharing: frozenset[Transfer]) -> tuple[Run, ..
     """Leave out runs from an upstream with the task's labels, where the network has one without them for the task."""
     others = {(run.task, run.arch) for run in runs if run.upstream is not None and _transfer(run) not in sharing}
     return tuple(run for run in runs if _transfer(run) not in sharing or (run.task, run.arch) not in others)
-
-
-def gains_by_labels(pairs: Sequence[Pair], sharing: frozenset[Transfer]) -> dict[str, dict[Cell, float]]:
-    """Return by network what the gain is larger by from an upstream with the task's labels, on the same records."""
-    gains: dict[str, dict[Cell, dict[bool, float]]] = defaultdict(lambda: defaultdict(dict))
-    for pair in pairs:
-        run = pair.scratch
-        gains[run.arch][run.task, run.n_records, run.replicate][_transfer(pair.fine_tuned) in sharing] = pair.gain
-    return {
-        arch: {cell: found[True] - found[False] for cell, found in cells.items() if len(found) == 2}
-        for arch, cells in gains.items()
-    }
 
 
 def _transfer(run: Run) -> Transfer:

@@ -151,6 +151,25 @@ def test_families_are_compared_in_a_recipe_that_both_were_run_in():
     assert found["4 pooled head"].effect == pytest.approx(0.0, abs=0.005)
 
 
+def test_each_recurrent_head_is_compared_in_a_recipe_that_it_was_run_in():
+    archs = ("resnet1d18", "gru", "gru-flatten")
+    runs = make_runs(lambda arch, n: 0.0 if arch == "gru-flatten" else 0.04, between=0.0, archs=archs)
+    spec = RunSpec("t", "gru", "scratch", None, 100, 0, "tuned", (1,), (10,))
+
+    def of_recipe(run: Run, recipe: str, more: float) -> Run:
+        score = run.score + more * (run.strategy == "fine-tune")
+        details = {**run.details, "spec": asdict(spec)}
+        return replace(run, recipe=recipe, role="downstream", auroc_macro=score, details=details)
+
+    older = [of_recipe(run, "tuned", 0.0) for run in runs.runs]
+    newer = [of_recipe(run, "tuned-2", 0.1) for run in runs.runs if run.arch != "gru-flatten"]
+    chosen = [*newer, *(run for run in older if run.arch == "gru-flatten")]
+    results = judge_claims(replace(runs, runs=tuple(chosen), stored=(*older, *newer)))
+    found = {result.claim: result.effect for result in results if result.scope == "cnn - rnn"}
+    assert found["4 flatten head"] == pytest.approx(0.04, abs=0.005)
+    assert found["4 pooled head"] == pytest.approx(0.0, abs=0.005)
+
+
 def test_a_task_whose_few_pairs_happen_to_agree_does_not_outweigh_the_others():
     others = {f"t{k}": TaskEstimate(0.0, 1e-4, 1, 2, 1 / 2) for k in range(4)}
     found = combine({**others, "lucky": TaskEstimate(0.02, 1e-9, 1, 2, 1 / 2)})

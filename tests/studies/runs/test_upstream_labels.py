@@ -2,12 +2,9 @@
 
 from dataclasses import replace
 
-import pytest
-
-from studies.findings.protocol import label_effects
-from studies.runs.pairs import pair_runs
+from studies.findings.pretraining_section import upstream_lines
 from studies.runs.run import Run
-from studies.runs.upstream_labels import gains_by_labels, main_arm, sharing_labels
+from studies.runs.upstream_labels import main_arm, sharing_labels
 
 SHARING = frozenset({("a/five", "a/all"), ("a/form", "a/all")})
 
@@ -32,6 +29,11 @@ def test_an_upstream_shares_labels_by_their_names():
     assert sharing_labels(records) == {("a/five", "a/all")}
 
 
+def test_a_name_that_two_sources_share_is_not_the_same_label():
+    records = [record("a/all", "pretraining", "MN"), record("b/five", "downstream", "MN", "a/all")]
+    assert sharing_labels(records) == frozenset()
+
+
 def test_the_main_arm_leaves_out_such_an_upstream_where_there_is_another():
     scratch, shared, other = run("a/five", None, 0.7), run("a/five", "a/all", 0.9), run("a/five", "a/other", 0.8)
     alone = [run("a/form", None, 0.6), run("a/form", "a/all", 0.8)]
@@ -46,9 +48,15 @@ def test_what_the_task_s_labels_add_is_compared_on_the_same_records():
             run("a/five", None, 0.7, k), run("a/five", "a/all", 0.9 + 0.01 * k, k), run("a/five", "a/other", 0.8, k)
         )
     ]  # fmt: skip
-    pairs = pair_runs([*runs, run("a/five", None, 0.7, 9), run("a/five", "a/all", 0.95, 9)])
-    found = gains_by_labels(pairs, SHARING)["cnn1"]
-    assert found == {("a/five", 100, k): pytest.approx(0.1 + 0.01 * k) for k in range(3)}
-    (effect,) = label_effects(pairs, SHARING)
-    assert effect.scope == "cnn1, 100 records"
-    assert (effect.found.effect, effect.found.n_pairs) == (pytest.approx(0.11), 3)
+    alone = [run("a/five", None, 0.7, 9), run("a/five", "a/all", 0.5, 9)]
+    *_, row = upstream_lines([*runs, *alone], SHARING)
+    assert row.startswith("| a/five | cnn1 | a/all (own labels) - a/other | 100 | +0.110 (")
+    assert row.endswith("|  | 3 |")
+
+
+def test_two_upstreams_are_compared_whoever_s_labels_they_have():
+    runs = [run("c/two", upstream, 0.7, k) for k in range(2) for upstream in (None, "a/all")]
+    better = [run("c/two", "b/rhythm", 0.75 + 0.004 * k, k) for k in range(2)]
+    *_, row = upstream_lines([*runs, *better], SHARING)
+    assert row.startswith("| c/two | cnn1 | a/all - b/rhythm | 100 | -0.052 (")
+    assert len(upstream_lines(runs, SHARING)) == 1
