@@ -54,7 +54,7 @@ def release(checkpoint: Path, name: str, zoo: Path = ZOO) -> Path:
 def _record_of(checkpoint: Path) -> dict[str, Any]:
     """Return what the store next to a study's networks says of the run that made this one."""
     folder = checkpoint.resolve().parent
-    path = folder.with_suffix(".db")
+    path = next((one for one in map(folder.with_suffix, (".db", ".db.xz")) if one.is_file()), folder.with_suffix(".db"))
     if folder != folder_of(path) or not path.is_file():
         raise ReleaseError(f"{checkpoint} does not say how it was trained, and no study store {path} does")
     store = Store(path, create=False)
