@@ -11,6 +11,9 @@ import pytest
 import torch
 import wfdb
 
+from engine.checkpoints.checkpoint import load_checkpoint
+from engine.checkpoints.zoo import released
+from engine.records.lead_names import leads_in_words
 from models.registry import count_parameters, create_network, find_network, list_networks, training_gflop
 from studies.files.curves import read_curves
 from studies.files.shipped import DEFAULT_CURVES
@@ -98,6 +101,18 @@ def test_the_table_of_networks_is_true():
         assert find_network(name).family == family
         assert f"{count_parameters(network):,}" == parameters, name
         assert f"{training_gflop(network, 12, 1000):.2f}" == gflop, name
+
+
+def test_the_table_of_released_networks_is_true():
+    rows = re.findall(r"^\| `(\S+-ptbxl\S*)` \| ([^|]+) \| (0\.\d{3}) \| (\d+) \|$", README, flags=re.MULTILINE)
+    assert sorted(name for name, *_ in rows) == sorted(released())
+    for name, leads, auroc, n_tasks in rows:
+        facts = load_checkpoint(released()[name]).facts
+        assert leads_in_words(facts.leads) == leads
+        assert f"{facts.evaluation['auroc_macro']:.3f}" == auroc
+        assert str(len({row["task"] for row in facts.record["starting_point"]})) == n_tasks
+        assert (len(facts.classes), len(facts.classes) - len(facts.evaluation["left_out"])) == (71, 49)
+        assert facts.record["folds"] == "1, 2, 3, 4, 5, 6, 7, 8"
 
 
 def test_the_networks_said_to_be_measured_are_those_of_the_evidence():

@@ -115,8 +115,10 @@ def run(
     from studies.running.study_networks import bring_released, folder_of
     from studies.running.workload import Workload
     from studies.running.workplaces import choose_workplace
-    from studies.runs.store import Store
+    from studies.runs.store import Store, check_writable
 
+    if store is not None:
+        check_writable(store)  # before records are prepared
     if (executor is Where.DASK) != (scheduler is not None):
         raise Failure("--executor dask and --scheduler tcp://host:port go together", ExitCode.USAGE)
     study, specs, data_hashes, opened = expand_design(design, corpora, data)

@@ -78,12 +78,14 @@ def collect(
     from studies.collection.parted_store import bring_together
     from studies.collection.summary import SUMMARY
     from studies.runs.store import Store
+    from studies.runs.store_files import without_packing
 
     try:
         apart, said = bring_together(store, others) if others else ([], [])
         for sentence in said:
             typer.echo(sentence, err=True)
-        table, curves, not_fitted = write(Store(store, create=False), name or store.stem, out, apart)
+        study = name or without_packing(store).stem
+        table, curves, not_fitted = write(Store(store, create=False), study, out, apart)
     except OSError as error:
         named = f" ({error.filename})" if error.filename not in (None, str(out)) else ""
         raise Failure(f"cannot write to {out}: {error.strerror}{named}", ExitCode.FAILURE) from None

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from advisor.answer.words import count
 from engine.recipes import DEFAULT_RECIPE
+from engine.records.lead_names import leads_in_words
 
 State = Literal["ok", "absent", "broken"]
 
@@ -162,7 +163,7 @@ def _zoo() -> Iterable[Finding]:
             yield Finding(name, "broken", str(error))
             continue
         n_classes = f"{len(facts.classes):,} class{'es' * (len(facts.classes) != 1)}"
-        yield Finding(name, "ok", f"{facts.arch}, {count(len(facts.leads), 'lead')}, {n_classes}")
+        yield Finding(name, "ok", f"{facts.arch}, {leads_in_words(facts.leads)}, {n_classes}")
 
 
 def _measure(curves: Path, device: str) -> Iterable[Speed]:

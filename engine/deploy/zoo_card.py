@@ -1,8 +1,11 @@
 """The card of a released network, from its checkpoint alone: what it is, what it was trained on, how to use it."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from engine.checkpoints.checkpoint import CheckpointFacts
 from engine.deploy.export import OPSETS, model_facts
-from engine.deploy.markdown import UNKNOWN, bullets, document, table
+from engine.deploy.markdown import UNKNOWN, bullets, count, document, figure, table
 from engine.deploy.model_card import sections_of
 from models.registry import count_parameters, create_network
 
@@ -15,6 +18,7 @@ def zoo_card(name: str, facts: CheckpointFacts, weights_sha256: str) -> str:
     sections = {
         "Network": _network(facts, weights_sha256),
         "Use": _use(name, facts),
+        **({"As a starting point": _starting_point(facts)} if facts.record.get("starting_point") else {}),
         "Licence and attribution": _licence(facts),
         **sections_of(model_facts(facts, OPSETS[0], False, weights_sha256)),
         "Versions": table(("", "trained with"), facts.versions.items()),
@@ -48,6 +52,48 @@ def _use(name: str, facts: CheckpointFacts) -> list[str]:
     ]
 
 
+def _starting_point(facts: CheckpointFacts) -> list[str]:
+    """Return what a study's runs scored that started from it, with how that was measured."""
+    rows: Sequence[Mapping[str, Any]] = facts.record["starting_point"]
+    probed = {row["recipe"] for row in rows if row["head"] == "probe"}
+    recipes = [f"{name}{' (LP-FT: the head starts as a linear probe)' if name in probed else ''}"
+               for name in dict.fromkeys(row["recipe"] for row in rows)]  # fmt: skip
+    cells = [
+        (row["task"], count(row["n_records"]), count(row["pairs"]), figure(row, "scratch"), figure(row, "fine_tune"),
+         figure(row, "linear_probe") or "-", _gain(row))
+        for row in rows
+    ]  # fmt: skip
+    return [
+        f"What a study's runs scored that started from exactly these weights (its run `{facts.record.get('run')}`), "
+        "next to runs from random weights on the same records from the same seed: macro AUROC on test records that "
+        f"were looked at once, mean over the pairs. Fine-tuned by recipe {', '.join(recipes)}. Gain is fine-tuned "
+        "minus from scratch, in brackets its standard error over the pairs. Records count training and validation "
+        "together; of each task the smallest size, 100 and the largest that have both runs. Written from the study's "
+        "store when the network was released.",
+        "",
+        *table(("task", "records", "pairs", "from scratch", "fine-tuned", "linear probe", "gain"), cells),
+    ]
+
+
+def _gain(row: Mapping[str, Any]) -> str:
+    error = figure(row, "gain_se")
+    gain = round(row["gain"], 3) + 0.0  # so that no gain is shown as -0.000
+    return f"{gain:+.3f}" + (f" ({error})" if error else "")
+
+
+def _seeds(facts: CheckpointFacts) -> str:
+    """Say how many such trainings there are, how this one was chosen, and how much they differ."""
+    known = facts.record.get("seeds")
+    if not known:
+        return "One training from one seed: another would give another network, and how much they differ is not known."
+    scores, place = known["auroc_macro"], known["replicate"]
+    chosen = "the first, by its number and not by its score" if place == 0 else f"number {place + 1}"
+    return (
+        f"One of {len(scores)} trainings that differ in their seed alone, {chosen}: their macro AUROC on the test "
+        f"records is {min(scores):.4f} to {max(scores):.4f}, this one's {facts.evaluation['auroc_macro']:.4f}."
+    )
+
+
 def _licence(facts: CheckpointFacts) -> list[str]:
     source = facts.source
     licence = source.get("licence", UNKNOWN)
@@ -69,5 +115,5 @@ def _pretraining_limits(facts: CheckpointFacts) -> list[str]:
     return [
         f"A task of {source} itself is not a test of transfer: {seen} were seen here with these labels; held out to "
         f"be tested on: {held_out}{rest}.",
-        "One training from one seed: another would give another network, and how much they differ is not known.",
+        _seeds(facts),
     ]

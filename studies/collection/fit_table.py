@@ -7,6 +7,7 @@ from typing import Any
 
 from studies.collection.collect import EvidenceError, make_curves
 from studies.collection.curve_documents import NO_TEST_NOISE, fit_runs, time_of
+from studies.runs.store_files import without_packing
 from studies.runs.tidy_runs import TidyRuns, read_columns, read_runs
 
 Report = Callable[[int, int], None]  # (done, total)
@@ -19,7 +20,7 @@ def fit_file(path: Path, metric: str, report: Report = lambda _done, _total: Non
     """
     runs = read_runs(path, metric)
     if runs.stored:
-        document = make_curves(runs.stored, path.stem, metric, report)
+        document = make_curves(runs.stored, without_packing(path).stem, metric, report)
         return document, [*runs.warnings, *document["not_fitted"]]
     return _fit(runs, str(path), time_of(path), report)
 

@@ -18,8 +18,9 @@ from zipfile import BadZipFile, ZipFile
 from studies.running.study_networks import copy_networks, folder_of, read_files, write_files
 from studies.runs.run import COLUMNS, Run, is_score_column
 from studies.runs.store import Predictions, Store, StoreError, predictions_table
+from studies.runs.store_files import STORE, store_in
 
-STORE, PREDICTIONS, NETWORKS = "study.db", "probabilities-{}.db", "networks.zip"
+PREDICTIONS, NETWORKS = "probabilities-{}.db", "networks.zip"
 LIMIT = 15_000_000  # bytes of a part
 _PAGE = 4096  # bytes of SQLite's unit: a blob takes whole ones, and its row some of another
 _TABLE = (
@@ -111,9 +112,9 @@ def _store_of(other: Path) -> Path:
     """Return the store that a path names, or that its folder holds. Raises StoreError for a folder without one."""
     if not other.is_dir():
         return other
-    if not (other / STORE).is_file():
+    if (store := store_in(other)) is None:
         raise StoreError(f"the folder {other} holds no {STORE}: bring it again, or name the store itself")
-    return other / STORE
+    return store
 
 
 def _same_runs(store: Store, other: Store) -> list[str]:

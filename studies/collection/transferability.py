@@ -26,8 +26,8 @@ from studies.running.one_run import training_rows
 from studies.running.study_networks import MissingCheckpointError, folder_of
 from studies.runs.pairs import of_one_precision
 from studies.runs.run import Run, known
-from studies.runs.several_stores import distinct_runs, name_stores
 from studies.runs.store import Store
+from studies.runs.store_files import distinct_runs, name_stores
 from studies.runs.task_names import open_task, parse_task, pick_leads
 from studies.runs.tidy_runs import of_one_recipe, pretraining_runs
 

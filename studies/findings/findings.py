@@ -28,8 +28,8 @@ from studies.findings.published_section import published_lines
 from studies.findings.sources_section import source_lines, spread_lines
 from studies.runs.pairs import Pair, of_one_precision, pair_runs
 from studies.runs.run import Run, known
-from studies.runs.several_stores import distinct_runs, name_stores
 from studies.runs.store import Store, StoreError
+from studies.runs.store_files import distinct_runs, name_stores, store_in
 from studies.runs.task_names import parse_task
 from studies.runs.tidy_runs import RunsFileError, TidyRuns, tidy_records
 from studies.runs.upstream_labels import Transfer, main_arm, sharing_labels
@@ -75,14 +75,20 @@ class Material:
 
 
 def shipped_stores() -> list[Path]:
-    """Return the stores that come with this version: the evidence, and runs that no answer rests on."""
-    return sorted([*EVIDENCE.glob("*/study.db"), *_STORES.glob("*/study.db")])
+    """Return the stores that come with this version: the evidence, and runs that no answer rests on.
+
+    None does with the installed package: they lie in the repository.
+    """
+    folders = sorted([*EVIDENCE.glob("*/"), *_STORES.glob("*/")])
+    return [store for folder in folders if (store := store_in(folder)) is not None]
 
 
 def read_material(paths: Sequence[Path]) -> Material:
     """Read stores; a run that several of them hold counts once. Raises FindingsError."""
     if not paths:
-        raise FindingsError("no study store ships with this version: name one with --store")
+        raise FindingsError(
+            "no study store ships with the installed package: name one with --store, or run this in the repository"
+        )
     named = name_stores(paths)
     try:
         stores = {path: _read_runs(path) for path in named.values()}

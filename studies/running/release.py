@@ -3,14 +3,17 @@
     python -m studies.running.release sites.checkpoints/5d45ed946713f3a559d64d2f resnet1d18-w16-ptbxl
 
 Takes a checkpoint of ``ecgadvise train`` or of a study. A study's networks do not know which folds they were trained
-and tested on: the store next to their folder does, and what it says of the run goes into the checkpoint's record.
+and tested on: the store next to their folder does, and what it says of the run goes into the checkpoint's record, with
+what the runs scored that started from it.
 """
 
 import re
 import sys
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 from engine.checkpoints.checkpoint import WEIGHTS, load_network, save_checkpoint
@@ -18,10 +21,13 @@ from engine.checkpoints.zoo import ZOO
 from engine.deploy.zoo_card import CARD, zoo_card
 from engine.files import file_sha256
 from models.errors import ExitCode, UserError
+from studies.files.arms import FINE_TUNE, LINEAR_PROBE, SCRATCH
 from studies.running.study_networks import folder_of
+from studies.runs.pairs import Pair, pair_runs
 from studies.runs.run import Run
 from studies.runs.store import Store
 
+_SHOWN = 100  # records: the size between the smallest and the largest that a card shows
 _FOLDS = 10  # of every corpus: PTB-XL's own, and those that others get (engine.corpora.splits.make_folds)
 _USAGE = "usage: python -m studies.running.release CHECKPOINT NAME"
 
@@ -54,15 +60,75 @@ def release(checkpoint: Path, name: str, zoo: Path = ZOO) -> Path:
 def _record_of(checkpoint: Path) -> dict[str, Any]:
     """Return what the store next to a study's networks says of the run that made this one."""
     folder = checkpoint.resolve().parent
-    path = folder.with_suffix(".db")
+    path = next((one for one in map(folder.with_suffix, (".db", ".db.xz")) if one.is_file()), folder.with_suffix(".db"))
     if folder != folder_of(path) or not path.is_file():
         raise ReleaseError(f"{checkpoint} does not say how it was trained, and no study store {path} does")
     store = Store(path, create=False)
-    run = next((run for run in store.runs() if run.key == checkpoint.name), None)
+    runs = store.runs()
     store.close()
+    run = next((run for run in runs if run.key == checkpoint.name), None)
     if run is None:
         raise ReleaseError(f"{path} holds no run {checkpoint.name}")
-    return _described(run)
+    return describe_run(run, runs)
+
+
+def describe_run(run: Run, runs: Sequence[Run]) -> dict[str, Any]:
+    """Return what a study's ``runs`` say of the one that made a network, for the record of its checkpoint."""
+    return _described(run) | _other_seeds(run, runs) | _starting_point(run, runs)
+
+
+def _other_seeds(run: Run, runs: Sequence[Run]) -> dict[str, Any]:
+    """Return which replicate the training is, and the test scores of all that differ in their seed alone."""
+    same = {
+        one.replicate: one.auroc_macro
+        for one in runs
+        if one.role == run.role and one.has_score and replace(one.spec, replicate=run.replicate) == run.spec
+    }
+    scores = [score for _, score in sorted(same.items())]
+    return {"seeds": {"replicate": run.replicate, "auroc_macro": scores}} if len(same) > 1 else {}
+
+
+def _starting_point(run: Run, runs: Sequence[Run]) -> dict[str, Any]:
+    """Return what runs from this network scored next to those from scratch on the same records, by task and size.
+
+    Of each task and recipe those of the smallest size, of 100 records and of the largest.
+    """
+    scored = [one for one in runs if one.has_score]
+    from_it = [one for one in scored if one.start_from == run.key]
+    probes = {_cell(one): one.score for one in from_it if one.strategy == LINEAR_PROBE}
+    scratch = [one for one in scored if one.strategy == SCRATCH and one.role != run.role]
+    cells: dict[tuple[str, str], dict[int, list[Pair]]] = defaultdict(lambda: defaultdict(list))
+    for recipe in {one.recipe for one in from_it if one.strategy == FINE_TUNE}:
+        for pair in pair_runs(one for one in (*scratch, *from_it) if one.recipe == recipe):
+            cells[pair.scratch.task, str(recipe)][pair.scratch.n_records].append(pair)
+    rows = [
+        _row(sizes[n], probes)
+        for _, sizes in sorted(cells.items())
+        for n in sorted({min(sizes), _SHOWN, max(sizes)} & sizes.keys())
+    ]
+    return {"starting_point": rows} if rows else {}
+
+
+def _cell(run: Run) -> tuple[object, ...]:
+    return run.task, run.recipe, run.n_records, run.replicate
+
+
+def _row(pairs: Sequence[Pair], probes: dict[tuple[object, ...], float]) -> dict[str, Any]:
+    """Return the mean scores of pairs of one task, recipe and size; of the linear probe where each pair has one."""
+    first, gains = pairs[0].fine_tuned, [pair.gain for pair in pairs]
+    probed = [probes[_cell(pair.fine_tuned)] for pair in pairs if _cell(pair.fine_tuned) in probes]
+    return {
+        "task": first.task,
+        "recipe": first.recipe,
+        "head": first.training_recipe.head,
+        "n_records": first.n_records,
+        "pairs": len(pairs),
+        "scratch": fmean(pair.scratch.score for pair in pairs),
+        "fine_tune": fmean(pair.fine_tuned.score for pair in pairs),
+        "linear_probe": fmean(probed) if len(probed) == len(pairs) else None,
+        "gain": fmean(gains),
+        "gain_se": stdev(gains) / len(gains) ** 0.5 if len(gains) > 1 else None,
+    }
 
 
 def _described(run: Run) -> dict[str, Any]:

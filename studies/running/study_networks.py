@@ -14,6 +14,7 @@ from engine.checkpoints.zoo import UnknownCheckpointError, released
 from engine.files import written_whole
 from models.errors import ExitCode, UserError
 from studies.runs.run_spec import RunSpec
+from studies.runs.store_files import without_packing
 
 RELEASED = "zoo:"  # before the name of a released network, where a design names what its networks start from
 
@@ -26,7 +27,7 @@ class MissingCheckpointError(UserError, RuntimeError):
 
 def folder_of(store: Path) -> Path:
     """Return where the networks of a store lie."""
-    return store.with_suffix(".checkpoints")
+    return without_packing(store).with_suffix(".checkpoints")
 
 
 def is_released(upstream: str) -> bool:

@@ -3,6 +3,7 @@
 A run is written in one transaction after it ends; a killed study loses the runs in flight and nothing else. Several
 runners on one machine may share a store: each run is claimed before it is started (``claim``). A store is for one
 machine, because its write-ahead log lies in shared memory; ``merge`` brings the stores of several machines together.
+One that is packed (``studies.runs.store_files``) is read in memory and written by nobody.
 """
 
 import json
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from models.errors import ExitCode, UserError
 from studies.runs.claim_owners import Owner, is_alive
 from studies.runs.run import COLUMNS, Run, known, row_of
+from studies.runs.store_files import PackedError, how_to_unpack, is_packed, open_packed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -129,16 +131,21 @@ class CellCount:
 
 
 class Store:
-    """An open store; the file is made, or brought to the newest schema, when ``create``. Raises StoreError."""
+    """An open store; the file is made, or brought to the newest schema, when ``create``. Raises StoreError.
+
+    A packed one can only be read.
+    """
 
     def __init__(self, path: Path, *, create: bool = True) -> None:
         self.path = path
+        if create:
+            check_writable(path)
         if not create and not path.is_file():
             raise StoreError(f"no study store at {path}; ecgadvise study run makes one")
         if not create and not path.stat().st_size and not path.with_name(f"{path.name}-wal").exists():
             raise StoreError(f"{path} is not a study store: empty")
         with self._named_errors():
-            self._connection = _connect(path, create=create)
+            self._connection = open_packed(path) if is_packed(path) else _connect(path, create=create)
             has_tables = self._connection.execute("SELECT 1 FROM sqlite_schema").fetchone()  # asked before the version:
             version = self._version()  # another runner may be making them
             if version > len(MIGRATIONS):
@@ -428,8 +435,14 @@ class Store:
     def _named_errors(self) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, OSError, zlib.error, json.JSONDecodeError) as error:
+        except (sqlite3.Error, OSError, PackedError, zlib.error, json.JSONDecodeError) as error:
             raise StoreError(f"study store {self.path}: {_in_words(error, self.path)}") from error
+
+
+def check_writable(path: Path) -> None:
+    """Raise StoreError for a packed store: it is only read."""
+    if is_packed(path):
+        raise StoreError(f"the study store {path} is packed, which is only read: {how_to_unpack(path)}")
 
 
 def predictions_table(connection: sqlite3.Connection) -> str:

@@ -35,6 +35,7 @@ from studies.runs.columns import read_number, read_precision, read_upstream, rea
 from studies.runs.run import COLUMN_KINDS, METRIC, Run, cost_is_known, is_score_column, known, read_row, row_of
 from studies.runs.run_spec import STARTING_FROM_UPSTREAM
 from studies.runs.store import Store, StoreError
+from studies.runs.store_files import is_packed, is_store, without_packing
 
 STRATEGIES: tuple[str, ...] = get_args(Strategy)
 REQUIRED = ("task", "arch", "strategy", "n_records", "replicate")
@@ -48,7 +49,6 @@ _MISSING = {
     "nan", "<na>", "nat", "na", "n/a", "#n/a", "none", "null", "-", ".", "?", "#null!", "#div/0!", "#num!",
     "undefined", "missing", "",
 }  # fmt: skip
-_SQLITE = b"SQLite format 3\0"
 _PREFERRED = ("tuned-2", "tuned")  # recipes, the newest first
 _NAMED_PROBLEMS = 5  # that many are named in an error, the others are counted
 
@@ -116,12 +116,6 @@ def _cell(value: object) -> str:
 def _refuse_falling(metric: str) -> None:
     if (why := why_it_falls(metric)) is not None:
         raise RunsFileError(why)
-
-
-def is_store(path: Path) -> bool:
-    """Say whether a file is a SQLite file, as study stores are. Raises OSError."""
-    with path.open("rb") as file:
-        return file.read(len(_SQLITE)) == _SQLITE
 
 
 def family_of(arch: str) -> str:
@@ -218,7 +212,8 @@ def _read_store(path: Path, metric: str) -> TidyRuns:
         records = store.runs()
         store.close()
     except StoreError as error:
-        raise RunsFileError(f"{path} is a SQLite file, but not a study store: {error}") from None
+        said = "" if is_packed(path) else f"{path} is a SQLite file, but not a study store: "
+        raise RunsFileError(f"{said}{error}") from None
     return tidy_records(records, path, metric)
 
 
@@ -320,7 +315,8 @@ def _tidy(path: Path, metric: str, rows: Iterable[tuple[str, Cells, Callable[[],
     if not runs:
         raise RunsFileError(f"{path} holds no run" + (f" that has a score: all {metric} are empty" if unscored else ""))
     _refuse_falling_scores(path, metric, runs)
-    return TidyRuns(path.stem, metric, tuple(runs), pretrainings, tuple(said + left_out + _perfect(runs, metric)))
+    warnings = (*said, *left_out, *_perfect(runs, metric))
+    return TidyRuns(without_packing(path).stem, metric, tuple(runs), pretrainings, warnings)
 
 
 def _refuse_falling_scores(path: Path, metric: str, runs: Sequence[Run]) -> None:

@@ -26,9 +26,11 @@ from studies.files.shipped import DEFAULT_CURVES, EVIDENCE
 from studies.runs.pairs import pair_runs
 from studies.runs.run import Run
 from studies.runs.store import Store
+from studies.runs.store_files import store_in
 from studies.runs.tidy_runs import tidy_records
 
-PACKS = sorted(path.parent for path in EVIDENCE.glob("*/study.db"))
+STORES = {folder: store for folder in sorted(EVIDENCE.glob("*/")) if (store := store_in(folder)) is not None}
+PACKS = list(STORES)
 OPEN_LICENCES = {"ptb-xl": "CC BY 4.0", "ludb": "ODC-By 1.0", "challenge-2017": "ODC-By 1.0"}
 SAME = 1e-6  # of a number: what two machines may make of it
 STEPS = {"/bend": 1.01e-4, "/label_levels/draws": 1.01e-3}  # of rounded numbers: they may be rounded either way
@@ -102,7 +104,7 @@ def pack(request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture
 def runs(pack: Path) -> list[Run]:
-    store = Store(pack / "study.db", create=False)
+    store = Store(STORES[pack], create=False)
     found = store.runs()
     store.close()
     return found
@@ -113,7 +115,7 @@ def test_the_default_evidence_ships():
 
 
 def test_collecting_the_store_gives_the_shipped_files(pack: Path, tmp_path: Path):
-    table, curves, not_fitted = collect(Store(pack / "study.db", create=False), pack.name, tmp_path)
+    table, curves, not_fitted = collect(Store(STORES[pack], create=False), pack.name, tmp_path)
     assert not_fitted == []
     for name in (table.name, "SUMMARY.md"):
         assert (tmp_path / name).read_bytes() == (pack / name).read_bytes()
@@ -125,7 +127,7 @@ def test_the_store_gives_the_same_curves_on_another_machine(machine: str, pack: 
     """Other kernels of OpenBLAS, other vector units for NumPy's functions, other numbers of threads."""
     settings = MACHINES[machine]
     collected = subprocess.run(
-        [sys.executable, "-c", COLLECT, "--store", pack / "study.db", "--out", tmp_path, "--name", pack.name],
+        [sys.executable, "-c", COLLECT, "--store", STORES[pack], "--out", tmp_path, "--name", pack.name],
         env=os.environ | settings, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert collected.returncode == 0, collected.stderr
@@ -234,8 +236,8 @@ def test_the_default_question_is_answered(family: str):
 
 
 def test_evidence_is_small_and_says_what_it_leaves_out(pack: Path, runs: list[Run]):
-    store = Store(pack / "study.db", create=False)
+    store = Store(STORES[pack], create=False)
     assert store.lacking_predictions() == sorted(str(run.key) for run in runs)
     assert "is not here" in (pack / "README.md").read_text()
     assert (pack / "curves.json").stat().st_size < 2_000_000
-    assert (pack / "study.db").stat().st_size < 15_000_000
+    assert STORES[pack].stat().st_size < 15_000_000

@@ -54,6 +54,13 @@ def test_the_report_fits_a_terminal(corpora: Path, command: Command):
         assert any(line.startswith(title) for line in out.splitlines()), title
 
 
+def test_released_networks_of_one_lead_are_told_apart_by_it(tmp_path: Path, command: Command):
+    zoo = {one["what"]: one["detail"] for one in examined(command, "--quick", "--corpora", tmp_path)["zoo"]}
+    assert zoo["resnet1d18-w16-ptbxl-lead-i"] == "resnet1d18-w16, one lead (I), 71 classes"
+    assert zoo["resnet1d18-w16-ptbxl-lead-ii"] == "resnet1d18-w16, one lead (II), 71 classes"
+    assert zoo["gru-w32-ptbxl"] == "gru-w32, 12 leads, 71 classes"
+
+
 def test_what_is_optional_may_be_missing(tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     found = examined(command, "--quick", "--corpora", tmp_path)

@@ -11,8 +11,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+import wfdb
 
 from advisor.answer.strategy import Choice
 from advisor.cli import main
@@ -293,6 +295,23 @@ def test_a_familys_default_starts_from_the_released_network_and_says_which(famil
     else:
         assert strategy is Asked.AUTO
         assert advice.choice.strategy in ("scratch", "random-convolutions")
+
+
+def test_records_of_lead_ii_start_from_the_network_that_was_pre_trained_on_lead_ii(place: Path, train):
+    rng, rows = np.random.default_rng(0), ["record,patient,AF"]
+    (place / "monitor").mkdir()
+    for k in range(60):
+        signal = rng.normal(0, 0.1 + 0.2 * (k % 2), (1000, 1))
+        wfdb.wrsamp(f"r{k}", fs=100, units=["mV"], sig_name=["II"], p_signal=signal, fmt=["16"],
+                    write_dir=str(place / "monitor"))  # fmt: skip
+        rows.append(f"r{k},p{k},{k % 2}")
+    (place / "monitor" / "labels.csv").write_text("\n".join(rows) + "\n")
+    arguments = ("--data", "monitor", "--arch", "cnn", "--strategy", "fine-tune", "--n-records", "40", "--out", "net")
+    code, _, err = train(*arguments)
+    assert code == 0, err
+    assert "Starting from resnet1d18-w16-ptbxl-lead-ii, as asked." in err
+    facts = load_network(place / "net")[1]
+    assert (facts.upstream, facts.leads) == ("ptb-xl/all@II", ("II",))
 
 
 def test_what_no_released_network_suits_is_said_with_those_there_are(train):

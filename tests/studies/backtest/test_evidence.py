@@ -16,6 +16,7 @@ from studies.collection.collect import collect
 from studies.collection.curve_documents import Measured
 from studies.files.shipped import EVIDENCE
 from studies.runs.store import Store
+from studies.runs.store_files import store_in
 from studies.runs.tidy_runs import read_runs
 
 
@@ -125,8 +126,8 @@ def test_of_a_score_without_resamples_it_is_said_that_the_patients_noise_is_miss
 
 def test_what_single_classes_scored_is_read_from_the_curves_of_a_table_too(tmp_path: Path):
     """The shipped evidence knows it of the convolutional network; from its store and from its table it is the same."""
-    (pack,) = EVIDENCE.glob("*/study.db")
-    copy = tmp_path / "study.db"
+    (pack,) = filter(None, map(store_in, EVIDENCE.glob("*/")))
+    copy = tmp_path / pack.name
     copy.write_bytes(pack.read_bytes())
     stored, tabled = (
         {one.table.name: one.classes["scratch"] for one in measure(path)[0] if "scratch" in one.classes}

@@ -16,8 +16,8 @@ from studies.findings.findings import FindingsError, make_findings, read_materia
 from studies.findings.protocol import optimism_effects
 from studies.findings.published import PUBLISHED, PublishedError, interval_by_patient, read_published
 from studies.runs.run import Run
-from studies.runs.several_stores import name_of, name_stores
 from studies.runs.store import Store
+from studies.runs.store_files import name_of, name_stores
 
 SHIPPED = EVIDENCE.parent / "FINDINGS.md"
 SIZES = (100, 250, 500, 1000, 2000)
