@@ -48,7 +48,7 @@ WorkersOption = Annotated[
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 
 
-@app.command(epilog="Example: ecgadvise study plan studies/designs/ptbxl-cpu.toml --no-probe")
+@app.command(epilog="Example: ecgadvise study plan studies/designs/atlas.toml --no-probe")
 def plan(
     design: DesignFile,
     store: StoreOption = None,

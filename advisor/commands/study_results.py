@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from engine.corpora.corpus import Corpus
     from studies.runs.run import Run
 
-STATUS_EXAMPLE = "Example: ecgadvise study status --store ptbxl-cpu.db"
-TUNING_EXAMPLE = "Example: ecgadvise study tuning --store ptbxl-cpu.db"
-COLLECT_EXAMPLE = "Example: ecgadvise study collect --store ptbxl-cpu.db --from other.db --out evidence/ptbxl-cpu"
-TRANSFERABILITY_EXAMPLE = "Example: ecgadvise study transferability --store ptbxl-cpu.db --out evidence/ptbxl-cpu"
-RESCORE_EXAMPLE = "Example: ecgadvise study rescore --store ptbxl-cpu.db"
+STATUS_EXAMPLE = "Example: ecgadvise study status --store atlas.db"
+TUNING_EXAMPLE = "Example: ecgadvise study tuning --store atlas.db"
+COLLECT_EXAMPLE = "Example: ecgadvise study collect --store atlas.db --from other.db --out evidence/atlas"
+TRANSFERABILITY_EXAMPLE = "Example: ecgadvise study transferability --store atlas.db --out evidence/atlas"
+RESCORE_EXAMPLE = "Example: ecgadvise study rescore --store atlas.db"
 FINDINGS_EXAMPLE = "Example: ecgadvise study findings --out FINDINGS.md"
 
 StoreFile = Annotated[Path, typer.Option("--store", help="The study's store.")]

@@ -19,7 +19,7 @@ from studies.files.draws import Floats
 
 _PARAMETERS, _NUMBER = ("a", "b", "c", "n0"), "<f4"
 _PER_UNIT, _STORED = 10_000, "<i2"  # bends a score; a bend of more than a score says no more than one of a score
-_ROOM = 1_950_000  # bytes for all draws of a file, which stays under 2 MB: few have all nodes
+_ROOM = 1_850_000  # bytes for all draws of a file, which stays under 2 MB: few have all nodes
 _BYTES_PER_DRAW = 105  # of both arms, with a dozen nodes
 _BYTES_PER_BEND = 40  # of a further arm, with up to fifteen nodes
 _MOST, _FEWEST = 1000, 160

@@ -3,5 +3,5 @@
 from pathlib import Path
 
 EVIDENCE = Path(__file__).parents[1] / "evidence"
-DEFAULT_CURVES = EVIDENCE / "ptbxl-cpu" / "curves.json"
+DEFAULT_CURVES = EVIDENCE / "atlas" / "curves.json"
 DEFAULT_RUNS = DEFAULT_CURVES.with_name("runs.csv")

@@ -1,6 +1,6 @@
 """A study design: a TOML file that stands for an ordered list of runs.
 
-    name = "ptbxl-cpu"
+    name = "atlas"
     tasks = ["ptb-xl/superclass"]
     archs = ["resnet1d18-w16"]
     strategies = ["scratch", "fine-tune"]

@@ -39,7 +39,7 @@ def test_recommend_answers_from_the_shipped_evidence():
     assert len(lines) <= 25
     assert max(map(len, lines)) <= 80
     assert "\x1b" not in result.stdout
-    for word in ("fine-tuned", "from scratch", "gain", "90 % band", "extrapolat", "ptbxl-cpu"):
+    for word in ("fine-tuned", "from scratch", "gain", "90 % band", "extrapolat", "atlas"):
         assert word in result.stdout
     assert result.stderr == ""
 

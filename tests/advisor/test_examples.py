@@ -48,10 +48,10 @@ def furnished(tmp_path_factory: pytest.TempPathFactory, ptbxl_tree: Path, corpus
     folder = tmp_path_factory.mktemp("examples")
     (folder / "ptb-xl").symlink_to(ptbxl_tree)
     pack(corpus, folder / "ptb-xl.packed")
-    shutil.copy(ROOT / "studies" / "evidence" / "ptbxl-cpu" / "runs.csv", folder)
+    shutil.copy(ROOT / "studies" / "evidence" / "atlas" / "runs.csv", folder)
     (folder / "studies" / "designs").mkdir(parents=True)
-    shutil.copy(Path(__file__).with_name("tiny.toml"), folder / "studies" / "designs" / "ptbxl-cpu.toml")
-    for name in ("ptbxl-cpu.db", "other.db"):
+    shutil.copy(Path(__file__).with_name("tiny.toml"), folder / "studies" / "designs" / "atlas.toml")
+    for name in ("atlas.db", "other.db"):
         synthetic_store(folder / name, lambda n: 0.93 - 2.2 * n**-0.5, lambda n: 0.93 - 2.2 * (n + 400) ** -0.5).close()
     return folder
 
