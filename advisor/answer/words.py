@@ -46,7 +46,8 @@ def why_best(answer: "Recommendation") -> str:
     others, why_unsure = "", ""
     if best.expected_loss.upper > answer.question.margin:
         rest = sorted((one for one in answer.arms if one is not best), key=lambda one: -one.p_best)
-        others = f" ({', '.join(f'{one.arm.words} {probability(one.p_best)}' for one in rest)})"
+        shares = ("under 0.01" if one.p_best < 0.01 else f"{one.p_best:.2f}" for one in rest)
+        others = f" ({', '.join(f'{one.arm.words} {share}' for one, share in zip(rest, shares, strict=True))})"
         differ = "datasets differ in" if isinstance(answer.curve, PooledCurve) else "the runs leave open"
         why_unsure = f": no arm is sure within {answer.question.margin:g}, because {differ} which is best"
     return (
