@@ -86,7 +86,7 @@ def test_the_python_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
     }
     exec(compile(code, "README.md", "exec"), theirs)
     out = capsys.readouterr().out
-    assert out.startswith("linear-probe no-material-difference 0.000")
+    assert out.startswith("linear-probe fine-tune 0.00")
     assert "my-resnet, 500 records: measured" in out
     assert (tmp_path / "curves.png").exists() and (tmp_path / "my-model" / "MODEL_CARD.md").exists()
     assert theirs["p"].shape == (n, 2)

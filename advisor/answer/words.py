@@ -34,7 +34,7 @@ def headline(answer: "Recommendation") -> tuple[str, str]:
 def why_best(answer: "Recommendation") -> str:
     """Say what speaks for the best arm, how probable it is that it is the best, and what it loses where it is not.
 
-    Where that may be more than the margin, it says so, and how probable it is that each other arm is the best.
+    Where that may be more than the margin, it says why.
     """
     best, first = answer.best, answer.arms[0]
     loss = losing(best.expected_loss, answer.question.margin, "")
@@ -43,16 +43,13 @@ def why_best(answer: "Recommendation") -> str:
         more = first.score.mean - best.score.mean
         doubt = "to be more than the margin and to pay for its pre-training"
         reason = f"{first.arm.words} may score {more:.3f} more, but that is not likely {doubt}"
-    others, why_unsure = "", ""
+    unsure = ""
     if best.expected_loss.upper > answer.question.margin:
-        rest = sorted((one for one in answer.arms if one is not best), key=lambda one: -one.p_best)
-        shares = ("under 0.01" if one.p_best < 0.01 else f"{one.p_best:.2f}" for one in rest)
-        others = f" ({', '.join(f'{one.arm.words} {share}' for one, share in zip(rest, shares, strict=True))})"
         differ = "datasets differ in" if isinstance(answer.curve, PooledCurve) else "the runs leave open"
-        why_unsure = f": no arm is sure within {answer.question.margin:g}, because {differ} which is best"
+        unsure = f": no arm is sure within {answer.question.margin:g}, {differ} which is best"
     return (
         f"With {answer.question.n_records:,} records {best.arm.advice}: {reason}. Probability to be the best "
-        f"{probability(best.p_best)}{others}; expected loss against the best {loss}{why_unsure}."
+        f"{probability(best.p_best)}; expected loss against the best {loss}{unsure}."
     )
 
 

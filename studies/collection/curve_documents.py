@@ -20,7 +20,6 @@ from studies.files.draws_codec import affordable_draws, write_bend, write_draws
 from studies.files.label_levels import LabelLevels, write_levels
 from studies.files.precision import standing_order, with_precision
 from studies.fitting.further_arms import fit_arms
-from studies.fitting.label_levels import FEWEST_TASKS as FEWEST_FOR_LABELS
 from studies.fitting.label_levels import ClassScores, fit_class_noise, fit_label_levels
 from studies.fitting.learning_curves import FitError, LearningCurveResults
 from studies.fitting.noise import Noise
@@ -34,6 +33,7 @@ NO_TEST_NOISE = "the test set's own sampling noise is unknown and not in these b
 _FAMILIES = ("cnn", "rnn")
 _DIGITS, _CLASS_DIGITS = 6, 4  # significant digits of what is measured, and of what single classes scored
 NEW_TASK = "a new task"
+FEWEST_FOR_LABELS = 8  # tasks: from seven, bands of a label reach from chance to certainty
 
 Report = Callable[[int, int], None]  # (done, total)
 Group = tuple[str, str, str | None]  # network, kind of upstream and precision

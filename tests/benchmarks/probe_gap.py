@@ -27,6 +27,7 @@ from scipy.optimize import minimize
 from scipy.stats import t as student
 
 from engine.corpora.corpus import Corpus
+from studies.collection.patient_sampling import shared_test
 from studies.collection.probe_gap import counted_classes
 from studies.files.arms import FINE_TUNE, SCRATCH
 from studies.running.one_run import training_rows
@@ -150,8 +151,10 @@ def make_cells(stores: Sequence[Path], corpora: Path, gaps: Mapping[tuple[str, s
         freedom = len(gains) - 1
         noise = (4 * pooled[n] + freedom * (gains.var(ddof=1) if freedom else 0.0)) / (4 + freedom) / len(gains)
         events, n_classes = _events(opened[parse_task(task).source], [run for run, _ in of_cell])
-        tested = np.mean([tuned.bootstrap - scratch.bootstrap for tuned, scratch in of_cell], axis=0)
-        variance = float(noise + np.nanvar(tested))
+        if share := shared_test([tuned for tuned, _ in of_cell]):  # else the test patients' noise is in the gains' own
+            tested = np.mean([tuned.bootstrap - scratch.bootstrap for tuned, scratch in of_cell], axis=0)
+            noise += share * np.nanvar(tested)
+        variance = float(noise)
         cells.append(Cell(task, n, n_classes, gap, gap * events / (events + 10), float(gains.mean()), variance))
     return cells
 

@@ -47,7 +47,7 @@ def test_train_does_what_recommend_says_with_the_same_words_and_warnings(
     assert (trained["held_out"], trained["division"]["seed"]) == (
         answer["data"]["held_out"], 3 if "--test-seed" in options else None,
     )  # fmt: skip
-    (why,) = re.findall(r"With \d+ records .*?\(90 %\)\.", advice["why"])[:1]
+    (why,) = re.findall(r"With \d+ records .*?\(90 %\)[.:]", advice["why"])[:1]
     starts = f"Pre-trained network: {advice['pretrained']}"
     for said in (plain(table), plain(page.read_text()), plain(err)):
         assert starts in said

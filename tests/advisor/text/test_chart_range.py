@@ -37,7 +37,7 @@ CASES = [
     (8000, None),
     (13, "ludb/diagnoses"),
     (560, "ludb/diagnoses"),
-    (32_000, "ptb-xl/superclass"),
+    (16_000, "ptb-xl/superclass"),
 ]
 
 
