@@ -213,8 +213,7 @@ def measure(
     patients = None if covariance is None else covariance_of_all(every)
     table = replace(make_table(used, first.upstream, covariance, pairs, further), patients=patients)
     kind = _kind(first, pretraining)
-    of_arms = {**arms, **{arm: runs for arm, runs in (further or {}).items() if arm in pairs}}
-    by_arm = {arm: class_scores(runs) for arm, runs in of_arms.items() if first.metric == METRIC and runs}
+    by_arm = {arm: class_scores(runs) for arm, runs in every.items() if first.metric == METRIC and runs}
     classes = {arm: scores for arm, scores in by_arm.items() if scores is not None}
     return Measured(table, first.metric, tuple(warnings), cost, _provenance(first, used), kind, left_out, classes)
 

@@ -4,7 +4,8 @@ Where all replicates are tested on the same records, that is a noise that they s
 it. Where each is tested on records of its own, as sources of a few hundred records are, it is in their scatter, all of
 it. Between the two, of the sampling variance of one test set the scatter lacks the share of pairs of replicates that
 are tested on the same records: the mean of m replicates, m_g of them on test set g, has sum (m_g / m)^2 of it, and of
-replicates that are taken for independent 1 / m of what scatters is found again.
+replicates that are taken for independent 1 / m of what scatters is found again. One share counts for a curve, the mean
+over its sizes.
 """
 
 from collections import Counter
@@ -37,15 +38,16 @@ def shared_test(runs: Sequence[Run]) -> float:
     return float(np.mean(shares)) if shares else 1.0
 
 
-def sampling_covariance(arms: Mapping[str, Sequence[Run]], size: int | None = None) -> Floats:
+def sampling_covariance(arms: Mapping[str, Sequence[Run]]) -> Floats:
     """Return the covariance (arms, arms) of mean scores from the test patients that is not in the replicates' scatter.
 
-    From resamples of these patients at ``size``, by default the largest. Raises FitError where they are too few.
+    From resamples of these patients at the largest size; the arms have the same replicates. Raises FitError where the
+    patients are too few.
     """
     share = shared_test(next(iter(arms.values())))
     if share == 0:
         return np.zeros((len(arms), len(arms)))
-    n = size or max(run.n_records for runs in arms.values() for run in runs)
+    n = max(run.n_records for runs in arms.values() for run in runs)
     at = {arm: [run for run in runs if run.n_records == n] for arm, runs in arms.items()}
     sets = Counter(run.spec.test_folds for run in next(iter(at.values())))
     several = {folds: count for folds, count in sets.items() if count > 1} or sets
@@ -64,10 +66,13 @@ def _of_one_set(arms: Mapping[str, Sequence[Run]], folds: tuple[int, ...]) -> Fl
 
 
 def covariance_of_all(arms: Mapping[str, Sequence[Run]]) -> PatientCovariance | None:
-    """Return the covariance of all arms, None where they were not run at one size."""
-    scored = {arm: [run for run in runs if run.has_score] for arm, runs in arms.items()}
-    sizes = set.intersection(*({run.n_records for run in runs} for runs in scored.values()))
-    return PatientCovariance(tuple(arms), sampling_covariance(scored, max(sizes))) if sizes else None
+    """Return the covariance of all arms from what all of them ran, None where that is nothing."""
+    scored = {arm: {(run.n_records, run.replicate): run for run in runs if run.has_score} for arm, runs in arms.items()}
+    shared = sorted(set.intersection(*map(set, scored.values())))
+    if not shared:
+        return None
+    both = {arm: [runs[cell] for cell in shared] for arm, runs in scored.items()}
+    return PatientCovariance(tuple(arms), sampling_covariance(both))
 
 
 def describe_test(runs: Sequence[Run]) -> dict[str, Any]:

@@ -45,7 +45,8 @@ def cell_table(downstream: Sequence[Run]) -> list[str]:
 def source_table(downstream: Sequence[Run]) -> list[str]:
     """Return a row for every source: its tasks, networks with their recipes, upstreams, sizes and runs of each arm."""
     of_source: dict[str, list[Run]] = defaultdict(list)
-    for run in comparable_runs(downstream):
+    started = {run.start_from for run in downstream}  # such a run may also be one of the scratch arm's own
+    for run in (run for run in comparable_runs(downstream) if run.key not in started):
         of_source[parse_task(run.task).source].append(run)
     rows = []
     for source, runs in sorted(of_source.items()):

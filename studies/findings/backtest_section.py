@@ -26,7 +26,7 @@ def backtest_lines(backtests: Mapping[str, Mapping[str, Any]]) -> list[str]:
     for name, found in sorted(backtests.items()):
         n = len(found["tasks"])
         lines += [f"`{name}`: {found['cells']} held-out cells of {n} task{'s' * (n != 1)} (`ecgadvise backtest`).", ""]
-        said = [_distinct(found), _beats(found["regret"]), *_floor(found), _holds(found["coverage"]), *_more(found)]
+        said = [_distinct(found), _beats(found), *_floor(found), _holds(found["coverage"]), *_more(found)]
         lines += [*(f"- {line}" for line in said if line), ""]
         lines += [*_regret_table(found), "", *_coverage_table(found), "", *_gain_table(found), *_arms(found)]
         lines += _by_labels(found)
@@ -119,18 +119,20 @@ def _of_these(card: Mapping[str, Any]) -> str:
     return f" (with the noise of the runs {expected:.0%} were to be expected{estimated})"
 
 
-def _beats(regret: Mapping[str, float | None]) -> str:
+def _beats(found: Mapping[str, Any]) -> str:
+    """Say what the advice loses, and which rules lose more, less, or what cannot be told from it (90 % over tasks)."""
+    regret, intervals = found["regret"], found.get("advice_minus_ci", {})
     advice = regret["advice"]
     if advice is None:
         return "Regret: open, no held-out cell has both arms."
     rules = {
         name: value for name, value in regret.items() if name in POLICIES and name != "advice" and value is not None
     }
-    below, level, above = (
-        [POLICIES[name] for name, value in rules.items() if (value > advice) - (value < advice) == sign]
-        for sign in (1, 0, -1)
-    )
-    against = {"lower than that of": below, "the same as that of": level, "higher than that of": above}
+    below, level, above = list[str](), list[str](), list[str]()
+    for name, value in rules.items():
+        low, high = intervals.get(name) or (advice - value, advice - value)
+        (below if high < 0 else above if low > 0 else level).append(POLICIES[name])
+    against = {"lower than that of": below, "not to be told from that of": level, "higher than that of": above}
     parts = [f"{words} {_listed(names)}" for words, names in against.items() if names]
     return f"The advice loses {advice:.4f} to the better arm on average. That is {'; '.join(parts)}."
 
@@ -141,7 +143,8 @@ def _holds(coverage: Mapping[str, float | None]) -> str:
     wanted = f"{COVERED[0]:.0%} to {COVERED[1]:.0%}"
     if not known:
         return "Coverage: open, nothing was held out."
-    return f"90 % bands that do not hold {wanted} of what was measured: {_listed(outside) or 'none'}."
+    said = f"90 % bands that do not hold {wanted} of what was measured, of all cells together"
+    return f"{said}: {_listed(outside) or 'none'}."
 
 
 def _more(found: Mapping[str, Any]) -> list[str]:

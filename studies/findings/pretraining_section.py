@@ -91,9 +91,11 @@ def luck_lines(stores: Sequence[Sequence[Run]]) -> list[str]:
         *table(("task", "n", *(_NAMES[quantity] for quantity in QUANTITIES)), rows),
         "",
         "Runs from scratch know nothing of the network. What they show is chance, and a share of another column says "
-        "something only as far as it is beyond theirs. With so few networks the intervals are wide, and single rows "
-        "are little more than a sign. The same networks appear at several n, and tasks may share an upstream: the "
-        "intervals of several rows together take them as independent and are somewhat too short.",
+        "something only as far as it is beyond theirs: where the intervals overlap it is open whether the network is "
+        "in it. Some trainings from scratch fail, and with such values the intervals are too short. With so few "
+        "networks they are wide, and single rows are little more than a sign. The same networks appear at several n, "
+        "and tasks may share an upstream: the intervals of several rows together take them as independent and are "
+        "somewhat too short.",
         "",
         *(f"- {line}" for line in _in_words(shares)),
     ]
@@ -111,7 +113,7 @@ def values_by_seed(stores: Sequence[Sequence[Run]], quantity: Quantity) -> dict[
         here: dict[tuple[Place, str, str], list[tuple[int, tuple[int, ...], float]]] = defaultdict(list)
         scored = [run for run in runs if run.role == "downstream" and run.has_score]
         for recipe in sorted({run.recipe or "" for run in scored}):
-            for pair in pair_runs([run for run in scored if run.recipe == recipe], arm):
+            for pair in pair_runs([run for run in scored if (run.recipe or "") == recipe], arm):
                 run, place = (
                     pair.fine_tuned,
                     (pair.fine_tuned.task, known(pair.fine_tuned.upstream), pair.scratch.n_records),

@@ -150,7 +150,11 @@ def _our_gain(gain: PublishedGain, pairs: Sequence[Pair]) -> str:
             return f"{effect(combine(found))} at {n:,}, same task"
     if n_train is None:
         return "-"
-    near = {one.n_records: one for one in gains_by_size(pairs, scope_of) if ratio(one.n_records, n_train) <= NEAR_SIZE}
+    near = {
+        one.n_records: one
+        for one in gains_by_size(pairs, scope_of)
+        if ratio(one.n_records, n_train) <= NEAR_SIZE and len(one.gain.tasks) > 1
+    }
     if not near:
         return "no size near it"
     n = min(near, key=partial(ratio, n_train))

@@ -21,7 +21,7 @@ FAMILY = "cnn"
 SIZES = (100, 250, 500, 1000)
 ARMS = (FINE_TUNE, LINEAR_PROBE)
 SOURCES = "sources.svg"
-ONE_SOURCE = "Open: not run: it takes pairs of two sources."
+ONE_SOURCE = "Open, not run: it takes pairs of two sources."
 _CLAIMS = {
     "1": "1: gain, 500 records or fewer",
     "2 decline": "2: decline per doubling",
@@ -124,7 +124,9 @@ def spread_lines(runs: Sequence[Run], margin: float) -> tuple[list[str], dict[st
     return [
         "What fine-tuning and a linear probe gain over training from scratch, each on the same records. The mean over "
         "sources says what to expect on average; the interval of one more source, what a hospital must reckon with. "
-        "`sources that lose` counts those whose mean gain is below zero.",
+        "`sources that lose` counts those whose mean gain is below zero. A standard deviation of 0.000 between sources "
+        "does not say that they are alike: one with a single task does not tell what is its own from what is the "
+        "task's.",
         "",
         *table(heads, rows),
         "",

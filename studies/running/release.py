@@ -110,7 +110,7 @@ def _starting_point(run: Run, runs: Sequence[Run]) -> dict[str, Any]:
 
 
 def _cell(run: Run) -> tuple[object, ...]:
-    return run.task, run.recipe, run.n_records, run.replicate
+    return run.subset, run.recipe
 
 
 def _row(pairs: Sequence[Pair], probes: dict[tuple[object, ...], float]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ A: features of the pre-trained network (resnet1d18-w16); B: random convolutions;
 features of one weight, the penalty by single records left out. Kernels and constants are drawn once for a corpus, so
 that features are computed once. A run that is in OUT is not made again; the table is of all that is in it.
 
-``sites`` are five sources that the evidence does not have, ``ptb-xl`` the superclasses and five single statements.
+``sites`` are five sources that the first edition did not have, ``ptb-xl`` the superclasses and five single statements.
 CHECKPOINTS is the folder of pre-trained networks that design ptbxl-cpu makes. ``seconds`` times each arm on 500
 records of PTB-XL, features included.
 """

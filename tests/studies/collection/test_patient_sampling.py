@@ -9,7 +9,7 @@ import pytest
 
 from studies.collection.class_scores import class_scores
 from studies.collection.collect import make_curves, measure_runs
-from studies.collection.patient_sampling import describe_test, sampling_covariance, shared_test
+from studies.collection.patient_sampling import covariance_of_all, describe_test, sampling_covariance, shared_test
 from studies.files.curves import parse_curves
 from studies.runs.run import Run
 from studies.runs.store import Store
@@ -124,3 +124,16 @@ def test_classes_of_replicates_in_turn_have_the_positives_of_one_test_set_and_th
     assert found is not None
     assert (found.positives.tolist(), found.test_records, found.shared_test) == ([12], 51, 0)
     np.testing.assert_allclose(found.prevalence, [36 / 153])
+
+
+def test_arms_that_ran_less_are_compared_where_all_have_run(runs: list[Run]):
+    """A further arm that stopped half way lacks some test sets of the others: no crash, what all have is taken."""
+    made = in_turn(downstream(runs), 3)
+    scratch, tuned = ([run for run in made if run.strategy == arm] for arm in ("scratch", "fine-tune"))
+    few = [run for run in tuned if run.n_records <= 250 and run.replicate < 4]
+    found = covariance_of_all({"scratch": scratch, "fine-tune": tuned, "linear-probe": few})
+    assert found is not None
+    assert found.arms == ("scratch", "fine-tune", "linear-probe")
+    assert np.isfinite(found.values).all()
+    assert (found.values.diagonal() > 0).all()
+    assert covariance_of_all({"scratch": scratch, "fine-tune": []}) is None
