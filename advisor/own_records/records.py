@@ -212,7 +212,7 @@ def _beside(own: OwnData, known: list[TaskFacts]) -> Iterator[str]:
     mine = own.corpus.manifest["source"]["name"]
     if mine not in sources:
         yield (
-            f"The evidence's records are of {' and '.join(sources)}, yours of {mine}: other hospitals, devices and "
+            f"The evidence's records are of {listed(sources)}, yours of {mine}: other hospitals, devices and "
             "patients, which no band accounts for unless a pilot does."
         )
 
