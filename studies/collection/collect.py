@@ -12,7 +12,7 @@ from models.errors import ExitCode, UserError
 from models.registry import count_parameters, create_network
 from studies.collection.class_scores import class_scores
 from studies.collection.curve_documents import NO_TEST_NOISE, Header, Measured, make_document
-from studies.collection.patient_sampling import covariance_of_all, describe_test, sampling_covariance
+from studies.collection.patient_sampling import covariance_of_all, describe_test, sampling_covariance, share_no_fold
 from studies.collection.summary import SUMMARY, summarise
 from studies.files.arms import FINE_TUNE, FURTHER_STRATEGIES, PAIR, SCRATCH
 from studies.files.curves import corpus_of
@@ -287,11 +287,9 @@ def _check_conditions(arms: Mapping[str, Sequence[Run]]) -> None:
         if len({_conditions(run) for run in runs}) > 1 or len(folds) > len({test for _, test in folds}):
             raise FitError(f"the runs of {arm} differ in recipe, data or folds; give each kind a store of its own")
     tests = {run.spec.test_folds for run in every}
-    if sum(map(len, tests)) > len({fold for folds in tests for fold in folds}):
+    if not share_no_fold(tests):
         raise FitError("the replicates' test folds overlap, and they must be the same or have none in common")
-    if len({(run.n_records, run.replicate, run.spec.test_folds) for run in every}) > len(
-        {(run.n_records, run.replicate) for run in every}
-    ):
+    if len({run.subset for run in every}) > len({(run.n_records, run.replicate) for run in every}):
         raise FitError("the arms of a pair are tested on different folds; give each kind a store of its own")
     if len(tests) > 1 and len({run.averaged for run in every}) > 1:
         raise FitError(

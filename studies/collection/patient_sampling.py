@@ -9,7 +9,7 @@ over its sizes.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,11 @@ from studies.runs.run_tables import PatientCovariance
 _FEWEST_RESAMPLES = 50
 
 Floats = NDArray[np.float64]
+
+
+def share_no_fold(tests: Collection[Sequence[int]]) -> bool:
+    """Say whether sets of test folds have no fold in common."""
+    return sum(map(len, tests)) == len({fold for folds in tests for fold in folds})
 
 
 def shared_test(runs: Sequence[Run]) -> float:

@@ -29,6 +29,7 @@ from engine.evaluation.metrics import (
 )
 from engine.json_values import without_nan
 from engine.training.finish import resampling_seed
+from studies.collection.patient_sampling import share_no_fold
 from studies.runs.run import Run, known
 from studies.runs.store import Store, StoreError
 from studies.runs.task_names import hash_task, open_task, parse_task
@@ -109,7 +110,7 @@ def _rotated_tests(runs: Sequence[Run]) -> dict[tuple[str, str | None], tuple[tu
             cells[(run.task, run.data_hash), *where].add(run.spec.test_folds)
     found: dict[tuple[str, str | None], set[tuple[int, ...]]] = defaultdict(set)
     for (of, *_), tests in cells.items():
-        if len(tests) > 1 and sum(map(len, tests)) == len({fold for test in tests for fold in test}):
+        if len(tests) > 1 and share_no_fold(tests):
             found[of] |= tests
     return {of: tuple(sorted(tests)) for of, tests in found.items()}
 
