@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 
 _HUBERT = "HuBERT-ECG, medRxiv 2024.11.14.24317328, Figure 2a"
-_AL_MASUD = "Al-Masud, Alcaraz, Strodthoff 2025, arXiv 2509.25095"
+_AL_MASUD = "Al-Masud, Alcaraz, Strodthoff 2026, arXiv 2509.25095v2 (ICLR 2026)"
 _AGAINST = {
     _HUBERT: "fine-tuned against random first weights",
     _AL_MASUD: "as the best of 8 foundation models, fine-tuned, against S4 from scratch",

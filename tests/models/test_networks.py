@@ -23,7 +23,7 @@ from models.registry import (
 
 every_network = pytest.mark.parametrize("name", list_networks())
 any_length = pytest.mark.parametrize("name", [name for name in list_networks() if not name.endswith("-flatten")])
-SHIPPED = sorted((Path(__file__).parents[2] / "studies" / "evidence").glob("*/*.checkpoints/*"))
+SHIPPED = sorted(path.parent for path in (Path(__file__).parents[2] / "models" / "zoo").glob("*/checkpoint.json"))
 
 PARAMETERS = {
     "resnet1d18": 4_114_053,

@@ -51,7 +51,7 @@ WHOLE = replace(
     created="2026-01-01T00:00:00+00:00",
     record={"seconds": 12.5, "device": "CPU", "folds": [1, 2]},
 )
-EVIDENCE = Path(__file__).parents[3] / "studies" / "evidence"
+ZOO = Path(__file__).parents[3] / "models" / "zoo"
 OPTIONAL = [field.name for field in fields(CheckpointFacts)][10:]  # since the second schema
 
 
@@ -136,7 +136,7 @@ def test_the_first_schema_with_a_field_of_the_second_is_refused(saved):
     assert "temperature" in refusal(saved)
 
 
-@pytest.mark.parametrize("document", sorted(EVIDENCE.rglob("checkpoint.json")), ids=lambda path: path.parent.name[:8])
+@pytest.mark.parametrize("document", sorted(ZOO.glob("*/checkpoint.json")), ids=lambda path: path.parent.name)
 def test_the_shipped_checkpoints_are_read(document):
     network, facts = load_network(document.parent)
     signals = torch.zeros(1, len(facts.leads), facts.n_samples)
