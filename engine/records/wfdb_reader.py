@@ -12,22 +12,20 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from errno import EINVAL
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
-from stat import S_ISREG
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.records.file_content import file_size, printable, read_content
 from engine.records.lead_names import lead_names
 from engine.records.record import LEADS, Record, RecordError, describe_faults
+from engine.records.units import in_millivolt
 from engine.records.wfdb_header import DEFAULT_GAIN, NO_SAMPLES, Channel, HeaderText, Segment, decode, parse
 
-_MILLIVOLT = {"mv": 1.0, "uv": 1e-3, "\u00b5v": 1e-3, "\u03bcv": 1e-3, "nv": 1e-6, "v": 1e3}
-_MILLIVOLT |= {"millivolt": 1.0, "millivolts": 1.0, "microvolt": 1e-3, "microvolts": 1e-3, "volt": 1e3, "volts": 1e3}
 # signal(5): the mark for a missing sample, and how many samples are in how many bytes; format 8 has no mark
 _MISSING = {16: -32768, 24: -1 << 23, 32: -1 << 31, 61: -32768, 80: -128, 160: -32768, 212: -2048, 310: -512, 311: -512}
 _MISSING |= {508: -128, 516: -32768, 524: -1 << 23}
@@ -134,38 +132,13 @@ def read_wfdb(path: Path) -> Record:
 
 def _header_text(path: Path) -> str:
     file = path.with_name(path.name + ".hea")
-    content = _content(file, 0, _MAX_HEADER_BYTES + 1)
+    content = read_content(file, 0, _MAX_HEADER_BYTES + 1)
     if len(content) > _MAX_HEADER_BYTES:
         raise RecordError(f"{file.name} is too large to be a WFDB header")
     text = decode(content)
     if not text.strip():
         raise RecordError(f"{file.name} is empty")
     return text
-
-
-def _content(file: Path, offset: int, n_bytes: int) -> bytes:
-    """Return up to ``n_bytes`` of a file; a header may ask for more than there is, so that its size is asked first."""
-    size = _size(file)
-    try:
-        with file.open("rb") as opened:
-            opened.seek(offset)
-            return opened.read(min(n_bytes, size))
-    except OSError as error:
-        raise RecordError(f"unreadable: {_printable(file.name)}: {error.strerror or error}") from None
-
-
-def _size(file: Path) -> int:
-    try:
-        status = file.stat()
-        if not S_ISREG(status.st_mode):
-            raise OSError(EINVAL, "is not a file")
-    except FileNotFoundError:
-        raise RecordError(f"file missing: {_printable(file.name)}") from None
-    except OSError as error:
-        raise RecordError(f"unreadable: {_printable(file.name)}: {error.strerror or error}") from None
-    except ValueError as error:  # a file name with a null character
-        raise RecordError(f"unreadable: {error}") from None
-    return status.st_size
 
 
 def _header_in_one(path: Path, text: HeaderText) -> Header:
@@ -208,16 +181,12 @@ def _sampling_frequency(frame_rate: float, per_frame: int) -> float:
 def _fault(form: int, unit: str, per_frame: int, header: Header) -> str | None:
     if form == NO_SAMPLES and not header.segments:
         return "no samples of {} are in the record"
-    if unit.lower() not in _MILLIVOLT:
-        return f"unit {_printable(unit)} of {{}} is not a voltage"
+    if in_millivolt(unit) is None:
+        return f"unit {printable(unit)} of {{}} is not a voltage"
     if per_frame != header.per_frame:
         other = header.fs / header.per_frame * per_frame
         return f"{{}} is sampled at {other:g} Hz, most leads at {header.fs:g} Hz"
     return None
-
-
-def _printable(text: str) -> str:
-    return "".join(letter if letter.isprintable() and letter not in "{}" else "?" for letter in text[:40])
 
 
 def _groups(channels: Sequence[Channel]) -> list[list[int]]:
@@ -229,7 +198,7 @@ def _groups(channels: Sequence[Channel]) -> list[list[int]]:
         raise RecordError("the header lists signals of one file apart from each other")
     for rows, file in zip(groups, files, strict=True):
         if len({(channels[row].format, channels[row].offset) for row in rows}) > 1:
-            raise RecordError(f"the header gives {_printable(file)} more than one format or offset")
+            raise RecordError(f"the header gives {printable(file)} more than one format or offset")
     return groups
 
 
@@ -247,7 +216,7 @@ def _stored_frames(path: Path, channels: Sequence[Channel], rows: Sequence[int])
     if first.format not in _PACKED:
         raise RecordError("the header does not give the length")
     samples, n_bytes = _PACKED[first.format]
-    stored = max(0, _size(path.parent / first.file) - first.offset) * samples // n_bytes
+    stored = max(0, file_size(path.parent / first.file) - first.offset) * samples // n_bytes
     return stored // sum(channels[row].per_frame for row in rows), stored
 
 
@@ -265,7 +234,7 @@ def _read_one(path: Path, header: Header) -> Record:
     physical -= np.array([channel.baseline for channel in channels])
     physical /= np.array([channel.gain or DEFAULT_GAIN for channel in channels])
     _mark_missing(physical, digital, channels)
-    scale = np.array([_MILLIVOLT[channel.unit.lower()] for channel in channels])
+    scale = np.array([in_millivolt(channel.unit) for channel in channels])
     if (scale != 1).any():
         physical *= scale
     with np.errstate(over="ignore"):  # by an absurd gain: infinite, as good as missing
@@ -306,11 +275,11 @@ def _digital(path: Path, header: Header, wanted: Sequence[int]) -> tuple[NDArray
             stored, samples = _stored_frames(path, header.channels, rows)
             if stored < n_frames:
                 raise RecordError(
-                    f"truncated: {_printable(first.file)} has {stored * header.per_frame} of {header.n_samples} samples"
+                    f"truncated: {printable(first.file)} has {stored * header.per_frame} of {header.n_samples} samples"
                 )
-            surplus = _printable(first.file) if samples - n_frames * width >= width else surplus
+            surplus = printable(first.file) if samples - n_frames * width >= width else surplus
         else:
-            _size(path.parent / first.file)  # a pipe would be waited for
+            file_size(path.parent / first.file)  # a pipe would be waited for
         if first.format not in _WHOLE:
             by_wfdb += [row for row in rows if row in columns]
             continue
@@ -326,9 +295,9 @@ def _digital(path: Path, header: Header, wanted: Sequence[int]) -> tuple[NDArray
 def _whole_numbers(file: Path, offset: int, n_frames: int, width: int, form: int) -> NDArray[Any]:
     """Return integers (frames, samples a frame)."""
     kind = np.dtype(_WHOLE[form])
-    values = np.frombuffer(_content(file, offset, kind.itemsize * n_frames * width), np.uint8)
+    values = np.frombuffer(read_content(file, offset, kind.itemsize * n_frames * width), np.uint8)
     if len(values) < kind.itemsize * n_frames * width:  # it was longer when its size was asked
-        raise RecordError(f"truncated: {_printable(file.name)}")
+        raise RecordError(f"truncated: {printable(file.name)}")
     return values.view(kind).reshape(n_frames, width)
 
 
@@ -427,7 +396,7 @@ def _segment_header(path: Path, segment: Segment) -> Header:
     part = path.with_name(segment.name)
     text = parse(_header_text(part))
     if text.segments:
-        raise RecordError(f"segment {_printable(segment.name)} is in segments itself")
+        raise RecordError(f"segment {printable(segment.name)} is in segments itself")
     return _header_in_one(part, text)
 
 
@@ -443,9 +412,9 @@ def _read_segments(path: Path, header: Header) -> Record:
                 part, names = _read_segment(path, header, segment)
                 rows = [row_of[name] for name in names]
             except KeyError:
-                raise RecordError(f"segment {_printable(segment.name)} has a signal that the first has not") from None
+                raise RecordError(f"segment {printable(segment.name)} has a signal that the first has not") from None
             except RecordError as error:
-                raise RecordError(f"segment {_printable(segment.name)}: {error}") from None
+                raise RecordError(f"segment {printable(segment.name)}: {error}") from None
             signals[rows, start:end] = part.signals
             notes |= dict.fromkeys(part.notes)
             faults |= {rows[row]: reason for row, reason in part.faults}

@@ -1,0 +1,143 @@
+"""What a file of a vendor's or a standard's format holds, before its samples are decoded."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date, datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.records.record import Record, RecordError, describe_faults
+from engine.records.signal import derivable
+
+MAX_FILE_BYTES = 200_000_000
+_MAX_VALUES = 200_000_000  # a file may ask for any amount of memory
+_FS = (10.0, 100_000.0)  # hertz; outside it is no ECG
+_IMPOSSIBLE_MILLIVOLT = 100.0  # from peak to peak: electrodes drift within some 10 mV, a wrong decoding leaves that
+_OLDEST = 130  # years
+_NOBODY = re.compile(
+    r"[\W_]*|0+|([xX*?#9])\1*|n/?a|none|null|nan|unknown|unspecified|anonym\w*|anon|deidentified|de-identified|test|"
+    r"patient|removed|redacted|private|not available|no ?id",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Person:
+    """Whom a file says its recording is of.
+
+    ``number`` tells patients apart, or is None; ``identity`` are all texts that name the person (numbers, names, a
+    birth date as it is written). Neither is ever shown or written: they leave this program as a keyed hash at most.
+    ``age`` is in years, ``sex`` "female" or "male".
+    """
+
+    number: str | None = field(default=None, repr=False)
+    identity: tuple[str, ...] = field(default=(), repr=False)
+    age: float | None = None
+    sex: str | None = None
+
+
+@dataclass(frozen=True)
+class Contents:
+    """A recording's leads, its rate in hertz, its length in samples, what else its file says, and how it is decoded.
+
+    ``decode`` gives float (leads, samples) in millivolt, a missing sample as NaN, and raises RecordError. ``unit`` is
+    that of the file. Of the samples only the first ``n_used`` are ECG where that is given: a calibration follows.
+    ``faults`` are as those of ``Record``.
+    """
+
+    leads: tuple[str, ...]
+    fs: float
+    n_samples: int
+    unit: str
+    decode: Callable[[], NDArray[np.floating]]
+    person: Person = Person()
+    recorded: datetime | None = field(default=None, repr=False)
+    n_used: int | None = None
+    notes: tuple[str, ...] = ()
+    faults: tuple[tuple[int, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.leads or not self.n_samples:
+            raise RecordError("holds no samples")
+        lowest, highest = _FS
+        if not lowest <= self.fs <= highest:  # nor NaN
+            raise RecordError(f"it gives a sampling frequency of {self.fs:g} Hz")
+        if len(self.leads) * self.n_samples > _MAX_VALUES:
+            raise RecordError(f"it claims {self.n_samples:,} samples of {len(self.leads)} leads")
+
+    @property
+    def derived(self) -> tuple[str, ...]:
+        """The limb leads that are not stored but follow from those that are."""
+        return derivable(self.sound_leads)
+
+    @property
+    def sound_leads(self) -> tuple[str, ...]:
+        """The leads that can be used."""
+        faulty = {row for row, _reason in self.faults}
+        return tuple(lead for row, lead in enumerate(self.leads) if row not in faulty)
+
+    def record(self) -> Record:
+        """Decode the samples. Raises RecordError for a file that is damaged, and for one that no heart can have made.
+
+        A lead of more than 100 mV from peak to peak is a fault of that lead.
+        """
+        if len(self.faults) == len(self.leads):
+            raise RecordError(describe_faults(self.faults, self.leads))
+        signals = np.asarray(self.decode(), np.float32)
+        if signals.shape != (len(self.leads), self.n_samples):
+            raise RecordError(
+                f"it says {self.n_samples:,} samples of {len(self.leads)} leads and has "
+                f"{' x '.join(map(str, signals.shape))}"
+            )
+        notes = self.notes
+        if self.n_used is not None and self.n_used < self.n_samples:
+            signals = signals[:, : self.n_used]
+            notes = (*notes, f"a calibration after {self.n_used / self.fs:g} s is left out")
+        signals[np.isinf(signals)] = np.nan
+        faults = dict(_impossible(signals)) | dict(self.faults)
+        if len(faults) == len(self.leads):
+            raise RecordError(describe_faults(sorted(faults.items()), self.leads))
+        signals[list(faults)] = np.nan
+        return Record(signals, self.fs, self.leads, notes, tuple(sorted(faults.items())))
+
+
+def patient_number(text: str | None) -> str | None:
+    """Return what tells patients apart, None for nothing and for what stands for nobody: ``0000``, ``ANONYMOUS``."""
+    stripped = " ".join((text or "").split())
+    return None if _NOBODY.fullmatch(stripped) else stripped
+
+
+def identifying(*texts: str | None) -> tuple[str, ...]:
+    """Return the texts that name a person, each once, without such as stand for nobody."""
+    return tuple(dict.fromkeys(number for text in texts if (number := patient_number(text)) is not None))
+
+
+def age_in_years(born: date | None, recorded: datetime | None) -> float | None:
+    """Return the age in whole years at the recording, None where that is not known or cannot be."""
+    if born is None or recorded is None:
+        return None
+    years = recorded.year - born.year - ((recorded.month, recorded.day) < (born.month, born.day))
+    return plausible_age(years)
+
+
+def plausible_age(years: float | None) -> float | None:
+    """Return an age in years, None for what no person has."""
+    return float(years) if years is not None and 0 <= years <= _OLDEST else None
+
+
+def known_sex(text: str | None) -> str | None:
+    """Return "female" or "male" for the codes that formats use (F, M, female, male), None for any other."""
+    return {"f": "female", "female": "female", "m": "male", "male": "male"}.get((text or "").strip().lower())
+
+
+def _impossible(signals: NDArray[np.float32]) -> list[tuple[int, str]]:
+    with np.errstate(all="ignore"):
+        low = np.where(np.isnan(signals), np.inf, signals).min(axis=1)
+        high = np.where(np.isnan(signals), -np.inf, signals).max(axis=1)
+    return [
+        (row, f"{{}} spans {span:,.3g} mV from peak to peak, which no ECG does")
+        for row, span in enumerate((high - low).tolist())
+        if span > _IMPOSSIBLE_MILLIVOLT
+    ]

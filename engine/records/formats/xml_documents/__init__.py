@@ -1,0 +1,1 @@
+"""Recordings in XML documents, one vendor's or standard's form a file."""

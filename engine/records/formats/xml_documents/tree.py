@@ -1,0 +1,112 @@
+"""An XML document as a tree of elements, read so that nothing in it can cost more than its own length.
+
+The encoding is told by the bytes before the declaration is believed: devices write UTF-16 with and without a mark, and
+names of encodings that no list has (``ISO8859-1``). A document type may name a file (``restecg.dtd``), which is not
+looked for; a document that declares entities is refused, since only an attack has them.
+"""
+
+import codecs
+import re
+from collections.abc import Iterator
+from xml.etree.ElementTree import Element, TreeBuilder
+from xml.parsers import expat
+
+from engine.records.record import RecordError
+
+_MAX_DEPTH = 100
+_MAX_ELEMENTS = 2_000_000
+_MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+_DECLARATION = re.compile(r"\s*<\?xml[^>]{0,200}\?>")
+_ENCODING = re.compile(rb"<\?xml[^>]{0,200}?encoding\s*=\s*[\"']([A-Za-z0-9._-]{1,40})[\"']")
+
+
+def parse_xml(content: bytes) -> Element:
+    """Return the root of a document, every name without its namespace and in its own case. Raises RecordError."""
+    builder = TreeBuilder()
+    depth = n_elements = 0
+
+    def start(name: str, attributes: dict[str, str]) -> None:
+        nonlocal depth, n_elements
+        depth, n_elements = depth + 1, n_elements + 1
+        if depth > _MAX_DEPTH or n_elements > _MAX_ELEMENTS:
+            raise RecordError("its XML has more elements than any recording")
+        builder.start(_local(name), {_local(key): value for key, value in attributes.items()})
+
+    def end(name: str) -> None:
+        nonlocal depth
+        depth -= 1
+        builder.end(_local(name))
+
+    def refuse(*_declared: object) -> None:
+        raise RecordError("its XML declares entities, which no recording has")
+
+    parser = expat.ParserCreate("utf-8")
+    parser.buffer_text = True
+    parser.StartElementHandler, parser.EndElementHandler = start, end
+    parser.CharacterDataHandler = builder.data
+    parser.EntityDeclHandler = refuse
+    try:
+        parser.Parse(_text(content).encode("utf-8", "replace"), True)
+        return builder.close()
+    except expat.ExpatError as error:
+        raise RecordError(f"its XML is damaged in line {error.lineno}: {expat.errors.messages[error.code]}") from None
+
+
+def root_name(content: bytes) -> str:
+    """Return the name of the root element from the first bytes of a document, "" where they do not tell it."""
+    text = re.sub(r"<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^>\[]*(?:\[.*?\]\s*)?>", "", _text(content), flags=re.DOTALL)
+    found = re.match(r"\s*<([A-Za-z_][\w.:-]*)", text)
+    return _local(found[1]) if found else ""
+
+
+def text_of(element: Element | None, path: str = "") -> str:
+    """Return the text at a path below an element, stripped; "" where there is no such element or text."""
+    found = element if not path or element is None else element.find(path)
+    return (found.text or "").strip() if found is not None else ""
+
+
+def first_of(element: Element, *paths: str) -> str:
+    """Return the first text at any of the paths that is not empty, else ""."""
+    return next((text for path in paths if (text := text_of(element, path))), "")
+
+
+def number_of(text: str, what: str) -> float:
+    """Return a text's number. Raises RecordError that names ``what`` it should be of, without the text."""
+    try:
+        number = float(text)
+    except ValueError:
+        raise RecordError(f"its {what} is not a number") from None
+    if number != number or number in (float("inf"), float("-inf")):
+        raise RecordError(f"its {what} is not a number")
+    return number
+
+
+def texts_in(element: Element) -> Iterator[str]:
+    """Yield every text that is not empty in an element and below it."""
+    yield from (text.strip() for text in element.itertext() if text.strip())
+
+
+def _local(name: str) -> str:
+    return name.rpartition(":")[2]
+
+
+def _text(content: bytes) -> str:
+    """Return a document's text without its declaration of an encoding."""
+    return _DECLARATION.sub("", _decoded(content), count=1)
+
+
+def _decoded(content: bytes) -> str:
+    for mark, encoding in _MARKS.items():
+        if content.startswith(mark):
+            return content[len(mark) :].decode(encoding, "replace")
+    if content[:4].count(0) == 2 and content[:1] in (b"<", b"\x00"):
+        return content.decode("utf-16-le" if content[:1] == b"<" else "utf-16-be", "replace")
+    declared = _ENCODING.match(content[:300].lstrip())
+    name = declared[1].decode("ascii") if declared else "utf-8"
+    try:
+        codec = codecs.lookup(name)
+    except LookupError:
+        codec = codecs.lookup("latin-1")
+    if not codec.name.startswith(("utf", "iso8859", "latin", "cp12", "ascii")):
+        raise RecordError("its XML is in an encoding that is not read")
+    return content.decode("utf-8" if codec.name.startswith("utf") else codec.name, "replace")
