@@ -25,6 +25,13 @@ app.command("fetch", epilog=data_fetch.FETCH_EXAMPLE)(data_fetch.fetch)
 SCHEMA_VERSION = 1
 _LISTED, _NAMED = 20, 5  # kinds of problem, and records of each, that a person reads; --json has all
 _NONE = "none of these"
+_SHORTEST_KEY = 16  # bytes
+
+
+class Form(StrEnum):
+    """What recordings can be converted to."""
+
+    WFDB = "wfdb"
 
 
 class Prepared(StrEnum):
@@ -58,7 +65,7 @@ def check(
     """Read every record and report what is wrong with which, what there is of each class, and duplicates."""
     from advisor.terminal.failures import Failure
     from advisor.terminal.progress import progress_bar
-    from engine.corpora.reading import WorkerLostError
+    from engine.processes import WorkerLostError
     from engine.corpora.survey import survey
     from engine.records.contract import Sampling
     from models.errors import ExitCode
@@ -102,7 +109,7 @@ def prepare(
     from engine.corpora.corpus import prepare as write
     from engine.corpora.excluded import exclusion
     from engine.corpora.opening import identify_tree
-    from engine.corpora.reading import WorkerLostError
+    from engine.processes import WorkerLostError
     from engine.corpora.remarks import equal_signals
     from engine.records.contract import Sampling
     from engine.records.signal import CONTRACT, paper_preparation
@@ -134,6 +141,59 @@ def prepare(
     n_bad = len({problem.record for problem in problems if not problem.usable})
     n_odd = len({problem.record for problem in problems if problem.usable})
     typer.echo(f"{count(len(corpus), 'record')}, {n_bad} left out, {n_odd} kept with a remark: {corpus.root}")
+
+
+@app.command(epilog="Example: ecgadvise data convert exports --to wfdb --out records --key study.key")
+def convert(
+    tree: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of recordings in any format that is read.")],
+    to: Annotated[Form, typer.Option("--to", help="The form to write.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder to make.")],
+    key: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A secret of 16 bytes or more: the same key gives a patient the same name."),
+    ] = None,
+    workers: Workers = None,
+) -> None:
+    """Write recordings of any format in one form, with their table, and without anything that names a person."""
+    import secrets
+
+    from advisor.answer.words import count
+    from advisor.terminal.progress import progress_bar
+    from engine.sources.conversion import TABLE
+    from engine.sources.conversion import convert as write
+    from engine.sources.own_directory import Directory
+    from studies.running.workplaces import default_workers
+
+    secret = secrets.token_bytes(32) if key is None else _read_key(key)
+    source = Directory(tree, labels_needed=False)
+    for sentence in source.inferred:
+        say(sentence)
+    if key is None:
+        say("no --key: patients are named by a random one that is not kept, so that no other conversion fits this one")
+    with progress_bar("records") as report:
+        made = write(source, out, secret, workers or default_workers(), report)
+    for line in _reason_lines([(record, reason, False) for record, reason in made.refused]):
+        say(line)
+    if made.renamed:
+        say(f"{count(made.renamed, 'record')} named after a patient: given another name")
+    typer.echo(f"{count(made.written, 'record')} as {to.value}, {len(made.refused):,} left out, {TABLE}: {out}")
+
+
+def _read_key(file: Path) -> bytes:
+    """Return the secret in a file. Raises Failure for one that cannot be read or is too short to keep anything."""
+    from advisor.terminal.failures import Failure
+    from models.errors import ExitCode
+
+    try:
+        secret = file.read_bytes().strip()
+    except OSError as error:
+        raise Failure(f"cannot read {file}: {error.strerror}", ExitCode.USAGE) from None
+    if len(secret) < _SHORTEST_KEY:
+        raise Failure(
+            f"{file} has {len(secret)} bytes: a key needs {_SHORTEST_KEY} or more, as openssl rand -hex 32 makes it",
+            ExitCode.USAGE,
+        )
+    return secret
 
 
 @app.command(epilog="Example: ecgadvise data pack ptb-xl --out ptb-xl.packed")
@@ -257,10 +317,15 @@ def _say_short(short: "ShortRecords | None") -> None:
 
 
 def _problem_lines(problems: "Sequence[Problem]") -> list[str]:
-    """List what makes records unusable first, then remarks; equal words stand once, with the records they are about."""
+    """List what makes records unusable first, then remarks."""
+    return _reason_lines([(problem.record, problem.problem, problem.usable) for problem in problems])
+
+
+def _reason_lines(reasons: "Sequence[tuple[str, str, bool]]") -> list[str]:
+    """List (record, reason, whether it is usable), unusable ones first; equal reasons once, with their records."""
     records: dict[tuple[bool, str], list[str]] = {}
-    for problem in sorted(problems, key=lambda problem: problem.usable):
-        records.setdefault((problem.usable, problem.problem), []).append(problem.record)
+    for record, reason, usable in sorted(reasons, key=lambda one: one[2]):
+        records.setdefault((usable, reason), []).append(record)
     lines = []
     for (usable, words), named in list(records.items())[:_LISTED]:
         shown = ", ".join(named[:_NAMED]) + (f" and {len(named) - _NAMED:,} more" if len(named) > _NAMED else "")

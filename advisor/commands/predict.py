@@ -1,4 +1,4 @@
-"""``ecgadvise predict``: probabilities of an exported model for WFDB records."""
+"""``ecgadvise predict``: probabilities of an exported model for recordings."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,7 +19,7 @@ _LISTED = 20  # remarks and failures that a person reads; --json has all
 def predict(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="The ONNX file that ecgadvise export wrote.")],
     records: Annotated[
-        list[Path], typer.Argument(metavar="RECORD_OR_DIR...", help="WFDB records, or folders of them.")
+        list[Path], typer.Argument(metavar="RECORD_OR_DIR...", help="Recordings, or folders of them.")
     ],
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     csv: Annotated[Path | None, typer.Option("--csv", help="Write a CSV file in place of the table.")] = None,

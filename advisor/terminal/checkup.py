@@ -20,7 +20,7 @@ State = Literal["ok", "absent", "broken"]
 
 REQUIRED = ("torch", "numpy", "scipy", "scikit-learn", "statsmodels", "wfdb", "h5py", "safetensors", "onnx",
             "onnxscript", "onnxruntime", "matplotlib", "threadpoolctl", "typer", "rich", "platformdirs")  # fmt: skip
-OPTIONAL = ("distributed",)
+OPTIONAL = ("distributed", "edfio", "pydicom")
 _MODULES = {"scikit-learn": "sklearn"}
 _N_LEADS, _N_SAMPLES = 12, 1000
 

@@ -25,7 +25,7 @@ from engine.sources import Source, UnknownNameError
 from engine.sources.detect import open_source, recognise
 
 Say = Callable[[str], None]
-_RULES = 2  # by which trees are read: where the same files are read otherwise, what was prepared before is not theirs
+_RULES = 3  # by which trees are read: where the same files are read otherwise, what was prepared before is not theirs
 FROM_DIRECTORIES = "from-directories"
 
 

@@ -1,35 +1,23 @@
 """Reading every record of a source: in parallel, each brought to the signal contract, nothing stopped by a bad one."""
 
 import hashlib
-import multiprocessing
 import os
-import pickle
 import re
-import signal
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import ecgadvise
+from engine.processes import run_chunks
 from engine.records.contract import DEFAULT_SAMPLING, Sampling
 from engine.records.record import RecordError
 from engine.records.signal import CONTRACT, Preparation, TooShortError, conform
 from engine.sources import Entry, Source
-from models.errors import ExitCode, UserError
 
 _CHUNK = 256  # records a worker takes at a time
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*(?:e[+-]?\d+)?")
 _WORTH_WORKERS = 1024  # fewer records are read before a worker process has started
-
-
-class WorkerLostError(UserError, RuntimeError):
-    """A worker process was killed from outside."""
-
-    exit_code = ExitCode.FAILURE
 
 
 @dataclass(frozen=True)
@@ -68,7 +56,7 @@ def read_all(
     chunks = [(start, entries[start : start + _CHUNK]) for start in range(0, len(entries), _CHUNK)]
     readings: dict[int, list[Reading]] = {}
     done = 0
-    for start, chunk in _read_chunks(reader, chunks, workers if len(entries) >= _WORTH_WORKERS else 1):
+    for start, chunk in run_chunks(reader.read_chunk, chunks, workers if len(entries) >= _WORTH_WORKERS else 1):
         readings[start] = chunk
         done += len(chunk)
         progress(done, len(entries))
@@ -160,41 +148,3 @@ class _Reader:
         digest = hashlib.blake2b(samples, digest_size=16).digest()
         recorded = float(recording.fs), recording.signals.shape[1] / recording.fs
         return Reading(entry.record_id, True, record.notes, digest, recorded=recorded)
-
-
-def _read_chunks(
-    reader: _Reader, chunks: Sequence[tuple[int, Sequence[Entry]]], workers: int
-) -> Iterator[tuple[int, list[Reading]]]:
-    if workers == 1:
-        for start, chunk in chunks:
-            yield start, reader.read_chunk(start, chunk)
-        return
-    context = multiprocessing.get_context("spawn")
-    start_worker = partial(ecgadvise.call_pickled, pickle.dumps(partial(_start_worker, reader)))
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker) as pool:
-        futures: dict[Future[list[Reading]], int] = {}
-        try:
-            futures |= {pool.submit(_read_in_worker, start, chunk): start for start, chunk in chunks}
-            for future in as_completed(futures):
-                yield futures[future], future.result()
-        except BrokenExecutor as error:
-            raise WorkerLostError("a worker process was ended from outside, for want of memory perhaps") from error
-        except BaseException:
-            for future in futures:
-                future.cancel()
-            for worker in multiprocessing.active_children():
-                worker.terminate()
-            raise
-
-
-_reader_of_worker: _Reader
-
-
-def _start_worker(reader: _Reader) -> None:
-    global _reader_of_worker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
-    _reader_of_worker = reader
-
-
-def _read_in_worker(start: int, chunk: Sequence[Entry]) -> list[Reading]:
-    return _reader_of_worker.read_chunk(start, chunk)

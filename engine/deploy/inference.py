@@ -16,13 +16,12 @@ from numpy.typing import NDArray
 from engine.deploy.model_facts import ModelFacts, ModelFactsError, read_metadata
 from engine.records.contract import SignalContract
 from engine.records.folders import NotEntered, walk
+from engine.records.formats.recordings import find_recordings, recordings_in
 from engine.records.record import LEADS, Record, RecordError
 from engine.records.signal import CONTRACT, Preparation, conform
-from engine.records.wfdb_reader import read_wfdb
 from models.errors import ExitCode, UserError
 
 BATCH_SIZE = 64
-_SUFFIXES = (".hea", ".dat", ".mat")
 
 
 class ModelError(UserError, ValueError):
@@ -113,32 +112,28 @@ def _check_signature(path: Path, session: Any, facts: ModelFacts) -> None:
 
 
 def list_records(path: Path) -> list[Listed]:
-    """Return the WFDB record at a path (with or without suffix), or those of a directory, in order.
+    """Return the recordings of a file (of WFDB with or without suffix), or those of a directory, in order.
 
     A publisher's tree is read as for training, where that corrects gains or lead names; anything else is searched for
-    headers. What is not entered there is listed too, to fail when it is read: records may lie behind it. Raises
-    RecordError where a directory holds none.
+    recordings in every format that is read. What is not entered there is listed too, to fail when it is read: records
+    may lie behind it. Raises RecordError where a directory holds none.
     """
     try:
         is_folder = path.is_dir()
     except OSError as error:  # a name that is too long for the file system
         raise RecordError(f"unreadable: {error.strerror}") from None
     if not is_folder:
-        bare = path.with_suffix("") if path.suffix in _SUFFIXES else path
-        return [_listed(bare)]
+        return [Listed(one.record_id, one.read) for one in recordings_in(path)]
     published = _published_records(path)
     if published is not None:
         return published
     tree = walk(path)
-    found = sorted(header.with_suffix("") for header in tree.headers)
-    if not found:
+    found = find_recordings(tree)
+    if not found.recordings:
         left = f" ({'; '.join(tree.sentences)})" if tree.sentences else ""
-        raise RecordError(f"no WFDB record: no .hea file was found in it or in its folders{left}")
-    return [*map(_listed, found), *(_unlisted(one) for one in tree.not_entered if not one.is_loop)]
-
-
-def _listed(path: Path) -> Listed:
-    return Listed(path.as_posix(), lambda: read_wfdb(path))
+        raise RecordError(f"no ECG recording was found in it or in its folders{left}")
+    listed = [Listed((path / one.record_id).as_posix(), one.read) for one in found.recordings]
+    return [*listed, *(_unlisted(one) for one in tree.not_entered if not one.is_loop)]
 
 
 def _unlisted(one: NotEntered) -> Listed:

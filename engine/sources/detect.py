@@ -6,6 +6,9 @@ from functools import partial
 from pathlib import Path
 
 from engine.records.folders import copied_from, walk
+from engine.records.formats.detect import formats_in_words
+from engine.records.formats.recordings import WFDB, find_recordings
+from engine.records.formats.told import DESCRIPTION
 from engine.records.record import RecordError
 from engine.records.wfdb_reader import read_header
 from engine.sources import Source, SourceError, UnknownNameError, brugada_huca
@@ -36,7 +39,8 @@ _MARKERS = {
 _LOOKED_FOR = (
     "ptbxl_database.csv (PTB-XL), REFERENCE-v3.csv (Challenge 2017), ludb.csv (LUDB), patientNNN folders (PTB), "
     "ecg_tracings.hdf5 (CODE-test), metadata.csv (Brugada-HUCA), set-a/RECORDS-acceptable (Challenge 2011), "
-    "training/ALARMS (Challenge 2015), .hea files anywhere (the 2020/2021 and 2025 Challenges, or your own records)"
+    "training/ALARMS (Challenge 2015), .hea files anywhere (the 2020/2021 and 2025 Challenges, or your own records), "
+    f"files in {formats_in_words()} anywhere, arrays or tables of samples that a {DESCRIPTION} describes"
 )
 
 
@@ -123,13 +127,14 @@ def _recognise(root: Path) -> Recognised:
         return Recognised(_CHAGAS, (said,))
     if marked:
         return Recognised(marked[0])
-    if not tree.headers:
+    others = any(recording.format != WFDB for recording in find_recordings(tree).recordings)
+    if not tree.headers and not others:
         left = f" ({'; '.join(tree.sentences[:_NAMED])})" if tree.sentences else ""
         raise SourceError(f"{root} holds no ECG records that are known here{left}; looked for {_LOOKED_FOR}")
     headers = [path for path in tree.headers if copied_from(path.stem) is None]
     sets = {set_of(path.stem) for path in headers}
     own_table = bool(tables - _PUBLISHED_TABLES)
-    if None in sets or own_table or not sets:
+    if None in sets or own_table or others or not sets:
         _refuse_parent_folder(root)
         return Recognised(OWN)
     return _told_by_headers(root, headers, [name for name in SETS if name in sets])

@@ -1,4 +1,4 @@
-"""A user's own directory: WFDB records anywhere below it, labelled by a table or by SNOMED codes in the headers.
+"""A user's own directory: recordings anywhere below it, labelled by a table or by SNOMED codes in WFDB's headers.
 
 The table is a CSV file in the directory (``engine/sources/own_tables``), a line of column names, then one row a record:
 a column that names the record (its file, with or without folder and suffix), a column for the patient, one column of 0
@@ -8,21 +8,22 @@ are the codes in the headers' ``#Dx:`` comments, the 2020/2021 Challenge's form.
 a table of their own. A table that names no record is not used, and that is said.
 """
 
-import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine.records.folders import copied_from, is_left_over, walk
-from engine.records.lead_names import renamed
-from engine.records.record import LEADS, Record, RecordError
-from engine.records.signal import derivable
+from engine.records.formats.detect import formats_in_words
+from engine.records.formats.recordings import WFDB, Found, Recording, find_recordings
+from engine.records.formats.told import DESCRIPTION
+from engine.records.record import Record
 from engine.records.snomed import described, in_order, named
-from engine.records.wfdb_reader import comment_value, read_header, read_wfdb
+from engine.records.wfdb_reader import comment_value
 from engine.sources import Entry, SourceError, TaskDefinition
-from engine.sources.challenges.challenge2021 import snomed_entry
+from engine.sources.challenges.challenge2021 import coded_entry
 from engine.sources.names import corpus_name
+from engine.sources.own_recordings import Looked, common_leads, counted, look_at, with_people
 from engine.sources.own_tables.cells import is_missing, shown
 from engine.sources.own_tables.columns import NoRecordColumnError, Table, listed, understand
 from engine.sources.own_tables.file import OTHER_SUFFIXES, SUFFIXES
@@ -30,52 +31,57 @@ from engine.sources.own_tables.patients import same_patient
 from engine.sources.own_tables.record_names import RecordNames
 from engine.sources.tables import frequent_labels
 
-_CHANNEL = re.compile(r"[\w.+/()%-]{1,16}")  # Resp, CO2, SpO2(%)
-_LEADS_LOOKED_AT = 200  # headers, spread over the directory, that decide which leads the corpus has
-
 
 class Directory:
-    """A user's records and labels. Raises SourceError when there are none, or when they could mean two things."""
+    """A user's records and labels. Raises SourceError when there are none, or when they could mean two things.
+
+    ``labels_needed`` may be False for what is done with the recordings alone.
+    """
 
     version = "as found"
     licence = "the owner's"
     url = ""
     citation = ""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, labels_needed: bool = True) -> None:
         self.root = root
         self.name = corpus_name(root.resolve().name)
         tree = walk(root)
-        paths = {path.relative_to(root).with_suffix("").as_posix(): path.with_suffix("") for path in tree.headers}
-        if not paths:
-            raise SourceError(f"{root} has no WFDB record: no .hea file was found in it or in its folders")
-        self.leads, said_leads = _leads(list(paths.values()))
-        tables = _find_tables(root, RecordNames(root, paths))
+        found = find_recordings(tree)
+        self.recordings = {recording.record_id: recording for recording in found.recordings}
+        if not self.recordings:
+            raise SourceError(_no_recordings(root, found))
+        looked = look_at(found.recordings)
+        self.leads, said_leads = common_leads(looked)
+        tables = _find_tables(root, RecordNames(root, {one.record_id: one.path for one in found.recordings}))
         if tables.labels is not None:
-            self._entries, n_coded = _with_header_problems(_by_table(tables.labels, paths))
-            said = _sentences(tables.labels, len(paths))
+            self._entries, n_coded = _with_problems(_by_table(tables.labels, self.recordings), looked)
+            said = _sentences(tables.labels, len(self.recordings))
             if n_coded:
-                said += (f"not used: the SNOMED codes in {_count(n_coded, 'header')}; the table has the labels",)
+                said += (f"not used: the SNOMED codes in {counted(n_coded, 'header')}; the table has the labels",)
             self.labels: tuple[str, ...] = tuple(tables.labels.labels)
             words, classes = "the columns of the table", {label: [label] for label in self.labels}
         else:
-            self._entries, said = _by_codes(paths, tables.no_labels)
+            self._entries, said = _by_codes(self.recordings, looked, tables.no_labels if labels_needed else None)
             self.labels = in_order(code for entry in self._entries for code in entry.labels)
             frequent = in_order(frequent_labels(self._entries)) or self.labels
             words, classes = f"SNOMED codes: {described(frequent)}", named(frequent)
         named_by = tables.labels if tables.labels and tables.labels.patient else None
         for table in tables.people:
-            people = _by_table(table, paths)
+            people = _by_table(table, self.recordings)
             self._entries = _with_people(self._entries, people, table, named_by)
             named_by = named_by or (table if table.patient else None)
-            said += _sentences(table, len(paths))
-        if named_by is None:
-            which = "headers do not name" if tables.labels is None else "no column names"
+            said += _sentences(table, len(self.recordings))
+        self._entries, said_people = with_people(self._entries, looked, named_by.patient if named_by else None)
+        said += said_people
+        if named_by is None and not said_people:
+            which = f"{looked.noun}s do not name" if tables.labels is None else "no column names"
             said += (f"{which} the patient: every record counts as its own patient",)
         said += tables.remarks
+        self.labelled_by_table, self.patients_named_by_table = tables.labels is not None, named_by is not None
         self.tasks: Mapping[str, TaskDefinition] = {"labels": TaskDefinition(words, classes, labelled_only=False)}
         self.inferred: tuple[str, ...] = (
-            f"{_count(len(paths), 'WFDB record')} below {root}",
+            f"{_in_formats(found)} below {root}",
             *tree.sentences,
             said_leads,
             *said,
@@ -90,43 +96,7 @@ class Directory:
 
     def read(self, entry: Entry) -> Record:
         """Read one record at its own sampling frequency. Raises RecordError."""
-        return read_wfdb(entry.path)
-
-
-def _leads(paths: list[Path]) -> tuple[tuple[str, ...], str]:
-    """Return the leads that most headers have or allow to derive, and a sentence about them."""
-    layouts: Counter[tuple[str, ...]] = Counter()
-    others: Counter[str] = Counter()
-    other_names: dict[str, str] = {}
-    chosen = paths[:: max(1, len(paths) // _LEADS_LOOKED_AT)]
-    for path in chosen:
-        try:
-            header = read_header(path)
-        except RecordError:
-            continue
-        within = tuple(lead for lead in LEADS if lead in header.leads or lead in derivable(header.sound_leads))
-        layouts[within or tuple(sorted(set(header.sound_leads)))] += 1
-        others.update(set(header.leads) - set(LEADS))
-        other_names |= renamed([channel.name for channel in header.channels], header.leads)
-    layouts.pop((), None)
-    if not layouts:
-        raise SourceError(f"none of {_count(len(chosen), 'header')} looked at can be read and names its leads")
-    leads = layouts.most_common(1)[0][0]
-    votes = sum(n for layout, n in layouts.items() if set(leads) <= set(layout))
-    said = f"leads {', '.join(leads)} ({votes} of {_count(len(chosen), 'header')} looked at have or give them)"
-    if other_names:
-        said += f"; {', '.join(other_names)} read as {', '.join(other_names.values())}"
-    more = {lead: None for layout in layouts for lead in layout if lead not in leads}
-    more |= {lead: None for lead in sorted(others) if lead not in leads}
-    have_more = sum(n for layout, n in layouts.items() if set(layout) - set(leads))
-    have_more = max([have_more, *(others[lead] for lead in more)])
-    not_used = ", ".join(dict.fromkeys(map(_shown, more)))
-    return leads, f"{said}; not used: {not_used} of {_count(have_more, 'header')}" if more else said
-
-
-def _shown(channel: str) -> str:
-    """Return a channel's name for a message, unless it may be free text, which may name a person."""
-    return channel if _CHANNEL.fullmatch(channel) else "a channel with a long name"
+        return self.recordings[entry.record_id].read()
 
 
 @dataclass(frozen=True)
@@ -194,42 +164,59 @@ def _no_labels(
     return SourceError(f"{root} has no labels: neither a CSV table nor a header with SNOMED codes (#Dx: ...)")
 
 
-def _by_table(table: Table, paths: Mapping[str, Path]) -> list[Entry]:
-    rows = [_row_entry(table, row, paths) for row in range(len(table.lines))]
+def _no_recordings(root: Path, found: Found) -> str:
+    said = f"{root} has no ECG recording: no WFDB header (.hea) or file in {formats_in_words()} is in it or its folders"
+    if found.untold:
+        said += (
+            f"; {found.untold[0].name} may hold signals, but nothing says their rate, unit and leads: write a "
+            f"{DESCRIPTION} next to it"
+        )
+    return said
+
+
+def _in_formats(found: Found) -> str:
+    """Return how many recordings there are of each format."""
+    formats = found.by_format
+    if len(formats) == 1:
+        return counted(len(found.recordings), f"{next(iter(formats))} record")
+    return f"{counted(len(found.recordings), 'record')} ({listed([f'{n:,} {form}' for form, n in formats.items()])})"
+
+
+def _by_table(table: Table, recordings: Mapping[str, Recording]) -> list[Entry]:
+    rows = [_row_entry(table, row, recordings) for row in range(len(table.lines))]
     of_record: dict[str, list[Entry]] = defaultdict(list)
     for entry in rows:
         of_record[entry.record_id].append(entry)
     entries = []
     for name, same in of_record.items():  # a record that several rows name is one record
         entry = same[0]
-        if name in paths and any(other != entry for other in same):
+        if name in recordings and any(other != entry for other in same):
             said = f"{table.path.name} has {len(same)} rows for this record"
             entry = replace(entry, problem=said, labels_known=all(other.labels == entry.labels for other in same))
         entries.append(entry)
     problem = f"no row in {table.path.name}"
     entries += [
-        Entry(name, path, name, frozenset(), problem=problem, labels_known=False)
-        for name, path in paths.items()
+        Entry(name, recording.path, name, frozenset(), problem=problem, labels_known=False)
+        for name, recording in recordings.items()
         if name not in of_record
     ]
     return entries
 
 
-def _with_header_problems(entries: Sequence[Entry]) -> tuple[list[Entry], int]:
-    """Return the entries with what their headers are unusable for, and how many headers have codes of their own."""
-    looked_at, n_coded = [], 0
-    for entry in entries:
-        problem = entry.problem
-        if problem is None:
-            try:
-                n_coded += bool(comment_value(read_header(entry.path).comments, "Dx"))
-            except RecordError as error:
-                problem = str(error)
-        looked_at.append(replace(entry, problem=problem))
-    return looked_at, n_coded
+def _with_problems(entries: Sequence[Entry], looked: Looked) -> tuple[list[Entry], int]:
+    """Return the entries with what their files are unusable for, and how many headers have codes of their own."""
+    with_problem = [
+        replace(entry, problem=looked.problems.get(entry.record_id)) if entry.problem is None else entry
+        for entry in entries
+    ]
+    n_coded = sum(
+        entry.problem is None and comment_value(looked.glances[entry.record_id].comments, "Dx") is not None
+        for entry in with_problem
+    )
+    return with_problem, n_coded
 
 
-def _row_entry(table: Table, row: int, paths: Mapping[str, Path]) -> Entry:
+def _row_entry(table: Table, row: int, recordings: Mapping[str, Recording]) -> Entry:
     found, line = table.records[row], table.lines[row]
     record_id = found or (f"line {line}" if is_missing(table.cells[row]) else table.cells[row])
     labels = frozenset(label for label, values in table.labels.items() if values[row])
@@ -242,7 +229,7 @@ def _row_entry(table: Table, row: int, paths: Mapping[str, Path]) -> Entry:
         problem = f"{table.fold} says {shown(table.fold_cells[row])}, which is not a whole number"
     if found is None:
         problem = f"{table.path.name}, line {line}: no file, or more than one, for this record"
-    path = paths.get(record_id, table.path)
+    path = recordings[record_id].path if record_id in recordings else table.path
     return Entry(record_id, path, patient, labels, fold, table.ages[row], table.sexes[row], problem)
 
 
@@ -282,11 +269,11 @@ def _with_people(
 
 def _sentences(table: Table, n_records: int) -> tuple[str, ...]:
     rows = len(table.lines)
-    said = [f"{table.path.name}: {_count(rows, 'row')}, the record in column {table.record}", *table.remarks]
+    said = [f"{table.path.name}: {counted(rows, 'row')}, the record in column {table.record}", *table.remarks]
     if table.patient:
         joined = table.patients.n_joined
         several = f", {joined:,} of them in several spellings, which were joined" if joined else ""
-        said.append(f"{_count(len(table.patients), 'patient')} in column {table.patient}{several}")
+        said.append(f"{counted(len(table.patients), 'patient')} in column {table.patient}{several}")
     found = {record for record in table.records if record is not None}
     if table.labels:
         with_label = {
@@ -296,7 +283,7 @@ def _sentences(table: Table, n_records: int) -> tuple[str, ...]:
         counts = [f"{label} ({len(records):,})" for label, records in with_label.items()]
         said.append(f"labels (records that have them): {listed(counts, 100)}")
     said += [
-        f"{meaning} in column {column}, understood in {_count(sum(value is not None for value in values), 'row')}"
+        f"{meaning} in column {column}, understood in {counted(sum(value is not None for value in values), 'row')}"
         for meaning, column, values in (("age", table.age, table.ages), ("sex", table.sex, table.sexes))
         if column
     ]
@@ -305,32 +292,40 @@ def _sentences(table: Table, n_records: int) -> tuple[str, ...]:
     if table.ignored:
         said.append(f"not used: {listed(table.ignored)}")
     if without_file := table.records.count(None):
-        said.append(f"{_count(without_file, 'row')} without a file")
+        said.append(f"{counted(without_file, 'row')} without a file")
     if without_row := n_records - len(found):
-        said.append(f"{_count(without_row, 'record')} without a row")
+        said.append(f"{counted(without_row, 'record')} without a row")
     return tuple(said)
 
 
-def _by_codes(paths: Mapping[str, Path], no_labels: SourceError) -> tuple[list[Entry], tuple[str, ...]]:
-    there = set(paths.values())
-    entries = [_coded_entry(record_id, path, there) for record_id, path in paths.items()]
+def _by_codes(
+    recordings: Mapping[str, Recording], looked: Looked, no_labels: SourceError | None
+) -> tuple[list[Entry], tuple[str, ...]]:
+    """List recordings by the codes in their headers. Raises ``no_labels``, where it is given, if none has any."""
+    there = {recording.path for recording in recordings.values()}
+    entries = [_coded_entry(recording, looked, there) for recording in recordings.values()]
     labelled = [entry for entry in entries if entry.labels]
-    if not labelled:
+    if not labelled and no_labels is not None:
         raise no_labels
+    if not labelled:
+        return entries, ()
     few = "" if frequent_labels(entries) else "; none has 10 records, so that all are used"
     codes = {code for entry in labelled for code in entry.labels}
-    headers = _count(len(entries), "header")
-    return entries, (f"no table of labels: {_count(len(codes), 'SNOMED code')} in {len(labelled):,} of {headers}{few}",)
+    headers = looked.count(len(entries))
+    return entries, (
+        f"no table of labels: {counted(len(codes), 'SNOMED code')} in {len(labelled):,} of {headers}{few}",
+    )
 
 
-def _coded_entry(record_id: str, path: Path, there: Collection[Path]) -> Entry:
+def _coded_entry(recording: Recording, looked: Looked, there: Collection[Path]) -> Entry:
     """List a record by its header's codes; the copy of one that is there too would be counted as another patient."""
+    record_id, path = recording.record_id, recording.path
     of = copied_from(path.name)
+    problem = looked.problems.get(record_id)
     if of is not None and path.with_name(of) in there:
         problem = f"named as a copy of {of}, which is there too"
+    elif problem is None and recording.format != WFDB:
+        problem = "no table gives its labels"
+    if problem is not None:
         return Entry(record_id, path, record_id, frozenset(), problem=problem, labels_known=False)
-    return snomed_entry(record_id, path)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+    return coded_entry(record_id, path, looked.glances[record_id].comments)

@@ -219,6 +219,11 @@ def snomed_entry(record_id: str, path: Path) -> Entry:
         comments = read_header(path).comments
     except RecordError as error:
         return Entry(record_id, path, record_id, frozenset(), problem=str(error), labels_known=False)
+    return coded_entry(record_id, path, comments)
+
+
+def coded_entry(record_id: str, path: Path, comments: Sequence[str]) -> Entry:
+    """List the record at ``path`` (without suffix), labels, age and sex out of its header's comments."""
     labels, problem = frozenset[str](), None
     try:
         labels = diagnosis_codes(comments)

@@ -33,8 +33,11 @@ class RecordNames:
     def __init__(self, root: Path, paths: Mapping[str, Path]) -> None:
         self._root = root
         self._records = list(paths)
-        self._by_path = _Index((record, record) for record in paths)
-        self._by_stem = _Index((_last(record), record) for record in paths)
+        files = {record: path.relative_to(root).as_posix() for record, path in paths.items() if path.suffix}
+        named = [(record, record) for record in paths]
+        named += [(file, record) for record, file in files.items() if file != record]
+        self._by_path = _Index(named)
+        self._by_stem = _Index((_last(name), record) for name, record in named)
         self._bases = {_composed(base.as_posix()).rstrip("/") + "/" for base in (root.absolute(), root.resolve())}
 
     def __len__(self) -> int:

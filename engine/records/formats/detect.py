@@ -1,0 +1,83 @@
+"""Which format a file is in, told by its name and, where a name says too little, by its first bytes."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.records.file_content import read_content
+from engine.records.formats import dicom, edf, kardia, scp
+from engine.records.formats.contents import Contents
+from engine.records.formats.xml_documents import aecg, cardiosoft, fhir, muse, schiller, sierra
+from engine.records.formats.xml_documents.tree import root_name
+from engine.records.record import RecordError
+
+_FIRST_BYTES = 4096  # of a file, which tell its format
+_PREAMBLE = slice(128, 132)
+_WFDB_SUFFIXES = {".hea", ".dat", ".mat", ".atr", ".xws"}
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format by its name in words, and the function that opens a file of it."""
+
+    title: str
+    open: Callable[[Path], Contents]
+
+
+FORMATS: Mapping[str, Format] = {
+    "aecg": Format("HL7 aECG", aecg.open_aecg),
+    "cardiosoft": Format("CardioSoft XML", cardiosoft.open_cardiosoft),
+    "dicom": Format("DICOM", dicom.open_dicom),
+    "edf": Format("EDF", edf.open_edf),
+    "fhir": Format("FHIR", fhir.open_fhir),
+    "kardia": Format("Kardia ATC", kardia.open_kardia),
+    "muse": Format("MUSE XML", muse.open_muse),
+    "schiller": Format("Schiller XML", schiller.open_schiller),
+    "scp": Format("SCP-ECG", scp.open_scp),
+    "sierra": Format("Philips XML", sierra.open_sierra),
+}
+_BY_SUFFIX = {
+    ".dcm": "dicom", ".dicom": "dicom", ".ima": "dicom", ".scp": "scp", ".edf": "edf", ".bdf": "edf", ".atc": "kardia",
+}  # fmt: skip
+_BY_ROOT = {
+    aecg.ROOT: "aecg", cardiosoft.ROOT: "cardiosoft", muse.ROOT: "muse", schiller.ROOT: "schiller", sierra.ROOT: "sierra",
+    fhir.ROOT: "fhir",
+}  # fmt: skip
+
+
+def format_of(path: Path) -> str | None:
+    """Return which of ``FORMATS`` a file is in, or claims to be in by its name; None for any other.
+
+    Archives write DICOM under names without a suffix, or that end in numbers; those are looked into.
+    """
+    suffix = path.suffix.lower()
+    if suffix in _WFDB_SUFFIXES:
+        return None
+    if suffix in _BY_SUFFIX:
+        return _BY_SUFFIX[suffix]
+    unnamed = not suffix or suffix[1:].isdigit()
+    if suffix not in {".xml", ".json"} and not unnamed:
+        return None
+    try:
+        first = read_content(path, 0, _FIRST_BYTES)
+    except RecordError:
+        return None
+    if unnamed:
+        return "dicom" if first[_PREAMBLE] == b"DICM" else "scp" if scp.is_scp(first) else None
+    if suffix == ".json":
+        return "fhir" if fhir.is_observation(first) else None
+    return _BY_ROOT.get(root_name(first))
+
+
+def formats_in_words() -> str:
+    """Return the names of the formats that are read besides WFDB, for a message."""
+    *most, last = (one.title for one in FORMATS.values())
+    return f"{', '.join(most)} or {last}"
+
+
+def open_recording(path: Path) -> Contents:
+    """Open a file of any of ``FORMATS``. Raises RecordError for one that is in none of them, or is damaged."""
+    form = format_of(path)
+    if form is None:
+        raise RecordError(f"not in a format that is read: WFDB, {formats_in_words()}")
+    return FORMATS[form].open(path)

@@ -1,0 +1,159 @@
+"""Every recording below a folder, whatever its format, by a name that tells it from the others."""
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from engine.records.folders import Tree
+from engine.records.formats import arrays, csv_signals
+from engine.records.formats.contents import Contents, Person
+from engine.records.formats.detect import FORMATS, format_of
+from engine.records.formats.told import DESCRIPTION, Told, told
+from engine.records.formats.xml_documents import fhir
+from engine.records.record import Record, RecordError
+from engine.records.wfdb_reader import read_header, read_wfdb
+
+WFDB, ARRAY, TABLE = "WFDB", "array", "table of samples"
+_WFDB_SUFFIXES = (".hea", ".dat", ".mat")
+_ARRAYS = (".npy", ".npz", ".h5", ".hdf5")
+_TABLES = (".csv", ".tsv", ".txt", ".asc")
+_OPENERS = {one.title: one.open for one in FORMATS.values()}
+_FHIR = FORMATS["fhir"].title
+
+
+@dataclass(frozen=True)
+class Glance:
+    """What is known of a recording without its samples: its leads, their names as written, and whose it is."""
+
+    leads: tuple[str, ...]
+    sound_leads: tuple[str, ...]
+    names: tuple[str, ...]
+    comments: tuple[str, ...] = ()
+    person: Person = Person()
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One recording: its name, the file that it is read from (of WFDB without suffix), and its format in words.
+
+    ``row`` is its place in a file of many; ``told`` what a description says of a file that does not say it.
+    """
+
+    record_id: str
+    path: Path
+    format: str = WFDB
+    row: int | None = None
+    told: Told | None = None
+
+    def glance(self) -> Glance:
+        """Look at everything but the samples. Raises RecordError for what cannot be read."""
+        if self.format == WFDB:
+            header = read_header(self.path)
+            names = tuple(channel.name for channel in header.channels)
+            return Glance(header.leads, header.sound_leads, names, header.comments)
+        contents = self.contents()
+        return Glance(contents.leads, contents.sound_leads, contents.leads, (), contents.person)
+
+    def contents(self) -> Contents:
+        """Open a recording that is not WFDB. Raises RecordError."""
+        if self.format == ARRAY:
+            return arrays.open_array(self.path, self.told, self.row)
+        if self.format == TABLE:
+            return csv_signals.open_csv_signals(self.path, self.told)
+        if self.format == _FHIR and self.told is not None:
+            return fhir.open_fhir(self.path, self.told.unit, self.told.zero)
+        return _OPENERS[self.format](self.path)
+
+    def read(self) -> Record:
+        """Read the samples, in millivolt at the recording's own rate. Raises RecordError."""
+        return read_wfdb(self.path) if self.format == WFDB else self.contents().record()
+
+
+@dataclass(frozen=True)
+class Found:
+    """The recordings below a folder, by name, and the files of numbers of which nothing says what they are."""
+
+    recordings: tuple[Recording, ...]
+    untold: tuple[Path, ...] = ()
+
+    @cached_property
+    def by_format(self) -> dict[str, int]:
+        """How many recordings are in each format, the most frequent first."""
+        return dict(Counter(recording.format for recording in self.recordings).most_common())
+
+
+def find_recordings(tree: Tree) -> Found:
+    """Return every recording of a tree: WFDB headers, files in one of ``FORMATS``, and described files of numbers.
+
+    A recording is named by its path without suffix; with it where two would have one name, and where it is no suffix
+    (DICOM's ``1.2.840.1``). Arrays and tables are recordings only where a ``signals.toml`` or they themselves say what
+    they hold: others are predictions, features, labels.
+    """
+    bare = [path.with_suffix("") for path in tree.headers]
+    listed = [Recording(path.relative_to(tree.root).as_posix(), path) for path in bare]
+    described = any(path.endswith(DESCRIPTION) for path in tree.files)
+    untold = []
+    for path in map(Path, sorted(tree.files)):
+        description = told(path, tree.root) if described else None
+        form = _form(path, description)
+        if form == ARRAY and description is None and not arrays.tells_itself(path):
+            untold.append(path)
+        elif form is not None:
+            name = _without_suffix(path).relative_to(tree.root).as_posix()
+            listed.append(Recording(name, path, form, None, description))
+    times = Counter(one.record_id for one in listed)
+    recordings = [
+        row
+        for one in listed
+        for row in _rows(one if times[one.record_id] == 1 else _named_in_full(one, tree.root))
+    ]
+    return Found(tuple(sorted(recordings, key=lambda one: one.record_id)), tuple(untold))
+
+
+def recordings_in(file: Path) -> list[Recording]:
+    """Return the recordings of one file, named by its path; of WFDB with or without a suffix, named without.
+
+    A description in the file's folder is minded.
+    """
+    if file.suffix in _WFDB_SUFFIXES:
+        bare = file.with_suffix("")
+        return [Recording(bare.as_posix(), bare)]
+    if not file.is_file():
+        return [Recording(file.as_posix(), file)]
+    description = told(file, file.parent)
+    return _rows(Recording(file.as_posix(), file, _form(file, description) or WFDB, None, description))
+
+
+def _form(path: Path, description: Told | None) -> str | None:
+    suffix = path.suffix.lower()
+    if suffix in _ARRAYS:
+        return ARRAY
+    if suffix in _TABLES:
+        return TABLE if description is not None else None
+    form = format_of(path)
+    return None if form is None else FORMATS[form].title
+
+
+def _without_suffix(path: Path) -> Path:
+    return path if path.suffix[1:].isdigit() else path.with_suffix("")
+
+
+def _named_in_full(recording: Recording, root: Path) -> Recording:
+    if recording.format == WFDB:
+        return recording
+    return Recording(recording.path.relative_to(root).as_posix(), recording.path, recording.format, None, recording.told)
+
+
+def _rows(recording: Recording) -> list[Recording]:
+    """Return a file's recordings: of an array of many, one for each; a damaged one is one, to fail when it is read."""
+    if recording.format != ARRAY:
+        return [recording]
+    try:
+        names = arrays.list_records(recording.path, recording.told)
+    except RecordError:
+        return [recording]
+    return [
+        Recording(f"{recording.record_id}/{name}", recording.path, ARRAY, row, recording.told)
+        for row, name in enumerate(names)
+    ] or [recording]
