@@ -2,7 +2,8 @@
 
 The encoding is told by the bytes before the declaration is believed: devices write UTF-16 with and without a mark, and
 names of encodings that no list has (``ISO8859-1``). A document type may name a file (``restecg.dtd``), which is not
-looked for; a document that declares entities is refused, since only an attack has them.
+looked for: where an entity of that file is used, U+FFFD takes its place. A document that declares entities itself is
+refused, since only an attack has them.
 """
 
 import codecs
@@ -14,8 +15,10 @@ from xml.parsers import expat
 from engine.records.record import RecordError
 
 _MAX_DEPTH = 100
-_MAX_ELEMENTS = 2_000_000
+_MAX_ELEMENTS = 500_000
 _MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+_CHARACTER_SETS = ("utf", "iso8859", "latin", "cp", "ascii", "gb", "big5", "euc_", "shift_jis", "koi8")
+_HEAD, _CHUNK = 65_536, 1024  # bytes: what may stand before a root element, and what is looked at before more is
 _DECLARATION = re.compile(r"\s*<\?xml[^>]{0,200}\?>")
 _ENCODING = re.compile(rb"<\?xml[^>]{0,200}?encoding\s*=\s*[\"']([A-Za-z0-9._-]{1,40})[\"']")
 
@@ -40,11 +43,16 @@ def parse_xml(content: bytes) -> Element:
     def refuse(*_declared: object) -> None:
         raise RecordError("its XML declares entities, which no recording has")
 
+    def skip(_name: str, is_parameter: bool) -> None:
+        if not is_parameter:
+            builder.data("\ufffd")
+
     parser = expat.ParserCreate("utf-8")
     parser.buffer_text = True
     parser.StartElementHandler, parser.EndElementHandler = start, end
     parser.CharacterDataHandler = builder.data
     parser.EntityDeclHandler = refuse
+    parser.SkippedEntityHandler = skip
     try:
         parser.Parse(_text(content).encode("utf-8", "replace"), True)
         return builder.close()
@@ -54,9 +62,18 @@ def parse_xml(content: bytes) -> Element:
 
 def root_name(content: bytes) -> str:
     """Return the name of the root element from the first bytes of a document, "" where they do not tell it."""
-    text = re.sub(r"<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^>\[]*(?:\[.*?\]\s*)?>", "", _text(content), flags=re.DOTALL)
-    found = re.match(r"\s*<([A-Za-z_][\w.:-]*)", text)
-    return _local(found[1]) if found else ""
+    names: list[str] = []
+    parser = expat.ParserCreate("utf-8")
+    parser.StartElementHandler = lambda name, _attributes: names.append(_local(name))
+    head = _text(content[:_HEAD]).encode("utf-8", "replace")
+    try:
+        for start in range(0, len(head), _CHUNK):
+            parser.Parse(head[start : start + _CHUNK], False)
+            if names:
+                break
+    except expat.ExpatError:
+        pass  # what is damaged after the root's name does not take it back
+    return names[0] if names else ""
 
 
 def text_of(element: Element | None, path: str = "") -> str:
@@ -92,7 +109,9 @@ def _local(name: str) -> str:
 
 def _text(content: bytes) -> str:
     """Return a document's text without its declaration of an encoding."""
-    return _DECLARATION.sub("", _decoded(content), count=1)
+    text = _decoded(content)
+    declaration = _DECLARATION.match(text)
+    return text[declaration.end() :] if declaration else text
 
 
 def _decoded(content: bytes) -> str:
@@ -107,6 +126,6 @@ def _decoded(content: bytes) -> str:
         codec = codecs.lookup(name)
     except LookupError:
         codec = codecs.lookup("latin-1")
-    if not codec.name.startswith(("utf", "iso8859", "latin", "cp12", "ascii")):
+    if not codec.name.startswith(_CHARACTER_SETS):
         raise RecordError("its XML is in an encoding that is not read")
     return content.decode("utf-8" if codec.name.startswith("utf") else codec.name, "replace")

@@ -1,0 +1,90 @@
+"""What the texts of a document say: samples, moments, the names of leads, and what names a person."""
+
+import re
+from collections.abc import Callable, Collection, Iterable
+from datetime import datetime
+from typing import Literal
+from xml.etree.ElementTree import Element
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.records.formats.xml_documents.tree import number_of, text_of, texts_in
+from engine.records.lead_names import lead_names
+from engine.records.record import RecordError
+
+Spelling = Callable[[tuple[str, ...]], tuple[str, ...]]
+
+Separator = Literal[",", " "]  # a space stands for any white space
+
+_MOST_LEADS = 500
+_NUMBERS = {  # possessive: nothing is tried twice, nor remembered, however long a text is
+    ",": re.compile(r"(?:\s*+[-+]?[0-9]{1,9}+\s*+(?:,|\Z))*+\s*+", re.ASCII),
+    " ": re.compile(r"\s*+(?:[-+]?[0-9]{1,9}+(?:\s++|\Z))*+", re.ASCII),
+}
+
+
+def whole_numbers(text: str, separator: Separator, n_samples: int) -> NDArray[np.float64]:
+    """Return (n_samples,) whole numbers that stand between separators, the last of which may end the text.
+
+    Raises RecordError for anything else between them, and for another number of numbers.
+    """
+    if not _NUMBERS[separator].fullmatch(text):
+        raise RecordError("its samples are not all whole numbers")
+    numbers = np.fromstring(text.replace(",", " "), np.float64, sep=" ")
+    if len(numbers) != n_samples:
+        raise RecordError("its leads have different numbers of samples")
+    return numbers
+
+
+def count_numbers(text: str, separator: Separator) -> int:
+    """Return how many numbers a text has, without reading them."""
+    if separator == ",":
+        stripped = text.rstrip()
+        return stripped.count(",") + bool(stripped and not stripped.endswith(","))
+    visible = np.frombuffer(text.encode("utf-8", "replace"), np.uint8) > ord(" ")
+    return int(np.count_nonzero(visible[1:] & ~visible[:-1])) + bool(visible[:1].any())
+
+
+def count_in(element: Element, path: str, what: str) -> int | None:
+    """Return a count, None where there is none. Raises RecordError, naming ``what``, for what is not a count."""
+    text = text_of(element, path)
+    if not text:
+        return None
+    number = number_of(text, what)
+    if not number.is_integer() or number < 0:
+        raise RecordError(f"its {what} is not a count")
+    return int(number)
+
+
+def named_leads(names: Iterable[str], spelled: Spelling = lead_names) -> tuple[str, ...]:
+    """Return leads in the contract's spelling. Raises RecordError where there are none, or more than can be."""
+    given = tuple(names)
+    if not given:
+        raise RecordError("holds no leads")
+    if len(given) > _MOST_LEADS:
+        raise RecordError(f"it claims {len(given):,} leads")
+    if not all(given):
+        raise RecordError("a lead has no name")
+    return spelled(given)
+
+
+def moment(*parts: str) -> datetime | None:
+    """Return the moment that year, month, day, hour, minute and second tell, None for what is no date.
+
+    What is missing at the end is zero: a date without a time is its midnight.
+    """
+    given = list(parts)
+    while given and not given[-1]:
+        given.pop()
+    try:
+        return datetime(*map(int, given))  # type: ignore[arg-type]
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def naming_texts(element: Element | None, harmless: Collection[str]) -> list[str]:
+    """Return every text about a person but those of the elements that tell no one apart: sex, weight, race."""
+    if element is None:
+        return []
+    return [text for child in element if child.tag not in harmless for text in texts_in(child)]
