@@ -65,8 +65,8 @@ def check(
     """Read every record and report what is wrong with which, what there is of each class, and duplicates."""
     from advisor.terminal.failures import Failure
     from advisor.terminal.progress import progress_bar
-    from engine.processes import WorkerLostError
     from engine.corpora.survey import survey
+    from engine.processes import WorkerLostError
     from engine.records.contract import Sampling
     from models.errors import ExitCode
     from studies.running.workplaces import default_workers
@@ -109,8 +109,8 @@ def prepare(
     from engine.corpora.corpus import prepare as write
     from engine.corpora.excluded import exclusion
     from engine.corpora.opening import identify_tree
-    from engine.processes import WorkerLostError
     from engine.corpora.remarks import equal_signals
+    from engine.processes import WorkerLostError
     from engine.records.contract import Sampling
     from engine.records.signal import CONTRACT, paper_preparation
     from models.errors import ExitCode

@@ -18,9 +18,7 @@ _LISTED = 20  # remarks and failures that a person reads; --json has all
 
 def predict(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="The ONNX file that ecgadvise export wrote.")],
-    records: Annotated[
-        list[Path], typer.Argument(metavar="RECORD_OR_DIR...", help="Recordings, or folders of them.")
-    ],
+    records: Annotated[list[Path], typer.Argument(metavar="RECORD_OR_DIR...", help="Recordings, or folders of them.")],
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     csv: Annotated[Path | None, typer.Option("--csv", help="Write a CSV file in place of the table.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, max=4096, help="Records at a time.")] = 64,

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from engine.files import written_whole
 from engine.processes import run_chunks
-from engine.records.formats.contents import Person
+from engine.records.formats.contents import NOBODY
 from engine.records.formats.recordings import WFDB, Recording
 from engine.records.record import LEADS, Record, RecordError
 from engine.records.snomed import in_order
@@ -138,7 +138,7 @@ def _convert_chunk(work: _Work, _start: int, recordings: Sequence[Recording]) ->
 
 
 def _convert_one(work: _Work, recording: Recording) -> _Done:
-    record_id, person = recording.record_id, Person()
+    record_id, person = recording.record_id, NOBODY
     try:
         if recording.format == WFDB:
             record = recording.read()
@@ -229,7 +229,7 @@ def _table(source: Directory, entries: Mapping[str, Entry], written: Sequence[_D
         if labels and entry.problem is not None:
             continue  # the table says nothing that can be used of it, and this one says nothing
         row = [one.name, one.patient, "" if entry.age is None else f"{entry.age:g}", entry.sex or ""]
-        row += [["" if entry.fold is None else str(entry.fold)]] if has_folds else []
+        row += ["" if entry.fold is None else str(entry.fold)] if has_folds else []
         rows.append([*row, *("1" if label in entry.labels else "0" for label in labels)])
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)

@@ -6,9 +6,9 @@ from functools import partial
 from pathlib import Path
 
 from engine.records.folders import copied_from, walk
+from engine.records.formats.described.told import FILE_NAME
 from engine.records.formats.detect import formats_in_words
 from engine.records.formats.recordings import WFDB, find_recordings
-from engine.records.formats.told import DESCRIPTION
 from engine.records.record import RecordError
 from engine.records.wfdb_reader import read_header
 from engine.sources import Source, SourceError, UnknownNameError, brugada_huca
@@ -40,7 +40,7 @@ _LOOKED_FOR = (
     "ptbxl_database.csv (PTB-XL), REFERENCE-v3.csv (Challenge 2017), ludb.csv (LUDB), patientNNN folders (PTB), "
     "ecg_tracings.hdf5 (CODE-test), metadata.csv (Brugada-HUCA), set-a/RECORDS-acceptable (Challenge 2011), "
     "training/ALARMS (Challenge 2015), .hea files anywhere (the 2020/2021 and 2025 Challenges, or your own records), "
-    f"files in {formats_in_words()} anywhere, arrays or tables of samples that a {DESCRIPTION} describes"
+    f"files in {formats_in_words()} anywhere, arrays or tables of samples that a {FILE_NAME} describes"
 )
 
 

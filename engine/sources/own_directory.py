@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine.records.folders import copied_from, is_left_over, walk
+from engine.records.formats.described.told import FILE_NAME
 from engine.records.formats.detect import formats_in_words
 from engine.records.formats.recordings import WFDB, Found, Recording, find_recordings
-from engine.records.formats.told import DESCRIPTION
 from engine.records.record import Record
 from engine.records.snomed import described, in_order, named
 from engine.records.wfdb_reader import comment_value
@@ -169,7 +169,7 @@ def _no_recordings(root: Path, found: Found) -> str:
     if found.untold:
         said += (
             f"; {found.untold[0].name} may hold signals, but nothing says their rate, unit and leads: write a "
-            f"{DESCRIPTION} next to it"
+            f"{FILE_NAME} next to it"
         )
     return said
 

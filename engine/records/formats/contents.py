@@ -38,6 +38,9 @@ class Person:
     sex: str | None = None
 
 
+NOBODY = Person()
+
+
 @dataclass(frozen=True)
 class Contents:
     """A recording's leads, its rate in hertz, its length in samples, what else its file says, and how it is decoded.
@@ -52,7 +55,7 @@ class Contents:
     n_samples: int
     unit: str
     decode: Callable[[], NDArray[np.floating]]
-    person: Person = Person()
+    person: Person = NOBODY
     recorded: datetime | None = field(default=None, repr=False)
     n_used: int | None = None
     notes: tuple[str, ...] = ()
@@ -85,7 +88,8 @@ class Contents:
         """
         if len(self.faults) == len(self.leads):
             raise RecordError(describe_faults(self.faults, self.leads))
-        signals = np.asarray(self.decode(), np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):  # a damaged scale
+            signals = np.asarray(self.decode(), np.float32)
         if signals.shape != (len(self.leads), self.n_samples):
             raise RecordError(
                 f"it says {self.n_samples:,} samples of {len(self.leads)} leads and has "

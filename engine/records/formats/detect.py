@@ -1,5 +1,6 @@
 """Which format a file is in, told by its name and, where a name says too little, by its first bytes."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,9 +41,14 @@ _BY_SUFFIX = {
     ".dcm": "dicom", ".dicom": "dicom", ".ima": "dicom", ".scp": "scp", ".edf": "edf", ".bdf": "edf", ".atc": "kardia",
 }  # fmt: skip
 _BY_ROOT = {
-    aecg.ROOT: "aecg", cardiosoft.ROOT: "cardiosoft", muse.ROOT: "muse", schiller.ROOT: "schiller", sierra.ROOT: "sierra",
+    aecg.ROOT: "aecg",
+    cardiosoft.ROOT: "cardiosoft",
+    fhir.BUNDLE: "fhir",
     fhir.ROOT: "fhir",
-}  # fmt: skip
+    muse.ROOT: "muse",
+    sierra.ROOT: "sierra",
+}
+_FHIR_IN_JSON = re.compile(rb"[\"']resourceType[\"']\s*:\s*[\"'](?:Observation|Bundle)[\"']")
 
 
 def format_of(path: Path) -> str | None:
@@ -65,8 +71,9 @@ def format_of(path: Path) -> str | None:
     if unnamed:
         return "dicom" if first[_PREAMBLE] == b"DICM" else "scp" if scp.is_scp(first) else None
     if suffix == ".json":
-        return "fhir" if fhir.is_observation(first) else None
-    return _BY_ROOT.get(root_name(first))
+        return "fhir" if _FHIR_IN_JSON.search(first) else None
+    root = root_name(first)
+    return _BY_ROOT.get(root, "schiller" if root.endswith(schiller.ROOT) else None)
 
 
 def formats_in_words() -> str:

@@ -1,15 +1,15 @@
 """Every recording below a folder, whatever its format, by a name that tells it from the others."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 from engine.records.folders import Tree
-from engine.records.formats import arrays, csv_signals
-from engine.records.formats.contents import Contents, Person
+from engine.records.formats.contents import NOBODY, Contents, Person
+from engine.records.formats.described import arrays, csv_signals
+from engine.records.formats.described.told import FILE_NAME, Told, told
 from engine.records.formats.detect import FORMATS, format_of
-from engine.records.formats.told import DESCRIPTION, Told, told
 from engine.records.formats.xml_documents import fhir
 from engine.records.record import Record, RecordError
 from engine.records.wfdb_reader import read_header, read_wfdb
@@ -30,7 +30,7 @@ class Glance:
     sound_leads: tuple[str, ...]
     names: tuple[str, ...]
     comments: tuple[str, ...] = ()
-    person: Person = Person()
+    person: Person = NOBODY
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Recording:
         if self.format == TABLE:
             return csv_signals.open_csv_signals(self.path, self.told)
         if self.format == _FHIR and self.told is not None:
-            return fhir.open_fhir(self.path, self.told.unit, self.told.zero)
+            return fhir.open_fhir(self.path, self.told.unit, self.told.zero or None)
         return _OPENERS[self.format](self.path)
 
     def read(self) -> Record:
@@ -92,21 +92,19 @@ def find_recordings(tree: Tree) -> Found:
     """
     bare = [path.with_suffix("") for path in tree.headers]
     listed = [Recording(path.relative_to(tree.root).as_posix(), path) for path in bare]
-    described = any(path.endswith(DESCRIPTION) for path in tree.files)
+    described = any(path.endswith(FILE_NAME) for path in tree.files)
     untold = []
     for path in map(Path, sorted(tree.files)):
         description = told(path, tree.root) if described else None
         form = _form(path, description)
-        if form == ARRAY and description is None and not arrays.tells_itself(path):
+        if form == ARRAY and description is None and not _tells_itself(path):
             untold.append(path)
         elif form is not None:
             name = _without_suffix(path).relative_to(tree.root).as_posix()
             listed.append(Recording(name, path, form, None, description))
     times = Counter(one.record_id for one in listed)
     recordings = [
-        row
-        for one in listed
-        for row in _rows(one if times[one.record_id] == 1 else _named_in_full(one, tree.root))
+        row for one in listed for row in _rows(one if times[one.record_id] == 1 else _named_in_full(one, tree.root))
     ]
     return Found(tuple(sorted(recordings, key=lambda one: one.record_id)), tuple(untold))
 
@@ -135,6 +133,15 @@ def _form(path: Path, description: Told | None) -> str | None:
     return None if form is None else FORMATS[form].title
 
 
+def _tells_itself(path: Path) -> bool:
+    """Whether an array's file says all that is needed: of others nothing is known, features or predictions perhaps."""
+    try:
+        arrays.open_array(path, None, 0 if arrays.list_records(path, None) else None)
+    except RecordError:
+        return False
+    return True
+
+
 def _without_suffix(path: Path) -> Path:
     return path if path.suffix[1:].isdigit() else path.with_suffix("")
 
@@ -142,7 +149,7 @@ def _without_suffix(path: Path) -> Path:
 def _named_in_full(recording: Recording, root: Path) -> Recording:
     if recording.format == WFDB:
         return recording
-    return Recording(recording.path.relative_to(root).as_posix(), recording.path, recording.format, None, recording.told)
+    return replace(recording, record_id=recording.path.relative_to(root).as_posix())
 
 
 def _rows(recording: Recording) -> list[Recording]:
@@ -153,7 +160,5 @@ def _rows(recording: Recording) -> list[Recording]:
         names = arrays.list_records(recording.path, recording.told)
     except RecordError:
         return [recording]
-    return [
-        Recording(f"{recording.record_id}/{name}", recording.path, ARRAY, row, recording.told)
-        for row, name in enumerate(names)
-    ] or [recording]
+    named = ((row, f"{recording.record_id}/{name}") for row, name in enumerate(names))
+    return [replace(recording, record_id=name, row=row) for row, name in named] or [recording]

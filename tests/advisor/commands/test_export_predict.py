@@ -109,7 +109,7 @@ def test_export_refuses_in_one_sentence(refused, exported, tmp_path, bad_records
     assert "name the model otherwise" in refused(1, "export", checkpoint, "--out", new.with_name("MODEL_CARD.md"))
     assert "no checkpoint" in refused(3, "export", tmp_path / "nowhere", "--out", new)
     assert "few cannot be compared on" in refused(3, "export", checkpoint, "--out", new, "--records", bad_records)
-    assert "no WFDB record" in refused(3, "export", checkpoint, "--out", new, "--records", checkpoint)
+    assert "no ECG recording" in refused(3, "export", checkpoint, "--out", new, "--records", checkpoint)
     for opset in (OPSETS[0] - 1, OPSETS[-1] + 1):
         assert "--opset" in refused(2, "export", checkpoint, "--out", new, "--opset", opset)
     assert "--out" in refused(2, "export", checkpoint)
@@ -319,7 +319,7 @@ def test_predict_refuses_in_one_sentence(refused, exported, records, tmp_path):
     (tmp_path / "text.onnx").write_text("hello")
     assert "does not exist" in refused(3, "predict", tmp_path / "no.onnx", records)
     assert "not an ONNX model" in refused(3, "predict", tmp_path / "text.onnx", records)
-    assert "no WFDB record" in refused(3, "predict", model, tmp_path)
+    assert "no ECG recording" in refused(3, "predict", model, tmp_path)
     assert "--batch-size" in refused(2, "predict", model, records, "--batch-size", 0)
     assert "RECORD_OR_DIR" in refused(2, "predict", model)
     (tmp_path / "file").write_text("")

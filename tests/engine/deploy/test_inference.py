@@ -117,7 +117,7 @@ def test_missing_samples_are_refused(model, record_writer, synthetic_ecg, tmp_pa
 
 
 def test_a_folder_without_records_is_refused(tmp_path):
-    with pytest.raises(RecordError, match=r"no WFDB record"):
+    with pytest.raises(RecordError, match=r"no ECG recording"):
         list_records(tmp_path)
 
 

@@ -1,0 +1,1 @@
+"""Recordings in files of plain numbers, which a description next to them explains."""
