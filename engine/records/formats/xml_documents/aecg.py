@@ -140,7 +140,7 @@ def _lead(sequence: Element) -> _Lead:
     )
 
 
-def _samples(lead: _Lead, n_samples: int) -> NDArray[np.float64]:
+def _samples(lead: _Lead, n_samples: int) -> NDArray[np.floating]:
     return lead.origin + lead.millivolt * whole_numbers(lead.digits, " ", n_samples)
 
 

@@ -38,8 +38,9 @@ _BYTES = 2  # of a sample
 _EXPONENTS = range(-9, 10)
 _PER_YEAR = {"YEARS": 1.0, "MONTHS": 12.0, "WEEKS": 365.25 / 7, "DAYS": 365.25, "HOURS": 365.25 * 24}
 _HARMLESS = ("PatientAge", "AgeUnits", "Gender", "Race", "HeightIN", "HeightCM", "WeightLBS", "WeightKG")
-_NUMBERS = re.compile(
-    r"(?:order|requisition|accession|account|visit|encounter|admission)\w*|secondaryid", re.IGNORECASE
+_NUMBERS = re.compile(  # of an order or a stay; OrderingMDID is that of a physician
+    r"[a-z]*(?:order|requisition|accession|account|visit|encounter|admission|admit)(?:number|id)?|secondaryid",
+    re.IGNORECASE,
 )
 _US_DATE = re.compile(r"(\d{1,2})[-/](\d{1,2})[-/](\d{4})")
 _TIME = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?")

@@ -24,14 +24,14 @@ _NUMBERS = {  # possessive: nothing is tried twice, nor remembered, however long
 }
 
 
-def whole_numbers(text: str, separator: Separator, n_samples: int) -> NDArray[np.float64]:
+def whole_numbers(text: str, separator: Separator, n_samples: int) -> NDArray[np.int64]:
     """Return (n_samples,) whole numbers that stand between separators, the last of which may end the text.
 
     Raises RecordError for anything else between them, and for another number of numbers.
     """
     if not _NUMBERS[separator].fullmatch(text):
         raise RecordError("its samples are not all whole numbers")
-    numbers = np.fromstring(text.replace(",", " "), np.float64, sep=" ")
+    numbers = np.fromstring(text.replace(",", " "), np.int64, sep=" ")
     if len(numbers) != n_samples:
         raise RecordError("its leads have different numbers of samples")
     return numbers
