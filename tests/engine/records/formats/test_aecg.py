@@ -161,9 +161,10 @@ def test_the_first_of_two_rhythms_and_the_largest_of_two_sets_are_read_with_note
         (b'value="0.002" unit="s"', b'value="soon" unit="s"', "not a number"),
         (b'xsi:type="GLIST_TS"', b'xsi:type="GLIST_TS" denominator="2"', "repeat"),
         (b'<scale value="1.0" unit="uV"/>', b'<scale value="1.0"/>', "unit"),
-        (b'<scale value="1.0" unit="uV"/>', b'<scale value="0" unit="uV"/>', "zero"),
+        (b'<scale value="1.0" unit="uV"/>', b'<scale value="0" unit="uV"/>', "impossible"),
         (b'<scale value="1.0" unit="uV"/>', b"", "scale"),
         (b'<origin value="0" unit="uV"/>', b'<origin value="0" unit="kg"/>', "origin"),
+        (b'<origin value="0" unit="uV"/>', b'<origin value="-1e300" unit="uV"/>', "origin"),
         (b"<digits>", b"<digits>1 ", "different numbers"),
     ],
 )

@@ -94,7 +94,7 @@ def test_the_first_of_two_strips_is_read_with_a_note(tmp_path):
         (b'<SampleRate units="Hz">500', b'<SampleRate units="ms">2', "not in Hz"),
         (b'"uVperLsb"', b'"uV"', "unit"),
         (b'"uVperLsb"', b'"furlongPerLsb"', "unit"),
-        (b'<Resolution units="uVperLsb">1', b'<Resolution units="uVperLsb">-1', "not positive"),
+        (b'<Resolution units="uVperLsb">1', b'<Resolution units="uVperLsb">-1', "impossible"),
         (b'lead="V1"', b'lead=""', "no name"),
         (b"StripData>", b"Stripdata>", "damaged"),
     ],

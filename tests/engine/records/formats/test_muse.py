@@ -147,7 +147,9 @@ def test_the_first_of_two_rhythms_is_read_with_a_note(tmp_path):
         (b"<LeadOffsetFirstSample>0", b"<LeadOffsetFirstSample>4", "same time"),
         (b">MICROVOLTS<", b">FURLONGS<", "unit"),
         (b">MICROVOLTS<", b"><", "unit"),
-        (b"<LeadAmplitudeUnitsPerBit>1.0", b"<LeadAmplitudeUnitsPerBit>0", "not positive"),
+        (b"<LeadAmplitudeUnitsPerBit>1.0", b"<LeadAmplitudeUnitsPerBit>0", "impossible"),
+        (b"<LeadAmplitudeUnitsPerBit>1.0", b"<LeadAmplitudeUnitsPerBit>1e308", "impossible"),
+        (b"<LeadSampleCountTotal>5000", b"<LeadSampleCountTotal>1e308", "not a count"),
         (b"<LeadID>I<", b"<LeadID><", "no name"),
     ],
 )

@@ -88,12 +88,12 @@ def test_another_configuration_and_a_second_rhythm_are_noted(tmp_path):
     [
         (b"ECG_RHYTHMS", b"ECG_AVERAGES", "no rhythm"),
         (b"<samplecount>5000", b"<samplecount>4998", "another number"),
-        (b"<samplecount>5000", b"<samplecount>1e99", "another number"),
+        (b"<samplecount>5000", b"<samplecount>1e99", "not a count"),
         (b"<value>500<", b"<value>fast<", "not a number"),
         (b"<value>500<", b"<value>0<", "sampling frequency"),
         (b"COMMASEPARATE", b"BASE64", "not read"),
         (b"<units>UV", b"<units>", "unit"),
-        (b"<unitperbit>1.0", b"<unitperbit>0", "not positive"),
+        (b"<unitperbit>1.0", b"<unitperbit>0", "impossible"),
         (b"<name>V3<", b"<name><", "no name"),
     ],
 )
