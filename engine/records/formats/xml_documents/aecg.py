@@ -110,7 +110,7 @@ def _is_lead(sequence: Element) -> bool:
 def _spelled(codes: tuple[str, ...]) -> tuple[str, ...]:
     """Return the names of codes; a lead that was computed from others (``MDC_ECG_LEAD_dI``) is none of the twelve."""
     return tuple(
-        _CODES.get(code.upper(), code[len(_PREFIX) :]) if code.upper().startswith(_PREFIX) else lead_name(code)
+        _CODES.get(code.upper(), code[len(_PREFIX) :] or code) if code.upper().startswith(_PREFIX) else lead_name(code)
         for code in codes
     )
 

@@ -3,7 +3,7 @@
 No definition is public; the form is what published files and their readers show. The root is ``CardiologyXML``. Its
 ``StripData``, directly below it or in ``Strip``, is the recording: a ``WaveformData`` for each lead, of whole numbers
 with commas between them, over many lines. ``MedianSamples`` comes before it and is an averaged beat. The encoding is
-declared as ``ISO8859-1``, a name that no list has. No public file was at hand.
+declared as ``ISO8859-1``. No openly licensed file was found to try this reader on.
 """
 
 from datetime import datetime

@@ -1,9 +1,9 @@
 """Schiller SEMA: an ECG as XML ("SchillerEDI"), which Schiller's SEMA exports.
 
-No definition is public, nor is a file with a licence that allows to keep it: the form is what published readers and
-their notes say. The root's name ends in ``SchillerEDI``. An event has several ``wavedata``: ``ECG_AVERAGES``, averaged
-beats, comes before ``ECG_RHYTHMS``, which is the recording. Samples are whole numbers with commas between them. A rate
-of the value 500 with the exponent 1 is 500 Hz: the exponent is not one of ten.
+No definition is public, and no openly licensed file was found to try this reader on: the form is what published readers
+and their notes say. The root's name ends in ``SchillerEDI``. An event has several ``wavedata``: ``ECG_AVERAGES``, the
+averaged beats, comes before ``ECG_RHYTHMS``, which is the recording. Samples are whole numbers with commas between
+them. A rate of the value 500 with the exponent 1 is 500 Hz: the exponent is not one of ten.
 """
 
 import re
