@@ -28,7 +28,7 @@ from engine.records.formats.contents import (
     patient_number,
     plausible_age,
 )
-from engine.records.formats.xml_documents.texts import count_numbers, moment, named_leads, whole_numbers
+from engine.records.formats.xml_documents.texts import amplitude, count_numbers, moment, named_leads, whole_numbers
 from engine.records.formats.xml_documents.tree import number_of, parse_xml, text_of, texts_in
 from engine.records.lead_names import lead_name
 from engine.records.record import LEADS, RecordError
@@ -42,6 +42,7 @@ _PER_YEAR = {"a": 1.0, "yr": 1.0, "mo": 12.0, "wk": 365.25 / 7, "d": 365.25, "h"
 _REPORTED_AGE = "21612-7"  # LOINC
 _TIMESTAMP = re.compile(r"(\d{4})(\d\d)(\d\d)(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:\.\d+)?)?)?)?(?:[+-]\d{4})?")
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_FARTHEST_ORIGIN = 1e6  # millivolt
 _PHILIPS_SECONDS, _ECG_SECONDS = 11.0, 10.0
 
 
@@ -109,7 +110,7 @@ def _is_lead(sequence: Element) -> bool:
 def _spelled(codes: tuple[str, ...]) -> tuple[str, ...]:
     """Return the names of codes; a lead that was computed from others (``MDC_ECG_LEAD_dI``) is none of the twelve."""
     return tuple(
-        _CODES.get(code.upper(), code[len(_PREFIX) :]) if code.upper().startswith(_PREFIX) else lead_name(code)
+        _CODES.get(code.upper(), code[len(_PREFIX) :] or code) if code.upper().startswith(_PREFIX) else lead_name(code)
         for code in codes
     )
 
@@ -121,26 +122,23 @@ def _lead(sequence: Element) -> _Lead:
     if code is None or scale is None or digits is None:
         raise RecordError("a lead has no samples, or no scale")
     unit = scale.get("unit", "")
-    millivolt = in_millivolt(unit)
-    if millivolt is None:
-        raise RecordError("it gives no unit of voltage")
-    gain = number_of(scale.get("value", ""), "amplitude of one digit")
-    if not gain:
-        raise RecordError("its amplitude of one digit is zero")
-    zero, zero_unit = ("0", unit) if origin is None else (origin.get("value", ""), origin.get("unit", unit))
-    zero_millivolt = in_millivolt(zero_unit)
-    if zero_millivolt is None:
-        raise RecordError("the origin of its amplitudes is not a voltage")
+    millivolt = amplitude(scale.get("value", ""), unit)
+    zero = 0.0
+    if origin is not None:
+        zero_unit = in_millivolt(origin.get("unit", unit))
+        zero = number_of(origin.get("value", ""), "origin of amplitudes") * (zero_unit or np.nan)
+    if not abs(zero) <= _FARTHEST_ORIGIN:  # nor NaN
+        raise RecordError("the origin of its amplitudes is not a voltage, or an impossible one")
     return _Lead(
         code=code.get("code", "").strip(),
         digits=digits.text or "",
         unit=unit,
-        origin=number_of(zero, "origin of amplitudes") * zero_millivolt,
-        millivolt=gain * millivolt,
+        origin=zero,
+        millivolt=millivolt,
     )
 
 
-def _samples(lead: _Lead, n_samples: int) -> NDArray[np.float64]:
+def _samples(lead: _Lead, n_samples: int) -> NDArray[np.floating]:
     return lead.origin + lead.millivolt * whole_numbers(lead.digits, " ", n_samples)
 
 

@@ -3,7 +3,7 @@
 No definition is public; the form is what published files and their readers show. The root is ``CardiologyXML``. Its
 ``StripData``, directly below it or in ``Strip``, is the recording: a ``WaveformData`` for each lead, of whole numbers
 with commas between them, over many lines. ``MedianSamples`` comes before it and is an averaged beat. The encoding is
-declared as ``ISO8859-1``, a name that no list has. No public file was at hand.
+declared as ``ISO8859-1``. No openly licensed file was found to try this reader on.
 """
 
 from datetime import datetime
@@ -24,6 +24,7 @@ from engine.records.formats.contents import (
     plausible_age,
 )
 from engine.records.formats.xml_documents.texts import (
+    amplitude,
     count_in,
     count_numbers,
     moment,
@@ -33,7 +34,6 @@ from engine.records.formats.xml_documents.texts import (
 )
 from engine.records.formats.xml_documents.tree import number_of, parse_xml, text_of
 from engine.records.record import RecordError
-from engine.records.units import in_millivolt
 
 ROOT = "CardiologyXML"
 _PER_COUNT = "perlsb"  # what follows the unit of voltage: uVperLsb
@@ -95,13 +95,7 @@ def _resolution(strip: Element) -> tuple[str, float]:
     resolution = strip.find("Resolution")
     written = resolution.get("units", "").strip() if resolution is not None else ""
     unit = written[: -len(_PER_COUNT)] if written.lower().endswith(_PER_COUNT) else ""
-    millivolt = in_millivolt(unit)
-    if millivolt is None:
-        raise RecordError("it gives no unit of voltage")
-    gain = number_of(text_of(resolution), "amplitude of one count")
-    if gain <= 0:
-        raise RecordError("its amplitude of one count is not positive")
-    return unit, gain * millivolt
+    return unit, amplitude(text_of(resolution), unit)
 
 
 def _person(root: Element, recorded: datetime | None) -> Person:

@@ -28,18 +28,18 @@ from engine.records.formats.contents import (
     patient_number,
     plausible_age,
 )
-from engine.records.formats.xml_documents.texts import count_in, moment, named_leads, naming_texts
+from engine.records.formats.xml_documents.texts import amplitude, count_in, moment, named_leads, naming_texts
 from engine.records.formats.xml_documents.tree import number_of, parse_xml, text_of
 from engine.records.record import RecordError
-from engine.records.units import in_millivolt
 
 ROOT = "RestingECG"
 _BYTES = 2  # of a sample
 _EXPONENTS = range(-9, 10)
 _PER_YEAR = {"YEARS": 1.0, "MONTHS": 12.0, "WEEKS": 365.25 / 7, "DAYS": 365.25, "HOURS": 365.25 * 24}
 _HARMLESS = ("PatientAge", "AgeUnits", "Gender", "Race", "HeightIN", "HeightCM", "WeightLBS", "WeightKG")
-_NUMBERS = re.compile(
-    r"(?:order|requisition|accession|account|visit|encounter|admission)\w*|secondaryid", re.IGNORECASE
+_NUMBERS = re.compile(  # of an order or a stay; OrderingMDID is that of a physician
+    r"[a-z]*(?:order|requisition|accession|account|visit|encounter|admission|admit)(?:number|id)?|secondaryid",
+    re.IGNORECASE,
 )
 _US_DATE = re.compile(r"(\d{1,2})[-/](\d{1,2})[-/](\d{4})")
 _TIME = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?")
@@ -124,15 +124,10 @@ def _lead(element: Element) -> _Lead:
     if 3 * len(text) < 4 * _BYTES * n_samples:  # four letters are three bytes
         raise RecordError(f"it says {n_samples:,} samples of a lead and has fewer")
     unit = text_of(element, "LeadAmplitudeUnits")
-    millivolt = in_millivolt(unit)
-    if millivolt is None:
-        raise RecordError("it gives no unit of voltage")
-    gain = number_of(text_of(element, "LeadAmplitudeUnitsPerBit"), "amplitude of one count")
-    if gain <= 0:
-        raise RecordError("its amplitude of one count is not positive")
+    millivolt = amplitude(text_of(element, "LeadAmplitudeUnitsPerBit"), unit)
     start = [number_of(text_of(element, tag) or "0", "start") for tag in ("LeadTimeOffset", "LeadOffsetFirstSample")]
     checksum = count_in(element, "LeadDataCRC32", "checksum")
-    return _Lead(text, n_samples, unit, gain * millivolt, checksum, (start[0], start[1]))
+    return _Lead(text, n_samples, unit, millivolt, checksum, (start[0], start[1]))
 
 
 def _samples(lead: _Lead) -> NDArray[np.float64]:

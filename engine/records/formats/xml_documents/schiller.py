@@ -1,9 +1,9 @@
 """Schiller SEMA: an ECG as XML ("SchillerEDI"), which Schiller's SEMA exports.
 
-No definition is public, nor is a file with a licence that allows to keep it: the form is what published readers and
-their notes say. The root's name ends in ``SchillerEDI``. An event has several ``wavedata``: ``ECG_AVERAGES``, averaged
-beats, comes before ``ECG_RHYTHMS``, which is the recording. Samples are whole numbers with commas between them. A rate
-of the value 500 with the exponent 1 is 500 Hz: the exponent is not one of ten.
+No definition is public, and no openly licensed file was found to try this reader on: the form is what published readers
+and their notes say. The root's name ends in ``SchillerEDI``. An event has several ``wavedata``: ``ECG_AVERAGES``, the
+averaged beats, comes before ``ECG_RHYTHMS``, which is the recording. Samples are whole numbers with commas between
+them. A rate of the value 500 with the exponent 1 is 500 Hz: the exponent is not one of ten.
 """
 
 import re
@@ -25,6 +25,7 @@ from engine.records.formats.contents import (
     plausible_age,
 )
 from engine.records.formats.xml_documents.texts import (
+    amplitude,
     count_in,
     count_numbers,
     moment,
@@ -34,7 +35,6 @@ from engine.records.formats.xml_documents.texts import (
 )
 from engine.records.formats.xml_documents.tree import number_of, parse_xml, text_of
 from engine.records.record import RecordError
-from engine.records.units import in_millivolt
 
 ROOT = "SchillerEDI"  # how the root's name ends
 ROOTS = (
@@ -101,13 +101,7 @@ def _rate(rhythm: Element) -> float:
 def _resolution(rhythm: Element) -> tuple[str, float]:
     """Return the unit of voltage, and how many millivolt one count is."""
     unit = text_of(rhythm, "resolution/yres/units")
-    millivolt = in_millivolt(unit)
-    if millivolt is None:
-        raise RecordError("it gives no unit of voltage")
-    gain = number_of(text_of(rhythm, "resolution/yres/unitperbit"), "amplitude of one count")
-    if gain <= 0:
-        raise RecordError("its amplitude of one count is not positive")
-    return unit, gain * millivolt
+    return unit, amplitude(text_of(rhythm, "resolution/yres/unitperbit"), unit)
 
 
 def _person(root: Element, recorded: datetime | None) -> Person:

@@ -12,26 +12,29 @@ from numpy.typing import NDArray
 from engine.records.formats.xml_documents.tree import number_of, text_of, texts_in
 from engine.records.lead_names import lead_names
 from engine.records.record import RecordError
+from engine.records.units import in_millivolt
 
 Spelling = Callable[[tuple[str, ...]], tuple[str, ...]]
 
 Separator = Literal[",", " "]  # a space stands for any white space
 
 _MOST_LEADS = 500
+_LARGEST_COUNT = 1 << 53  # of which every number is a float
+_AMPLITUDES = (1e-9, 1e3)  # millivolt of one count, far beyond what any device has
 _NUMBERS = {  # possessive: nothing is tried twice, nor remembered, however long a text is
     ",": re.compile(r"(?:\s*+[-+]?[0-9]{1,9}+\s*+(?:,|\Z))*+\s*+", re.ASCII),
     " ": re.compile(r"\s*+(?:[-+]?[0-9]{1,9}+(?:\s++|\Z))*+", re.ASCII),
 }
 
 
-def whole_numbers(text: str, separator: Separator, n_samples: int) -> NDArray[np.float64]:
+def whole_numbers(text: str, separator: Separator, n_samples: int) -> NDArray[np.int64]:
     """Return (n_samples,) whole numbers that stand between separators, the last of which may end the text.
 
     Raises RecordError for anything else between them, and for another number of numbers.
     """
     if not _NUMBERS[separator].fullmatch(text):
         raise RecordError("its samples are not all whole numbers")
-    numbers = np.fromstring(text.replace(",", " "), np.float64, sep=" ")
+    numbers = np.fromstring(text.replace(",", " "), np.int64, sep=" ")
     if len(numbers) != n_samples:
         raise RecordError("its leads have different numbers of samples")
     return numbers
@@ -52,9 +55,21 @@ def count_in(element: Element, path: str, what: str) -> int | None:
     if not text:
         return None
     number = number_of(text, what)
-    if not number.is_integer() or number < 0:
+    if not number.is_integer() or not 0 <= number < _LARGEST_COUNT:
         raise RecordError(f"its {what} is not a count")
     return int(number)
+
+
+def amplitude(text: str, unit: str) -> float:
+    """Return how many millivolt one count is. Raises RecordError for no voltage, and for no such amplitude."""
+    millivolt = in_millivolt(unit)
+    if millivolt is None:
+        raise RecordError("it gives no unit of voltage")
+    of_count = number_of(text, "amplitude of one count") * millivolt
+    lowest, highest = _AMPLITUDES
+    if not lowest <= of_count <= highest:
+        raise RecordError("its amplitude of one count is impossible")
+    return of_count
 
 
 def named_leads(names: Iterable[str], spelled: Spelling = lead_names) -> tuple[str, ...]:
