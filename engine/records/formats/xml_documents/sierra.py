@@ -45,6 +45,8 @@ _YEARS = {"years": 1.0, "months": 1 / 12, "weeks": 7 / 365.25, "days": 1 / 365.2
 _IN_A_WHOLE_NUMBER = frozenset("+-0123456789 \t\r\n")
 _LOWEST, _HIGHEST = -32768, 32767
 _MAX_SAMPLES = 1e9
+_MAX_WRITTEN = 10_000_000  # samples as text, which are costly
+_MAX_MICROVOLT = 1000.0  # of a count; the schema of 1.03 lists 1.25 to 20
 
 _Counts = NDArray[np.int64]
 
@@ -64,10 +66,14 @@ def open_sierra(path: Path) -> Contents:
     signal = Element("signalcharacteristics") if signal is None else signal
     fs = _agreed(waveforms, signal, ("samplespersecond",), ("samplingrate",), "sampling rate")
     microvolt = _agreed(waveforms, signal, ("resolution",), ("resolution", "signalresolution"), "resolution")
+    if microvolt > _MAX_MICROVOLT:
+        raise RecordError(f"its resolution of {microvolt:g} uV is not that of an ECG")
     seconds = number_of(waveforms.get("durationperchannel", ""), "duration") / 1000
     n_samples = _whole(seconds * fs)
     leads = _leads(waveforms, signal)
     offset = number_of(waveforms.get("signaloffset") or text_of(signal, "signaloffset") or "0", "signal offset")
+    if abs(offset) > _HIGHEST + 1:
+        raise RecordError("its signal offset is not of 16 bits")
     counts = _counts(waveforms, signal, leads, n_samples, offset)
     n_used = round(_ECG * fs) if abs(seconds - _DURATION) < 1e-6 else None
 
@@ -140,7 +146,8 @@ def _counts(
     if encoding not in (("Base64",) if compressed else ("Base64", "Plain")):
         raise RecordError("its waveforms are encoded in a way that is not read")
     if encoding == "Plain":
-        if len(text) < 2 * len(leads) * n_samples - 1:  # each sample a digit and what parts it from the next
+        least = 2 * len(leads) * n_samples - 1  # each sample a digit and what parts it from the next
+        if len(text) < least or least > 2 * _MAX_WRITTEN:
             raise RecordError(f"it has not {n_samples:,} samples of {len(leads)} leads")
         return lambda: _written_out(text, shape)
     content = _from_base64(text)

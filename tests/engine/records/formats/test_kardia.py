@@ -45,6 +45,13 @@ def test_the_samples_are_exact_and_averages_and_annotations_are_left_alone(n_lea
     assert contents.record().signals.shape == (n_leads, 900)
 
 
+def test_the_blocks_are_where_the_specifications_example_has_them():
+    content = kardia_bytes(signals(1), ("I",))
+    assert (content[12:16], content[288:292], content[308:312]) == (b"info", b"fmt ", b"ecg ")
+    assert struct.unpack_from("<BHH", content, 296) == (1, 300, 500)
+    assert content[20:49] == b"2021-12-08T15:54:23.245+10:00"
+
+
 def test_the_leads_are_told_by_their_blocks_not_by_their_order(tmp_path):
     contents = opened(kardia_bytes(signals(3), ("aVF", "I", "V6")), tmp_path)
     assert contents.leads == ("I", "aVF", "V6")

@@ -237,6 +237,17 @@ def test_what_is_not_defined_is_refused_by_its_name(old, new, reason, tmp_path):
         opened(changed(document(), old, new), tmp_path)
 
 
+def test_a_resolution_or_an_offset_of_no_ecg_is_refused(tmp_path):
+    content = changed(document(), 'resolution="5"', 'resolution="1e300"')
+    with pytest.raises(RecordError, match="not that of an ECG"):
+        opened(changed(content, "<resolution>5<", "<resolution>1e300<"), tmp_path)
+    content = sierra_bytes(signals(1000), compression="Base64")
+    with pytest.raises(RecordError, match="offset is not of 16 bits"):
+        opened(changed(content, 'signaloffset="0"', 'signaloffset="1e300"'), tmp_path)
+    shifted = opened(changed(content, 'signaloffset="0"', 'signaloffset="-3"'), tmp_path)
+    assert np.array_equal(shifted.decode(), (signals(1000) + 15) / 1000)
+
+
 def test_waveforms_that_were_modified_may_differ_from_the_acquisition(tmp_path):
     content = changed(document(), "<resolution>5<", "<resolution>2.5<")
     content = changed(content, 'bitspersample="16"', 'bitspersample="16" waveformmodified="True"')

@@ -74,6 +74,7 @@ def sierra_bytes(
       <{"signal" if old else ""}resolution>{MICROVOLT}</{"signal" if old else ""}resolution>
       <acquisitiontype>{"STD-12" if old else "10-WIRE"}</acquisitiontype>
       <bitspersample>16</bitspersample><signaloffset>0</signaloffset><signalsigned>True</signalsigned>
+      <numberchannelsallocated>{len(counts)}</numberchannelsallocated>
     </signalcharacteristics>
   </dataacquisition>
   <patient>
