@@ -1,0 +1,400 @@
+"""DICOM waveforms: the ECG objects of PACS archives, and any other that holds channels of ECG leads.
+
+Definition: DICOM PS3.3 C.10.9 (Waveform module), PS3.16 CID 3001 (ECG leads), PS3.10 (the file). ``pydicom`` reads the
+elements; the samples are decoded here: sample x sensitivity x correction factor + baseline, in the channel's own unit.
+
+- **Which group of channels**: one with ECG leads whose signals are ORIGINAL, not the median beat; of several the
+  longest, then the one with the most leads.
+- **Which lead**: the number in its code (5.6.3-9-N of SCPECG, 2:N of MDC), else the text (code meaning, channel label).
+  Where both name a lead of the twelve, and different ones, the channel cannot be used.
+- **Padding**: a sample of the padding value is missing. A signed padding value of 0 is what a lead at rest has too: it
+  marks what is missing only where all channels have it for a second.
+- **Skew**: a channel that was sampled more than one sample before or after the others cannot be used; a smaller skew
+  is noted.
+"""
+
+import logging
+import re
+import warnings
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.records.file_content import printable, read_whole
+from engine.records.formats.contents import (
+    MAX_FILE_BYTES,
+    Contents,
+    Person,
+    age_in_years,
+    identifying,
+    known_sex,
+    patient_number,
+    plausible_age,
+)
+from engine.records.lead_names import lead_name, lead_names
+from engine.records.record import LEADS, RecordError
+from engine.records.units import in_millivolt
+
+_PREAMBLE, _PREFIX = 128, b"DICM"
+_BARE = (b"\x02\x00", b"\x08\x00")  # the group of the first element of a file without preamble, little endian
+_NUMBERS = {1: "I", 2: "II", 61: "III", 62: "aVR", 63: "aVL", 64: "aVF"} | {k + 2: f"V{k}" for k in range(1, 7)}
+_LAST_NUMBER = 255  # of the leads; greater ones are other measurements in MDC
+_CODE = re.compile(r"(?:5\.6\.3-9-|2:)0*(\d{1,5})")
+_TEXT = re.compile(r"\s*(?:\((?:einthoven|goldberger|wilson)\)|, augmented voltage, (?:right|left|foot))\s*", re.I)
+_TYPES = {(8, "SB"): "i1", (8, "UB"): "u1", (16, "SS"): "i2", (16, "US"): "u2", (32, "SL"): "i4", (32, "UL"): "u4"}
+_COMPANDED = {"MB": "mu-law", "AB": "A-law"}  # of telephones, with 8 bits
+_DOCUMENT = "1.2.840.10008.5.1.4.1.1.104."
+_PAD_SECONDS = 1.0
+_ROUNDED = 1e-6
+_AGE = re.compile(r"(\d{3})([YMWD])")
+_A_YEAR = {"Y": 1.0, "M": 12.0, "W": 365.25 / 7, "D": 365.25}
+_DATE_TIME = re.compile(r"(\d{4})[.-]?(\d\d)[.-]?(\d\d)(?:(\d\d)(?::?(\d\d)(?::?(\d\d))?)?)?(?:[.+-].*)?")
+_NUMBERS_OF_PERSON = (
+    "PatientID",
+    "OtherPatientIDs",
+    "AccessionNumber",
+    "AdmissionID",
+    "ServiceEpisodeID",
+    "MedicalRecordLocator",
+    "PlacerOrderNumberImagingServiceRequest",
+    "FillerOrderNumberImagingServiceRequest",
+    "PatientBirthDate",
+    "PatientTelephoneNumbers",
+    "PatientAddress",
+)
+_NAMES_OF_PERSON = ("PatientName", "OtherPatientNames", "PatientBirthName", "PatientMotherBirthName")
+_TIMES = (("AcquisitionDateTime",), ("AcquisitionDate", "AcquisitionTime"), ("StudyDate", "StudyTime"))
+_OTHERS = (
+    "SOPClassUID",
+    "OtherPatientIDsSequence",
+    "PatientAge",
+    "PatientSex",
+    "Rows",
+    "FileSetID",
+    "WaveformSequence",
+)
+_LISTED = (*_NUMBERS_OF_PERSON, *_NAMES_OF_PERSON, *(keyword for pair in _TIMES for keyword in pair), *_OTHERS)
+
+
+@dataclass(frozen=True)
+class _Channel:
+    """A channel: its lead, millivolts a count and at count 0, its unit, and why it cannot be used, if so."""
+
+    lead: str
+    is_ecg: bool
+    gain: float
+    offset: float
+    unit: str
+    skew: float
+    fault: str | None
+
+
+def open_dicom(path: Path) -> Contents:
+    """Open a DICOM file with a waveform of ECG leads, whatever its SOP class says it is.
+
+    Raises RecordError for other objects (images, documents), for compressed samples, and for a file that is damaged.
+    """
+    content = read_whole(path, MAX_FILE_BYTES)
+    if not content.startswith(_PREFIX, _PREAMBLE) and content[:2] not in _BARE:
+        raise RecordError("it is not a DICOM file")
+    try:
+        import pydicom  # noqa: F401
+    except ImportError:
+        raise RecordError("reading DICOM needs pydicom: pip install 'ecgadvise[formats]'") from None
+    try:
+        with _silence():
+            return _contents(_parse(content))
+    except RecordError:
+        raise
+    except Exception:  # noqa: BLE001  pydicom raises what its conversions do, and the text quotes the file
+        raise RecordError("its DICOM elements are damaged") from None
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep what pydicom warns of and logs to itself: it quotes values."""
+    logger = logging.getLogger("pydicom")
+    was = logger.disabled
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logger.disabled = True
+        try:
+            yield
+        finally:
+            logger.disabled = was
+
+
+def _parse(content: bytes) -> Any:
+    """Return the elements that are needed. A deflated file is unpacked to no more than a file may have."""
+    from pydicom.filereader import read_dataset
+    from pydicom.tag import Tag
+    from pydicom.uid import ImplicitVRLittleEndian
+
+    stream = BytesIO(content)
+    syntax = ImplicitVRLittleEndian
+    if content.startswith(_PREFIX, _PREAMBLE):
+        stream.seek(_PREAMBLE + len(_PREFIX))
+    if content.startswith(_BARE[0], stream.tell()):
+        meta = read_dataset(stream, False, True, stop_when=lambda tag, _vr, _length: tag >> 16 != 2)
+        syntax = meta.get("TransferSyntaxUID") or syntax
+    if syntax.is_private:
+        raise RecordError("its transfer syntax is private")
+    if syntax.is_deflated:
+        stream = BytesIO(_inflate(content[stream.tell() :]))
+    tags: list[Any] = [Tag(keyword) for keyword in _LISTED]
+    return read_dataset(stream, syntax.is_implicit_VR, syntax.is_little_endian, specific_tags=tags)
+
+
+def _inflate(packed: bytes) -> bytes:
+    unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        unpacked = unpacker.decompress(packed, MAX_FILE_BYTES)
+    except zlib.error:
+        raise RecordError("its deflated elements are damaged") from None
+    if not unpacker.eof:
+        raise RecordError("its deflated elements are cut, or too many")
+    return unpacked
+
+
+def _contents(dataset: Any) -> Contents:
+    if not dataset.get("WaveformSequence"):
+        raise RecordError(_what_it_is(dataset))
+    group, channels, n_others = _choose(list(dataset.WaveformSequence))
+    fs, n_samples = _rate(group), int(group.NumberOfWaveformSamples)
+    if int(group.NumberOfWaveformChannels) != len(channels):
+        raise RecordError(f"it says {int(group.NumberOfWaveformChannels)} channels and describes {len(channels)}")
+    counts, padding = _counts(group, len(channels), n_samples, bool(dataset.original_encoding[1]))
+    gains, offsets = (np.array([[getattr(channel, key)] for channel in channels]) for key in ("gain", "offset"))
+    skew_faults, skew_notes = _skews(channels, fs)
+    faults = skew_faults | {row: channel.fault for row, channel in enumerate(channels) if channel.fault is not None}
+    notes = ["its file calls these signals derived"] if _originality(group) == "DERIVED" else []
+    if n_others:
+        notes.append(f"{n_others} more {'groups' if n_others > 1 else 'group'} of leads in its file: not read")
+    person, recorded = _person(dataset)
+    return Contents(
+        tuple(channel.lead for channel in channels),
+        fs,
+        n_samples,
+        Counter(channel.unit for channel in channels if channel.is_ecg).most_common(1)[0][0],
+        lambda: _voltages(counts, padding, fs, gains, offsets),
+        person,
+        recorded,
+        notes=(*notes, *skew_notes),
+        faults=tuple(sorted(faults.items())),
+    )
+
+
+def _what_it_is(dataset: Any) -> str:
+    """Say what a file without waveforms is."""
+    if str(dataset.get("SOPClassUID", "")).startswith(_DOCUMENT):
+        return "it holds a document, as the PDF of an ECG, and not the signals"
+    if "Rows" in dataset:
+        return "it holds an image and no signals"
+    if "FileSetID" in dataset:
+        return "it is a DICOMDIR: a list of files"
+    return "it holds no waveform"
+
+
+def _choose(groups: list[Any]) -> tuple[Any, list[_Channel], int]:
+    """Return the group of channels to read, its channels, and how many more of its kind there are."""
+    for original in (True, False):
+        described = [(group, _channels(group)) for group in groups if (_originality(group) == "ORIGINAL") is original]
+        of_leads = [(group, channels) for group, channels in described if any(channel.is_ecg for channel in channels)]
+        if of_leads:
+            best = max(of_leads, key=lambda one: (_seconds(one[0]), sum(channel.is_ecg for channel in one[1])))
+            return *best, len(of_leads) - 1
+    raise RecordError("none of its channels is a lead of an ECG")
+
+
+def _originality(group: Any) -> str:
+    return str(group.get("WaveformOriginality") or "").strip().upper()
+
+
+def _rate(group: Any) -> float:
+    return float(group.SamplingFrequency)
+
+
+def _seconds(group: Any) -> float:
+    try:
+        return int(group.NumberOfWaveformSamples) / _rate(group)
+    except (AttributeError, TypeError, ValueError, ZeroDivisionError):  # of a group that then is not the longest
+        return 0.0
+
+
+def _channels(group: Any) -> list[_Channel]:
+    definitions = list(group.get("ChannelDefinitionSequence") or ())
+    sources = [_first_item(definition, "ChannelSourceSequence") for definition in definitions]
+    texts = [_lead_text(definition, source) for definition, source in zip(definitions, sources, strict=True)]
+    named = lead_names(tuple(texts))
+    return [
+        _channel(definition, _lead_number(source), name or f"channel {row}", group)
+        for row, (definition, source, name) in enumerate(zip(definitions, sources, named, strict=True), start=1)
+    ]
+
+
+def _channel(definition: Any, number: int | None, name: str, group: Any) -> _Channel:
+    """Read how a channel is scaled; ``name`` is what its text says, ``number`` that of its code."""
+    coded = _NUMBERS.get(number or 0)
+    sensitivity = definition.get("ChannelSensitivity")
+    units = _first_item(definition, "ChannelSensitivityUnitsSequence")
+    unit = next((text for key in ("CodeValue", "CodeMeaning") if (text := _text(units, key))), "")
+    millivolt = in_millivolt(unit)
+    gain, offset = np.nan, np.nan
+    fault = None
+    if sensitivity is None:
+        fault = "no sensitivity of {} is given, which scales it"
+    elif millivolt is None:
+        fault = f"unit {printable(unit)} of {{}} is not a voltage" if unit else "no unit of {} is given"
+    else:
+        gain = float(sensitivity) * _number(definition, "ChannelSensitivityCorrectionFactor", 1.0) * millivolt
+        offset = _number(definition, "ChannelBaseline", 0.0) * millivolt
+        if not (np.isfinite([gain, offset]).all() and gain):
+            fault = "the sensitivity or the baseline of {} is none"
+    if number and name in LEADS and coded != name:
+        fault = "code and name of {} are of different leads"
+    skew = definition.get("ChannelTimeSkew")
+    seconds = _number(definition, "ChannelSampleSkew", 0.0) / _rate(group) if skew is None else float(skew)
+    is_ecg = coded is not None or name in LEADS or bool(number)
+    return _Channel(coded or name, is_ecg, gain, offset, unit, seconds, fault)
+
+
+def _lead_number(source: Any) -> int | None:
+    """Return the number of a lead's code, 0 for an unspecified lead, None for another code."""
+    found = _CODE.fullmatch(_text(source, "CodeValue"))
+    if found is None or (found[0].startswith("2:") and _text(source, "CodingSchemeDesignator") != "MDC"):
+        return None
+    return int(found[1]) if int(found[1]) <= _LAST_NUMBER else None
+
+
+def _lead_text(definition: Any, source: Any) -> str:
+    """Return the text that names a channel's lead: the meaning of its code, or its label."""
+    texts = [_TEXT.sub("", text) for text in (_text(source, "CodeMeaning"), _text(definition, "ChannelLabel")) if text]
+    return next((text for text in texts if lead_name(text) in LEADS), next(iter(texts), ""))
+
+
+def _first_item(item: Any, keyword: str) -> Any:
+    return next(iter(item.get(keyword) or ()), None)
+
+
+def _text(item: Any, keyword: str) -> str:
+    value = None if item is None else item.get(keyword)
+    return "" if value is None else str(value).strip()
+
+
+def _number(item: Any, keyword: str, default: float) -> float:
+    value = item.get(keyword)
+    return default if value is None else float(value)
+
+
+def _skews(channels: list[_Channel], fs: float) -> tuple[dict[int, str], list[str]]:
+    """Return the channels that are more than a sample apart from most, and a note on those that are less."""
+    usual = Counter(channel.skew for channel in channels).most_common(1)[0][0]
+    apart = [abs(channel.skew - usual) * fs for channel in channels]
+    faults = {
+        row: f"{{}} was sampled {samples:.3g} samples before or after most leads"
+        for row, samples in enumerate(apart)
+        if not samples <= 1 + _ROUNDED  # nor NaN
+    }
+    largest = max((samples for row, samples in enumerate(apart) if row not in faults), default=0.0)
+    return faults, [f"its leads were sampled up to {largest / fs * 1000:.3g} ms apart"] if largest else []
+
+
+def _counts(group: Any, n_channels: int, n_samples: int, is_little: bool) -> tuple[NDArray[Any], int | None]:
+    """Return a group's samples (samples, channels) as they are stored, and the one that means none."""
+    bits, kind = int(group.WaveformBitsAllocated), str(group.WaveformSampleInterpretation).strip().upper()
+    if kind in _COMPANDED:
+        raise RecordError(f"its samples are companded by {_COMPANDED[kind]} ({kind}), which is not read")
+    if (bits, kind) not in _TYPES:
+        raise RecordError(f"its samples are {printable(kind)} of {bits} bits, which is not read")
+    dtype = np.dtype(_TYPES[bits, kind]).newbyteorder("<" if is_little else ">")
+    data = group.WaveformData
+    n_bytes = n_samples * n_channels * dtype.itemsize
+    if not isinstance(data, bytes) or not n_bytes <= len(data) <= n_bytes + n_bytes % 2:
+        there = len(data) if isinstance(data, bytes) else 0
+        raise RecordError(f"it says {n_samples:,} samples of {n_channels} channels and has {there:,} bytes of them")
+    counts = np.frombuffer(data, dtype, n_samples * n_channels).reshape(n_samples, n_channels)
+    padding = group.get("WaveformPaddingValue")
+    if isinstance(padding, bytes) and len(padding) >= dtype.itemsize:
+        return counts, int(np.frombuffer(padding, dtype, 1)[0])
+    return counts, padding if isinstance(padding, int) else None
+
+
+def _voltages(
+    counts: NDArray[Any], padding: int | None, fs: float, gains: NDArray[np.float64], offsets: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    voltages: NDArray[np.float64] = counts.T.astype(np.float64) * gains + offsets
+    if padding is not None:
+        missing = np.equal(counts.T, padding)
+        if padding == 0 and counts.dtype.kind == "i":
+            missing &= _long_runs(missing.all(axis=0), _PAD_SECONDS * fs)
+        voltages[missing] = np.nan
+    return voltages
+
+
+def _long_runs(marked: NDArray[np.bool_], at_least: float) -> NDArray[np.bool_]:
+    """Return what is marked in runs of at least that many."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], marked, [False]]).astype(np.int8)))
+    long = np.zeros_like(marked)
+    for start, stop in edges.reshape(-1, 2).tolist():
+        long[start:stop] = stop - start >= at_least
+    return long
+
+
+def _person(dataset: Any) -> tuple[Person, datetime | None]:
+    numbers = {keyword: _texts(dataset, keyword) for keyword in _NUMBERS_OF_PERSON}
+    others = [text for item in dataset.get("OtherPatientIDsSequence") or () if (text := _text(item, "PatientID"))]
+    names = [form for keyword in _NAMES_OF_PERSON for name in _texts(dataset, keyword) for form in _forms(name)]
+    ids = [*numbers["PatientID"], *numbers["OtherPatientIDs"], *others]
+    moments = (_moment("".join(_text(dataset, keyword) for keyword in keywords)) for keywords in _TIMES)
+    recorded = next((moment for moment in moments if moment is not None), None)
+    born = _moment(_text(dataset, "PatientBirthDate"))
+    age = _AGE.fullmatch(_text(dataset, "PatientAge").upper())
+    years = plausible_age(int(age[1]) / _A_YEAR[age[2]]) if age else None
+    return (
+        Person(
+            next(filter(None, map(patient_number, ids)), None),
+            identifying(*others, *(text for texts in numbers.values() for text in texts), *names),
+            age_in_years(born.date() if born else None, recorded) if years is None else years,
+            known_sex(_text(dataset, "PatientSex")),
+        ),
+        recorded,
+    )
+
+
+def _texts(dataset: Any, keyword: str) -> list[str]:
+    """Return the values of an element, which may be several."""
+    from pydicom.multival import MultiValue
+
+    value = dataset.get(keyword)
+    values = value if isinstance(value, MultiValue) else [value]
+    return [str(one).strip() for one in values if one is not None]
+
+
+def _forms(name: str) -> list[str]:
+    """Return a name as it is written (family^given^middle^prefix^suffix, up to three scripts) and in its parts."""
+    forms = [name]
+    for script in name.split("="):
+        parts = [part.strip() for part in script.split("^")[:3]]
+        forms += [script, *parts, " ".join(filter(None, parts)), " ".join(filter(None, [*parts[1:], parts[0]]))]
+    return forms
+
+
+def _moment(text: str) -> datetime | None:
+    """Return what DICOM's DT, or a DA and a TM, say; the local time, without the zone."""
+    found = _DATE_TIME.fullmatch(text)
+    if found is None:
+        return None
+    year, month, day, hour, minute, second = (int(part or 0) for part in found.groups())
+    try:
+        return datetime(year, month, day, hour, minute, second)
+    except ValueError:
+        return None
