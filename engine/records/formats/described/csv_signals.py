@@ -4,7 +4,7 @@ There is no definition of such files. What separates the numbers is told by the 
 else white space; where it is not a comma, a comma may be the decimal mark. Lines of text before the numbers are titles,
 names of the columns, and units of the columns; a title that says how many rows and columns follow ("Rhythm signal: 5000
 X 12", as the text export of a MUSE system) is compared with what does. What the file does not say is told in
-``signals.toml`` (``engine.records.formats.told``); a column of times or of row numbers is compared with the rate.
+``signals.toml`` (``told.py`` next to this); a column of times or of row numbers is compared with the rate.
 """
 
 import re
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from engine.records.file_content import read_whole
 from engine.records.formats.contents import MAX_FILE_BYTES, Contents
-from engine.records.formats.told import Description, Told, count_leads, describe
+from engine.records.formats.described.told import Description, Told, count_leads, describe
 from engine.records.record import RecordError
 from engine.records.units import in_millivolt
 from engine.records.wfdb_header import decode

@@ -2,8 +2,7 @@
 
 Which of the two axes is that of the leads is told by their number, which only one of them may have. What else the
 numbers need to be a recording (rate, unit, leads) stands in an ``.npz`` or HDF5 file as arrays, or as attributes of the
-HDF5 dataset or file; what does not is told in ``signals.toml`` (``engine.records.formats.told``). Nothing is unpickled,
-no link to another file is followed, and of many recordings in one file only the one that is asked for is read.
+HDF5 dataset or file; what does not is told in ``signals.toml`` (``told.py`` next to this). Nothing is unpickled, no link to another file is followed, and of many recordings in one file only the one that is asked for is read.
 
 Definitions: numpy's NEP 1 for ``.npy``; ``.npz`` is a ZIP of them; the HDF5 library reads its own.
 """
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 
 from engine.records.file_content import file_size, printable
 from engine.records.formats.contents import Contents
-from engine.records.formats.told import FILE_NAME, Description, Told, describe
+from engine.records.formats.described.told import FILE_NAME, Description, Told, describe
 from engine.records.record import RecordError
 
 _IDS = ("exam_id", "ecg_id", "record_id", "id", "ids", "names")
