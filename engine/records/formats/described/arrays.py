@@ -2,7 +2,8 @@
 
 Which of the two axes is that of the leads is told by their number, which only one of them may have. What else the
 numbers need to be a recording (rate, unit, leads) stands in an ``.npz`` or HDF5 file as arrays, or as attributes of the
-HDF5 dataset or file; what does not is told in ``signals.toml`` (``told.py`` next to this). Nothing is unpickled, no link to another file is followed, and of many recordings in one file only the one that is asked for is read.
+HDF5 dataset or file; what does not is told in ``signals.toml`` (``told.py`` next to this). Nothing is unpickled,
+no link to another file is followed, and of many recordings in one file only the one that is asked for is read.
 
 Definitions: numpy's NEP 1 for ``.npy``; ``.npz`` is a ZIP of them; the HDF5 library reads its own.
 """
