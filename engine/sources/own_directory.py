@@ -53,7 +53,7 @@ class Directory:
             raise SourceError(_no_recordings(root, found))
         looked = look_at(found.recordings)
         self.leads, said_leads = common_leads(looked)
-        tables = _find_tables(root, RecordNames(root, {one.record_id: one.path for one in found.recordings}))
+        tables = _find_tables(root, {one.record_id: one.path for one in found.recordings})
         if tables.labels is not None:
             self._entries, n_coded = _with_problems(_by_table(tables.labels, self.recordings), looked)
             said = _sentences(tables.labels, len(self.recordings))
@@ -117,9 +117,10 @@ def is_table(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and not is_left_over(path.name)
 
 
-def _find_tables(root: Path, names: RecordNames) -> _Tables:
+def _find_tables(root: Path, paths: Mapping[str, Path]) -> _Tables:
     """Read the directory's tables. Raises SourceError where two have labels, or one cannot be understood."""
-    files = sorted(root.iterdir())
+    names = RecordNames(root, paths)
+    files = sorted(set(root.iterdir()) - set(paths.values()))
     understood: list[Table] = []
     others: list[tuple[Path, NoRecordColumnError]] = []
     for path in filter(is_table, files):

@@ -11,7 +11,7 @@ from engine.records.formats.described import arrays, csv_signals
 from engine.records.formats.described.told import FILE_NAME, Told, told
 from engine.records.formats.detect import FORMATS, format_of
 from engine.records.formats.xml_documents import fhir
-from engine.records.record import Record, RecordError
+from engine.records.record import LEADS, Record, RecordError
 from engine.records.wfdb_reader import read_header, read_wfdb
 
 WFDB, ARRAY, TABLE = "WFDB", "array", "table of samples"
@@ -94,12 +94,12 @@ def find_recordings(tree: Tree) -> Found:
     listed = [Recording(path.relative_to(tree.root).as_posix(), path) for path in bare]
     described = any(path.endswith(FILE_NAME) for path in tree.files)
     untold = []
-    for path in map(Path, sorted(tree.files)):
+    for path in (Path(file) for file in sorted(tree.files) if not file.endswith(_WFDB_SUFFIXES)):
         description = told(path, tree.root) if described else None
         form = _form(path, description)
         if form == ARRAY and description is None and not _tells_itself(path):
             untold.append(path)
-        elif form is not None:
+        elif form is not None and not (form == TABLE and _is_of_labels(path, description)):
             name = _without_suffix(path).relative_to(tree.root).as_posix()
             listed.append(Recording(name, path, form, None, description))
     times = Counter(one.record_id for one in listed)
@@ -140,6 +140,15 @@ def _tells_itself(path: Path) -> bool:
     except RecordError:
         return False
     return True
+
+
+def _is_of_labels(path: Path, description: Told | None) -> bool:
+    """Whether a table is not of samples, though a pattern has its name: ``*.csv`` has that of the labels as well."""
+    try:
+        leads = csv_signals.open_csv_signals(path, description).leads
+    except RecordError:
+        return True
+    return (description is None or description.leads is None) and not set(leads) & set(LEADS)
 
 
 def _without_suffix(path: Path) -> Path:
