@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from advisor.cli import main
+from tests.engine.records.formats.mixed_folder import BIRTH, FIRST_NAME, NUMBER, SURNAME, write_mixed
 
 MARKS = ("Zvonimir", "Qxtorova", "19470311", "1947-03-11", "11.03.1947", "MRN884213", "PATQX77", "fainted at the opera")
 FOLDERS = ("Wexfordson", "Yttrasen")  # of patients: part of a record's path
@@ -196,3 +197,68 @@ def test_no_message_about_a_damaged_tree_says_what_is_marked(fault, ecgadvise, w
     assert_files_unmarked(tmp_path / "corpora")
     ecgadvise("recommend", "--data", ward, "--arch", "cnn", code=None)
     ecgadvise("train", "--data", ward, "--n-records", 1_000_000, "--out", tmp_path / "out", code=None)
+
+
+@pytest.fixture
+def exports(tmp_path: Path) -> Path:
+    """Files of every format, three of each, whose people are marked, and a table of their labels."""
+    write_mixed(tmp_path / "exports", 3)
+    assert {SURNAME, FIRST_NAME, NUMBER, BIRTH.strftime("%Y%m%d")} <= set(MARKS)
+    return tmp_path / "exports"
+
+
+def test_nothing_marked_leaves_files_of_any_format(ecgadvise, exports: Path, tmp_path: Path):
+    """From a folder of all formats to a network, an ONNX model, predictions, a page and a copy: in one go."""
+    formats = [path for path in exports.rglob("*") if path.is_file()]
+    assert sum(re.search(rb"MRN884213|Qxtorova", path.read_bytes()) is not None for path in formats) > 20
+    checked = ecgadvise("data", "check", exports).said
+    assert "0 unusable" in checked
+    assert "files of 45 records say whose they are" in checked
+    ecgadvise("data", "prepare", exports)
+    assert assert_files_unmarked(tmp_path / "corpora")
+    ecgadvise("train", "--data", exports, "--arch", "resnet1d18-w16", "--strategy", "linear-probe", "--device", "cpu",
+              "--least-positives", 1, "--out", tmp_path / "trained")  # fmt: skip
+    assert assert_files_unmarked(tmp_path / "trained")
+    model = tmp_path / "exported" / "model.onnx"
+    ecgadvise("export", tmp_path / "trained", "--out", model, "--records", exports)
+    assert assert_files_unmarked(tmp_path / "exported")
+    assert len(ecgadvise("predict", model, exports, "--json").said) > 1000
+    ecgadvise("predict", model, exports, "--csv", tmp_path / "predicted.csv")
+    assert len((tmp_path / "predicted.csv").read_text().splitlines()) == 46
+    ecgadvise("recommend", "--data", exports, "--arch", "cnn", "--report", tmp_path / "page.html")
+    assert assert_files_unmarked(tmp_path / "page.html")
+    (tmp_path / "key").write_text("a secret of more than sixteen characters")
+    ecgadvise("data", "convert", exports, "--to", "wfdb", "--out", tmp_path / "copy", "--key", tmp_path / "key")
+    assert assert_files_unmarked(tmp_path / "copy") == 2 * 45 + 1
+    ecgadvise("data", "check", tmp_path / "copy")
+
+
+def test_no_message_about_a_damaged_file_of_any_format_says_what_is_marked(ecgadvise, exports: Path, tmp_path: Path):
+    """Each file cut at many places, with marks written over what stood there, and with its bytes in another order."""
+    rng = np.random.default_rng(0)
+    damaged = tmp_path / "damaged"
+    damaged.mkdir()
+    rows = ["record,AF"]
+    for path in sorted(exports.rglob("e*.*")):
+        if not path.is_file():
+            continue
+        whole = path.read_bytes()
+        for k in range(12):
+            content = bytearray(whole)
+            at = int(rng.integers(0, min(len(content), 4000 if k % 2 else len(content))))
+            if k % 3 == 0:
+                del content[at:]
+            elif k % 3 == 1:
+                mark = MARKS[k % len(MARKS)].encode("utf-16-le" if whole[:2] == b"\xff\xfe" else "utf-8")
+                content[at : at + len(mark)] = mark
+            else:
+                content[at : at + 40] = content[at : at + 40][::-1]
+            name = f"{path.stem.split('.')[0]}-{k}"
+            (damaged / f"{name}{path.suffix}").write_bytes(content)
+            rows.append(f"{name},{k % 2}")
+    (damaged / "labels.csv").write_text("\n".join(rows) + "\n")
+    said = ecgadvise("data", "check", damaged, "--json", code=3).said
+    assert said.count('"usable": false') > 100
+    ecgadvise("data", "check", damaged, code=3)
+    ecgadvise("data", "convert", damaged, "--to", "wfdb", "--out", tmp_path / "copy")
+    assert assert_files_unmarked(tmp_path / "copy")

@@ -8,14 +8,14 @@ from pathlib import Path
 import h5py
 import numpy as np
 from numpy.typing import NDArray
+from tests.engine.records.formats.writers_dicom import dicom_bytes
+from tests.engine.records.formats.writers_edf import edf_bytes
 
 from engine.corpora.synthetic import Synthetic
 from engine.records.record import LEADS
 from engine.records.signal import resample
 from tests.engine.records.formats.writers_aecg import aecg_bytes
 from tests.engine.records.formats.writers_cardiosoft import cardiosoft_bytes
-from tests.engine.records.formats.writers_dicom import dicom_bytes
-from tests.engine.records.formats.writers_edf import edf_bytes
 from tests.engine.records.formats.writers_fhir import fhir_bytes
 from tests.engine.records.formats.writers_kardia import kardia_bytes
 from tests.engine.records.formats.writers_muse import muse_bytes
@@ -24,25 +24,22 @@ from tests.engine.records.formats.writers_scp import scp_bytes
 from tests.engine.records.formats.writers_sierra import sierra_bytes
 
 FS = 500
-SURNAME, FIRST_NAME, BIRTH = "Quillfeather", "Zebulona", date(1951, 4, 13)
+SURNAME, FIRST_NAME, BIRTH = "Qxtorova", "Zvonimir", date(1947, 3, 11)
+NUMBER = "MRN884213"  # how every patient's begins
 RECORDED = datetime(2020, 5, 18, 15, 48, 11)
 LABELS = ("irregular rhythm", "wide QRS")
 STORED = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")  # of formats that keep no lead that follows from others
-TOML = f'["*.csv"]\nfs = {FS}\nunit = "uV"\n\n["*.npy"]\nfs = {FS}\nunit = "uV"\nleads = {list(LEADS)!r}\n'.replace("'", '"')
+TOML = f'["*.csv"]\nfs = {FS}\nunit = "uV"\n\n["*.npy"]\nfs = {FS}\nunit = "uV"\nleads = {list(LEADS)!r}\n'.replace(
+    "'", '"'
+)
 Signals = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Someone:
-    """A person of a file, whose number is found in nobody else's."""
+    """A person of a file, whose number nobody else has."""
 
     number: str
-
-    @property
-    def marks(self) -> tuple[str, ...]:
-        """What may be nowhere but in the file: numbers, names, the birth date in every form that a format writes."""
-        forms = ("%Y-%m-%d", "%Y%m%d", "%d-%m-%Y", "%m-%d-%Y", "%d.%m.%Y", "%d-%b-%Y", "%m/%d/%Y")
-        return (self.number, SURNAME, FIRST_NAME, *(BIRTH.strftime(form) for form in forms))
 
 
 def _rows(signals: Signals, leads: Sequence[str]) -> Signals:
@@ -68,7 +65,9 @@ WRITERS: Mapping[str, Callable[[Signals, Someone], bytes]] = {
     "dcm": lambda x, who: dicom_bytes(
         x, LEADS, FS, patient=who.number, name=f"{SURNAME}^{FIRST_NAME}", birth=BIRTH, recorded=RECORDED
     ),
-    "edf": lambda x, who: edf_bytes(x, LEADS, FS, patient=who.number, name=f"{FIRST_NAME}_{SURNAME}", birth=BIRTH, recorded=RECORDED),
+    "edf": lambda x, who: edf_bytes(
+        x, LEADS, FS, patient=who.number, name=f"{FIRST_NAME}_{SURNAME}", birth=BIRTH, recorded=RECORDED
+    ),
     "atc": _kardia,
 }  # fmt: skip
 
@@ -98,7 +97,7 @@ def write_mixed(root: Path, n_each: int = 1) -> dict[str, Someone]:
     k = 0
     for suffix, write in WRITERS.items():
         for j in range(n_each):
-            name, who = f"e{k:03d}.{suffix}", Someone(f"MRN88{k - j % 2:03d}77")
+            name, who = f"e{k:03d}.{suffix}", Someone(f"{NUMBER}{k - j % 2:03d}")
             signals, labels = heart(k)
             folder = root / suffix.replace(".", "-")
             folder.mkdir(parents=True, exist_ok=True)
@@ -108,11 +107,11 @@ def write_mixed(root: Path, n_each: int = 1) -> dict[str, Someone]:
             k += 1
             if suffix != "atc":  # the format has no person
                 people[record] = who
-    for write_one, names in ((_write_csv, [f"c{j}" for j in range(n_each)]), (_write_npy, [f"n{j}" for j in range(n_each)])):  # fmt: skip
-        for name in names:
+    for write_one, letter in ((_write_csv, "c"), (_write_npy, "n")):
+        for j in range(n_each):
             signals, labels = heart(k)
-            write_one(root, name, signals)
-            rows.append((name, labels))
+            write_one(root, f"{letter}{j}", signals)
+            rows.append((f"{letter}{j}", labels))
             k += 1
     for write_many, stem in ((_write_npz, "stack"), (_write_hdf5, "tracings")):
         hearts = [heart(k + j) for j in range(n_each)]
@@ -135,7 +134,14 @@ def _write_npy(root: Path, name: str, signals: Signals) -> None:
 
 def _write_npz(path: Path, many: Sequence[Signals]) -> None:
     ids = np.array([str(100 + j) for j in range(len(many))])
-    np.savez(path.with_suffix(".npz"), signals=np.stack(many).astype(np.int16), ids=ids, fs=FS, unit="uV", leads=np.array(LEADS))
+    np.savez(
+        path.with_suffix(".npz"),
+        signals=np.stack(many).astype(np.int16),
+        ids=ids,
+        fs=FS,
+        unit="uV",
+        leads=np.array(LEADS),
+    )
 
 
 def _write_hdf5(path: Path, many: Sequence[Signals]) -> None:
