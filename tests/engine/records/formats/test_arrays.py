@@ -220,8 +220,14 @@ def test_a_dataset_in_a_group_is_named_by_its_path(written):
 
 
 def test_hdf5_that_is_compressed_in_pieces_is_read(written):
-    file = written(hdf5_bytes({"tracings": MANY}, compression="gzip", shuffle=True, fletcher32=True))
-    assert np.array_equal(open_array(file, TOLD, 4).decode(), MANY[4].T * 1e-3)
+    for chunks in ((1, 200, 12), (2, 60, 5), (5, 200, 12)):
+        settings = {"compression": "gzip", "shuffle": True, "fletcher32": True, "chunks": chunks}
+        file = written(hdf5_bytes({"tracings": MANY}, **settings), f"{chunks[0]}.h5")
+        for row in (4, 0, 1, 3, 2):
+            assert np.array_equal(open_array(file, TOLD, row).decode(), MANY[row].T * 1e-3)
+        file.write_bytes(hdf5_bytes({"tracings": MANY + 1}, **settings))
+        os.utime(file, ns=(1, 1))
+        assert np.array_equal(open_array(file, TOLD, 2).decode(), (MANY[2].T + 1) * 1e-3)
 
 
 def test_an_npz_is_unpacked_once_for_all_of_its_recordings_and_again_when_it_changes(written, monkeypatch):
