@@ -297,7 +297,7 @@ def _channel(definition: Any, units: Any, number: int | None, name: str, fs: flo
         gain = float(sensitivity) * _number(definition, "ChannelSensitivityCorrectionFactor", 1.0) * millivolt
         offset = _number(definition, "ChannelBaseline", 0.0) * millivolt
         if not (np.isfinite([gain, offset]).all() and gain):
-            fault = "the sensitivity or the baseline of {} is none"
+            fault = "the sensitivity of {} is 0, or it or the baseline is not a number"
     if number and name in LEADS and coded != name:
         fault = "code and name of {} are of different leads"
     skew = definition.get("ChannelTimeSkew")

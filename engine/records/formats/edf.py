@@ -177,9 +177,9 @@ def _scale(signal: Any, count: int, fs: float, width: int) -> tuple[float, int, 
         return "the range of {} is not given in numbers"
     limit = 1 << (8 * width - 1)
     if not -limit <= low < high < limit:
-        return f"the digital range of {{}} ({low} to {high}) is none"
+        return f"the digital range of {{}} ({low} to {high}) is not a range"
     if not np.isfinite([bottom, top]).all() or bottom == top:
-        return f"the physical range of {{}} ({bottom:g} to {top:g}) is none"
+        return f"the physical range of {{}} ({bottom:g} to {top:g}) is not a range"
     return (top - bottom) / (high - low) * unit, low, bottom * unit
 
 

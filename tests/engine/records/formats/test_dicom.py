@@ -169,7 +169,7 @@ def test_a_code_and_a_name_of_different_leads_make_the_channel_unusable(opened, 
     ("fields", "reason"),
     [
         ({"sensitivity": None}, "no sensitivity of V1"),
-        ({"sensitivity": "0"}, "the sensitivity or the baseline of V1"),
+        ({"sensitivity": "0"}, "the sensitivity of V1 is 0"),
         ({"unit": None}, "no unit of V1"),
         ({"unit": "mm[Hg]"}, r"unit mm\[Hg\] of V1 is not a voltage"),
         ({"time_skew": "0.004"}, "V1 was sampled 2 samples before or after"),

@@ -121,11 +121,11 @@ def test_ecg_without_a_name_of_a_lead_keeps_its_own(opened):
     ("fields", "reason"),
     [
         ({"unit": "mmHg"}, "unit mmHg of V1 is not a voltage"),
-        ({"digital": ("5", "5")}, r"the digital range of V1 \(5 to 5\) is none"),
-        ({"digital": ("100", "-100")}, r"the digital range of V1 \(100 to -100\) is none"),
+        ({"digital": ("5", "5")}, r"the digital range of V1 \(5 to 5\) is not a range"),
+        ({"digital": ("100", "-100")}, r"the digital range of V1 \(100 to -100\) is not a range"),
         ({"digital": ("-40000", "40000")}, "the digital range of V1"),
         ({"digital": ("low", "high")}, "the range of V1 is not given in numbers"),
-        ({"physical": ("3", "3")}, r"the physical range of V1 \(3 to 3\) is none"),
+        ({"physical": ("3", "3")}, r"the physical range of V1 \(3 to 3\) is not a range"),
         ({"physical": ("nan", "3")}, "the physical range of V1"),
     ],
 )
