@@ -54,6 +54,7 @@ _TYPES = {(8, "SB"): "i1", (8, "UB"): "u1", (16, "SS"): "i2", (16, "US"): "u2", 
 _COMPANDED = {"MB": "mu-law", "AB": "A-law"}  # of telephones, with 8 bits
 _DOCUMENT = "1.2.840.10008.5.1.4.1.1.104."
 _PAD_SECONDS = 1.0
+_MAX_READS = 200_000  # of tags, lengths and values: some 3 s of work; an ECG takes about 3,000
 _ROUNDED = 1e-6
 _AGE = re.compile(r"(\d{3})([YMWD])")
 _A_YEAR = {"Y": 1.0, "M": 12.0, "W": 365.25 / 7, "D": 365.25}
@@ -98,6 +99,20 @@ class _Channel:
     fault: str | None
 
 
+class _Stream(BytesIO):
+    """Bytes that are read in no more pieces than any recording has, all streams of a file together."""
+
+    def __init__(self, content: bytes, reads: Iterator[int]) -> None:
+        super().__init__(content)
+        self._reads = reads
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read as BytesIO does. Raises RecordError for the piece that is too many."""
+        if next(self._reads, None) is None:
+            raise RecordError("it has more elements than any recording")
+        return super().read(size)
+
+
 def open_dicom(path: Path) -> Contents:
     """Open a DICOM file with a waveform of ECG leads, whatever its SOP class says it is.
 
@@ -112,7 +127,8 @@ def open_dicom(path: Path) -> Contents:
         raise RecordError("reading DICOM needs pydicom: pip install 'ecgadvise[formats]'") from None
     try:
         with _silence():
-            return _contents(_parse(content))
+            reads = iter(range(_MAX_READS))
+            return _contents(_parse(content, reads), reads)
     except RecordError:
         raise
     except Exception:  # noqa: BLE001  pydicom raises what its conversions do, and the text quotes the file
@@ -133,13 +149,13 @@ def _silence() -> Iterator[None]:
             logger.disabled = was
 
 
-def _parse(content: bytes) -> Any:
+def _parse(content: bytes, reads: Iterator[int]) -> Any:
     """Return the elements that are needed. A deflated file is unpacked to no more than a file may have."""
     from pydicom.filereader import read_dataset
     from pydicom.tag import Tag
     from pydicom.uid import ImplicitVRLittleEndian
 
-    stream = BytesIO(content)
+    stream = _Stream(content, reads)
     syntax = ImplicitVRLittleEndian
     if content.startswith(_PREFIX, _PREAMBLE):
         stream.seek(_PREAMBLE + len(_PREFIX))
@@ -149,7 +165,7 @@ def _parse(content: bytes) -> Any:
     if syntax.is_private:
         raise RecordError("its transfer syntax is private")
     if syntax.is_deflated:
-        stream = BytesIO(_inflate(content[stream.tell() :]))
+        stream = _Stream(_inflate(content[stream.tell() :]), reads)
     tags: list[Any] = [Tag(keyword) for keyword in _LISTED]
     return read_dataset(stream, syntax.is_implicit_VR, syntax.is_little_endian, specific_tags=tags)
 
@@ -160,15 +176,35 @@ def _inflate(packed: bytes) -> bytes:
         unpacked = unpacker.decompress(packed, MAX_FILE_BYTES)
     except zlib.error:
         raise RecordError("its deflated elements are damaged") from None
-    if not unpacker.eof:
+    if not unpacker.eof or len(unpacker.unused_data) > 1:  # one byte makes the length even
         raise RecordError("its deflated elements are cut, or too many")
     return unpacked
 
 
-def _contents(dataset: Any) -> Contents:
-    if not dataset.get("WaveformSequence"):
+def _items(dataset: Any, keyword: str, reads: Iterator[int]) -> list[Any]:
+    """Return the items of a sequence; pydicom parses one of a given length only here."""
+    from pydicom.dataelem import RawDataElement
+    from pydicom.filereader import read_sequence
+
+    if keyword not in dataset:
+        return []
+    element = dataset.get_item(keyword)
+    if not isinstance(element, RawDataElement):
+        return list(element.value or ())
+    if element.VR not in (None, "SQ", "UN"):
+        raise RecordError("its DICOM elements are damaged")
+    value = element.value or b""
+    is_unknown = element.VR == "UN"  # of which the inside is implicit, little endian
+    is_implicit, is_little = element.is_implicit_VR or is_unknown, element.is_little_endian or is_unknown
+    encoding = dataset.original_character_set
+    return list(read_sequence(_Stream(value, reads), is_implicit, is_little, len(value), encoding))
+
+
+def _contents(dataset: Any, reads: Iterator[int]) -> Contents:
+    groups = _items(dataset, "WaveformSequence", reads)
+    if not groups:
         raise RecordError(_what_it_is(dataset))
-    group, channels, n_others = _choose(list(dataset.WaveformSequence))
+    group, channels, n_others = _choose(groups, reads)
     fs, n_samples = _rate(group), int(group.NumberOfWaveformSamples)
     if int(group.NumberOfWaveformChannels) != len(channels):
         raise RecordError(f"it says {int(group.NumberOfWaveformChannels)} channels and describes {len(channels)}")
@@ -179,7 +215,7 @@ def _contents(dataset: Any) -> Contents:
     notes = ["its file calls these signals derived"] if _originality(group) == "DERIVED" else []
     if n_others:
         notes.append(f"{n_others} more {'groups' if n_others > 1 else 'group'} of leads in its file: not read")
-    person, recorded = _person(dataset)
+    person, recorded = _person(dataset, reads)
     return Contents(
         tuple(channel.lead for channel in channels),
         fs,
@@ -204,10 +240,11 @@ def _what_it_is(dataset: Any) -> str:
     return "it holds no waveform"
 
 
-def _choose(groups: list[Any]) -> tuple[Any, list[_Channel], int]:
+def _choose(groups: list[Any], reads: Iterator[int]) -> tuple[Any, list[_Channel], int]:
     """Return the group of channels to read, its channels, and how many more of its kind there are."""
     for original in (True, False):
-        described = [(group, _channels(group)) for group in groups if (_originality(group) == "ORIGINAL") is original]
+        some = [group for group in groups if (_originality(group) == "ORIGINAL") is original]
+        described = [(group, _channels(group, reads)) for group in some]
         of_leads = [(group, channels) for group, channels in described if any(channel.is_ecg for channel in channels)]
         if of_leads:
             best = max(of_leads, key=lambda one: (_seconds(one[0]), sum(channel.is_ecg for channel in one[1])))
@@ -230,22 +267,24 @@ def _seconds(group: Any) -> float:
         return 0.0
 
 
-def _channels(group: Any) -> list[_Channel]:
-    definitions = list(group.get("ChannelDefinitionSequence") or ())
-    sources = [_first_item(definition, "ChannelSourceSequence") for definition in definitions]
+def _channels(group: Any, reads: Iterator[int]) -> list[_Channel]:
+    definitions = _items(group, "ChannelDefinitionSequence", reads)
+    sources, units = (
+        [next(iter(_items(definition, keyword, reads)), None) for definition in definitions]
+        for keyword in ("ChannelSourceSequence", "ChannelSensitivityUnitsSequence")
+    )
     texts = [_lead_text(definition, source) for definition, source in zip(definitions, sources, strict=True)]
     named = lead_names(tuple(texts))
     return [
-        _channel(definition, _lead_number(source), name or f"channel {row}", group)
-        for row, (definition, source, name) in enumerate(zip(definitions, sources, named, strict=True), start=1)
+        _channel(definition, unit, _lead_number(source), name or f"channel {row + 1}", _rate(group))
+        for row, (definition, source, unit, name) in enumerate(zip(definitions, sources, units, named, strict=True))
     ]
 
 
-def _channel(definition: Any, number: int | None, name: str, group: Any) -> _Channel:
+def _channel(definition: Any, units: Any, number: int | None, name: str, fs: float) -> _Channel:
     """Read how a channel is scaled; ``name`` is what its text says, ``number`` that of its code."""
     coded = _NUMBERS.get(number or 0)
     sensitivity = definition.get("ChannelSensitivity")
-    units = _first_item(definition, "ChannelSensitivityUnitsSequence")
     unit = next((text for key in ("CodeValue", "CodeMeaning") if (text := _text(units, key))), "")
     millivolt = in_millivolt(unit)
     gain, offset = np.nan, np.nan
@@ -258,11 +297,11 @@ def _channel(definition: Any, number: int | None, name: str, group: Any) -> _Cha
         gain = float(sensitivity) * _number(definition, "ChannelSensitivityCorrectionFactor", 1.0) * millivolt
         offset = _number(definition, "ChannelBaseline", 0.0) * millivolt
         if not (np.isfinite([gain, offset]).all() and gain):
-            fault = "the sensitivity or the baseline of {} is none"
+            fault = "the sensitivity of {} is 0, or it or the baseline is not a number"
     if number and name in LEADS and coded != name:
         fault = "code and name of {} are of different leads"
     skew = definition.get("ChannelTimeSkew")
-    seconds = _number(definition, "ChannelSampleSkew", 0.0) / _rate(group) if skew is None else float(skew)
+    seconds = _number(definition, "ChannelSampleSkew", 0.0) / fs if skew is None else float(skew)
     is_ecg = coded is not None or name in LEADS or bool(number)
     return _Channel(coded or name, is_ecg, gain, offset, unit, seconds, fault)
 
@@ -279,10 +318,6 @@ def _lead_text(definition: Any, source: Any) -> str:
     """Return the text that names a channel's lead: the meaning of its code, or its label."""
     texts = [_TEXT.sub("", text) for text in (_text(source, "CodeMeaning"), _text(definition, "ChannelLabel")) if text]
     return next((text for text in texts if lead_name(text) in LEADS), next(iter(texts), ""))
-
-
-def _first_item(item: Any, keyword: str) -> Any:
-    return next(iter(item.get(keyword) or ()), None)
 
 
 def _text(item: Any, keyword: str) -> str:
@@ -349,9 +384,9 @@ def _long_runs(marked: NDArray[np.bool_], at_least: float) -> NDArray[np.bool_]:
     return long
 
 
-def _person(dataset: Any) -> tuple[Person, datetime | None]:
+def _person(dataset: Any, reads: Iterator[int]) -> tuple[Person, datetime | None]:
     numbers = {keyword: _texts(dataset, keyword) for keyword in _NUMBERS_OF_PERSON}
-    others = [text for item in dataset.get("OtherPatientIDsSequence") or () if (text := _text(item, "PatientID"))]
+    others = [text for item in _items(dataset, "OtherPatientIDsSequence", reads) if (text := _text(item, "PatientID"))]
     names = [form for keyword in _NAMES_OF_PERSON for name in _texts(dataset, keyword) for form in _forms(name)]
     ids = [*numbers["PatientID"], *numbers["OtherPatientIDs"], *others]
     moments = (_moment("".join(_text(dataset, keyword) for keyword in keywords)) for keywords in _TIMES)

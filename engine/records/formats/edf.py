@@ -36,7 +36,7 @@ _FIXED = 256  # bytes of the header, and again for each signal
 _SAMPLES_A_RECORD = 216  # where these fields begin: after 216 bytes of others for each signal
 _ANNOTATIONS = re.compile(r"[EB]DF Annotations\s*")
 _ECG = re.compile(r"(ecg|ekg)(?![a-z])", re.IGNORECASE)
-_ONSET = re.compile(rb"([+-]\d{1,9}(?:\.\d{1,9})?)\x14")
+_ONSET = re.compile(rb"([+-]\d{1,9}(?:\.\d{1,9})?)\x14\x14")
 _PLUS = re.compile(r"\S+ +[MFXmfx] +(?:X|\d{1,2}-[A-Za-z]{3}-\d{4}) +\S+(?: .*)?")  # code, sex, birth date, name
 _DATE = re.compile(r"(\d{1,2})-([A-Za-z]{3})-(\d{4})")
 _DIGITS = re.compile(r" ?(\d{1,2})[.:'\-/ ] ?(\d{1,2})[.:'\-/ ] ?(\d{1,2})")
@@ -177,9 +177,9 @@ def _scale(signal: Any, count: int, fs: float, width: int) -> tuple[float, int, 
         return "the range of {} is not given in numbers"
     limit = 1 << (8 * width - 1)
     if not -limit <= low < high < limit:
-        return f"the digital range of {{}} ({low} to {high}) is none"
+        return f"the digital range of {{}} ({low} to {high}) is not a range"
     if not np.isfinite([bottom, top]).all() or bottom == top:
-        return f"the physical range of {{}} ({bottom:g} to {top:g}) is none"
+        return f"the physical range of {{}} ({bottom:g} to {top:g}) is not a range"
     return (top - bottom) / (high - low) * unit, low, bottom * unit
 
 

@@ -321,7 +321,8 @@ def _hdf5(path: Path, n_bytes: int) -> Iterator[_File]:
 
     try:
         with h5py.File(path, "r") as opened:
-            arrays = {array.name: array for array in _datasets(opened)}
+            key = str(path), path.stat().st_mtime_ns, n_bytes
+            arrays = {array.name: array for array in _datasets(opened, key)}
             yield _File(n_bytes, arrays, lambda name: _hdf5_details(opened, name, arrays))
     except RecordError:
         raise
@@ -330,7 +331,7 @@ def _hdf5(path: Path, n_bytes: int) -> Iterator[_File]:
         raise RecordError("it is not a .npy, .npz or HDF5 file, or it is damaged") from None
 
 
-def _datasets(group: Any, above: str = "", depth: int = 1) -> Iterator[_Array]:
+def _datasets(group: Any, key: tuple[str, int, int], above: str = "", depth: int = 1) -> Iterator[_Array]:
     """Yield the datasets in a group and the groups in it; only hard links lead to what is in the file for sure."""
     import h5py
 
@@ -342,20 +343,36 @@ def _datasets(group: Any, above: str = "", depth: int = 1) -> Iterator[_Array]:
         found = group[name]
         if isinstance(found, h5py.Dataset) and found.shape is not None:
             try:
-                yield _Array(above + name, found.shape, found.dtype, partial(_read_dataset, found))
+                yield _Array(above + name, found.shape, found.dtype, partial(_read_dataset, found, key))
             except TypeError:  # of a type that numpy has not
                 continue
         elif isinstance(found, h5py.Group) and depth < _MAX_DEPTH:
-            yield from _datasets(found, f"{above}{name}/", depth + 1)
+            yield from _datasets(found, key, f"{above}{name}/", depth + 1)
 
 
-def _read_dataset(dataset: Any, row: int | None) -> NDArray[Any]:
+def _read_dataset(dataset: Any, key: tuple[str, int, int], row: int | None) -> NDArray[Any]:
     if dataset.is_virtual or dataset.external:
         raise RecordError("its samples are in other files")
     chunk = prod(dataset.chunks or (0,)) * dataset.dtype.itemsize
     if chunk > _MAX_CHUNK:
         raise RecordError(f"it is compressed in pieces of {chunk / 1e6:,.0f} MB")
-    return np.asarray(dataset[row or 0] if dataset.ndim == 3 else dataset[()])
+    if dataset.ndim != 3:
+        return np.asarray(dataset[()])
+    row = row or 0
+    n_together = dataset.chunks[0] if dataset.chunks else 1
+    if n_together == 1 or n_together * prod(dataset.shape[1:]) * dataset.dtype.itemsize > _MAX_CHUNK:
+        return np.asarray(dataset[row])
+    together = _rows(*key, dataset.name, row - row % n_together, n_together)
+    return np.asarray(together[row % n_together])
+
+
+@lru_cache(maxsize=1)
+def _rows(path: str, _changed: int, _size: int, name: str, first: int, n_rows: int) -> NDArray[Any]:
+    """Return recordings that HDF5 can only unpack together, for those that are asked for one after the other."""
+    import h5py
+
+    with h5py.File(path, "r") as opened:
+        return np.asarray(opened[name][first : first + n_rows])
 
 
 def _hdf5_details(opened: Any, name: str, arrays: dict[str, _Array]) -> dict[str, Any]:

@@ -112,7 +112,9 @@ def _names(titled: list[list[str]], n_columns: int) -> tuple[tuple[str, ...] | N
     if not fitting or len(titled[-1]) < n_columns:
         return None, None
     names, units = fitting[-1], [""] * n_columns
-    if len(fitting) > 1 and all(_unit(cell) is not None or _bare_unit(cell) in ("", *_SECONDS) for cell in names):
+    if len(fitting) > 1 and all(
+        _unit(cell) is not None or _bare_unit(cell).lower() in ("", *_SECONDS) for cell in names
+    ):
         names, units = fitting[-2], [_bare_unit(cell) for cell in names]
     within = [_IN_BRACKETS.fullmatch(name) for name in names]
     units = [match[2] if match and _unit(match[2]) else unit for match, unit in zip(within, units, strict=True)]
@@ -128,11 +130,11 @@ def _bare(cell: str) -> str:
 
 
 def _bare_unit(text: str) -> str:
-    return text.strip("()[] ").lower()
+    return text.strip("()[] ")
 
 
 def _unit(text: str) -> float | None:
-    return in_millivolt(text.strip("()[] "))
+    return in_millivolt(_bare_unit(text))
 
 
 def _is_times(name: str) -> bool:
