@@ -39,13 +39,11 @@ def read_sections(content: bytes) -> tuple[dict[int, bytes], int]:
     _crc, number, length, _section, protocol, _reserved = _HEADER.unpack_from(content, _RECORD.size)
     if number or (length - _HEADER.size) % _POINTER.size or not _HEADER.size < length <= len(content) - _RECORD.size:
         raise RecordError("its section 0 gives itself a wrong number or length")
-    if protocol not in _VERSIONS:
-        raise RecordError(f"version {protocol / 10:g} of SCP-ECG is not read")
     record_crc, record_length = _RECORD.unpack_from(content)
     places = _places(content, length)
     if record_length > len(content):
         raise RecordError(f"cut off: it says {record_length:,} bytes and has {len(content):,}")
-    if record_length < _RECORD.size + length or any(content[record_length:]):
+    if any(content[record_length:]):
         raise RecordError(f"it says {record_length:,} bytes and has {len(content):,}")
     if any(end > record_length for _start, end in places.values()):
         raise RecordError("it has a section beyond its end")
