@@ -35,17 +35,15 @@ def read_sections(content: bytes) -> tuple[dict[int, bytes], int]:
     not those of the file, and for checksums that do not fit.
     """
     if not is_scp(content):
-        raise RecordError("not SCP-ECG: section 0 is not where that has it")
+        raise RecordError("not SCP-ECG: there is no section 0 at its beginning")
     _crc, number, length, _section, protocol, _reserved = _HEADER.unpack_from(content, _RECORD.size)
     if number or (length - _HEADER.size) % _POINTER.size or not _HEADER.size < length <= len(content) - _RECORD.size:
         raise RecordError("its section 0 gives itself a wrong number or length")
-    if protocol not in _VERSIONS:
-        raise RecordError(f"version {protocol / 10:g} of SCP-ECG is not read")
     record_crc, record_length = _RECORD.unpack_from(content)
     places = _places(content, length)
     if record_length > len(content):
         raise RecordError(f"cut off: it says {record_length:,} bytes and has {len(content):,}")
-    if record_length < _RECORD.size + length or any(content[record_length:]):
+    if any(content[record_length:]):
         raise RecordError(f"it says {record_length:,} bytes and has {len(content):,}")
     if any(end > record_length for _start, end in places.values()):
         raise RecordError("it has a section beyond its end")
@@ -72,7 +70,7 @@ def _places(content: bytes, length: int) -> dict[int, tuple[int, int]]:
         if number <= _LAST_STANDARD:  # a manufacturer's may have a header of its own
             _crc, own, own_length, _section, own_protocol, _reserved = _HEADER.unpack_from(content, start)
             if (own, own_length) != (number, n_bytes):
-                raise RecordError(f"its pointer to section {number} does not lead there")
+                raise RecordError(f"its pointer to section {number} does not lead to it")
             if own_protocol not in _VERSIONS:
                 raise RecordError(f"its section {number} is of version {own_protocol / 10:g} of SCP-ECG: not read")
         places[number] = start, end

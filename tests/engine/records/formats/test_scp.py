@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.records.formats.scp import LEADS_BY_NUMBER, is_scp, open_scp
-from engine.records.formats.scp_huffman import HuffmanCode, HuffmanTable, default_table
+from engine.records.formats.scp_huffman import HuffmanCode, HuffmanTable, default_table, read_table
+from engine.records.formats.scp_person import read_person
 from engine.records.record import LEADS, RecordError
 from engine.records.signal import conform
 from tests.engine.records.formats.writers_scp import (
@@ -167,6 +168,7 @@ def test_the_person_and_the_time_are_read_and_kept_to_themselves(opened):
         (0x13, "iso8859-5", "Иванов"),
         (0x23, "iso8859-7", "Παπάς"),
         (0x07, "utf-16-le", "Łukasz 王"),
+        (0x07, "utf-16", "Łukasz 王"),
         (0x27, "gb2312", "王小明"),
         (0x37, "utf-8", "Łukasz 王"),
     ],
@@ -298,6 +300,62 @@ def test_a_record_that_contradicts_itself_is_refused_with_right_checksums(opened
     assert refusal(opened, sealed(bytes(content)))
 
 
+def test_the_numbers_of_leads_and_bytes_have_to_agree(opened):
+    content = scp_bytes(ecg(), STORED, codes=None)
+    assert "longer than its number of leads" in refusal(opened, changed_in(content, 3, 16, b"\x07"))
+    assert "shorter than its number of leads" in refusal(opened, changed_in(content, 3, 16, b"\x09"))
+    for first, last in ((0, 5000), (2, 1), (5, 4)):
+        described = b"".join(struct.pack("<IIB", first, last, number) for number in range(1, 9))
+        assert "go from sample" in refusal(opened, changed_in(content, 3, 18, described))
+    assert "lengths of its leads" in refusal(opened, changed_in(content, 6, 22, struct.pack("<H", 10000)))
+    assert "lengths of its leads" in refusal(opened, changed_in(content, 6, 22 + 14, struct.pack("<H", 10004)))
+
+
+def changed_in(content, section, at, value):
+    """The record with other bytes from a place of a section on, its checksums right again."""
+    changed = bytearray(content)
+    _number, start, _length = next(place for place in pointers_of(content) if place[0] == section)
+    changed[start + at : start + at + len(value)] = value
+    return sealed(bytes(changed))
+
+
+def test_bits_that_no_code_begins_with_are_refused():
+    table = HuffmanTable((HuffmanCode(0b10, 2, 5),))
+    np.testing.assert_array_equal(table.decode(b"\xa8", 3), [5, 5, 5])
+    for bits in (b"\x28", b"\xe8", b"\xb8"):
+        with pytest.raises(RecordError, match="not in the table"):
+            table.decode(bits, 3)
+    gap = HuffmanTable((HuffmanCode(0b00, 2, 5), HuffmanCode(0b10, 2, 6)))
+    with pytest.raises(RecordError, match="not in the table"):
+        gap.decode(b"\x40", 1)
+
+
+def test_a_lead_has_to_end_where_its_bytes_do():
+    table = default_table()
+    long = encode(np.array([9000]), DEFAULT_CODES)  # 26 bits
+    assert table.decode(long, 1).tolist() == [9000]
+    assert table.decode(long[:3] + bytes([long[3]]), 7).tolist() == [9000] + [0] * 6  # the bits that fill up a byte
+    for n_bytes, n_values in ((1, 1), (2, 1), (3, 1), (4, 8)):
+        with pytest.raises(RecordError, match="end before"):
+            table.decode(long[:n_bytes], n_values)
+    assert table.decode(b"\0\0", 1).tolist() == [0]
+    three = encode(np.array([4, 4]), DEFAULT_CODES)
+    assert len(three) == 2
+    for data, n_values in ((b"\0\1", 1), (three + b"\0", 2), (bytes(4), 1)):
+        with pytest.raises(RecordError, match="go on"):
+            table.decode(data, n_values)
+
+
+def test_parts_that_are_cut_are_refused():
+    with pytest.raises(RecordError, match="section 2"):
+        read_table(b"\x1f")
+    with pytest.raises(RecordError, match="section 1"):
+        read_person(struct.pack("<BH", 2, 2) + b"A\0" + b"\x07\x01")
+    patient = struct.pack("<BH", 2, 3) + b"A7\0"
+    assert read_person(patient + bytes(2))[0].number == "A7"
+    assert read_person(patient + b"\xff\0\0" + b"what follows the end")[0].number == "A7"
+
+
 def test_every_checksum_is_looked_at(opened):
     content = scp_bytes(ecg(), STORED, **PERSON)
     for number, start, length in pointers_of(content):
@@ -316,6 +374,12 @@ def test_pointers_that_lead_elsewhere_are_refused(opened):
         damaged = bytearray(content)
         damaged[at] ^= 2
         assert "section" in refusal(opened, sealed_pointers(damaged))
+    for index in (0, 6, len(content) - 4, len(content) - 2):
+        lost = content[:34] + struct.pack("<II", 5, index) + content[42:]
+        assert "leads out of the file" in refusal(opened, lost)
+    assert "first pointer" in refusal(opened, sealed_pointers(bytearray(content[:24] + bytes(4) + content[28:])))
+    odd = bytearray(content[:10] + struct.pack("<I", 137) + content[14:24] + struct.pack("<I", 137) + content[28:])
+    assert "section 0" in refusal(opened, sealed_pointers(odd))
     assert "leads out of the file" in refusal(opened, content[:34] + b"\xff\xff\xff\x7f" + content[38:])
     twice = bytearray(content)
     twice[42:52] = twice[32:42]
@@ -338,6 +402,11 @@ def test_cut_and_lengthened_files_are_refused(opened):
         assert refusal(opened, content[:end])
     assert "bytes" in refusal(opened, content + content)
     np.testing.assert_array_equal(opened(content + bytes(100)).decode(), ecg() / 1000)
+    longer = content[:2] + struct.pack("<I", len(content) + 9) + content[6:]
+    assert "cut off" in refusal(opened, sealed_pointers(bytearray(longer)))
+    ends_in_zeros = scp_bytes(ecg(), STORED, other_sections=[(8, bytes(40))])
+    shorter = ends_in_zeros[:2] + struct.pack("<I", len(ends_in_zeros) - 9) + ends_in_zeros[6:]
+    assert "beyond its end" in refusal(opened, shorter)
 
 
 def test_records_without_rhythm_or_leads_are_refused(opened):
