@@ -10,10 +10,10 @@ import h5py
 import numpy as np
 import pytest
 
-from engine.records.formats import arrays
-from engine.records.formats.arrays import list_records, open_array
 from engine.records.formats.contents import Person
-from engine.records.formats.told import Told
+from engine.records.formats.described import arrays
+from engine.records.formats.described.arrays import list_records, open_array
+from engine.records.formats.described.told import Told
 from engine.records.record import LEADS, RecordError
 from tests.engine.records.formats.writers_arrays import hdf5_bytes, npy_bytes, npz_bytes
 

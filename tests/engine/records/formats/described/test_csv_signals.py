@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from engine.records.formats.contents import Contents, Person
-from engine.records.formats.csv_signals import open_csv_signals
-from engine.records.formats.told import Told
+from engine.records.formats.described.csv_signals import open_csv_signals
+from engine.records.formats.described.told import Told
 from engine.records.record import LEADS, RecordError
 from tests.engine.records.formats.writers_csv import csv_bytes
 
@@ -177,7 +177,7 @@ def test_points_and_commas_for_decimals_in_one_file_are_refused(opened):
 
 
 def test_blocks_are_joined_in_their_order(opened, monkeypatch):
-    monkeypatch.setattr("engine.records.formats.csv_signals._BLOCK", 7)
+    monkeypatch.setattr("engine.records.formats.described.csv_signals._BLOCK", 7)
     assert np.array_equal(opened(csv_bytes(COUNTS, LEADS)).decode(), COUNTS * 1e-3)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.records.formats.told import Description, Told, describe, told
+from engine.records.formats.described.told import Description, Told, describe, told
 from engine.records.record import LEADS, RecordError
 
 GOOD = """
