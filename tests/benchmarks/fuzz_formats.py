@@ -1,11 +1,12 @@
 """Thousands of damaged and hostile copies of recordings, opened and decoded: what becomes of each.
 
-    python tests/benchmarks/fuzz_formats.py FOLDER --number 10000 --seed 0 --openers scp
+    python tests/benchmarks/fuzz_formats.py FOLDER --number 1000 --seed 0
 
-FOLDER is searched for files that one of the openers reads as they are; of each, NUMBER copies are made: bits, bytes,
-blocks and numbers are changed, XML is made to nest, to repeat, to declare entities and other encodings. A format with
-checksums gets a second row, of copies whose checksums were made right again: what a careless writer would make, which
-is read as what it says. Every copy is opened and decoded in one of two child processes and is one of
+FOLDER is searched for files that are read as they are, with the ``signals.toml`` next to them; of each, NUMBER copies
+are made: bits, bytes, blocks and numbers are changed, XML is made to nest, to repeat, to declare entities and other
+encodings. A format with checksums gets a second row, of copies whose checksums were made right again: what a careless
+writer would make, which is read as what it says.
+Every copy is opened and decoded in one of two child processes and is one of
 
     refused    a RecordError
     equal      read, with the samples, leads and rate of the original
@@ -39,11 +40,11 @@ from pathlib import Path
 import numpy as np
 
 from engine.records.formats.contents import Contents
-from engine.records.formats.scp import open_scp
+from engine.records.formats.described.told import FILE_NAME
+from engine.records.formats.recordings import WFDB, recordings_in
 from engine.records.record import Record, RecordError
 from tests.engine.records.formats.writers_scp import sealed
 
-OPENERS: dict[str, Callable[[Path], Contents]] = {"scp": open_scp}
 REPAIRS: dict[str, Callable[[bytes], bytes]] = {".scp": sealed}  # by suffix: makes the checksums of a copy right again
 OUTCOMES = ("refused", "equal", "person", "noted", "silent", "exception", "hang")
 N_WORKERS = 2
@@ -61,7 +62,6 @@ class Case:
 
     path: Path
     row: str
-    opener: str
     repaired: bool
 
 
@@ -83,9 +83,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0, help="number of the first copy")
     parser.add_argument("--limit", type=float, default=10.0, help="seconds a copy")
-    parser.add_argument("--openers", nargs="+", choices=list(OPENERS), default=list(OPENERS))
     chosen = parser.parse_args(arguments)
-    cases, unread = find_cases(chosen.folder, chosen.openers)
+    cases, unread = find_cases(chosen.folder)
     _say(*unread)
     rows: dict[str, Row] = defaultdict(Row)
     began = time.monotonic()
@@ -106,29 +105,29 @@ def main(arguments: list[str] | None = None) -> int:
     return int(bool(failures) or crashed or not cases)
 
 
-def find_cases(folder: Path, openers: list[str]) -> tuple[list[Case], list[str]]:
-    """Return the files that an opener reads as they are, and a line on each other file."""
+def open_copy(path: Path) -> Contents:
+    """Open a file as every command does; of an array of many recordings the first."""
+    recording = recordings_in(path)[0]
+    if recording.format == WFDB:
+        raise RecordError("not in a format that has contents")
+    return recording.contents()
+
+
+def find_cases(folder: Path) -> tuple[list[Case], list[str]]:
+    """Return the files that are read as they are, and a line on each other file."""
     cases, lines = [], []
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        reasons = []
-        for opener in openers:
-            try:
-                OPENERS[opener](path).record()
-            except RecordError as error:
-                reasons.append(str(error))
-            except Exception as error:  # noqa: BLE001  what an opener must not raise
-                reasons, opener = [], ""
-                lines.append(f"{path} ends in {type(error).__name__}")
-                break
-            else:
-                row = path.relative_to(folder).parts[0] if path.parent != folder else path.suffix.lstrip(".")
-                cases.append(Case(path, row, opener, False))
-                if path.suffix.lower() in REPAIRS:
-                    cases.append(Case(path, f"{row}, repaired", opener, True))
-                reasons = []
-                break
-        if reasons:
-            lines.append(f"{path} is not read: {reasons[-1]}")
+        try:
+            open_copy(path).record()
+        except RecordError as error:
+            lines.append(f"{path} is not read: {error}")
+        except Exception as error:  # noqa: BLE001  what an opener must not raise
+            lines.append(f"{path} ends in {type(error).__name__}")
+        else:
+            row = path.relative_to(folder).parts[0] if path.parent != folder else path.suffix.lstrip(".")
+            cases.append(Case(path, row, False))
+            if path.suffix.lower() in REPAIRS:
+                cases.append(Case(path, f"{row}, repaired", True))
     return cases, lines
 
 
@@ -203,22 +202,25 @@ def _work(connection: Connection, place: str, seed: int) -> None:
         except EOFError:
             return
         if case.path not in originals:
-            contents = OPENERS[case.opener](case.path)
+            contents = open_copy(case.path)
             originals[case.path] = contents, contents.record()
         content, done = _make(case, number, seed)
-        copy = Path(place, f"{os.getpid()}-{case.path.name}")
+        folder = Path(place, str(os.getpid()))
+        folder.mkdir(exist_ok=True)
+        description, copy = case.path.with_name(FILE_NAME), folder / case.path.name
+        (folder / FILE_NAME).write_bytes(description.read_bytes() if description.is_file() else b"")
         copy.write_bytes(content)
         began = time.monotonic()
-        outcome, what = judge(copy, OPENERS[case.opener], *originals[case.path])
+        outcome, what = judge(copy, *originals[case.path])
         seconds = time.monotonic() - began
         copy.unlink()
         connection.send((outcome, f"{what}{' after ' if what else ''}{', '.join(done)}", seconds))
 
 
-def judge(copy: Path, opener: Callable[[Path], Contents], contents: Contents, record: Record) -> tuple[str, str]:
+def judge(copy: Path, contents: Contents, record: Record) -> tuple[str, str]:
     """Open and decode a copy; return what became of it, and what was raised where that should not have been."""
     try:
-        other = opener(copy)
+        other = open_copy(copy)
         read = other.record()
     except RecordError as error:
         if not str(error) or "\n" in str(error):
