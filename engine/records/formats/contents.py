@@ -15,9 +15,10 @@ MAX_FILE_BYTES = 200_000_000
 _MAX_VALUES = 200_000_000  # a file may ask for any amount of memory
 _FS = (10.0, 100_000.0)  # hertz; outside it is no ECG
 _IMPOSSIBLE_MILLIVOLT = 100.0  # from peak to peak: electrodes drift within some 10 mV, a wrong decoding leaves that
+_LARGE_BEAT = 6.5  # millivolt; of 1,000 12-lead records of three hospitals two have a larger one
 _OLDEST = 130  # years
 _NOBODY = re.compile(
-    r"[\W_]*|0+|([xX*?#9])\1*|n/?a|none|null|nan|unknown|unspecified|anonym\w*|anon|deidentified|de-identified|test|"
+    r"[\W_]*|0+|9{4,}|([xX*?#])\1*|n/?a|none|null|nan|unknown|unspecified|anonym\w*|anon|deidentified|de-identified|test|"
     r"patient|removed|redacted|private|not available|no ?id",
     re.IGNORECASE,
 )
@@ -104,6 +105,8 @@ class Contents:
         if len(faults) == len(self.leads):
             raise RecordError(describe_faults(sorted(faults.items()), self.leads))
         signals[list(faults)] = np.nan
+        if (beat := _beat(signals, self.fs)) > _LARGE_BEAT:
+            notes = (*notes, f"its beats span {beat:.3g} mV: the unit or the gain in its file looks wrong")
         return Record(signals, self.fs, self.leads, notes, tuple(sorted(faults.items())))
 
 
@@ -145,3 +148,13 @@ def _impossible(signals: NDArray[np.float32]) -> list[tuple[int, str]]:
         for row, span in enumerate((high - low).tolist())
         if span > _IMPOSSIBLE_MILLIVOLT
     ]
+
+
+def _beat(signals: NDArray[np.float32], fs: float) -> float:
+    """Return what a second of the largest lead spans in millivolt, 0 where no second is whole: drift hardly counts."""
+    width = round(fs)
+    n_seconds = signals.shape[1] // width
+    seconds = signals[:, : n_seconds * width].reshape(len(signals), n_seconds, width)
+    spans = np.ptp(seconds, axis=2)
+    whole = [np.median(lead[~np.isnan(lead)]) for lead in spans if not np.isnan(lead).all()]
+    return float(max(whole, default=0.0))
