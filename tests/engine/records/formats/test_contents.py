@@ -88,7 +88,8 @@ def test_what_cannot_be_a_recording_is_refused_before_it_is_decoded(leads, fs, n
 
 
 @pytest.mark.parametrize(
-    "text", ["", None, "  ", "0000", "xxxxxx", "ANONYMOUS", "anonymized", "Unknown", "N/A", "---", "999999", "X", "no id"]
+    "text",
+    ["", None, "  ", "0000", "xxxxxx", "ANONYMOUS", "anonymized", "Unknown", "N/A", "---", "999999", "X", "no id"],
 )
 def test_what_stands_for_nobody_is_no_patient(text):
     assert patient_number(text) is None

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 
 from engine.records.formats.contents import Contents
@@ -341,3 +342,16 @@ def test_a_missing_pydicom_names_the_extra(opened, monkeypatch):
     with pytest.raises(RecordError) as raised:
         opened(dicom_file([GROUP]))
     assert str(raised.value) == "reading DICOM needs pydicom: pip install 'ecgadvise[formats]'"
+
+
+def test_the_file_that_pydicom_brings_is_read_as_pydicom_reads_it():
+    path = Path(pydicom.__file__).parent / "data" / "test_files" / "waveform_ecg.dcm"
+    contents = open_dicom(path)
+    dataset = pydicom.dcmread(path)
+    microvolt = dataset.waveform_array(0)  # of the group that is the rhythm; its unit is that of the channels
+    assert [channel.ChannelSensitivityUnitsSequence[0].CodeValue for channel in
+            dataset.WaveformSequence[0].ChannelDefinitionSequence] == ["uV"] * 12  # fmt: skip
+    assert contents.leads == LEADS
+    assert (contents.fs, contents.n_samples) == (1000.0, 10000)
+    np.testing.assert_allclose(contents.decode(), microvolt.T / 1000, atol=1e-12)
+    assert contents.person.number is not None
