@@ -197,9 +197,14 @@ def _commands(libraries: Sequence[Finding], corpora: Sequence[Finding], evidence
         "study run", "ok" if prepared else "absent",
         "" if prepared else "no prepared corpus: ecgadvise data fetch and data prepare make one",
     )  # fmt: skip
-    dask = next(found for found in libraries if found.what == "distributed")
-    reason = "" if dask.state == "ok" else f"{dask.detail}: pip install 'ecgadvise[cluster]'"
-    yield Finding("study run --executor dask", dask.state, reason)
+    for what, library, extra in (
+        ("study run --executor dask", "distributed", "cluster"),
+        ("DICOM files", "pydicom", "formats"),
+        ("EDF files", "edfio", "formats"),
+    ):
+        found = next(one for one in libraries if one.what == library)
+        reason = "" if found.state == "ok" else f"{found.detail}: pip install 'ecgadvise[{extra}]'"
+        yield Finding(what, found.state, reason)
 
 
 def _one_line(error: Exception) -> str:

@@ -14,6 +14,7 @@ import typer
 from advisor.cli import build_app
 from engine.corpora.corpus import Corpus
 from engine.corpora.travel import pack
+from tests.engine.records.formats.mixed_folder import write_mixed
 
 ROOT = Path(__file__).parents[2]
 ELSEWHERE = {  # examples that take a network or minutes, and where what they do is run small
@@ -48,6 +49,8 @@ def furnished(tmp_path_factory: pytest.TempPathFactory, ptbxl_tree: Path, corpus
     folder = tmp_path_factory.mktemp("examples")
     (folder / "ptb-xl").symlink_to(ptbxl_tree)
     pack(corpus, folder / "ptb-xl.packed")
+    write_mixed(folder / "exports")
+    (folder / "study.key").write_text("a secret of more than sixteen characters")
     shutil.copy(ROOT / "studies" / "evidence" / "atlas" / "runs.csv", folder)
     (folder / "studies" / "designs").mkdir(parents=True)
     shutil.copy(Path(__file__).with_name("tiny.toml"), folder / "studies" / "designs" / "atlas.toml")

@@ -12,6 +12,7 @@ import pytest
 
 from engine.corpora.corpus import Corpus
 from engine.corpora.opening import open_directory
+from tests.engine.records.formats.mixed_folder import WRITERS, write_mixed
 
 
 def data(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -173,3 +174,58 @@ def test_names_reach_the_terminal_in_one_line_and_without_what_it_would_obey(tmp
 def test_prepare_says_how_many_signals_are_equal(damaged_tree: Path, tmp_path: Path, command):
     ended = command("data", "prepare", damaged_tree, "--corpora", tmp_path / "corpora")
     assert "237 records: 1 group of equal signals" in ended.err
+
+
+@pytest.fixture(scope="module")
+def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("formats") / "exports"
+    write_mixed(folder)
+    (folder / "broken.scp").write_bytes(b"SCPECG")
+    return folder
+
+
+def test_convert_says_what_it_wrote_and_what_it_left_out(exports: Path, tmp_path: Path, command):
+    out = tmp_path / "records"
+    code, said, err = command("data", "convert", exports, "--to", "wfdb", "--out", out)
+    n_records = len(WRITERS) + 4
+    assert code == 0
+    assert said == f"{n_records} records as wfdb, 1 left out, records.csv: {out}\n"
+    assert "unusable: broken: not SCP-ECG" in err
+    assert "no --key: patients are named by a random one that is not kept" in err
+    assert len(list(out.rglob("*.hea"))) == n_records
+    code, said, err = command("data", "check", out)
+    assert (code, f"{n_records} records" in said) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("key", "says"),
+    [
+        (None, "cannot read"),
+        (b"too short", "has 9 bytes: a key needs 16 or more, as openssl rand -hex 32 makes it"),
+        (b" " * 40, "has 0 bytes"),
+    ],
+)
+def test_a_key_that_keeps_nothing_is_refused(key: bytes | None, says: str, exports: Path, tmp_path: Path, command):
+    if key is not None:
+        (tmp_path / "key").write_bytes(key)
+    line = ("data", "convert", exports, "--to", "wfdb", "--out", tmp_path / "out", "--key", tmp_path / "key")
+    code, said, err = command(*line)
+    assert (code, said) == (2, "")
+    assert says in " ".join(err.split())
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_there_is_not_written_over(exports: Path, tmp_path: Path, command):
+    (tmp_path / "out").mkdir()
+    code, said, err = command("data", "convert", exports, "--to", "wfdb", "--out", tmp_path / "out")
+    assert (code, said) == (3, "")
+    assert "exists already: choose another folder" in err
+
+
+def test_files_that_need_a_package_name_the_extra(exports: Path, monkeypatch: pytest.MonkeyPatch, command):
+    for name in ("pydicom", "edfio"):
+        monkeypatch.setitem(sys.modules, name, None)
+    code, said, _err = command("data", "check", exports)
+    assert code == 3
+    assert "reading DICOM needs pydicom: pip install 'ecgadvise[formats]'" in said
+    assert "reading EDF needs edfio: pip install 'ecgadvise[formats]'" in said
