@@ -18,7 +18,7 @@ def export(
     opset: Annotated[int, typer.Option(min=18, max=23, help="Version of the ONNX operator set.")] = 18,
     fp16: Annotated[bool, typer.Option("--fp16", help="Store weights in 16 bits: half the file.")] = False,
     records: Annotated[
-        Path | None, typer.Option("--records", help="A WFDB record, or a folder of them, to compare on as well.")
+        Path | None, typer.Option("--records", help="A recording, or a folder of them, to compare on as well.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the files that are there.")] = False,
 ) -> None:
