@@ -4,7 +4,7 @@ import multiprocessing
 import pickle
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, as_completed
 from functools import partial
 from typing import Any, TypeVar
 
@@ -35,16 +35,13 @@ def run_chunks(
     context = multiprocessing.get_context("spawn")
     start_worker = partial(ecgadvise.call_pickled, pickle.dumps(partial(_start_worker, work)))
     with ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker) as pool:
-        futures: dict[Future[Result], int] = {}
         try:
-            futures |= {pool.submit(_work_in_worker, start, chunk): start for start, chunk in chunks}
+            futures = {pool.submit(_work_in_worker, start, chunk): start for start, chunk in chunks}
             for future in as_completed(futures):
                 yield futures[future], future.result()
         except BrokenExecutor as error:
             raise WorkerLostError("a worker process was ended from outside, for want of memory perhaps") from error
-        except BaseException:
-            for future in futures:
-                future.cancel()
+        except BaseException:  # what waits is not cancelled: the pool's own thread would be told of it twice
             for worker in multiprocessing.active_children():
                 worker.terminate()
             raise

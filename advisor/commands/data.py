@@ -1,6 +1,6 @@
 """``ecgadvise data``: from a publisher's tree, or your own, to a prepared corpus, and to one small file of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -152,31 +152,73 @@ def convert(
         Path | None,
         typer.Option(metavar="FILE", help="A secret of 16 bytes or more: the same key gives a patient the same name."),
     ] = None,
+    names: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write which record became which, for you alone.")
+    ] = None,
+    source: SourceName = None,
     workers: Workers = None,
 ) -> None:
     """Write recordings of any format in one form, with their table, and without anything that names a person."""
     import secrets
 
     from advisor.answer.words import count
+    from advisor.terminal.failures import Failure
     from advisor.terminal.progress import progress_bar
+    from engine.files import check_files
     from engine.sources.conversion import TABLE
     from engine.sources.conversion import convert as write
     from engine.sources.own_directory import Directory
+    from models.errors import ExitCode
     from studies.running.workplaces import default_workers
 
     secret = secrets.token_bytes(32) if key is None else _read_key(key)
-    source = Directory(tree, labels_needed=False)
-    for sentence in source.inferred:
+    _refuse_published(tree, source)
+    try:
+        check_files([names] if names is not None else [])
+    except OSError as error:
+        raise Failure(f"cannot write {names}: {error.strerror}", ExitCode.FAILURE) from None
+    opened = Directory(tree, labels_needed=False)
+    for sentence in opened.inferred:
         say(sentence)
     if key is None:
-        say("no --key: patients are named by a random one that is not kept, so that no other conversion fits this one")
+        say("no --key: names are made with a random one that is not kept, so that no other conversion fits this one")
     with progress_bar("records") as report:
-        made = write(source, out, secret, workers or default_workers(), report)
+        made = write(opened, out, secret, workers or default_workers(), report)
     for line in _reason_lines([(record, reason, False) for record, reason in made.refused]):
         say(line)
-    if made.renamed:
-        say(f"{count(made.renamed, 'record')} named after a patient: given another name")
-    typer.echo(f"{count(made.written, 'record')} as {to.value}, {len(made.refused):,} left out, {TABLE}: {out}")
+    if names is not None:
+        _write_names(names, made.names)
+    typer.echo(f"{count(len(made.names), 'record')} as {to.value}, {len(made.refused):,} left out, {TABLE}: {out}")
+
+
+def _refuse_published(tree: Path, name: str | None) -> None:
+    """Raise Failure for a publisher's tree: its labels are in no table of one's own."""
+    from advisor.terminal.failures import Failure
+    from engine.sources.detect import OWN, recognise
+    from models.errors import ExitCode
+
+    found = recognise(tree, name)
+    if found.name != OWN:
+        said = (
+            f"{tree} is {found.name} as it is published: data prepare takes it, --source {OWN} converts it as your own"
+        )
+        raise Failure(said, ExitCode.DATA)
+
+
+def _write_names(file: Path, names: "Mapping[str, str]") -> None:
+    import csv
+    import io
+
+    from advisor.terminal.failures import Failure
+    from engine.files import write_files
+    from models.errors import ExitCode
+
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([("record", "converted"), *names.items()])
+    try:
+        write_files({file: text.getvalue().encode(errors="surrogateescape")})
+    except OSError as error:
+        raise Failure(f"cannot write {file}: {error.strerror}", ExitCode.FAILURE) from None
 
 
 def _read_key(file: Path) -> bytes:

@@ -127,7 +127,7 @@ def _recognise(root: Path) -> Recognised:
         return Recognised(_CHAGAS, (said,))
     if marked:
         return Recognised(marked[0])
-    others = any(recording.format != WFDB for recording in find_recordings(tree).recordings)
+    others = sum(recording.format != WFDB for recording in find_recordings(tree).recordings)
     if not tree.headers and not others:
         left = f" ({'; '.join(tree.sentences[:_NAMED])})" if tree.sentences else ""
         raise SourceError(f"{root} holds no ECG records that are known here{left}; looked for {_LOOKED_FOR}")
@@ -136,6 +136,10 @@ def _recognise(root: Path) -> Recognised:
     own_table = bool(tables - _PUBLISHED_TABLES)
     if None in sets or own_table or others or not sets:
         _refuse_parent_folder(root)
+        named = " or ".join(f"--source {name}" for name in SETS if name in sets)
+        if others and named and None not in sets and not own_table:
+            has = f"{others:,} of its recordings are in other formats"
+            return Recognised(OWN, (f"{has}: read as your own; {named} reads the WFDB records as that set",))
         return Recognised(OWN)
     return _told_by_headers(root, headers, [name for name in SETS if name in sets])
 

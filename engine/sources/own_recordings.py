@@ -4,10 +4,12 @@ A person's number and name stay in the file: a patient is called by the first of
 """
 
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from engine.records.formats.contents import Person
 from engine.records.formats.recordings import WFDB, Glance, Recording
 from engine.records.lead_names import renamed
 from engine.records.record import LEADS, RecordError
@@ -16,6 +18,7 @@ from engine.sources import Entry, SourceError
 from engine.sources.own_tables.patients import same_patient
 
 _CHANNEL = re.compile(r"[\w.+/()%-]{1,16}")  # Resp, CO2, SpO2(%)
+_SHORTEST = 4  # letters or digits that may be of a person; "ann" is in many a word
 _LEADS_LOOKED_AT = 200  # recordings, spread over the directory, that decide which leads the corpus has
 
 
@@ -78,17 +81,15 @@ def with_people(entries: Sequence[Entry], looked: Looked, named_by: str | None) 
 
     ``named_by`` is the column that has named their patients.
     """
-    number_of = {
-        record: same_patient(glance.person.number) for record, glance in looked.glances.items() if glance.person.number
-    }
     people = {record: glance.person for record, glance in looked.glances.items()}
+    who_of = {record: who for record, person in people.items() if (who := who_is(person)) is not None}
     completed = []
     first_of: dict[str, str] = {}
     for entry in entries:
-        number, person = number_of.get(entry.record_id), people.get(entry.record_id)
+        who, person = who_of.get(entry.record_id), people.get(entry.record_id)
         patient = entry.patient
-        if number is not None and named_by is None:
-            patient = first_of.setdefault(number, entry.record_id)
+        if who is not None and named_by is None:
+            patient = first_of.setdefault(who, entry.record_id)
         completed.append(
             replace(
                 entry,
@@ -97,20 +98,43 @@ def with_people(entries: Sequence[Entry], looked: Looked, named_by: str | None) 
                 sex=person.sex if person and entry.sex is None else entry.sex,
             )
         )
-    if not number_of:
+    if not who_of:
         return completed, ()
-    said = f"{counted(len(number_of), 'file')} of {counted(len(entries), 'record')} say whose they are"
+    said = []
     if named_by is None:
-        rest = len(entries) - sum(entry.record_id in number_of for entry in entries)
-        others = "; every other record counts as its own patient" if rest else ""
-        return completed, (f"{said}: {counted(len(first_of), 'patient')}{others}",)
-    split = _split_people(entries, number_of)
-    if not split:
-        return completed, ()
-    return completed, (
-        f"{counted(split, 'patient')} by the numbers in the files {'has' if split == 1 else 'have'} more than one name "
-        f"in column {named_by}, which is believed: records of one patient may end up in training and test",
-    )
+        n_files = len(looked.glances) + len(looked.problems)
+        said.append(f"{len(who_of):,} of {counted(n_files, 'file')} say whose they are: ")
+        said[0] += counted(len(first_of), "patient")
+        said[0] += "; every other record counts as its own patient" if len(who_of) < n_files else ""
+    elif split := _split_people(entries, who_of):
+        said.append(
+            f"{counted(split, 'patient')} by the numbers in the files {'has' if split == 1 else 'have'} more than one "
+            f"name in column {named_by}, which is believed: records of one patient may end up in training and test"
+        )
+    if n_named := sum(names_a_person(record, person) for record, person in people.items()):
+        said.append(
+            f"{counted(n_named, 'file')} {'is' if n_named == 1 else 'are'} named after the patient, and messages and "
+            "corpora name records by their files: ecgadvise data convert gives them other names"
+        )
+    return completed, tuple(said)
+
+
+def who_is(person: Person) -> str | None:
+    """Return what tells a person from others, however it is spelled; None where the file does not say."""
+    return None if person.number is None else same_patient(person.number)
+
+
+def names_a_person(record_id: str, person: Person) -> bool:
+    """Whether a recording's path holds a number, a name or a date of its person, however it is punctuated."""
+    path = _letters(record_id)
+    words = {word for text in person.identity for word in (*re.split(r"[\W_]+", text), text)}
+    return any(len(plain) >= _SHORTEST and plain in path for plain in map(_letters, words))
+
+
+def _letters(text: str) -> str:
+    """Return the letters and digits of a text, without accents, case and zeros in front."""
+    plain = unicodedata.normalize("NFKD", text).casefold()
+    return re.sub(r"[\W_]", "", "".join(c for c in plain if not unicodedata.combining(c))).lstrip("0")
 
 
 def counted(number: int, noun: str) -> str:
@@ -118,12 +142,12 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
-def _split_people(entries: Sequence[Entry], number_of: Mapping[str, str]) -> int:
-    """Count the numbers whose recordings are of several patients by the table."""
+def _split_people(entries: Sequence[Entry], who_of: Mapping[str, str]) -> int:
+    """Count the people whose recordings are of several patients by the table."""
     patients: dict[str, set[str]] = defaultdict(set)
     for entry in entries:
-        if entry.problem is None and (number := number_of.get(entry.record_id)) is not None:
-            patients[number].add(entry.patient)
+        if entry.problem is None and (who := who_of.get(entry.record_id)) is not None:
+            patients[who].add(entry.patient)
     return sum(len(names) > 1 for names in patients.values())
 
 

@@ -213,7 +213,7 @@ def test_nothing_marked_leaves_files_of_any_format(ecgadvise, exports: Path, tmp
     assert sum(re.search(rb"MRN884213|Qxtorova", path.read_bytes()) is not None for path in formats) > 20
     checked = ecgadvise("data", "check", exports).said
     assert "0 unusable" in checked
-    assert "files of 45 records say whose they are" in checked
+    assert "30 of 45 files say whose they are: 20 patients" in checked
     ecgadvise("data", "prepare", exports)
     assert assert_files_unmarked(tmp_path / "corpora")
     ecgadvise("train", "--data", exports, "--arch", "resnet1d18-w16", "--strategy", "linear-probe", "--device", "cpu",

@@ -1,23 +1,33 @@
 """Every recording below a folder, whatever its format, by a name that tells it from the others."""
 
+import re
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+from engine.records.file_content import read_content
 from engine.records.folders import Tree
 from engine.records.formats.contents import NOBODY, Contents, Person
 from engine.records.formats.described import arrays, csv_signals
 from engine.records.formats.described.told import FILE_NAME, Told, told
-from engine.records.formats.detect import FORMATS, format_of
+from engine.records.formats.detect import FORMATS, format_of, no_format
 from engine.records.formats.xml_documents import fhir
+from engine.records.lead_names import lead_names
 from engine.records.record import LEADS, Record, RecordError
+from engine.records.wfdb_header import decode
 from engine.records.wfdb_reader import read_header, read_wfdb
 
 WFDB, ARRAY, TABLE = "WFDB", "array", "table of samples"
 _WFDB_SUFFIXES = (".hea", ".dat", ".mat")
 _ARRAYS = (".npy", ".npz", ".h5", ".hdf5")
 _TABLES = (".csv", ".tsv", ".txt", ".asc")
+_FIRST_LINE = 4096  # bytes
+_ABOUT_RECORDS = re.compile(
+    r"(?:record|file|ecg|exam|study|patient|subject|person|participant|case)(?:s?(?:id|no|name|number|path|code))?|filenames?|id|path|"
+    r"name|mrn|pid|pat(?:ient)?nr|label|diagnosis"
+)
 _OPENERS = {one.title: one.open for one in FORMATS.values()}
 _FHIR = FORMATS["fhir"].title
 
@@ -90,37 +100,49 @@ def find_recordings(tree: Tree) -> Found:
     (DICOM's ``1.2.840.1``). Arrays and tables are recordings only where a ``signals.toml`` or they themselves say what
     they hold: others are predictions, features, labels.
     """
-    bare = [path.with_suffix("") for path in tree.headers]
-    listed = [Recording(path.relative_to(tree.root).as_posix(), path) for path in bare]
+    headers = (path.with_suffix("") for path in tree.headers)
+    wfdb = [Recording(path.relative_to(tree.root).as_posix(), path) for path in headers]
     described = any(path.endswith(FILE_NAME) for path in tree.files)
-    untold = []
+    others, untold = [], []
     for path in (Path(file) for file in sorted(tree.files) if not file.endswith(_WFDB_SUFFIXES)):
         description = told(path, tree.root) if described else None
         form = _form(path, description)
         if form == ARRAY and description is None and not _tells_itself(path):
             untold.append(path)
-        elif form is not None and not (form == TABLE and _is_of_labels(path, description)):
-            name = _without_suffix(path).relative_to(tree.root).as_posix()
-            listed.append(Recording(name, path, form, None, description))
-    times = Counter(one.record_id for one in listed)
-    recordings = [
-        row for one in listed for row in _rows(one if times[one.record_id] == 1 else _named_in_full(one, tree.root))
-    ]
-    return Found(tuple(sorted(recordings, key=lambda one: one.record_id)), tuple(untold))
+        elif form is not None and not (form == TABLE and _is_about_records(path)):
+            others.append(Recording(path.relative_to(tree.root).as_posix(), path, form, None, description))
+    recordings = [*wfdb, *_with_names(others, {one.record_id for one in wfdb}, tree.root)]
+    return Found(tuple(sorted(recordings, key=lambda one: Path(one.record_id).parts)), tuple(untold))
+
+
+def _with_names(files: Sequence[Recording], taken: set[str], root: Path) -> Iterator[Recording]:
+    """Yield the recordings of files that are named in full, by names that neither another nor WFDB's have."""
+    short = [_without_suffix(one.path).relative_to(root).as_posix() for one in files]
+    times = Counter([*short, *taken])
+    for one, name in zip(files, short, strict=True):
+        ways = (*([name] if times[name] == 1 else []), one.record_id, f"{name} ({one.format})")
+        for rows in (_rows(replace(one, record_id=way)) for way in ways):
+            names = {row.record_id for row in rows}
+            if not taken & names:
+                taken |= names
+                yield from rows
+                break
 
 
 def recordings_in(file: Path) -> list[Recording]:
     """Return the recordings of one file, named by its path; of WFDB with or without a suffix, named without.
 
-    A description in the file's folder is minded.
+    A description in the file's folder, or above it, is used. Raises RecordError for a file in no format that is read.
     """
-    if file.suffix in _WFDB_SUFFIXES:
-        bare = file.with_suffix("")
+    if file.suffix in _WFDB_SUFFIXES or not file.is_file():
+        bare = file.with_suffix("") if file.suffix in _WFDB_SUFFIXES else file
         return [Recording(bare.as_posix(), bare)]
-    if not file.is_file():
-        return [Recording(file.as_posix(), file)]
-    description = told(file, file.parent)
-    return _rows(Recording(file.as_posix(), file, _form(file, description) or WFDB, None, description))
+    description = told(file.absolute(), Path(file.absolute().anchor))
+    form = _form(file, description)
+    if form is None and not file.with_name(f"{file.name}.hea").is_file():
+        said = f"a table of samples needs a {FILE_NAME} next to it" if file.suffix.lower() in _TABLES else no_format()
+        raise RecordError(said)
+    return _rows(Recording(file.as_posix(), file, form or WFDB, None, description))
 
 
 def _form(path: Path, description: Told | None) -> str | None:
@@ -142,23 +164,19 @@ def _tells_itself(path: Path) -> bool:
     return True
 
 
-def _is_of_labels(path: Path, description: Told | None) -> bool:
-    """Whether a table is not of samples, though a pattern has its name: ``*.csv`` has that of the labels as well."""
+def _is_about_records(path: Path) -> bool:
+    """Whether a table names records or people, and is not of samples, though a pattern has its name, as ``*.csv``."""
     try:
-        leads = csv_signals.open_csv_signals(path, description).leads
+        first = decode(read_content(path, 0, _FIRST_LINE)).partition("\n")[0]
     except RecordError:
-        return True
-    return (description is None or description.leads is None) and not set(leads) & set(LEADS)
+        return False
+    cells = {re.sub(r"[\W_]", "", cell).lower() for cell in re.split(r"[,;\t|]", first)}
+    leads = set(lead_names(tuple(cells))) & set(LEADS)
+    return not leads and any(_ABOUT_RECORDS.fullmatch(cell) for cell in cells)
 
 
 def _without_suffix(path: Path) -> Path:
     return path if path.suffix[1:].isdigit() else path.with_suffix("")
-
-
-def _named_in_full(recording: Recording, root: Path) -> Recording:
-    if recording.format == WFDB:
-        return recording
-    return replace(recording, record_id=recording.path.relative_to(root).as_posix())
 
 
 def _rows(recording: Recording) -> list[Recording]:
@@ -169,5 +187,5 @@ def _rows(recording: Recording) -> list[Recording]:
         names = arrays.list_records(recording.path, recording.told)
     except RecordError:
         return [recording]
-    named = ((row, f"{recording.record_id}/{name}") for row, name in enumerate(names))
+    named = ((row, f"{recording.record_id}/{name or f'row{row}'}") for row, name in enumerate(names))
     return [replace(recording, record_id=name, row=row) for row, name in named] or [recording]

@@ -191,7 +191,7 @@ def test_convert_says_what_it_wrote_and_what_it_left_out(exports: Path, tmp_path
     assert code == 0
     assert said == f"{n_records} records as wfdb, 1 left out, records.csv: {out}\n"
     assert "unusable: broken: not SCP-ECG" in err
-    assert "no --key: patients are named by a random one that is not kept" in err
+    assert "no --key: names are made with a random one that is not kept" in err
     assert len(list(out.rglob("*.hea"))) == n_records
     code, said, err = command("data", "check", out)
     assert (code, f"{n_records} records" in said) == (0, True)
@@ -213,6 +213,24 @@ def test_a_key_that_keeps_nothing_is_refused(key: bytes | None, says: str, expor
     assert (code, said) == (2, "")
     assert says in " ".join(err.split())
     assert not (tmp_path / "out").exists()
+
+
+def test_which_record_became_which_is_written_for_whoever_asks(exports: Path, tmp_path: Path, command):
+    out, names = tmp_path / "records", tmp_path / "names.csv"
+    code, _said, _err = command("data", "convert", exports, "--to", "wfdb", "--out", out, "--names", names)
+    assert code == 0
+    rows = [line.split(",") for line in names.read_text().splitlines()]
+    assert rows[0] == ["record", "converted"]
+    assert {"dcm/e008", "c0", "tracings/100"} < {record for record, _name in rows[1:]}
+    assert all((out / f"{name}.hea").is_file() for _record, name in rows[1:])
+
+
+def test_a_published_tree_is_not_converted_unless_as_ones_own(ptbxl_tree: Path, tmp_path: Path, command):
+    line = ("data", "convert", ptbxl_tree, "--to", "wfdb", "--out", tmp_path / "out")
+    code, said, err = command(*line)
+    assert (code, said) == (3, "")
+    assert "is ptb-xl as it is published" in " ".join(err.split())
+    assert command(*line, "--source", "directory")[0] == 0
 
 
 def test_what_is_there_is_not_written_over(exports: Path, tmp_path: Path, command):

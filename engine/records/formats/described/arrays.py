@@ -10,7 +10,7 @@ Definitions: numpy's NEP 1 for ``.npy``; ``.npz`` is a ZIP of them; the HDF5 lib
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from io import BytesIO
 from math import prod
@@ -31,7 +31,9 @@ _SIGNALS = ("tracings", "signals", "signal", "ecg", "ecgs", "data", "x", "p_sign
 _FS = ("fs", "sampling_rate", "sampling_frequency", "sample_rate", "sfreq", "frequency")
 _UNIT = ("unit", "units")
 _LEADS = ("leads", "lead_names", "sig_name", "channels", "channel_names", "ch_names")
-_DETAILS = (*_FS, *_UNIT, *_LEADS)
+_SCALE, _ZERO = ("scale",), ("zero",)
+_UNCLEAR = ("gain", "gains", "adc_gain", "offset", "baseline")  # multiplied or divided by, before or after
+_DETAILS = (*_FS, *_UNIT, *_LEADS, *_SCALE, *_ZERO, *_UNCLEAR)
 _MAX_RECORDS = 10_000_000
 _MAX_VALUES = 200_000_000  # of one recording, or of an array that is read as a whole
 _MAX_BYTES = 2_000_000_000  # of an .npz array, which is read as a whole
@@ -66,7 +68,8 @@ def list_records(path: Path, told: Told | None) -> list[str]:
     """Return the names of the recordings in a file of many, in its order; an empty list for a file of one.
 
     They are in the array that ``told.ids`` names, or in one of the right length with a usual name (exam_id, ecg_id,
-    record_id, id, ids, names), else "0", "1", ... Raises RecordError.
+    record_id, id, ids, names), else all are "": a place in a file is not what a table's numbers mean. Raises
+    RecordError.
     """
     with _opened(path) as file:
         array = _signals(file, told)
@@ -75,7 +78,7 @@ def list_records(path: Path, told: Told | None) -> list[str]:
         n_records = array.shape[0]
         name = told.ids if told is not None and told.ids is not None else _usual_ids(file, n_records)
         if name is None:
-            return [str(row) for row in range(n_records)]
+            return [""] * n_records
         ids = _find(file, name, "ids")
         if ids.shape not in ((n_records,), (n_records, 1)):
             raise RecordError(f"it has {n_records:,} recordings and not as many names in {printable(name)}")
@@ -90,9 +93,7 @@ def open_array(path: Path, told: Told | None, row: int | None = None) -> Content
 
     Raises RecordError where rate, unit or leads are told nowhere, and where not exactly one axis is that of the leads.
     """
-    with _opened(path) as file:
-        array = _signals(file, told)
-        description = _described(file, array, told)
+    array, description = _look(path, told, *_state(path))
     shape = _shape_of_one(array.shape, row)
     axis = _axis_of_leads(shape, len(description.leads))
     if prod(shape) > _MAX_VALUES:
@@ -110,15 +111,38 @@ def open_array(path: Path, told: Told | None, row: int | None = None) -> Content
     return Contents(description.leads, description.fs, shape[1 - axis], description.unit, decode)
 
 
+def _state(path: Path) -> tuple[int, int]:
+    """Return what changes with a file: when it was changed, and its size."""
+    size = file_size(path)
+    return path.stat().st_mtime_ns, size
+
+
+@lru_cache(maxsize=8)
+def _look(path: Path, told: Told | None, _changed: int, _size: int) -> tuple[_Array, Description]:
+    """Return the array of the samples, not to be read, and what it means: once for all recordings in it."""
+    with _opened(path) as file:
+        array = _signals(file, told)
+        return array, _described(file, array, told)
+
+
 def _described(file: _File, array: _Array, told: Told | None) -> Description:
     details = file.details(array.name)
-    fs, unit, leads = (next((details[key] for key in keys if key in details), None) for keys in (_FS, _UNIT, _LEADS))
-    return describe(
+    unclear = next((name for name in _UNCLEAR if name in details), None)
+    if unclear is not None and (told is None or (told.scale, told.zero) == (1.0, 0.0)):
+        raise RecordError(f"it has a number {unclear}, of which nothing says how it is meant: say scale and zero")
+    fs, unit, leads, scale, zero = (
+        next((details[key] for key in keys if key in details), None) for keys in (_FS, _UNIT, _LEADS, _SCALE, _ZERO)
+    )
+    description = describe(
         told,
-        None if fs is None else _one_number(fs),
+        None if fs is None else _one_number(fs, "sampling frequency"),
         None if unit is None else _one_text(unit),
         None if leads is None else _texts(leads),
     )
+    own = {key: _one_number(value, key) for key, value in (("scale", scale), ("zero", zero)) if value is not None}
+    if told is not None and any(getattr(told, key) not in (value, getattr(Told(), key)) for key, value in own.items()):
+        raise RecordError(f"its {' and '.join(own)} are others than those in {FILE_NAME}")
+    return replace(description, scale=own.get("scale", description.scale), zero=own.get("zero", description.zero))
 
 
 def _signals(file: _File, told: Told | None) -> _Array:
@@ -190,13 +214,13 @@ def _axis_of_leads(shape: tuple[int, int], n_leads: int) -> int:
     return shape.index(n_leads)
 
 
-def _one_number(value: Any) -> float:
+def _one_number(value: Any, what: str) -> float:
     try:
         numbers = np.unique(np.asarray(value, np.float64))
     except (TypeError, ValueError):
         numbers = np.array([])
     if len(numbers) != 1:
-        raise RecordError("its sampling frequency is not one number")
+        raise RecordError(f"its {what} is not one number")
     return float(numbers[0])
 
 
@@ -209,7 +233,8 @@ def _one_text(value: Any) -> str:
 
 def _texts(value: Any) -> tuple[str, ...]:
     values = np.asarray(value).reshape(-1).tolist()
-    return tuple(text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text) for text in values)
+    texts = [text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text) for text in values]
+    return tuple(name.strip() for text in texts for name in (text.split(",") if len(texts) == 1 else [text]))
 
 
 @contextmanager

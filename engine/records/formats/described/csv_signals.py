@@ -31,11 +31,19 @@ _LONGEST = 200  # characters of a column's name
 _BLOCK = 20_000  # lines that are numbers at one time
 _MISSING = {"", "nan", "na", "n/a", "null", "none", "-", "--"}
 _TIMES = re.compile(
-    r"(?:(?:elapsed|relative) ?)?(?:time|timestamp|t|ms|s|sec|seconds)|samples?|index|idx|unnamed: 0|", re.IGNORECASE
+    r"(?:(?:elapsed|relative) ?)?(?:date ?time|time ?stamp|time|zeit|uhrzeit|temps|tiempo|tempo|t)"
+    r"(?: (?:s|ms|us|sec|seconds))?"
+    r"|ms|s|sec|seconds|samples?(?: (?:no|number|index))?|n|index|idx|unnamed: 0|",
+    re.IGNORECASE,
 )
 _SECONDS = ("s", "sec", "seconds", "ms", "milliseconds", "us")
 _IN_BRACKETS = re.compile(r"(.*?)\s*[(\[]([^()\[\]]*)[)\]]")
 _SIZE = re.compile(r".*[\s:](\d{1,9})\s*[xX]\s*(\d{1,4})")
+_STATED = re.compile(
+    r"\W*(?:(?:sampl\w*[ _-]*(?:rate|frequency|freq)|fs)(?:\W*\(\w+\))?\W+(?P<fs>\d+(?:\.\d+)?)"
+    r"|units?\W+(?P<unit>[\w\u00b5\u03bc]+)).*",
+    re.IGNORECASE,
+)  # "Sample Rate,513.625 hertz", "# fs: 500", "Unit,uV"
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
 _TICKS = (1.0, 1e3, 1e6, 1e9)  # in a second, of a column of times
 _SAME_STEP = 0.01  # relative
@@ -43,7 +51,7 @@ _SAME_STEP = 0.01  # relative
 
 @dataclass(frozen=True)
 class _Layout:
-    """From line ``first`` (from 0) on are rows of numbers; the columns' names, and the unit that goes with them."""
+    """From line ``first`` (from 0) on are rows of numbers; the columns' names, unit and rate where they are stated."""
 
     first: int
     n_rows: int
@@ -51,6 +59,7 @@ class _Layout:
     separator: str | None
     names: tuple[str, ...] | None
     unit: str | None
+    fs: float | None
 
     @property
     def n_skipped(self) -> int:
@@ -68,7 +77,7 @@ def open_csv_signals(path: Path, told: Told | None) -> Contents:
     text = decode(read_whole(path, MAX_FILE_BYTES)).replace("\r\n", "\n").replace("\r", "\n").rstrip(" \n")
     layout = _layout(text)
     names = layout.names[layout.n_skipped :] if layout.names is not None else None
-    description = describe(told, unit=layout.unit, leads=names)
+    description = describe(told, layout.fs, layout.unit, names)
     count_leads(description, layout.n_columns - layout.n_skipped)
     return Contents(
         description.leads, description.fs, layout.n_rows, description.unit, lambda: _signals(text, layout, description)
@@ -98,17 +107,28 @@ def _layout(text: str) -> _Layout:
     while before and separator is not None and before[-1].strip() and set(before[-1]) <= {separator, " ", "\n"}:
         before.pop()  # samples that are missing in every lead
     n_rows = text.count("\n") + 1 - len(before)
+    stated = _stated(before)
     for said in filter(None, (_SIZE.fullmatch(title.strip()) for title in before)):
         size = int(said[1]), int(said[2])
         if (size[0] == n_rows) != (size[1] == len(cells)):
             raise RecordError(f"it says {size[0]} x {size[1]} numbers and has {n_rows} x {len(cells)}")
     names, unit = _names(titled, len(cells))
-    return _Layout(len(before), n_rows, len(cells), separator, names, unit)
+    return _Layout(len(before), n_rows, len(cells), separator, names, unit or stated.unit, stated.fs)
+
+
+def _stated(titles: list[str]) -> Told:
+    """Return the rate and the unit that lines before the numbers state."""
+    fs = unit = None
+    for found in filter(None, (_STATED.fullmatch(title.strip()) for title in titles)):
+        fs = float(found["fs"]) if found["fs"] else fs
+        unit = found["unit"] if found["unit"] and _unit(found["unit"]) is not None else unit
+    return Told(fs=fs, unit=unit)
 
 
 def _names(titled: list[list[str]], n_columns: int) -> tuple[tuple[str, ...] | None, str | None]:
     """Return the columns' names, and the unit that stands in them, ``V1 (uV)``, or in a line below them."""
-    fitting = [cells[:n_columns] for cells in titled if n_columns <= len(cells) <= n_columns + 1]
+    ends: list[list[str]] = [[], [""]]  # nothing, or a separator at the end of the line
+    fitting = [cells[:n_columns] for cells in titled if len(cells) >= n_columns and cells[n_columns:] in ends]
     if not fitting or len(titled[-1]) < n_columns:
         return None, None
     names, units = fitting[-1], [""] * n_columns
@@ -161,7 +181,7 @@ def _is_row(cells: list[str], separator: str | None) -> bool:
     """Return whether a line is a row of numbers, of which the first may be a time that is no number."""
     return not _count_columns(cells) and any(
         any(map(str.strip, numbers)) and all(_is_number(cell, separator) for cell in numbers)
-        for numbers in (cells, cells[1:])
+        for numbers in (cells, cells[1:] if any(map(str.isdigit, "".join(cells[:1]))) else [])
     )
 
 

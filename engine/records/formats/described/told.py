@@ -13,6 +13,7 @@ An array of many recordings may also have ``signals`` and ``ids``, the names of 
 samples and the recordings' names. Nothing is guessed from samples: a wrong rate or unit would go unseen.
 """
 
+import re
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -144,17 +145,17 @@ def _tables(file: Path, _changed: int, _size: int) -> tuple[tuple[str, Told], ..
     try:
         document = tomllib.loads(read_whole(file, _MAX_BYTES).decode("utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        reason = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "it is not TOML in UTF-8"
-        raise RecordError(f"{FILE_NAME} cannot be read: {reason}") from None
-    return tuple((pattern, _table(pattern, values)) for pattern, values in document.items())
+        at = re.search(r"\(at (?:line \d+, column \d+|end of document)\)", str(error))  # the rest may quote a name
+        raise RecordError(f"{file} is not TOML in UTF-8{f' {at[0]}' if at else ''}") from None
+    return tuple((pattern, _table(file, pattern, values)) for pattern, values in document.items())
 
 
-def _table(pattern: str, values: object) -> Told:
+def _table(file: Path, pattern: str, values: object) -> Told:
     if not isinstance(values, dict):
         raise RecordError(
-            f'{FILE_NAME}: "{printable(pattern)}" is outside a table; each begins with a pattern, as ["*.csv"]'
+            f'{file}: "{printable(pattern)}" is outside a table; each begins with a pattern, as ["*.csv"]'
         )
-    place = f'{FILE_NAME}, table "{printable(pattern)}"'
+    place = f'{file}, table "{printable(pattern)}"'
     for key in values:
         if key not in _KEYS:
             raise RecordError(f'{place}: the key "{printable(key)}" is unknown; known are {", ".join(_KEYS)}')

@@ -11,6 +11,8 @@ from engine.records.formats.detect import FORMATS, format_of, open_recording
 from engine.records.formats.recordings import ARRAY, TABLE, WFDB, find_recordings, recordings_in
 from engine.records.record import LEADS, RecordError
 from engine.records.signal import conform
+from engine.sources import SourceError
+from engine.sources.own_directory import Directory
 from tests.engine.records.formats.mixed_folder import STORED, WRITERS, Someone, heart, write_mixed
 
 SIGNALS, _LABELS = heart(0)
@@ -110,6 +112,47 @@ def test_a_pattern_that_has_the_labels_as_well_takes_samples_only(tmp_path: Path
     (tmp_path / "labels.csv").write_text("record,AF\nr1,1\n")
     (tmp_path / "numbers.csv").write_text("record,AF\n1,1\n2,0\n")
     assert names(tmp_path) == {"r1": TABLE}
+
+
+def test_a_table_of_people_is_none_of_samples_even_with_as_many_columns(tmp_path: Path):
+    (tmp_path / "signals.toml").write_text('["*.csv"]\nfs = 500\nunit = "uV"\nleads = ["I", "II"]\n')
+    (tmp_path / "people.csv").write_text("record,patient\n1,1\n2,1\n")
+    np.savetxt(tmp_path / "r1.csv", SIGNALS[:2].T, fmt="%d", delimiter=",")
+    assert names(tmp_path) == {"r1": TABLE}
+
+
+def test_a_damaged_table_of_samples_is_not_passed_over(tmp_path: Path):
+    (tmp_path / "signals.toml").write_text('["*.csv"]\nfs = 500\nunit = "uV"\n')
+    (tmp_path / "empty.csv").write_text("")
+    (tmp_path / "garbage.csv").write_bytes(bytes(range(256)))
+    (tmp_path / "ragged.csv").write_text("I,II\n1,2\n3\n")
+    found = find_recordings(walk(tmp_path)).recordings
+    assert [one.record_id for one in found] == ["empty", "garbage", "ragged"]
+    for one in found:
+        with pytest.raises(RecordError):
+            one.read()
+
+
+def test_no_two_recordings_have_one_name(tmp_path: Path):
+    put(tmp_path / "a.xml", "muse.xml")
+    put(tmp_path / "a.xml.dcm", "dcm")
+    for name in ("a", "b/row0", "b.npz/row0"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.hea").write_text("x 1 500 10\nx.dat 16 200 16 0 0 0 0 I\n")
+    (tmp_path / "b.npz").rename(tmp_path / "c")
+    np.savez(tmp_path / "b.npz", signals=np.stack([SIGNALS, SIGNALS]), fs=500, unit="uV", leads=np.array(LEADS))
+    assert names(tmp_path) == {
+        "a": WFDB, "a.xml": "MUSE XML", "a.xml.dcm": "DICOM", "b/row0": WFDB, "c/row0": WFDB,
+        "b (array)/row0": ARRAY, "b (array)/row1": ARRAY,
+    }  # fmt: skip
+
+
+def test_recordings_of_an_array_without_names_are_not_named_by_bare_numbers(tmp_path: Path):
+    np.savez(tmp_path / "x.npz", signals=np.stack([SIGNALS] * 3), fs=500, unit="uV", leads=np.array(LEADS))
+    assert names(tmp_path) == {"x/row0": ARRAY, "x/row1": ARRAY, "x/row2": ARRAY}
+    (tmp_path / "labels.csv").write_text("ecg_id,AF\n1,1\n2,0\n3,1\n")
+    with pytest.raises(SourceError, match=r"no column names the records .* the files are named x/row0, x/row1"):
+        Directory(tmp_path)
 
 
 def test_an_array_of_many_is_as_many_recordings(tmp_path: Path):

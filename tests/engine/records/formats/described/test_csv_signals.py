@@ -216,3 +216,52 @@ def test_damage_never_ends_in_another_exception(opened):
             refused += 1
             assert "\n" not in str(error)
     assert refused > 200
+
+
+@pytest.mark.parametrize(
+    "preamble",
+    [
+        "Sampling rate,500\n",
+        "Software Version,1.90\nUnit,uV\n",
+        "# fs: 500\n",
+        "Sample Rate,500.0 hertz\nSymptoms,\n",
+        "Beats,71\n",
+    ],
+)
+def test_lines_of_a_key_and_a_value_are_no_samples(opened, preamble):
+    contents = opened(preamble.encode() + csv_bytes(COUNTS, LEADS))
+    assert (contents.n_samples, contents.fs) == (200, 500.0)
+    assert np.array_equal(contents.decode(), COUNTS * 1e-3)
+
+
+def test_a_watch_states_its_rate_and_unit(opened):
+    lines = [
+        "Name,Qxtorova",
+        "Sample Rate,513.625 hertz",
+        "Unit,\u00b5V",
+        "",
+        "I",
+        *(f"{count}" for count in COUNTS[0]),
+    ]
+    contents = opened("\n".join(lines).encode(), None)
+    assert (contents.leads, contents.fs, contents.unit) == (("I",), 513.625, "\u00b5V")
+    assert np.array_equal(contents.decode(), COUNTS[:1] * 1e-3)
+
+
+@pytest.mark.parametrize("stated", ["fs = 250", "Sampling frequency (Hz): 250", "# unit: mV"])
+def test_what_a_file_states_and_what_is_told_have_to_agree(opened, stated):
+    with pytest.raises(RecordError, match=r"by itself and"):
+        opened(f"{stated}\n".encode() + csv_bytes(COUNTS, LEADS))
+
+
+@pytest.mark.parametrize("name", ["Zeit (ms)", "time_ms", "Temps", "Time_sec", "datetime", "sample_no", "n"])
+def test_a_column_of_times_in_any_words_is_no_lead(opened, name):
+    rows = [f"{k},{','.join(map(str, COUNTS[:, k]))}" for k in range(COUNTS.shape[1])]
+    contents = opened("\n".join([",".join([name, *LEADS]), *rows]).encode())
+    assert contents.leads == LEADS
+
+
+def test_names_that_are_one_more_than_the_columns_are_not_cut(opened):
+    content = csv_bytes(COUNTS[1:], LEADS)
+    with pytest.raises(RecordError):
+        opened(content, WITHOUT_LEADS)
