@@ -21,7 +21,8 @@ SPELLINGS = {
 }  # fmt: skip
 OTHERS = ["vx", "MLII", "V3R", "V7", "VR", "-aVR", "ECG -aVR", "ECG-aVR", "Lead -aVR", "1", "ECG 1", "Lead 1", "ECG",
           "EEG I", "C1", "D1", "C3-A2", "ECGI", "EEG C3", "I-II", "Resp", "#", "", "aVRL", "V1-V2", "VI", "IV",
-          "CV1", "II+"]  # fmt: skip
+          "CV1", "II+", "MDC_ECG_LEAD_dI", "MDC_ECG_LEAD_DII", "MDC_ECG_LEAD_D1", "MDC_ECG_LEAD_dV1",
+          "MDC_ECG_LEAD_V3R"]  # fmt: skip
 
 
 @pytest.mark.parametrize("lead, spelling", [(lead, one) for lead, names in SPELLINGS.items() for one in names])

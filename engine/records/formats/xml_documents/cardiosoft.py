@@ -39,6 +39,7 @@ ROOT = "CardiologyXML"
 _PER_COUNT = "perlsb"  # what follows the unit of voltage: uVperLsb
 _PER_YEAR = {"years": 1.0, "months": 12.0, "weeks": 365.25 / 7, "days": 365.25}
 _HARMLESS = ("Age", "BirthDateTime", "Gender", "Race", "Height", "Weight", "PaceMaker", "Pacemaker")
+_OBSERVED = ("ObservationDateTime", "ClinicalInfo/ObservationDateTime")
 _NUMBERS = ("OrderNumber", "VisitNumber", "AccountNumber", "AdmissionNumber")
 
 
@@ -70,7 +71,8 @@ def open_cardiosoft(path: Path) -> Contents:
     if n_leads not in (None, len(texts)):
         notes.append(f"it says {n_leads} leads and has the samples of {len(texts)}")
     unit, millivolt = _resolution(strip)
-    recorded = _moment(root, "ObservationDateTime", "Year", "Month", "Day", "Hour", "Minute", "Second")
+    moments = (_moment(root, path, "Year", "Month", "Day", "Hour", "Minute", "Second") for path in _OBSERVED)
+    recorded = next((found for found in moments if found is not None), None)
     return Contents(
         leads=names,
         fs=_rate(strip),

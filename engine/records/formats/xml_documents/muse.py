@@ -87,6 +87,8 @@ def open_muse(path: Path) -> Contents:
         + ["a checksum is missing, so that the samples cannot be checked"]
         * any(lead.checksum is None for lead in leads)
     )
+    if first := leads[0].start[1]:
+        notes.append(f"its leads begin at sample {first:,.10g} of the recording")
     recorded = _moment(root, "TestDemographics/AcquisitionDate", "TestDemographics/AcquisitionTime")
     return Contents(
         leads=names,

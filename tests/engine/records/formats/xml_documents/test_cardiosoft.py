@@ -58,6 +58,14 @@ def test_the_person_and_the_time_are_read(tmp_path):
     assert (nobody.person.number, nobody.person.identity, nobody.recorded) == (None, (), None)
 
 
+def test_the_time_may_be_that_of_the_clinical_information(tmp_path):
+    document = DOCUMENT.replace(b"<ObservationDateTime>", b"<ClinicalInfo><ObservationDateTime>")
+    document = document.replace(b"</ObservationDateTime>", b"</ObservationDateTime></ClinicalInfo>")
+    contents = opened(tmp_path, document)
+    assert contents.recorded == datetime(2020, 5, 18, 15, 48, 11)
+    assert contents.person.age == 69.0
+
+
 @pytest.mark.parametrize(("age", "years"), [((58, "Years"), 58.0), ((6, "months"), 0.5), ((500, "Years"), None)])
 def test_an_age_is_that_in_the_file_where_no_birth_is(tmp_path, age, years):
     assert opened(tmp_path, cardiosoft_bytes(SIGNALS, birth=None, age=age)).person.age == years

@@ -118,6 +118,12 @@ def test_an_electrode_that_was_off_is_noted(tmp_path):
     )
 
 
+def test_leads_that_all_begin_later_are_noted(tmp_path):
+    contents = opened(tmp_path, in_rhythm(b"<LeadOffsetFirstSample>0", b"<LeadOffsetFirstSample>1250", 8))
+    np.testing.assert_allclose(contents.decode(), SIGNALS / 1000, rtol=1e-15)
+    assert contents.notes == ("its leads begin at sample 1,250 of the recording",)
+
+
 def test_the_first_of_two_rhythms_is_read_with_a_note(tmp_path):
     other = waveform("RHYTHM", SIGNALS[:, ::-1].astype("<i2"), EIGHT, 250, 0, 1.0, "MICROVOLTS", True)
     contents = opened(tmp_path, DOCUMENT.replace(b"</RestingECG>", other.encode() + b"</RestingECG>"))
