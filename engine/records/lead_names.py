@@ -68,6 +68,16 @@ def leads_in_words(leads: Sequence[str]) -> str:
     return f"one lead ({leads[0]})" if len(leads) == 1 else f"{len(leads)} leads ({', '.join(leads)})"
 
 
+def leads_not_read(others: Sequence[Sequence[str]], leads: Sequence[str]) -> tuple[str, ...]:
+    """Return a note on a file's other groups of leads, none for none; what of the twelve only they have is named."""
+    if not others:
+        return ()
+    only = [lead for lead in LEADS if lead not in leads and any(lead in other for other in others)]
+    groups = "group" if len(others) == 1 else "groups"
+    named = f" ({', '.join(only)})" if only else ""
+    return (f"{len(others)} more {groups} of leads in its file: not read{named}",)
+
+
 def _without_comment(name: str) -> str:
     stripped = "".join(letter if letter.isprintable() else " " for letter in name).strip()[:_LONGEST]
     return _COMMENT.sub("", stripped) or stripped
