@@ -16,10 +16,12 @@ from engine.records.record import LEADS
 _CHEST = {f"c{k}": f"V{k}" for k in range(1, 7)}
 _LIMB = {"d1": "I", "d2": "II", "d3": "III"}
 _ONE_MEANING = {lead.lower(): lead for lead in LEADS} | {"di": "I", "dii": "II", "diii": "III"}  # Latin America, France
+_CODED = {lead.lower(): lead for lead in LEADS} | _CHEST
 _IN_COMPANY = (_CHEST, _LIMB)
 _COMPANY = 2  # other leads of the twelve that have to be there
 # "ECG aVR" is EDF's form, "ECG -aVR" its form of the inverted lead: a sign is not part of what may stand between
-_PREFIX = re.compile(r"(?:(?:ecg|ekg)(?:\s+|[_.:]\s*|-(?!a))|(?:mdc_ecg_)?lead(?:\s+|[_.:]\s*|-(?!a))?)", re.IGNORECASE)
+_MDC = re.compile(r"mdc_ecg_lead_", re.IGNORECASE)
+_PREFIX = re.compile(r"(?:(?:ecg|ekg)(?:\s+|[_.:]\s*|-(?!a))|lead(?:\s+|[_.:]\s*|-(?!a))?)", re.IGNORECASE)
 _AUGMENTED = re.compile(r"a[ _-]?v[ _-]?([rlf])", re.IGNORECASE)
 _LONGEST = 80  # of a name that a message shows
 _COMMENT = re.compile(r"\s+#(?!\d).*")
@@ -32,6 +34,8 @@ def lead_name(name: str) -> str:
     """
     bare = _without_comment(name)
     plain = normalize("NFKC", bare).strip()  # one character for a Roman numeral, full-width letters, hard spaces
+    if coded := _MDC.match(plain):  # where dI is a lead I that was computed from others
+        return _CODED.get(plain[coded.end() :].lower(), bare)
     known = _ONE_MEANING
     while found := _PREFIX.match(plain):
         plain, known = plain[found.end() :], _ONE_MEANING | _CHEST
@@ -62,6 +66,16 @@ def leads_in_words(leads: Sequence[str]) -> str:
     if tuple(leads) == LEADS:
         return "12 leads"
     return f"one lead ({leads[0]})" if len(leads) == 1 else f"{len(leads)} leads ({', '.join(leads)})"
+
+
+def leads_not_read(others: Sequence[Sequence[str]], leads: Sequence[str]) -> tuple[str, ...]:
+    """Return a note on a file's other groups of leads, none for none; what of the twelve only they have is named."""
+    if not others:
+        return ()
+    only = [lead for lead in LEADS if lead not in leads and any(lead in other for other in others)]
+    groups = "group" if len(others) == 1 else "groups"
+    named = f" ({', '.join(only)})" if only else ""
+    return (f"{len(others)} more {groups} of leads in its file: not read{named}",)
 
 
 def _without_comment(name: str) -> str:

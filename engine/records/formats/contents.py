@@ -18,7 +18,7 @@ _IMPOSSIBLE_MILLIVOLT = 100.0  # from peak to peak: electrodes drift within some
 _LARGE_BEAT = 6.5  # millivolt; of 1,000 12-lead records of three hospitals two have a larger one
 _OLDEST = 130  # years
 _NOBODY = re.compile(
-    r"[\W_]*|0+|9{4,}|([xX*?#])\1*|n/?a|none|null|nan|unknown|unspecified|anonym\w*|anon|deidentified|de-identified|test|"
+    r"[\W_]*|0+|9{4,}|([xX*?#])\1*|n/?a|none|null|nan|unknown|unspecified|anonym[^\W\d_]*|anon|deidentified|de-identified|test|"
     r"patient|removed|redacted|private|not available|no ?id",
     re.IGNORECASE,
 )

@@ -14,7 +14,17 @@ from engine.records.record import RecordError
 
 _FIRST_BYTES = 4096  # of a file, which tell its format
 _PREAMBLE = slice(128, 132)
+_MARKS = b"\xef\xbb\xbf\xff\xfe\0 \t\r\n"  # what may stand before a document's first letter, whatever its encoding
 _WFDB_SUFFIXES = {".hea", ".dat", ".mat", ".atr", ".xws"}
+_NO_RECORDINGS = {  # which is told without looking into them: a folder may have very many files
+    ".npy", ".npz", ".h5", ".hdf5", ".csv", ".tsv", ".txt", ".asc", ".toml", ".ini", ".cfg", ".yaml", ".yml", ".md",
+    ".xls", ".xlsx", ".ods", ".doc", ".docx", ".odt", ".rtf", ".pdf", ".htm", ".html", ".css", ".js",
+    ".png", ".jpg", ".jpeg", ".gif", ".bmp", ".svg", ".tif", ".tiff", ".mp4",
+    ".zip", ".gz", ".bz2", ".xz", ".zst", ".7z", ".tar", ".tgz", ".rar",
+    ".db", ".sqlite", ".parquet", ".feather", ".pkl", ".pickle", ".joblib", ".onnx", ".pt", ".pth", ".ckpt",
+    ".safetensors", ".py", ".pyc", ".ipynb", ".m", ".r", ".c", ".h", ".cpp", ".sh", ".bat", ".exe", ".dll", ".so",
+    ".log", ".tmp", ".lock",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -54,25 +64,25 @@ _FHIR_IN_JSON = re.compile(rb"[\"']resourceType[\"']\s*:\s*[\"'](?:Observation|B
 def format_of(path: Path) -> str | None:
     """Return which of ``FORMATS`` a file is in, or claims to be in by its name; None for any other.
 
-    Archives write DICOM under names without a suffix, or that end in numbers; those are looked into.
+    Archives write DICOM under names without a suffix, or that end in numbers, and devices under suffixes of their own:
+    such files are looked into.
     """
     suffix = path.suffix.lower()
-    if suffix in _WFDB_SUFFIXES:
+    if suffix in _WFDB_SUFFIXES or suffix in _NO_RECORDINGS:
         return None
     if suffix in _BY_SUFFIX:
         return _BY_SUFFIX[suffix]
-    unnamed = not suffix or suffix[1:].isdigit()
-    if suffix not in {".xml", ".json"} and not unnamed:
-        return None
     try:
         first = read_content(path, 0, _FIRST_BYTES)
-    except RecordError:
+        if suffix == ".json":
+            return "fhir" if _FHIR_IN_JSON.search(first) else None
+        if suffix != ".xml" and first[_PREAMBLE] == b"DICM":
+            return "dicom"
+        if suffix != ".xml" and scp.is_scp(first):
+            return "scp"
+        root = root_name(first) if first.lstrip(_MARKS).startswith(b"<") else ""
+    except RecordError:  # unreadable, or in an encoding that no document of a recording has
         return None
-    if unnamed:
-        return "dicom" if first[_PREAMBLE] == b"DICM" else "scp" if scp.is_scp(first) else None
-    if suffix == ".json":
-        return "fhir" if _FHIR_IN_JSON.search(first) else None
-    root = root_name(first)
     return _BY_ROOT.get(root, "schiller" if root.endswith(schiller.ROOT) else None)
 
 

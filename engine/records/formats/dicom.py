@@ -4,13 +4,13 @@ Definition: DICOM PS3.3 C.10.9 (Waveform module), PS3.16 CID 3001 (ECG leads), P
 elements; the samples are decoded here: sample x sensitivity x correction factor + baseline, in the channel's own unit.
 
 - **Which group of channels**: one with ECG leads whose signals are ORIGINAL, not the median beat; of several the
-  longest, then the one with the most leads.
+  longest, then the one with the most leads, and with it all of other leads that have its rate, length and start.
 - **Which lead**: the number in its code (5.6.3-9-N of SCPECG, 2:N of MDC), else the text (code meaning, channel label).
   Where both name a lead of the twelve, and different ones, the channel cannot be used.
 - **Padding**: a sample of the padding value is missing. A signed padding value of 0 is what a lead at rest has too: it
   marks what is missing only where all channels have it for a second.
-- **Skew**: a channel that was sampled more than one sample before or after the others cannot be used; a smaller skew
-  is noted.
+- **Skew**: a channel that was sampled more than one sample before or after the median of all cannot be used; a smaller
+  skew is noted.
 """
 
 import logging
@@ -18,12 +18,13 @@ import re
 import warnings
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from io import BytesIO
 from pathlib import Path
+from statistics import median_low
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ from engine.records.formats.contents import (
     patient_number,
     plausible_age,
 )
-from engine.records.lead_names import lead_name, lead_names
+from engine.records.lead_names import lead_name, lead_names, leads_not_read
 from engine.records.record import LEADS, RecordError
 from engine.records.units import in_millivolt
 
@@ -97,6 +98,9 @@ class _Channel:
     unit: str
     skew: float
     fault: str | None
+
+
+_Group = tuple[Any, list[_Channel]]  # a multiplex group's elements, and its channels
 
 
 class _Stream(BytesIO):
@@ -204,24 +208,24 @@ def _contents(dataset: Any, reads: Iterator[int]) -> Contents:
     groups = _items(dataset, "WaveformSequence", reads)
     if not groups:
         raise RecordError(_what_it_is(dataset))
-    group, channels, n_others = _choose(groups, reads)
+    chosen, others = _choose(groups, reads)
+    group = chosen[0][0]
     fs, n_samples = _rate(group), int(group.NumberOfWaveformSamples)
-    if int(group.NumberOfWaveformChannels) != len(channels):
-        raise RecordError(f"it says {int(group.NumberOfWaveformChannels)} channels and describes {len(channels)}")
-    counts, padding = _counts(group, len(channels), n_samples, bool(dataset.original_encoding[1]))
-    gains, offsets = (np.array([[getattr(channel, key)] for channel in channels]) for key in ("gain", "offset"))
+    is_little = bool(dataset.original_encoding[1])
+    parts = [_decoder(one, of_one, fs, n_samples, is_little) for one, of_one in chosen]
+    channels = [channel for _one, of_one in chosen for channel in of_one]
     skew_faults, skew_notes = _skews(channels, fs)
     faults = skew_faults | {row: channel.fault for row, channel in enumerate(channels) if channel.fault is not None}
     notes = ["its file calls these signals derived"] if _originality(group) == "DERIVED" else []
-    if n_others:
-        notes.append(f"{n_others} more {'groups' if n_others > 1 else 'group'} of leads in its file: not read")
+    leads = tuple(channel.lead for channel in channels)
+    notes += leads_not_read([[channel.lead for channel in of_one] for _one, of_one in others], leads)
     person, recorded = _person(dataset, reads)
     return Contents(
-        tuple(channel.lead for channel in channels),
+        leads,
         fs,
         n_samples,
         Counter(channel.unit for channel in channels if channel.is_ecg).most_common(1)[0][0],
-        lambda: _voltages(counts, padding, fs, gains, offsets),
+        lambda: np.concatenate([decode() for decode in parts]),
         person,
         recorded,
         notes=(*notes, *skew_notes),
@@ -240,16 +244,47 @@ def _what_it_is(dataset: Any) -> str:
     return "it holds no waveform"
 
 
-def _choose(groups: list[Any], reads: Iterator[int]) -> tuple[Any, list[_Channel], int]:
-    """Return the group of channels to read, its channels, and how many more of its kind there are."""
+def _decoder(
+    group: Any, channels: list[_Channel], fs: float, n_samples: int, is_little: bool
+) -> Callable[[], NDArray[np.float64]]:
+    """Check how many samples a group has, and return what scales them to millivolt."""
+    if int(group.NumberOfWaveformChannels) != len(channels):
+        raise RecordError(f"it says {int(group.NumberOfWaveformChannels)} channels and describes {len(channels)}")
+    counts, padding = _counts(group, len(channels), n_samples, is_little)
+    gains, offsets = (np.array([[getattr(channel, key)] for channel in channels]) for key in ("gain", "offset"))
+    return lambda: _voltages(counts, padding, fs, gains, offsets)
+
+
+def _choose(groups: list[Any], reads: Iterator[int]) -> tuple[list[_Group], list[_Group]]:
+    """Return the groups of channels to read, which have one rate, length and start, and the others of their kind."""
     for original in (True, False):
         some = [group for group in groups if (_originality(group) == "ORIGINAL") is original]
         described = [(group, _channels(group, reads)) for group in some]
         of_leads = [(group, channels) for group, channels in described if any(channel.is_ecg for channel in channels)]
         if of_leads:
             best = max(of_leads, key=lambda one: (_seconds(one[0]), sum(channel.is_ecg for channel in one[1])))
-            return *best, len(of_leads) - 1
+            chosen = [best]
+            others: list[_Group] = []
+            for one in of_leads:
+                if one is not best:
+                    (chosen if original and _continues(one, chosen) else others).append(one)
+            return chosen, others
     raise RecordError("none of its channels is a lead of an ECG")
+
+
+def _continues(one: _Group, chosen: list[_Group]) -> bool:
+    """Whether a group has other leads of the same time as those that are chosen."""
+    taken = {channel.lead for _group, channels in chosen for channel in channels}
+    same = _span(one[0]) == _span(chosen[0][0])
+    return same and taken.isdisjoint(channel.lead for channel in one[1])
+
+
+def _span(group: Any) -> tuple[float, int, float] | None:
+    """Return a group's rate, samples and start in milliseconds, None where one is not a number."""
+    try:
+        return _rate(group), int(group.NumberOfWaveformSamples), _number(group, "MultiplexGroupTimeOffset", 0.0)
+    except (AttributeError, TypeError, ValueError):
+        return None
 
 
 def _originality(group: Any) -> str:
@@ -331,16 +366,18 @@ def _number(item: Any, keyword: str, default: float) -> float:
 
 
 def _skews(channels: list[_Channel], fs: float) -> tuple[dict[int, str], list[str]]:
-    """Return the channels that are more than a sample apart from most, and a note on those that are less."""
-    usual = Counter(channel.skew for channel in channels).most_common(1)[0][0]
+    """Return the channels that are more than a sample apart from the median, and a note on those that are less."""
+    skews = [channel.skew for channel in channels if np.isfinite(channel.skew)]
+    usual = median_low(skews or [0.0])  # one that there is, also where two halves are apart
     apart = [abs(channel.skew - usual) * fs for channel in channels]
     faults = {
         row: f"{{}} was sampled {samples:.3g} samples before or after most leads"
         for row, samples in enumerate(apart)
         if not samples <= 1 + _ROUNDED  # nor NaN
     }
-    largest = max((samples for row, samples in enumerate(apart) if row not in faults), default=0.0)
-    return faults, [f"its leads were sampled up to {largest / fs * 1000:.3g} ms apart"] if largest else []
+    sound = [channel.skew for row, channel in enumerate(channels) if row not in faults]
+    largest = max(sound, default=0.0) - min(sound, default=0.0)
+    return faults, [f"its leads were sampled up to {largest * 1000:.3g} ms apart"] if largest else []
 
 
 def _counts(group: Any, n_channels: int, n_samples: int, is_little: bool) -> tuple[NDArray[Any], int | None]:

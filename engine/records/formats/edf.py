@@ -8,7 +8,7 @@ is compared here: its length with the header's numbers, and the times in EDF+ wi
 import re
 import warnings
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,9 @@ _FIXED = 256  # bytes of the header, and again for each signal
 _SAMPLES_A_RECORD = 216  # where these fields begin: after 216 bytes of others for each signal
 _ANNOTATIONS = re.compile(r"[EB]DF Annotations\s*")
 _ECG = re.compile(r"(ecg|ekg)(?![a-z])", re.IGNORECASE)
+_MORE_LEADS = r"ml(?:i|ii|iii)|mv[1-6]|mcl[1-6]|v[1-9]r|v[7-9]|c[cm]5"  # of monitors, of the right and of the back
+_OTHER = re.compile(_MORE_LEADS, re.IGNORECASE)
+_UNSEPARATED = re.compile(rf"(ecg|ekg)(?=(?:i|ii|iii|av[rlf]|v[1-6]|{_MORE_LEADS})$)", re.IGNORECASE)
 _ONSET = re.compile(rb"([+-]\d{1,9}(?:\.\d{1,9})?)\x14\x14")
 _PLUS = re.compile(r"\S+ +[MFXmfx] +(?:X|\d{1,2}-[A-Za-z]{3}-\d{4}) +\S+(?: .*)?")  # code, sex, birth date, name
 _DATE = re.compile(r"(\d{1,2})-([A-Za-z]{3})-(\d{4})")
@@ -57,6 +60,8 @@ class _Layout:
     per_record: tuple[int, ...]
     width: int
     is_plus: bool
+    may_have_gaps: bool
+    notes: tuple[str, ...] = ()
 
     @property
     def record_bytes(self) -> int:
@@ -68,15 +73,16 @@ def open_edf(path: Path) -> Contents:
     """Open an EDF, EDF+ or BDF file: its signals that are labelled as ECG, in the units of their dimensions.
 
     The rate is the one that most leads have; a lead of another cannot be used, nor can one that is not a voltage or has
-    no range. Raises RecordError for a recording with gaps (EDF+D), for a file that is longer or shorter than its header
-    says, and where none of the signals is ECG; ``decode`` raises it where the times of EDF+ have a gap.
+    no range. Raises RecordError for a recording with gaps, for a file that is longer or shorter than its header says,
+    and where none of the signals is ECG. The times that tell gaps are compared here where the file says that it may
+    have some (EDF+D), else by ``decode``.
     """
     content = read_whole(path, MAX_FILE_BYTES)
     layout = _layout(content)
     recording = _read(content[: layout.n_header + layout.record_bytes], layout)
     signals = [signal for signal in recording.signals if not _ANNOTATIONS.fullmatch(signal.label)]
-    names = lead_names(tuple([signal.label for signal in signals]))
-    rows = [row for row, name in enumerate(names) if name in LEADS or _ECG.match(name)]
+    names = lead_names(tuple([_UNSEPARATED.sub(r"\1 ", signal.label) for signal in signals]))
+    rows = [row for row, name in enumerate(names) if name in LEADS or _OTHER.fullmatch(name) or _ECG.match(name)]
     if not rows:
         raise RecordError(f"none of its {len(signals)} signals is labelled as a lead of an ECG")
     leads = tuple(names[row] for row in rows)
@@ -85,6 +91,8 @@ def open_edf(path: Path) -> Contents:
     count = max(Counter(of_twelve or counts).items(), key=lambda item: (item[1], item[0]))[0]
     fs = count / layout.seconds
     scales = [_scale(signals[row], count, fs, layout.width) for row in rows]
+    if layout.may_have_gaps:
+        _check_times(content, layout, 1 / fs)
     person, recorded = _person(recording, content[168:176], content[176:184])
 
     def decode() -> NDArray[np.float64]:
@@ -105,6 +113,7 @@ def open_edf(path: Path) -> Contents:
         decode,
         person,
         recorded,
+        notes=layout.notes,
         faults=tuple((row, scale) for row, scale in enumerate(scales) if isinstance(scale, str)),
     )
 
@@ -119,8 +128,6 @@ def _layout(content: bytes) -> _Layout:
     if n_signals < 1 or n_header != _FIXED * (n_signals + 1) or len(content) < n_header:
         raise RecordError("its header is not as long as it says")
     kind = content[192:236].decode("latin-1").strip().upper()
-    if kind.startswith(("EDF+D", "BDF+D")):
-        raise RecordError(f"it is {kind[:5]}: a recording with gaps, of which the time between samples is not known")
     labels = tuple(
         content[_FIXED + 16 * k : _FIXED + 16 * (k + 1)].decode("latin-1").rstrip() for k in range(n_signals)
     )
@@ -132,10 +139,14 @@ def _layout(content: bytes) -> _Layout:
         seconds = 0.0
     if not 0 < seconds < float("inf") or min(per_record) < 1:
         raise RecordError("its data records last no time or hold no samples")
-    layout = _Layout(n_header, n_records, seconds, labels, per_record, width, kind.startswith(("EDF+", "BDF+")))
+    is_plus, may_have_gaps = kind.startswith(("EDF+", "BDF+")), kind.startswith(("EDF+D", "BDF+D"))
+    if may_have_gaps and not any(map(_ANNOTATIONS.fullmatch, labels)):
+        raise RecordError(f"it is {kind[:5]}, a recording that may have gaps, and has no times of its data records")
+    layout = _Layout(n_header, n_records, seconds, labels, per_record, width, is_plus, may_have_gaps)
     there = (len(content) - n_header) / layout.record_bytes
-    if n_records == -1:
-        raise RecordError(f"its header leaves the number of data records open (-1), and {there:g} are there")
+    if n_records == -1 and there >= 1 and there.is_integer():  # as a device leaves it that is switched off
+        said = f"its header leaves the number of data records open: {there:,.10g} are there"
+        return replace(layout, n_records=int(there), notes=(said,))
     if there != n_records or n_records < 1:
         raise RecordError(f"its header says {n_records:,} data records, and {there:,.10g} are there")
     return layout
@@ -167,7 +178,8 @@ def _read(content: bytes, layout: _Layout) -> Any:
 def _scale(signal: Any, count: int, fs: float, width: int) -> tuple[float, int, float] | str:
     """Return millivolts a count, the lowest count, and what that is in millivolt; else why there is none."""
     if (unit := in_millivolt(signal.physical_dimension)) is None:
-        return f"unit {printable(signal.physical_dimension)} of {{}} is not a voltage"
+        unit_text = printable(signal.physical_dimension)
+        return f"unit {unit_text} of {{}} is not a voltage" if unit_text else "no unit of {} is given"
     if signal.samples_per_data_record != count:
         return f"{{}} is sampled at {signal.sampling_frequency:g} Hz, most leads at {fs:g} Hz"
     try:

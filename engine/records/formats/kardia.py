@@ -89,14 +89,14 @@ def _blocks(content: bytes) -> Iterator[tuple[bytes, memoryview]]:
 
 
 def _unpacked(form: struct.Struct, data: memoryview) -> tuple[Any, ...]:
-    if len(data) != form.size:
-        raise RecordError("a block is not as long as the format defines")
-    return form.unpack(data)
+    if len(data) < form.size:
+        raise RecordError("a block is shorter than the format defines")
+    return form.unpack_from(data)  # a later version may have more after it
 
 
 def _info(data: memoryview | None) -> tuple[Person, datetime | None]:
     """Return what the file tells of its owner, which is numbers of devices, and the time by the clock of the place."""
-    if data is None:
+    if data is None or len(data) < _INFO.size:
         return Person(), None
     texts = [bytes(text).split(b"\0")[0].decode("utf-8", "replace").strip() for text in _unpacked(_INFO, data)]
     written, recording, phone, _model, _software, _hardware, device = texts

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from engine.records.lead_names import lead_name, lead_names, renamed
+from engine.records.lead_names import lead_name, lead_names, leads_not_read, renamed
 from engine.records.record import LEADS
 from engine.records.wfdb_reader import read_header, read_wfdb
 
@@ -21,7 +21,8 @@ SPELLINGS = {
 }  # fmt: skip
 OTHERS = ["vx", "MLII", "V3R", "V7", "VR", "-aVR", "ECG -aVR", "ECG-aVR", "Lead -aVR", "1", "ECG 1", "Lead 1", "ECG",
           "EEG I", "C1", "D1", "C3-A2", "ECGI", "EEG C3", "I-II", "Resp", "#", "", "aVRL", "V1-V2", "VI", "IV",
-          "CV1", "II+"]  # fmt: skip
+          "CV1", "II+", "MDC_ECG_LEAD_dI", "MDC_ECG_LEAD_DII", "MDC_ECG_LEAD_D1", "MDC_ECG_LEAD_dV1",
+          "MDC_ECG_LEAD_V3R"]  # fmt: skip
 
 
 @pytest.mark.parametrize("lead, spelling", [(lead, one) for lead, names in SPELLINGS.items() for one in names])
@@ -69,6 +70,13 @@ def test_names_that_mean_a_lead_only_in_company_are_read_only_in_it(names, leads
 def test_names_of_another_lead_are_told_and_spellings_are_not():
     names = ("AVR", "ECG II", "DIII", "C1 # noisy", "Resp", "lead_v2")
     assert renamed(names, ("aVR", "II", "III", "V1", "Resp", "V2")) == {"C1": "V1"}
+
+
+def test_groups_that_are_not_read_are_counted_and_their_leads_named():
+    assert leads_not_read([], LIMB) == ()
+    assert leads_not_read([("II", "x")], LIMB) == ("1 more group of leads in its file: not read",)
+    others = [("V2", "I", "Resp"), ("V1", "V2")]
+    assert leads_not_read(others, LIMB) == ("2 more groups of leads in its file: not read (V1, V2)",)
 
 
 @pytest.mark.parametrize("matlab", [False, True])

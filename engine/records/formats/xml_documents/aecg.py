@@ -3,7 +3,8 @@
 The form is that of the HL7 aECG Implementation Guide (2005), with its root ``AnnotatedECG``; leads have the names of
 ISO/IEEE 11073-10102. A ``series`` of the code RHYTHM is the recording; the beats derived from it are a
 ``derivedSeries``. A series has sets of sequences: one of the time, whose increment is the inverse of the rate, and one
-of each lead, in any order, whose values are origin + scale x digit.
+of each lead, in any order, whose values are origin + scale x digit. Of several sets the one of most leads is read, then
+the longest, and with it all of other leads that have its rate, length and start.
 
 Philips' own conversion keeps what its devices append: the last second of its 11 s holds a calibration pulse.
 """
@@ -30,7 +31,7 @@ from engine.records.formats.contents import (
 )
 from engine.records.formats.xml_documents.texts import amplitude, count_numbers, moment, named_leads, whole_numbers
 from engine.records.formats.xml_documents.tree import number_of, parse_xml, text_of, texts_in
-from engine.records.lead_names import lead_name
+from engine.records.lead_names import lead_name, leads_not_read
 from engine.records.record import LEADS, RecordError
 from engine.records.units import in_millivolt
 
@@ -55,6 +56,19 @@ class _Lead:
     millivolt: float  # of one digit
 
 
+@dataclass(frozen=True)
+class _Part:
+    """A set of sequences of one time."""
+
+    series: Element
+    time: Element
+    leads: list[_Lead]
+    names: tuple[str, ...]
+    fs: float
+    n_samples: int
+    n_other: int  # sequences that are no leads
+
+
 def open_aecg(path: Path) -> Contents:
     """Return what an annotated ECG holds: its rhythm, float64 (leads, samples) in millivolt when decoded.
 
@@ -67,9 +81,38 @@ def open_aecg(path: Path) -> Contents:
     rhythms = [part for part in root.findall("component/series") if _code(part) == "RHYTHM"]
     if not rhythms:
         raise RecordError("holds no rhythm, only beats or measurements")
-    rhythm = rhythms[0]
-    sets = [part.findall("component/sequence") for part in rhythm.findall("component/sequenceSet")]
-    sequences = max(sets, key=lambda parts: sum(map(_is_lead, parts)), default=[])
+    sets = [(series, part) for series in rhythms for part in series.findall("component/sequenceSet")]
+    sets = sorted(sets, key=lambda one: _extent(one[1]), reverse=True) or [(rhythms[0], Element("sequenceSet"))]
+    parts, others = [_part(*sets[0])], []
+    for series, one in sets[1:]:
+        if (part := _continuing(series, one, parts)) is not None:
+            parts.append(part)
+        elif codes := _codes(one):
+            others.append(_spelled(codes))
+    first = parts[0]
+    leads = [lead for part in parts for lead in part.leads]
+    names = tuple(name for part in parts for name in part.names)
+    notes = leads_not_read(others, names)
+    if n_other := sum(part.n_other for part in parts):
+        notes += (f"{n_other} sequences that are no leads are left out",)
+    recorded = _recorded(root, first.series, first.time)
+    lasts = _PHILIPS_SECONDS * first.fs == first.n_samples and _is_from_philips(first.series)
+    return Contents(
+        leads=names,
+        fs=first.fs,
+        n_samples=first.n_samples,
+        unit=leads[0].unit,
+        decode=lambda: np.stack([_samples(lead, first.n_samples) for lead in leads]),
+        person=_person(root, recorded),
+        recorded=recorded,
+        n_used=round(_ECG_SECONDS * first.fs) if lasts else None,
+        notes=notes,
+    )
+
+
+def _part(series: Element, sequence_set: Element) -> _Part:
+    """Read a set of sequences, its samples apart. Raises RecordError."""
+    sequences = sequence_set.findall("component/sequence")
     times = [part for part in sequences if _code(part).startswith("TIME_")]
     leads = [_lead(part) for part in sequences if _is_lead(part)]
     names = named_leads([lead.code for lead in leads], _spelled)
@@ -78,24 +121,46 @@ def open_aecg(path: Path) -> Contents:
     counts = {count_numbers(lead.digits, " ") for lead in leads}
     if len(counts) > 1:
         raise RecordError("its leads have different numbers of samples")
-    n_samples = counts.pop()
-    notes = [f"{len(rhythms)} rhythms in one file: the first is read"] * (len(rhythms) > 1)
-    notes += [f"{len(sets)} sets of leads in one rhythm: the largest is read"] * (len(sets) > 1)
-    if n_other := len(sequences) - len(times) - len(leads):
-        notes.append(f"{n_other} sequences that are no leads are left out")
-    fs = _rate(times[0])
-    recorded = _recorded(root, rhythm, times[0])
-    return Contents(
-        leads=names,
-        fs=fs,
-        n_samples=n_samples,
-        unit=leads[0].unit,
-        decode=lambda: np.stack([_samples(lead, n_samples) for lead in leads]),
-        person=_person(root, recorded),
-        recorded=recorded,
-        n_used=round(_ECG_SECONDS * fs) if _is_from_philips(rhythm) and n_samples == _PHILIPS_SECONDS * fs else None,
-        notes=tuple(notes),
-    )
+    n_other = len(sequences) - len(times) - len(leads)
+    return _Part(series, times[0], leads, names, _rate(times[0]), counts.pop(), n_other)
+
+
+def _continuing(series: Element, sequence_set: Element, parts: list[_Part]) -> _Part | None:
+    """Return a set of other leads than those of ``parts`` and of the same time, None for any other, or damaged one."""
+    try:
+        part = _part(series, sequence_set)
+    except RecordError:
+        return None
+    first = parts[0]
+    same = (part.fs, part.n_samples, _start(part)) == (first.fs, first.n_samples, _start(first))
+    return part if same and {name for one in parts for name in one.names}.isdisjoint(part.names) else None
+
+
+def _start(part: _Part) -> tuple[str | None, ...]:
+    """Return what tells when a set's first sample is: its time, or where that is a relative one that of its series."""
+    head = part.time.find("value/head")
+    told = (_code(part.time), head.get("value"), head.get("unit")) if head is not None else ("", None, None)
+    if told[0] == "TIME_ABSOLUTE":
+        return told
+    span = part.series.find("effectiveTime")
+    low = span.find("low") if span is not None else None
+    return (*told, *(mark.get("value") if mark is not None else None for mark in (span, low)))
+
+
+def _codes(sequence_set: Element) -> tuple[str, ...]:
+    return tuple(_code(part) for part in sequence_set.findall("component/sequence") if _is_lead(part))
+
+
+def _extent(sequence_set: Element) -> tuple[int, float]:
+    """Return a set's number of leads, and how many seconds its first lead has, 0 where that is not told."""
+    sequences = sequence_set.findall("component/sequence")
+    first = next((part for part in sequences if _is_lead(part)), None)
+    time = next((part for part in sequences if _code(part).startswith("TIME_")), None)
+    try:
+        seconds = count_numbers(text_of(first, "value/digits"), " ") / _rate(time) if time is not None else 0.0
+    except RecordError:
+        seconds = 0.0
+    return len(set(_codes(sequence_set))), seconds
 
 
 def _code(element: Element) -> str:

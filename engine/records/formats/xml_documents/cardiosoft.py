@@ -27,18 +27,21 @@ from engine.records.formats.xml_documents.texts import (
     amplitude,
     count_in,
     count_numbers,
+    fullest,
     moment,
     named_leads,
     naming_texts,
     whole_numbers,
 )
 from engine.records.formats.xml_documents.tree import number_of, parse_xml, text_of
+from engine.records.lead_names import leads_not_read
 from engine.records.record import RecordError
 
 ROOT = "CardiologyXML"
 _PER_COUNT = "perlsb"  # what follows the unit of voltage: uVperLsb
 _PER_YEAR = {"years": 1.0, "months": 12.0, "weeks": 365.25 / 7, "days": 365.25}
 _HARMLESS = ("Age", "BirthDateTime", "Gender", "Race", "Height", "Weight", "PaceMaker", "Pacemaker")
+_OBSERVED = ("ObservationDateTime", "ClinicalInfo/ObservationDateTime")
 _NUMBERS = ("OrderNumber", "VisitNumber", "AccountNumber", "AdmissionNumber")
 
 
@@ -54,9 +57,9 @@ def open_cardiosoft(path: Path) -> Contents:
     strips = root.findall("StripData") + root.findall("Strip/StripData")
     if not strips:
         raise RecordError("holds no strip of a rhythm")
-    strip = strips[0]
-    elements = [element for element in strip.findall("WaveformData") if text_of(element)]
-    names = named_leads(element.get("lead", "").strip() for element in elements)
+    strip, others = fullest(strips, _names, _seconds)
+    elements = _elements(strip)
+    names = named_leads(_names(strip))
     texts = [text_of(element) for element in elements]
     counts = {count_numbers(text, ",") for text in texts}
     says = count_in(strip, "ChannelSampleCountTotal", "number of samples")
@@ -66,11 +69,12 @@ def open_cardiosoft(path: Path) -> Contents:
     if says not in (None, n_samples):
         raise RecordError(f"it says {says:,} samples of a lead and has {n_samples:,}")
     n_leads = count_in(strip, "NumberOfLeads", "number of leads")
-    notes = [f"{len(strips)} strips in one file: the first is read"] * (len(strips) > 1)
+    notes = [*leads_not_read(others, names)]
     if n_leads not in (None, len(texts)):
         notes.append(f"it says {n_leads} leads and has the samples of {len(texts)}")
     unit, millivolt = _resolution(strip)
-    recorded = _moment(root, "ObservationDateTime", "Year", "Month", "Day", "Hour", "Minute", "Second")
+    moments = (_moment(root, path, "Year", "Month", "Day", "Hour", "Minute", "Second") for path in _OBSERVED)
+    recorded = next((found for found in moments if found is not None), None)
     return Contents(
         leads=names,
         fs=_rate(strip),
@@ -81,6 +85,18 @@ def open_cardiosoft(path: Path) -> Contents:
         recorded=recorded,
         notes=tuple(notes),
     )
+
+
+def _elements(strip: Element) -> list[Element]:
+    return [element for element in strip.findall("WaveformData") if text_of(element)]
+
+
+def _names(strip: Element) -> list[str]:
+    return [element.get("lead", "").strip() for element in _elements(strip)]
+
+
+def _seconds(strip: Element) -> float:
+    return max((count_numbers(text_of(element), ",") for element in _elements(strip)[:1]), default=0) / _rate(strip)
 
 
 def _rate(strip: Element) -> float:

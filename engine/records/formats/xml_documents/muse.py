@@ -28,8 +28,9 @@ from engine.records.formats.contents import (
     patient_number,
     plausible_age,
 )
-from engine.records.formats.xml_documents.texts import amplitude, count_in, moment, named_leads, naming_texts
+from engine.records.formats.xml_documents.texts import amplitude, count_in, fullest, moment, named_leads, naming_texts
 from engine.records.formats.xml_documents.tree import number_of, parse_xml, text_of
+from engine.records.lead_names import leads_not_read
 from engine.records.record import RecordError
 
 ROOT = "RestingECG"
@@ -67,9 +68,9 @@ def open_muse(path: Path) -> Contents:
     rhythms = [part for part in root.findall("Waveform") if text_of(part, "WaveformType").lower() == "rhythm"]
     if not rhythms:
         raise RecordError("holds no rhythm, only averaged beats or measurements")
-    rhythm = rhythms[0]
+    rhythm, others = fullest(rhythms, _names, _seconds)
     elements = rhythm.findall("LeadData")
-    names = named_leads(text_of(element, "LeadID") for element in elements)
+    names = named_leads(_names(rhythm))
     n_leads = count_in(rhythm, "NumberofLeads", "number of leads")
     if n_leads not in (None, len(elements)):
         raise RecordError(f"it says {n_leads} leads and has {len(elements)}")
@@ -82,11 +83,13 @@ def open_muse(path: Path) -> Contents:
         raise RecordError("its leads do not start at the same time")
     off = [name for name, element in zip(names, elements, strict=True) if text_of(element, "LeadOff") == "TRUE"]
     notes = (
-        [f"{len(rhythms)} rhythms in one file: the first is read"] * (len(rhythms) > 1)
+        [*leads_not_read(others, names)]
         + [f"{', '.join(off)}: an electrode was off, says the device"] * bool(off)
         + ["a checksum is missing, so that the samples cannot be checked"]
         * any(lead.checksum is None for lead in leads)
     )
+    if first := leads[0].start[1]:
+        notes.append(f"its leads begin at sample {first:,.10g} of the recording")
     recorded = _moment(root, "TestDemographics/AcquisitionDate", "TestDemographics/AcquisitionTime")
     return Contents(
         leads=names,
@@ -98,6 +101,14 @@ def open_muse(path: Path) -> Contents:
         recorded=recorded,
         notes=tuple(notes),
     )
+
+
+def _names(waveform: Element) -> list[str]:
+    return [text_of(element, "LeadID") for element in waveform.findall("LeadData")]
+
+
+def _seconds(waveform: Element) -> float:
+    return (count_in(waveform, "LeadData/LeadSampleCountTotal", "number of samples") or 0) / _rate(waveform)
 
 
 def _rate(waveform: Element) -> float:

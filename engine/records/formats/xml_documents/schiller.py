@@ -28,12 +28,14 @@ from engine.records.formats.xml_documents.texts import (
     amplitude,
     count_in,
     count_numbers,
+    fullest,
     moment,
     named_leads,
     naming_texts,
     whole_numbers,
 )
 from engine.records.formats.xml_documents.tree import number_of, parse_xml, text_of
+from engine.records.lead_names import leads_not_read
 from engine.records.record import RecordError
 
 ROOT = "SchillerEDI"  # how the root's name ends
@@ -62,9 +64,9 @@ def open_schiller(path: Path) -> Contents:
     rhythms = [part for part in root.findall("eventdata/event/wavedata") if text_of(part, "type").upper() in _RHYTHMS]
     if not rhythms:
         raise RecordError("holds no rhythm, only averaged beats or measurements")
-    rhythm = rhythms[0]
+    rhythm, others = fullest(rhythms, _names, _seconds)
     channels = rhythm.findall("channel")
-    names = named_leads(text_of(channel, "name") for channel in channels)
+    names = named_leads(_names(rhythm))
     if any(text_of(channel, "datastype").upper() not in _SEPARATED for channel in channels):
         raise RecordError("its samples are written in a way that is not read")
     texts = [text_of(channel, "data") for channel in channels]
@@ -75,7 +77,7 @@ def open_schiller(path: Path) -> Contents:
     n_samples = counts[0]
     if set(counts) != {n_samples}:
         raise RecordError("its leads have different numbers of samples")
-    notes = [f"{len(rhythms)} rhythms in one file: the first is read"] * (len(rhythms) > 1)
+    notes = [*leads_not_read(others, names)]
     if text_of(rhythm, "channelconfiguration") not in ("", "ECG_STANDARD"):
         notes.append("its leads are not in the standard configuration")
     unit, millivolt = _resolution(rhythm)
@@ -90,6 +92,14 @@ def open_schiller(path: Path) -> Contents:
         recorded=recorded,
         notes=tuple(notes),
     )
+
+
+def _names(rhythm: Element) -> list[str]:
+    return [text_of(channel, "name") for channel in rhythm.findall("channel")]
+
+
+def _seconds(rhythm: Element) -> float:
+    return count_numbers(text_of(rhythm, "channel/data"), ",") / _rate(rhythm)
 
 
 def _rate(rhythm: Element) -> float:

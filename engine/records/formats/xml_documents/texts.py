@@ -1,7 +1,7 @@
 """What the texts of a document say: samples, moments, the names of leads, and what names a person."""
 
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Literal
 from xml.etree.ElementTree import Element
@@ -70,6 +70,28 @@ def amplitude(text: str, unit: str) -> float:
     if not lowest <= of_count <= highest:
         raise RecordError("its amplitude of one count is impossible")
     return of_count
+
+
+def fullest(
+    waveforms: Sequence[Element], names: Callable[[Element], Sequence[str]], seconds: Callable[[Element], float]
+) -> tuple[Element, list[tuple[str, ...]]]:
+    """Return the waveform of most leads, of several such the longest, then the first; and the others' leads.
+
+    ``names`` gives a waveform's leads as written, ``seconds`` its length; one that has none, or where that raises
+    RecordError, is the shortest.
+    """
+
+    def length(waveform: Element) -> float:
+        try:
+            return seconds(waveform)
+        except (RecordError, ArithmeticError):
+            return 0.0
+
+    if len(waveforms) == 1:
+        return waveforms[0], []
+    leads = [lead_names(tuple(names(waveform)[:_MOST_LEADS])) for waveform in waveforms]
+    best = max(range(len(waveforms)), key=lambda k: (len(set(leads[k])), length(waveforms[k])))
+    return waveforms[best], [other for k, other in enumerate(leads) if k != best]
 
 
 def named_leads(names: Iterable[str], spelled: Spelling = lead_names) -> tuple[str, ...]:

@@ -89,14 +89,48 @@ def test_what_cannot_be_a_recording_is_refused_before_it_is_decoded(leads, fs, n
 
 @pytest.mark.parametrize(
     "text",
-    ["", None, "  ", "0000", "xxxxxx", "ANONYMOUS", "anonymized", "Unknown", "N/A", "---", "999999", "X", "no id"],
+    [
+        "",
+        None,
+        "  ",
+        "0000",
+        "xxxxxx",
+        "ANONYMOUS",
+        "anonymized",
+        "Unknown",
+        "N/A",
+        "---",
+        "999999",
+        "X",
+        "no id",
+        "test",
+        "Patient",
+        "anonymis\xe9",
+    ],
 )
 def test_what_stands_for_nobody_is_no_patient(text):
     assert patient_number(text) is None
     assert identifying(text, "17") == ("17",)
 
 
-@pytest.mark.parametrize("text", ["4711", "A-17", "00017", "Anna", "9998", "x17", "9", "999"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "4711",
+        "A-17",
+        "00017",
+        "Anna",
+        "9998",
+        "x17",
+        "9",
+        "999",
+        "anonym00123",
+        "ANONYMIZED_17",
+        "anon-3",
+        "test17",
+        "patient12",
+    ],
+)
 def test_what_is_a_number_is_a_patient(text):
     assert patient_number(f" {text}  ") == text
 

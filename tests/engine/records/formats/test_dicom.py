@@ -175,6 +175,7 @@ def test_a_code_and_a_name_of_different_leads_make_the_channel_unusable(opened, 
         ({"unit": "mm[Hg]"}, r"unit mm\[Hg\] of V1 is not a voltage"),
         ({"time_skew": "0.004"}, "V1 was sampled 2 samples before or after"),
         ({"sample_skew": "-3"}, "V1 was sampled 3 samples before or after"),
+        ({"time_skew": "nan"}, "V1 was sampled nan samples before or after"),
     ],
 )
 def test_a_channel_that_is_not_scaled_or_is_skewed_is_a_fault_of_that_lead_alone(opened, fields: Any, reason: str):
@@ -208,6 +209,64 @@ def test_the_longest_of_original_groups_of_leads_is_read_and_the_others_noted(op
     contents = opened(dicom_file([short, pressure, replace(GROUP, counts=COUNTS[:, :500])]))
     assert contents.n_samples == 500
     assert contents.notes == ("1 more group of leads in its file: not read",)
+
+
+LIMB, CHEST = (replace(GROUP, counts=COUNTS[half], channels=CHANNELS[half]) for half in (slice(6), slice(6, 12)))
+
+
+@pytest.mark.parametrize(
+    ("of_limb", "of_chest"),
+    [({}, {}), ({"time_offset": "0"}, {}), ({"time_offset": "2500"}, {"time_offset": "2500.0"}), ({"fs": "500.0"}, {})],
+)
+def test_groups_of_different_leads_of_one_time_are_one_recording(opened, of_limb: Any, of_chest: Any):
+    median = replace(GROUP, counts=np.zeros((12, 300), int), originality="DERIVED")
+    padded = COUNTS[6:].copy()
+    padded[2, 5] = -32768
+    chest = replace(CHEST, counts=padded, padding=-32768, **of_chest)
+    contents = opened(dicom_file([median, replace(LIMB, **of_limb), chest]))
+    assert (contents.leads, contents.fs, contents.n_samples, contents.notes) == (LEADS, 500.0, 1000, ())
+    expected = COUNTS * 1e-3
+    expected[8, 5] = np.nan
+    assert np.array_equal(contents.decode(), expected, equal_nan=True)
+    chest = replace(chest, channels=[channel_of("V1", unit="kg"), *CHANNELS[7:]])
+    assert [row for row, _reason in opened(dicom_file([replace(LIMB, **of_limb), chest])).faults] == [6]
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"time_offset": "2500"}, True),
+        ({"fs": "250", "counts": COUNTS[6:, :400]}, True),
+        ({"counts": COUNTS[6:, :999]}, True),
+        ({"channels": [channel_of("II"), *CHANNELS[7:]]}, True),
+        ({"channels": CHANNELS[:6]}, False),
+    ],
+)
+def test_groups_that_are_not_of_one_time_or_have_the_same_leads_are_noted_with_what_is_lost(opened, fields, named):
+    contents = opened(dicom_file([LIMB, replace(CHEST, **fields)]))
+    assert contents.leads == LEADS[:6]
+    lost = [lead for lead in LEADS[6:] if "channels" not in fields or lead != "V1"]
+    said = f" ({', '.join(lost)})" if named else ""
+    assert contents.notes == (f"1 more group of leads in its file: not read{said}",)
+
+
+def test_a_group_that_would_be_joined_and_is_damaged_is_refused(opened):
+    with pytest.raises(RecordError, match="of 6 channels and has 10,800 bytes"):
+        opened(dicom_file([LIMB, replace(CHEST, counts=COUNTS[6:, :900], n_samples=1000)]))
+
+
+@pytest.mark.parametrize("step", [0.2, 0.3])
+def test_leads_that_are_sampled_one_after_the_other_are_all_used(opened, step: float):
+    channels = [channel_of(lead, time_skew=f"{k * step / 1000:.4f}") for k, lead in enumerate(LEADS)]
+    contents = opened(dicom_file([replace(GROUP, channels=channels)]))
+    assert contents.faults == ()
+    assert contents.notes == (f"its leads were sampled up to {11 * step:.3g} ms apart",)
+
+
+def test_of_two_halves_that_are_apart_one_is_used(opened):
+    late = [channel_of(lead, sample_skew="3") for lead in LEADS[6:]]
+    contents = opened(dicom_file([replace(GROUP, channels=[*CHANNELS[:6], *late])]))
+    assert [row for row, _reason in contents.faults] == [6, 7, 8, 9, 10, 11]
 
 
 def test_derived_signals_alone_are_read_and_called_so(opened):

@@ -110,6 +110,13 @@ def test_other_signals_are_left_out_and_leads_of_another_rate_are_faults(opened)
     assert np.isnan(contents.decode()[1]).all()
 
 
+def test_labels_without_a_separator_and_leads_outside_the_twelve_are_leads(opened):
+    labels = ["ECGI", "EKGV1", "ecgAVR", "MLII", "V3R", "V7", "ECG V8", "EKGV9", "ECGMLII", "EOGI", "VR", "ECGX"]
+    contents = opened(edf_file([Signal(label, row) for label, row in zip(labels, COUNTS, strict=True)], 2))
+    assert contents.leads == ("I", "V1", "aVR", "MLII", "V3R", "V7", "ECG V8", "EKG V9", "ECG MLII")
+    np.testing.assert_allclose(contents.decode(), COUNTS[:9] * 1e-3, rtol=0, atol=1e-12)
+
+
 def test_ecg_without_a_name_of_a_lead_keeps_its_own(opened):
     contents = opened(edf_file([Signal("ECG chest", COUNTS[0]), Signal("EEG C3", COUNTS[1])], 2))
     assert contents.leads == ("ECG chest",)
@@ -120,6 +127,7 @@ def test_ecg_without_a_name_of_a_lead_keeps_its_own(opened):
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
+        ({"unit": ""}, "no unit of V1 is given"),
         ({"unit": "mmHg"}, "unit mmHg of V1 is not a voltage"),
         ({"digital": ("5", "5")}, r"the digital range of V1 \(5 to 5\) is not a range"),
         ({"digital": ("100", "-100")}, r"the digital range of V1 \(100 to -100\) is not a range"),
@@ -144,12 +152,29 @@ def test_the_rate_is_exact_for_records_that_last_no_whole_second(opened):
 
 @pytest.mark.parametrize("width", [2, 3])
 def test_a_recording_with_gaps_is_refused(opened, width: int):
-    with pytest.raises(RecordError, match=r"it is [EB]DF\+D: a recording with gaps"):
-        opened(edf_file(SIGNALS, 2, kind=f"{'EB'[width - 2]}DF+D", width=width, onsets=[0.0, 5.0]))
+    kind = f"{'EB'[width - 2]}DF+D"
+    with pytest.raises(RecordError, match="there is a gap before data record 2"):
+        opened(edf_file(SIGNALS, 2, kind=kind, width=width, onsets=[0.0, 5.0]))
+    with pytest.raises(RecordError, match=r"it is [EB]DF\+D, a recording that may have gaps, and has no times"):
+        opened(edf_file(SIGNALS, 2, kind=kind, width=width))
     contents = opened(edf_file(SIGNALS, 2, width=width, onsets=[0.25, 1.252]))
     with pytest.raises(RecordError, match="there is a gap before data record 2"):
         contents.decode()
     assert opened(edf_file(SIGNALS, 2, width=width, onsets=[0.25, 1.25])).decode().shape == (12, 1000)
+
+
+@pytest.mark.parametrize("width", [2, 3])
+def test_a_recording_that_may_have_gaps_and_has_none_is_read(opened, width: int):
+    contents = opened(edf_file(SIGNALS, 2, kind=f"{'EB'[width - 2]}DF+D", width=width, onsets=[0.25, 1.25]))
+    assert (contents.fs, contents.notes) == (500.0, ())
+    np.testing.assert_allclose(contents.decode(), COUNTS * 1e-3, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("width", [2, 3])
+def test_a_number_of_data_records_that_is_left_open_is_counted_and_noted(opened, width: int):
+    contents = opened(edf_file(SIGNALS, 2, said_records="-1", width=width))
+    assert contents.notes == ("its header leaves the number of data records open: 2 are there",)
+    np.testing.assert_allclose(contents.decode(), COUNTS * 1e-3, rtol=0, atol=1e-12)
 
 
 def test_a_record_without_its_time_is_refused(opened):
@@ -158,7 +183,9 @@ def test_a_record_without_its_time_is_refused(opened):
         opened(content.replace(b"+1\x14\x14", b"+1\x14 ")).decode()
 
 
-@pytest.mark.parametrize(("said", "words"), [("3", "says 3 data records, and 2 are"), ("-1", "open"), ("0", "says 0")])
+@pytest.mark.parametrize(
+    ("said", "words"), [("3", "says 3 data records, and 2 are"), ("-2", "says -2"), ("0", "says 0")]
+)
 def test_a_number_of_data_records_that_is_not_there_is_refused(opened, said: str, words: str):
     with pytest.raises(RecordError, match=words):
         opened(edf_file(SIGNALS, 2, said_records=said))
@@ -171,6 +198,10 @@ def test_a_cut_or_longer_file_is_refused(opened):
             opened(content[:length])
     with pytest.raises(RecordError, match="its header says 2 data records, and 2"):
         opened(content + b"\0")
+    with pytest.raises(RecordError, match=r"its header says -1 data records, and 1\.99"):
+        opened(edf_file(SIGNALS, 2, said_records="-1")[:-1])
+    with pytest.raises(RecordError, match="its header says -1 data records, and 0 are"):
+        opened(edf_file(SIGNALS, 2, said_records="-1")[: 256 * 13])
 
 
 @pytest.mark.parametrize("per_record", ["0", "-5", "99999999", "x"])

@@ -44,6 +44,36 @@ def test_each_format_is_told_and_gives_the_same_heart(suffix: str, tmp_path: Pat
     np.testing.assert_allclose(prepared.signals, SIGNALS / 1000, atol=6e-4)
 
 
+@pytest.mark.parametrize("other", [".ecg", ".IMG", ".dcm30", ".rec", ".7", ""])
+@pytest.mark.parametrize("suffix", [one for one in WRITERS if one not in ("atc", "fhir.json", "edf")])
+def test_a_format_is_told_by_the_first_bytes_where_the_suffix_is_not_known(suffix: str, other: str, tmp_path: Path):
+    assert format_of(put(tmp_path / f"x{other}", suffix)) == TITLES[suffix]
+    assert list(names(tmp_path).values()) == [FORMATS[TITLES[suffix]].title]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_a_document_under_another_suffix_may_be_in_any_encoding(encoding: str, tmp_path: Path):
+    (tmp_path / "x.ecg").write_bytes("<RestingECG/>".encode(encoding))
+    assert format_of(tmp_path / "x.ecg") == "muse"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [".hea", ".DAT", ".mat", ".atr", ".xws", ".npy", ".npz", ".h5", ".hdf5", ".csv", ".tsv", ".txt", ".toml", ".xlsx",
+     ".zip", ".gz", ".pdf", ".png", ".jpg", ".md", ".py", ".log", ".onnx", ".db", ".html"],
+)  # fmt: skip
+def test_files_that_are_no_recordings_by_their_suffix_are_not_looked_into(other: str, tmp_path: Path, monkeypatch):
+    path = put(tmp_path / f"x{other}", "dcm")
+    monkeypatch.setattr("engine.records.formats.detect.read_content", lambda *_: pytest.fail("read"))
+    assert format_of(path) is None
+
+
+def test_a_document_in_an_encoding_of_no_recording_is_none(tmp_path: Path):
+    path = tmp_path / "x.xml"
+    path.write_text('<?xml version="1.0" encoding="rot13"?><RestingECG/>')
+    assert format_of(path) is None
+
+
 @pytest.mark.parametrize("suffix", [one for one in WRITERS if one not in ("atc", "fhir.json", "fhir.xml")])
 def test_each_format_says_whose_it_is(suffix: str, tmp_path: Path):
     contents = open_recording(put(tmp_path / f"x.{suffix}", suffix, "MRN-17"))

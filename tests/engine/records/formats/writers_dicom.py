@@ -49,6 +49,7 @@ class Group:
     originality: str | None = "ORIGINAL"
     kind: str = "SS"
     padding: int | None = None
+    time_offset: str | None = None  # milliseconds
     n_samples: int | None = None  # that the group says it has, where it lies
 
 
@@ -115,6 +116,8 @@ def _group(group: Group, big: bool) -> list[Element]:
     ]
     if group.originality is not None:
         elements.append((0x003A0004, "CS", group.originality))
+    if group.time_offset is not None:
+        elements.append((0x00181068, "DS", group.time_offset))
     if group.padding is not None:
         elements.append((0x5400100A, raw, np.array(group.padding, dtype).tobytes()))
     return elements

@@ -134,19 +134,79 @@ def test_what_philips_appends_to_ten_seconds_is_left_out(tmp_path):
     assert opened(tmp_path, aecg_bytes(SIGNALS, manufacturer="Philips Medical Systems")).n_used is None
 
 
-def test_the_first_of_two_rhythms_and_the_largest_of_two_sets_are_read_with_notes(tmp_path):
-    start, end = DOCUMENT.index(b"<component><series>"), DOCUMENT.index(b"</AnnotatedECG>")
-    second = aecg_bytes(SIGNALS[:, :100], fs=250)
-    second = second[second.index(b"<component><series>") : second.index(b"</AnnotatedECG>")]
-    contents = opened(tmp_path, DOCUMENT[:end] + second + DOCUMENT[end:])
-    assert (contents.n_samples, contents.fs) == (5000, 500.0)
-    assert "2 rhythms" in contents.notes[0]
-    small = second[second.index(b"<component><sequenceSet>") : second.index(b"<derivation>")]
-    small = small[: small.index(b"MDC_ECG_LEAD_III")].rpartition(b"<component>")[0] + b"</sequenceSet></component>"
-    at = DOCUMENT.index(b"<component><sequenceSet>", start)
-    contents = opened(tmp_path, DOCUMENT[:at] + small + DOCUMENT[at:])
-    assert (contents.leads, contents.n_samples) == (LEADS, 5000)
-    assert "2 sets" in contents.notes[0]
+SET, SERIES = b"<component><sequenceSet>", b"<component><series>"
+LIMB, CHEST = (aecg_bytes(SIGNALS[half], LEADS[half]) for half in (slice(6), slice(6, 12)))
+NOT_READ = "1 more group of leads in its file: not read"
+
+
+def set_of(document):
+    return document[document.index(SET) : document.index(b"<derivation>")]
+
+
+def series_of(document):
+    return document[document.index(SERIES) : document.index(b"</AnnotatedECG>")]
+
+
+def with_more(document, before, more):
+    at = document.index(before)
+    return document[:at] + more + document[at:]
+
+
+@pytest.mark.parametrize("relative", [False, True])
+def test_sets_and_series_of_other_leads_of_one_time_are_one_recording(tmp_path, relative):
+    limb, chest = (aecg_bytes(SIGNALS[half], LEADS[half], relative=relative) for half in (slice(6), slice(6, 12)))
+    for document in (
+        with_more(chest, SET, set_of(limb)),
+        with_more(chest, SERIES, series_of(limb)),
+    ):
+        contents = opened(tmp_path, document)
+        assert (contents.leads, contents.fs, contents.n_samples, contents.notes) == (LEADS, 500.0, 5000, ())
+        np.testing.assert_allclose(contents.decode(), SIGNALS / 1000, rtol=1e-15)
+
+
+def test_sets_of_most_leads_come_first_whatever_their_place(tmp_path):
+    limb, chest = aecg_bytes(SIGNALS[:2], LEADS[:2]), aecg_bytes(SIGNALS[2:], LEADS[2:])
+    contents = opened(tmp_path, with_more(chest, SERIES, series_of(limb)))
+    assert contents.leads == (*LEADS[2:], "I", "II")
+    np.testing.assert_allclose(contents.decode(), np.roll(SIGNALS, -2, 0) / 1000, rtol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "lost"),
+    [
+        (b'value="0.002" unit="s"', b'value="0.001" unit="s"', " (V1, V2, V3, V4, V5, V6)"),
+        (b'<head value="20200518154811.000"', b'<head value="20200518154813.500"', " (V1, V2, V3, V4, V5, V6)"),
+        (b"TIME_ABSOLUTE", b"TIME_RELATIVE", " (V1, V2, V3, V4, V5, V6)"),
+        (b"MDC_ECG_LEAD_V1", b"MDC_ECG_LEAD_II", " (V2, V3, V4, V5, V6)"),
+        (b'<scale value="1.0" unit="uV"/>', b"", " (V1, V2, V3, V4, V5, V6)"),
+        (b'code="RHYTHM"', b'code="OTHER"', None),
+    ],
+)
+def test_sets_that_are_not_of_one_time_or_have_the_same_leads_are_noted_with_what_is_lost(tmp_path, old, new, lost):
+    assert old in series_of(CHEST)
+    end = LIMB.index(b"</AnnotatedECG>")
+    contents = opened(tmp_path, LIMB[:end] + series_of(CHEST).replace(old, new, 1) + LIMB[end:])
+    assert contents.leads == LEADS[:6]
+    assert contents.notes == ((f"{NOT_READ}{lost}",) if lost else ())
+
+
+def test_relative_times_of_series_at_different_times_are_not_joined(tmp_path):
+    limb, chest = (
+        aecg_bytes(SIGNALS[half], LEADS[half], relative=True, recorded=datetime(2020, 5, 18, hour))
+        for half, hour in ((slice(6), 8), (slice(6, 12), 9))
+    )
+    contents = opened(tmp_path, with_more(limb, SERIES, series_of(chest)))
+    assert contents.notes == (f"{NOT_READ} (I, II, III, aVR, aVL, aVF)",)
+
+
+def test_of_two_rhythms_that_of_most_leads_then_the_longest_then_the_first_is_read(tmp_path):
+    for other, fs in ((aecg_bytes(SIGNALS[:, :100], fs=250), 500), (aecg_bytes(SIGNALS[:11], LEADS[:11], fs=250), 500),
+                      (aecg_bytes(SIGNALS, fs=250), 250)):  # fmt: skip
+        contents = opened(tmp_path, with_more(DOCUMENT, SERIES, series_of(other)))
+        assert (contents.leads, contents.fs, contents.n_samples) == (LEADS, fs, 5000)
+        assert contents.notes == (NOT_READ,)
+    first = opened(tmp_path, with_more(DOCUMENT, SERIES, series_of(aecg_bytes(-SIGNALS))))
+    np.testing.assert_allclose(first.decode(), -SIGNALS / 1000, rtol=1e-15)
 
 
 @pytest.mark.parametrize(

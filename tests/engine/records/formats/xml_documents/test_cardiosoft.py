@@ -58,6 +58,14 @@ def test_the_person_and_the_time_are_read(tmp_path):
     assert (nobody.person.number, nobody.person.identity, nobody.recorded) == (None, (), None)
 
 
+def test_the_time_may_be_that_of_the_clinical_information(tmp_path):
+    document = DOCUMENT.replace(b"<ObservationDateTime>", b"<ClinicalInfo><ObservationDateTime>")
+    document = document.replace(b"</ObservationDateTime>", b"</ObservationDateTime></ClinicalInfo>")
+    contents = opened(tmp_path, document)
+    assert contents.recorded == datetime(2020, 5, 18, 15, 48, 11)
+    assert contents.person.age == 69.0
+
+
 @pytest.mark.parametrize(("age", "years"), [((58, "Years"), 58.0), ((6, "months"), 0.5), ((500, "Years"), None)])
 def test_an_age_is_that_in_the_file_where_no_birth_is(tmp_path, age, years):
     assert opened(tmp_path, cardiosoft_bytes(SIGNALS, birth=None, age=age)).person.age == years
@@ -78,11 +86,21 @@ def test_a_lead_without_samples_is_left_out_with_a_note_and_derived(tmp_path):
     np.testing.assert_allclose(contents.decode(), np.delete(SIGNALS, 2, 0) / 1000, rtol=1e-15)
 
 
-def test_the_first_of_two_strips_is_read_with_a_note(tmp_path):
-    start, end = DOCUMENT.index(b"<StripData>"), DOCUMENT.index(b"</CardiologyXML>")
-    contents = opened(tmp_path, DOCUMENT[:end] + DOCUMENT[start:end].replace(b">500<", b">250<") + DOCUMENT[end:])
-    assert contents.fs == 500
-    assert "2 strips" in contents.notes[0]
+def test_of_two_strips_that_of_most_leads_then_the_longest_is_read_with_a_note(tmp_path):
+    end = DOCUMENT.index(b"</CardiologyXML>")
+    for leads, fs, signals, read in (
+        (LEADS, 250, SIGNALS, 250),
+        (LEADS, 1000, SIGNALS, 500),
+        (LEADS, 500, SIGNALS[:, :9], 500),
+        (LEADS[:11], 250, SIGNALS[:11], 500),
+        (LEADS, 0, SIGNALS, 500),
+    ):
+        other = cardiosoft_bytes(signals, leads, fs)
+        strip = other[other.index(b"<StripData>") : other.index(b"</CardiologyXML>")]
+        for document in (DOCUMENT[:STRIP] + strip + DOCUMENT[STRIP:], DOCUMENT[:end] + strip + DOCUMENT[end:]):
+            contents = opened(tmp_path, document)
+            assert (contents.leads, contents.fs, contents.n_samples) == (LEADS, read, 5000)
+            assert contents.notes == ("1 more group of leads in its file: not read",)
 
 
 @pytest.mark.parametrize(

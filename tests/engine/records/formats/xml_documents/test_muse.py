@@ -118,11 +118,38 @@ def test_an_electrode_that_was_off_is_noted(tmp_path):
     )
 
 
-def test_the_first_of_two_rhythms_is_read_with_a_note(tmp_path):
-    other = waveform("RHYTHM", SIGNALS[:, ::-1].astype("<i2"), EIGHT, 250, 0, 1.0, "MICROVOLTS", True)
-    contents = opened(tmp_path, DOCUMENT.replace(b"</RestingECG>", other.encode() + b"</RestingECG>"))
-    assert contents.fs == 500
-    assert "2 rhythms" in contents.notes[0]
+def test_leads_that_all_begin_later_are_noted(tmp_path):
+    contents = opened(tmp_path, in_rhythm(b"<LeadOffsetFirstSample>0", b"<LeadOffsetFirstSample>1250", 8))
+    np.testing.assert_allclose(contents.decode(), SIGNALS / 1000, rtol=1e-15)
+    assert contents.notes == ("its leads begin at sample 1,250 of the recording",)
+
+
+def with_another(n_leads, n_samples, fs):
+    """The document with another rhythm before that of 8 leads and 10 s."""
+    signals = np.tile(SIGNALS[:, ::-1], 2)[:n_leads, :n_samples].astype("<i2")
+    other = waveform("RHYTHM", signals, EIGHT[:n_leads], fs, 0, 1.0, "MICROVOLTS", True)
+    start = DOCUMENT.index(b"<RestingECGMeasurements>")
+    return DOCUMENT[:start] + other.encode() + DOCUMENT[start:]
+
+
+@pytest.mark.parametrize("other", [(3, 10000, 500), (8, 4999, 500), (8, 5001, 1000), (8, 5000, 500)])
+def test_of_two_rhythms_that_of_most_leads_then_the_longest_is_read_with_a_note(tmp_path, other):
+    contents = opened(tmp_path, with_another(*other))
+    assert (contents.leads, contents.fs) == (EIGHT, 500)
+    assert contents.n_samples == 5000
+    first = SIGNALS[:, ::-1] if other == (8, 5000, 500) else SIGNALS
+    np.testing.assert_allclose(contents.decode(), first / 1000, rtol=1e-15)
+    assert contents.notes == ("1 more group of leads in its file: not read",)
+
+
+def test_a_longer_rhythm_is_read_and_a_damaged_one_is_the_shortest(tmp_path):
+    longer = with_another(8, 5000, 250)
+    assert opened(tmp_path, longer).fs == 250
+    for damage in (b"<SampleBase>0", b"<SampleBase>fast"):
+        assert opened(tmp_path, longer.replace(b"<SampleBase>250", damage)).fs == 500
+
+
+def test_one_rhythm_in_other_letters_is_read(tmp_path):
     only = opened(tmp_path, DOCUMENT[:RHYTHM] + DOCUMENT[RHYTHM:].replace(b">Rhythm<", b">rHYTHM<"))
     np.testing.assert_allclose(only.decode(), SIGNALS / 1000, rtol=1e-15)
 

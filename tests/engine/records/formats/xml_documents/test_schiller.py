@@ -79,8 +79,17 @@ def test_another_configuration_and_a_second_rhythm_are_noted(tmp_path):
     contents = opened(tmp_path, schiller_bytes(SIGNALS, configuration="ECG_CABRERA"))
     assert contents.notes == ("its leads are not in the standard configuration",)
     contents = opened(tmp_path, DOCUMENT.replace(b"ECG_AVERAGES", b"ECG_RHYTHMS"))
-    assert contents.n_samples == 58
-    assert "2 rhythms" in contents.notes[0]
+    assert contents.n_samples == 5000
+    assert contents.notes == ("1 more group of leads in its file: not read",)
+
+
+def test_a_rhythm_of_more_leads_is_read_though_another_is_longer(tmp_path):
+    small = schiller_bytes(SIGNALS[:2, :100], ("V1", "II"))
+    small = small[small.rindex(b"<wavedata>") : small.rindex(b"</wavedata>") + len(b"</wavedata>")]
+    limb = schiller_bytes(SIGNALS[:3, :50], ("I", "II", "III"))
+    contents = opened(tmp_path, limb.replace(b"<event>", b"<event>" + small))
+    assert (contents.leads, contents.n_samples) == (("I", "II", "III"), 50)
+    assert contents.notes == ("1 more group of leads in its file: not read (V1)",)
 
 
 @pytest.mark.parametrize(
