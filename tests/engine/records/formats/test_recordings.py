@@ -173,7 +173,7 @@ def test_no_two_recordings_have_one_name(tmp_path: Path):
     np.savez(tmp_path / "b.npz", signals=np.stack([SIGNALS, SIGNALS]), fs=500, unit="uV", leads=np.array(LEADS))
     assert names(tmp_path) == {
         "a": WFDB, "a.xml": "MUSE XML", "a.xml.dcm": "DICOM", "b/row0": WFDB, "c/row0": WFDB,
-        "b (array)/row0": ARRAY, "b (array)/row1": ARRAY,
+        "b.npz/row0": ARRAY, "b.npz/row1": ARRAY,
     }  # fmt: skip
 
 
