@@ -96,7 +96,7 @@ def open_aecg(path: Path) -> Contents:
     if n_other := sum(part.n_other for part in parts):
         notes += (f"{n_other} sequences that are no leads are left out",)
     recorded = _recorded(root, first.series, first.time)
-    lasts = _PHILIPS_SECONDS * first.fs == first.n_samples and _is_from_philips(first.series)
+    has_calibration = _PHILIPS_SECONDS * first.fs == first.n_samples and _is_from_philips(first.series)
     return Contents(
         leads=names,
         fs=first.fs,
@@ -105,7 +105,7 @@ def open_aecg(path: Path) -> Contents:
         decode=lambda: np.stack([_samples(lead, first.n_samples) for lead in leads]),
         person=_person(root, recorded),
         recorded=recorded,
-        n_used=round(_ECG_SECONDS * first.fs) if lasts else None,
+        n_used=round(_ECG_SECONDS * first.fs) if has_calibration else None,
         notes=notes,
     )
 
