@@ -112,7 +112,7 @@ def find_recordings(tree: Tree) -> Found:
 def recordings_in(file: Path) -> list[Recording]:
     """Return the recordings of one file, named by its path; of WFDB with or without a suffix, named without.
 
-    A description in the file's folder is minded.
+    A description in the file's folder is used.
     """
     if file.suffix in _WFDB_SUFFIXES:
         bare = file.with_suffix("")

@@ -82,7 +82,8 @@ def open_aecg(path: Path) -> Contents:
     notes = [f"{len(rhythms)} rhythms in one file: the first is read"] * (len(rhythms) > 1)
     notes += [f"{len(sets)} sets of leads in one rhythm: the largest is read"] * (len(sets) > 1)
     if n_other := len(sequences) - len(times) - len(leads):
-        notes.append(f"{n_other} sequences that are no leads are left out")
+        what = "1 sequence that is not a lead is" if n_other == 1 else f"{n_other} sequences that are not leads are"
+        notes.append(f"{what} left out")
     fs = _rate(times[0])
     recorded = _recorded(root, rhythm, times[0])
     return Contents(

@@ -37,11 +37,6 @@ from engine.records.formats.xml_documents.tree import number_of, parse_xml, text
 from engine.records.record import RecordError
 
 ROOT = "SchillerEDI"  # how the root's name ends
-ROOTS = (
-    "com.xiriuz.sema.xml.schillerEDI.SchillerEDI",
-    "com.xiriuz.sema.xml.schillerEDISchillerEDI",
-    ROOT,
-)
 _RHYTHMS = ("ECG_RHYTHMS", "ECG_RHYTHM")
 _SEPARATED = ("", "COMMASEPARATE", "COMMASEPARATED")
 _HARMLESS = ("gender", "ethnic", "weight", "height", "pacemaker", "age")

@@ -148,7 +148,7 @@ def _counts(
     if encoding == "Plain":
         least = 2 * len(leads) * n_samples - 1  # each sample a digit and what parts it from the next
         if len(text) < least or least > 2 * _MAX_WRITTEN:
-            raise RecordError(f"it has not {n_samples:,} samples of {len(leads)} leads")
+            raise RecordError(f"it does not have {n_samples:,} samples of {len(leads)} leads")
         return lambda: _written_out(text, shape)
     content = _from_base64(text)
     if compressed:
@@ -162,7 +162,7 @@ def _counts(
 
         return restored
     if len(content) != 2 * len(leads) * n_samples:
-        raise RecordError(f"it has not {n_samples:,} samples of {len(leads)} leads")
+        raise RecordError(f"it does not have {n_samples:,} samples of {len(leads)} leads")
     return lambda: np.frombuffer(content, "<i2").reshape(shape).astype(np.int64)
 
 

@@ -8,14 +8,14 @@ from pathlib import Path
 import h5py
 import numpy as np
 from numpy.typing import NDArray
-from tests.engine.records.formats.writers_dicom import dicom_bytes
-from tests.engine.records.formats.writers_edf import edf_bytes
 
 from engine.corpora.synthetic import Synthetic
 from engine.records.record import LEADS
 from engine.records.signal import resample
 from tests.engine.records.formats.writers_aecg import aecg_bytes
 from tests.engine.records.formats.writers_cardiosoft import cardiosoft_bytes
+from tests.engine.records.formats.writers_dicom import dicom_bytes
+from tests.engine.records.formats.writers_edf import edf_bytes
 from tests.engine.records.formats.writers_fhir import fhir_bytes
 from tests.engine.records.formats.writers_kardia import kardia_bytes
 from tests.engine.records.formats.writers_muse import muse_bytes
