@@ -58,7 +58,9 @@ def test_the_person_and_the_time_are_read(tmp_path):
     assert (nobody.person.number, nobody.person.identity, nobody.recorded) == (None, (), None)
 
 
-@pytest.mark.parametrize(("age", "years"), [((58, "Years"), 58.0), ((6, "months"), 0.5), ((500, "Years"), None)])
+@pytest.mark.parametrize(
+    ("age", "years"), [((58, "Years"), 58.0), ((58, "YEAR"), 58.0), ((6, "months"), 0.5), ((500, "Years"), None)]
+)
 def test_an_age_is_that_in_the_file_where_no_birth_is(tmp_path, age, years):
     assert opened(tmp_path, cardiosoft_bytes(SIGNALS, birth=None, age=age)).person.age == years
 

@@ -60,7 +60,7 @@ def test_the_person_and_the_time_are_read(tmp_path):
 @pytest.mark.parametrize(
     ("age", "years"),
     [(b"<age>58</age>", 58.0), (b"<age><value>58</value><unit>years</unit></age>", 58.0),
-     (b"<age><value>8</value><unit>weeks</unit></age>", None), (b"<age>old</age>", None)],
+     (b"<age><value>6</value><unit>months</unit></age>", 0.5), (b"<age>old</age>", None)],
 )  # fmt: skip
 def test_an_age_is_that_in_the_file_where_no_birth_is(tmp_path, age, years):
     document = schiller_bytes(SIGNALS, birth=None).replace(b"</patdata>", age + b"</patdata>")

@@ -128,6 +128,9 @@ def test_an_age_may_be_in_years_or_months_and_a_number_that_stands_for_nobody_is
     content = sierra_bytes(signals(), patient="xxxxxx", recorded=None)
     years = changed(content, "<dateofbirth>1951-04-13</dateofbirth>", "<years>50</years>")
     assert opened(years, tmp_path).person.age == 50.0
+    unreadable = changed(content, "<dateofbirth>1951-04-13<", "<years>58</years><dateofbirth>13.4.51<")
+    untimed = changed(content, "<dateofbirth>1951", "<years>58</years><dateofbirth>1951")
+    assert [opened(document, tmp_path).person.age for document in (unreadable, untimed)] == [58.0, 58.0]
     months = changed(content, "<dateofbirth>1951-04-13</dateofbirth>", "<months>6</months>")
     contents = opened(months, tmp_path)
     assert (contents.person.age, contents.person.number, contents.recorded) == (0.5, None, None)
