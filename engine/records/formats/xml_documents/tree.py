@@ -21,7 +21,7 @@ _MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM
 _MANY_BYTES = ("utf", "cp", "gb", "big5", "euc_", "shift_jis")  # character sets, some of more than one byte
 _ESCAPES = rb"\u0041\x41" + b"\x1b$)C\x1b$B01~{01~}"  # which other encodings read as fewer characters
 _ONE_BYTE_EACH = bytes(range(92)) + _ESCAPES + bytes(range(93, 256))
-_SPACES = bytes(ord(" ") if byte < ord(" ") and byte not in b"\t\n\r" else byte for byte in range(256))
+_FORBIDDEN = bytes(1 if 0 < byte < ord(" ") and byte not in b"\t\n\r" else byte for byte in range(256))
 _DECLARATION = re.compile(rb"\s*<\?xml[^>]{0,200}\?>")
 _ENCODING = re.compile(rb"<\?xml[^>]{0,200}?encoding\s*=\s*[\"']([A-Za-z0-9._-]{1,40})[\"']")
 
@@ -100,8 +100,13 @@ def _local(name: str) -> str:
 
 
 def _in_utf_8(content: bytes) -> bytes:
-    """Return a document without its declaration of an encoding, a space for every character that XML forbids."""
-    text = _decoded(content).encode("utf-8", "replace").translate(_SPACES)
+    """Return a document without its declaration of an encoding, and without the characters that XML forbids.
+
+    A space takes the place of a NUL, with which devices pad, and U+FFFD that of any other control character: one wrong
+    bit makes them of digits, and with a space in its place a number would only be shorter.
+    """
+    text = _decoded(content).encode("utf-8", "replace").replace(b"\0", b" ").translate(_FORBIDDEN)
+    text = text.replace(b"\1", "\ufffd".encode())
     declaration = _DECLARATION.match(text)
     return text[declaration.end() :] if declaration else text
 

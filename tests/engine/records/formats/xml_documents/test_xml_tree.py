@@ -66,14 +66,19 @@ def test_an_encoding_that_is_none_of_text_is_read_as_latin_1(encoding):
     assert text_of(parse_xml(document), "name") == text
 
 
-def test_control_characters_are_spaces_and_never_dropped():
-    controls = bytes(byte for byte in range(32) if byte not in b"\t\n\r")
-    for control in controls:
-        root = parse_xml(b"<r><a x='1%c2'>12%c34\t5</a></r>%c" % ((control,) * 3))
-        assert (text_of(root, "a"), root[0].get("x")) == ("12 34\t5", "1 2")
-    document = b"\0\x1f<?xml version='1.0'?>\0<r>\0</r>" + b"\0" * 1000
-    assert (parse_xml(document).tag, root_name(document)) == ("r", "r")
-    assert text_of(parse_xml("<r>1\0002\x01</r>".encode("utf-16"))) == "1 2"
+def test_a_control_character_is_a_space_or_a_mark_and_never_dropped():
+    for control in (byte for byte in range(32) if byte not in b"\t\n\r"):
+        root = parse_xml(b"<r><a x='1%c2'>12%c34\t5</a></r>" % ((control,) * 2))
+        mark = "\ufffd" if control else " "
+        assert (text_of(root, "a"), root[0].get("x")) == (f"12{mark}34\t5", f"1{mark}2")
+    document = b"\0<?xml version='1.0'?>\0<r>\0 47\0\0</r>" + b"\0" * 1000
+    assert (text_of(parse_xml(document)), root_name(document)) == ("47", "r")
+    assert text_of(parse_xml("<r>1\0002\x01</r>".encode("utf-16"))) == "1 2\ufffd"
+
+
+def test_a_digit_of_which_one_bit_is_wrong_is_no_end_of_a_number():
+    with pytest.raises(RecordError, match="rate is not a number"):
+        number_of(text_of(parse_xml(b"<r>50\x10</r>")), "rate")
 
 
 @pytest.mark.parametrize("whole", [named(NAME).encode(), named(NAME).encode("utf-16"), named(NAME).encode("utf-16-be")])
