@@ -120,8 +120,8 @@ def with_people(entries: Sequence[Entry], looked: Looked, named_by: str | None) 
 
 
 def who_is(person: Person) -> str | None:
-    """Return what tells a person from others, however it is spelled; None where the file does not say."""
-    return None if person.number is None else same_patient(person.number)
+    """Return what tells a person from others: the number, however it is spelled, else name and birth date together."""
+    return same_patient(person.number) if person.number is not None else person.name_and_birth
 
 
 def names_a_person(record_id: str, person: Person) -> bool:

@@ -1,7 +1,7 @@
 """What a file of a vendor's or a standard's format holds, before its samples are decoded."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
@@ -17,6 +17,20 @@ _FS = (10.0, 100_000.0)  # hertz; outside it is no ECG
 _IMPOSSIBLE_MILLIVOLT = 100.0  # from peak to peak: electrodes drift within some 10 mV, a wrong decoding leaves that
 _LARGE_BEAT = 6.5  # millivolt; of 1,000 12-lead records of three hospitals two have a larger one
 _OLDEST = 130  # years
+_PER_YEAR = {  # units of an age: English, UCUM, and the letters of DICOM
+    unit: per_year
+    for units, per_year in (
+        ("y yr yrs a year years", 1.0),
+        ("m mo mon mos mth mths month months", 12.0),
+        ("w wk wks week weeks", 365.25 / 7),
+        ("d day days", 365.25),
+        ("h hr hrs hour hours", 365.25 * 24),
+        ("min mins minute minutes", 365.25 * 24 * 60),
+    )
+    for unit in units.split()
+}
+_AGE = re.compile(r"(\d{1,9}(?:\.\d{0,9})?)\s*([A-Za-z]*)\.?")
+_TIMESTAMP = re.compile(r"(\d{4})[.-]?(\d\d)[.-]?(\d\d)(?:(\d\d)(?::?(\d\d)(?::?(\d\d))?)?)?(?:[.+-].*)?")
 _NOBODY = re.compile(
     r"[\W_]*|0+|9{4,}|([xX*?#])\1*|n/?a|none|null|nan|unknown|unspecified|anonym[^\W\d_]*|anon|deidentified|de-identified|test|"
     r"patient|removed|redacted|private|not available|no ?id",
@@ -28,15 +42,16 @@ _NOBODY = re.compile(
 class Person:
     """Whom a file says its recording is of.
 
-    ``number`` tells patients apart, or is None; ``identity`` are all texts that name the person (numbers, names, a
-    birth date as it is written). Neither is ever shown or written: they leave this program as a keyed hash at most.
-    ``age`` is in years, ``sex`` "female" or "male".
+    ``number`` tells patients apart, or is None; ``name_and_birth`` does so where there is no number; ``identity`` are
+    all texts that name the person (numbers, names, a birth date as it is written). None of them is ever shown or
+    written: they leave this program as a keyed hash at most. ``age`` is in years, ``sex`` "female" or "male".
     """
 
     number: str | None = field(default=None, repr=False)
     identity: tuple[str, ...] = field(default=(), repr=False)
     age: float | None = None
     sex: str | None = None
+    name_and_birth: str | None = field(default=None, repr=False)
 
 
 NOBODY = Person()
@@ -110,6 +125,33 @@ class Contents:
         return Record(signals, self.fs, self.leads, notes, tuple(sorted(faults.items())))
 
 
+def person_of(
+    numbers: Iterable[str | None],
+    texts: Iterable[str | None] = (),
+    *,
+    born: date | None = None,
+    age: str = "",
+    unit: str = "",
+    sex: str | None = None,
+    recorded: datetime | None = None,
+) -> Person:
+    """Return the person with the first usable of ``numbers``, whom all numbers and ``texts`` name.
+
+
+    The age is that between birth and recording, else the one that is stated: a number, and its unit with it or apart.
+    """
+    usable, named = identifying(*numbers), identifying(*texts)
+    years = age_in_years(born, recorded)
+    words = {word for text in named for word in re.findall(r"[^\W\d_]+", text.casefold())}
+    return Person(
+        next(iter(usable), None),
+        identifying(*usable, *named),
+        _stated_age(age, unit) if years is None else years,
+        known_sex(sex),
+        f"{born} {' '.join(sorted(words))}" if born is not None and words else None,
+    )
+
+
 def patient_number(text: str | None) -> str | None:
     """Return what tells patients apart, None for nothing and for what stands for nobody: ``0000``, ``ANONYMOUS``."""
     stripped = " ".join((text or "").split())
@@ -129,6 +171,15 @@ def age_in_years(born: date | None, recorded: datetime | None) -> float | None:
     return plausible_age(years)
 
 
+def timestamp(text: str) -> datetime | None:
+    """Return what a DT of DICOM, a DA with a TM, or a TS of HL7 says; the time of the place, without the zone."""
+    found = _TIMESTAMP.fullmatch(text)
+    try:
+        return datetime(*(int(part or 0) for part in found.groups())) if found else None  # type: ignore[arg-type]
+    except ValueError:
+        return None
+
+
 def plausible_age(years: float | None) -> float | None:
     """Return an age in years, None for what no person has."""
     return float(years) if years is not None and 0 <= years <= _OLDEST else None
@@ -137,6 +188,12 @@ def plausible_age(years: float | None) -> float | None:
 def known_sex(text: str | None) -> str | None:
     """Return "female" or "male" for the codes that formats use (F, M, female, male), None for any other."""
     return {"f": "female", "female": "female", "m": "male", "male": "male"}.get((text or "").strip().lower())
+
+
+def _stated_age(text: str, unit: str) -> float | None:
+    found = _AGE.fullmatch(text.strip())
+    per_year = _PER_YEAR.get((found[2] or unit).strip().lower()) if found else None
+    return plausible_age(float(found[1]) / per_year) if found and per_year else None
 
 
 def _impossible(signals: NDArray[np.float32]) -> list[tuple[int, str]]:

@@ -31,23 +31,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.records.file_content import printable, read_whole
-from engine.records.formats.contents import (
-    MAX_FILE_BYTES,
-    Contents,
-    Person,
-    age_in_years,
-    identifying,
-    known_sex,
-    patient_number,
-    plausible_age,
-)
+from engine.records.formats.contents import MAX_FILE_BYTES, Contents, Person, person_of, timestamp
+from engine.records.formats.scp import LEADS_BY_NUMBER
 from engine.records.lead_names import lead_name, lead_names, leads_not_read
 from engine.records.record import LEADS, RecordError
 from engine.records.units import in_millivolt
 
 _PREAMBLE, _PREFIX = 128, b"DICM"
 _BARE = (b"\x02\x00", b"\x08\x00")  # the group of the first element of a file without preamble, little endian
-_NUMBERS = {1: "I", 2: "II", 61: "III", 62: "aVR", 63: "aVL", 64: "aVF"} | {k + 2: f"V{k}" for k in range(1, 7)}
 _LAST_NUMBER = 255  # of the leads; greater ones are other measurements in MDC
 _CODE = re.compile(r"(?:5\.6\.3-9-|2:)0*(\d{1,5})")
 _TEXT = re.compile(r"\s*(?:\((?:einthoven|goldberger|wilson)\)|, augmented voltage, (?:right|left|foot))\s*", re.I)
@@ -57,9 +48,6 @@ _DOCUMENT = "1.2.840.10008.5.1.4.1.1.104."
 _PAD_SECONDS = 1.0
 _MAX_READS = 200_000  # of tags, lengths and values: some 3 s of work; an ECG takes about 3,000
 _ROUNDED = 1e-6
-_AGE = re.compile(r"(\d{3})([YMWD])")
-_A_YEAR = {"Y": 1.0, "M": 12.0, "W": 365.25 / 7, "D": 365.25}
-_DATE_TIME = re.compile(r"(\d{4})[.-]?(\d\d)[.-]?(\d\d)(?:(\d\d)(?::?(\d\d)(?::?(\d\d))?)?)?(?:[.+-].*)?")
 _NUMBERS_OF_PERSON = (
     "PatientID",
     "OtherPatientIDs",
@@ -318,7 +306,7 @@ def _channels(group: Any, reads: Iterator[int]) -> list[_Channel]:
 
 def _channel(definition: Any, units: Any, number: int | None, name: str, fs: float) -> _Channel:
     """Read how a channel is scaled; ``name`` is what its text says, ``number`` that of its code."""
-    coded = _NUMBERS.get(number or 0)
+    coded = LEADS_BY_NUMBER.get(number or 0)
     sensitivity = definition.get("ChannelSensitivity")
     unit = next((text for key in ("CodeValue", "CodeMeaning") if (text := _text(units, key))), "")
     millivolt = in_millivolt(unit)
@@ -426,20 +414,17 @@ def _person(dataset: Any, reads: Iterator[int]) -> tuple[Person, datetime | None
     others = [text for item in _items(dataset, "OtherPatientIDsSequence", reads) if (text := _text(item, "PatientID"))]
     names = [form for keyword in _NAMES_OF_PERSON for name in _texts(dataset, keyword) for form in _forms(name)]
     ids = [*numbers["PatientID"], *numbers["OtherPatientIDs"], *others]
-    moments = (_moment("".join(_text(dataset, keyword) for keyword in keywords)) for keywords in _TIMES)
+    moments = (timestamp("".join(_text(dataset, keyword) for keyword in keywords)) for keywords in _TIMES)
     recorded = next((moment for moment in moments if moment is not None), None)
-    born = _moment(_text(dataset, "PatientBirthDate"))
-    age = _AGE.fullmatch(_text(dataset, "PatientAge").upper())
-    years = plausible_age(int(age[1]) / _A_YEAR[age[2]]) if age else None
-    return (
-        Person(
-            next(filter(None, map(patient_number, ids)), None),
-            identifying(*others, *(text for texts in numbers.values() for text in texts), *names),
-            age_in_years(born.date() if born else None, recorded) if years is None else years,
-            known_sex(_text(dataset, "PatientSex")),
-        ),
-        recorded,
+    person = person_of(
+        ids,
+        (*(text for texts in numbers.values() for text in texts), *names),
+        born=timestamp(_text(dataset, "PatientBirthDate")),
+        age=_text(dataset, "PatientAge"),
+        sex=_text(dataset, "PatientSex"),
+        recorded=recorded,
     )
+    return person, recorded
 
 
 def _texts(dataset: Any, keyword: str) -> list[str]:
@@ -458,15 +443,3 @@ def _forms(name: str) -> list[str]:
         parts = [part.strip() for part in script.split("^")[:3]]
         forms += [script, *parts, " ".join(filter(None, parts)), " ".join(filter(None, [*parts[1:], parts[0]]))]
     return forms
-
-
-def _moment(text: str) -> datetime | None:
-    """Return what DICOM's DT, or a DA and a TM, say; the local time, without the zone."""
-    found = _DATE_TIME.fullmatch(text)
-    if found is None:
-        return None
-    year, month, day, hour, minute, second = (int(part or 0) for part in found.groups())
-    try:
-        return datetime(year, month, day, hour, minute, second)
-    except ValueError:
-        return None

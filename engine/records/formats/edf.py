@@ -17,15 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.records.file_content import printable, read_whole
-from engine.records.formats.contents import (
-    MAX_FILE_BYTES,
-    Contents,
-    Person,
-    age_in_years,
-    identifying,
-    known_sex,
-    patient_number,
-)
+from engine.records.formats.contents import MAX_FILE_BYTES, Contents, Person, known_sex, person_of
 from engine.records.lead_names import lead_names
 from engine.records.record import LEADS, RecordError
 from engine.records.units import in_millivolt
@@ -221,18 +213,11 @@ def _person(recording: Any, day: bytes, clock: bytes) -> tuple[Person, datetime 
     visits = where[2:3] if where[:1] == ["Startdate"] else [" ".join(where)]
     if not _PLUS.fullmatch(patient):
         words = [word for word in re.split(r"[\s,;_]+", patient) if len(word) > 2 and known_sex(word) is None]
-        return Person(patient_number(patient), identifying(patient, *words, *visits)), recorded
+        return person_of([patient], (*words, *visits)), recorded
     code, sex, born, name, *more = patient.split()
     names = name.replace("_", " ")
-    return (
-        Person(
-            patient_number(code),
-            identifying(code, name, names, *names.split(), born, *more, *visits),
-            age_in_years(_written_day(born), recorded),
-            known_sex(sex),
-        ),
-        recorded,
-    )
+    texts = (name, names, *names.split(), born, *more, *visits)
+    return person_of([code], texts, born=_written_day(born), sex=sex, recorded=recorded), recorded
 
 
 def _recorded(where: list[str], day: bytes, clock: bytes) -> datetime | None:

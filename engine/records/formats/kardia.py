@@ -4,7 +4,7 @@ By the vendor's ATC File Format Specification 1.7 (file versions 2 to 5) and its
 of 8 bytes and a version (u32), then blocks of an identifier of 4 letters, the length of the data (u32), the data and a
 checksum (u32), all little-endian. The specification calls the checksum a cyclic sum and a CRC-32; ATCpy takes the sum
 of all bytes of the block before it, modulo 2^32, and so does this module. A sum does not see bytes that changed places.
-No real file was at hand. The format names no patient.
+No real file was available. The format names no patient.
 """
 
 import struct
@@ -83,7 +83,7 @@ def _blocks(content: bytes) -> Iterator[tuple[bytes, memoryview]]:
             raise RecordError("it is cut: a block is longer than what is left")
         total = int(np.frombuffer(view[at:end], np.uint8).sum(dtype=np.uint64)) % 2**32
         if total != int.from_bytes(view[end : end + 4], "little"):
-            raise RecordError("it is damaged: a block has not the checksum that it says")
+            raise RecordError("it is damaged: a block does not have the checksum that it says")
         yield name.rstrip(b" "), view[at + _BLOCK.size : end]
         at = end + 4
 

@@ -6,7 +6,7 @@ After EN 1064 (ISO 11073-91064), 5.4, and its annex A for the character sets.
 from datetime import date, datetime, time
 from struct import Struct
 
-from engine.records.formats.contents import Person, age_in_years, identifying, patient_number, plausible_age
+from engine.records.formats.contents import Person, person_of
 from engine.records.record import RecordError
 
 _FIELD = Struct("<BH")
@@ -14,7 +14,7 @@ _END = 255
 _LAST_NAME, _FIRST_NAME, _PATIENT, _SECOND_LAST_NAME, _AGE, _BORN, _SEX = 0, 1, 2, 3, 4, 5, 8
 _DEVICE, _DATE, _TIME, _SEQUENCE = 14, 25, 26, 31
 _LANGUAGE = 16  # the byte of the device's description that names the character set
-_YEARS = {1: 1.0, 2: 1 / 12, 3: 7 / 365.25, 4: 1 / 365.25, 5: 1 / 8766}  # years, months, weeks, days, hours
+_UNITS = {1: "years", 2: "months", 3: "weeks", 4: "days", 5: "hours"}  # of an age
 _SEXES = {1: "male", 2: "female"}
 _CHARACTER_SETS = {
     0x03: "iso8859_2", 0x0B: "iso8859_4", 0x13: "iso8859_5", 0x1B: "iso8859_6", 0x23: "iso8859_7", 0x2B: "iso8859_8",
@@ -39,11 +39,17 @@ def read_person(section: bytes) -> tuple[Person, datetime | None]:
     day, hour = _date(_first(fields, _DATE)), _time(_first(fields, _TIME))
     recorded = datetime.combine(day, hour) if day else None
     born = _date(_first(fields, _BORN))
-    number = next(filter(None, map(patient_number, names[_PATIENT])), None)
-    identity = identifying(*(text for texts in names.values() for text in texts), born.isoformat() if born else None)
-    stated = _age(_first(fields, _AGE))
-    sex = _SEXES.get(_first(fields, _SEX)[0]) if _first(fields, _SEX) else None
-    return Person(number, identity, age_in_years(born, recorded) if stated is None else stated, sex), recorded
+    age, unit = _age(_first(fields, _AGE))
+    person = person_of(
+        names[_PATIENT],
+        (*(text for texts in names.values() for text in texts), born.isoformat() if born else None),
+        born=born,
+        age=age,
+        unit=unit,
+        sex=_SEXES.get(_first(fields, _SEX)[0]) if _first(fields, _SEX) else None,
+        recorded=recorded,
+    )
+    return person, recorded
 
 
 def _fields(section: bytes) -> dict[int, list[bytes]]:
@@ -88,8 +94,7 @@ def _time(value: bytes) -> time:
         return time()
 
 
-def _age(value: bytes) -> float | None:
+def _age(value: bytes) -> tuple[str, str]:
+    """Return an age and its unit, nothing for the 0 that stands for an age that is not known."""
     age = int.from_bytes(value[:2], "little")
-    if len(value) < 3 or not age or value[2] not in _YEARS:
-        return None
-    return plausible_age(age * _YEARS[value[2]])
+    return (str(age), _UNITS.get(value[2], "")) if age and len(value) > 2 else ("", "")

@@ -316,7 +316,7 @@ def _member(path: Path, archive: ZipFile, info: ZipInfo, name: str, key: tuple[s
         except RecordError:
             shape, dtype, offset = (), np.dtype(object), 0
     if not dtype.hasobject and offset + prod(shape) * dtype.itemsize != info.file_size:
-        raise RecordError(f"an array in it should have {offset + prod(shape) * dtype.itemsize:,} bytes and has not")
+        raise RecordError(f"an array in it should have {offset + prod(shape) * dtype.itemsize:,} bytes and does not")
 
     def read(row: int | None) -> NDArray[Any]:
         if info.file_size > _MAX_BYTES:
@@ -369,7 +369,7 @@ def _datasets(group: Any, key: tuple[str, int, int], above: str = "", depth: int
         if isinstance(found, h5py.Dataset) and found.shape is not None:
             try:
                 yield _Array(above + name, found.shape, found.dtype, partial(_read_dataset, found, key))
-            except TypeError:  # of a type that numpy has not
+            except TypeError:  # of a type that numpy does not have
                 continue
         elif isinstance(found, h5py.Group) and depth < _MAX_DEPTH:
             yield from _datasets(found, key, f"{above}{name}/", depth + 1)

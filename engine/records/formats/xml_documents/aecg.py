@@ -19,17 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.records.file_content import read_whole
-from engine.records.formats.contents import (
-    MAX_FILE_BYTES,
-    Contents,
-    Person,
-    age_in_years,
-    identifying,
-    known_sex,
-    patient_number,
-    plausible_age,
-)
-from engine.records.formats.xml_documents.texts import amplitude, count_numbers, moment, named_leads, whole_numbers
+from engine.records.formats.contents import MAX_FILE_BYTES, NOBODY, Contents, Person, person_of, timestamp
+from engine.records.formats.xml_documents.texts import amplitude, count_numbers, named_leads, whole_numbers
 from engine.records.formats.xml_documents.tree import number_of, parse_xml, text_of, texts_in
 from engine.records.lead_names import lead_name, leads_not_read
 from engine.records.record import LEADS, RecordError
@@ -39,9 +30,7 @@ ROOT = "AnnotatedECG"
 _PREFIX = "MDC_ECG_LEAD_"
 _CODES = {f"{_PREFIX}{lead}".upper(): lead for lead in LEADS}
 _PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6, "\u00b5s": 1e6, "\u03bcs": 1e6}
-_PER_YEAR = {"a": 1.0, "yr": 1.0, "mo": 12.0, "wk": 365.25 / 7, "d": 365.25, "h": 365.25 * 24}
 _REPORTED_AGE = "21612-7"  # LOINC
-_TIMESTAMP = re.compile(r"(\d{4})(\d\d)(\d\d)(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:\.\d+)?)?)?)?(?:[+-]\d{4})?")
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _FARTHEST_ORIGIN = 1e6  # millivolt
 _PHILIPS_SECONDS, _ECG_SECONDS = 11.0, 10.0
@@ -94,7 +83,8 @@ def open_aecg(path: Path) -> Contents:
     names = tuple(name for part in parts for name in part.names)
     notes = leads_not_read(others, names)
     if n_other := sum(part.n_other for part in parts):
-        notes += (f"{n_other} sequences that are no leads are left out",)
+        what = "1 sequence that is not a lead is" if n_other == 1 else f"{n_other} sequences that are not leads are"
+        notes += (f"{what} left out",)
     recorded = _recorded(root, first.series, first.time)
     has_calibration = _PHILIPS_SECONDS * first.fs == first.n_samples and _is_from_philips(first.series)
     return Contents(
@@ -232,19 +222,14 @@ def _recorded(root: Element, series: Element, time: Element) -> datetime | None:
     ]
     if _code(time) == "TIME_ABSOLUTE":
         marks.append(time.find("value/head"))
-    moments = (_moment(mark.get("value", "")) for mark in marks if mark is not None)
+    moments = (timestamp(mark.get("value", "").strip()) for mark in marks if mark is not None)
     return next((found for found in moments if found is not None), None)
-
-
-def _moment(text: str) -> datetime | None:
-    stamp = _TIMESTAMP.fullmatch(text.strip())
-    return moment(*(part or "" for part in stamp.groups())) if stamp else None
 
 
 def _person(root: Element, recorded: datetime | None) -> Person:
     subject = root.find("componentOf/timepointEvent/componentOf/subjectAssignment/subject/trialSubject")
     if subject is None:
-        return Person()
+        return NOBODY
     ids = [part.get("extension", "") or _own_root(part) for part in subject.findall("id")]
     person = subject.find("subjectDemographicPerson")
     name, birth, gender = (
@@ -252,12 +237,15 @@ def _person(root: Element, recorded: datetime | None) -> Person:
     )
     written = birth.get("value", "") if birth is not None else ""
     names = list(texts_in(name)) if name is not None else []
-    age = age_in_years(_moment(written), recorded)
-    return Person(
-        number=next((number for text in ids if (number := patient_number(text)) is not None), None),
-        identity=identifying(*ids, *names, written),
-        age=_reported_age(root) if age is None else age,
-        sex=known_sex(gender.get("code", "") if gender is not None else ""),
+    age, unit = _reported_age(root)
+    return person_of(
+        ids,
+        (*names, written),
+        born=timestamp(written.strip()),
+        age=age,
+        unit=unit,
+        sex=gender.get("code", "") if gender is not None else "",
+        recorded=recorded,
     )
 
 
@@ -267,12 +255,10 @@ def _own_root(identifier: Element) -> str:
     return root if _UUID.fullmatch(root.strip()) else ""
 
 
-def _reported_age(root: Element) -> float | None:
+def _reported_age(root: Element) -> tuple[str, str]:
+    """Return an age and its unit, nothing where none is reported."""
     for observation in root.findall("controlVariable/relatedObservation"):
         value = observation.find("value")
         if _code(observation) == _REPORTED_AGE and value is not None:
-            try:
-                return plausible_age(float(value.get("value", "")) / _PER_YEAR[value.get("unit", "a")])
-            except (ValueError, KeyError):
-                return None
-    return None
+            return value.get("value", ""), value.get("unit", "a")
+    return "", ""

@@ -13,16 +13,7 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from engine.records.file_content import read_whole
-from engine.records.formats.contents import (
-    MAX_FILE_BYTES,
-    Contents,
-    Person,
-    age_in_years,
-    identifying,
-    known_sex,
-    patient_number,
-    plausible_age,
-)
+from engine.records.formats.contents import MAX_FILE_BYTES, Contents, Person, person_of
 from engine.records.formats.xml_documents.texts import (
     amplitude,
     count_in,
@@ -39,7 +30,6 @@ from engine.records.record import RecordError
 
 ROOT = "CardiologyXML"
 _PER_COUNT = "perlsb"  # what follows the unit of voltage: uVperLsb
-_PER_YEAR = {"years": 1.0, "months": 12.0, "weeks": 365.25 / 7, "days": 365.25}
 _HARMLESS = ("Age", "BirthDateTime", "Gender", "Race", "Height", "Weight", "PaceMaker", "Pacemaker")
 _OBSERVED = ("ObservationDateTime", "ClinicalInfo/ObservationDateTime")
 _NUMBERS = ("OrderNumber", "VisitNumber", "AccountNumber", "AdmissionNumber")
@@ -116,28 +106,18 @@ def _resolution(strip: Element) -> tuple[str, float]:
 
 def _person(root: Element, recorded: datetime | None) -> Person:
     patient = root.find("PatientInfo")
-    number = text_of(patient, "PID")
     born = _moment(root, "PatientInfo/BirthDateTime", "Year", "Month", "Day")
-    numbers = [text_of(child) for child in root.findall("PatientVisit/*") if child.tag in _NUMBERS]
-    age = age_in_years(born, recorded)
-    return Person(
-        number=patient_number(number),
-        identity=identifying(
-            number, *naming_texts(patient, _HARMLESS), *([f"{born:%Y-%m-%d}"] if born else []), *numbers
-        ),
-        age=_age(patient) if age is None else age,
-        sex=known_sex(text_of(patient, "Gender")),
+    others = [text_of(child) for child in root.findall("PatientVisit/*") if child.tag in _NUMBERS]
+    age = root.find("PatientInfo/Age")
+    return person_of(
+        [text_of(patient, "PID")],
+        (*naming_texts(patient, _HARMLESS), f"{born:%Y-%m-%d}" if born else None, *others),
+        born=born,
+        age=text_of(age),
+        unit="years" if age is None else age.get("units", "years"),
+        sex=text_of(patient, "Gender"),
+        recorded=recorded,
     )
-
-
-def _age(patient: Element | None) -> float | None:
-    age = patient.find("Age") if patient is not None else None
-    if age is None:
-        return None
-    try:
-        return plausible_age(float(text_of(age)) / _PER_YEAR[age.get("units", "years").strip().lower()])
-    except (ValueError, KeyError):
-        return None
 
 
 def _moment(root: Element, path: str, *parts: str) -> datetime | None:

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -20,15 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.records.file_content import read_whole
-from engine.records.formats.contents import (
-    MAX_FILE_BYTES,
-    Contents,
-    Person,
-    age_in_years,
-    identifying,
-    known_sex,
-    patient_number,
-)
+from engine.records.formats.contents import MAX_FILE_BYTES, Contents, Person, person_of
+from engine.records.formats.scp import LEADS_BY_NUMBER
+from engine.records.formats.xml_documents.texts import count_numbers, iso_moment
 from engine.records.formats.xml_documents.tree import number_of, parse_xml
 from engine.records.lead_names import lead_name, lead_names
 from engine.records.record import LEADS, RecordError
@@ -39,8 +33,7 @@ BUNDLE = "Bundle"  # the root of several resources
 
 _Node = Mapping[str, list[Any]]  # an element: its children by name, each a node, or the text of a value
 
-_MDC_NUMBERS = {1: "I", 2: "II", 3: "V1", 4: "V2", 5: "V3", 6: "V4", 7: "V5", 8: "V6"}
-_MDC_NUMBERS |= {61: "III", 62: "aVR", 63: "aVL", 64: "aVF"}
+_MDC_NUMBERS = {number: lead for number, lead in LEADS_BY_NUMBER.items() if lead in LEADS}
 _MDC_PARTITION, _MDC_POTENTIAL = 2 << 16, 256  # MDC_ECG_LEAD_I is 131073, MDC_ECG_ELEC_POTL_I 131329
 _MDC = {str(_MDC_PARTITION + k + more): lead for k, lead in _MDC_NUMBERS.items() for more in (0, _MDC_POTENTIAL)}
 _MDC |= {f"2:{k}": lead for k, lead in _MDC_NUMBERS.items()}  # as DICOM writes them
@@ -225,7 +218,7 @@ def _signal(observation: int, part: _Node, unit: str | None) -> _Signal | None:
     if len(_texts(sampled[0], "data")) != 1:
         raise RecordError("a lead has no samples")
     data = _text(sampled[0], "data")
-    n_samples = _n_samples(data)
+    n_samples = count_numbers(data, " ")
     if n_samples > _MAX_SAMPLES:
         raise RecordError(f"a lead has {n_samples:,} samples, more than any recording of its kind")
     return _Signal(
@@ -238,12 +231,6 @@ def _signal(observation: int, part: _Node, unit: str | None) -> _Signal | None:
         data,
         n_samples,
     )
-
-
-def _n_samples(data: str) -> int:
-    """Return how many words there are, without making any of them."""
-    in_word = np.frombuffer(data.encode("utf-8", "replace"), np.uint8) > ord(" ")
-    return int((in_word[1:] > in_word[:-1]).sum() + in_word[:1].sum())
 
 
 def _unit(sampled: _Node) -> str:
@@ -319,10 +306,7 @@ def _when(observation: _Node) -> list[str]:
 
 def _recorded(observation: _Node) -> datetime | None:
     """Return the time of the recording, by the clock of the place."""
-    try:
-        return datetime.fromisoformat(_when(observation)[0]).replace(tzinfo=None)
-    except (IndexError, ValueError):
-        return None
+    return iso_moment(next(iter(_when(observation)), ""))
 
 
 def _notes(leads: tuple[str, ...], parts: list[list[_Signal]], zero: float | None, left_out: bool) -> Iterator[str]:
@@ -352,8 +336,7 @@ def _person(observation: _Node, resources: list[tuple[str, _Node]], recorded: da
         numbers.append(_text(patient, "id"))
     names = _nodes(patient, "name")
     born = _text(patient, "birthDate")
-    identity = identifying(
-        *numbers,
+    texts = (
         _text(observation, "subject", "display"),
         *(text for name in names for text in (*_texts(name, "text"), *_texts(name, "given"), *_texts(name, "family"))),
         *(" ".join([*_texts(name, "given"), *_texts(name, "family")]) for name in names),
@@ -363,12 +346,7 @@ def _person(observation: _Node, resources: list[tuple[str, _Node]], recorded: da
         *_texts(observation, "encounter", "identifier", "value"),
         _id_in(_text(observation, "encounter", "reference")),
     )
-    try:
-        age = age_in_years(date.fromisoformat(born), recorded)
-    except ValueError:
-        age = None
-    number = next((found for text in numbers if (found := patient_number(text))), None)
-    return Person(number, identity, age, known_sex(_text(patient, "gender")))
+    return person_of(numbers, texts, born=iso_moment(born), sex=_text(patient, "gender"), recorded=recorded)
 
 
 def _id_in(reference: str) -> str:

@@ -6,7 +6,6 @@ eight leads (I, II, V1 to V6). The rate is SampleBase x 10^SampleExponent of the
 measurements may be 0. LeadDataCRC32 is the CRC-32 of zlib over a lead's bytes, as in a file of MUSE 7.1.
 """
 
-import binascii
 import re
 import zlib
 from dataclasses import dataclass
@@ -18,17 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.records.file_content import read_whole
-from engine.records.formats.contents import (
-    MAX_FILE_BYTES,
-    Contents,
-    Person,
-    age_in_years,
-    identifying,
-    known_sex,
-    patient_number,
-    plausible_age,
+from engine.records.formats.contents import MAX_FILE_BYTES, Contents, Person, person_of
+from engine.records.formats.xml_documents.texts import (
+    amplitude,
+    count_in,
+    from_base64,
+    fullest,
+    moment,
+    named_leads,
+    naming_texts,
 )
-from engine.records.formats.xml_documents.texts import amplitude, count_in, fullest, moment, named_leads, naming_texts
 from engine.records.formats.xml_documents.tree import number_of, parse_xml, text_of
 from engine.records.lead_names import leads_not_read
 from engine.records.record import RecordError
@@ -36,7 +34,6 @@ from engine.records.record import RecordError
 ROOT = "RestingECG"
 _BYTES = 2  # of a sample
 _EXPONENTS = range(-9, 10)
-_PER_YEAR = {"YEARS": 1.0, "MONTHS": 12.0, "WEEKS": 365.25 / 7, "DAYS": 365.25, "HOURS": 365.25 * 24}
 _HARMLESS = ("PatientAge", "AgeUnits", "Gender", "Race", "HeightIN", "HeightCM", "WeightLBS", "WeightKG")
 _NUMBERS = re.compile(  # of an order or a stay; OrderingMDID is that of a physician
     r"[a-z]*(?:order|requisition|accession|account|visit|encounter|admission|admit)(?:number|id)?|secondaryid",
@@ -142,10 +139,7 @@ def _lead(element: Element) -> _Lead:
 
 
 def _samples(lead: _Lead) -> NDArray[np.float64]:
-    try:
-        content = binascii.a2b_base64("".join(lead.text.split()).encode("ascii"), strict_mode=True)
-    except (binascii.Error, UnicodeEncodeError):
-        raise RecordError("its samples are not base64") from None
+    content = from_base64(lead.text)
     if len(content) != _BYTES * lead.n_samples:
         raise RecordError(f"it says {lead.n_samples:,} samples of a lead and has {len(content) / _BYTES:,g}")
     if lead.checksum is not None and zlib.crc32(content) != lead.checksum:
@@ -154,29 +148,22 @@ def _samples(lead: _Lead) -> NDArray[np.float64]:
 
 
 def _person(root: Element, recorded: datetime | None) -> Person:
-    number = text_of(root, "PatientDemographics/PatientID")
-    born = _moment(root, "PatientDemographics/DateofBirth")
-    numbers = [
+    patient = root.find("PatientDemographics")
+    others = [
         text_of(child)
         for block in ("TestDemographics", "Order")
         for child in root.findall(f"{block}/*")
         if _NUMBERS.fullmatch(child.tag)
     ]
-    age = age_in_years(born, recorded)
-    return Person(
-        number=patient_number(number),
-        identity=identifying(number, *naming_texts(root.find("PatientDemographics"), _HARMLESS), *numbers),
-        age=_age(root) if age is None else age,
-        sex=known_sex(text_of(root, "PatientDemographics/Gender")),
+    return person_of(
+        [text_of(patient, "PatientID")],
+        (*naming_texts(patient, _HARMLESS), *others),
+        born=_moment(root, "PatientDemographics/DateofBirth"),
+        age=text_of(patient, "PatientAge"),
+        unit=text_of(patient, "AgeUnits") or "years",
+        sex=text_of(patient, "Gender"),
+        recorded=recorded,
     )
-
-
-def _age(root: Element) -> float | None:
-    try:
-        age = float(text_of(root, "PatientDemographics/PatientAge"))
-        return plausible_age(age / _PER_YEAR[text_of(root, "PatientDemographics/AgeUnits").upper() or "YEARS"])
-    except (ValueError, KeyError):
-        return None
 
 
 def _moment(root: Element, date: str, time: str = "") -> datetime | None:

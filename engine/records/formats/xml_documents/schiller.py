@@ -14,16 +14,7 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from engine.records.file_content import read_whole
-from engine.records.formats.contents import (
-    MAX_FILE_BYTES,
-    Contents,
-    Person,
-    age_in_years,
-    identifying,
-    known_sex,
-    patient_number,
-    plausible_age,
-)
+from engine.records.formats.contents import MAX_FILE_BYTES, Contents, Person, person_of
 from engine.records.formats.xml_documents.texts import (
     amplitude,
     count_in,
@@ -39,11 +30,6 @@ from engine.records.lead_names import leads_not_read
 from engine.records.record import RecordError
 
 ROOT = "SchillerEDI"  # how the root's name ends
-ROOTS = (
-    "com.xiriuz.sema.xml.schillerEDI.SchillerEDI",
-    "com.xiriuz.sema.xml.schillerEDISchillerEDI",
-    ROOT,
-)
 _RHYTHMS = ("ECG_RHYTHMS", "ECG_RHYTHM")
 _SEPARATED = ("", "COMMASEPARATE", "COMMASEPARATED")
 _HARMLESS = ("gender", "ethnic", "weight", "height", "pacemaker", "age")
@@ -115,24 +101,17 @@ def _resolution(rhythm: Element) -> tuple[str, float]:
 
 
 def _person(root: Element, recorded: datetime | None) -> Person:
-    number = text_of(root, "patdata/id")
-    born = _moment(root, "patdata/birthdate")
-    numbers = [text_of(child) for child in root.findall("examdescript/*") if child.tag in _NUMBERS]
-    age = age_in_years(born, recorded)
-    return Person(
-        number=patient_number(number),
-        identity=identifying(number, *naming_texts(root.find("patdata"), _HARMLESS), *numbers),
-        age=_age(root) if age is None else age,
-        sex=known_sex(text_of(root, "patdata/gender")),
+    patient = root.find("patdata")
+    others = [text_of(child) for child in root.findall("examdescript/*") if child.tag in _NUMBERS]
+    return person_of(
+        [text_of(patient, "id")],
+        (*naming_texts(patient, _HARMLESS), *others),
+        born=_moment(root, "patdata/birthdate"),
+        age=text_of(patient, "age/value") or text_of(patient, "age"),
+        unit=text_of(patient, "age/unit") or "years",
+        sex=text_of(patient, "gender"),
+        recorded=recorded,
     )
-
-
-def _age(root: Element) -> float | None:
-    unit = text_of(root, "patdata/age/unit").lower()
-    text = text_of(root, "patdata/age/value") or text_of(root, "patdata/age")
-    if not text.isdecimal() or unit not in ("", "y", "year", "years"):
-        return None
-    return plausible_age(float(text))
 
 
 def _moment(root: Element, date: str, time: str = "") -> datetime | None:

@@ -7,9 +7,8 @@ is 10 s of ECG and a calibration: a pulse of 1 mV and zeros, the same in all lea
 sound, since one wrong difference of differences before it moves it.
 """
 
-from base64 import b64decode
 from collections.abc import Callable
-from datetime import date, datetime
+from datetime import datetime
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
@@ -17,16 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.records.file_content import read_whole
-from engine.records.formats.contents import (
-    MAX_FILE_BYTES,
-    Contents,
-    Person,
-    age_in_years,
-    identifying,
-    known_sex,
-    patient_number,
-    plausible_age,
-)
+from engine.records.formats.contents import MAX_FILE_BYTES, Contents, Person, person_of
+from engine.records.formats.xml_documents.texts import count_numbers, from_base64, iso_moment, whole_numbers
 from engine.records.formats.xml_documents.tree import number_of, parse_xml, text_of
 from engine.records.formats.xml_documents.xli import decompress, split_chunks
 from engine.records.lead_names import lead_names
@@ -41,8 +32,7 @@ _DURATION, _ECG = 11.0, 10.0  # seconds: of a recording that ends in a calibrati
 _SAME_END = 0.3  # seconds at the end that belong to the calibration; 0.4 to 0.9 were seen
 _PULSE = 1000.0  # microvolt
 _MODIFIED = ("waveformmodified", "upsampled", "downsampled")
-_YEARS = {"years": 1.0, "months": 1 / 12, "weeks": 7 / 365.25, "days": 1 / 365.25, "hours": 0.0, "minutes": 0.0}
-_IN_A_WHOLE_NUMBER = frozenset("+-0123456789 \t\r\n")
+_UNITS = ("years", "months", "weeks", "days", "hours", "minutes")  # of an age
 _LOWEST, _HIGHEST = -32768, 32767
 _MAX_SAMPLES = 1e9
 _MAX_WRITTEN = 10_000_000  # samples as text, which are costly
@@ -148,9 +138,9 @@ def _counts(
     if encoding == "Plain":
         least = 2 * len(leads) * n_samples - 1  # each sample a digit and what parts it from the next
         if len(text) < least or least > 2 * _MAX_WRITTEN:
-            raise RecordError(f"it has not {n_samples:,} samples of {len(leads)} leads")
+            raise RecordError(f"it does not have {n_samples:,} samples of {len(leads)} leads")
         return lambda: _written_out(text, shape)
-    content = _from_base64(text)
+    content = from_base64(text)
     if compressed:
         if offset:
             raise RecordError("its compressed samples have an offset, which is not defined")
@@ -162,7 +152,7 @@ def _counts(
 
         return restored
     if len(content) != 2 * len(leads) * n_samples:
-        raise RecordError(f"it has not {n_samples:,} samples of {len(leads)} leads")
+        raise RecordError(f"it does not have {n_samples:,} samples of {len(leads)} leads")
     return lambda: np.frombuffer(content, "<i2").reshape(shape).astype(np.int64)
 
 
@@ -176,21 +166,9 @@ def _is_compressed(waveforms: Element) -> bool:
     return True
 
 
-def _from_base64(text: str) -> bytes:
-    try:
-        return b64decode("".join(text.split()), validate=True)
-    except ValueError:
-        raise RecordError("its waveforms are cut or damaged: they are not Base64") from None
-
-
 def _written_out(text: str, shape: tuple[int, int]) -> _Counts:
     """Return the samples of all leads, one lead after the other, from a text of whole numbers."""
-    try:
-        if not _IN_A_WHOLE_NUMBER.issuperset(text):
-            raise ValueError
-        values = np.array([int(word) for word in text.split()], np.int64)
-    except (ValueError, OverflowError):
-        raise RecordError("a sample is not a whole number") from None
+    values = whole_numbers(text, " ", count_numbers(text, " "))
     if len(values) != shape[0] * shape[1]:
         raise RecordError(f"it has {len(values):,} samples instead of {shape[1]:,} of {shape[0]} leads")
     if values.min() < _LOWEST or values.max() > _HIGHEST:
@@ -240,12 +218,7 @@ def _check_calibration(after: _Counts, n_same: int, microvolt: float) -> None:
 def _recorded(root: Element) -> datetime | None:
     """Return the time of the acquisition, by the clock of the place."""
     acquired = root.find("dataacquisition")
-    if acquired is None:
-        return None
-    try:
-        return datetime.fromisoformat(f"{acquired.get('date', '')}T{acquired.get('time', '')}").replace(tzinfo=None)
-    except ValueError:
-        return None
+    return None if acquired is None else iso_moment(f"{acquired.get('date', '')}T{acquired.get('time', '')}")
 
 
 def _person(root: Element, recorded: datetime | None) -> Person:
@@ -256,8 +229,7 @@ def _person(root: Element, recorded: datetime | None) -> Person:
     first, middle, last = (text_of(patient, f"name/{part}name") for part in ("first", "middle", "last"))
     born = text_of(patient, "age/dateofbirth")
     own_fields = [text_of(value) for value in root.findall("userdefines/userdefine/value")]
-    identity = identifying(
-        *numbers,
+    texts = (
         *(text_of(root, f"orderinfo/{name}") for name in ("ordernumber", "uniqueorderid")),
         text_of(root, "dataacquisition/acquirer/encounterid"),
         *(text for text in own_fields if any(letter.isdigit() for letter in text)),  # an account's or a visit's number
@@ -267,17 +239,6 @@ def _person(root: Element, recorded: datetime | None) -> Person:
         f"{first} {last}",
         born,
     )
-    number = next((found for text in numbers if (found := patient_number(text))), None)
-    return Person(number, identity, _age(patient, born, recorded), known_sex(text_of(patient, "sex")))
-
-
-def _age(patient: Element, born: str, recorded: datetime | None) -> float | None:
-    try:
-        if born:
-            return age_in_years(date.fromisoformat(born), recorded)
-        for unit, years in _YEARS.items():
-            if text := text_of(patient, f"age/{unit}"):
-                return plausible_age(float(text) * years)
-    except ValueError:
-        pass
-    return None
+    age, unit = next(((text, unit) for unit in _UNITS if (text := text_of(patient, f"age/{unit}"))), ("", ""))
+    sex = text_of(patient, "sex")
+    return person_of(numbers, texts, born=iso_moment(born), age=age, unit=unit, sex=sex, recorded=recorded)

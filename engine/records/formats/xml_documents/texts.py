@@ -1,6 +1,7 @@
 """What the texts of a document say: samples, moments, the names of leads, and what names a person."""
 
 import re
+from base64 import b64decode
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Literal
@@ -47,6 +48,14 @@ def count_numbers(text: str, separator: Separator) -> int:
         return stripped.count(",") + bool(stripped and not stripped.endswith(","))
     visible = np.frombuffer(text.encode("utf-8", "replace"), np.uint8) > ord(" ")
     return int(np.count_nonzero(visible[1:] & ~visible[:-1])) + bool(visible[:1].any())
+
+
+def from_base64(text: str) -> bytes:
+    """Return the bytes of samples in base64, over any lines. Raises RecordError for anything else in the text."""
+    try:
+        return b64decode("".join(text.split()), validate=True)
+    except ValueError:
+        raise RecordError("its samples are cut or damaged: they are not Base64") from None
 
 
 def count_in(element: Element, path: str, what: str) -> int | None:
@@ -117,6 +126,14 @@ def moment(*parts: str) -> datetime | None:
     try:
         return datetime(*map(int, given))  # type: ignore[arg-type]
     except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def iso_moment(text: str) -> datetime | None:
+    """Return the moment that a text is by ISO 8601, in the time of the place; None for any other text."""
+    try:
+        return datetime.fromisoformat(text).replace(tzinfo=None)
+    except ValueError:
         return None
 
 

@@ -9,6 +9,7 @@ refused, since only an attack has them.
 import codecs
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
@@ -17,9 +18,11 @@ from engine.records.record import RecordError
 _MAX_DEPTH = 100
 _MAX_ELEMENTS = 500_000
 _MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
-_CHARACTER_SETS = ("utf", "iso8859", "latin", "cp", "ascii", "gb", "big5", "euc_", "shift_jis", "koi8")
-_HEAD, _CHUNK = 65_536, 1024  # bytes: what may stand before a root element, and what is looked at before more is
-_DECLARATION = re.compile(r"\s*<\?xml[^>]{0,200}\?>")
+_MANY_BYTES = ("utf", "cp", "gb", "big5", "euc_", "shift_jis")  # character sets, some of more than one byte
+_ESCAPES = rb"\u0041\x41" + b"\x1b$)C\x1b$B01~{01~}"  # which other encodings read as fewer characters
+_ONE_BYTE_EACH = bytes(range(92)) + _ESCAPES + bytes(range(93, 256))
+_FORBIDDEN = bytes(1 if 0 < byte < ord(" ") and byte not in b"\t\n\r" else byte for byte in range(256))
+_DECLARATION = re.compile(rb"\s*<\?xml[^>]{0,200}\?>")
 _ENCODING = re.compile(rb"<\?xml[^>]{0,200}?encoding\s*=\s*[\"']([A-Za-z0-9._-]{1,40})[\"']")
 
 
@@ -54,7 +57,7 @@ def parse_xml(content: bytes) -> Element:
     parser.EntityDeclHandler = refuse
     parser.SkippedEntityHandler = skip
     try:
-        parser.Parse(_text(content).encode("utf-8", "replace"), True)
+        parser.Parse(_in_utf_8(content), True)
         return builder.close()
     except expat.ExpatError as error:
         raise RecordError(f"its XML is damaged in line {error.lineno}: {expat.errors.messages[error.code]}") from None
@@ -65,14 +68,8 @@ def root_name(content: bytes) -> str:
     names: list[str] = []
     parser = expat.ParserCreate("utf-8")
     parser.StartElementHandler = lambda name, _attributes: names.append(_local(name))
-    head = _text(content[:_HEAD]).encode("utf-8", "replace")
-    try:
-        for start in range(0, len(head), _CHUNK):
-            parser.Parse(head[start : start + _CHUNK], False)
-            if names:
-                break
-    except expat.ExpatError:
-        pass  # what is damaged after the root's name does not take it back
+    with suppress(expat.ExpatError):  # what is damaged after the root's name does not take it back
+        parser.Parse(_in_utf_8(content), False)
     return names[0] if names else ""
 
 
@@ -80,11 +77,6 @@ def text_of(element: Element | None, path: str = "") -> str:
     """Return the text at a path below an element, stripped; "" where there is no such element or text."""
     found = element if not path or element is None else element.find(path)
     return (found.text or "").strip() if found is not None else ""
-
-
-def first_of(element: Element, *paths: str) -> str:
-    """Return the first text at any of the paths that is not empty, else ""."""
-    return next((text for path in paths if (text := text_of(element, path))), "")
 
 
 def number_of(text: str, what: str) -> float:
@@ -107,9 +99,14 @@ def _local(name: str) -> str:
     return name.rpartition(":")[2]
 
 
-def _text(content: bytes) -> str:
-    """Return a document's text without its declaration of an encoding."""
-    text = _decoded(content)
+def _in_utf_8(content: bytes) -> bytes:
+    """Return a document without its declaration of an encoding, and without the characters that XML forbids.
+
+    A space takes the place of a NUL, with which devices pad, and U+FFFD that of any other control character: one wrong
+    bit makes them of digits, and with a space in its place a number would only be shorter.
+    """
+    text = _decoded(content).encode("utf-8", "replace").replace(b"\0", b" ").translate(_FORBIDDEN)
+    text = text.replace(b"\1", "\ufffd".encode())
     declaration = _DECLARATION.match(text)
     return text[declaration.end() :] if declaration else text
 
@@ -121,11 +118,15 @@ def _decoded(content: bytes) -> str:
     if content[:4].count(0) == 2 and content[:1] in (b"<", b"\x00"):
         return content.decode("utf-16-le" if content[:1] == b"<" else "utf-16-be", "replace")
     declared = _ENCODING.match(content[:300].lstrip())
-    name = declared[1].decode("ascii") if declared else "utf-8"
+    return content.decode(_character_set(declared[1].decode("ascii")) if declared else "utf-8", "replace")
+
+
+def _character_set(name: str) -> str:
+    """Return a declared encoding as Python knows it, Latin-1 for one that it does not know or that is none of text."""
     try:
-        codec = codecs.lookup(name)
-    except LookupError:
-        codec = codecs.lookup("latin-1")
-    if not codec.name.startswith(_CHARACTER_SETS):
-        raise RecordError("its XML is in an encoding that is not read")
-    return content.decode("utf-8" if codec.name.startswith("utf") else codec.name, "replace")
+        known = codecs.lookup(name).name
+        if known.startswith(_MANY_BYTES):
+            return "utf-8" if known.startswith("utf") else known
+        return known if len(_ONE_BYTE_EACH.decode(known, "replace")) == len(_ONE_BYTE_EACH) else "latin-1"
+    except (LookupError, UnicodeError):
+        return "latin-1"

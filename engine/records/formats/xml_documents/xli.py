@@ -54,7 +54,7 @@ def split_chunks(content: bytes, n_leads: int, n_samples: int) -> list[Chunk]:
 
 
 def decompress(chunk: Chunk, n_samples: int) -> NDArray[np.int64]:
-    """Return the samples of one lead. Raises RecordError for codes that are not those of so many 16-bit samples."""
+    """Return the samples of one lead. Raises RecordError for codes that are not those of that many 16-bit samples."""
     halves = np.frombuffer(_bytes_of(_codes(chunk.codes), 2 * n_samples), np.uint8).reshape(2, n_samples)
     words = (halves[0].astype(np.uint16) << 8 | halves[1]).view(np.int16).astype(np.int64)
     steps = np.empty(n_samples, np.int64)
@@ -98,5 +98,5 @@ def _bytes_of(codes: list[int], n_bytes: int) -> bytes:
         previous = string
     pieces += [strings[code] for code in codes[_LONGEST:]]
     if sum(map(len, pieces)) != n_bytes:
-        raise RecordError("its compressed waveforms are damaged: a lead has not as many samples as the file says")
+        raise RecordError("its compressed waveforms are damaged: a lead does not have as many samples as the file says")
     return b"".join(pieces)

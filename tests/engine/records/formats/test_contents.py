@@ -12,7 +12,9 @@ from engine.records.formats.contents import (
     identifying,
     known_sex,
     patient_number,
+    person_of,
     plausible_age,
+    timestamp,
 )
 from engine.records.record import RecordError
 
@@ -139,6 +141,62 @@ def test_a_person_is_not_shown():
     person = Person("MRN17", ("MRN17", "Roe", "1950-06-15"), 70.0, "female")
     shown = repr(contents(np.stack([BEATS, BEATS]), person=person, recorded=datetime(2020, 3, 4)))
     assert not [text for text in (*person.identity, "2020") if text in shown]
+
+
+def test_a_person_has_the_first_number_that_is_one_and_every_text():
+    person = person_of(["0000", None, "B 2", "C3"], ["Roe", "", "B 2", "unknown"], sex="F")
+    assert person == Person("B 2", ("B 2", "C3", "Roe"), None, "female")
+    assert person_of([]) == person_of(["", "ANONYMOUS"], [None]) == Person()
+
+
+@pytest.mark.parametrize(
+    ("age", "unit", "years"),
+    [
+        ("58", "years", 58.0),
+        ("58", "YEAR", 58.0),
+        (" 58.5 ", " Yrs ", 58.5),
+        ("18", "Months", 1.5),
+        ("18", "mo", 1.5),
+        ("034Y", "", 34.0),
+        ("34Y", "", 34.0),
+        ("6M", "years", 0.5),
+        ("3 weeks", "", 21 / 365.25),
+        ("10", "D", 10 / 365.25),
+        ("12", "h", 12 / 8766),
+        ("30", "minutes", 30 / 525_960),
+        ("63", "", None),
+        ("63", "bars", None),
+        ("131", "years", None),
+        ("-1", "years", None),
+        ("old", "years", None),
+        ("nan", "years", None),
+        ("9" * 5000, "years", None),
+        ("", "years", None),
+    ],
+)
+def test_a_stated_age_is_used_where_none_follows_from_birth_and_recording(age, unit, years):
+    stated = {"age": age, "unit": unit}
+    born, recorded = date(1950, 5, 18), datetime(2020, 5, 18, 12)
+    for known in ({}, {"born": born}, {"recorded": recorded}, {"born": date(2021, 1, 1), "recorded": recorded}):
+        assert person_of([], **stated, **known).age == pytest.approx(years)
+    assert person_of([], **stated, born=born, recorded=recorded).age == 70
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("20200304101112.123456+0100", datetime(2020, 3, 4, 10, 11, 12)),
+        ("2020.03.0410:11:12", datetime(2020, 3, 4, 10, 11, 12)),
+        ("202003041011-0500", datetime(2020, 3, 4, 10, 11)),
+        ("20200304", datetime(2020, 3, 4)),
+        ("20201304", None),
+        ("00000000", None),
+        ("2020", None),
+        ("", None),
+    ],
+)
+def test_timestamps_are_those_of_dicom_and_hl7(text, moment):
+    assert timestamp(text) == moment
 
 
 def test_ages_are_whole_years_at_the_recording():

@@ -100,11 +100,14 @@ def test_all_numbers_and_names_of_a_person_are_in_the_identity(opened):
 
 
 @pytest.mark.parametrize(
-    ("age", "expected"), [("063Y", 63.0), ("006M", 0.5), ("010D", 10 / 365.25), ("200Y", 49.0), ("63", 49.0)]
+    ("age", "stated"),
+    [("063Y", 63.0), ("63Y", 63.0), ("006M", 0.5), ("010D", 10 / 365.25), ("200Y", None), ("63", None), ("", None)],
 )
-def test_an_age_without_meaning_is_counted_from_the_birth_date(opened, age: str, expected: float):
-    elements = [(0x00101010, "AS", age), (0x00100030, "DA", "19700305"), (0x0008002A, "DT", "20200304+0100")]
-    assert opened(dicom_file([GROUP], elements)).person.age == pytest.approx(expected)
+def test_an_age_is_counted_from_the_birth_date_else_the_one_that_is_stated(opened, age: str, stated: float | None):
+    elements = [(0x00101010, "AS", age), (0x0008002A, "DT", "20200304+0100")]
+    assert opened(dicom_file([GROUP], elements)).person.age == pytest.approx(stated)
+    elements.append((0x00100030, "DA", "19700305"))
+    assert opened(dicom_file([GROUP], elements)).person.age == 49.0
 
 
 def test_without_elements_of_a_person_there_is_none(opened):
@@ -149,7 +152,8 @@ def test_companded_samples_are_refused_by_name(opened, kind: str, word: str):
         (Channel(None, meaning="aVF, augmented voltage, foot"), "aVF"),
         (Channel("131", "99LOCAL", "Unknown", label="II"), "II"),
         (Channel(None, meaning="Derived Lead I"), "Derived Lead I"),
-        (Channel("5.6.3-9-11", meaning="Lead V3R"), "Lead V3R"),
+        (Channel("5.6.3-9-11", meaning="Lead V3R"), "V3R"),
+        (Channel("2:9", "MDC", ""), "V7"),
         (Channel(None), "channel 1"),
     ],
 )

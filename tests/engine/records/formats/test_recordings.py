@@ -68,10 +68,12 @@ def test_files_that_are_no_recordings_by_their_suffix_are_not_looked_into(other:
     assert format_of(path) is None
 
 
-def test_a_document_in_an_encoding_of_no_recording_is_none(tmp_path: Path):
+def test_a_document_in_an_encoding_of_no_recording_is_one_that_fails(tmp_path: Path):
     path = tmp_path / "x.xml"
     path.write_text('<?xml version="1.0" encoding="rot13"?><RestingECG/>')
-    assert format_of(path) is None
+    assert format_of(path) == "muse"
+    with pytest.raises(RecordError):
+        open_recording(path)
 
 
 @pytest.mark.parametrize("suffix", [one for one in WRITERS if one not in ("atc", "fhir.json", "fhir.xml")])

@@ -175,7 +175,7 @@ def test_the_person_and_the_time_are_read_and_kept_to_themselves(opened):
 )
 def test_names_are_read_in_the_character_set_of_the_device(opened, language, encoding, name):
     contents = opened(scp_bytes(ecg(), STORED, name=name, patient="4711", language=language, encoding=encoding))
-    assert contents.person.identity == (name, "4711")
+    assert contents.person.identity == ("4711", name)
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def test_codes_without_the_prefix_are_read_by_their_meaning(tmp_path):
 def test_sequences_that_are_no_leads_are_left_out_with_a_note(tmp_path):
     contents = opened(tmp_path, DOCUMENT.replace(b'"MDC_ECG_LEAD_V6"', b'"MDC_PULS_OXIM_PLETH"'))
     assert contents.leads == LEADS[:-1]
-    assert contents.notes == ("1 sequences that are no leads are left out",)
+    assert contents.notes == ("1 sequence that is not a lead is left out",)
 
 
 def test_the_person_and_the_time_are_read(tmp_path):

@@ -66,7 +66,9 @@ def test_the_time_may_be_that_of_the_clinical_information(tmp_path):
     assert contents.person.age == 69.0
 
 
-@pytest.mark.parametrize(("age", "years"), [((58, "Years"), 58.0), ((6, "months"), 0.5), ((500, "Years"), None)])
+@pytest.mark.parametrize(
+    ("age", "years"), [((58, "Years"), 58.0), ((58, "YEAR"), 58.0), ((6, "months"), 0.5), ((500, "Years"), None)]
+)
 def test_an_age_is_that_in_the_file_where_no_birth_is(tmp_path, age, years):
     assert opened(tmp_path, cardiosoft_bytes(SIGNALS, birth=None, age=age)).person.age == years
 

@@ -128,6 +128,9 @@ def test_an_age_may_be_in_years_or_months_and_a_number_that_stands_for_nobody_is
     content = sierra_bytes(signals(), patient="xxxxxx", recorded=None)
     years = changed(content, "<dateofbirth>1951-04-13</dateofbirth>", "<years>50</years>")
     assert opened(years, tmp_path).person.age == 50.0
+    unreadable = changed(content, "<dateofbirth>1951-04-13<", "<years>58</years><dateofbirth>13.4.51<")
+    untimed = changed(content, "<dateofbirth>1951", "<years>58</years><dateofbirth>1951")
+    assert [opened(document, tmp_path).person.age for document in (unreadable, untimed)] == [58.0, 58.0]
     months = changed(content, "<dateofbirth>1951-04-13</dateofbirth>", "<months>6</months>")
     contents = opened(months, tmp_path)
     assert (contents.person.age, contents.person.number, contents.recorded) == (0.5, None, None)
@@ -182,8 +185,8 @@ def test_a_resolution_that_the_calibration_contradicts_is_refused(tmp_path):
         (lambda blob: b"", "0 leads instead of 12"),
         (lambda blob: b"\xff\xff\xff\x7f" + blob[4:], "cut or damaged"),
         (lambda blob: b"".join([chunk(np.zeros(5500, np.int64))] * 11), "11 leads instead of 12"),
-        (lambda blob: b"".join([chunk(np.zeros(5000, np.int64))] * 16), "not as many samples"),
-        (lambda blob: b"".join([chunk(np.zeros(9000, np.int64))] * 16), "not as many samples"),
+        (lambda blob: b"".join([chunk(np.zeros(5000, np.int64))] * 16), "not have as many samples"),
+        (lambda blob: b"".join([chunk(np.zeros(9000, np.int64))] * 16), "not have as many samples"),
         (lambda blob: b"".join([b"\4\0\0\0\1\0\0\0abcd"] * 16), "cannot be one of 5,500 samples"),
         (lambda blob: b"".join([b"\0\1\0\0\1\0\0\0" + bytes(256)] * 16), "no end"),
         (
@@ -208,7 +211,7 @@ def test_a_small_document_cannot_claim_much(tmp_path):
 def test_codes_that_stand_for_more_than_the_samples_are_not_unfolded(tmp_path):
     bomb = lzw(bytes(200_000))
     blob = (len(bomb).to_bytes(4, "little") + bytes(4) + bomb) * 12
-    with pytest.raises(RecordError, match="not as many samples"):
+    with pytest.raises(RecordError, match="not have as many samples"):
         opened(with_blob(document(), lambda _: blob), tmp_path).record()
 
 
@@ -279,7 +282,7 @@ def test_a_document_without_waveforms_is_refused(section, reason, tmp_path):
         (lambda text: "\u0661 " + text, "whole number"),
         (lambda text: "1 " + text, "instead of"),
         (lambda text: "99999" + text.strip()[text.strip().index(" ") :], "not of 16 bits"),
-        (lambda text: "1 2 3", "has not 1,000 samples"),
+        (lambda text: "1 2 3", "does not have 1,000 samples"),
     ],
 )
 def test_samples_written_out_are_checked(change, reason, tmp_path):
@@ -293,7 +296,7 @@ def test_base64_that_is_damaged_or_of_another_length_is_refused(tmp_path):
     text = sierra_bytes(signals(1000), compression="Base64").decode("utf-16")
     data = re.search(r"(?s)<parsedwaveforms[^>]*>\s*(.*?)\s*<", text)[1]
     for wrong, reason in (
-        (data[:-4], "has not 1,000 samples"),
+        (data[:-4], "does not have 1,000 samples"),
         ("*" + data[1:], "not Base64"),
         (data[:-1], "not Base64"),
     ):

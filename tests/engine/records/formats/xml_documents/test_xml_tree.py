@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from engine.records.formats.xml_documents import tree
-from engine.records.formats.xml_documents.tree import first_of, number_of, parse_xml, root_name, text_of, texts_in
+from engine.records.formats.xml_documents.tree import number_of, parse_xml, root_name, text_of, texts_in
 from engine.records.record import RecordError
 
 NAME = "M\u00fcller \u00b5V \u4e2d"
@@ -37,6 +37,13 @@ def named(text, declaration=""):
         (named(LATIN, '<?xml version="1.0" encoding = "windows-1252"?>').encode("cp1252"), LATIN),
         (named(LATIN, '<?xml version="1.0" encoding="no-such-code"?>').encode("latin-1"), LATIN),
         (named("\u4e2d", '<?xml version="1.0" encoding="GB2312"?>').encode("gb2312"), "\u4e2d"),
+        (
+            named("\u0e2b\u0e31\u0e27", '<?xml version="1.0" encoding="TIS-620"?>').encode("tis-620"),
+            "\u0e2b\u0e31\u0e27",
+        ),
+        (named(LATIN, '<?xml version="1.0" encoding="macintosh"?>').encode("mac-roman"), LATIN),
+        (named(LATIN, '<?xml version="1.0" encoding="KOI8-R"?>').encode("koi8-r", "replace"), "M?ller ?V"),
+        (named(LATIN, '<?xml version="1.0" encoding="ISO-2022-JP"?>').encode("latin-1"), LATIN),
         (named("a", '\n  <?xml version="1.0"?>').encode(), "a"),
     ],
 )
@@ -49,10 +56,29 @@ def test_what_is_no_text_in_its_encoding_is_marked_and_the_rest_is_read():
     assert text_of(parse_xml(b"<a><name>M\xfcller</name></a>"), "name") == "M\ufffdller"
 
 
-@pytest.mark.parametrize("encoding", ["hex", "rot13", "idna", "zip", "base64", "punycode"])
-def test_an_encoding_that_is_none_of_text_is_refused(encoding):
-    with pytest.raises(RecordError, match="encoding that is not read"):
-        parse_xml(f'<?xml version="1.0" encoding="{encoding}"?><a/>'.encode())
+@pytest.mark.parametrize(
+    "encoding",
+    ["hex", "rot13", "idna", "zip", "base64", "punycode", "undefined", "unicode_escape", "raw-unicode-escape", "hz"],
+)
+def test_an_encoding_that_is_none_of_text_is_read_as_latin_1(encoding):
+    text = LATIN + r"\u0041~{"
+    document = named(text, f'<?xml version="1.0" encoding="{encoding}"?>').encode("latin-1")
+    assert text_of(parse_xml(document), "name") == text
+
+
+def test_a_control_character_is_a_space_or_a_mark_and_never_dropped():
+    for control in (byte for byte in range(32) if byte not in b"\t\n\r"):
+        root = parse_xml(b"<r><a x='1%c2'>12%c34\t5</a></r>" % ((control,) * 2))
+        mark = "\ufffd" if control else " "
+        assert (text_of(root, "a"), root[0].get("x")) == (f"12{mark}34\t5", f"1{mark}2")
+    document = b"\0<?xml version='1.0'?>\0<r>\0 47\0\0</r>" + b"\0" * 1000
+    assert (text_of(parse_xml(document)), root_name(document)) == ("47", "r")
+    assert text_of(parse_xml("<r>1\0002\x01</r>".encode("utf-16"))) == "1 2\ufffd"
+
+
+def test_a_digit_of_which_one_bit_is_wrong_is_no_end_of_a_number():
+    with pytest.raises(RecordError, match="rate is not a number"):
+        number_of(text_of(parse_xml(b"<r>50\x10</r>")), "rate")
 
 
 @pytest.mark.parametrize("whole", [named(NAME).encode(), named(NAME).encode("utf-16"), named(NAME).encode("utf-16-be")])
@@ -65,7 +91,7 @@ def test_a_truncated_document_is_refused(whole):
 
 @pytest.mark.parametrize(
     "document", [b"", b"\xff\xfe", b"\xff\xfe\x00\x00", b"\x00" * 100, b"no xml", b"<a></b>", b"<a/><b/>", b"<a b=1/>",
-                 b"<a>\x00</a>", bytes(range(256)), "<a/>".encode("utf-32"), b"<a>&#0;</a>", b"<a>&undeclared;</a>",
+                 b"<a\x00b></ab>", bytes(range(256)), "<a/>".encode("utf-32"), b"<a>&#0;</a>", b"<a>&undeclared;</a>",
                  b"<a b='1' b='2'/>"],
 )  # fmt: skip
 def test_what_is_no_document_is_refused_in_a_sentence(document):
@@ -191,7 +217,6 @@ def test_the_root_is_told_by_the_first_bytes_or_not_at_all(head, name):
 def test_texts_are_stripped_and_found_by_their_path():
     root = parse_xml(b"<r> <a> <b> one </b> two </a><c/><d> 3 </d></r>")
     assert (text_of(root, "a/b"), text_of(root, "c"), text_of(root, "e"), text_of(None)) == ("one", "", "", "")
-    assert (first_of(root, "c", "e", "d"), first_of(root, "c")) == ("3", "")
     assert list(texts_in(root)) == ["one", "two", "3"]
 
 
