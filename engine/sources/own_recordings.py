@@ -103,9 +103,9 @@ def with_people(entries: Sequence[Entry], looked: Looked, named_by: str | None) 
     said = []
     if named_by is None:
         n_files = len(looked.glances) + len(looked.problems)
-        said.append(f"{len(who_of):,} of {counted(n_files, 'file')} say whose they are: ")
-        said[0] += counted(len(first_of), "patient")
-        said[0] += "; every other record counts as its own patient" if len(who_of) < n_files else ""
+        others = "; every other record counts as its own patient" if len(who_of) < n_files else ""
+        patients = counted(len(first_of), "patient")
+        said.append(f"{len(who_of):,} of {counted(n_files, 'file')} say whose they are: {patients}{others}")
     elif split := _split_people(entries, who_of):
         said.append(
             f"{counted(split, 'patient')} by the numbers in the files {'has' if split == 1 else 'have'} more than one "

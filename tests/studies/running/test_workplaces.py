@@ -81,6 +81,7 @@ def test_a_worker_is_told_its_device_when_it_starts(monkeypatch: pytest.MonkeyPa
 
     chosen: list[str] = []
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    monkeypatch.setattr(workplaces.signal, "signal", lambda *_: None)  # this process goes on heeding Ctrl-C
     for device in ("cpu", "cuda:1"):
         workplaces._start_worker(device)
     assert chosen == ["cuda:1"]
