@@ -148,7 +148,7 @@ def person_of(
         identifying(*usable, *named),
         _stated_age(age, unit) if years is None else years,
         known_sex(sex),
-        f"{born} {' '.join(sorted(words))}" if born is not None and words else None,
+        f"{born:%Y-%m-%d} {' '.join(sorted(words))}" if born is not None and words else None,
     )
 
 
