@@ -46,7 +46,7 @@ def counts(finished, row="ward"):
 def test_a_sound_reader_refuses_or_reads_and_the_exit_code_is_0(folder):
     finished = run(folder)
     assert finished.returncode == 0, finished.stdout + finished.stderr
-    assert "notes.txt is not read: not in a format" in finished.stdout
+    assert "notes.txt is not read: a table of samples needs a signals.toml" in finished.stdout
     seen = counts(finished)
     assert sum(seen.values()) == 40
     assert seen["refused"] > 20

@@ -51,7 +51,7 @@ CALLS = {
     "data list": ("advisor.commands.data_fetch._describe", "--json"),
     "data fetch": ("engine.download.catalogue.find_published", "ludb"),
     "data check": ("engine.sources.detect.open_source", "ludb"),
-    "data convert": ("engine.sources.own_directory.Directory", "ludb --to wfdb --out wfdb"),
+    "data convert": ("engine.sources.detect.recognise", "ludb --to wfdb --out wfdb"),
     "data prepare": ("engine.sources.detect.open_source", "ludb"),
     "data pack": ("engine.corpora.opening.open_named", "synthetic --out synthetic.packed"),
     "data unpack": ("engine.corpora.travel.unpack", "synthetic.packed"),
