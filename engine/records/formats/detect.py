@@ -14,6 +14,7 @@ from engine.records.record import RecordError
 
 _FIRST_BYTES = 4096  # of a file, which tell its format
 _PREAMBLE = slice(128, 132)
+_EDF_VERSIONS = (b"0       ", b"\xffBIOSEMI")  # the first eight bytes of EDF, and of BDF
 _MARKS = b"\xef\xbb\xbf\xff\xfe\0 \t\r\n"  # what may stand before a document's first letter, whatever its encoding
 _WFDB_SUFFIXES = {".hea", ".dat", ".mat", ".atr", ".xws"}
 _NO_RECORDINGS = {  # which is told without looking into them: a folder may have very many files
@@ -80,6 +81,8 @@ def format_of(path: Path) -> str | None:
             return "dicom"
         if suffix != ".xml" and scp.is_scp(first):
             return "scp"
+        if suffix != ".xml" and first.startswith(_EDF_VERSIONS):
+            return "edf"
         root = root_name(first) if first.lstrip(_MARKS).startswith(b"<") else ""
     except RecordError:  # unreadable, or in an encoding that no document of a recording has
         return None
