@@ -23,7 +23,7 @@ from engine.records.wfdb_reader import comment_value
 from engine.sources import Entry, SourceError, TaskDefinition
 from engine.sources.challenges.challenge2021 import coded_entry
 from engine.sources.names import corpus_name
-from engine.sources.own_recordings import Looked, common_leads, counted, look_at, with_people
+from engine.sources.own_recordings import Looked, common_leads, counted, look_at, people_of_files
 from engine.sources.own_tables.cells import is_missing, shown
 from engine.sources.own_tables.columns import NoRecordColumnError, Table, listed, understand
 from engine.sources.own_tables.file import OTHER_SUFFIXES, SUFFIXES
@@ -72,7 +72,7 @@ class Directory:
             self._entries = _with_people(self._entries, people, table, named_by)
             named_by = named_by or (table if table.patient else None)
             said += _sentences(table, len(self.recordings))
-        self._entries, said_people = with_people(self._entries, looked, named_by.patient if named_by else None)
+        self._entries, said_people = people_of_files(self._entries, looked, named_by.patient if named_by else None)
         said += said_people
         if named_by is None and not said_people:
             which = f"{looked.noun}s do not name" if tables.labels is None else "no column names"

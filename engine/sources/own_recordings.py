@@ -76,7 +76,9 @@ def common_leads(looked: Looked) -> tuple[tuple[str, ...], str]:
     return leads, f"{said}; not used: {not_used} of {looked.count(have_more)}" if more else said
 
 
-def with_people(entries: Sequence[Entry], looked: Looked, named_by: str | None) -> tuple[list[Entry], tuple[str, ...]]:
+def people_of_files(
+    entries: Sequence[Entry], looked: Looked, named_by: str | None
+) -> tuple[list[Entry], tuple[str, ...]]:
     """Return entries with patient, age and sex as the files say, where no table does, and sentences about it.
 
     ``named_by`` is the column that has named their patients.

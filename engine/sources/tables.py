@@ -8,13 +8,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from engine.records.formats.contents import known_sex
 from engine.sources import Entry, SourceError
 from models.errors import decoding_fault
 
-_SEXES = {
-    **dict.fromkeys(("f", "female", "woman", "weiblich", "frau", "femme", "mujer", "femenino", "feminino"), "female"),
-    **dict.fromkeys(("m", "male", "man", "m\u00e4nnlich", "mann", "homme", "hombre", "masculino"), "male"),
-}
 _UNITS = r"y|yrs?|years?(?: old)?|jahre?|ans|a\u00f1os|anos|m|mo|mos|months?|w|weeks?|d|days?"
 _AGE = re.compile(rf"([0-9]{{1,4}}(?:[.,][0-9]+)?)[ -]*({_UNITS})?")
 _A_YEAR = {"y": 1.0, "j": 1.0, "a": 1.0, "m": 12.0, "w": 365.25 / 7, "d": 365.25}
@@ -79,7 +76,7 @@ def parse_age(text: str) -> float | None:
 
 def parse_sex(text: str) -> str | None:
     """Return "female" or "male" for F, M, Female, male, weiblich, ...; None for anything else."""
-    return _SEXES.get(text.strip().lower())
+    return known_sex(text)
 
 
 def frequent_labels(entries: Iterable[Entry], at_least: int = 10) -> tuple[str, ...]:

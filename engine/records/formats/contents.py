@@ -15,6 +15,10 @@ MAX_FILE_BYTES = 200_000_000
 _MAX_VALUES = 200_000_000  # a file may ask for any amount of memory
 _FS = (10.0, 100_000.0)  # hertz; outside it is no ECG
 _IMPOSSIBLE_MILLIVOLT = 100.0  # from peak to peak: electrodes drift within some 10 mV, a wrong decoding leaves that
+_SEXES = {
+    **dict.fromkeys(("f", "female", "woman", "weiblich", "frau", "femme", "mujer", "femenino", "feminino"), "female"),
+    **dict.fromkeys(("m", "male", "man", "m\u00e4nnlich", "mann", "homme", "hombre", "masculino"), "male"),
+}
 _LARGE_BEAT = 6.5  # millivolt; of 963 records of PTB-XL, LUDB and Brugada-HUCA two have larger ones
 _OLDEST = 130  # years
 _PER_YEAR = {  # units of an age: English, UCUM, and the letters of DICOM
@@ -137,7 +141,6 @@ def person_of(
 ) -> Person:
     """Return the person with the first usable of ``numbers``, whom all numbers and ``texts`` name.
 
-
     The age is that between birth and recording, else the one that is stated: a number, and its unit with it or apart.
     """
     usable, named = identifying(*numbers), identifying(*texts)
@@ -175,6 +178,7 @@ def timestamp(text: str) -> datetime | None:
     """Return what a DT of DICOM, a DA with a TM, or a TS of HL7 says; the time of the place, without the zone."""
     found = _TIMESTAMP.fullmatch(text)
     try:
+        # six parts at most, by the pattern: mypy cannot count them
         return datetime(*(int(part or 0) for part in found.groups())) if found else None  # type: ignore[arg-type]
     except ValueError:
         return None
@@ -186,8 +190,8 @@ def plausible_age(years: float | None) -> float | None:
 
 
 def known_sex(text: str | None) -> str | None:
-    """Return "female" or "male" for the codes that formats use (F, M, female, male), None for any other."""
-    return {"f": "female", "female": "female", "m": "male", "male": "male"}.get((text or "").strip().lower())
+    """Return "female" or "male" for F, M, Female, male, weiblich, ...; None for anything else."""
+    return _SEXES.get((text or "").strip().lower())
 
 
 def _stated_age(text: str, unit: str) -> float | None:

@@ -98,11 +98,3 @@ def formats_in_words() -> str:
 def no_format() -> str:
     """Return what is to be said of a file that no format is told of."""
     return f"not in a format that is read: WFDB, {formats_in_words()}"
-
-
-def open_recording(path: Path) -> Contents:
-    """Open a file of any of ``FORMATS``. Raises RecordError for one that is in none of them, or is damaged."""
-    form = format_of(path)
-    if form is None:
-        raise RecordError(no_format())
-    return FORMATS[form].open(path)

@@ -21,7 +21,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from io import BytesIO
 from pathlib import Path
 from statistics import median_low
@@ -31,7 +30,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.records.file_content import printable, read_whole
-from engine.records.formats.contents import MAX_FILE_BYTES, Contents, Person, person_of, timestamp
+from engine.records.formats.contents import MAX_FILE_BYTES, Contents
+from engine.records.formats.dicom_person import KEYWORDS, element_text, person_and_time
 from engine.records.formats.scp import LEADS_BY_NUMBER
 from engine.records.lead_names import lead_name, lead_names, leads_not_read
 from engine.records.record import LEADS, RecordError
@@ -48,21 +48,6 @@ _DOCUMENT = "1.2.840.10008.5.1.4.1.1.104."
 _PAD_SECONDS = 1.0
 _MAX_READS = 200_000  # of tags, lengths and values: some 3 s of work; an ECG takes about 3,000
 _ROUNDED = 1e-6
-_NUMBERS_OF_PERSON = (
-    "PatientID",
-    "OtherPatientIDs",
-    "AccessionNumber",
-    "AdmissionID",
-    "ServiceEpisodeID",
-    "MedicalRecordLocator",
-    "PlacerOrderNumberImagingServiceRequest",
-    "FillerOrderNumberImagingServiceRequest",
-    "PatientBirthDate",
-    "PatientTelephoneNumbers",
-    "PatientAddress",
-)
-_NAMES_OF_PERSON = ("PatientName", "OtherPatientNames", "PatientBirthName", "PatientMotherBirthName")
-_TIMES = (("AcquisitionDateTime",), ("AcquisitionDate", "AcquisitionTime"), ("StudyDate", "StudyTime"))
 _OTHERS = (
     "SOPClassUID",
     "OtherPatientIDsSequence",
@@ -72,7 +57,7 @@ _OTHERS = (
     "FileSetID",
     "WaveformSequence",
 )
-_LISTED = (*_NUMBERS_OF_PERSON, *_NAMES_OF_PERSON, *(keyword for pair in _TIMES for keyword in pair), *_OTHERS)
+_LISTED = (*KEYWORDS, *_OTHERS)
 
 
 @dataclass(frozen=True)
@@ -207,7 +192,9 @@ def _contents(dataset: Any, reads: Iterator[int]) -> Contents:
     notes = ["its file calls these signals derived"] if _originality(group) == "DERIVED" else []
     leads = tuple(channel.lead for channel in channels)
     notes += leads_not_read([[channel.lead for channel in of_one] for _one, of_one in others], leads)
-    person, recorded = _person(dataset, reads)
+    person, recorded = person_and_time(
+        dataset, [element_text(item, "PatientID") for item in _items(dataset, "OtherPatientIDsSequence", reads)]
+    )
     return Contents(
         leads,
         fs,
@@ -308,7 +295,7 @@ def _channel(definition: Any, units: Any, number: int | None, name: str, fs: flo
     """Read how a channel is scaled; ``name`` is what its text says, ``number`` that of its code."""
     coded = LEADS_BY_NUMBER.get(number or 0)
     sensitivity = definition.get("ChannelSensitivity")
-    unit = next((text for key in ("CodeValue", "CodeMeaning") if (text := _text(units, key))), "")
+    unit = next((text for key in ("CodeValue", "CodeMeaning") if (text := element_text(units, key))), "")
     millivolt = in_millivolt(unit)
     gain, offset = np.nan, np.nan
     fault = None
@@ -331,21 +318,20 @@ def _channel(definition: Any, units: Any, number: int | None, name: str, fs: flo
 
 def _lead_number(source: Any) -> int | None:
     """Return the number of a lead's code, 0 for an unspecified lead, None for another code."""
-    found = _CODE.fullmatch(_text(source, "CodeValue"))
-    if found is None or (found[0].startswith("2:") and _text(source, "CodingSchemeDesignator") != "MDC"):
+    found = _CODE.fullmatch(element_text(source, "CodeValue"))
+    if found is None or (found[0].startswith("2:") and element_text(source, "CodingSchemeDesignator") != "MDC"):
         return None
     return int(found[1]) if int(found[1]) <= _LAST_NUMBER else None
 
 
 def _lead_text(definition: Any, source: Any) -> str:
     """Return the text that names a channel's lead: the meaning of its code, or its label."""
-    texts = [_TEXT.sub("", text) for text in (_text(source, "CodeMeaning"), _text(definition, "ChannelLabel")) if text]
+    texts = [
+        _TEXT.sub("", text)
+        for text in (element_text(source, "CodeMeaning"), element_text(definition, "ChannelLabel"))
+        if text
+    ]
     return next((text for text in texts if lead_name(text) in LEADS), next(iter(texts), ""))
-
-
-def _text(item: Any, keyword: str) -> str:
-    value = None if item is None else item.get(keyword)
-    return "" if value is None else str(value).strip()
 
 
 def _number(item: Any, keyword: str, default: float) -> float:
@@ -407,39 +393,3 @@ def _long_runs(marked: NDArray[np.bool_], at_least: float) -> NDArray[np.bool_]:
     for start, stop in edges.reshape(-1, 2).tolist():
         long[start:stop] = stop - start >= at_least
     return long
-
-
-def _person(dataset: Any, reads: Iterator[int]) -> tuple[Person, datetime | None]:
-    numbers = {keyword: _texts(dataset, keyword) for keyword in _NUMBERS_OF_PERSON}
-    others = [text for item in _items(dataset, "OtherPatientIDsSequence", reads) if (text := _text(item, "PatientID"))]
-    names = [form for keyword in _NAMES_OF_PERSON for name in _texts(dataset, keyword) for form in _forms(name)]
-    ids = [*numbers["PatientID"], *numbers["OtherPatientIDs"], *others]
-    moments = (timestamp("".join(_text(dataset, keyword) for keyword in keywords)) for keywords in _TIMES)
-    recorded = next((moment for moment in moments if moment is not None), None)
-    person = person_of(
-        ids,
-        (*(text for texts in numbers.values() for text in texts), *names),
-        born=timestamp(_text(dataset, "PatientBirthDate")),
-        age=_text(dataset, "PatientAge"),
-        sex=_text(dataset, "PatientSex"),
-        recorded=recorded,
-    )
-    return person, recorded
-
-
-def _texts(dataset: Any, keyword: str) -> list[str]:
-    """Return the values of an element, which may be several."""
-    from pydicom.multival import MultiValue
-
-    value = dataset.get(keyword)
-    values = value if isinstance(value, MultiValue) else [value]
-    return [str(one).strip() for one in values if one is not None]
-
-
-def _forms(name: str) -> list[str]:
-    """Return a name as it is written (family^given^middle^prefix^suffix, up to three scripts) and in its parts."""
-    forms = [name]
-    for script in name.split("="):
-        parts = [part.strip() for part in script.split("^")[:3]]
-        forms += [script, *parts, " ".join(filter(None, parts)), " ".join(filter(None, [*parts[1:], parts[0]]))]
-    return forms

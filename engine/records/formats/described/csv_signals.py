@@ -9,6 +9,7 @@ X 12", as the text export of a MUSE system) is compared with what does. What the
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from io import StringIO
 from itertools import chain, islice
@@ -233,11 +234,9 @@ def _blocks(text: str, layout: _Layout) -> Iterator[NDArray[np.float64]]:
 
 
 def _numbers(rows: list[list[str]], number: int, odd: bool) -> NDArray[np.float64]:
-    try:
-        if not odd:
+    if not odd:
+        with suppress(ValueError):  # an empty cell or quotes, which the slow way reads, or no number, which it names
             return np.array(list(map(float, chain.from_iterable(rows))))
-    except ValueError:  # an empty cell, quotes, or no number
-        pass
     values: list[float] = []
     for k, row in enumerate(rows):
         try:

@@ -124,7 +124,7 @@ def moment(*parts: str) -> datetime | None:
     while given and not given[-1]:
         given.pop()
     try:
-        return datetime(*map(int, given))  # type: ignore[arg-type]
+        return datetime(*map(int, given))  # type: ignore[arg-type]  # too few or too many raise TypeError
     except (ValueError, TypeError, OverflowError):
         return None
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from engine.records.folders import walk
-from engine.records.formats.detect import FORMATS, format_of, open_recording
+from engine.records.formats.contents import Contents
+from engine.records.formats.detect import FORMATS, format_of
 from engine.records.formats.recordings import ARRAY, TABLE, WFDB, find_recordings, recordings_in
 from engine.records.record import LEADS, RecordError
 from engine.records.signal import conform
@@ -29,6 +30,11 @@ def put(path: Path, suffix: str, number: str = "1") -> Path:
     return path
 
 
+def open_only(path: Path) -> Contents:
+    (recording,) = recordings_in(path)
+    return recording.contents()
+
+
 def names(root: Path) -> dict[str, str]:
     return {one.record_id: one.format for one in find_recordings(walk(root)).recordings}
 
@@ -37,7 +43,7 @@ def names(root: Path) -> dict[str, str]:
 def test_each_format_is_told_and_gives_the_same_heart(suffix: str, tmp_path: Path):
     path = put(tmp_path / f"x.{suffix}", suffix)
     assert format_of(path) == TITLES[suffix]
-    contents = open_recording(path)
+    contents = open_only(path)
     assert contents.fs == 500
     assert set(STORED) <= set(contents.leads) <= set(LEADS)
     prepared = conform(contents.record(), fs=500)
@@ -73,12 +79,12 @@ def test_a_document_in_an_encoding_of_no_recording_is_one_that_fails(tmp_path: P
     path.write_text('<?xml version="1.0" encoding="rot13"?><RestingECG/>')
     assert format_of(path) == "muse"
     with pytest.raises(RecordError):
-        open_recording(path)
+        open_only(path)
 
 
 @pytest.mark.parametrize("suffix", [one for one in WRITERS if one not in ("atc", "fhir.json", "fhir.xml")])
 def test_each_format_says_whose_it_is(suffix: str, tmp_path: Path):
-    contents = open_recording(put(tmp_path / f"x.{suffix}", suffix, "MRN-17"))
+    contents = open_only(put(tmp_path / f"x.{suffix}", suffix, "MRN-17"))
     assert contents.person.number == "MRN-17"
     assert "MRN-17" in contents.person.identity
     assert contents.person.age == 73
@@ -221,5 +227,5 @@ def test_a_file_of_no_format_is_refused_with_those_that_there_are(tmp_path: Path
     path = tmp_path / "settings.xml"
     path.write_text("<settings/>")
     with pytest.raises(RecordError, match=r"not in a format that is read: WFDB, HL7 aECG, .*Philips XML"):
-        open_recording(path)
+        open_only(path)
     assert len(FORMATS) == 10
