@@ -42,6 +42,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from models.errors import ExitCode, UserError
 from models.foundation_models import describe_foundation_model
+from models.scaling import Scaling
 
 Family = Literal["cnn", "rnn", "kernel"]
 ENTRY_POINTS = "ecgadvise.networks"  # the group in which other packages name modules that register networks
@@ -148,19 +149,14 @@ def compose(network: str, kernels: str) -> str:
 
 def _find_composed(name: str) -> NetworkEntry:
     """Return the entry of two networks side by side, of the first one's family and width."""
-    from models.composed import Composed
-
     network, kernels = map(find_network, name.split("+", 1))
     name = compose(network.name, kernels.name)
     if network.family == "kernel" or kernels.family != "kernel":
         fitting = ", ".join(entry.name for entry in _entries.values() if entry.family == "kernel")
         raise UnknownNetworkError(f"no network is named {name!r}: after NETWORK+ comes one of {fitting}")
 
-    def build(n_leads: int, n_classes: int, n_samples: int, width: int) -> nn.Module:
-        shape = {"n_leads": n_leads, "n_classes": n_classes, "n_samples": n_samples}
-        return Composed(
-            network.build(**shape, width=width), kernels.build(**shape, width=kernels.width), n_classes
-        )  # fmt: skip
+    def build(n_leads: int, n_classes: int, n_samples: int, width: int) -> nn.Module:  # noqa: ARG001  the name has it
+        return create_network(name, n_leads=n_leads, n_classes=n_classes, n_samples=n_samples)
 
     return NetworkEntry(name, network.family, network.width, build)
 
@@ -171,13 +167,34 @@ def is_narrow(name: str) -> bool:
     return find_network(name).width < find_network(name.rpartition("-w")[0] if "-w" in name else name).width
 
 
-def create_network(name: str, *, n_leads: int = 12, n_classes: int, n_samples: int = 1000) -> nn.Module:
+def create_network(
+    name: str, *, n_leads: int = 12, n_classes: int, n_samples: int = 1000, crop: int | None = None,
+    scaling: Scaling = "set",
+) -> nn.Module:  # fmt: skip
     """Make the named network with new random weights from torch's global generator.
 
-    It maps float32 (batch, n_leads, n_samples) to logits (batch, n_classes). Raises UnknownNetworkError.
+    It maps float32 (batch, n_leads, n_samples) to logits (batch, n_classes). With a ``crop`` in samples, or a
+    ``scaling`` of every record by itself, it reads them so (``models.crops``). Raises UnknownNetworkError.
     """
     entry = find_network(name)
-    return entry.build(n_leads=n_leads, n_classes=n_classes, n_samples=n_samples, width=entry.width)
+    if "+" in entry.name and entry.name not in _entries:
+        from models.composed import Composed
+
+        first, kernels = entry.name.split("+", 1)
+        return Composed(
+            create_network(
+                first, n_leads=n_leads, n_classes=n_classes, n_samples=n_samples, crop=crop, scaling=scaling
+            ),
+            create_network(kernels, n_leads=n_leads, n_classes=n_classes, n_samples=n_samples),
+            n_classes,
+        )  # fmt: skip
+    length = n_samples if crop is None else crop
+    network = entry.build(n_leads=n_leads, n_classes=n_classes, n_samples=length, width=entry.width)
+    if crop is None and scaling == "set":
+        return network
+    from models.crops import Crops
+
+    return Crops(network, length, scaling)
 
 
 def count_parameters(network: nn.Module) -> int:

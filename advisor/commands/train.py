@@ -318,8 +318,8 @@ def few_threads(job: "Fit") -> Iterator[None]:
     from models.registry import count_parameters, create_network
 
     before = torch.get_num_threads()
-    shape = {"n_leads": len(job.corpus.leads), "n_samples": job.corpus.contract.n_samples}
-    network = create_network(job.arch, **shape, n_classes=len(job.data.classes))
+    n_leads, n_samples = len(job.contract.leads), job.contract.crop or job.contract.n_samples
+    network = create_network(job.arch, n_leads=n_leads, n_samples=n_samples, n_classes=len(job.data.classes))
     if count_parameters(network) < _SMALL:
         torch.set_num_threads(1)
     try:

@@ -39,7 +39,7 @@ from studies.files.arms import ARMS, FINE_TUNE, RANDOM_CONVOLUTIONS, SCRATCH, Ar
 from studies.files.curve import PilotCurve
 from studies.files.gain import Gain, summarise_gain
 from studies.running.progress import Progress
-from studies.running.workload import Speed, measure_speed
+from studies.running.workload import Speed, Workload, measure_speed
 from studies.runs.run import METRIC, Run, known
 from studies.runs.store import StoreError
 from studies.runs.tidy_runs import RunsFileError, check_averages
@@ -281,7 +281,6 @@ def _network_to_tune(found: OwnAnswer) -> Pretrained:
 
 def _run(pilot: Pilot, network: str, wanted: PilotRequest, fewest: int) -> None:
     """Time a few steps, say what will be run, and run it; ``fewest`` pairs or more at each size."""
-    from studies.running.workload import Workload
     from studies.running.workplaces import choose_devices, choose_workplace, default_workers
 
     device = choose_devices("auto")[0]
@@ -311,8 +310,9 @@ def _describe(pilot: Pilot, network: str, chosen: Plan) -> str:
 def _speeds(pilot: Pilot, device: "torch.device") -> dict[str, Speed]:
     """Time each network; on a processor that others use too, by the share of it that they leave."""
     began, used = time.monotonic(), time.process_time()
-    shape = len(pilot.corpus.leads), pilot.corpus.signals.shape[2]
-    speeds = {arch: measure_speed(arch, DEFAULT_RECIPE, *shape, device) for arch in (pilot.arch, RANDOM_CONVOLUTIONS)}
+    load = Workload({pilot.corpus.name: pilot.corpus})
+    speeds = {spec.arch: measure_speed(spec.arch, DEFAULT_RECIPE, load.signal(spec), device) for spec in
+              pilot.specs(pilot.largest, pilot.first) if spec.strategy in (SCRATCH, RANDOM_CONVOLUTIONS)}  # fmt: skip
     if device.type != "cpu":
         return speeds
     stretch = max(1.0, (time.monotonic() - began) / (time.process_time() - used))

@@ -28,6 +28,7 @@ from engine.corpora.corpus import Corpus, write_divided
 from engine.corpora.held_out import draw_test, together
 from engine.corpora.splits import has_both_outcomes
 from engine.recipes import DEFAULT_RECIPE
+from engine.records.contract import Reading
 from models.errors import ExitCode, UserError
 from studies.files.arms import FINE_TUNE, FURTHER_STRATEGIES, RANDOM_CONVOLUTIONS, SCRATCH
 from studies.running.progress import Progress
@@ -39,7 +40,7 @@ from studies.runs.pairs import of_one_precision
 from studies.runs.run import Run
 from studies.runs.run_spec import RunSpec, find_keys
 from studies.runs.store import Store
-from studies.runs.task_names import hash_task
+from studies.runs.task_names import hash_task, read_as
 
 POOL, TEST, KEPT = 1, 2, 3  # folds: to learn from, to score on, and what is kept for the test of a network for use
 _TEST_FRACTION = 0.25  # of the records to learn from
@@ -84,6 +85,7 @@ class Pilot:
     smallest: int
     largest: int
     first: int = 0
+    reading: str = ""
 
     @property
     def store(self) -> Path:
@@ -92,9 +94,12 @@ class Pilot:
 
     def specs(self, n_records: int, replicate: int) -> tuple[RunSpec, ...]:
         """Return the runs of a cell: the pair, from scratch and fine-tuned, a linear probe and random convolutions."""
-        scratch = RunSpec(self.task, self.arch, "scratch", None, n_records, replicate, DEFAULT_RECIPE, (POOL,), (TEST,))
+        scratch = RunSpec(
+            self.task, self.arch, "scratch", None, n_records, replicate, DEFAULT_RECIPE, (POOL,), (TEST,),
+            reading=self.reading,
+        )  # fmt: skip
         tuned = replace(scratch, strategy="fine-tune", upstream=self.upstream, upstream_records=self.upstream_records)
-        kernels = replace(scratch, arch=RANDOM_CONVOLUTIONS, strategy="random-convolutions")
+        kernels = replace(scratch, arch=RANDOM_CONVOLUTIONS, strategy="random-convolutions", reading="")
         return scratch, tuned, replace(tuned, strategy="linear-probe"), kernels
 
     def runs(self) -> list[Run]:
@@ -158,7 +163,7 @@ def set_up(folder: Path, own: OwnData, arch: str, checkpoint: Path, seed: int = 
     facts = load_checkpoint(checkpoint).facts
     if facts.arch != arch:
         raise CheckpointError(f"{checkpoint} holds {facts.arch}, not {arch}")
-    if facts.contract.mismatch(corpus.contract):
+    if facts.contract.unlike(corpus.contract):
         taken, given = facts.contract.in_words(), corpus.contract.in_words()
         raise CheckpointError(f"{checkpoint} takes {taken}, and these records have {given}")
     if not target.is_dir():
@@ -176,9 +181,15 @@ def _open(folder: Path, own: OwnData, arch: str, checkpoint: Path, seed: int = 0
     """Return a pilot whose divided corpus is there; nothing is written."""
     pool, test, _, target = _divide(folder, own)
     facts, divided, task = load_checkpoint(checkpoint).facts, Corpus(target), f"{target.name}/labels"
-    hashes = {task: hash_task({target.name: divided}, task), facts.task: digest_of(checkpoint)}
+    found = Reading.of(facts.contract, divided.contract)
+    reading = "" if found is None else str(found)
+    own_hash = hash_task({target.name: divided}, task)
+    hashes = {task: own_hash, task if found is None else read_as(task, found): own_hash}
+    hashes[facts.task] = digest_of(checkpoint)
     smallest, records = check_records(own, pool, test), facts.n_records or 0
-    return Pilot(folder, divided, task, arch, facts.task, records, hashes, smallest, len(pool), _PER_SEED * seed)
+    return Pilot(
+        folder, divided, task, arch, facts.task, records, hashes, smallest, len(pool), _PER_SEED * seed, reading
+    )
 
 
 def find_pilot(folder: Path, own: OwnData, arch: str, checkpoint: Path) -> Pilot | str:

@@ -93,7 +93,7 @@ def score_own(
     from studies.collection.probe_gap import FEWEST_RECORDS, counted_classes, measure_gap
 
     facts, corpus = load_checkpoint(checkpoint).facts, own.corpus
-    if facts.contract.mismatch(corpus.contract):
+    if facts.contract.unlike(corpus.contract):
         return f"left out: {name} takes other leads, another rate or another length than these records have."
     cells = () if known is None else known.cells
     sizes = sorted({n for n, _, _ in cells if n <= _MOST_RECORDS}) or [min(n_records, _MOST_RECORDS)]
@@ -102,7 +102,9 @@ def score_own(
     drawn = np.sort(own.pool[draw_records(own.data.patients[own.pool], min(at, len(own.pool)), seed)])
     labels, patients = own.data.labels[drawn], together(corpus)[own.data.rows[drawn]]
     counted = counted_classes(labels, patients)
-    gap = measure_gap(checkpoint, corpus.signals[own.data.rows[drawn]], labels, patients, seed)
+    leads = [corpus.leads.index(lead) for lead in facts.leads]
+    signals = np.ascontiguousarray(corpus.signals[own.data.rows[drawn]][:, leads])
+    gap = measure_gap(checkpoint, signals, labels, patients, seed)
     if gap is None:
         without = f"no label has {FEWEST_RECORDS} records with it and {FEWEST_RECORDS} without it, of several patients"
         return f"left out: of {len(drawn):,} records drawn, {without if not counted.any() else 'no feature is finite'}."

@@ -170,11 +170,11 @@ def _measure(curves: Path, device: str) -> Iterable[Speed]:
     import torch
 
     from studies.files.curves import read_curves
-    from studies.running.workload import measure_speed
+    from studies.running.workload import Shape, measure_speed
 
     for family, arch in read_curves(curves).family_default.items():
         try:
-            speed = measure_speed(arch, DEFAULT_RECIPE, _N_LEADS, _N_SAMPLES, torch.device(device))
+            speed = measure_speed(arch, DEFAULT_RECIPE, Shape(_N_LEADS, _N_SAMPLES), torch.device(device))
         except RuntimeError as error:  # what torch raises when a device fails or is full
             yield Speed(family, arch, device, None, _one_line(error))
             continue

@@ -17,12 +17,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from engine.checkpoints.fields import SCHEMA_VERSION, FieldError, checked_fields
+from engine.checkpoints.fields import SCHEMA_VERSION, UNSET, FieldError, checked_fields
 from engine.evaluation.calibration import DEFAULT_THRESHOLD
 from engine.files import written_whole
 from engine.records.contract import SignalContract
 from models.errors import ExitCode, UserError, decoding_fault
 from models.registry import create_network
+from models.scaling import Scaling
 
 WEIGHTS, DOCUMENT, SPLIT = "weights.safetensors", "checkpoint.json", "split.csv"
 
@@ -46,6 +47,13 @@ class Standardisation:
         mean = signals.mean(axis=(0, 2), dtype=np.float64)
         std = signals.std(axis=(0, 2), dtype=np.float64)
         return cls(tuple(mean.tolist()), tuple(np.where(std > 0, std, 1.0).tolist()))
+
+    @classmethod
+    def alike(cls, signals: NDArray[np.float32]) -> "Standardisation":
+        """Measure (records, leads, samples) with one mean and deviation for all leads."""
+        mean, std = float(signals.mean(dtype=np.float64)), float(signals.std(dtype=np.float64))
+        n_leads = signals.shape[1]
+        return cls((mean,) * n_leads, (std if std > 0 else 1.0,) * n_leads)
 
     def apply(self, signals: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return a standardised copy of (records, leads, samples)."""
@@ -82,11 +90,13 @@ class CheckpointFacts:
     versions: Mapping[str, str] = field(default_factory=dict)
     created: str = ""
     record: Mapping[str, Any] = field(default_factory=dict)  # free facts of the training
+    crop: int | None = None  # samples, of a network that reads records in crops
+    scaling: Scaling = "set"  # set: by ``standardisation`` alone; record, lead: each crop or record by itself, too
 
     @property
     def contract(self) -> SignalContract:
-        """What the network takes."""
-        return SignalContract(self.leads, self.fs, self.n_samples)
+        """What the network takes, and how it reads it."""
+        return SignalContract(self.leads, self.fs, self.n_samples, self.crop, self.scaling)
 
     @property
     def class_thresholds(self) -> tuple[float, ...]:
@@ -110,8 +120,9 @@ class Checkpoint:
         facts = self.facts
         with torch.random.fork_rng(devices=[]):
             network = create_network(
-                facts.arch, n_leads=len(facts.leads), n_classes=len(facts.classes), n_samples=facts.n_samples
-            )
+                facts.arch, n_leads=len(facts.leads), n_classes=len(facts.classes), n_samples=facts.n_samples,
+                crop=facts.crop, scaling=facts.scaling,
+            )  # fmt: skip
         load_weights(network, self, self.weights)
         return network.eval()
 
@@ -140,7 +151,8 @@ def save_checkpoint(network: nn.Module, facts: CheckpointFacts, target: Path, sp
     if split is not None:
         facts = replace(facts, record={**facts.record, "split_sha256": _sha256(split.encode())})
     metrics = {name: value if math.isfinite(value) else None for name, value in facts.metrics.items()}
-    document = json.loads(json.dumps({**asdict(facts), "metrics": metrics}))
+    values = {name: value for name, value in asdict(facts).items() if name not in UNSET or value != UNSET[name]}
+    document = json.loads(json.dumps({**values, "metrics": metrics}))
     try:
         checked_fields(document)
     except FieldError as error:

@@ -6,8 +6,10 @@ from typing import Any, get_args
 
 from engine.recipes import Strategy
 from models.registry import UnknownNetworkError, find_network
+from models.scaling import SCALINGS
 
 SCHEMA_VERSION = 2
+UNSET: dict[str, Any] = {"crop": None, "scaling": "set"}  # later fields, which are written where they are not this
 _DEEPEST = 20  # levels of a free field; deeper is damage, and would end in a RecursionError
 
 Check = Callable[[Any], Any]
@@ -23,12 +25,14 @@ def checked_fields(document: dict[str, Any], schema: int = SCHEMA_VERSION) -> di
     Raises FieldError for a field that is missing, unknown, of a wrong type or range, or at odds with another.
     """
     checks = _FIRST if schema == 1 else _FIRST | _SINCE_2
-    if missing := sorted(checks.keys() - document.keys()):
+    if missing := sorted(checks.keys() - document.keys() - UNSET.keys()):
         raise FieldError(f"lacks {', '.join(missing)}")
     if unknown := sorted(document.keys() - checks.keys()):
         raise FieldError(f"has fields that schema {schema} does not know: {', '.join(unknown)}")
     fields = {}
     for name, check in checks.items():
+        if name not in document:
+            continue
         try:
             fields[name] = check(document[name])
         except ValueError as error:
@@ -45,6 +49,8 @@ def _check_together(fields: dict[str, Any]) -> None:
     for name, values in fields["standardisation"].items():
         if len(values) != n_leads:
             raise FieldError(f"has a standardisation with {len(values)} values of {name} for {n_leads} leads")
+    if (crop := fields.get("crop")) is not None and crop > fields["n_samples"]:
+        raise FieldError(f"has crops of {crop} samples for records of {fields['n_samples']}")
     if strangers := sorted(fields.get("codes", {}).keys() - set(classes)):
         raise FieldError(f"has codes for what is not a class: {', '.join(strangers)}")
 
@@ -103,6 +109,12 @@ def _count(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f"{_shown(value)} is not a whole number above 0")
     return value
+
+
+def _scaling(value: Any) -> str:
+    if value not in SCALINGS:
+        raise ValueError(f"{_shown(value)} is none of {', '.join(SCALINGS)}")
+    return str(value)
 
 
 def _metric(value: Any) -> float:
@@ -193,4 +205,6 @@ _SINCE_2: dict[str, Check] = {
     "versions": _mapping(_text),
     "created": _text,
     "record": _free_object,
+    "crop": _count,
+    "scaling": _scaling,
 }

@@ -233,7 +233,8 @@ def _one_line(error: Exception) -> str:
 def model_facts(facts: CheckpointFacts, opset: int, half: bool, weights_sha256: str) -> ModelFacts:
     """Return what a deployed network says about itself, from what its checkpoint knows."""
     same = ("arch", "task", "classes", "temperature", "leads", "fs", "n_samples", "data_hash", "strategy", "upstream",
-            "codes", "source", "recipe", "subgroups", "versions", "created", "n_records", "record")  # fmt: skip
+            "codes", "source", "recipe", "subgroups", "versions", "created", "n_records", "record", "crop",
+            "scaling")  # fmt: skip
     return ModelFacts(
         **{name: getattr(facts, name) for name in same},
         schema_version=SCHEMA_VERSION,

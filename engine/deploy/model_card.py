@@ -14,6 +14,7 @@ from engine.evaluation.calibration import describe_rule
 from engine.evaluation.evaluation import describe_averages, floor_of
 from engine.evaluation.precision import FEW_PATIENTS, RareLabel
 from engine.recipes import PROBES
+from models.scaling import IN_WORDS
 
 FEW_POSITIVES = 30  # test records with a class: fewer, and its figures are mostly chance
 NOTABLE_ECE = 0.05
@@ -140,6 +141,10 @@ def _disparities(facts: ModelFacts) -> list[str]:
 def _model(facts: ModelFacts, exported: Exported) -> list[str]:
     seconds = facts.n_samples / facts.fs
     scaling = ", each lead of each record scaled to -1..1" if facts.preparation["min_max"] else ""
+    if facts.crop:
+        scaling += f"; inside the model, crops of {facts.crop / facts.fs:g} s, averaged"
+    if facts.scaling != "set":
+        scaling += f"; {IN_WORDS[facts.scaling]}, inside the model"
     start = f"fine-tuned from {facts.upstream}" if facts.upstream else facts.strategy
     if facts.strategy in PROBES:
         start = "only its last layer fitted, a regression" + f" on features from {facts.upstream}" * bool(

@@ -10,10 +10,12 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from engine.records.contract import SignalContract
+from models.scaling import Scaling
 
 PREFIX = "ecgadvise."
 SCHEMA_VERSION = 1
 UNITS = "mV"
+_LATER = ("crop", "scaling")  # which models of earlier versions do not have
 INTENDED_USE = (
     "Research and development on resting ECG records: estimates for each class, on its own, the probability that a "
     "reader would have given it. Not a medical device; not for diagnosis, triage or treatment."
@@ -63,11 +65,13 @@ class ModelFacts:
     versions: Mapping[str, str] = field(default_factory=dict)
     record: Mapping[str, Any] = field(default_factory=dict)
     exported_with: Mapping[str, str] = field(default_factory=dict)
+    crop: int | None = None
+    scaling: Scaling = "set"
 
     @property
     def contract(self) -> SignalContract:
-        """What the input ``ecg`` is made of."""
-        return SignalContract(self.leads, self.fs, self.n_samples)
+        """What the input ``ecg`` is made of, and how the model reads it; both are inside the graph."""
+        return SignalContract(self.leads, self.fs, self.n_samples, self.crop, self.scaling)
 
     def to_metadata(self) -> dict[str, str]:
         """Return the keys and values of ``metadata_props``; ``seconds`` is for other programs, and follows from two."""
@@ -81,6 +85,8 @@ def read_metadata(metadata: Mapping[str, str]) -> ModelFacts:
         raise ModelFactsError("it carries no classes and no signal contract of ecgadvise export")
     values: dict[str, Any] = {}
     for known in fields(ModelFacts):
+        if known.name in _LATER and PREFIX + known.name not in metadata:
+            continue
         try:
             values[known.name] = json.loads(metadata[PREFIX + known.name])
         except KeyError:

@@ -8,6 +8,7 @@ from engine.deploy.export import OPSETS, model_facts
 from engine.deploy.markdown import UNKNOWN, bullets, count, document, figure, table
 from engine.deploy.model_card import sections_of
 from models.registry import count_parameters, create_network
+from models.scaling import IN_WORDS
 
 CARD = "CARD.md"
 _LICENCES = {"CC BY 4.0": "https://creativecommons.org/licenses/by/4.0/"}
@@ -29,17 +30,25 @@ def zoo_card(name: str, facts: CheckpointFacts, weights_sha256: str) -> str:
 
 
 def _network(facts: CheckpointFacts, weights_sha256: str) -> list[str]:
-    shape = {"n_leads": len(facts.leads), "n_classes": len(facts.classes), "n_samples": facts.n_samples}
+    network = create_network(
+        facts.arch, n_leads=len(facts.leads), n_classes=len(facts.classes), n_samples=facts.n_samples
+    )
     rows = {
         "network": facts.arch,
-        "parameters": f"{count_parameters(create_network(facts.arch, **shape)):,}, the head included",
-        "input": f"{facts.n_samples} samples at {facts.fs:g} Hz, millivolt, leads {', '.join(facts.leads)}",
+        "parameters": f"{count_parameters(network):,}, the head included",
+        "input": f"{facts.n_samples} samples at {facts.fs:g} Hz, millivolt, leads {', '.join(facts.leads)}"
+        + _read(facts),
         "classes": str(len(facts.classes)),
         "files": "`weights.safetensors` and `checkpoint.json`, with scaling, temperature and thresholds in it",
         "SHA-256 of the weights": f"`{weights_sha256}`",
         "trained": facts.created or UNKNOWN,
     }
     return table(("", ""), rows.items())
+
+
+def _read(facts: CheckpointFacts) -> str:
+    crops = f", any {facts.crop / facts.fs:g} s of a record" if facts.crop else ""
+    return crops if facts.scaling == "set" else f"{crops}, {IN_WORDS[facts.scaling]}"
 
 
 def _use(name: str, facts: CheckpointFacts) -> list[str]:

@@ -15,7 +15,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from engine.checkpoints.checkpoint import Checkpoint, CheckpointFacts, Standardisation, save_checkpoint
+from engine.checkpoints.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    CheckpointFacts,
+    Standardisation,
+    save_checkpoint,
+)  # fmt: skip
 from engine.checkpoints.snapshot import Snapshot, save_snapshot
 from engine.compute.devices import DEVICE_ERRORS, DeviceFailureError, choose_device, describe_device
 from engine.corpora.corpus import Corpus, TaskData
@@ -29,6 +35,7 @@ from engine.evaluation.metrics import LEAST_POSITIVES
 from engine.evaluation.precision import FEW_PATIENTS, PLANNED, RareLabel, rare_label, rarest_label
 from engine.evaluation.subgroups import subgroups
 from engine.recipes import PROBES, Recipe, Strategy
+from engine.records.contract import SignalContract
 from engine.training.finish import Predicted, add_test_scores, calibrate, resampling_seed
 from engine.training.loop import Examples, Training, Validation, train, train_again
 from engine.training.probe_arms import train_probe
@@ -64,9 +71,18 @@ class Fit:
     prevalence: Mapping[str, float] = field(default_factory=dict)
     differences: tuple[str, ...] = ()
 
+    @property
+    def contract(self) -> SignalContract:
+        """What the network takes of the records, and how it reads it: as its ``upstream`` does, where there is one."""
+        records = self.corpus.contract
+        return records if self.upstream is None else self.upstream.facts.contract.of_records(records)
+
     def signals(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the signals (records, leads, samples), in millivolt, at positions of ``data``."""
-        return self.corpus.signals[self.data.rows[positions]]
+        drawn, leads = self.corpus.signals[self.data.rows[positions]], self.contract.leads
+        if leads == self.corpus.leads:
+            return drawn
+        return np.ascontiguousarray(drawn[:, [self.corpus.leads.index(lead) for lead in leads]])
 
     def examples(self, positions: NDArray[np.int64], scaling: Standardisation) -> Examples:
         """Return the records at positions of ``data`` as a network takes them."""
@@ -132,15 +148,13 @@ def forewarn(job: Fit) -> tuple[str, ...]:
     if job.upstream is None:
         return sentences
     facts, seconds = job.upstream.facts, job.corpus.contract.seconds
-    if facts.contract.seconds != seconds:
+    if facts.contract.seconds != seconds and not facts.contract.reads_any_length:
         sentences = (
             *sentences,
             f"{job.upstream.folder.name} was pre-trained on records of {facts.contract.seconds:g} s, and these are of "
             f"{seconds:g} s: what it gains at another length was not measured",
         )
-    if facts.data_hash != job.corpus.content_hash and not is_same_publisher(
-        facts.source, job.corpus.manifest["source"]
-    ):
+    if facts.data_hash != job.corpus.content_hash and not has_seen(facts, job.corpus.manifest["source"]):
         return sentences
     seen = f"{job.upstream.folder.name} was pre-trained on {facts.task}, records of the same source"
     if not _held_out_the_same(facts.record, job.partition):
@@ -189,6 +203,11 @@ def _vague(job: Fit) -> tuple[str, ...]:
 def is_same_publisher(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
     """Whether two sources are one published set; what has no address, as a directory of one's own, is none."""
     return bool(one.get("url")) and one.get("url") == other.get("url")
+
+
+def has_seen(facts: CheckpointFacts, source: Mapping[str, str]) -> bool:
+    """Whether records of a published set were among those that a network, or what it started from, was trained on."""
+    return any(is_same_publisher(one, source) for one in (facts.source, *facts.record.get("upstream_sources", ())))
 
 
 def fit(
@@ -271,7 +290,9 @@ def _moved(resume: Snapshot | None, device: torch.device) -> tuple[str, ...]:
 
 def _start(job: Fit, seed: int | None = None) -> Start:
     n_classes, seed = len(job.data.classes), job.partition.seed if seed is None else seed
-    return starting_point(job.strategy, job.arch, job.corpus.contract, n_classes, seed, job.upstream, any_length=True)
+    if job.upstream is not None and (unlike := job.contract.unlike(job.corpus.contract)):
+        raise CheckpointError(f"{job.upstream.folder} takes {unlike}")
+    return starting_point(job.strategy, job.arch, job.contract, n_classes, seed, job.upstream, any_length=True)
 
 
 def _tested(job: Fit, facts: CheckpointFacts, test: Predicted) -> tuple[CheckpointFacts, Evaluation]:
@@ -294,7 +315,7 @@ def _facts(job: Fit, scaling: Standardisation, result: Training, device: torch.d
         arch=job.arch,
         task=job.data.name,
         classes=job.data.classes,
-        **asdict(corpus.contract),
+        **asdict(job.contract),
         standardisation=scaling,
         recipe=asdict(job.recipe),
         data_hash=corpus.content_hash,
@@ -350,7 +371,9 @@ def _excluded(job: Fit) -> dict[str, Any]:
 def _upstream_seconds(job: Fit) -> dict[str, float]:
     """Return how long the records of the upstream are, where they are not as long as these."""
     seconds = None if job.upstream is None else job.upstream.facts.contract.seconds
-    return {} if seconds in (None, job.corpus.contract.seconds) else {"upstream_seconds": seconds}
+    if seconds in (None, job.corpus.contract.seconds) or job.contract.reads_any_length:
+        return {}
+    return {"upstream_seconds": seconds}
 
 
 def _upstream_sources(job: Fit) -> dict[str, Any]:

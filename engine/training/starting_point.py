@@ -19,20 +19,28 @@ from engine.recipes import Recipe, Strategy
 from engine.records.contract import SignalContract
 from engine.training.resident import measure
 from models.registry import create_network
+from models.scaling import Scaling
 
 
 @dataclass(frozen=True)
 class Start:
-    """A network before training, and the scaling that its weights expect; None where they expect none yet."""
+    """A network before training, and the standardisation that its weights expect; None where they expect none yet.
+
+    One that scales every record by itself (``by_itself``) does not see by what its records are standardised: that is
+    for the augmentation, whose noise has a size, and for random convolutions next to it.
+    """
 
     network: nn.Module
     standardisation: Standardisation | None
+    by_itself: Scaling = "set"
 
     def scaling(self, recipe: Recipe, signals: NDArray[np.float32] | Tensor) -> Standardisation:
         """Return what to apply to every signal, given the training records (records, leads, samples) in millivolt."""
-        if self.standardisation is not None:
+        if self.by_itself == "record":
+            return Standardisation.alike(signals if isinstance(signals, np.ndarray) else signals.cpu().numpy())
+        if self.standardisation is not None and self.by_itself == "set":
             return self.standardisation
-        if recipe.standardise:
+        if recipe.standardise or self.by_itself == "lead":
             return measure(signals) if isinstance(signals, Tensor) else Standardisation.of(signals)
         n_leads = signals.shape[1]
         return Standardisation((0.0,) * n_leads, (1.0,) * n_leads)
@@ -55,7 +63,7 @@ def starting_point(
     CheckpointError when there is none or it is of another network or signal, with the reason.
     """
     if strategy in ("scratch", "random-convolutions", "random-frozen"):
-        start = Start(new_network(arch, len(signal.leads), signal.n_samples, n_classes, seed), None)
+        start = Start(new_network(arch, signal, n_classes, seed), None, signal.scaling)
     elif checkpoint is None:
         raise CheckpointError(f"{strategy} starts from a pre-trained network, and no checkpoint is given")
     else:
@@ -67,27 +75,33 @@ def starting_point(
     return start
 
 
-def new_network(arch: str, n_leads: int, n_samples: int, n_classes: int, seed: int) -> nn.Module:
-    """Return the named network with random weights that depend on the seed alone."""
+def new_network(arch: str, signal: SignalContract, n_classes: int, seed: int) -> nn.Module:
+    """Return the named network, which reads signals so, with random weights that depend on the seed alone."""
     torch.manual_seed(seed)
-    return create_network(arch, n_leads=n_leads, n_classes=n_classes, n_samples=n_samples)
+    return create_network(
+        arch, n_leads=len(signal.leads), n_classes=n_classes, n_samples=signal.n_samples, crop=signal.crop,
+        scaling=signal.scaling,
+    )  # fmt: skip
 
 
 def _check_upstream(checkpoint: Checkpoint, arch: str, signal: SignalContract, any_length: bool) -> None:
     facts = checkpoint.facts
     if facts.arch != arch:
         raise CheckpointError(f"{checkpoint.folder} holds {facts.arch}, not {arch}")
+    any_length = any_length or facts.contract.reads_any_length
     wanted = replace(signal, n_samples=facts.n_samples) if any_length else signal
     if mismatch := facts.contract.mismatch(wanted):
         raise CheckpointError(f"{checkpoint.folder} takes {mismatch}")
+    if (facts.crop, facts.scaling) != (signal.crop, signal.scaling):
+        raise CheckpointError(f"{checkpoint.folder} takes {facts.contract.in_words()}, not {signal.in_words()}")
 
 
 def _with_new_head(checkpoint: Checkpoint, arch: str, signal: SignalContract, n_classes: int, seed: int) -> Start:
     """Return the pre-trained network with the head of ``new_network`` and all other weights its own."""
-    network = new_network(arch, len(signal.leads), signal.n_samples, n_classes, seed)
+    network = new_network(arch, signal, n_classes, seed)
     head = {name: value for name, value in network.state_dict().items() if name.startswith("head.")}
     load_weights(network, checkpoint, {**checkpoint.weights, **head})
-    return Start(network, checkpoint.facts.standardisation)
+    return Start(network, checkpoint.facts.standardisation, signal.scaling)
 
 
 def trains_head_alone(network: nn.Module) -> bool:

@@ -124,20 +124,20 @@ class _Gaps:
     def of(self, checkpoint: Path, run: Run) -> float:
         """Return the gap, on the run's own records, of the network that it started from; NaN where there is none."""
         spec = run.spec
-        corpus = self._corpora[parse_task(spec.task).source]
-        data = open_task(corpus, spec.task)
+        corpus = self._corpora[parse_task(spec.read_task).source]
+        data = open_task(corpus, spec.read_task)
         rows = np.sort(np.concatenate(training_rows(data, spec, spec.resolve_recipe())))
         patients = data.patients[rows]
         labels = data.labels[rows][:, counted_classes(data.labels[rows], patients)]
         if not labels.shape[1]:
             return float("nan")
-        records, drawn = data.rows[rows].tolist(), (spec.task, spec.pool_folds, spec.n_records, spec.replicate)
+        records, drawn = data.rows[rows].tolist(), (spec.read_task, spec.pool_folds, spec.n_records, spec.replicate)
         if drawn not in self._by_kernels:
-            features = kernel_features(_signals(corpus, spec.task, records), spec.seed)
+            features = kernel_features(_signals(corpus, spec.read_task, records), spec.seed)
             self._by_kernels[drawn] = left_out_auroc(features, labels, patients)
-        known = self._features[checkpoint, spec.task]
+        known = self._features[checkpoint, spec.read_task]
         if wanted := [row for row in records if row not in known]:
-            found = network_features(checkpoint, _signals(corpus, spec.task, wanted))
+            found = network_features(checkpoint, _signals(corpus, spec.read_task, wanted))
             known.update(zip(wanted, found, strict=True))
         of_network = left_out_auroc(np.stack([known[row] for row in records]), labels, patients)
         return of_network - self._by_kernels[drawn]

@@ -11,14 +11,14 @@ from engine.checkpoints.checkpoint import CheckpointError
 from engine.checkpoints.zoo import UnknownCheckpointError
 from engine.corpora.corpus import Corpus, CorpusError, TaskData
 from engine.recipes import PROBES, UnknownRecipeError, find_recipe
-from engine.records.contract import SignalContract
-from engine.training.fit import is_same_publisher
+from engine.records.contract import Reading, SignalContract
+from engine.training.fit import has_seen
 from engine.training.probe_arms import KERNELS
 from models.registry import UnknownNetworkError, find_network
 from studies.running.design import Design, DesignError, Grid, MissingDataError
 from studies.running.study_networks import hash_released, is_released, released_network
 from studies.runs.run_spec import STARTING_FROM_UPSTREAM, RunSpec
-from studies.runs.task_names import hash_task, open_task, parse_task, pick_leads
+from studies.runs.task_names import hash_task, open_task, parse_task, pick_leads, read_as
 
 _NONE_MISSING: Mapping[str, str] = MappingProxyType({})
 
@@ -58,7 +58,15 @@ def hash_tasks(specs: Iterable[RunSpec], corpora: Mapping[str, Corpus]) -> dict[
     That of a released network stands for the data that it was pre-trained on.
     """
     specs = list(specs)
-    return {task: hash_task(corpora, task) for task in {spec.task for spec in specs}} | hash_released(specs)
+    return {task: hash_task(corpora, task) for task in {spec.read_task for spec in specs}} | hash_released(specs)
+
+
+def grid_reading(grid: Grid, records: SignalContract) -> Reading | None:
+    """Return how the networks of a grid read records: as its released network does, None where that is as they are."""
+    for name in grid.released:
+        if (found := Reading.of(released_network(name).facts.contract, records)) is not None:
+            return found
+    return None
 
 
 class _View:
@@ -80,6 +88,11 @@ class _View:
         """Return what a task's signals are, its leads alone. Raises CorpusError for a lead that its corpus lacks."""
         corpus = self.corpus(task)
         return replace(corpus.contract, leads=tuple(corpus.leads[k] for k in pick_leads(corpus, task)))
+
+    def reading(self, task: str, grid: Grid) -> str:
+        """Return how the networks of a grid read a task's records: as the released one does that they start from."""
+        found = grid_reading(grid, self.contract(task))
+        return "" if found is None else str(found)
 
     def patients(self, task: str, folds: Sequence[int]) -> set[int]:
         """Return the patients of a task in the folds."""
@@ -107,7 +120,8 @@ def _runs(grid: Grid, view: _View) -> Iterator[RunSpec]:
                 validation_folds=grid.validation_folds,
             )  # fmt: skip
             if upstream is not None and is_released(upstream):
-                spec = replace(spec, upstream_records=released_network(upstream).facts.n_records or 0)
+                records = released_network(upstream).facts.n_records or 0
+                spec = replace(spec, upstream_records=records, reading=view.reading(task, grid))
             elif upstream is not None:
                 spec = replace(
                     spec,
@@ -117,6 +131,8 @@ def _runs(grid: Grid, view: _View) -> Iterator[RunSpec]:
                     upstream_replicate=grid.upstream_replicate,
                     upstream_recipe="" if grid.upstream_recipe == grid.recipe else grid.upstream_recipe,
                 )
+            if strategy == "scratch":  # as what it is compared with reads them
+                spec = replace(spec, reading=view.reading(task, grid))
             if strategy == "random-convolutions":
                 spec = replace(spec, arch=KERNELS)  # whatever the networks: ``expand`` leaves one of equal runs
             for rate in grid.learning_rates:
@@ -167,17 +183,23 @@ def _released_problems(name: str, grid: Grid, view: _View) -> Iterator[str]:
             yield f"{name} holds {facts.arch}, not {arch}: give it a [[grid]] of that network"
     for task in grid.tasks:
         try:
-            corpus, contract = view.corpus(task), view.contract(task)
+            reading = Reading.of(facts.contract, view.contract(task))
         except CorpusError:
             continue  # named already
-        if mismatch := facts.contract.mismatch(contract):
-            yield f"{name} takes {mismatch} as {task} has"
+        read = task if reading is None else read_as(task, reading)
+        try:
+            corpus, contract = view.corpus(read), view.contract(read)
+        except CorpusError as error:
+            yield f"{name} takes {facts.contract.in_words()}: {error}"
+            continue
+        if unlike := facts.contract.unlike(contract):
+            yield f"{name} takes {unlike} as {read} has"
         if corpus.content_hash == facts.data_hash:
             seen = {int(fold) for fold in re.findall(r"\d+", str(facts.record.get("folds", "")))}
             if not seen or (shared := seen & set(grid.test_folds)):
                 which = f"fold {', '.join(map(str, sorted(shared)))}" if seen else "which folds, nobody knows"
                 yield f"{name} was pre-trained on records of {task} ({which}): test_folds must be others"
-        elif is_same_publisher(facts.source, corpus.manifest["source"]):
+        elif has_seen(facts, corpus.manifest["source"]):
             yield (
                 f"{name} was pre-trained on {facts.source['name']}, and {task} is of the same publisher, prepared "
                 "otherwise: a patient of its pre-training may be in the test"

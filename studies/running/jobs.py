@@ -68,7 +68,7 @@ def make_jobs(
             spec,
             keys[spec],
             "downstream" if (spec.task, spec.pool_folds, spec.test_folds) in studied else "pretraining",
-            data_hashes[spec.task],
+            data_hashes[spec.read_task],
             corpora.absolute(),  # a worker elsewhere has another folder to start from
             checkpoints.absolute(),
             keeps_network=spec in pretrainings,

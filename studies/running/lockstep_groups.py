@@ -17,9 +17,9 @@ from torch import nn
 
 from engine.recipes import PROBES
 from engine.training.lockstep import lockstep_key, runs_together
-from models.registry import create_network, find_network
+from models.registry import find_network
 from studies.running.jobs import Job
-from studies.running.workload import Speed, Workload
+from studies.running.workload import Shape, Speed, Workload
 from studies.running.workplaces import Probe
 from studies.runs.run_spec import FROZEN, RunSpec
 
@@ -43,11 +43,11 @@ class Kinds:
         """Return what the run shares with those that it may train with, where that is faster."""
         if self._device.type == "cpu" or spec.strategy in (*FROZEN, *PROBES):
             return None
-        if find_network(spec.arch).family != "rnn":
+        if spec.reading or find_network(spec.arch).family != "rnn":
             return None
         shape, recipe = self._load.signal(spec), spec.resolve_recipe()
-        network = _network(spec.arch, *shape)
-        bytes_each = 4 * shape[0] * shape[1] * spec.n_records
+        network = _network(spec.arch, shape)
+        bytes_each = 4 * shape.n_leads * shape.n_samples * spec.n_records
         most = min(runs_together(network, self._device), _MOST_BYTES // bytes_each)
         if most < 2:
             return None
@@ -56,9 +56,9 @@ class Kinds:
 
 
 @lru_cache(maxsize=256)
-def _network(arch: str, n_leads: int, n_samples: int) -> nn.Module:
+def _network(arch: str, shape: Shape) -> nn.Module:
     with torch.device("meta"):  # its shape is wanted, and no number of torch's generator
-        return create_network(arch, n_leads=n_leads, n_classes=2, n_samples=n_samples)
+        return shape.network(arch, 2)
 
 
 class Forecast:
@@ -110,7 +110,7 @@ class Forecast:
 
     def _ends(self, spec: RunSpec) -> tuple[Probe, Probe]:
         """Return a run's network alone, and in its largest group."""
-        alone, kind = Probe(spec.arch, spec.recipe, *self._load.signal(spec)), self._kind(spec)
+        alone, kind = Probe(spec.arch, spec.recipe, self._load.signal(spec)), self._kind(spec)
         return alone, alone if kind is None else replace(alone, runs=kind.most)
 
 

@@ -26,7 +26,7 @@ from engine.corpora.corpus import Corpus, CorpusError, TaskData, default_corpora
 from engine.corpora.splits import draw_records, split_validation
 from engine.evaluation.evaluation import Evaluation
 from engine.recipes import PROBES, Recipe
-from engine.records.contract import SignalContract
+from engine.records.contract import Reading, SignalContract
 from engine.training.finish import Predicted, add_test_scores, calibrate, score_raw
 from engine.training.lockstep import LockstepJob, runs_together, train_together
 from engine.training.loop import Examples, Training, train, train_again
@@ -89,11 +89,13 @@ class _Records:
     validation: NDArray[np.int64]
     test: NDArray[np.int64]
     device: torch.device
+    reading: str = ""
 
     @property
     def contract(self) -> SignalContract:
-        """What the network takes."""
-        return replace(self.corpus.contract, leads=tuple(self.corpus.leads[k] for k in self.leads))
+        """What the network takes, and how it reads it."""
+        records = replace(self.corpus.contract, leads=tuple(self.corpus.leads[k] for k in self.leads))
+        return Reading.parse(self.reading).of_records(records) if self.reading else records
 
     def signals(self, positions: NDArray[np.int64]) -> NDArray[np.float32] | Tensor:
         """Return the signals (records, leads, samples), in millivolt."""
@@ -146,8 +148,7 @@ class _Ready:
 
     def renew(self, seed: int) -> nn.Module:
         """Return a network of the same kind with other random weights."""
-        n_leads, n_samples = self.training.signals.shape[1:]
-        return new_network(self.job.spec.arch, n_leads, n_samples, len(self.records.task.classes), seed)
+        return new_network(self.job.spec.arch, self.records.contract, len(self.records.task.classes), seed)
 
 
 def _run(jobs: Sequence[Job], device: torch.device) -> list[Result]:
@@ -209,8 +210,8 @@ def _finish(run: _Ready, trained: Training | ProbeTraining | Exception) -> Outco
 def _find_records(job: Job, device: torch.device) -> _Records:
     corpus, task = _open(job)
     training, validation = training_rows(task, job.spec, job.spec.resolve_recipe())
-    leads = tuple(pick_leads(corpus, job.spec.task))
-    return _Records(corpus, task, leads, training, validation, task.in_folds(job.spec.test_folds), device)
+    leads, test = tuple(pick_leads(corpus, job.spec.read_task)), task.in_folds(job.spec.test_folds)
+    return _Records(corpus, task, leads, training, validation, test, device, job.spec.reading)
 
 
 def _train(ready: Sequence[_Ready], device: torch.device) -> list[Training | ProbeTraining | Exception]:
@@ -289,9 +290,9 @@ def now() -> str:
 
 
 def _open(job: Job) -> tuple[Corpus, TaskData]:
-    source, name, _ = parse_task(job.spec.task)
+    source, name, _ = parse_task(job.spec.read_task)
     folder = job.corpora if (job.corpora / source).is_dir() else default_corpora()
-    corpus, task = _open_task(folder / source, job.spec.task)
+    corpus, task = _open_task(folder / source, job.spec.read_task)
     if corpus.task_hash(name) != job.data_hash:
         raise CorpusError(f"{corpus.root} holds other records than the study's; prepare the same ones on every machine")
     return corpus, task
@@ -388,9 +389,11 @@ def _gflop(run: _Ready, result: Training) -> float:
     """Return the arithmetic of learning: a backward pass costs about two forward passes, a body that is not trained one
     in all.
     """
-    records = run.records
-    forward = forward_gflop(run.network, len(records.leads), records.contract.n_samples)
-    return forward * (len(records.training) if run.job.spec.strategy in (*FROZEN, *PROBES) else 3 * result.records_seen)
+    records, contract = run.records, run.records.contract
+    if run.job.spec.strategy in (*FROZEN, *PROBES):
+        return forward_gflop(run.network, len(records.leads), contract.n_samples) * len(records.training)
+    learnt = contract.crop or contract.n_samples  # one crop a record is trained on
+    return forward_gflop(run.network, len(records.leads), learnt) * 3 * result.records_seen
 
 
 def _finite(value: float) -> float | None:

@@ -1,18 +1,22 @@
 """The corpora of a design: opened, and prepared first from the design's directories where they are not yet."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
+from engine.checkpoints.checkpoint import CheckpointError
+from engine.checkpoints.zoo import UnknownCheckpointError
 from engine.corpora.corpus import Corpus, CorpusError, prepare
 from engine.corpora.synthetic import NAME as SYNTHETIC
 from engine.corpora.synthetic import prepared_synthetic
-from engine.records.contract import DEFAULT_SAMPLING
+from engine.records.contract import DEFAULT_SAMPLING, Sampling
 from engine.records.signal import CONTRACT, paper_preparation
 from engine.sources import SourceError
 from engine.sources.detect import open_source, source_names
 from studies.running.design import Design
-from studies.runs.task_names import parse_task
+from studies.running.expansion import grid_reading
+from studies.runs.task_names import parse_task, read_as
 
 PAPER_SUFFIX = "-paper"
 _OF_ANOTHER_SAMPLING = re.compile(r"-(\d+(\.\d+)?s|at-\d+hz)$")  # as Sampling.suffix names it
@@ -40,7 +44,32 @@ def open_corpora(
             _prepare(name, design.data[name], folder / name, progress, workers)
         missing = {}
     opened = {name: _open(name, folder) for name in names if name not in missing}
+    for name, (base, sampling) in {} if missing else _read_otherwise(design, opened).items():
+        if not (folder / name).is_dir():
+            tree = design.data.get(base)
+            if tree is None or not tree.is_dir():
+                missing[name] = (
+                    f"no prepared corpus {name} in {folder}, which a released network reads: give --data {base}=DIR, "
+                    f"or make it with ecgadvise data prepare --fs {sampling.fs:g}"
+                )
+                continue
+            say(f"preparing {tree} into {folder / name}, once")
+            _prepare(base, tree, folder / name, progress, workers, sampling)
+        opened[name] = _open(name, folder)
     return opened, missing
+
+
+def _read_otherwise(design: Design, opened: Mapping[str, Corpus]) -> dict[str, tuple[str, Sampling]]:
+    """Return the corpora that released networks read in place of a task's own, each with that one and its sampling."""
+    found = {}
+    for grid, task in ((each, task) for each in design.all_grids for task in each.tasks):
+        base = parse_task(task).source
+        with suppress(UnknownCheckpointError, CheckpointError):  # which the expansion names
+            reading = grid_reading(grid, opened[base].contract)
+            if reading is not None and reading.fs is not None:
+                name = parse_task(read_as(task, reading)).source
+                found[name] = base, Sampling(opened[base].contract.seconds, reading.fs)
+    return found
 
 
 def _open(name: str, folder: Path) -> Corpus:
@@ -61,7 +90,10 @@ def _missing(name: str, design: Design, folder: Path) -> str:
     return f"no prepared corpus {name} in {folder}, and no directory {tree} to prepare it from: give --data {name}=DIR"
 
 
-def _prepare(name: str, tree: Path, target: Path, progress: Callable[[int, int], None], workers: int) -> None:
+def _prepare(
+    name: str, tree: Path, target: Path, progress: Callable[[int, int], None], workers: int,
+    sampling: Sampling = DEFAULT_SAMPLING,
+) -> None:  # fmt: skip
     published = name.removesuffix(PAPER_SUFFIX)
     if published not in source_names() and _OF_ANOTHER_SAMPLING.search(published):
         raise CorpusError(
@@ -71,6 +103,6 @@ def _prepare(name: str, tree: Path, target: Path, progress: Callable[[int, int],
     try:
         source = open_source(tree, published if published in source_names() else None)
         preparation = paper_preparation(source.name) if name.endswith(PAPER_SUFFIX) else CONTRACT
-        prepare(source, target, progress, workers, preparation)
+        prepare(source, target, progress, workers, preparation, sampling=sampling)
     except SourceError as error:
         raise CorpusError(f"corpus {name} cannot be prepared: {error}") from None

@@ -5,6 +5,7 @@ from copy import deepcopy
 from dataclasses import astuple, dataclass, replace
 from functools import lru_cache
 from math import ceil
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,9 +16,11 @@ from engine.compute.clocks import clock_of
 from engine.corpora.corpus import Corpus
 from engine.evaluation.evaluation import evaluate
 from engine.recipes import PROBES, Recipe, find_recipe
+from engine.records.contract import Reading
 from engine.training.lockstep import LockstepJob, train_together
 from engine.training.loop import Examples, predict_logits, train, validation_epochs
 from models.registry import create_network, find_network, forward_gflop
+from models.scaling import Scaling
 from studies.running.one_run import BOOTSTRAP_RESAMPLES
 from studies.runs.run_spec import FROZEN, RunSpec
 from studies.runs.task_names import open_task, parse_task, pick_leads
@@ -111,6 +114,19 @@ def count_passes(spec: RunSpec, test_records: int) -> Passes:
     return Passes(epochs * n_training, forward, unfilled, test_records, validations)
 
 
+class Shape(NamedTuple):
+    """A record as a network takes it: in crops of ``crop`` samples, and scaled by itself, where it is read so."""
+
+    n_leads: int
+    n_samples: int
+    crop: int | None = None
+    scaling: Scaling = "set"
+
+    def network(self, arch: str, n_classes: int) -> nn.Module:
+        """Return the named network for such records, with new random weights."""
+        return create_network(arch, **self._asdict(), n_classes=n_classes)
+
+
 class Workload:
     """What the runs of a study cost, for its corpora: counted once a task, an architecture and a number of leads."""
 
@@ -120,23 +136,27 @@ class Workload:
 
     def passes(self, spec: RunSpec) -> Passes:
         """Return the record passes of a run."""
-        test = (spec.task, spec.test_folds)
+        test = (spec.read_task, spec.test_folds)
         if test not in self._test_records:
-            corpus = self._corpora[parse_task(spec.task).source]
-            self._test_records[test] = len(open_task(corpus, spec.task).in_folds(spec.test_folds))
+            corpus = self._corpora[parse_task(spec.read_task).source]
+            self._test_records[test] = len(open_task(corpus, spec.read_task).in_folds(spec.test_folds))
         return count_passes(spec, self._test_records[test])
 
     def gflop(self, spec: RunSpec) -> float:
         """Return a run's arithmetic, in 1e9 floating point operations."""
-        return self.passes(spec).gflop(_forward_gflop(spec.arch, *self.signal(spec)))
+        return self.passes(spec).gflop(_forward_gflop(spec.arch, self.signal(spec)))
 
-    def signal(self, spec: RunSpec) -> tuple[int, int]:
-        """Return the number of leads and of samples that a run's network takes."""
-        corpus = self._corpora[parse_task(spec.task).source]
-        return len(pick_leads(corpus, spec.task)), corpus.signals.shape[2]
+    def signal(self, spec: RunSpec) -> Shape:
+        """Return the number of leads and of samples that a run's network takes, and how it reads them."""
+        corpus = self._corpora[parse_task(spec.read_task).source]
+        shape = Shape(len(pick_leads(corpus, spec.read_task)), corpus.signals.shape[2])
+        if not spec.reading:
+            return shape
+        reading = Reading.parse(spec.reading)
+        return shape._replace(crop=reading.crop, scaling=reading.scaling)
 
 
-def measure_speed(arch: str, recipe: str, n_leads: int, n_samples: int, device: torch.device, runs: int = 1) -> Speed:
+def measure_speed(arch: str, recipe: str, shape: Shape, device: torch.device, runs: int = 1) -> Speed:
     """Time a few training steps and a prediction of a network on synthetic signals, on one thread of a processor.
 
     With several ``runs`` it is the time of each of them where so many train in lockstep.
@@ -145,9 +165,9 @@ def measure_speed(arch: str, recipe: str, n_leads: int, n_samples: int, device: 
     torch.set_num_threads(1)  # as a run has
     try:
         clock = clock_of(device)
-        network = create_network(arch, n_leads=n_leads, n_classes=_N_CLASSES, n_samples=n_samples)
+        network = shape.network(arch, _N_CLASSES)
         run = clock.seconds()
-        family, examples = find_network(arch).family, _noise(_PREDICTED, n_leads, n_samples)
+        family, examples = find_network(arch).family, _noise(_PREDICTED, shape.n_leads, shape.n_samples)
         if family == "kernel":  # not trained
             forward = _predict_seconds(network, examples, device)
             return Speed(0.0, forward, testing=_test_seconds(examples), run=run, head=_loop_seconds(device)[1])
@@ -235,5 +255,5 @@ def _test_seconds(examples: Examples) -> float:
 
 
 @lru_cache(maxsize=256)
-def _forward_gflop(arch: str, n_leads: int, n_samples: int) -> float:
-    return forward_gflop(create_network(arch, n_leads=n_leads, n_classes=5, n_samples=n_samples), n_leads, n_samples)
+def _forward_gflop(arch: str, shape: Shape) -> float:
+    return forward_gflop(shape.network(arch, _N_CLASSES), shape.n_leads, shape.crop or shape.n_samples)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import torch
 
     from studies.running.lockstep_groups import Kind
-    from studies.running.workload import Speed, Workload
+    from studies.running.workload import Shape, Speed, Workload
     from studies.runs.run_spec import RunSpec
 
 _P = ParamSpec("_P")
@@ -267,8 +267,7 @@ class Probe:
 
     arch: str
     recipe: str
-    n_leads: int
-    n_samples: int
+    shape: "Shape"
     runs: int = 1
 
 
@@ -300,14 +299,14 @@ def _measure(probes: Sequence[Probe], device: str) -> "tuple[list[Speed], float]
     """Return the speeds, and when this process was ready to train, by the clock that a machine's processes share."""
     import torch
 
-    from studies.running.workload import measure_speed
+    from studies.running.workload import Shape, measure_speed
 
     place, speeds = torch.device(device), []
-    measure_speed("resnet1d18-w1", "tuned", 1, 64, place)  # what is loaded and compiled once
+    measure_speed("resnet1d18-w1", "tuned", Shape(1, 64), place)  # what is loaded and compiled once
     ready = time.monotonic()
     for probe in probes:
         began, used = time.monotonic(), time.thread_time()
-        speed = measure_speed(probe.arch, probe.recipe, probe.n_leads, probe.n_samples, place, probe.runs)
+        speed = measure_speed(probe.arch, probe.recipe, probe.shape, place, probe.runs)
         wall, used = time.monotonic() - began, time.thread_time() - used
         speeds.append(speed.times(max(1.0, wall / used)) if place.type == "cpu" else speed)
     return speeds, ready

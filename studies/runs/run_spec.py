@@ -8,7 +8,9 @@ from functools import lru_cache
 from typing import Any
 
 from engine.recipes import Recipe, Strategy, find_recipe
+from engine.records.contract import Reading
 from engine.seeds import stable_seed
+from studies.runs.task_names import read_as
 
 STARTING_FROM_UPSTREAM = ("fine-tune", "linear-probe", "frozen")
 FROZEN = ("frozen", "random-frozen")
@@ -21,7 +23,8 @@ class RunSpec:
     ``upstream`` names the task on whose ``upstream_folds`` the network was pre-trained, None for a network that starts
     from random weights; that pre-training is tested on ``upstream_test_folds``, where they are not ``test_folds``.
     ``upstream_replicate`` is its replicate: another one has another seed. ``upstream_recipe`` is its recipe, where that
-    is not the run's own.
+    is not the run's own. ``reading`` (``engine.records.contract.Reading``) says how the network reads the records where
+    that is not as the task's corpus has them; records, folds and seed are the same ones.
     Validation records are a share of n, or those of its records that lie in ``validation_folds``, where such are set.
     """
 
@@ -41,6 +44,12 @@ class RunSpec:
     upstream_test_folds: tuple[int, ...] = ()
     upstream_replicate: int = 0
     upstream_recipe: str = ""
+    reading: str = ""
+
+    @property
+    def read_task(self) -> str:
+        """The task by the name of the corpus that the network reads: that of its rate, with its leads."""
+        return read_as(self.task, Reading.parse(self.reading)) if self.reading else self.task
 
     @property
     def seed(self) -> int:
@@ -72,6 +81,7 @@ class RunSpec:
             upstream_recipe="",
             validation_folds=(),
             learning_rate=None,
+            reading="",
         )
 
     def canonical(self) -> dict[str, Any]:
@@ -83,7 +93,8 @@ class RunSpec:
     def key(self, data_hashes: Mapping[str, str]) -> str:
         """Return the run's identity: a hash of spec, recipe content, data, and the pre-training it starts from.
 
-        ``data_hashes`` maps a task to the hash of its data (``Corpus.task_hash``).
+        ``data_hashes`` maps a task, by the name of the corpus that is read, to the hash of its data
+        (``Corpus.task_hash``).
         """
         upstream = self.pretraining()
         return self._key(data_hashes, upstream.key(data_hashes) if upstream else None)
@@ -92,7 +103,7 @@ class RunSpec:
         identity = {
             "spec": self.canonical(),
             "recipe": self.resolve_recipe().digest(),
-            "data": data_hashes[self.task],
+            "data": data_hashes[self.read_task],
             "pretraining": pretraining,
         }
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:24]

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from engine.corpora.corpus import Corpus, CorpusError, TaskData
 from engine.corpora.splits import make_folds
+from engine.records.contract import Reading, Sampling
 
 
 class TaskName(NamedTuple):
@@ -21,6 +22,13 @@ def parse_task(name: str) -> TaskName:
     where, _, leads = name.partition("@")
     source, _, task = where.partition("/")
     return TaskName(source, task, tuple(leads.split("+")) if leads else ())
+
+
+def read_as(name: str, reading: Reading) -> str:
+    """Return a task's name where its records are read so: that of the corpus at that rate, and of the leads."""
+    source, task, _ = parse_task(name)
+    rate = "" if reading.fs is None else Sampling(fs=reading.fs).suffix
+    return f"{source}{rate}/{task}@{'+'.join(reading.leads)}"
 
 
 def open_task(corpus: Corpus, name: str) -> TaskData:

@@ -84,7 +84,7 @@ def _compare(asked: argparse.Namespace, folder: Path, path: Path) -> None:
     forecast.speeds, forecast.start = measure_side_by_side(forecast.probes(specs), asked.workers)
     _say(f"measured in {time.monotonic() - began:.0f} s; a worker starts in {forecast.start:.1f} s\n")
     predicted = forecast.seconds(make_jobs(specs, folder, hashes, path.parent, "cpu"))
-    alone = {arch: measure_speed(arch, "tuned", *load.signal(specs[0]), torch.device("cpu")) for arch in asked.archs}
+    alone = {arch: measure_speed(arch, "tuned", load.signal(specs[0]), torch.device("cpu")) for arch in asked.archs}
     store, began = Store(path), time.monotonic()
     with local_workplace(asked.workers, load=load) as place:
         for start in [place.executor.submit(measure_speed, *_WARM_UP) for _ in range(asked.workers)]:

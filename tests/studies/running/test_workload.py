@@ -17,7 +17,7 @@ from studies.running.jobs import Job, Outcome, make_jobs
 from studies.running.lockstep_groups import Forecast, Kind
 from studies.running.one_run import execute_together
 from studies.running.study_networks import digest_of, write_files
-from studies.running.workload import Passes, Speed, Workload, measure_speed
+from studies.running.workload import Passes, Shape, Speed, Workload, measure_speed
 from studies.running.workplaces import Probe, measure_side_by_side
 from studies.runs.run_spec import FROZEN, STARTING_FROM_UPSTREAM, RunSpec
 
@@ -158,13 +158,13 @@ def test_runs_that_train_together_take_the_time_of_their_group(replicates: int, 
 
 @pytest.mark.parametrize(("arch", "runs"), [("resnet1d18-w2", 1), ("gru-w4", 1), ("gru-w4", 3)])
 def test_every_way_to_train_can_be_timed(arch: str, runs: int):
-    speed = measure_speed(arch, "tuned", 2, 64, torch.device("cpu"), runs)
+    speed = measure_speed(arch, "tuned", Shape(2, 64), torch.device("cpu"), runs)
     assert min(speed.training, speed.forward, speed.testing, speed.run) > 0
     assert speed.step >= 0
 
 
 def test_what_is_not_trained_is_timed_too():
-    speed = measure_speed("random-convolutions-w2", "tuned", 2, 64, torch.device("cpu"))
+    speed = measure_speed("random-convolutions-w2", "tuned", Shape(2, 64), torch.device("cpu"))
     assert speed.training == 0
     assert min(speed.forward, speed.testing, speed.head) > 0
 
@@ -176,12 +176,12 @@ def test_one_run_is_timed_alone_and_several_together(runs: int, together: list[i
     monkeypatch.setattr(
         workload, "train_together", lambda jobs, **options: sizes.append(len(jobs)) or train_together(jobs, **options)
     )
-    measure_speed("gru-w2", "tuned", 2, 32, torch.device("cpu"), runs)
+    measure_speed("gru-w2", "tuned", Shape(2, 32), torch.device("cpu"), runs)
     assert sorted(set(sizes)) == together
 
 
 def test_a_study_s_workers_time_at_once():
-    probe = Probe("resnet1d18-w2", "tuned", 2, 64)
+    probe = Probe("resnet1d18-w2", "tuned", Shape(2, 64))
     speeds, start = measure_side_by_side([probe], workers=1)
     assert set(speeds) == {probe}
     assert speeds[probe].training > 0
