@@ -10,6 +10,11 @@ and give it a row in README's table of networks (a test compares the two). The m
 (batch, n_leads, n_samples) to logits (batch, n_classes), and its last layer is ``head``, an ``nn.Linear``: transfer
 replaces that layer and nothing else. All weights come from torch's global generator. A batch of one record trains.
 
+Where weights are published under other names than the module's, ``published`` gives the other beginnings of names and
+ours, and ``unused`` shell patterns of tensors that they hold and the network has no use for::
+
+    @register("mine", family="cnn", width=32, published={"fc.": "head."}, unused=("aux.*",))
+
 Another package registers its networks the same way, in a module that its distribution names as an entry point of the
 group ``ecgadvise.networks``; in its ``pyproject.toml``::
 
@@ -17,8 +22,8 @@ group ``ecgadvise.networks``; in its ``pyproject.toml``::
     mine = "my_package.networks"
 
 A name may end in ``-wN``, which narrows or widens the network: N channels in the first stage of a convolutional
-network, N hidden units of a recurrent one, N kernels at each dilation of random convolutions. ``resnet1d18`` is
-``resnet1d18-w64``.
+network, N hidden units of a recurrent one, N features of each time step of a state space model or a transformer, N
+kernels at each dilation of random convolutions. ``resnet1d18`` is ``resnet1d18-w64``.
 
 ``NETWORK+random-convolutions`` is composed of two registered networks: its ``head`` reads the features of both. Any
 network goes with one of family ``kernel``, so that such names are found and not listed.
@@ -29,8 +34,8 @@ import difflib
 import importlib
 import pkgutil
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cache
 from importlib.metadata import entry_points
@@ -44,7 +49,7 @@ from models.errors import ExitCode, UserError
 from models.foundation_models import describe_foundation_model
 from models.scaling import Scaling
 
-Family = Literal["cnn", "rnn", "kernel"]
+Family = Literal["cnn", "rnn", "ssm", "transformer", "kernel"]
 ENTRY_POINTS = "ecgadvise.networks"  # the group in which other packages name modules that register networks
 
 
@@ -58,12 +63,29 @@ class Builder(Protocol):
 
 @dataclass(frozen=True)
 class NetworkEntry:
-    """A registered network: its name, its family, and the width that the plain name stands for."""
+    """A registered network: its name, its family, and the width that the plain name stands for.
+
+    ``published`` maps how names of published parameters begin to how ours do; ``unused`` are shell patterns of those
+    that the network does not have.
+    """
 
     name: str
     family: Family
     width: int
     build: Builder
+    published: Mapping[str, str] = field(default_factory=dict, hash=False)
+    unused: tuple[str, ...] = ()
+
+    def own_name(self, published_name: str) -> str:
+        """Return what a parameter or buffer is called here that is published as ``published_name``."""
+        for prefix, own in self.published.items():
+            if published_name.startswith(prefix):
+                return own + published_name.removeprefix(prefix)
+        return published_name
+
+    def is_unused(self, published_name: str) -> bool:
+        """Return whether published weights have a tensor of that name which computes nothing."""
+        return any(fnmatchcase(published_name, pattern) for pattern in self.unused)
 
 
 class UnknownNetworkError(UserError, LookupError):
@@ -75,13 +97,20 @@ class UnknownNetworkError(UserError, LookupError):
 _entries: dict[str, NetworkEntry] = {}
 
 
-def register(name: str, family: Family, width: int) -> Callable[[Builder], Builder]:
-    """Register a builder under ``name``; ``width`` is its published width."""
+def register(
+    name: str,
+    family: Family,
+    width: int,
+    *,
+    published: Mapping[str, str] | None = None,
+    unused: tuple[str, ...] = (),
+) -> Callable[[Builder], Builder]:
+    """Register a builder under ``name``; ``width`` is its published width, the others as in ``NetworkEntry``."""
 
     def add(build: Builder) -> Builder:
         if name in _entries:
             raise ValueError(f"a network named {name!r} is registered already")
-        _entries[name] = NetworkEntry(name, family, width, build)
+        _entries[name] = NetworkEntry(name, family, width, build, dict(published or {}), unused)
         return build
 
     return add
@@ -132,7 +161,7 @@ def find_network(name: str) -> NetworkEntry:
         hint = f"did you mean {' or '.join(near)}?" if near else f"registered: {', '.join(sorted(_entries))}"
         raise UnknownNetworkError(f"no network is named {name!r}; {hint}")
     entry = _entries[base]
-    return NetworkEntry(name, entry.family, width or entry.width, entry.build)
+    return replace(entry, name=name, width=width or entry.width)
 
 
 def _spelled(name: str) -> str:
@@ -209,6 +238,8 @@ def forward_gflop(network: nn.Module, n_leads: int, n_samples: int) -> float:
     """Count one record's forward pass, in 1e9 floating point operations; a multiply-add is two.
 
     Counted are matrix products and convolutions, recurrent ones too; normalisation, activations and pooling are not.
+    Where a layer does what torch's counter does not see, as Fourier transforms, its method ``uncounted_flop`` gives the
+    operations for an input.
     The count runs on torch's ``meta`` device, which follows shapes and computes nothing: there a recurrent layer is
     plain matrix products, while the processor's and cuDNN's fused LSTM is one operation that the counter takes for 0.
     A network of one structure is counted once a process: the counter watches every operation of every thread.
@@ -222,9 +253,13 @@ def forward_gflop(network: nn.Module, n_leads: int, n_samples: int) -> float:
 def _count_gflop(network: nn.Module, n_leads: int, n_samples: int) -> float:
     shapes = copy.deepcopy(network).to("meta").eval()
     unseen = [_UnseenSteps(layer) for layer in shapes.modules() if isinstance(layer, nn.RNNBase)]
+    uncounted: list[float] = []
+    for layer in shapes.modules():
+        if hasattr(layer, "uncounted_flop"):
+            layer.register_forward_pre_hook(lambda layer, inputs: uncounted.append(layer.uncounted_flop(*inputs)))
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         shapes(torch.empty(1, n_leads, n_samples, device="meta"))
-    return float(counter.get_total_flops() + sum(layer.flop for layer in unseen)) / 1e9
+    return float(counter.get_total_flops() + sum(layer.flop for layer in unseen) + sum(uncounted)) / 1e9
 
 
 def training_gflop(network: nn.Module, n_leads: int, n_samples: int) -> float:

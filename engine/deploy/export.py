@@ -26,6 +26,7 @@ from engine.deploy.model_facts import INTENDED_USE, SCHEMA_VERSION, UNITS, Model
 from engine.deploy.model_facts_label import model_facts_label
 from engine.deploy.onnx_convolution import with_height
 from engine.deploy.onnx_recurrent import UnsupportedLayerError, translations, with_onnx_recurrence
+from engine.deploy.onnx_state_space import with_fixed_kernels
 from engine.deploy.parity import HALF_TOLERANCE, TOLERANCE, Agreement, compare, gate_batches
 from engine.files import check_files, file_sha256, write_files
 from engine.json_values import without_nan
@@ -113,10 +114,10 @@ def export_checkpoint(
 def to_onnx(network: nn.Module, facts: CheckpointFacts, deployed: ModelFacts) -> bytes:
     """Return the ONNX model of a network with its scaling, calibration and metadata. Raises ExportError."""
     try:
-        module = _Deployed(with_onnx_recurrence(network), facts).eval()
+        example = torch.zeros(2, len(facts.leads), facts.n_samples)
+        module = _Deployed(with_onnx_recurrence(with_fixed_kernels(network, example)), facts).eval()
     except UnsupportedLayerError as error:
         raise ExportError(f"{facts.arch} cannot be exported: {error}") from None
-    example = torch.zeros(2, len(facts.leads), facts.n_samples)
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
             module,

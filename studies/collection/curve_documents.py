@@ -116,7 +116,7 @@ def make_document(
         "version": header.version,
         "created": header.created,
         "networks": {arch: {"family": families[arch], "parameters": header.parameters[arch]} for arch in archs},
-        "registered": {name: family for name in list_networks() if (family := find_network(name).family) in _FAMILIES},
+        "registered": {name: _family(of) for name in list_networks() if (of := find_network(name).family) != "kernel"},
         "family_default": _family_defaults(single),
         "upstreams": dict(header.upstreams),
         "not_fitted": failures,
@@ -351,6 +351,7 @@ def _spread(noise: Noise) -> dict[str, float]:
 
 
 def _family(family: str) -> str:
+    """Return a family as curves files name it: state spaces and transformers are other networks there."""
     return family if family in _FAMILIES else "other"
 
 

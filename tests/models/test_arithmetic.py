@@ -1,5 +1,7 @@
 """The count of floating point operations: every product once, recurrent ones too."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -42,6 +44,34 @@ def test_every_step_of_a_recurrent_layer_is_counted_once(name, gates, ways, n_le
     for ending, head in (("", pooled_head), ("-flatten", flat_head)):
         network = create_network(f"{name}{ending}-w9", n_leads=n_leads, n_classes=5, n_samples=n_samples)
         assert forward_gflop(network, n_leads, n_samples) == pytest.approx((layer + head) / 1e9, rel=1e-12)
+
+
+@pytest.mark.parametrize(("n_leads", "n_samples"), [(12, 1000), (1, 77)])
+def test_the_fourier_transforms_of_a_state_space_are_counted(n_leads, n_samples):
+    width = 8
+    points = 2 * n_samples
+    transforms = 2 * 5 * points * math.log2(points) + 6 * (n_samples + 1)  # of a channel: there, a product, and back
+    kernel = 2 * 2 * 4 * n_samples  # of a channel, both directions, by the four states; torch's counter sees it
+    gated = 2 * width * 2 * width * n_samples
+    layers = 4 * (width * (transforms + kernel) + gated)
+    expected = 2 * n_leads * width * n_samples + layers + 2 * width * 5
+    network = create_network(f"s4d-w{width}", n_leads=n_leads, n_classes=5, n_samples=n_samples)
+    assert forward_gflop(network, n_leads, n_samples) == pytest.approx(expected / 1e9, rel=1e-12)
+
+
+def test_every_product_of_a_transformer_is_counted():
+    width, n_patches = 192, 40
+    block = 2 * n_patches * width * 12 * width + 2 * 2 * n_patches**2 * width  # layers; similarities and means
+    expected = 2 * 12 * 25 * width * n_patches + 6 * block + 2 * width * 5
+    assert forward_gflop(without_weights("vit1d"), 12, 1000) == pytest.approx(expected / 1e9, rel=1e-12)
+
+
+def test_the_stem_takes_a_quarter_of_the_arithmetic():
+    network = create_network("inceptiontime-stem-w4", n_leads=8, n_classes=1, n_samples=800)
+    stem = 2 * 8 * 4 * 5 * 398 + 2 * 4 * 4 * 5 * 197
+    blocks = 2 * 197 * (6 * 16 * 67 + 2 * 4 * (4 + 5 * 16))
+    shortcuts = 2 * 197 * (4 * 16 + 16 * 16)
+    assert forward_gflop(network, 8, 800) == pytest.approx((stem + blocks + shortcuts + 2 * 16) / 1e9, rel=1e-12)
 
 
 class Stacked(nn.Module):

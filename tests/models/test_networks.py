@@ -39,6 +39,29 @@ PARAMETERS = {
     "lstm-flatten": 4 * (100 * 112 + 200) + 100_000 * 5 + 5,
     "bilstm-flatten": 2 * 4 * (100 * 112 + 200) + 200_000 * 5 + 5,
     "random-convolutions": 3 * 6 * 48 * 5 + 5,
+    "inceptiontime": (
+        6 * 32 * 32 * (9 + 19 + 39)
+        + 2 * 32 * (12 + 5 * 128)
+        + 6 * 2 * 128  # convolutions, those of length 1, norms
+        + 128 * (12 + 2)
+        + 128 * (128 + 2)
+        + 128 * 5
+        + 5  # two shortcuts, head
+    ),
+    "inceptiontime-stem": (
+        6 * 32 * 32 * (9 + 19 + 39)
+        + 2 * 32 * (32 + 5 * 128)
+        + 6 * 2 * 128
+        + 128 * (32 + 2)
+        + 128 * (128 + 2)
+        + 128 * 5
+        + 5
+        + 32 * (12 * 5 + 3)
+        + 32 * (32 * 5 + 3)
+    ),
+    "net1d": 30_752_646 - 145 * 1025,  # of ECGFounder's network for 150 classes, five
+    "s4d": 512 * 13 + 4 * (512 * (1 + 2 * 4 + 2 * 4 * 2 + 1) + 2 * 512 * 513 + 2 * 512) + 513 * 5,
+    "vit1d": 192 * (12 * 25 + 1) + 6 * 192 * (4 * 193 + 4 * 193 + 4 * 192 + 1 + 4) + 2 * 192 + 193 * 5,
 }
 """Of the published definitions, twelve leads, 1000 samples, five classes."""
 
@@ -59,7 +82,7 @@ def shapes(network: nn.Module) -> dict[str, torch.Size]:
 
 def test_the_default_network_of_each_family_is_registered():
     assert {"resnet1d18", "gru"} <= set(list_networks())
-    assert {find_network(name).family for name in list_networks()} == {"cnn", "rnn", "kernel"}
+    assert {find_network(name).family for name in list_networks()} == {"cnn", "rnn", "ssm", "transformer", "kernel"}
 
 
 def test_networks_are_listed_by_shell_pattern_in_alphabetical_order():

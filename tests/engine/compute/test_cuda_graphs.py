@@ -343,14 +343,20 @@ def in_float32(monkeypatch):
 
 def without_dropout(network: nn.Module) -> nn.Module:
     for layer in network.modules():
-        if isinstance(layer, nn.Dropout):
+        if isinstance(layer, nn.Dropout | nn.Dropout1d):
             layer.p = 0.0
     return network
 
 
 @gpu
 @pytest.mark.usefixtures("in_float32")
-@pytest.mark.parametrize("arch", ["resnet1d18-w8", "xresnet1d18-w8", "gru-w8", "bilstm-flatten-w8"])
+@pytest.mark.parametrize(
+    "arch",
+    [
+        "resnet1d18-w8", "xresnet1d18-w8", "gru-w8", "bilstm-flatten-w8", "inceptiontime-w8", "net1d-w8", "s4d-w8",
+        "vit1d-w8",
+    ],
+)  # fmt: skip
 def test_on_a_gpu_twenty_steps_have_the_losses_of_the_plain_loop(arch):
     # Slow learning: at a higher rate the rounding of either device grows beyond the bound within these steps.
     recipe = replace(

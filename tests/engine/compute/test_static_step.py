@@ -13,7 +13,10 @@ from engine.compute.steps import PlainRun
 from engine.recipes import Recipe, find_recipe
 from engine.training.starting_point import new_network
 
-ARCHS = ["resnet1d18-w4", "xresnet1d18-w4", "gru-w4", "bilstm-flatten-w4"]
+ARCHS = [
+    "resnet1d18-w4", "xresnet1d18-w4", "gru-w4", "bilstm-flatten-w4", "inceptiontime-stem-w4", "net1d-w4", "s4d-w4",
+    "vit1d-w4",
+]  # fmt: skip
 BATCH, N_CLASSES = 8, 3
 
 
@@ -34,7 +37,7 @@ def records(n_records: int, seed: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
 def network_of(arch: str, seed: int = 0) -> nn.Module:
     network = new_network(arch, 2, 96, N_CLASSES, seed)
     for layer in network.modules():
-        if isinstance(layer, nn.Dropout):
+        if isinstance(layer, nn.Dropout | nn.Dropout1d):
             layer.p = 0.0  # its draws are another order's
     return network
 
@@ -169,8 +172,9 @@ def test_steps_leave_the_network_they_were_made_from_alone():
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
-def test_predictions_in_padded_batches_are_those_of_the_network(precision):
-    network, signals = network_of("resnet1d18-w4"), records(13)[0]
+@pytest.mark.parametrize("arch", ["resnet1d18-w4", "s4d-w4", "vit1d-w4"])
+def test_predictions_in_padded_batches_are_those_of_the_network(arch, precision):
+    network, signals = network_of(arch), records(13)[0]
     step = step_of(network, find_recipe("tuned", "cnn", "scratch"), precision)
     logits = step.predict(signals)
     assert logits.dtype == torch.float32
