@@ -60,7 +60,7 @@ from typing import Any, get_args
 
 from engine.recipes import Strategy
 from models.errors import ExitCode, UserError, decoding_fault
-from studies.running.study_networks import is_released
+from studies.files.curves import is_released
 from studies.runs.run_spec import STARTING_FROM_UPSTREAM
 from studies.runs.task_names import parse_task
 
