@@ -39,7 +39,7 @@ from engine.recipes import DEFAULT_RECIPE
 from engine.records.lead_names import leads_in_words
 from studies.files.arms import RANDOM_CONVOLUTIONS, SCRATCH
 from studies.files.curve import PilotCurve, PooledCurve
-from studies.files.curves import CurvesFile
+from studies.files.curves import CurvesFile, Network
 from studies.running.progress import Progress
 from studies.running.workload import Speed, Workload, measure_speed
 from studies.runs.run import METRIC, Run, known
@@ -306,5 +306,7 @@ def _answer(ground: _Ground, curve: PilotCurve, run: Run) -> Recommendation:
     upstream = asked.upstream if asked.upstream == NOTHING_PRETRAINED else None
     question = replace(asked, arch=asked.arch if names_it else curve.arch, task=None, upstream=upstream)
     upstreams = {**ground.curves.upstreams, curve.upstream: ground.network.described}
+    networks = {curve.arch: Network(curve.arch, curve.family, None), **ground.curves.networks}
     study = "pilot" if curve.predicted_by is None else f"{ground.curves.study} and a pilot"
-    return recommend(question, replace(ground.curves, study=study, curves=(curve,), upstreams=upstreams))
+    of_pilot = replace(ground.curves, study=study, curves=(curve,), upstreams=upstreams, networks=networks)
+    return recommend(question, of_pilot)
