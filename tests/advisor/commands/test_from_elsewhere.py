@@ -129,7 +129,7 @@ def test_a_training_without_any_answer_says_why_and_what_it_does_all_the_same(
     assert code == 0, err
     trained = json.loads(out)
     assert trained["strategy"] == "fine-tune"
-    assert trained["why"] == (
+    assert trained["advice"]["why"] == (
         "Fine-tuning theirs, since it is available and takes no more epochs: The adviser has no answer: no run of the "
         "evidence starts from theirs, and no pilot on these records does (ecgadvise recommend --data "
         f"{made_up.root} --from {theirs} --pilot)."
