@@ -10,13 +10,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from engine.checkpoints.checkpoint import Checkpoint, load_checkpoint
-from engine.checkpoints.zoo import UnknownCheckpointError, released
+from engine.checkpoints.zoo import UnknownCheckpointError, names_in_words, released
 from engine.files import written_whole
 from models.errors import ExitCode, UserError
 from studies.runs.run_spec import RunSpec
 from studies.runs.store_files import without_packing
 
-RELEASED = "zoo:"  # before the name of a released network, where a design names what its networks start from
+RELEASED = "zoo:"  # before the name of a pre-trained network, where a design names what its networks start from
 
 
 class MissingCheckpointError(UserError, RuntimeError):
@@ -31,7 +31,7 @@ def folder_of(store: Path) -> Path:
 
 
 def is_released(upstream: str) -> bool:
-    """Whether a design's upstream is a released network, ``zoo:NAME``, and not a task to pre-train on."""
+    """Whether a design's upstream is a network of the zoo, ``zoo:NAME``, and not a task to pre-train on."""
     return upstream.startswith(RELEASED)
 
 
@@ -40,7 +40,7 @@ def released_network(upstream: str) -> Checkpoint:
     name = upstream.removeprefix(RELEASED)
     folder = released().get(name)
     if folder is None:
-        raise UnknownCheckpointError(f"no network {name!r} is released with this version ({', '.join(released())})")
+        raise UnknownCheckpointError(f"no pre-trained network is named {name!r} ({names_in_words()})")
     return load_checkpoint(folder)
 
 

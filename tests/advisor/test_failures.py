@@ -48,7 +48,7 @@ CALLS = {
     "curves fit": ("studies.collection.fit_table.fit_file", "--runs runs.csv --out curves.json"),
     "curves show": ("studies.files.curves.read_curves", ""),
     "curves plot": ("studies.files.curves.read_curves", "--out curves.svg"),
-    "data list": ("advisor.commands.data_fetch._describe", "--json"),
+    "data list": ("advisor.commands.parts.data_fetch._describe", "--json"),
     "data fetch": ("engine.download.catalogue.find_published", "ludb"),
     "data check": ("engine.sources.detect.open_source", "ludb"),
     "data convert": ("engine.sources.detect.recognise", "ludb --to wfdb --out wfdb"),
