@@ -25,6 +25,7 @@ from models.errors import ExitCode, UserError
 LARGEST = 4_000_000_000  # bytes: files are read into memory
 _LARGEST_PICKLE = 16_000_000  # bytes of names, shapes and places of tensors
 _DEEPEST = 20  # tuples in one another; a tensor's place takes three
+_PICKLES = 4  # of old files: a number, a version, the system, and what was saved
 _LEVELS = 3  # of containers that a state dict may lie in
 _SHOWN = 3
 _HELD_IN = ("state_dict", "model_state_dict", "model", "network", "weights")
@@ -173,12 +174,23 @@ class _Number:
 def _refuse_form(path: Path, content: bytes) -> None:
     """Say what else than a file of weights a file is."""
     if content[:1] == b"\x80":  # a pickle of protocol 2 or later
-        _check_scan(path, scan_pickle(content))
+        for found in _scans(BytesIO(content)):
+            _check_scan(path, found)
         raise WeightsError(
             f"{path} is a pickle of another form than torch.save has written since version 1.6: open it in torch, "
             f"and {_STATE_DICT}"
         )
     raise WeightsError(f"{path} is neither a safetensors file nor one that torch.save wrote")
+
+
+def _scans(stream: BytesIO) -> Iterator[Scan]:
+    """Look at a pickle and, as old versions of torch wrote them, at others behind it."""
+    yield scan_pickle(stream)
+    for _ in range(_PICKLES - 1):
+        try:
+            yield scan_pickle(stream)
+        except (ValueError, IndexError):  # what follows is none
+            return
 
 
 def _find_state_dict(path: Path, loaded: Any) -> tuple[dict[str, Tensor], str]:

@@ -21,7 +21,7 @@ needs its name alone, and a training on its records is told that the network has
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from math import isfinite
+from math import isfinite, nan
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -154,7 +154,7 @@ def _n_samples(table: _Table, fs: int | None) -> int | None:
         return None
     n_samples = number * fs if key == "seconds" else number
     shortest, longest = _SECONDS
-    if abs(n_samples - round(n_samples)) > _WHOLE or not shortest * fs <= n_samples <= longest * fs:
+    if not shortest * fs <= n_samples <= longest * fs or abs(n_samples - round(n_samples)) > _WHOLE:
         table.refuse(f"{key} {number:g} at {fs} Hz is not a whole number of samples of {shortest:g} to {longest:g} s")
         return None
     return round(n_samples)
@@ -193,7 +193,7 @@ def _names(value: Any, whose: str) -> tuple[str, ...]:
 
 def _text(value: Any) -> str:
     if not isinstance(value, str) or not value.strip() or len(value) > _LONGEST:
-        raise ValueError("is not text, or is empty" if not isinstance(value, str) or not value.strip() else "is long")
+        raise ValueError(f"is not text of 1 to {_LONGEST:,} characters")
     return value.strip()
 
 
@@ -204,9 +204,13 @@ def _yes_or_no(value: Any) -> bool:
 
 
 def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+    try:
+        number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else nan
+    except OverflowError:  # a whole number beyond the largest float
+        number = nan
+    if not isfinite(number):
         raise ValueError("is not a number")
-    return float(value)
+    return number
 
 
 def _count(value: Any) -> int:

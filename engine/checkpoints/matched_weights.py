@@ -1,6 +1,6 @@
 """Weights of another's making, put into a registered network: every name, shape and number is checked before."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -125,14 +125,14 @@ def _check_names_and_shapes(
         if name in given and given[name].shape != value.shape
     ]
     problems = [
-        f"{len(names):,} {said} ({_listed(names)})"
-        for names, said in ((missing, "names are missing"), (strange, "are too many"), (shapes, "shapes differ"))
+        f"{said}: {len(names):,} ({_listed(names)})"
+        for names, said in ((missing, "names missing"), (strange, "names too many"), (shapes, "other shapes"))
         if names
     ]
     if not problems:
         return
     leads = f"{n_leads} lead{'s' if n_leads > 1 else ''}"
-    hint = _nearest(found, entry, len(wanted) - len(missing)) if missing else ""
+    hint = _nearest(found, set(given), set(wanted)) if missing else ""
     raise WeightsError(f"{found.path} does not fit {entry.name} for {leads}: {', '.join(problems)}{hint}")
 
 
@@ -141,18 +141,22 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(name[:120] for name in names[:_SHOWN]) + more
 
 
-def _nearest(found: ForeignWeights, asked: NetworkEntry, n_asked: int) -> str:
-    """Name the registered networks with most names in common with the file, where that is more than ``n_asked``."""
-    shared = {}
+def _nearest(found: ForeignWeights, given: Set[str], wanted: Set[str]) -> str:
+    """Name the registered networks whose names are more like those of the file than ``given`` and ``wanted`` are."""
+    alike = {}
     for other in map(find_network, list_networks()):
         with suppress(RuntimeError, NotImplementedError), torch.device("meta"):  # a package's that needs numbers
             names = set(create_network(other.name, n_classes=1).state_dict())
-            shared[other.name] = len(names & {other.own_name(name) for name in found.tensors})
-    most = max(shared.values(), default=0)
-    if most <= n_asked:
+            alike[other.name] = _share({other.own_name(name) for name in found.tensors}, names)
+    most = max(alike.values(), default=0.0)
+    if most <= _share(given, wanted):
         return ""
-    best = ", ".join(name for name, n in shared.items() if n == most and name != asked.name)
-    return f"; most names in common has {best} ({most:,} of {len(found.tensors):,})"
+    return f"; its names are more like those of {' or '.join(name for name, one in alike.items() if one == most)}"
+
+
+def _share(some: Set[str], others: Set[str]) -> float:
+    """Return which share of the names of two is in both."""
+    return len(some & others) / len(some | others)
 
 
 def _converted(found: ForeignWeights, name: str, value: Tensor, dtype: torch.dtype) -> Tensor:

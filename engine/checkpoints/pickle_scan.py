@@ -7,6 +7,7 @@ which takes memory without end, and hashing tuples in tuples in tuples ends the 
 import pickletools
 from collections import deque
 from dataclasses import dataclass
+from io import BytesIO
 
 _TUPLES = ("TUPLE", "TUPLE1", "TUPLE2", "TUPLE3")
 
@@ -19,8 +20,11 @@ class Scan:
     deepest: int
 
 
-def scan_pickle(content: bytes) -> Scan:
-    """Read the operations of a pickle and run none. Raises ValueError or IndexError where it is none, or is cut off."""
+def scan_pickle(content: bytes | BytesIO) -> Scan:
+    """Read the operations of a pickle and run none. Raises ValueError or IndexError where it is none, or is cut off.
+
+    A stream is left behind the pickle.
+    """
     names: set[str] = set()
     deepest, texts = 0, deque[str](maxlen=2)
     stack: list[int] = []  # of what a pickle machine would have on its own, how many tuples lie in one another
