@@ -115,7 +115,7 @@ def show(
         typer.echo(line[: len(line) - len(line.lstrip())] + in_one_line(line))
 
 
-@app.command(epilog="Example: ecgadvise zoo remove theirs")
+@app.command(epilog="Example: ecgadvise zoo remove theirs-2024")
 def remove(
     name: Annotated[str, typer.Argument(metavar="NAME", autocompletion=completion.added_networks)], zoo: Zoo = None
 ) -> None:

@@ -55,6 +55,10 @@ CALLS = {
     "data prepare": ("engine.sources.detect.open_source", "ludb"),
     "data pack": ("engine.corpora.opening.open_named", "synthetic --out synthetic.packed"),
     "data unpack": ("engine.corpora.travel.unpack", "synthetic.packed"),
+    "zoo add": ("engine.checkpoints.zoo.check_name", "a.pt --network gru --contract a --licence MIT --source us"),
+    "zoo list": ("engine.checkpoints.zoo.known_networks", ""),
+    "zoo show": ("engine.checkpoints.zoo.known_networks", "theirs"),
+    "zoo remove": ("engine.checkpoints.zoo.remove_network", "theirs"),
     "doctor": ("advisor.terminal.checkup.examine", ""),
 }
 # Places that lie deeper: inside what a command does with errors itself.
