@@ -282,6 +282,7 @@ def write_checkpoint(root: Path, arch: str = "resnet1d18-w4", **facts: object) -
     }  # fmt: skip
     known |= facts
     shape = {"n_leads": len(known["leads"]), "n_classes": len(known["classes"]), "n_samples": known["n_samples"]}
+    shape |= {name: known[name] for name in ("crop", "scaling") if name in known}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
         network = create_network(arch, **shape)

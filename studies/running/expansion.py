@@ -201,8 +201,8 @@ def _released_problems(name: str, grid: Grid, view: _View) -> Iterator[str]:
                 yield f"{name} was pre-trained on records of {task} ({which}): test_folds must be others"
         elif has_seen(facts, corpus.manifest["source"]):
             yield (
-                f"{name} was pre-trained on {facts.source['name']}, and {task} is of the same publisher, prepared "
-                "otherwise: a patient of its pre-training may be in the test"
+                f"{name} was pre-trained on records of {corpus.manifest['source']['name']}, and {task} is of the same "
+                "publisher, prepared otherwise: a patient of its pre-training may be in the test"
             )
 
 

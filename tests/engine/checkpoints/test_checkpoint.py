@@ -50,6 +50,8 @@ WHOLE = replace(
     versions={"torch": "2.13.0"},
     created="2026-01-01T00:00:00+00:00",
     record={"seconds": 12.5, "device": "CPU", "folds": [1, 2]},
+    crop=125,
+    scaling="lead",
 )
 ZOO = Path(__file__).parents[3] / "models" / "zoo"
 OPTIONAL = [field.name for field in fields(CheckpointFacts)][10:]  # since the second schema
@@ -94,7 +96,7 @@ def forge(saved: Path, change: Callable[[dict], object] = lambda _document: None
 def make_first_schema(document: dict) -> None:
     document["schema_version"] = 1
     for name in ("document_hash", *OPTIONAL):
-        del document[name]
+        document.pop(name, None)
 
 
 def refusal(root: Path) -> str:
@@ -117,6 +119,18 @@ def test_facts_given_in_full_come_back_as_they_were_saved(network, tmp_path):
     save_checkpoint(network, WHOLE, tmp_path / "run")
     assert load_checkpoint(tmp_path / "run").facts == WHOLE
     assert all(getattr(WHOLE, name) != getattr(FACTS, name) for name in OPTIONAL), "none is at its default here"
+
+
+def test_how_a_network_reads_records_is_written_where_it_is_not_as_they_are(network, saved, tmp_path):
+    document = json.loads((saved / "checkpoint.json").read_text())
+    assert not {"crop", "scaling"} & document.keys()
+    save_checkpoint(network, WHOLE, tmp_path / "run")
+    document = json.loads((tmp_path / "run" / "checkpoint.json").read_text())
+    assert (document["crop"], document["scaling"]) == (125, "lead")
+    forge(tmp_path / "run", lambda document: document.update(crop=251))
+    assert "has crops of 251 samples for records of 250" in refusal(tmp_path / "run")
+    forge(tmp_path / "run", lambda document: document.update(crop=125, scaling="none"))
+    assert "has a wrong scaling: 'none' is none of set, record, lead" in refusal(tmp_path / "run")
 
 
 def test_thresholds_that_were_not_chosen_are_one_half_each():

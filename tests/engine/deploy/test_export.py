@@ -148,6 +148,28 @@ def test_other_leads_lengths_and_rates_are_exported_as_they_are(checkpoint_write
     np.testing.assert_allclose(probability, by_torch(checkpoint, signals)[1], atol=1e-5)
 
 
+def test_crops_and_the_scaling_of_each_are_inside_the_model(checkpoint_writer, tmp_path):
+    from engine.checkpoints.checkpoint import Standardisation
+    from engine.deploy.inference import open_model
+
+    leads = ("aVL", "aVF", "V1")
+    checkpoint = checkpoint_writer(
+        tmp_path / "c", "resnet1d18-w4", leads=leads, fs=400.0, n_samples=2000, crop=800, scaling="lead",
+        standardisation=Standardisation((0.0,) * 3, (1.0,) * 3),
+    )  # fmt: skip
+    report = export_checkpoint(checkpoint, tmp_path / "model.onnx")
+    assert report.agreement.holds
+    signals = 7 * millivolts(3, 3, 2000) - 2
+    expected = by_torch(checkpoint, signals)[1]
+    assert np.ptp(expected) > 0.01
+    (probability,) = open_session(str(report.model)).run(["probability"], {"ecg": signals})
+    np.testing.assert_allclose(probability, expected, atol=1e-5)
+    facts = open_model(report.model).facts
+    assert (facts.crop, facts.scaling, facts.contract.n_samples) == (800, "lead", 2000)
+    card = report.card.read_text()
+    assert "inside the model, crops of 2 s, averaged; each lead scaled by itself" in card
+
+
 def scale_away(model, facts, network):
     """Lose the standard deviation of a lead."""
     for initializer in model.graph.initializer:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from engine.corpora.corpus import Corpus
-from engine.records.contract import Sampling, SamplingError, SignalContract
+from engine.records.contract import Reading, ReadingError, Sampling, SamplingError, SignalContract
 from engine.records.record import LEADS
 
 SIGNAL = SignalContract(("I", "II", "V1"), 100.0, 250)
@@ -86,3 +86,74 @@ def test_lengths_and_rates_that_cannot_be_are_refused(seconds: float | None, fs:
         Sampling.asked(seconds, fs)
     assert str(refused.value).startswith(said)
     assert refused.value.exit_code == 2
+
+
+EIGHT = ("aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
+FOREIGN = SignalContract(EIGHT, 400.0, 800, crop=800, scaling="lead")
+RECORDS = SignalContract(LEADS, 100.0, 1000)
+
+
+def test_a_network_reads_records_by_its_own_leads_and_rate():
+    assert FOREIGN.of_records(RECORDS) == SignalContract(EIGHT, 400.0, 4000, 800, "lead")
+    assert RECORDS.of_records(RECORDS) == RECORDS
+    assert FOREIGN.in_words() == (
+        "8 leads (aVL, aVF, V1, V2, V3, V4, V5, V6) of 800 samples at 400 Hz, read in crops of 2 s, each lead scaled "
+        "by itself"
+    )
+
+
+@pytest.mark.parametrize(
+    ("records", "said"),
+    [
+        ({"fs": 400.0, "n_samples": 4000}, None),
+        ({"fs": 400.0, "n_samples": 800}, None),
+        ({"fs": 400.0, "n_samples": 799}, "records of 2 s, not of 1.9975 s"),
+        ({}, "signals at 400 Hz, not at 100 Hz"),
+        (
+            {"leads": LEADS[:9]},
+            "8 leads (aVL, aVF, V1, V2, V3, V4, V5, V6), of which these records lack V4, V5, V6",
+        ),
+    ],
+)
+def test_a_network_says_which_records_it_cannot_take(records: dict, said: str | None):
+    assert FOREIGN.unlike(replace(RECORDS, **records)) == said
+
+
+def test_a_network_that_reads_whole_records_takes_those_of_its_length_alone():
+    whole = SignalContract(("I",), 100.0, 1000)
+    assert whole.unlike(RECORDS) is None
+    assert whole.unlike(replace(RECORDS, n_samples=1200)) == "records of 10 s, not of 12 s"
+
+
+@pytest.mark.parametrize(
+    ("reading", "text"),
+    [
+        (
+            Reading(("aVL", "V1"), 400.0, 800, "lead"),
+            "aVL+V1 at 400 Hz, crops of 800, scaled by lead",
+        ),
+        (Reading(("I",), None, None, "set"), "I, scaled by set"),
+        (Reading(("I", "II"), 500.0, None, "record"), "I+II at 500 Hz, scaled by record"),
+        (Reading(("I",), None, 200, "set"), "I, crops of 200, scaled by set"),
+    ],
+)
+def test_how_records_are_read_comes_back_from_its_text(reading: Reading, text: str):
+    assert str(reading) == text
+    assert Reading.parse(text) == reading
+
+
+@pytest.mark.parametrize(
+    "text", ["", "I", "I, scaled by nothing", "I at 400, scaled by set", "I, crops of x, scaled by set"]
+)
+def test_other_text_says_nothing_of_how_records_are_read(text: str):
+    with pytest.raises(ReadingError):
+        Reading.parse(text)
+
+
+def test_records_that_are_read_as_they_are_need_no_words():
+    assert Reading.of(RECORDS, RECORDS) is None
+    found = Reading.of(FOREIGN, RECORDS)
+    assert found == Reading(EIGHT, 400.0, 800, "lead")
+    assert found.of_records(RECORDS) == FOREIGN.of_records(RECORDS)
+    at_its_rate = replace(RECORDS, fs=400.0, n_samples=4000)
+    assert Reading.of(FOREIGN, at_its_rate) == Reading(EIGHT, None, 800, "lead")

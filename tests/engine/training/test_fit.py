@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from engine.checkpoints.checkpoint import CheckpointError, CheckpointFacts, load_checkpoint, load_network
+from engine.checkpoints.checkpoint import (
+    CheckpointError,
+    CheckpointFacts,
+    Standardisation,
+    load_checkpoint,
+    load_network,
+)
 from engine.checkpoints.snapshot import Snapshot, load_snapshot
 from engine.compute.devices import DeviceFailureError
 from engine.corpora.corpus import Corpus
@@ -117,7 +123,7 @@ def test_the_facts_are_complete(corpus: Corpus, trained: tuple[Fitted, Path]):
     facts = load_checkpoint(trained[1]).facts
     defaults = CheckpointFacts.__dataclass_fields__
     left = [name for name in defaults if getattr(facts, name) in ("", (), {}, None)]
-    assert left == ["upstream"]
+    assert left == ["upstream", "crop"]
     assert facts.source == corpus.manifest["source"]
     assert facts.codes["NORM"] == "SCP-ECG NORM"
     assert set(facts.subgroups) == {"sex", "age"}
@@ -307,3 +313,46 @@ def test_how_records_are_unlike_the_evidence_is_said_first_and_kept(corpus: Corp
     fitted = fit(job(corpus, differences=("These records have one lead (I).",)), tmp_path / "out")
     assert fitted.warnings[0] == "These records have one lead (I)."
     assert load_checkpoint(tmp_path / "out").facts.record["differences"] == ["These records have one lead (I)."]
+
+
+EIGHT = ("aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
+
+
+@pytest.fixture
+def foreign(tmp_path: Path, checkpoint_writer) -> Path:
+    """A network of eight leads that reads crops of 2 s, each lead scaled by itself."""
+    return checkpoint_writer(
+        tmp_path / "theirs", ARCH, leads=EIGHT, n_samples=200, crop=200, scaling="lead", source={"name": "theirs"},
+        standardisation=Standardisation((0.0,) * 8, (1.0,) * 8), classes=("chagas",), thresholds=(),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("strategy", ["fine-tune", "linear-probe"])
+def test_what_starts_from_a_network_that_reads_crops_reads_them_too(
+    corpus: Corpus, foreign: Path, tmp_path: Path, strategy: str
+):
+    upstream = load_checkpoint(foreign)
+    started = job(corpus, strategy=strategy, upstream=upstream)
+    assert not [said for said in forewarn(started) if "was pre-trained on records of" in said], "any length fits"
+    fit(started, tmp_path / "out")
+    network, facts = load_network(tmp_path / "out")
+    assert (facts.leads, facts.fs, facts.n_samples) == (EIGHT, 100.0, 1000)
+    assert (facts.crop, facts.scaling) == (200, "lead")
+    rows = started.data.rows[started.partition.test]
+    signals = corpus.signals[rows][:, [corpus.leads.index(lead) for lead in EIGHT]]
+    logits = predict_logits(network, torch.from_numpy(facts.standardisation.apply(signals)))
+    probabilities = calibrated_probabilities(logits.numpy(), facts.temperature)
+    labels = started.data.labels[started.partition.test]
+    assert facts.evaluation["auroc_macro"] == pytest.approx(
+        evaluate(labels, probabilities, started.data.patients[started.partition.test], facts.classes,
+                 facts.thresholds, stable_seed(started.data.name)).auroc_macro
+    )  # fmt: skip
+
+
+def test_records_at_another_rate_than_its_own_are_refused_beforehand(corpus: Corpus, foreign: Path, checkpoint_writer):
+    at_400 = checkpoint_writer(
+        foreign.parent / "at-400", ARCH, leads=EIGHT, fs=400.0, n_samples=800, crop=800, scaling="lead",
+        standardisation=Standardisation((0.0,) * 8, (1.0,) * 8),
+    )  # fmt: skip
+    with pytest.raises(CheckpointError, match="takes signals at 400 Hz, not at 100 Hz"):
+        forewarn(job(corpus, strategy="linear-probe", upstream=load_checkpoint(at_400)))

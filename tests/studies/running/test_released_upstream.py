@@ -77,8 +77,12 @@ def test_a_network_of_another_kind_or_signal_or_of_no_release_is_refused(design,
         expand(changed(design, archs=("gru-w32",)), corpora)
     with pytest.raises(DesignError, match=r"no pre-trained network is named 'nothing' \(released networks: gru-w32"):
         expand(changed(design, upstreams=("zoo:nothing",)), corpora)
-    with pytest.raises(DesignError, match=f"zoo:{NAME}-lead-i takes .* as synthetic/diagnosis has"):
-        expand(changed(design, upstreams=(f"zoo:{NAME}-lead-i",)), corpora)
+
+
+def test_a_network_of_one_lead_reads_that_one_of_twelve(design, corpora):
+    runs = expand(changed(design, upstreams=(f"zoo:{NAME}-lead-i",)), corpora)
+    assert {run.reading for run in runs} == {"I, scaled by set"}
+    assert {run.read_task for run in runs} == {"synthetic/diagnosis@I"}
 
 
 def test_records_that_it_was_pretrained_on_are_tested_on_folds_that_it_has_not_seen(design, corpora, monkeypatch):
