@@ -14,8 +14,8 @@ _AGAINST = {
 }
 _SIZE = re.compile(r"(?:tiny|small|base|medium|large|ssl|sl|v?\d+)*")
 _HOW = (
-    "its weights do not come with ecgadvise: ecgadvise zoo add brings in those of a network that is registered, in "
-    "models/registry.py or by a package of your own (entry point ecgadvise.networks), and --from takes them then"
+    "its weights do not come with ecgadvise: ecgadvise zoo add brings in a published state dict of a network in "
+    "models/registry.py, or of a package of your own (entry point ecgadvise.networks), and --from takes its name"
 )
 
 

@@ -87,7 +87,12 @@ def recommend(
     ] = None,
     from_: Annotated[
         str | None,
-        typer.Option("--from", metavar="NAME", help="A pre-trained network for --data: checkpoint folder or name."),
+        typer.Option(
+            "--from",
+            metavar="NAME",
+            help="A pre-trained network for --data: checkpoint folder or name.",
+            autocompletion=completion.networks,
+        ),
     ] = None,
     test_fraction: TestFraction = None,
     test_seed: TestSeed = None,
@@ -112,7 +117,7 @@ def recommend(
     """Say what to train, fine-tuned, from scratch or otherwise, what each will score and cost, and how sure that is."""
     from advisor.answer.question import Question
     from advisor.answer.recommend import recommend as answer
-    from advisor.commands.recommend_own import Own, in_words
+    from advisor.commands.parts.recommend_own import Own, in_words
     from studies.files.curves import read_curves
     from studies.files.shipped import DEFAULT_CURVES
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from advisor.terminal import completion
 from advisor.terminal.lines import say
 from advisor.terminal.options import Rate, Seconds, TestFraction, TestSeed
 from engine.recipes import DEFAULT_RECIPE, NAMES
@@ -60,7 +61,13 @@ def train(
     ] = None,
     strategy: Annotated[Asked, typer.Option(help="auto asks the adviser and says why.")] = Asked.AUTO,
     from_: Annotated[
-        str | None, typer.Option("--from", metavar="NAME", help="Checkpoint folder, or a released network.")
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="NAME",
+            help="Checkpoint folder, or a released or added network.",
+            autocompletion=completion.networks,
+        ),
     ] = None,
     n_records: Annotated[
         int | None, typer.Option(min=2, help="Records to train and validate with. [default: all but the test's]")

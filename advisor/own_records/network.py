@@ -87,10 +87,11 @@ def network_given(from_: str | None, arch: str | None, curves: CurvesFile) -> Pr
     if from_ is None:
         return None
     from engine.checkpoints.checkpoint import load_checkpoint
-    from engine.checkpoints.zoo import find_checkpoint
+    from engine.checkpoints.zoo import find_checkpoint, released
     from models.registry import find_network
 
-    checkpoint = load_checkpoint(find_checkpoint(from_ if Path(from_).exists() else from_.removeprefix(RELEASED)))
+    name = from_ if Path(from_).exists() else from_.removeprefix(RELEASED)
+    checkpoint = load_checkpoint(find_checkpoint(name if name.lower() not in released() else name.lower()))
     found = checkpoint.facts.arch
     if find_network(found).family == "kernel":
         raise WrongNetworkError(f"{from_} holds random convolutions, from which nothing starts: leave out --from")

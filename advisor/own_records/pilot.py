@@ -235,7 +235,7 @@ def _network_to_tune(found: OwnAnswer) -> Pretrained:
     if network is None:
         raise NothingToStartFromError(
             f"a pilot fine-tunes a pre-trained {arch} for {leads_in_words(signal.leads)} of {signal.seconds:g} s "
-            f"at {signal.fs:g} Hz, and none is released with this version: give a checkpoint's folder with --from "
+            f"at {signal.fs:g} Hz, and none is released or was added: give a checkpoint's folder with --from "
             "(ecgadvise train makes one)"
         )
     return network

@@ -11,7 +11,7 @@ from typing import Any
 
 from advisor.answer.question import NoRunsFromError, UnknownNameError, UnknownUpstreamError
 from advisor.answer.words import METRICS, count
-from engine.checkpoints.zoo_index import read_zoo_document
+from engine.checkpoints.zoo_index import find_zoo_document
 from models.foundation_models import find_foundation_model
 from studies.files.curves import CurvesFile, corpus_of
 from studies.findings.published import PublishedScore, published_of, read_published
@@ -40,7 +40,7 @@ def with_published(
     ``directory`` has the asker's records, None where none were given. Raises PublishedError.
     """
     network = error.upstream if isinstance(error, UnknownUpstreamError) else error.network
-    found = read_zoo_document(network)
+    found = find_zoo_document(network)
     if isinstance(error, UnknownUpstreamError) and found is None:
         return error
     start = None if isinstance(error, UnknownUpstreamError) else error.start
@@ -48,16 +48,17 @@ def with_published(
     model = find_foundation_model(network)
     rows = [] if model is None else published_of(model, read_published())
     where = "DIR" if directory is None else shlex.quote(str(directory))
-    pilot = f"ecgadvise recommend --data {where} --from {shlex.quote(start or network)} --pilot"
+    name = network.lower() if found is None else found[0]  # as the zoo takes names
+    pilot = f"ecgadvise recommend --data {where} --from {shlex.quote(start or name)} --pilot"
     add = (
-        f"ecgadvise zoo add FILE --name {shlex.quote(network)} --network ARCH --contract FILE.toml --licence TEXT "
+        f"ecgadvise zoo add FILE --name {shlex.quote(name)} --network ARCH --contract FILE.toml --licence TEXT "
         "--source TEXT"
     )
     known = sorted({curve.upstream for curve in curves.curves})
     said = [
         f"no run of the evidence starts from {network}, and no curve of another network stands in for it",
         *(_published(rows, curves) if rows else [] if model is None else ["nothing published of it is known here"]),
-        *_measured(network, found, known),
+        *_measured(network, None if found is None else found[1], known),
         f"a pilot on your own records would tell: {pilot}" + ("" if is_there else f", once it is in the zoo: {add}"),
     ]
     document = {

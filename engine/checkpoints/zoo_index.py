@@ -1,42 +1,31 @@
 """What lies in the zoo, as its documents say, for an answer that does not load the training stack.
 
-Networks that ship lie in ``models/zoo``, those that the user added in a folder of the user's. Nothing is checked here:
-whoever starts from one opens it by ``engine.checkpoints.checkpoint.load_checkpoint``.
+Nothing is checked here: whoever starts from one opens it by ``engine.checkpoints.checkpoint.load_checkpoint``.
 """
 
 import json
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import models
+from engine.checkpoints.zoo_folders import ZOO, default_zoo, folders_in
 
-SHIPPED = Path(models.__file__).parent / "zoo"
 PRETRAINED_HERE = "pre-trained here"  # what is said of networks that ecgadvise itself trained
 DIGITS = 12  # of the hash of the weights
 _DOCUMENT = "checkpoint.json"
 
 
-def user_zoo() -> Path:
-    """Return the folder of networks that the user added: ``ECGADVISE_ZOO``, else in the user's data folder."""
-    from platformdirs import user_data_path
-
-    named = os.environ.get("ECGADVISE_ZOO")
-    return Path(named) if named else user_data_path("ecgadvise") / "zoo"
-
-
-def read_zoo_document(name: str) -> dict[str, Any] | None:
-    """Return what the document of a network of the zoo says; None where there is none, or none that can be read."""
-    if Path(name).name != name:
-        return None
-    for zoo in (SHIPPED, user_zoo()):
-        try:
-            document = json.loads((zoo / name / _DOCUMENT).read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError):
-            continue
-        if isinstance(document, dict):
-            return document
+def find_zoo_document(name: str) -> tuple[str, dict[str, Any]] | None:
+    """Return a network of the zoo, by its name in any case, and what its document says; None where there is none, or
+    none that can be read. Networks of packages are not looked for, which loads them.
+    """
+    for folders in (folders_in(ZOO), folders_in(default_zoo())):
+        for one in (one for one in folders if one.casefold() == name.casefold()):
+            try:
+                document = json.loads((folders[one] / _DOCUMENT).read_text(encoding="utf-8"))
+            except (OSError, ValueError, RecursionError):
+                continue
+            if isinstance(document, dict):
+                return one, document
     return None
 
 
@@ -47,12 +36,14 @@ def describe_network(document: Mapping[str, Any]) -> str:
     """
     source, n_records = document.get("source") or {}, document.get("n_records")
     weights = f"weights {str(document['sha256'])[:DIGITS]}" if document.get("sha256") else ""
-    if not (document.get("record") or {}).get("imported"):
+    imported = (document.get("record") or {}).get("imported")
+    if not imported:
         of = f" of {n_records:,} records" if n_records else ""
         licence = f" ({source['licence']})" if source.get("licence") else ""
         whole = f"{document['arch']}, {PRETRAINED_HERE} on {document['task']}{of}{licence}"
         return f"{whole}; {weights}" if weights else whole
-    known = (source.get(name) for name in ("name", "url", "citation"))
+    known = [imported.get("source"), source.get("url"), source.get("citation")]
+    known = known if any(known) else [source.get("name")]
     where = ", ".join(dict.fromkeys(" ".join(str(text).split()) for text in known if text))
     licence = " ".join(str(source.get("licence") or "not known").split())
     said = (

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from engine.checkpoints.zoo_index import describe_network, read_zoo_document
+from engine.checkpoints.zoo_index import describe_network, find_zoo_document
 from models.errors import ExitCode, UserError
 from models.registry import count_parameters, create_network
 from studies.collection.class_scores import class_scores
@@ -318,9 +318,8 @@ def _describe_upstreams(runs: Sequence[Run]) -> dict[str, str]:
     described: dict[str, str] = {}
     for upstream in sorted({run.upstream for run in runs if run.upstream and is_released(run.upstream)}):
         said = next((run.started_from for run in runs if run.upstream == upstream and run.started_from), None)
-        document = read_zoo_document(upstream.removeprefix(RELEASED))
-        if said is None and document is not None:
-            said = describe_network(document)
+        if said is None and (found := find_zoo_document(upstream.removeprefix(RELEASED))) is not None:
+            said = describe_network(found[1])
         described |= {} if said is None else {upstream: UNPRINTABLE.sub(" ", said)}
     for run in pretraining_runs(runs):
         folds = ", ".join(map(str, run.spec.pool_folds))

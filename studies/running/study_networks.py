@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from engine.checkpoints.checkpoint import Checkpoint, load_checkpoint
-from engine.checkpoints.zoo import UnknownCheckpointError, released
+from engine.checkpoints.zoo import UnknownCheckpointError, names_in_words, released
 from engine.checkpoints.zoo_index import describe_network
 from engine.files import written_whole
 from models.errors import ExitCode, UserError
@@ -36,7 +36,7 @@ def released_network(upstream: str) -> Checkpoint:
     name = upstream.removeprefix(RELEASED)
     folder = released().get(name)
     if folder is None:
-        raise UnknownCheckpointError(f"no network {name!r} is released with this version ({', '.join(released())})")
+        raise UnknownCheckpointError(f"no pre-trained network is named {name!r} ({names_in_words()})")
     return load_checkpoint(folder)
 
 

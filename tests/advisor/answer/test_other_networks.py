@@ -123,7 +123,7 @@ def test_a_network_without_runs_has_no_answer_and_what_is_published_is_told(name
     assert said.startswith(
         f"no run of the evidence starts from {error.network}, and no curve of another network stands"
     )
-    assert f"ecgadvise recommend --data DIR --from {error.network} --pilot" in said
+    assert f"ecgadvise recommend --data DIR --from {error.network.lower()} --pilot" in said
     assert "ecgadvise zoo add FILE --name" in said
     assert (told["network"], told["is_there"], told["message"]) == (error.network, False, said)
     rows = published_of(error.network, read_published())
@@ -148,12 +148,12 @@ def test_a_name_that_nobody_knows_is_still_a_mistake(curves: CurvesFile):
 
 def test_a_network_of_the_zoo_is_told_by_its_name_alone(curves: CurvesFile, tmp_path: Path, monkeypatch):
     monkeypatch.setenv("ECGADVISE_ZOO", str(tmp_path))
-    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs").mkdir()  # asked about in any case of its letters
     (tmp_path / "theirs" / "checkpoint.json").write_text('{"task": "chagas"}')
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged" / "checkpoint.json").write_text("{")
     with pytest.raises(UnknownUpstreamError) as raised:
-        recommend(Question(500, upstream="theirs"), curves)
+        recommend(Question(500, upstream="Theirs"), curves)
     error = with_published(raised.value, curves, Path("my ward"))
     assert str(error).endswith("ecgadvise recommend --data 'my ward' --from theirs --pilot")
     with pytest.raises(UnknownUpstreamError) as unknown:
