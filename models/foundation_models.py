@@ -14,9 +14,8 @@ _AGAINST = {
 }
 _SIZE = re.compile(r"(?:tiny|small|base|medium|large|ssl|sl|v?\d+)*")
 _HOW = (
-    "its weights do not come with ecgadvise and do not load as they are published: --from takes a folder that "
-    "engine.checkpoints.checkpoint.save_checkpoint wrote, of a network in models/registry.py or of a package of your "
-    "own (entry point ecgadvise.networks)"
+    "its weights do not come with ecgadvise: ecgadvise zoo add brings in a published state dict of a network in "
+    "models/registry.py, or of a package of your own (entry point ecgadvise.networks), and --from takes its name"
 )
 
 
@@ -53,18 +52,27 @@ MODELS: dict[str, tuple[Published, ...]] = {
 }
 
 
-def describe_foundation_model(name: str) -> str | None:
-    """Say what is known of the foundation model that a name means, whatever its case and hyphens; None for others.
+def find_foundation_model(name: str) -> str | None:
+    """Return the foundation model that a name means, whatever its case and hyphens, as it is published; None for
+    others.
 
     ``ecg_fm``, ``HuBERT-ECG-base`` and ``someone/ST-MEM`` are such names.
     """
-    for part in name.split("/"):
-        plain = _plain(part)
-        for model, published in MODELS.items():
-            if plain.startswith(_plain(model)) and _SIZE.fullmatch(plain.removeprefix(_plain(model))):
-                known = f"{model} is a published foundation model, which this study did not measure{_said(published)}"
-                return f"{known}; {_HOW}"
-    return None
+    return next((model for part in name.split("/") for model in MODELS if is_named(part, model)), None)
+
+
+def is_named(name: str, model: str) -> bool:
+    """Say whether a name means a foundation model, in one of its sizes."""
+    plain = _plain(name)
+    return plain.startswith(_plain(model)) and _SIZE.fullmatch(plain.removeprefix(_plain(model))) is not None
+
+
+def describe_foundation_model(name: str) -> str | None:
+    """Say what is known of the foundation model that a name means; None for other names."""
+    if (model := find_foundation_model(name)) is None:
+        return None
+    known = f"{model} is a published foundation model, which this study did not measure{_said(MODELS[model])}"
+    return f"{known}; {_HOW}"
 
 
 def _plain(name: str) -> str:

@@ -21,6 +21,11 @@ group ``ecgadvise.networks``; in its ``pyproject.toml``::
     [project.entry-points."ecgadvise.networks"]
     mine = "my_package.networks"
 
+Where that module has ``CHECKPOINTS``, the path of a folder of checkpoint folders, these are its pre-trained networks,
+found by the names of the folders wherever one is asked for (``--from``)::
+
+    CHECKPOINTS = Path(__file__).parent / "checkpoints"  # checkpoints/mine-pretrained/checkpoint.json and so on
+
 A name may end in ``-wN``, which narrows or widens the network: N channels in the first stage of a convolutional
 network, N hidden units of a recurrent one, N features of each time step of a state space model or a transformer, N
 kernels at each dilation of random convolutions. ``resnet1d18`` is ``resnet1d18-w64``.
@@ -39,6 +44,7 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cache
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import torch
@@ -123,16 +129,25 @@ def _load_all() -> None:
     _load_other_packages()
 
 
+def package_checkpoints() -> tuple[Path, ...]:
+    """Return the folders of checkpoint folders that other packages bring with their networks."""
+    _load_all()
+    folders = (getattr(loaded, "CHECKPOINTS", None) for loaded in _load_other_packages())
+    return tuple(Path(folder) for folder in folders if folder is not None)
+
+
 @cache
-def _load_other_packages() -> None:
+def _load_other_packages() -> tuple[object, ...]:
     """Load what other packages name as entry points, once a process: to look for them takes milliseconds."""
+    loaded = []
     for point in entry_points(group=ENTRY_POINTS):
         try:
-            point.load()
+            loaded.append(point.load())
         except Exception as error:
             of = f" of the package {point.dist.name}" if point.dist is not None else ""
             error.add_note(f"This was the entry point {point.name} = {point.value}{of}, group {ENTRY_POINTS}.")
             raise
+    return tuple(loaded)
 
 
 def list_networks(pattern: str = "*") -> list[str]:

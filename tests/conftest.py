@@ -46,6 +46,14 @@ def heeded_ctrl_c() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_networks_of_the_users(tmp_path_factory: pytest.TempPathFactory) -> Generator[None, None, None]:
+    """Keep the networks that somebody has added on this machine out of what is tested."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("ECGADVISE_ZOO", str(tmp_path_factory.mktemp("zoo")))
+        yield
+
+
 def make_run(arch: str, strategy: str, n_records: int, replicate: int, score: float, role: str = "downstream") -> Run:
     """One run whose every field is filled in that a study needs."""
     task = "ptb-xl/superclass" if role == "downstream" else UPSTREAM

@@ -516,6 +516,19 @@ def test_another_package_registers_a_network(another_package, corpus: Corpus, tm
     assert python(script, another_package(THEIRS)).splitlines()[-2:] == ["theirs-w4 True", "True True"]
 
 
+def test_another_package_brings_its_weights(another_package, tmp_path: Path, checkpoint_writer):
+    checkpoint_writer(tmp_path / "checkpoints" / "theirs-pretrained", "resnet1d18-w4")
+    checkpoint_writer(tmp_path / "zoo" / "theirs-pretrained", "resnet1d18-w4")
+    script = (
+        f"import os; os.environ['ECGADVISE_ZOO'] = {str(tmp_path / 'zoo')!r}\n"
+        "from engine.checkpoints.zoo import find_checkpoint, known_networks\n"
+        "print(known_networks()['theirs-pretrained'].origin, find_checkpoint('theirs-pretrained'))"
+    )
+    text = f"{THEIRS}\nCHECKPOINTS = {str(tmp_path / 'checkpoints')!r}\n"
+    said = python(script, another_package(text)).splitlines()[-1]
+    assert said == f"package {tmp_path / 'checkpoints' / 'theirs-pretrained'}"
+
+
 def test_an_answer_does_not_look_for_other_packages(another_package):
     script = (
         "import ecgadvise; print(ecgadvise.recommend(5000, 'cnn').verdict); print('models.registry' in sys.modules)"

@@ -46,6 +46,7 @@ def place(research_code: Path, ptbxl_tree: Path) -> Path:
         ["curves", "show", "--at", "500"],
         ["doctor"],
         ["data", "list"],
+        ["zoo", "list"],
         ["data", "check", "ptb-xl"],
         ["data", "prepare", "ptb-xl", "--corpora", "corpora"],
         ["train", "--task", "synthetic", "--strategy", "scratch", "--arch", "resnet1d18-w2", "--out", "network"],

@@ -40,7 +40,7 @@ def test_shown_output_is_what_the_command_prints(line: str, output: str):
 @pytest.mark.parametrize("line", sorted(set(COMMANDS)))
 def test_named_commands_and_their_options_exist(line: str, command):
     words = shlex.split(line)[1:]
-    path = words[: 2 if words[0] in {"study", "curves", "data"} else 1]
+    path = words[: 2 if words[0] in {"study", "curves", "data", "zoo"} else 1]
     code, out, err = command(*path, "--help")
     assert code == 0, err
     for option in (word for word in words if word.startswith("--")):

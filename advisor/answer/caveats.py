@@ -7,9 +7,10 @@ from advisor.answer.costs import PRETRAINING, Cost, Money
 from advisor.answer.curve_choice import is_pool
 from advisor.answer.question import NOTHING_PRETRAINED, Question
 from advisor.answer.words import count
+from engine.checkpoints.zoo_index import PRETRAINED_HERE
 from studies.files.arms import ARMS, FURTHER, SCRATCH, arms_in
 from studies.files.curve import Curve, MeasuredCurve, PilotCurve, PooledCurve, Support
-from studies.files.curves import CurvesFile
+from studies.files.curves import RELEASED, CurvesFile, is_released, start_in_words
 from studies.files.draws import REACH, Interval
 from studies.files.precision import FLOAT32, in_words
 
@@ -38,6 +39,7 @@ def _of_evidence(question: Question, curve: Curve, curves: CurvesFile, support: 
         yield from _of_sizes(question.n_records, curve, curves, support)
     yield _of_tasks(question, curve, curves)
     yield from _of_missing_arms(question, curve, curves)
+    yield from _of_start(curve, curves)
     yield from _of_other_upstreams(curve, curves)
     yield from _of_precision(curve, curves)
     if far := _beyond_pilot(question, curve):
@@ -104,12 +106,33 @@ def _beyond_pilot(question: Question, curve: Curve) -> str | None:
 
 def _of_other_upstreams(curve: Curve, curves: CurvesFile) -> Iterator[str]:
     """Name what else a task's network was pre-trained on: another upstream transfers more, or less."""
-    if not isinstance(curve, MeasuredCurve):
+    if not isinstance(curve, MeasuredCurve | PooledCurve):
         return
-    key = (curve.task, curve.arch, curve.metric, curve.precision)
-    alike = (other for other in curves.measured if (other.task, other.arch, other.metric, other.precision) == key)
-    if others := sorted({other.upstream for other in alike} - {curve.upstream}):
-        yield f"Measured too, pre-trained on {' and on '.join(others)}: --upstream."
+    found: set[str] = set()
+    if isinstance(curve, MeasuredCurve):
+        key = (curve.task, curve.arch, curve.metric, curve.precision)
+        alike = (other for other in curves.measured if (other.task, other.arch, other.metric, other.precision) == key)
+        found = {other.upstream for other in alike}
+    here = [one for one in curves.measured if one.metric == curve.metric and one.task in curve.measured_tasks]
+    starts = sorted({one.upstream for one in here if is_released(one.upstream)} - {curve.upstream})
+    trained = sorted({one for one in found if not is_released(one)} - {curve.upstream})
+    said = [f"pre-trained on {' and on '.join(trained)}"] if trained else []
+    said += [f"starting {' and '.join(map(start_in_words, starts))}"] if starts else []
+    if said:
+        yield f"Measured too, {' and '.join(said)}: --upstream."
+
+
+def _of_start(curve: Curve, curves: CurvesFile) -> Iterator[str]:
+    """Say what an answer about a network of somebody else's does not know, and on how few tasks it rests."""
+    if not is_released(curve.upstream):
+        return
+    name, described = curve.upstream.removeprefix(RELEASED), curves.upstreams.get(curve.upstream, "")
+    if PRETRAINED_HERE not in described:
+        yield f"Fine-tuning starts from {name}, whose pre-training was not controlled here."
+    tasks = sorted({one.task for one in curves.measured if one.upstream == curve.upstream})
+    if tasks and not is_pool(curve):
+        more = "" if len(tasks) == 1 else f" ({', '.join(tasks)}), too few to say how far others differ"
+        yield f"Runs from {name} are of {count(len(tasks), 'task')}{more}."
 
 
 def _of_missing_arms(question: Question, curve: Curve, curves: CurvesFile) -> Iterator[str]:
@@ -211,7 +234,7 @@ def _of_pretraining(question: Question, curve: Curve, cost: Mapping[str, Cost], 
     if not question.pays_pretraining:
         return
     if question.upstream == NOTHING_PRETRAINED:
-        yield f"Fine-tuning is judged by a network pre-trained on {curve.upstream}; yours has yet to be made."
+        yield f"Fine-tuning is judged by a network {start_in_words(curve.upstream)}; yours has yet to be made."
     if PRETRAINING not in cost:
         yield "What a pre-training costs was not measured."
     elif money is None or money.p_pays_off is None:

@@ -5,19 +5,28 @@ that nobody has measured, goes before any single one, of several the one with th
 with most runs. Of several upstreams of a task the one without its labels answers, as between two hospitals; one has to
 be chosen only where that is none of them, or more than one. Of curves of several precisions those of one answer: the
 precision with a pool of most tasks, then with most runs behind a curve, of equals float32. What the asker says of the
-labels moves the pooled curve alone.
+labels moves the pooled curve alone. Runs that start from a network which somebody else pre-trained (``zoo:NAME``)
+answer where it is named and, unless they are all there is, nowhere else; and nothing else answers for it.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import TypeGuard
 
-from advisor.answer.question import NOTHING_PRETRAINED, NoEvidenceError, Question, UnknownNameError
-from models.foundation_models import describe_foundation_model
+from advisor.answer.question import (
+    NOTHING_PRETRAINED,
+    NoEvidenceError,
+    NoRunsFromError,
+    Question,
+    UnknownNameError,
+    UnknownUpstreamError,
+)
+from models.foundation_models import describe_foundation_model, find_foundation_model
 from studies.files.arms import FINE_TUNE, RANDOM_CONVOLUTIONS
 from studies.files.curve import Curve, MeasuredCurve, PooledCurve
-from studies.files.curves import CurvesFile, corpus_of, is_disjoint
+from studies.files.curves import RELEASED, CurvesFile, corpus_of, is_disjoint, is_released, start_in_words
 from studies.files.draws import REACH
 from studies.files.falling import falls, why_it_falls
 from studies.files.label_levels import Label
@@ -28,6 +37,34 @@ FEWEST_POOLED = 3  # tasks; from two nobody can tell how far a third differs
 
 class _OtherTaskError(NoEvidenceError):
     """The network was not measured on the task asked about, others were."""
+
+
+def with_network_named(question: Question, curves: CurvesFile) -> Question:
+    """Spell the network that the question starts from as the evidence does, with its architecture; others stay.
+
+    ``NAME``, ``zoo:NAME`` and both in any case are such names. Raises NoRunsFromError for a network from which no run
+    starts, UnknownNameError for an ``arch`` that the network is not of.
+    """
+    wanted = question.upstream or NOTHING_PRETRAINED
+    known = {curve.upstream for curve in curves.curves}
+    if wanted == NOTHING_PRETRAINED or wanted in {*known, *map(corpus_of, known)} - released_in(curves):
+        return question
+    plain = wanted.casefold().removeprefix(RELEASED)
+    named = next((one for one in released_in(curves) if one.casefold() == f"{RELEASED}{plain}"), None)
+    if named is None:
+        bare = wanted[len(RELEASED) :] if is_released(wanted.casefold()) else wanted
+        if bare != wanted or find_foundation_model(bare) is not None:
+            raise NoRunsFromError(find_foundation_model(bare) or bare)
+        return question
+    family, arch = next((curve.family, curve.arch) for curve in curves.curves if curve.upstream == named)
+    if question.arch not in (None, family, arch):
+        raise UnknownNameError(f"{named.removeprefix(RELEASED)} is {arch}: leave out --arch {question.arch}")
+    return replace(question, upstream=named, arch=arch)
+
+
+def released_in(curves: CurvesFile) -> set[str]:
+    """Return the networks of somebody else's that runs start from, each as ``zoo:NAME``."""
+    return {curve.upstream for curve in curves.curves if is_released(curve.upstream)}
 
 
 def choose_curve(question: Question, arch: str, curves: CurvesFile) -> Curve:
@@ -87,7 +124,9 @@ def choose_curves(question: Question, curves: CurvesFile) -> tuple[list[Curve], 
     is_given = bool(labels_of(question, curves))  # raises for all networks alike
     found: list[Curve] = []
     errors: list[UnknownNameError | NoEvidenceError] = []
-    for arch in dict.fromkeys(curve.arch for curve in curves.curves):
+    archs = list(dict.fromkeys(curve.arch for curve in curves.curves))
+    elsewhere = _started_elsewhere(question, archs, curves)
+    for arch in (arch for arch in archs if arch not in elsewhere):
         try:
             found.append(choose_curve(question, arch, curves))
         except (UnknownNameError, NoEvidenceError) as error:
@@ -100,7 +139,21 @@ def choose_curves(question: Question, curves: CurvesFile) -> tuple[list[Curve], 
     compared = [curve for curve in found if _compared_on(curve) == common]
     theirs = {task for curve in compared for task in curve.measured_tasks}
     left_out = [_apart(curve, theirs, curves) for curve in found if _compared_on(curve) != common]
-    return compared, [*left_out, *blind, *map(str, errors)]
+    return compared, [*left_out, *blind, *elsewhere.values(), *map(str, errors)]
+
+
+def _started_elsewhere(question: Question, archs: Sequence[str], curves: CurvesFile) -> dict[str, str]:
+    """Return the networks that were fine-tuned from somebody else's alone, with what is said of them; none if all."""
+    if question.upstream not in (None, NOTHING_PRETRAINED):
+        return {}
+    starts = {arch: {curve.upstream for curve in curves.curves if curve.arch == arch and FINE_TUNE in curve.draws}
+              for arch in archs}  # fmt: skip
+    found = {
+        arch: f"{arch} was measured {' and '.join(map(start_in_words, sorted(of)))} alone (--upstream)"
+        for arch, of in starts.items()
+        if of and all(map(is_released, of))
+    }
+    return {} if len(found) == len(archs) else found
 
 
 def _same_labels(found: list[Curve]) -> tuple[list[Curve], list[str]]:
@@ -181,17 +234,16 @@ def _with_metric(found: Sequence[Curve], metric: str) -> list[Curve]:
 
 
 def _with_upstream(found: Sequence[Curve], wanted: str | None) -> list[Curve]:
-    """Keep the curves of an upstream, named in full or by its corpus."""
-    if wanted in (None, NOTHING_PRETRAINED):
-        return list(found)
+    """Keep the curves of an upstream, named in full or by its corpus; without a name those of tasks, where any are."""
+    if wanted is None or wanted == NOTHING_PRETRAINED:
+        return [curve for curve in found if not is_released(curve.upstream)] or list(found)
     kept = [curve for curve in found if wanted in (curve.upstream, corpus_of(curve.upstream))]
     if not kept:
-        if (foundation := describe_foundation_model(wanted or "")) is not None:
-            raise UnknownNameError(foundation)
         offered = sorted({curve.upstream for curve in found})
-        raise UnknownNameError(
+        raise UnknownUpstreamError(
             f"no {found[0].arch} was pre-trained on {wanted!r}; the evidence has {', '.join(offered)} "
-            f"(--upstream {NOTHING_PRETRAINED} when you have none)"
+            f"(--upstream {NOTHING_PRETRAINED} when you have none)",
+            wanted,
         )
     return kept
 

@@ -11,7 +11,7 @@ from functools import cached_property
 from advisor.answer.arms import ArmOutlook, PilotValue, half_of, name_best, not_measured, rank_arms, value_pilot
 from advisor.answer.caveats import warn
 from advisor.answer.costs import Cost, Money, Saving, charge, cost_curve, count_money, weigh_saving
-from advisor.answer.curve_choice import choose_curve, choose_curves
+from advisor.answer.curve_choice import choose_curve, choose_curves, with_network_named
 from advisor.answer.decision import (
     Verdict,
     decide,
@@ -154,12 +154,14 @@ class _Case:
 def recommend(question: Question, curves: CurvesFile) -> Recommendation:
     """Answer a question from a curves file.
 
-    Raises UnknownNameError for a name that does not exist, NoEvidenceError when nothing was measured near enough.
+    Raises UnknownNameError for a name that does not exist, NoEvidenceError when nothing was measured near enough,
+    NoRunsFromError, one of these, when no run starts from the network that is named.
     """
     if question.arch is not None:
-        arch = curves.spelled(question.arch)
-        question = replace(question, arch=arch)
-        return _answer(question, choose_curve(question, arch, curves), curves)
+        question = replace(question, arch=curves.spelled(question.arch))
+    question = with_network_named(question, curves)
+    if question.arch is not None:
+        return _answer(question, choose_curve(question, question.arch, curves), curves)
     compared, left_out = choose_curves(question, curves)
     compared = sorted(compared, key=lambda curve: -_best_of_its_own(curve, question.n_records))
     rows = [_row(question, curve, curves) for curve in compared]

@@ -54,7 +54,7 @@ def choose_strategy(
     used.
 
     ``network`` is the name of the pre-trained one that is available; ``answer`` is the adviser's, None with the
-    ``reason`` where it has none. ``released`` names all that come with this version, ``leads`` the records' leads in
+    ``reason`` where it has none. ``released`` names all that are known by name, ``leads`` the records' leads in
     words. Raises NothingToStartFromError.
     """
     if asked != AUTO:
@@ -62,8 +62,8 @@ def choose_strategy(
             return Choice(cast(Strategy, asked), False, f"{_TRAINING[asked]}, as asked.")
         if network is None:
             raise NothingToStartFromError(
-                f"--strategy {asked} needs a pre-trained {arch} for {leads} at this rate and length, and none is "
-                f"released with this version ({', '.join(released) or 'it has no network'}): give a checkpoint's "
+                f"--strategy {asked} needs a pre-trained {arch} for {leads} at this rate and length, and none "
+                f"of those released or added is ({', '.join(released) or 'there are none'}): give a checkpoint's "
                 "folder with --from"
             )
         return Choice(cast(Strategy, asked), True, f"Starting from {network}, as asked.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from advisor.commands import data_fetch
+from advisor.commands.parts import data_fetch
 from advisor.terminal.lines import in_one_line, say
 from advisor.terminal.options import Rate, Seconds
 

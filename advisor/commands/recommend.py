@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from advisor.answer.recommend import Recommendation
     from advisor.own_records.answer import OwnAnswer
     from advisor.text.explanation import Explanation
+    from studies.files.curves import CurvesFile
     from studies.files.label_levels import Label
 
 EXAMPLE = "Example: ecgadvise recommend --n-records 5000 --arch cnn"
@@ -37,7 +40,7 @@ def recommend(
     upstream: Annotated[
         str | None,
         typer.Option(
-            help="What the network was pre-trained on; none if you have no pre-trained network.",
+            help="What the network was pre-trained on, or its name; none if you have no pre-trained network.",
             autocompletion=completion.upstreams,
         ),
     ] = None,
@@ -84,7 +87,12 @@ def recommend(
     ] = None,
     from_: Annotated[
         str | None,
-        typer.Option("--from", metavar="NAME", help="A pre-trained network for --data: checkpoint folder or name."),
+        typer.Option(
+            "--from",
+            metavar="NAME",
+            help="A pre-trained network for --data: checkpoint folder or name.",
+            autocompletion=completion.networks,
+        ),
     ] = None,
     test_fraction: TestFraction = None,
     test_seed: TestSeed = None,
@@ -109,7 +117,7 @@ def recommend(
     """Say what to train, fine-tuned, from scratch or otherwise, what each will score and cost, and how sure that is."""
     from advisor.answer.question import Question
     from advisor.answer.recommend import recommend as answer
-    from advisor.commands.recommend_own import Own, in_words
+    from advisor.commands.parts.recommend_own import Own, in_words
     from studies.files.curves import read_curves
     from studies.files.shipped import DEFAULT_CURVES
 
@@ -129,12 +137,15 @@ def recommend(
 
         check_targets(report, plot)
     path = curves or DEFAULT_CURVES
+    evidence = read_curves(path)
     if data is not None:
-        for_own = own.answer(question, n_records, path)
+        with told_what_is_published(evidence, json, data):
+            for_own = own.answer(question, n_records, evidence, path)
         _write(for_own.with_warnings, path, report, plot, for_own)
         typer.echo(in_words(for_own, path, explain, json, _color()), nl=json, color=_color())
         return
-    found = answer(question, read_curves(path))
+    with told_what_is_published(evidence, json):
+        found = answer(question, evidence)
     _write(found, path, report, plot)
     if json:
         from advisor.text.answer_json import to_json
@@ -143,6 +154,24 @@ def recommend(
         return
     color = _color()
     typer.echo(_to_text(found, path, color) if explain else _to_table(found, color), nl=False, color=color)
+
+
+@contextmanager
+def told_what_is_published(curves: "CurvesFile", json: bool, data: Path | None = None) -> Iterator[None]:
+    """Add to an error about a network from which no run starts what is published of it, with ``json`` on stdout."""
+    from advisor.answer.question import NoRunsFromError, UnknownUpstreamError
+
+    try:
+        yield
+    except (NoRunsFromError, UnknownUpstreamError) as error:
+        from advisor.text.no_runs import NothingFromNetworkError, with_published
+
+        told = with_published(error, curves, data)
+        if json and isinstance(told, NothingFromNetworkError):
+            from json import dumps
+
+            typer.echo(dumps(told.document, indent=2))
+        raise told from None
 
 
 def _labels(
@@ -198,7 +227,7 @@ def _explain(found: "Recommendation", path: Path) -> "Explanation":
 
 def _refuse_nonsense(question: "Question", from_: str | None) -> None:
     """Raise Failure for a value that no question can have. ``from_`` names a network too."""
-    from advisor.answer.question_values import find_nonsense
+    from advisor.answer.question import find_nonsense
     from advisor.terminal.failures import Failure
     from models.errors import ExitCode
 

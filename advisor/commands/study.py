@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from advisor.commands import study_results
+from advisor.commands.parts import study_results
 
 if TYPE_CHECKING:
     import torch

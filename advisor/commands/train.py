@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from advisor.terminal import completion
 from advisor.terminal.lines import say
 from advisor.terminal.options import Rate, Seconds, TestFraction, TestSeed
 from engine.recipes import DEFAULT_RECIPE, NAMES
 
 if TYPE_CHECKING:
     from advisor.own_records.advice import Advice
+    from advisor.own_records.network import Pretrained
     from advisor.own_records.records import OwnData
     from engine.training.fit import Fit, Fitted
 
@@ -59,7 +61,13 @@ def train(
     ] = None,
     strategy: Annotated[Asked, typer.Option(help="auto asks the adviser and says why.")] = Asked.AUTO,
     from_: Annotated[
-        str | None, typer.Option("--from", metavar="NAME", help="Checkpoint folder, or a released network.")
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="NAME",
+            help="Checkpoint folder, or a released or added network.",
+            autocompletion=completion.networks,
+        ),
     ] = None,
     n_records: Annotated[
         int | None, typer.Option(min=2, help="Records to train and validate with. [default: all but the test's]")
@@ -114,8 +122,9 @@ def train(
     decided = _read_decisions(at_specificity, prevalence)
     _check_target(out, force, resume)
     with _name_unwritten_files(out):
-        own = _open(task, data, labels, source, corpora, seconds, fs, test_fraction, test_seed)
-        job, advice = plan(own, arch, strategy, from_, n_records, seed, recipe, device)
+        strategy, arch, given = starting_from(strategy, arch, from_)
+        own = _open(task, data, labels, source, corpora, seconds, fs, test_fraction, test_seed, given)
+        job, advice = plan(own, arch, strategy, given, n_records, seed, recipe, device)
         job = job if least_positives is None else replace(job, least_positives=least_positives)
         job = decide_by(job, *decided)
         with claimed(out):
@@ -190,8 +199,9 @@ def _check_target(out: Path, force: bool, resume: bool) -> None:
 
 def _open(
     task: str, data: Path | None, labels: str | None, source: str | None, corpora: Path | None, seconds: float | None,
-    fs: float | None, test_fraction: float | None, test_seed: int | None,
+    fs: float | None, test_fraction: float | None, test_seed: int | None, given: "Pretrained | None",
 ) -> "OwnData":  # fmt: skip
+    from advisor.own_records.network import sampling_for
     from advisor.own_records.records import divide_own
     from advisor.terminal.progress import progress_bar
     from engine.corpora.corpus import default_corpora
@@ -203,16 +213,33 @@ def _open(
     if data is None:
         corpus, named = open_named(task, folder, say)
         return divide_own(corpus.root, corpus, named, labels, division, is_asked="/" in task)
+    seconds, fs = sampling_for(given, data, seconds, fs)
     with progress_bar("records") as progress:
         corpus, named = open_directory(data, task, folder, source, default_workers(), say, progress, seconds, fs)
     return divide_own(data, corpus, named, labels, division, is_asked=bool(task))
 
 
+def starting_from(
+    strategy: Asked, arch: str | None, from_: str | None
+) -> "tuple[Asked, str | None, Pretrained | None]":  # fmt: skip
+    """Return strategy, network and the pre-trained one that is given, before a record is read: it says how they are.
+
+    Raises Failure where they contradict each other, and what ``network_given`` does.
+    """
+    from advisor.own_records.network import network_given
+    from studies.files.curves import read_curves
+    from studies.files.shipped import DEFAULT_CURVES
+
+    curves = read_curves(DEFAULT_CURVES)
+    strategy, arch = _agree(strategy, None if arch is None else curves.spelled(arch), from_)
+    return strategy, arch, network_given(from_, arch, curves)
+
+
 def plan(
-    own: "OwnData", arch: str | None, strategy: Asked, from_: str | None, n_records: int | None, seed: int,
+    own: "OwnData", arch: str | None, strategy: Asked, given: "Pretrained | None", n_records: int | None, seed: int,
     recipe: str, device: str,
 ) -> "tuple[Fit, Advice]":  # fmt: skip
-    """Decide everything that can be refused before a minute is spent on it."""
+    """Decide everything that can be refused before a minute is spent on it; ``starting_from`` returns the first."""
     from advisor.own_records.advice import advise_training
     from engine.compute.devices import choose_device
     from engine.corpora.partition import divide
@@ -226,9 +253,10 @@ def plan(
 
     choose_device(device)
     curves = read_curves(DEFAULT_CURVES)
-    strategy, arch = _agree(strategy, None if arch is None else curves.spelled(arch), from_)
+    named = None if arch is None else curves.spelled(arch)
+    strategy, arch = _agree(strategy, named, None if given is None else given.given)
     n = n_records or len(own.pool)
-    advice = advise_training(strategy, own, n, arch, from_, curves)
+    advice = advise_training(strategy, own, n, arch, given, curves)
     choice = advice.choice
     network = find_network(KERNELS if choice.strategy == RANDOM_CONVOLUTIONS else advice.arch)
     chosen = find_recipe(recipe, network.family, choice.strategy, width=network.width)

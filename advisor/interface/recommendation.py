@@ -7,8 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from advisor.answer.question import Question
-from advisor.answer.question_values import find_nonsense
+from advisor.answer.question import NoRunsFromError, Question, UnknownUpstreamError, find_nonsense
 from advisor.answer.recommend import Recommendation
 from advisor.answer.recommend import recommend as answer
 from advisor.answer.words import headline
@@ -85,7 +84,8 @@ def recommend(
     network (None: the best that was measured); ``labels`` maps each label of the records to the share of them that has
     it; all else is as in ``ecgadvise recommend``. ``curves`` is a curves file or what ``fit_curves`` returned, the
     evidence that ships by default. Raises ValueError for a value that no question can have, UnknownNameError,
-    NoEvidenceError and CurvesFileError.
+    NoEvidenceError and CurvesFileError. Where no run of the evidence starts from the network that ``upstream`` names,
+    the NoEvidenceError is a NothingFromNetworkError: its ``document`` has what is published of the network.
     """
     if labels is not None and not isinstance(labels, Mapping):
         raise ValueError("labels maps each label to the share of the records that has it: {'AF': 0.04}")
@@ -100,7 +100,13 @@ def recommend(
         raise ValueError("labels and task_like say the same in two ways: give one of them")
     if (nonsense := find_nonsense(question, str, names_network=arch is not None)) is not None:
         raise ValueError(nonsense)
-    found = answer(question, _open(curves))
+    evidence = _open(curves)
+    try:
+        found = answer(question, evidence)
+    except (NoRunsFromError, UnknownUpstreamError) as error:
+        from advisor.text.no_runs import with_published
+
+        raise with_published(error, evidence) from None
     return Answer(**{field.name: getattr(found, field.name) for field in fields(found)})
 
 

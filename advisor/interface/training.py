@@ -6,10 +6,11 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from advisor.commands.train import Asked, decide_by, few_threads, plan
+from advisor.commands.train import Asked, decide_by, few_threads, plan, starting_from
 from advisor.interface.caller_state import caller_state_kept
 from advisor.interface.model import Model, load_model
 from advisor.interface.records import log
+from advisor.own_records.network import sampling_for
 from advisor.own_records.records import divide_own
 from engine.checkpoints.checkpoint import CheckpointFacts
 from engine.corpora.corpus import Corpus, default_corpora
@@ -105,15 +106,17 @@ def train(
         raise ValueError(f"least_positives is {least_positives}: an AUROC needs at least 1 positive record")
     folder = Path(out)
     _check_empty(folder)
+    asked, arch, given = starting_from(Asked(strategy), arch, None if start_from is None else str(start_from))
+    if not isinstance(data, Corpus):
+        seconds, fs = sampling_for(given, Path(data), seconds, fs)
     corpus, named = _open(data, task, source, workers, seconds, fs)
     named_labels = None if labels is None else ",".join(labels)
     with caller_state_kept(), claimed(folder):
         _check_empty(folder)  # once more: who had the folder until now may have written it
-        upstream = None if start_from is None else str(start_from)
         own = divide_own(
             corpus.root, corpus, named, named_labels, Division(test_fraction, test_seed), is_asked=bool(task)
         )
-        job, advice = plan(own, arch, Asked(strategy), upstream, n_records, seed, recipe, device)
+        job, advice = plan(own, arch, asked, given, n_records, seed, recipe, device)
         job = decide_by(replace(job, least_positives=least_positives), at_specificity, prevalence)
         check_writable(folder)
         with few_threads(job):

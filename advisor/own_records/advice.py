@@ -1,14 +1,16 @@
 """What the adviser says of a training on records, which is what ``recommend --data`` says, and what is trained."""
 
+import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from advisor.answer.question import NoEvidenceError, Question, UnknownNameError
+from advisor.answer.question import NoEvidenceError, NoRunsFromError, Question, UnknownNameError
 from advisor.answer.strategy import AUTO, Choice, choose_strategy
-from advisor.own_records.answer import OwnAnswer, Pretrained, advise, at_hand, network_given
-from advisor.own_records.pilot import pilots_folder, with_known_pilot
+from advisor.own_records.answer import OwnAnswer, Unanswered, advise, unanswered
+from advisor.own_records.network import Pretrained, at_hand, check_rate
+from advisor.own_records.pilot import answer_by_known_pilot, pilots_folder, with_known_pilot
 from advisor.own_records.records import OwnData
 from advisor.own_records.signal_differences import signal_differences
 from engine.records.lead_names import leads_in_words
@@ -65,15 +67,16 @@ class Advice:
 
 
 def advise_training(
-    asked: str, own: OwnData, n_records: int, arch: str | None, from_: str | None, curves: CurvesFile
+    asked: str, own: OwnData, n_records: int, arch: str | None, given: Pretrained | None, curves: CurvesFile
 ) -> Advice:
     """Say what to train on ``n_records`` of the records: as ``asked``, or for ``auto`` as ``recommend --data`` answers.
 
-    ``arch`` is None for that of ``from_``, a checkpoint's folder or a released network, else the advised one, or cnn
-    where a strategy is asked for; ``curves`` are those that ship. Raises NothingToStartFromError,
-    UnknownCheckpointError, CheckpointError, WrongNetworkError, UnknownNetworkError.
+    ``given`` is what ``network_given`` returned, ``arch`` None for its architecture, else the advised one, or cnn where
+    a strategy is asked for; ``curves`` are those that ship. Raises NothingToStartFromError, CheckpointError,
+    UnknownNetworkError, and SamplingError for records of another rate than the network's.
     """
-    given, known = network_given(from_, arch, curves), read_transferability(DEFAULT_CURVES)
+    check_rate(given, own)
+    known = read_transferability(DEFAULT_CURVES)
     answer, reason = _answer(own, n_records, arch, given, curves, known) if asked == AUTO else (None, "")
     if answer is not None:
         named = answer.answer.curve.arch
@@ -97,11 +100,26 @@ def _answer(
 ) -> tuple[OwnAnswer | None, str]:  # fmt: skip
     """Return the answer for the records, after a pilot on them where there is one, or why there is none."""
     n_given = None if n_records == len(own.pool) else n_records
+    question = Question(n_records, arch)
     try:
-        found = advise(Question(n_records, arch), n_given, own, curves, known, given, measures_gap=False)
+        found = advise(question, n_given, own, curves, known, given, measures_gap=False)
+    except NoRunsFromError as error:
+        assert given is not None, "its runs were looked for"
+        return _by_known_pilot(unanswered(question, n_given, own, curves, given, measures_gap=False), str(error))
     except (UnknownNameError, NoEvidenceError) as error:
         return None, str(error)
     return with_known_pilot(found, pilots_folder()), ""
+
+
+def _by_known_pilot(asked: Unanswered, why: str) -> tuple[OwnAnswer | None, str]:
+    """Return the answer of a pilot on the records alone, or why there is none and how it is made."""
+    try:
+        found = answer_by_known_pilot(asked, pilots_folder())
+    except NoEvidenceError as error:
+        return None, str(error)
+    start = asked.network.given or asked.network.name
+    run = shlex.join(["ecgadvise", "recommend", "--data", str(asked.own.directory), "--from", start, "--pilot"])
+    return found, "" if found is not None else f"{why}, and no pilot on these records does ({run})"
 
 
 def _released() -> dict[str, Path]:

@@ -6,62 +6,22 @@ does it.
 """
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from advisor.answer.question import NOTHING_PRETRAINED
+from advisor.answer.question import NOTHING_PRETRAINED, NoEvidenceError, UnknownNameError
 from advisor.answer.recommend import Question, Recommendation, recommend
+from advisor.answer.words import count
 from advisor.own_records.held_out import HeldOutPrecision, held_out_precision
-from advisor.own_records.records import OwnData, compare
+from advisor.own_records.network import Pretrained, about_network, at_hand
+from advisor.own_records.records import OwnData, compare, remarks_on
 from advisor.own_records.score import Score, score_own
 from engine.records.lead_names import leads_in_words
-from models.errors import ExitCode, UserError
-from studies.files.curves import CurvesFile
+from studies.files.curves import CurvesFile, start_in_words
 from studies.files.transferability import Transferability
 from studies.runs.run import METRIC
 
 if TYPE_CHECKING:
-    from advisor.own_records.pilot import Moved
-    from engine.checkpoints.checkpoint import Checkpoint
-
-
-class WrongNetworkError(UserError, LookupError):
-    """The checkpoint given is of another network than the one asked for."""
-
-    exit_code = ExitCode.USAGE
-
-
-@dataclass(frozen=True)
-class Pretrained:
-    """A pre-trained network: what it is called, and its checkpoint."""
-
-    name: str
-    checkpoint: "Checkpoint"
-
-    @property
-    def folder(self) -> Path:
-        """Where its checkpoint lies."""
-        return self.checkpoint.folder
-
-    @property
-    def arch(self) -> str:
-        """Its architecture."""
-        return self.checkpoint.facts.arch
-
-    @property
-    def task(self) -> str:
-        """What it was trained on."""
-        return self.checkpoint.facts.task
-
-    @property
-    def n_records(self) -> int | None:
-        """How many records it was trained on, None where that was not kept."""
-        return self.checkpoint.facts.n_records
-
-    def in_words(self) -> str:
-        """Return its name and what it was pre-trained on."""
-        of = "" if self.n_records is None else f", {self.n_records:,} records"
-        return f"{self.name} ({self.task}{of})"
+    from advisor.own_records.moved import Moved
 
 
 @dataclass(frozen=True)
@@ -88,7 +48,14 @@ class OwnAnswer:
     @property
     def starts_from(self) -> str:
         """What fine-tuning and a linear probe start from, here and in the evidence, in one sentence."""
-        theirs = f"the evidence's networks on {self.answer.curve.rests_on[-1].upstream}"
+        if self.network is not None and self.moved is not None and self.moved.is_alone:
+            pairs = count(self.answer.curve.runs // 2, "pair")
+            return (
+                f"Pre-trained network: {self.network.in_words()}; no run of the evidence starts from it: this answer "
+                f"is from the pilot alone, {pairs} on these records."
+            )
+        upstream = self.answer.curve.rests_on[-1].upstream
+        theirs = f"the evidence's networks {start_in_words(upstream).removeprefix('pre-trained ')}"
         if self.network is not None and self.answer.question.upstream == NOTHING_PRETRAINED:
             return f"Asked as if there were no pre-trained network; {self.network.in_words()} is available; {theirs}."
         if self.network is None:
@@ -121,28 +88,34 @@ class OwnAnswer:
         }
 
 
-def network_given(from_: str | None, arch: str | None, curves: CurvesFile) -> Pretrained | None:
-    """Return the network of the checkpoint that the user gave, None where none was.
+@dataclass(frozen=True)
+class Unanswered:
+    """A question about records and a network from which no run of the evidence starts: a pilot alone can answer it.
 
-    Raises UnknownCheckpointError, CheckpointError, and WrongNetworkError where it is not the network asked about.
+    The ``question`` has the records' labels, ``n_given`` is the number of records that was given, if any.
     """
-    if from_ is None:
-        return None
-    from engine.checkpoints.checkpoint import load_checkpoint
-    from engine.checkpoints.zoo import find_checkpoint
-    from models.registry import find_network
 
-    checkpoint = load_checkpoint(find_checkpoint(from_))
-    found = checkpoint.facts.arch
-    if find_network(found).family == "kernel":
-        raise WrongNetworkError(f"{from_} holds random convolutions, from which nothing starts: leave out --from")
-    named = None if arch is None else curves.spelled(arch)
-    wanted = found if named is None else curves.family_default.get(named, named)
-    if wanted != found:
-        raise WrongNetworkError(
-            f"--from {from_} holds {found}, and --arch {arch} asks about {wanted}: name one of them"
-        )
-    return Pretrained(Path(from_).name or from_, checkpoint)
+    question: Question
+    own: OwnData
+    curves: CurvesFile
+    network: Pretrained
+    n_given: int | None
+    measures_gap: bool = True
+
+    def others(self) -> Recommendation | None:
+        """Return what the evidence says of its own networks, None where it has no answer."""
+        try:
+            return recommend(replace(self.question, arch=None, upstream=None), self.curves)
+        except (NoEvidenceError, UnknownNameError):
+            return None
+
+    def answered(self, moved: "Moved") -> OwnAnswer:
+        """Return the answer that a pilot alone gives, with what there is to say of the records."""
+        own, network = self.own, self.network
+        found = _score(own, network.arch, self.question.n_records, None, network) if self.measures_gap else None
+        score, why_not = (found, None) if isinstance(found, Score) else (None, found)
+        said, precision = _said_of_number(own, self.n_given), held_out_precision(own, moved.after.best.score.mean)
+        return OwnAnswer(moved.after, own, remarks_on(own), said, score, why_not, precision, network, moved)
 
 
 def advise(
@@ -154,19 +127,34 @@ def advise(
     With a network given and no ``arch`` asked for, the answer is about that network. Where the records have a pilot
     (``pilot.with_known_pilot``) it is not in the answer yet. Raises as ``recommend`` does, and CheckpointError.
     """
-    if given is not None and question.arch is None:
-        question = replace(question, arch=given.arch)
-    answer = recommend(replace(question, labels=own.scored_labels, test_records=len(own.test)), curves)
+    question = about_network(question, given, curves)
+    answer = recommend(_with_labels(question, own), curves)
     curve = answer.curve
     network = at_hand(given, curve.arch, own)
     score = _score(own, curve.arch, question.n_records, known, network) if measures_gap else None
     mismatches = (*compare(own, {} if known is None else known.tasks, curve.measured_tasks),)
-    said = None
-    if n_given is not None and n_given != len(own.pool):
-        said = f"Answered for the {n_given:,} records given; {own.directory} has {len(own.pool):,} to learn from."
+    said = _said_of_number(own, n_given)
     known_score, why_not = (score, None) if isinstance(score, Score) else (None, score)
     expected = answer.best.score.mean if question.metric == METRIC else None
     return OwnAnswer(answer, own, mismatches, said, known_score, why_not, held_out_precision(own, expected), network)
+
+
+def unanswered(
+    question: Question, n_given: int | None, own: OwnData, curves: CurvesFile, given: Pretrained, *,
+    measures_gap: bool = True,
+) -> Unanswered:  # fmt: skip
+    """Return what a pilot alone can answer, where ``advise`` raises NoRunsFromError."""
+    return Unanswered(_with_labels(question, own), own, curves, given, n_given, measures_gap)
+
+
+def _with_labels(question: Question, own: OwnData) -> Question:
+    return replace(question, labels=own.scored_labels, test_records=len(own.test))
+
+
+def _said_of_number(own: OwnData, n_given: int | None) -> str | None:
+    if n_given is None or n_given == len(own.pool):
+        return None
+    return f"Answered for the {n_given:,} records given; {own.directory} has {len(own.pool):,} to learn from."
 
 
 def _score(
@@ -178,13 +166,3 @@ def _score(
         named = leads_in_words(own.corpus.leads)
         return f"left out: no pre-trained {arch} for {named} at this rate and length is available (--from)."
     return score_own(own, network.name, arch, network.folder, n_records, correlation)
-
-
-def at_hand(given: Pretrained | None, arch: str, own: OwnData) -> Pretrained | None:
-    """Return the network given, else a released one that takes these records; None without."""
-    if given is not None:
-        return given
-    from engine.checkpoints.zoo import suiting
-
-    released = suiting(arch, own.corpus.contract)
-    return next((Pretrained(name, one) for name, one in released.items()), None)

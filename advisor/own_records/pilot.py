@@ -9,14 +9,16 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from advisor.answer.curve_choice import is_pool
-from advisor.answer.question import NOTHING_PRETRAINED
+from advisor.answer.question import NOTHING_PRETRAINED, Question
 from advisor.answer.recommend import Recommendation, recommend
 from advisor.answer.strategy import NothingToStartFromError
 from advisor.answer.words import count, duration
-from advisor.own_records.answer import OwnAnswer, Pretrained
+from advisor.own_records.answer import OwnAnswer, Unanswered
+from advisor.own_records.moved import Moved
+from advisor.own_records.network import Pretrained
 from advisor.own_records.pilot_study import (
     FEWEST_REPLICATES,
     STORE,
@@ -29,15 +31,15 @@ from advisor.own_records.pilot_study import (
     set_up,
 )
 from advisor.own_records.pilot_update import fit_pilot
+from advisor.own_records.records import OwnData
 from engine.checkpoints.checkpoint import CheckpointError
 from engine.corpora.corpus import CorpusError, default_corpora
 from engine.evaluation.evaluation import describe_averages
-from engine.json_values import rounded
 from engine.recipes import DEFAULT_RECIPE
 from engine.records.lead_names import leads_in_words
-from studies.files.arms import ARMS, FINE_TUNE, RANDOM_CONVOLUTIONS, SCRATCH, Arm
-from studies.files.curve import PilotCurve
-from studies.files.gain import Gain, summarise_gain
+from studies.files.arms import RANDOM_CONVOLUTIONS, SCRATCH
+from studies.files.curve import PilotCurve, PooledCurve
+from studies.files.curves import CurvesFile, Network
 from studies.running.progress import Progress
 from studies.running.workload import Speed, Workload, measure_speed
 from studies.runs.run import METRIC, Run, known
@@ -66,100 +68,19 @@ class PilotRequest:
 
 
 @dataclass(frozen=True)
-class Moved:
-    """An answer ``before`` a pilot and ``after`` it; ``stopped`` tells that Ctrl-C ended it early.
-
-    ``made`` is the day of its newest run where an earlier command ran it, None where this one did.
+class _Ground:
+    """What a pilot is added to: the question, the evidence, the records, the network and, where there is one, the
+    ``pool`` that predicts the records; ``before`` and ``others`` as in ``Moved``.
     """
 
-    before: Recommendation
-    after: Recommendation
-    network: str
-    store: Path
-    seconds: float
-    stopped: bool
-    made: str | None = None
-
-    @property
-    def sizes(self) -> dict[int, int]:
-        """The pairs that were run, by number of records."""
-        return {n: len(scores) for n, scores in self.after.curve.points[SCRATCH].items()}
-
-    def gain(self, n_records: int) -> float:
-        """Return the mean gain that the pilot measured at one of its sizes."""
-        scratch, tuned = (self.after.curve.points[arm][n_records] for arm in (SCRATCH, FINE_TUNE))
-        return _mean(tuned) - _mean(scratch)
-
-    def expected_gain(self, n_records: int) -> Gain:
-        """Return the gain that is expected at a number of records after the pilot."""
-        scratch, tuned = (self.after.curve.scores(arm, n_records)[:, 0] for arm in (SCRATCH, FINE_TUNE))
-        return summarise_gain(tuned - scratch, self.after.question.margin)
-
-    @property
-    def off_band(self) -> dict[int, Gain]:
-        """What is expected where the measured gain, as it reads, is not in the band of the answer or of its size."""
-        bands = {n: self.expected_gain(n) for n in self.sizes}
-        return {
-            n: band
-            for n, band in bands.items()
-            if not (_is_in(self.gain(n), band) and _is_in(self.gain(n), self.after.gain))
-        }
-
-    @property
-    def why_off_band(self) -> str | None:
-        """Say why measured gains are not in the bands, None where all are."""
-        if not (off := self.off_band):
-            return None
-        bands = ", ".join(f"{g.mean_ci_lower:+.3f} to {g.mean_ci_upper:+.3f} at {n:,}" for n, g in off.items())
-        if all(_is_in(self.gain(n), band) for n, band in off.items()):
-            return f"{bands} records (90 %): the gain changes with the number of records"
-        why = "what the other tasks gained draws it towards them (partial pooling)"
-        if self.after.curve.rests_on[-1] is self.after.curve:
-            why = "the curve draws on all sizes together"
-        return f"{bands} records (90 %): a few pairs are noisy, and {why}"
-
-    @property
-    def scores(self) -> dict[Arm, dict[int, tuple[float, ...]]]:
-        """The scores of each arm's runs, by number of records; arms of which none was run are left out."""
-        points = self.after.curve.points
-        return {arm: dict(found) for arm in ARMS if (found := points.get(arm.strategy))}
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return it ready for JSON."""
-        pairs = [{"n_records": n, "pairs": count, "gain": round(self.gain(n), 4)} for n, count in self.sizes.items()]
-        return {
-            "network": self.network,
-            "store": str(self.store),
-            "seconds": round(self.seconds, 1),
-            "stopped": self.stopped,
-            "made": self.made,
-            "pairs": pairs,
-            "off_band": [
-                {"n_records": n, "gain": round(self.gain(n), 4), "expected": rounded(vars(band))}
-                for n, band in self.off_band.items()
-            ],
-            "why_off_band": self.why_off_band,
-            "scores": [
-                {"strategy": arm.strategy, "n_records": n, "runs": len(values), "mean": round(_mean(values), 4)}
-                for arm, by_size in self.scores.items()
-                for n, values in by_size.items()
-            ],
-            "before": _figures(self.before),
-            "after": _figures(self.after),
-        }
-
-
-def _is_in(gain: float, band: Gain) -> bool:
-    return round(band.mean_ci_lower, 3) <= round(gain, 3) <= round(band.mean_ci_upper, 3)
-
-
-def _mean(scores: Sequence[float]) -> float:
-    return sum(scores) / len(scores)
-
-
-def _figures(answer: Recommendation) -> dict[str, Any]:
-    arms = {one.arm.field: rounded(vars(one.score)) for one in answer.arms}
-    return {"best": answer.best.strategy, "verdict": answer.verdict, **arms, "gain": rounded(vars(answer.gain))}
+    question: Question
+    curves: CurvesFile
+    own: OwnData
+    arch: str
+    network: Pretrained
+    pool: PooledCurve | None
+    before: Recommendation | None
+    others: Recommendation | None = None
 
 
 def with_pilot(found: OwnAnswer, wanted: PilotRequest) -> OwnAnswer:
@@ -169,18 +90,40 @@ def with_pilot(found: OwnAnswer, wanted: PilotRequest) -> OwnAnswer:
     NothingToStartFromError, PilotError, RunsFileError, CheckpointError, CorpusError, StoreError, DeviceError,
     WorkersGoneError and OSError, each with one sentence.
     """
-    started, stopped = time.monotonic(), False
+    moved = _pilot(_ground_of(found, _network_to_tune(found)), wanted)
+    return replace(found, answer=moved.after, moved=moved)
+
+
+def answer_by_pilot(asked: Unanswered, wanted: PilotRequest) -> OwnAnswer:
+    """Run a pilot from a network of which the evidence knows nothing, and answer from the pilot alone.
+
+    Raises what ``with_pilot`` does.
+    """
+    return asked.answered(_pilot(_ground_without(asked), wanted))
+
+
+def _ground_of(found: OwnAnswer, network: Pretrained) -> _Ground:
     before = found.answer
-    network = _network_to_tune(found)
-    pilot = set_up(wanted.folder, found.own, before.curve.arch, network.folder, wanted.seed)
     pool = before.curve if is_pool(before.curve) else None
+    return _Ground(before.question, before.curves, found.own, before.curve.arch, network, pool, before)
+
+
+def _ground_without(asked: Unanswered) -> _Ground:
+    arch = asked.network.arch
+    return _Ground(asked.question, asked.curves, asked.own, arch, asked.network, None, None, asked.others())
+
+
+def _pilot(ground: _Ground, wanted: PilotRequest) -> Moved:
+    started, stopped = time.monotonic(), False
+    network, pool = ground.network, ground.pool
+    pilot = set_up(wanted.folder, ground.own, ground.arch, network.folder, wanted.seed)
     try:
         _run(pilot, network.name, wanted, FEWEST_REPLICATES if pool is None else 1)  # a curve of its own takes two
     except KeyboardInterrupt:
         stopped = True
     check_averages(pilot.runs())  # a version that averaged over rare labels too may have begun the pilot
     try:
-        after = _answer(before, fit_pilot(pilot, pool, before.question.n_records), found.own.data.name, pilot.runs()[0])
+        after = _answer(ground, fit_pilot(pilot, pool, ground.question.n_records), pilot.runs()[0])
     except PilotError:
         if stopped:
             raise KeyboardInterrupt from None
@@ -188,8 +131,8 @@ def with_pilot(found: OwnAnswer, wanted: PilotRequest) -> OwnAnswer:
     if stopped:
         pairs = count(after.curve.runs // 2, "complete pair")
         wanted.say(f"stopped: the answer rests on the {pairs}; the same command goes on")
-    moved = Moved(before, after, network.name, pilot.store, time.monotonic() - started, stopped)
-    return replace(found, answer=after, moved=moved)
+    took = time.monotonic() - started
+    return Moved(ground.before, after, network.name, pilot.store, took, stopped, others=ground.others)
 
 
 def with_known_pilot(found: OwnAnswer, pilots: Path) -> OwnAnswer:
@@ -197,37 +140,56 @@ def with_known_pilot(found: OwnAnswer, pilots: Path) -> OwnAnswer:
 
     ``pilots`` is the folder of ``folders_of``. One that cannot be read is ignored too: nobody asked for it.
     """
+    folders, asked, network = folders_of(pilots, found.own.corpus.content_hash), found.answer.question, found.network
+    if asked.metric != METRIC:
+        why = f"it measured {METRIC} alone"
+    elif asked.task is not None:
+        why = f"--task answers from {asked.task} alone"
+    elif network is None:
+        why = f"no pre-trained {found.answer.curve.arch} is available that it started from"
+    else:
+        return _with_first(found, _ground_of(found, network), folders)
+    return replace(found, ignored=_ignored(folders[0], why)) if folders else found
+
+
+def _with_first(found: OwnAnswer, ground: _Ground, folders: Sequence[Path]) -> OwnAnswer:
+    """Take the first pilot into account that can be, or say why the first of all is not."""
     reasons = []
-    for folder in folders_of(pilots, found.own.corpus.content_hash):
-        try:
-            moved = _moved_by(found, folder)
-        except (PilotError, RunsFileError, CheckpointError, CorpusError, StoreError, OSError) as error:
-            moved = str(error)
-        if isinstance(moved, Moved):
+    for folder in folders:
+        if isinstance(moved := _known_pilot(ground, folder), Moved):
             return replace(found, answer=moved.after, moved=moved)
-        reasons.append(f"A pilot on these records ({folder}) is not in the answer: {moved}.")
+        reasons.append(_ignored(folder, moved))
     return replace(found, ignored=reasons[0]) if reasons else found
 
 
-def _moved_by(found: OwnAnswer, folder: Path) -> Moved | str:
+def answer_by_known_pilot(asked: Unanswered, pilots: Path) -> OwnAnswer | None:
+    """Answer from a pilot alone that an earlier command ran on these records from the network; None without one."""
+    if asked.question.metric != METRIC or asked.question.task is not None:
+        return None
+    for folder in folders_of(pilots, asked.own.corpus.content_hash):
+        if isinstance(moved := _known_pilot(_ground_without(asked), folder), Moved):
+            return asked.answered(moved)
+    return None
+
+
+def _ignored(folder: Path, why: str) -> str:
+    return f"A pilot on these records ({folder}) is not in the answer: {why}."
+
+
+def _known_pilot(ground: _Ground, folder: Path) -> Moved | str:
     """Return what the pilot in a folder changes, or a phrase that says why it changes nothing."""
-    before = found.answer
-    if before.question.metric != METRIC:
-        return f"it measured {METRIC} alone"
-    if before.question.task is not None:
-        return f"--task answers from {before.question.task} alone"
-    if found.network is None:
-        return f"no pre-trained {before.curve.arch} is available that it started from"
-    pilot = find_pilot(folder, found.own, before.curve.arch, found.network.folder)
-    if isinstance(pilot, str):
-        return pilot
-    runs = pilot.runs()
-    check_averages(runs)
-    pool = before.curve if is_pool(before.curve) else None
-    after = _answer(before, fit_pilot(pilot, pool, before.question.n_records), found.own.data.name, runs[0])
+    try:
+        pilot = find_pilot(folder, ground.own, ground.arch, ground.network.folder)
+        if isinstance(pilot, str):
+            return pilot
+        runs = pilot.runs()
+        check_averages(runs)
+        after = _answer(ground, fit_pilot(pilot, ground.pool, ground.question.n_records), runs[0])
+    except (PilotError, RunsFileError, CheckpointError, CorpusError, StoreError, OSError) as error:
+        return str(error)
     took = sum(known(run.seconds) for run in runs)
     made = max(known(run.created) for run in runs)[:10]
-    return Moved(before, after, found.network.name, pilot.store, took, stopped=False, made=made)
+    return Moved(ground.before, after, ground.network.name, pilot.store, took, False, made, ground.others)
 
 
 def pilots_folder() -> Path:
@@ -273,7 +235,7 @@ def _network_to_tune(found: OwnAnswer) -> Pretrained:
     if network is None:
         raise NothingToStartFromError(
             f"a pilot fine-tunes a pre-trained {arch} for {leads_in_words(signal.leads)} of {signal.seconds:g} s "
-            f"at {signal.fs:g} Hz, and none is released with this version: give a checkpoint's folder with --from "
+            f"at {signal.fs:g} Hz, and none is released or was added: give a checkpoint's folder with --from "
             "(ecgadvise train makes one)"
         )
     return network
@@ -333,16 +295,18 @@ def _averages(run: Run) -> tuple[str, ...]:
     return tuple(sentence.removesuffix(".") for sentence in describe_averages({**by_class, **counted}))
 
 
-def _answer(before: Recommendation, curve: PilotCurve, name: str, run: Run) -> Recommendation:
-    """Ask again with the pilot as one more task of the evidence, called by its ``name``; ``run`` is one of its runs."""
+def _answer(ground: _Ground, curve: PilotCurve, run: Run) -> Recommendation:
+    """Ask again with the pilot as one more task of the evidence, called as the records are; ``run`` is one of its runs.
+
+    Raises what ``recommend`` does where the records are more than the pilot alone can speak of.
+    """
+    name, asked = ground.own.data.name, ground.question
     curve = replace(curve, task=name, warnings=(*_twice(curve, name), *_averages(run), *curve.warnings))
-    asked = before.question
-    names_it = before.curves.family_default.get(asked.arch or "", asked.arch) == curve.arch
+    names_it = ground.curves.family_default.get(asked.arch or "", asked.arch) == curve.arch
     upstream = asked.upstream if asked.upstream == NOTHING_PRETRAINED else None
     question = replace(asked, arch=asked.arch if names_it else curve.arch, task=None, upstream=upstream)
-    upstreams = {**before.curves.upstreams, curve.upstream: f"the available network, pre-trained on {curve.upstream}"}
-    curves = replace(
-        before.curves, study="pilot" if curve.predicted_by is None else f"{before.curves.study} and a pilot",
-        curves=(curve,), upstreams=upstreams,
-    )  # fmt: skip
-    return recommend(question, curves)
+    upstreams = {**ground.curves.upstreams, curve.upstream: ground.network.described}
+    networks = {curve.arch: Network(curve.arch, curve.family, None), **ground.curves.networks}
+    study = "pilot" if curve.predicted_by is None else f"{ground.curves.study} and a pilot"
+    of_pilot = replace(ground.curves, study=study, curves=(curve,), upstreams=upstreams, networks=networks)
+    return recommend(question, of_pilot)

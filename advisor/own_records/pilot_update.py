@@ -25,6 +25,7 @@ from engine.seeds import stable_seed
 from studies.collection.collect import measure
 from studies.files.arms import FINE_TUNE, FURTHER_STRATEGIES, SCRATCH
 from studies.files.curve import PilotCurve, PooledCurve, TrainingCost
+from studies.files.curves import FAMILIES
 from studies.files.draws import BAND, REACH, Floats, bent, chance_level, no_fall_beyond
 from studies.fitting.further_arms import fit_arms
 from studies.fitting.learning_curves import FitError, LearningCurveResults, fit_learning_curves
@@ -244,7 +245,7 @@ def _fit_alone(pilot: Pilot, runs: Sequence[Run], *, with_further: bool) -> Pilo
     return PilotCurve(
         task=pilot.task,
         arch=pilot.arch,
-        family=table.family,
+        family=table.family if table.family in FAMILIES else "other",
         upstream=pilot.upstream,
         metric=METRIC,
         sizes=tuple(int(n) for n in fit.sizes),

@@ -194,7 +194,12 @@ def compare(own: OwnData, facts: Mapping[str, TaskFacts], tasks: tuple[str, ...]
     known = [facts[task] for task in tasks if task in facts]
     compared = _beside(own, known) if known else (_NOT_COMPARED,)
     signals = signal_differences(own.corpus, facts, tasks)
-    return (*signals, *compared, *_too_few(own), *_unscored(own), *_remarks(own))
+    return (*signals, *compared, *remarks_on(own))
+
+
+def remarks_on(own: OwnData) -> tuple[str, ...]:
+    """Say what is odd about the records themselves: labels with few records, and what ``data check`` finds."""
+    return (*_too_few(own), *_unscored(own), *_remarks(own))
 
 
 def _remarks(own: OwnData) -> Iterator[str]:

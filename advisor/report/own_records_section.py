@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from advisor.own_records.answer import OwnAnswer
 from advisor.own_records.records import OwnData
 from advisor.report.html import bullets, facts, paragraph, section, table
-from advisor.text.own_records_text import MOVED, measured_rows, moved_rows, record_rows
+from advisor.text.own_records_text import measured_rows, moved_columns, moved_rows, pilot_title, record_rows
 from engine.corpora.excluded import percent
 
 _LABELS = 20
@@ -16,7 +16,10 @@ def sections(found: OwnAnswer) -> Iterator[str]:
     if found.moved is not None:
         moved = found.moved
         yield section(
-            "What the pilot changed", table(MOVED, moved_rows(moved)), facts(measured_rows(moved)), name="pilot"
+            pilot_title(moved),
+            table(moved_columns(moved), moved_rows(moved)),
+            facts(measured_rows(moved)),
+            name="pilot",
         )
     said = [sentence for sentence in (found.n_given, found.ignored, *found.mismatches) if sentence is not None]
     described = facts(row for row in record_rows(found) if row[0] != "labels")

@@ -24,6 +24,7 @@ from advisor.text.curve_lines import trace, with_points
 from advisor.text.explanation import Explanation
 from advisor.text.table import NOTICE
 from engine.json_values import finite
+from studies.files.curves import start_in_words
 
 if TYPE_CHECKING:
     from advisor.own_records.answer import OwnAnswer
@@ -73,7 +74,7 @@ def _header(answer: Recommendation) -> Iterator[str]:
     asked = "what to train?" if compares_more(answer) else "fine-tune a pre-trained network, or train from scratch?"
     yield f"<h1>{n:,} labelled ECG records: {asked}</h1>"
     stands_for = f"{answer.question.arch} = " if answer.question.arch not in (None, curve.arch) else ""
-    yield paragraph(f"{stands_for}{curve.arch}, pre-trained on {curve.upstream}")
+    yield paragraph(f"{stands_for}{curve.arch}, {start_in_words(curve.upstream)}")
     words = f'<p class="words">{VERDICTS[answer.verdict][0]}</p>{paragraph(answer.why)}'
     if compares_more(answer):
         best = f'<p class="words">{headline(answer)[0]}</p>{paragraph(why_best(answer))}'

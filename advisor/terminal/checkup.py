@@ -154,16 +154,18 @@ def _evidence(path: Path) -> Finding:
 
 def _zoo() -> Iterable[Finding]:
     from engine.checkpoints.checkpoint import CheckpointError, load_checkpoint
-    from engine.checkpoints.zoo import released
+    from engine.checkpoints.importing import has_output_layer
+    from engine.checkpoints.zoo import known_networks
 
-    for name, path in released().items():
+    for name, known in known_networks().items():
         try:
-            facts = load_checkpoint(path).facts
+            facts = load_checkpoint(known.folder).facts
         except CheckpointError as error:
             yield Finding(name, "broken", str(error))
             continue
-        n_classes = f"{len(facts.classes):,} class{'es' * (len(facts.classes) != 1)}"
-        yield Finding(name, "ok", f"{facts.arch}, {leads_in_words(facts.leads)}, {n_classes}")
+        n_classes = count(len(facts.classes), "class") if has_output_layer(facts) else facts.classes[0]
+        whose = {"released": "", "package": ", of a package", "added": ", added"}[known.origin]
+        yield Finding(name, "ok", f"{facts.arch}, {leads_in_words(facts.leads)}, {n_classes}{whose}")
 
 
 def _measure(curves: Path, device: str) -> Iterable[Speed]:

@@ -1,4 +1,4 @@
-"""Names that the shell completes, from the evidence that is asked: no training stack is loaded for them."""
+"""Names that the shell completes, from the evidence that is asked and the zoo, without the training stack."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +28,20 @@ def tasks(ctx: typer.Context, incomplete: str) -> list[str]:
     """Complete ``--task``."""
     opened = _open(ctx)
     return [] if opened is None else _starting(incomplete, [curve.task for curve in opened.measured])
+
+
+def networks(incomplete: str) -> list[str]:
+    """Complete the name of a pre-trained network; those of packages are not looked for, which loads them."""
+    from engine.checkpoints.zoo_folders import ZOO, default_zoo, folders_in
+
+    return _starting(incomplete, [*folders_in(ZOO), *folders_in(default_zoo())])
+
+
+def added_networks(incomplete: str) -> list[str]:
+    """Complete the name of a pre-trained network that was added."""
+    from engine.checkpoints.zoo_folders import default_zoo, folders_in
+
+    return _starting(incomplete, [*folders_in(default_zoo())])
 
 
 def _starting(incomplete: str, names: list[str]) -> list[str]:

@@ -24,6 +24,7 @@ from advisor.text.curve_lines import CurveLines, size_ticks, trace
 from studies.figure_style import BLUE, FAINT, GREEN, INK, ORANGE, PURPLE, STYLE, to_svg
 from studies.files.arms import FINE_TUNE, IN_WORDS, LINEAR_PROBE, RANDOM_CONVOLUTIONS, SCRATCH
 from studies.files.curve import Curve, PooledCurve
+from studies.files.curves import start_in_words
 from studies.files.precision import with_precision
 
 MOST_PANELS = 60
@@ -119,7 +120,7 @@ def _draw_panel(panel: Axes, curve: Curve, lines: CurveLines, yours: int | None)
 
 def _label(panel: Axes, curve: Curve, lines: CurveLines) -> None:
     from_tasks = f"as {len(curve.tasks)} tasks were, " if isinstance(curve, PooledCurve) else ""
-    source = f"pre-trained on {curve.upstream}, " if FINE_TUNE in curve.draws else ""
+    source = f"{start_in_words(curve.upstream)}, " if FINE_TUNE in curve.draws else ""
     known = _fitted(f"{from_tasks}{source}{count(curve.runs, 'run')}", _FACTS)
     title = f"{curve.task} · {with_precision(curve.arch, curve.precision)}"
     panel.set_title(_fitted(title, _TITLE), loc="left", fontweight="bold",

@@ -12,6 +12,7 @@ from advisor.text.table import NOTICE, answer_lines, console, pair_rows, plain_t
 from studies.files.arms import FURTHER, IN_WORDS, Arm
 from studies.files.backtest import ARM_POLICIES, POLICIES, Backtest
 from studies.files.curve import Curve, PilotCurve, PooledCurve
+from studies.files.curves import start_in_words
 from studies.files.precision import in_words
 
 _SYMBOLS = {"a": "a (with endless records)", "b": "b", "c": "c (steepness)", "n0": "n0 (records, head start)"}
@@ -60,7 +61,8 @@ def evidence_sentences(answer: Recommendation, explanation: Explanation) -> Iter
         whose = "Every run of the pilot" if isinstance(curve, PilotCurve) else "Every run"
         yield f"{whose} was tested on {count(curve.test_records, 'record')} of other patients."
     if explanation.upstream is not None:
-        yield f"Pre-trained on {curve.upstream}: {explanation.upstream}."
+        start = start_in_words(curve.upstream)
+        yield f"{start[0].upper()}{start[1:]}: {explanation.upstream}."
 
 
 def runs_in_words(curve: Curve) -> str:

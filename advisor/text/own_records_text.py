@@ -11,14 +11,16 @@ from engine.corpora.excluded import percent
 from engine.corpora.remarks import EACH_ITS_OWN
 from engine.records.lead_names import leads_in_words
 from studies.files.arms import ARMS, FURTHER
+from studies.files.curves import start_in_words
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from advisor.own_records.pilot import Moved
+    from advisor.own_records.moved import Moved
 
 _LABELS = 6
-MOVED = ("", "before", "after")
+_MOVED = ("", "before", "after")
+_ALONE = "pilot alone"
 
 
 def to_own_table(found: OwnAnswer, *, color: bool = False) -> str:
@@ -31,7 +33,7 @@ def with_records(text: str, found: OwnAnswer, *, color: bool = False) -> str:
     out = console(color)
     if found.moved is not None:
         out.print()
-        out.print("What the pilot changed", style="bold")
+        out.print(pilot_title(found.moved), style="bold")
         out.print(_moved_table(found.moved))
     out.print()
     out.print("Your records", style="bold")
@@ -80,7 +82,7 @@ def _labels(prevalence: Mapping[str, float]) -> str:
 def _moved_table(moved: "Moved") -> "Table":
     whole = plain_table()
     whole.add_column()
-    whole.add_row(_table(moved_rows(moved), *MOVED))
+    whole.add_row(_table(moved_rows(moved), *moved_columns(moved)))
     whole.add_row(_table(measured_rows(moved)))
     return whole
 
@@ -118,9 +120,28 @@ def _at_sizes(scores: Mapping[int, Sequence[float]]) -> str:
     return ", ".join([f"{first} records", *others])
 
 
+def pilot_title(moved: "Moved") -> str:
+    """Return what heads the section about a pilot."""
+    return "What the pilot measured" if moved.is_alone else "What the pilot changed"
+
+
+def moved_columns(moved: "Moved") -> tuple[str, ...]:
+    """Return what heads the cells of ``moved_rows``."""
+    if not moved.is_alone:
+        return _MOVED
+    return ("", _ALONE) if moved.others is None else ("", "other networks", _ALONE)
+
+
 def moved_rows(moved: "Moved") -> Iterator[tuple[str, ...]]:
-    """The answer before and after the pilot, under the columns ``MOVED``."""
-    both = (moved.before, moved.after)
+    """The answer before and after the pilot or, of a network that nobody measured, that of others and of the pilot."""
+    both = [answer for answer in (moved.before, moved.others, moved.after) if answer is not None]
+    if moved.others is not None:
+        curve = moved.others.curve
+        yield (
+            "network",
+            f"{curve.arch}, {start_in_words(curve.upstream)}",
+            f"{moved.after.curve.arch}, {moved.network}",
+        )
     if any(map(compares_more, both)):
         yield ("best arm", *(answer.best.arm.words for answer in both))
     yield ("verdict", *(VERDICTS[answer.verdict][0].lower() for answer in both))

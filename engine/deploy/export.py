@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from engine.checkpoints.checkpoint import CheckpointFacts, load_network
+from engine.checkpoints.importing import has_output_layer
 from engine.deploy.inference import session_errors
 from engine.deploy.model_card import Exported, model_card
 from engine.deploy.model_facts import INTENDED_USE, SCHEMA_VERSION, UNITS, ModelFacts
@@ -53,6 +54,12 @@ class TargetNameError(ExportError):
     """The name asked for is that of another kind of file than an export writes."""
 
     exit_code = ExitCode.USAGE
+
+
+class NoOutputLayerError(ExportError):
+    """The network can be started from, and gives nothing itself."""
+
+    exit_code = ExitCode.DATA
 
 
 class TargetExistsError(ExportError):
@@ -89,12 +96,17 @@ def export_checkpoint(
 
     With ``half``, weights are stored in 16 bits and computed with in 32. ``own_records`` float32 (records, leads,
     samples), prepared, in millivolt, are compared on besides the synthetic ones. All files are written or none.
-    Raises CheckpointError, TargetExistsError when a file is there and not ``force``, and ExportError when the model
-    differs from the network or cannot be written, TargetNameError for a ``target`` that does not end in ``.onnx``.
+    Raises CheckpointError, TargetExistsError when a file is there and not ``force``, NoOutputLayerError, and
+    ExportError when the model differs from the network or cannot be written, TargetNameError for a ``target`` that does
+    not end in ``.onnx``.
     """
     started = time.perf_counter()
     files = _checked_files(target, force)
     network, facts = load_network(root)
+    if not has_output_layer(facts):
+        raise NoOutputLayerError(
+            f"{root} has no output layer, and nothing to export: train one with ecgadvise train --from {root.name}"
+        )
     deployed = model_facts(facts, opset, half, file_sha256(root / "weights.safetensors"))
     model = to_onnx(network, facts, deployed)
     agreement = _gate(model, network, facts, half, own_records)

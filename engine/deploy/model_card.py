@@ -24,7 +24,7 @@ _PARTS, _COUNTED = ("training", "validation", "test"), ("records", "patients")
 _SAID_ELSEWHERE = {f"{part}_{kind}" for part in _PARTS for kind in _COUNTED} | {
     "differences", "excluded", "remarks", "upstream_seconds", "upstream_sources", "patients_told_apart", "held_out",
     "seed", "division", "split_sha256", "threshold_rule", "rare_label",
-    "seeds", "starting_point",
+    "seeds", "starting_point", "imported",
 }  # fmt: skip
 _APART = "Records are split by patient, where the source tells patients apart."
 _NOT_APART = (

@@ -91,3 +91,10 @@ CODE_TEST = Publication(
     citation="Ribeiro et al., Automatic diagnosis of the 12-lead ECG using a deep neural network,"
     " Nat Commun 11:1760 (2020)",
 )
+
+
+PUBLICATIONS = {
+    one.name: one
+    for one in (PTB_XL, BRUGADA_HUCA, CHALLENGE_2011, CHALLENGE_2015, CHALLENGE_2017, LUDB, CHALLENGE_2021,
+                CHAGAS_2025, PTB, CODE_TEST)
+}  # fmt: skip

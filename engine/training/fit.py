@@ -154,6 +154,9 @@ def forewarn(job: Fit) -> tuple[str, ...]:
             f"{job.upstream.folder.name} was pre-trained on records of {facts.contract.seconds:g} s, and these are of "
             f"{seconds:g} s: what it gains at another length was not measured",
         )
+    if "imported" in facts.record and not facts.record.get("upstream_sources"):
+        unknown = f"{job.upstream.folder.name} does not say what it was pre-trained on"
+        return (*sentences, f"{unknown}: whether the test records were among it is not known")
     if facts.data_hash != job.corpus.content_hash and not has_seen(facts, job.corpus.manifest["source"]):
         return sentences
     seen = f"{job.upstream.folder.name} was pre-trained on {facts.task}, records of the same source"

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from engine.checkpoints.zoo_index import describe_network, find_zoo_document
 from models.errors import ExitCode, UserError
 from models.registry import count_parameters, create_network
 from studies.collection.class_scores import class_scores
@@ -15,7 +16,7 @@ from studies.collection.curve_documents import NO_TEST_NOISE, Header, Measured, 
 from studies.collection.patient_sampling import covariance_of_all, describe_test, sampling_covariance, share_no_fold
 from studies.collection.summary import SUMMARY, summarise
 from studies.files.arms import FINE_TUNE, FURTHER_STRATEGIES, PAIR, SCRATCH
-from studies.files.curves import corpus_of
+from studies.files.curves import RELEASED, UNPRINTABLE, corpus_of, is_released
 from studies.files.precision import standing_order, with_precision
 from studies.fitting.learning_curves import FitError
 from studies.fitting.paired_runs import PairedRuns
@@ -36,7 +37,8 @@ _NO_COMPARISON = "it holds no task with both arms, from scratch and fine-tuned"
 _CLASSES = 5  # that a network's parameters are counted for, as in the table of networks, whatever its tasks have
 
 Report = Callable[[int, int], None]  # (done, total)
-Cell = tuple[str, str, str, str, str]  # task, network, upstream ("" for none), recipe, precision ("" for unknown)
+# task, network, upstream ("" for none), recipe, precision ("" for unknown), how it reads the records ("": as they are)
+Cell = tuple[str, str, str, str, str, str]
 
 
 class EvidenceError(UserError, ValueError):
@@ -119,7 +121,7 @@ def _measure_cells(runs: Sequence[Run], downstream: Sequence[Run]) -> tuple[list
     pretrainings = pretraining_runs(runs)
     measured, failures = [], []
     further = [run for run in downstream if run.strategy in FURTHER_STRATEGIES]
-    for (task, arch, upstream, recipe, precision), arms in sorted(_arms_by_cell(downstream).items(), key=_in_order):
+    for (task, arch, upstream, recipe, precision, _), arms in sorted(_arms_by_cell(downstream).items(), key=_in_order):
         of = {run.spec.upstream_recipe or recipe for run in arms.get(FINE_TUNE, [])}
         started_from = [run for run in pretrainings if (run.task, run.arch) == (upstream, arch) and run.recipe in of]
         try:
@@ -156,16 +158,17 @@ def _arms_by_cell(downstream: Sequence[Run]) -> dict[Cell, dict[str, list[Run]]]
 
 
 def _in_order(item: tuple[Cell, object]) -> tuple[object, ...]:
-    *cell, precision = item[0]
-    return *cell, standing_order(precision)
+    *cell, precision, reading = item[0]
+    return *cell, standing_order(precision), reading
 
 
 def _by_cell(runs: Sequence[Run], arm: str) -> dict[Cell, list[Run]]:
-    """Return the runs of an arm by task, network, upstream, recipe and precision."""
+    """Return the runs of an arm by task, network, upstream, recipe, precision and way of reading."""
     cells: dict[Cell, list[Run]] = defaultdict(list)
     for run in runs:
         if run.strategy == arm:
-            cells[run.task, run.arch, run.upstream or "", known(run.recipe), run.precision or ""].append(run)
+            upstream, recipe, precision = run.upstream or "", known(run.recipe), run.precision or ""
+            cells[run.task, run.arch, upstream, recipe, precision, run.spec.reading].append(run)
     return cells
 
 
@@ -309,7 +312,15 @@ def _conditions(run: Run) -> tuple[object, ...]:
 
 
 def _describe_upstreams(runs: Sequence[Run]) -> dict[str, str]:
-    described = {}
+    """Say what each upstream is; of a network that was there before, what its runs say of it or, of runs from before
+    they did, the zoo.
+    """
+    described: dict[str, str] = {}
+    for upstream in sorted({run.upstream for run in runs if run.upstream and is_released(run.upstream)}):
+        said = next((run.started_from for run in runs if run.upstream == upstream and run.started_from), None)
+        if said is None and (found := find_zoo_document(upstream.removeprefix(RELEASED))) is not None:
+            said = describe_network(found[1])
+        described |= {} if said is None else {upstream: UNPRINTABLE.sub(" ", said)}
     for run in pretraining_runs(runs):
         folds = ", ".join(map(str, run.spec.pool_folds))
         described[run.task] = (

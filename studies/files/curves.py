@@ -27,7 +27,9 @@ from studies.files.precision import FLOAT32
 
 # 2: draws may have n0 and a bend, a curve may be pooled, have one strategy, lack cost; 3: draws may be in base64
 SCHEMA_VERSION = 3
-_FAMILIES = {"cnn", "rnn", "other"}
+RELEASED = "zoo:"  # before the name of a network that runs start from and no run of the study pre-trained
+_WEIGHTS = re.compile(r"\bweights ([0-9a-f]{12})\b")
+FAMILIES = {"cnn", "rnn", "other"}
 _LARGEST = 10**15  # numbers beyond this are damage
 _ROUNDED = 1e-5  # of a variance
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # controls, halves of characters
@@ -96,6 +98,22 @@ class CurvesFile:
 def corpus_of(upstream: str) -> str:
     """Return whose records an upstream, or a kind of upstream, was made of: what stands before the slash."""
     return upstream.split("/")[0]
+
+
+def is_released(upstream: str) -> bool:
+    """Say whether an upstream is a network that was there before, ``zoo:NAME``, and not a task to pre-train on."""
+    return upstream.startswith(RELEASED)
+
+
+def start_in_words(upstream: str) -> str:
+    """Say what fine-tuning started from, to follow a network."""
+    return f"from {upstream.removeprefix(RELEASED)}" if is_released(upstream) else f"pre-trained on {upstream}"
+
+
+def weights_named(described: str) -> str:
+    """Return the first digits of the hash of a network's weights, where what is said of it names them; else nothing."""
+    found = _WEIGHTS.search(described)
+    return "" if found is None else found[1]
 
 
 def is_disjoint(kind: str) -> bool:
@@ -235,7 +253,7 @@ def _parse_shared(curve: Mapping[str, Any], pooled: bool) -> dict[str, Any]:
     if not sizes:
         raise ValueError("a curve has no sizes")
     family = _text(curve["family"])
-    if family not in _FAMILIES:
+    if family not in FAMILIES:
         raise ValueError(f"{family!r} is not a family of networks")
     sources, test_records = _parse_provenance(curve["provenance"], pooled) if "provenance" in curve else ((), None)
     draws |= {arm: read_further(one, draws[SCRATCH]) for arm, one in further.items()}

@@ -1,7 +1,7 @@
-"""Published scores: what of ours they can be held against, and the gains that they make.
+"""Published scores, the gains that they make, and what of them is about a foundation model.
 
-``published.csv`` is our table of facts from papers, each with its source. A published score is compared with runs of
-the same task, arm and family that trained on about as many records.
+``published.csv`` is our table of facts from papers, each with its source. An answer reads it where no run of the
+evidence starts from the network that is asked about, so nothing here loads more than numpy.
 """
 
 import csv
@@ -9,18 +9,15 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import exp, log
 from pathlib import Path
 
 import numpy as np
 
 from models.errors import ExitCode, UserError, decoding_fault
+from models.foundation_models import is_named
 from studies.files.arms import FINE_TUNE, SCRATCH
-from studies.files.draws import BAND
-from studies.runs.run import METRIC, Run, known
 
 PUBLISHED = Path(__file__).with_name("published.csv")
-SAME_SIZE = 1.1  # the largest ratio of two numbers of records that are called the same
 _ARM_WORDS = ("best fine-tuned", "fine-tuned", "random init", "scratch")  # of a method; the rest names its network
 _FAMILIES = {"resnet": "cnn", "inception": "cnn", "lstm": "rnn", "gru": "rnn"}  # by what a method is called
 
@@ -117,7 +114,8 @@ class PublishedGain:
         ):
             return None
         low, high = sorted((scratch, tuned), key=lambda one: one.value)
-        return known(low.interval)[1] < known(high.interval)[0]
+        assert low.interval is not None and high.interval is not None, "asked above"
+        return low.interval[1] < high.interval[0]
 
 
 def read_published(path: Path = PUBLISHED) -> list[PublishedScore]:
@@ -144,29 +142,6 @@ def _score(row: dict[str, str]) -> PublishedScore:
     )
 
 
-def held_against(score: PublishedScore, runs: Sequence[Run]) -> tuple[list[Run], str]:
-    """Return our runs that a published score can be compared with or, where there are none, the reason."""
-    of_task = [run for run in runs if run.task == score.task and run.role == "downstream"]
-    if not of_task:
-        return [], "no run of their task"
-    if score.n_train is None:
-        return [], "their number of records is not given"
-    of_arm = [run for run in of_task if run.strategy == score.arm and run.family == score.family]
-    near = [run for run in of_arm if ratio(run.training_records, score.n_train) <= SAME_SIZE]
-    if near or not of_arm:
-        return near, "" if near else "no run of their arm and family"
-    return [], "ours trained on fewer records"
-
-
-def interval_by_patient(run: Run, metric: str = METRIC) -> tuple[float, float] | None:
-    """Return the 90 % interval of a run's score over resamples of the test patients, where the store keeps them."""
-    drawn = run.bootstrap[np.isfinite(run.bootstrap)]
-    if metric != METRIC or not len(drawn):
-        return None
-    low, high = np.quantile(drawn, BAND)
-    return float(low), float(high)
-
-
 def published_gains(scores: Iterable[PublishedScore]) -> list[PublishedGain]:
     """Return the gains that the papers' scores make; those that our table takes for a mistake are left out."""
     found: dict[tuple[str, str, int | None, str], dict[str, list[PublishedScore]]] = defaultdict(
@@ -190,6 +165,27 @@ def _paired(
     return ((best[0], best[1]),), tuple(arms[FINE_TUNE])
 
 
-def ratio(one: float, other: float) -> float:
-    """Return by how many times the larger of two numbers is the larger."""
-    return exp(abs(log(one / other)))
+def published_of(model: str, scores: Sequence[PublishedScore]) -> list[tuple[PublishedScore, PublishedScore | None]]:
+    """Return the scores of a foundation model, fine-tuned, each with what its source compares it with.
+
+    That is the same network from scratch on the same task and number of records or, where there is none, the best of
+    those from scratch, which of several looks better than it is; None without any. A score that our table takes for a
+    mistake is compared with nothing, and nothing with it.
+    """
+    mine = [one for one in scores if one.arm == FINE_TUNE and _is_of(one, model)]
+    return [(one, None if one.is_doubtful else _compared(one, scores)) for one in mine]
+
+
+def _is_of(score: PublishedScore, model: str) -> bool:
+    """Say whether a score is of a foundation model, whose own paper may call it by its size alone."""
+    return is_named(score.network, model) or is_named(score.source.split(",")[0], model)
+
+
+def _compared(score: PublishedScore, scores: Sequence[PublishedScore]) -> PublishedScore | None:
+    place = score.source, score.task, score.n_train, score.metric
+    there = [
+        one for one in scores
+        if one.arm == SCRATCH and (one.source, one.task, one.n_train, one.metric) == place and not one.is_doubtful
+    ]  # fmt: skip
+    same = [one for one in there if one.network == score.network]
+    return max(same or there, key=lambda one: one.value, default=None)

@@ -1,26 +1,26 @@
-"""The section of the findings on published numbers: scores next to ours, then gains source by source next to ours."""
+"""The section of the findings on published numbers: scores next to ours, then gains source by source next to ours.
+
+A published score is compared with runs of the same task, arm and family that trained on about as many records.
+"""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from functools import partial
+from math import exp, log
+
+import numpy as np
 
 from engine.deploy.markdown import table
 from models.registry import is_narrow
+from studies.files.draws import BAND
 from studies.findings.claims import scope_of
 from studies.findings.claims_section import effect
-from studies.findings.published import (
-    SAME_SIZE,
-    PublishedGain,
-    PublishedScore,
-    held_against,
-    interval_by_patient,
-    published_gains,
-    ratio,
-)
+from studies.findings.published import PublishedGain, PublishedScore, published_gains
 from studies.fitting.random_effects import combine
 from studies.runs.pairs import Pair, estimate_by_task, gains_by_size, mean_gain
-from studies.runs.run import Run
+from studies.runs.run import METRIC, Run
 
+SAME_SIZE = 1.1  # the largest ratio of two numbers of records that are called the same
 NEAR_SIZE = 2.0  # the largest ratio of two numbers of records at which gains of different tasks stand side by side
 _MAIN = "cnn"
 _FEW = 4  # sources with fewer tasks share a table
@@ -59,6 +59,34 @@ def _scores(scores: Sequence[PublishedScore], records: Sequence[Run]) -> list[st
     heads = ("source", "task", "trained on", "method", "metric", "published", "ours")
     listed = "; ".join(f"{n}, {reason}" for reason, n in others.most_common())
     return [*(table(heads, rows) if rows else ["None."]), "", f"Not comparable, and why: {listed or 'none'}."]
+
+
+def held_against(score: PublishedScore, runs: Sequence[Run]) -> tuple[list[Run], str]:
+    """Return our runs that a published score can be compared with or, where there are none, the reason."""
+    of_task = [run for run in runs if run.task == score.task and run.role == "downstream"]
+    if not of_task:
+        return [], "no run of their task"
+    if score.n_train is None:
+        return [], "their number of records is not given"
+    of_arm = [run for run in of_task if run.strategy == score.arm and run.family == score.family]
+    near = [run for run in of_arm if ratio(run.training_records, score.n_train) <= SAME_SIZE]
+    if near or not of_arm:
+        return near, "" if near else "no run of their arm and family"
+    return [], "ours trained on fewer records"
+
+
+def interval_by_patient(run: Run, metric: str = METRIC) -> tuple[float, float] | None:
+    """Return the 90 % interval of a run's score over resamples of the test patients, where the store keeps them."""
+    drawn = run.bootstrap[np.isfinite(run.bootstrap)]
+    if metric != METRIC or not len(drawn):
+        return None
+    low, high = np.quantile(drawn, BAND)
+    return float(low), float(high)
+
+
+def ratio(one: float, other: float) -> float:
+    """Return by how many times the larger of two numbers is the larger."""
+    return exp(abs(log(one / other)))
 
 
 def _with_ends(score: PublishedScore) -> str:

@@ -19,10 +19,10 @@ seed: give such runs replicates of their own), ``upstream_recipe`` (where a pre-
 ``stage`` (1; all runs of a stage come before those of a later one,
 replicate by replicate within it). A task that ends in ``@I+II`` uses these leads alone.
 
-``upstream = "zoo:resnet1d18-w16-ptbxl"`` starts from a network that is released with this version, which is not trained
-again: it needs no ``upstream_folds``, and takes signals like its own and runs of its own architecture alone. Where the
-task's records are of the publisher that it was pre-trained on, they have to be the same ones, with ``test_folds`` among
-the folds that it has not seen.
+``upstream = "zoo:resnet1d18-w16-ptbxl"`` starts from a network that is released with this version, or was added by
+``ecgadvise zoo add``, which is not trained again: it needs no ``upstream_folds``, and takes signals like its own and
+runs of its own architecture alone. Where the task's records are of the publisher that it was pre-trained on, they have
+to be the same ones, with ``test_folds`` among the folds that it has not seen.
 
 Folds are the publisher's. A corpus that has none gets ten, whole patients in each
 (``engine.corpora.splits.make_folds``).
@@ -60,7 +60,7 @@ from typing import Any, get_args
 
 from engine.recipes import Strategy
 from models.errors import ExitCode, UserError, decoding_fault
-from studies.running.study_networks import is_released
+from studies.files.curves import is_released
 from studies.runs.run_spec import STARTING_FROM_UPSTREAM
 from studies.runs.task_names import parse_task
 

@@ -15,8 +15,9 @@ from engine.records.contract import Reading, SignalContract
 from engine.training.fit import has_seen
 from engine.training.probe_arms import KERNELS
 from models.registry import UnknownNetworkError, find_network
+from studies.files.curves import is_released
 from studies.running.design import Design, DesignError, Grid, MissingDataError
-from studies.running.study_networks import hash_released, is_released, released_network
+from studies.running.study_networks import hash_released, released_network
 from studies.runs.run_spec import STARTING_FROM_UPSTREAM, RunSpec
 from studies.runs.task_names import hash_task, open_task, parse_task, pick_leads, read_as
 

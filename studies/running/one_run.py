@@ -36,7 +36,7 @@ from engine.training.starting_point import new_network, starting_point
 from engine.versions import training_versions
 from models.registry import find_network, forward_gflop
 from studies.running.jobs import Job, NetworkWanted, Outcome, Result
-from studies.running.study_networks import read_files, receive
+from studies.running.study_networks import describe_start, read_files, receive
 from studies.runs.run import Run, Value, known
 from studies.runs.run_spec import FROZEN, RunSpec
 from studies.runs.task_names import open_task, parse_task, pick_leads
@@ -117,6 +117,7 @@ class _Ready:
     scaling: Standardisation
     training: Examples
     validation: Examples
+    started_from: Mapping[str, str]
 
     @property
     def recipe(self) -> Recipe:
@@ -182,7 +183,8 @@ def _prepare(job: Job, device: torch.device) -> _Ready | NetworkWanted:
     start = starting_point(spec.strategy, spec.arch, records.contract, n_classes, spec.seed, checkpoint)
     scaling = start.scaling(spec.resolve_recipe(), records.signals(records.training))
     training, validation = (records.examples(part, scaling) for part in (records.training, records.validation))
-    return _Ready(job, records, start.network, scaling, training, validation)
+    described = describe_start(spec, checkpoint, job.start_digest)
+    return _Ready(job, records, start.network, scaling, training, validation, described)
 
 
 def _finish(run: _Ready, trained: Training | ProbeTraining | Exception) -> Outcome:
@@ -347,7 +349,7 @@ def _finished_run(ready: _Ready, result: Training, scores: Evaluation, details: 
         f1_weighted=_finite(scores.f1_weighted_at_half),
         ece=_finite(scores.ece),
         precision=result.precision,
-        details={**_details(job, records, result, scores), **details},
+        details={**_details(job, records, result, scores), **details, **ready.started_from},
     )
 
 

@@ -17,7 +17,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from engine.checkpoints.checkpoint import WEIGHTS, load_network, save_checkpoint
-from engine.checkpoints.zoo import ZOO
+from engine.checkpoints.zoo_folders import ZOO
 from engine.deploy.zoo_card import CARD, zoo_card
 from engine.files import file_sha256
 from models.errors import ExitCode, UserError

@@ -7,16 +7,17 @@ as bytes too. So nothing but the prepared corpora has to be on a worker's disk, 
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from engine.checkpoints.checkpoint import Checkpoint, load_checkpoint
-from engine.checkpoints.zoo import UnknownCheckpointError, released
+from engine.checkpoints.zoo import UnknownCheckpointError, names_in_words, released
+from engine.checkpoints.zoo_index import describe_network
 from engine.files import written_whole
 from models.errors import ExitCode, UserError
+from studies.files.curves import RELEASED, is_released
 from studies.runs.run_spec import RunSpec
 from studies.runs.store_files import without_packing
-
-RELEASED = "zoo:"  # before the name of a released network, where a design names what its networks start from
 
 
 class MissingCheckpointError(UserError, RuntimeError):
@@ -30,17 +31,12 @@ def folder_of(store: Path) -> Path:
     return without_packing(store).with_suffix(".checkpoints")
 
 
-def is_released(upstream: str) -> bool:
-    """Whether a design's upstream is a released network, ``zoo:NAME``, and not a task to pre-train on."""
-    return upstream.startswith(RELEASED)
-
-
 def released_network(upstream: str) -> Checkpoint:
     """Return the network of ``zoo:NAME``. Raises UnknownCheckpointError and CheckpointError."""
     name = upstream.removeprefix(RELEASED)
     folder = released().get(name)
     if folder is None:
-        raise UnknownCheckpointError(f"no network {name!r} is released with this version ({', '.join(released())})")
+        raise UnknownCheckpointError(f"no pre-trained network is named {name!r} ({names_in_words()})")
     return load_checkpoint(folder)
 
 
@@ -99,6 +95,13 @@ def receive(folder: Path, key: str, digest: str, sent: Mapping[str, bytes] | Non
             return None
         write_files(sent, cached)
     return load_checkpoint(cached)
+
+
+def describe_start(spec: RunSpec, start: Checkpoint | None, digest: str) -> dict[str, str]:
+    """Return what a run says of the network that was there before it, nothing where it starts from another or none."""
+    if start is None or spec.upstream is None or not is_released(spec.upstream):
+        return {}
+    return {"started_from": describe_network({**asdict(start.facts), "sha256": digest})}
 
 
 def copy_networks(source: Path, target: Path, keys: Iterable[str]) -> None:

@@ -150,6 +150,12 @@ class Run:
         return key
 
     @property
+    def started_from(self) -> str | None:
+        """What is said of the network that the run started from, if that was there before; None for others."""
+        described: str | None = self.details.get("started_from")
+        return described
+
+    @property
     def way(self) -> str | None:
         """How its steps were made: "eager", "graph", "lockstep of 8"; None where the store is older than that."""
         way: str | None = self.details.get("way")

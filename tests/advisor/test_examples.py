@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 import typer
+from safetensors.torch import save_file
 
 from advisor.cli import build_app
 from engine.corpora.corpus import Corpus
 from engine.corpora.travel import pack
+from models.registry import create_network
 from tests.engine.records.formats.mixed_folder import write_mixed
 
 ROOT = Path(__file__).parents[2]
@@ -43,6 +45,13 @@ def examples(app: typer.Typer, prefix: str = "") -> dict[str, str]:
 EXAMPLES = examples(build_app())
 
 
+def write_theirs(folder: Path) -> None:
+    """Write another team's network: its weights and what it reads, and a zoo that has it."""
+    network = create_network("resnet1d18-w4", n_leads=2, n_classes=1)
+    save_file(network.state_dict(), folder / "theirs.safetensors")
+    (folder / "theirs.toml").write_text('leads = ["I", "II"]\nfs = 100\nseconds = 10\nclasses = ["AF"]\n')
+
+
 @pytest.fixture(scope="module")
 def furnished(tmp_path_factory: pytest.TempPathFactory, ptbxl_tree: Path, corpus: Corpus, synthetic_store) -> Path:
     """A folder that holds what the examples name."""
@@ -50,6 +59,7 @@ def furnished(tmp_path_factory: pytest.TempPathFactory, ptbxl_tree: Path, corpus
     (folder / "ptb-xl").symlink_to(ptbxl_tree)
     pack(corpus, folder / "ptb-xl.packed")
     write_mixed(folder / "exports")
+    write_theirs(folder)
     (folder / "study.key").write_text("a secret of more than sixteen characters")
     shutil.copy(ROOT / "studies" / "evidence" / "atlas" / "runs.csv", folder)
     (folder / "studies" / "designs").mkdir(parents=True)
@@ -60,10 +70,12 @@ def furnished(tmp_path_factory: pytest.TempPathFactory, ptbxl_tree: Path, corpus
 
 
 @pytest.fixture
-def place(furnished: Path, corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> Path:
+def place(furnished: Path, corpus: Corpus, checkpoint_writer, monkeypatch: pytest.MonkeyPatch) -> Path:
     """That folder, with a prepared corpus known."""
     monkeypatch.chdir(furnished)
     monkeypatch.setenv("ECGADVISE_CORPORA", str(corpus.root.parent))
+    monkeypatch.setenv("ECGADVISE_ZOO", "zoo")
+    checkpoint_writer(furnished / "zoo" / "theirs-2024")  # which an example removes
     return furnished
 
 

@@ -48,13 +48,17 @@ CALLS = {
     "curves fit": ("studies.collection.fit_table.fit_file", "--runs runs.csv --out curves.json"),
     "curves show": ("studies.files.curves.read_curves", ""),
     "curves plot": ("studies.files.curves.read_curves", "--out curves.svg"),
-    "data list": ("advisor.commands.data_fetch._describe", "--json"),
+    "data list": ("advisor.commands.parts.data_fetch._describe", "--json"),
     "data fetch": ("engine.download.catalogue.find_published", "ludb"),
     "data check": ("engine.sources.detect.open_source", "ludb"),
     "data convert": ("engine.sources.detect.recognise", "ludb --to wfdb --out wfdb"),
     "data prepare": ("engine.sources.detect.open_source", "ludb"),
     "data pack": ("engine.corpora.opening.open_named", "synthetic --out synthetic.packed"),
     "data unpack": ("engine.corpora.travel.unpack", "synthetic.packed"),
+    "zoo add": ("engine.checkpoints.zoo.check_name", "a.pt --network gru --contract a --licence MIT --source us"),
+    "zoo list": ("engine.checkpoints.zoo.known_networks", ""),
+    "zoo show": ("engine.checkpoints.zoo.known_networks", "theirs"),
+    "zoo remove": ("engine.checkpoints.zoo.remove_network", "theirs"),
     "doctor": ("advisor.terminal.checkup.examine", ""),
 }
 # Places that lie deeper: inside what a command does with errors itself.

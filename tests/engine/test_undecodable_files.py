@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from engine.checkpoints.checkpoint import load_checkpoint
+from engine.checkpoints.import_contract import read_contract
 from engine.checkpoints.snapshot import load_snapshot
 from engine.corpora.corpus import read_manifest
 from engine.sources.tables import read_rows
@@ -26,6 +27,7 @@ READERS = {
     "published.csv": read_published,
     "corpus.json": lambda path: read_manifest(path.parent),
     "checkpoint.json": lambda path: load_checkpoint(path.parent),
+    "contract.toml": read_contract,
     "resume.json": lambda path: load_snapshot(path.parent, {}),
 }
 

@@ -19,7 +19,7 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from advisor.commands import data_fetch
+from advisor.commands.parts import data_fetch
 from engine.download.catalogue import PUBLISHED, SelectionError, find_published
 from engine.download.checksums import SUMS
 from models.errors import UserError

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from advisor.answer.recommend import Question, recommend
-from advisor.own_records.pilot import Moved
+from advisor.own_records.moved import Moved
 from advisor.text.own_records_text import measured_rows
 from studies.files.arms import FINE_TUNE, SCRATCH
 from studies.files.curve import Curve, PilotCurve, PooledCurve

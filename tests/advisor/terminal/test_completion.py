@@ -40,10 +40,18 @@ def completed(line: str) -> list[str]:
         ("ecgadvise recommend --arch gru", {"gru", "gru-w32", "gru-flatten"}),
         ("ecgadvise recommend --upstream ", {"none", "ptb-xl/non-diagnostic"}),
         ("ecgadvise recommend --arch cnn --task ptb-xl/s", {"ptb-xl/superclass"}),
+        ("ecgadvise train --from resnet", {"resnet1d18-w16-ptbxl"}),
+        ("ecgadvise recommend --from th", {"theirs"}),
+        ("ecgadvise zoo show ", {"gru-w32-ptbxl", "theirs"}),
+        ("ecgadvise zoo remove ", {"theirs"}),
+        ("ecgadvise zoo remove gru", set()),
         ("ecgadvise recommend --curves nowhere.json --task ", set()),
     ],
 )
-def test_names_are_completed(line: str, offered: set[str]):
+def test_names_are_completed(line: str, offered: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("ECGADVISE_ZOO", str(tmp_path))
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "checkpoint.json").write_text("{}")
     found = completed(line)
     assert offered <= set(found)
     assert bool(offered) == bool(found)

@@ -14,7 +14,8 @@ from studies.files.backtest import check_backtest
 from studies.files.shipped import EVIDENCE
 from studies.findings.findings import FindingsError, make_findings, read_material, shipped_stores, write_findings
 from studies.findings.protocol import optimism_effects
-from studies.findings.published import PUBLISHED, PublishedError, interval_by_patient, read_published
+from studies.findings.published import PUBLISHED, PublishedError, read_published
+from studies.findings.published_section import interval_by_patient
 from studies.runs.run import Run
 from studies.runs.store import Store
 from studies.runs.store_files import name_of, name_stores

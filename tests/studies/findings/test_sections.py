@@ -13,7 +13,7 @@ from studies.findings.claims import judge_equal
 from studies.findings.missing_runs import missing_lines
 from studies.findings.pretraining_section import luck_lines, values_by_seed, width_lines
 from studies.findings.protocol import control_effects, head_effects
-from studies.findings.published import PublishedScore, published_gains
+from studies.findings.published import PublishedScore, published_gains, published_of, read_published
 from studies.findings.published_section import published_lines
 from studies.findings.sources_section import ONE_SOURCE, source_lines, spread_lines
 from studies.runs.pairs import arm_scores, pair_runs
@@ -234,6 +234,22 @@ def test_a_published_gain_that_is_taken_for_a_mistake_is_left_out():
         fact("ward", method, 0.9, note="suspect: both arms are identical") for method in ("A scratch", "A fine-tuned")
     ]
     assert published_gains(both) == []
+
+
+def test_a_foundation_model_is_held_against_the_same_network_from_scratch_else_the_best():
+    def score(method: str, value: float, source: str = "a paper", note: str = "") -> PublishedScore:
+        return PublishedScore(source, "ptb", 100, method, "auroc_macro", value, None, note)
+
+    scratch = [score("S4 scratch", 0.8), score("Net1D scratch", 0.7)]
+    tuned = score("ECG-FM fine-tuned", 0.9)
+    assert published_of("ECG-FM", [*scratch, tuned, score("ECGFM-KED fine-tuned", 0.6)]) == [(tuned, scratch[0])]
+    small, large = (score(f"fine-tuned {size}", 0.9, "HuBERT-ECG, Figure 2a") for size in ("SMALL", "LARGE"))
+    random = score("random init LARGE", 0.6, "HuBERT-ECG, Figure 2a")
+    suspect = score("ECG-FM fine-tuned", 0.9, note="suspect: identical")
+    assert published_of("HuBERT-ECG", [small, large, random]) == [(small, random), (large, random)]
+    assert published_of("ECG-FM", [*scratch, suspect]) == [(suspect, None)]
+    assert published_of("xECG", read_published()) == []
+    assert len(published_of("ECGFounder", read_published())) == 23
 
 
 def test_published_gains_stand_next_to_ours_of_the_same_task_or_of_about_as_many_records():

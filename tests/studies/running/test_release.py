@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from engine.checkpoints.checkpoint import CheckpointError, CheckpointFacts, load_checkpoint, load_network
-from engine.checkpoints.zoo import ZOO, UnknownCheckpointError, find_checkpoint, released, suiting
+from engine.checkpoints.zoo import UnknownCheckpointError, find_checkpoint, released, suiting
+from engine.checkpoints.zoo_folders import ZOO
 from engine.deploy.zoo_card import zoo_card
 from engine.files import file_sha256
 from engine.records.contract import SignalContract
@@ -88,7 +89,7 @@ def test_the_released_network_is_found_by_name_and_by_what_it_takes(study: Path,
     assert find_checkpoint("mine", zoo) == zoo / "mine"
     assert list(suiting(facts.arch, facts.contract, zoo)) == ["mine"]
     assert suiting(facts.arch, replace(facts.contract, leads=facts.leads[:1]), zoo) == {}
-    with pytest.raises(UnknownCheckpointError, match=r"released networks: mine\)"):
+    with pytest.raises(UnknownCheckpointError, match=r"released networks: gru-w32-ptbxl, .*; added: mine\)"):
         find_checkpoint("yours", zoo)
 
 

@@ -9,14 +9,17 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from advisor.answer.question import Question
+from advisor.answer.question import NoRunsFromError, Question
 from advisor.terminal.failures import Failure, Interrupted
 from advisor.terminal.lines import say
 from models.errors import ExitCode
 
 if TYPE_CHECKING:
     from advisor.own_records.answer import OwnAnswer
+    from advisor.own_records.network import Pretrained
+    from advisor.own_records.pilot import PilotRequest
     from advisor.own_records.records import OwnData
+    from studies.files.curves import CurvesFile
 
 PILOT_METRIC = "auroc_macro"
 _MINUTES, _LONGEST = 10.0, 100_000.0  # of a pilot: where none are given; ten weeks
@@ -64,9 +67,11 @@ class Own:
         if not self.pilot:
             raise Failure("--minutes is how long --pilot may take: give --pilot with it", ExitCode.USAGE)
 
-    def answer(self, question: Question, n_records: int | None, curves: Path) -> "OwnAnswer":
-        """Answer for the directory; ``n_records`` is the number that was given. Raises UserError, Interrupted."""
-        return _answer(self, question, n_records, curves)
+    def answer(self, question: Question, n_records: int | None, evidence: "CurvesFile", curves: Path) -> "OwnAnswer":
+        """Answer for the directory from the evidence in the file ``curves``; ``n_records`` is the number that was
+        given. Raises UserError, Interrupted.
+        """
+        return _answer(self, question, n_records, evidence, curves)
 
 
 def in_words(found: "OwnAnswer", curves: Path, explain: bool, json: bool, color: bool) -> str:
@@ -84,36 +89,60 @@ def in_words(found: "OwnAnswer", curves: Path, explain: bool, json: bool, color:
     return to_own_table(found, color=color)
 
 
-def _answer(asked: Own, question: Question, n_records: int | None, curves: Path) -> "OwnAnswer":
-    """Open the directory and answer for its number of records, unless one was given; after a pilot, if there is one or
-    one is asked for.
+def _answer(
+    asked: Own, question: Question, n_records: int | None, evidence: "CurvesFile", curves: Path
+) -> "OwnAnswer":  # fmt: skip
+    """Open the directory, as the network reads it, and answer for its number of records, unless one was given; after a
+    pilot, if there is one or one is asked for.
     """
-    from advisor.own_records.answer import advise, network_given
-    from advisor.own_records.pilot import PilotRequest, choose_folder, pilots_folder, with_known_pilot, with_pilot
-    from studies.files.curves import read_curves
+    from advisor.own_records.answer import advise, unanswered
+    from advisor.own_records.network import check_rate, network_meant
+    from advisor.own_records.pilot import (
+        answer_by_known_pilot,
+        answer_by_pilot,
+        pilots_folder,
+        with_known_pilot,
+        with_pilot,
+    )
     from studies.files.transferability import read_transferability
 
     assert asked.data is not None, "checked before"
     if asked.pilot and question.metric != PILOT_METRIC:
         raise Failure(f"--pilot measures {PILOT_METRIC} alone, not {question.metric}", ExitCode.USAGE)
     with _name_unusable_files(asked.data):
-        evidence, known = read_curves(curves), read_transferability(curves)
-        given = network_given(asked.from_, question.arch, evidence)
-        own = _open(asked, asked.data)
+        known = read_transferability(curves)
+        given = network_meant(asked.from_, question, evidence)
+        own = _open(asked, asked.data, given)
+        check_rate(given, own)
         question = replace(question, n_records=len(own.pool) if n_records is None else n_records)
-        found = advise(question, n_records, own, evidence, known, given)
-        pilots = pilots_folder()
+        try:
+            found = advise(question, n_records, own, evidence, known, given)
+        except NoRunsFromError:
+            if given is None:
+                raise
+            alone = unanswered(question, n_records, own, evidence, given)
+            if asked.pilot:
+                with _resumable_pilot():
+                    return answer_by_pilot(alone, _request(asked, own))
+            if (by_pilot := answer_by_known_pilot(alone, pilots_folder())) is None:
+                raise
+            return by_pilot
         if not asked.pilot:
-            return with_known_pilot(found, pilots)
-        from advisor.terminal.study_progress import study_progress
-
-        folder = choose_folder(pilots, own.corpus.content_hash, asked.store)
-        request = PilotRequest(folder, asked.minutes or _MINUTES, say, study_progress, asked.seed or 0)
+            return with_known_pilot(found, pilots_folder())
         with _resumable_pilot():
-            return with_pilot(found, request)
+            return with_pilot(found, _request(asked, own))
 
 
-def _open(asked: Own, directory: Path) -> "OwnData":
+def _request(asked: Own, own: "OwnData") -> "PilotRequest":
+    from advisor.own_records.pilot import PilotRequest, choose_folder, pilots_folder
+    from advisor.terminal.study_progress import study_progress
+
+    folder = choose_folder(pilots_folder(), own.corpus.content_hash, asked.store)
+    return PilotRequest(folder, asked.minutes or _MINUTES, say, study_progress, asked.seed or 0)
+
+
+def _open(asked: Own, directory: Path, given: "Pretrained | None") -> "OwnData":
+    from advisor.own_records.network import sampling_for
     from advisor.own_records.records import open_own
     from advisor.terminal.progress import progress_bar
     from engine.corpora.corpus import default_corpora
@@ -123,8 +152,8 @@ def _open(asked: Own, directory: Path) -> "OwnData":
     division = Division(asked.test_fraction, asked.test_seed)
     with progress_bar("records") as progress:
         return open_own(
-            directory, asked.labels, asked.source, default_corpora(), default_workers(), say, progress, asked.seconds,
-            asked.fs, division,
+            directory, asked.labels, asked.source, default_corpora(), default_workers(), say, progress,
+            *sampling_for(given, directory, asked.seconds, asked.fs), division,
         )  # fmt: skip
 
 

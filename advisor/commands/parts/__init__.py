@@ -1,0 +1,1 @@
+"""What the file of a command was too long for."""
