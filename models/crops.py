@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from models.scaling import Scaling
 
-_FLAT = 1e-6  # in units of the signals: the deviation below which a lead is noise of arithmetic, and stays near 0
+# In units of the signals: a lead of a smaller deviation is flat and stays near 0. Far more than what arithmetic leaves of
+# a constant, which differs from one runtime to another and would be made as large as a beat.
+_FLAT = 1e-3
 
 
 class Crops(nn.Module):
@@ -67,4 +69,4 @@ def scaled(x: Tensor, scaling: Scaling) -> Tensor:
         return x
     over = (1, 2) if scaling == "record" else (2,)
     centred = x - x.mean(over, keepdim=True)
-    return centred / (centred.square().mean(over, keepdim=True).sqrt() + _FLAT)
+    return centred / centred.square().mean(over, keepdim=True).sqrt().clamp_min(_FLAT)
