@@ -3,7 +3,7 @@
 The layout is that with which Mehari and Strodthoff (IEEE J-BHI 27(11): 5326, 2023) read PTB-XL: every sample is mapped
 to ``width`` channels (512); four layers of a state space of 8 for each channel in both directions, a gated linear unit
 (GLU), dropout of 0.2, residual connection and layer normalisation; mean over time, ``head``. They had S4, whose state
-matrices are diagonal plus low rank; the diagonal ones are as good and need no code of their own for speed.
+matrices are diagonal plus low rank; Gu et al. found diagonal ones about as good, and simpler.
 
 A channel's states follow x' = A x + B u and give y = C x + D u, with B of ones, which the scale of C makes up for, and
 u constant over a sample of length dt. A is diagonal; its eight elements are four complex ones and their conjugates,
