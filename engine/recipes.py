@@ -119,6 +119,15 @@ _TUNED: dict[tuple[str, str, Strategy], Recipe] = {
     ("tuned-2", "rnn", "scratch"): _RNN_2,
     ("tuned-2", "rnn", "fine-tune"): _RNN_2,
 }
+# State space models and transformers take the recipes of convolutional networks at these rates, or lower ones where
+# those have them. Little was tried (studies/LOG.md): no more than rates, of narrow networks from scratch.
+_RATES = {"ssm": 3e-3, "transformer": 1e-3}
+_TUNED |= {
+    (name, family, strategy): replace(recipe, learning_rate=min(rate, recipe.learning_rate))
+    for (name, like, strategy), recipe in _TUNED.items()
+    for family, rate in _RATES.items()
+    if like == "cnn"
+}
 # Nguyen and Do, PLOS ONE 20(5): e0316043 (2025): Adam at 0.01 for every network and both arms, 100 epochs of batches of
 # 256, no schedule, no clipping, no early stopping. They report the best epoch on the test set; here it is chosen on
 # validation records, and ``engine.training.loop.train(monitor=...)`` tells what the test set's own best would have

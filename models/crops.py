@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from models.scaling import Scaling
 
-# In units of the signals: a lead of a smaller deviation is flat and stays near 0. Far more than what arithmetic leaves of
-# a constant, which differs from one runtime to another and would be made as large as a beat.
+# In units of the signals: a lead of a smaller deviation is flat and stays near 0. Far more than what arithmetic leaves
+# of a constant, which differs from one runtime to another and would be made as large as a beat.
 _FLAT = 1e-3
 
 

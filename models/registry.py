@@ -1,6 +1,6 @@
 """Networks by name.
 
-To add a network, write one file in this folder and one ``@register`` line; the parametrised tests pick it up::
+To add a network, write one file in ``models/networks`` and one ``@register`` line; the parametrised tests pick it up::
 
     @register("mine", family="cnn", width=32)
     def mine(n_leads: int, n_classes: int, n_samples: int, width: int) -> nn.Module:
@@ -123,9 +123,10 @@ def register(
 
 
 def _load_all() -> None:
-    package = importlib.import_module(__package__)
-    for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"{__package__}.{module.name}")
+    from models import networks
+
+    for module in pkgutil.iter_modules(networks.__path__):
+        importlib.import_module(f"{networks.__name__}.{module.name}")
     _load_other_packages()
 
 

@@ -7,7 +7,7 @@ from advisor.answer.costs import PRETRAINING, Cost, Money
 from advisor.answer.curve_choice import is_pool
 from advisor.answer.question import NOTHING_PRETRAINED, Question
 from advisor.answer.words import count
-from engine.checkpoints.zoo_index import PRETRAINED_HERE
+from engine.checkpoints.zoo_index import NOT_CONTROLLED, PRETRAINED_HERE
 from studies.files.arms import ARMS, FURTHER, SCRATCH, arms_in
 from studies.files.curve import Curve, MeasuredCurve, PilotCurve, PooledCurve, Support
 from studies.files.curves import RELEASED, CurvesFile, is_released, start_in_words
@@ -124,9 +124,12 @@ def _of_other_upstreams(curve: Curve, curves: CurvesFile) -> Iterator[str]:
 
 def _of_start(curve: Curve, curves: CurvesFile) -> Iterator[str]:
     """Say what an answer about a network of somebody else's does not know, and on how few tasks it rests."""
-    if not is_released(curve.upstream):
+    upstream = curve.rests_on[-1].upstream
+    name, described = upstream.removeprefix(RELEASED), curves.upstreams.get(upstream, "")
+    if not is_released(upstream):
+        if NOT_CONTROLLED in described:  # of a pilot alone
+            yield "Fine-tuning starts from a network whose pre-training was not controlled here."
         return
-    name, described = curve.upstream.removeprefix(RELEASED), curves.upstreams.get(curve.upstream, "")
     if PRETRAINED_HERE not in described:
         yield f"Fine-tuning starts from {name}, whose pre-training was not controlled here."
     tasks = sorted({one.task for one in curves.measured if one.upstream == curve.upstream})

@@ -10,6 +10,7 @@ from typing import Any
 from engine.checkpoints.zoo_folders import ZOO, default_zoo, folders_in
 
 PRETRAINED_HERE = "pre-trained here"  # what is said of networks that ecgadvise itself trained
+NOT_CONTROLLED = "its pre-training was not controlled here"  # of those that were added from a file
 DIGITS = 12  # of the hash of the weights
 _DOCUMENT = "checkpoint.json"
 
@@ -46,8 +47,9 @@ def describe_network(document: Mapping[str, Any]) -> str:
     known = known if any(known) else [source.get("name")]
     where = ", ".join(dict.fromkeys(" ".join(str(text).split()) for text in known if text))
     licence = " ".join(str(source.get("licence") or "not known").split())
+    seen = ", ".join(str(one["name"]) for one in document["record"].get("upstream_sources") or () if one.get("name"))
     said = (
         f"{document['arch']} for {document['task']}", f"licence {licence}", f"from {where}" if where else "",
-        "its pre-training was not controlled here", weights,
+        f"it has seen {seen}" if seen else "which records it has seen is not known", NOT_CONTROLLED, weights,
     )  # fmt: skip
     return "; ".join(filter(None, said))

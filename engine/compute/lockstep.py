@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.compute.recurrence import gru, lstm
-from models.rnn import FlattenedRecurrent, PooledRecurrent
+from models.networks.rnn import FlattenedRecurrent, PooledRecurrent
 
 
 class LockstepLinear(nn.Module):

@@ -1,8 +1,8 @@
 """State spaces as convolutions with fixed kernels, which every runtime has.
 
 In training a state space makes its kernel from its parameters at every step and convolves by Fourier transform
-(``models.s4d``). What is exported has the kernel as weights of a Conv node with a group a channel: as long as twice the
-record, and with a height of 1 (``engine.deploy.onnx_convolution``) onnxruntime is fast with it.
+(``models.networks.s4d``). What is exported has the kernel as weights of a Conv node with a group a channel: as long as
+twice the record, and with a height of 1 (``engine.deploy.onnx_convolution``) onnxruntime is fast with it.
 """
 
 import copy
@@ -11,7 +11,7 @@ from collections import defaultdict
 import torch
 from torch import Tensor, nn
 
-from models.s4d import StateSpace
+from models.networks.s4d import StateSpace
 
 
 def with_fixed_kernels(network: nn.Module, example: Tensor) -> nn.Module:

@@ -28,7 +28,7 @@ from engine.seeds import stable_seed
 from engine.training.course import Course, DivergedError, Examples, Monitored, Optimism, Validation
 from engine.training.probe import start_from_probe
 from engine.training.starting_point import head_inputs, trains_head_alone
-from models.random_convolutions import fit_constants
+from models.networks.random_convolutions import fit_constants
 
 __all__ = [
     "NEAR_CHANCE",

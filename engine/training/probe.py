@@ -25,7 +25,7 @@ from engine.training.course import Examples
 from engine.training.starting_point import head_inputs
 from models.composed import feature_groups
 from models.errors import ExitCode, UserError
-from models.random_convolutions import fit_constants
+from models.networks.random_convolutions import fit_constants
 
 Floats = NDArray[np.float64]
 

@@ -23,7 +23,7 @@ from engine.training.loop import Training
 from engine.training.probe import Probe, fit_probe
 from engine.training.starting_point import head_inputs
 from models.composed import Composed
-from models.random_convolutions import RandomConvolutions
+from models.networks.random_convolutions import RandomConvolutions
 from models.registry import compose, create_network
 
 KERNELS = "random-convolutions"  # the registered network

@@ -19,7 +19,7 @@ from engine.evaluation.metrics import auroc_macro
 from engine.training.probe import fit_probe
 from engine.training.probe_arms import new_kernels
 from engine.training.starting_point import head_inputs
-from models.random_convolutions import RandomConvolutions
+from models.networks.random_convolutions import RandomConvolutions
 
 KERNELS = "random-convolutions-w16"
 FEWEST_RECORDS, FEWEST_PATIENTS = 3, 2  # with a class, and as many without it, for the class to count

@@ -32,7 +32,7 @@ from engine.training.course import Examples
 from engine.training.probe import fit_probe
 from engine.training.probe_arms import KERNELS, train_probe
 from engine.training.starting_point import head_inputs, new_network
-from models.random_convolutions import RandomConvolutions
+from models.networks.random_convolutions import RandomConvolutions
 from studies.running.one_run import training_rows
 from studies.runs.run_spec import RunSpec
 from studies.runs.task_names import open_task

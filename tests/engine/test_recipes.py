@@ -7,6 +7,7 @@ from typing import get_args
 import pytest
 
 from engine.recipes import NAMES, PROBES, Augmentation, Recipe, Strategy, UnknownRecipeError, find_recipe, read_recipe
+from models.registry import Family
 
 RECIPE = Recipe(
     "test", learning_rate=0.01, weight_decay=0.01, batch_size=16, record_passes=1000, min_epochs=5, max_epochs=50
@@ -65,11 +66,18 @@ def test_a_wide_recurrent_network_is_trained_at_a_lower_rate_unless_one_is_given
 
 @pytest.mark.parametrize("name", ["paper", "tuned", "tuned-2"])
 @pytest.mark.parametrize("strategy", sorted({*get_args(Strategy)} - {*PROBES}))
-@pytest.mark.parametrize("family", ["cnn", "rnn"])
+@pytest.mark.parametrize("family", ["cnn", "rnn", "ssm", "transformer"])
 def test_there_is_a_recipe_for_every_strategy_and_a_given_rate_replaces_its_own(name, strategy, family):
     found = find_recipe(name, family, strategy)
     assert found.name == ("tuned" if name == "tuned-2" and "frozen" in strategy else name)
     assert find_recipe(name, family, strategy, 0.123) == replace(found, learning_rate=0.123)
+
+
+@pytest.mark.parametrize(("family", "rates"), [("ssm", (3e-3, 1e-3, 3e-3)), ("transformer", (1e-3, 1e-3, 1e-3))])
+def test_other_families_take_the_recipes_of_convolutional_networks_at_lower_rates(family, rates):
+    asked = [("tuned", "scratch"), ("tuned", "fine-tune"), ("tuned-2", "fine-tune")]
+    for (name, strategy), rate in zip(asked, rates, strict=True):
+        assert find_recipe(name, family, strategy) == find_recipe(name, "cnn", strategy, rate)
 
 
 @pytest.mark.parametrize("strategy", ["scratch", "fine-tune"])
@@ -87,7 +95,7 @@ def test_a_probe_is_one_recipe_under_every_name_without_a_rate_or_validation_rec
     recipes = {
         find_recipe(name, family, strategy, rate)
         for name in NAMES
-        for family in ("cnn", "rnn", "kernel")
+        for family in get_args(Family)
         for rate in (None, 0.1)
     }
     (recipe,) = recipes

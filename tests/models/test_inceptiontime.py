@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from models.inceptiontime import InceptionBlock, InceptionNetwork
+from models.networks.inceptiontime import InceptionBlock, InceptionNetwork
 from models.registry import create_network
 
 

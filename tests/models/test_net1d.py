@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from models.net1d import Block, SamePadding
+from models.networks.net1d import Block, SamePadding
 from models.registry import create_network
 
 

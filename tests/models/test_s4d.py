@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
+from models.networks.s4d import StateSpace
 from models.registry import create_network
-from models.s4d import StateSpace
 
 
 @pytest.fixture

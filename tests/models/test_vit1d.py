@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from models.networks.vit1d import Attention, _n_heads, _positions
 from models.registry import create_network
-from models.vit1d import Attention, _n_heads, _positions
 
 
 @pytest.fixture(autouse=True)

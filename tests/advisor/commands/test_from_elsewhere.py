@@ -100,7 +100,10 @@ def test_a_pilot_alone_answers_and_every_later_command_knows_it(
     shown = plain(page.read_text())
     assert alone in shown
     assert "What the pilot measured" in shown
-    assert "licence MIT; from https://example.org; its pre-training was not controlled here" in shown
+    assert (
+        "licence MIT; from https://example.org; which records it has seen is not known; its pre-training was" in shown
+    )
+    assert "Fine-tuning starts from a network whose pre-training was not controlled here." in answer["warnings"]
 
     code, table, err = command(*asked, "--explain")
     assert code == 0, err

@@ -358,7 +358,7 @@ def test_a_network_s_name_is_the_same_in_upper_and_lower_case(arch: str, command
     assert command(*asked, arch) == command(*asked, arch.lower())
 
 
-@pytest.mark.parametrize("words", ["--arch ecg_fm", "--upstream ECG-FM", "--arch cnn --upstream ecgfm", "--arch ECGFM"])
+@pytest.mark.parametrize("words", ["--arch ecg_fm", "--arch ECGFM"])
 def test_a_foundation_model_is_said_to_be_one(words: str, command: Command):
     said = refused(command("recommend", "--n-records", "500", *words.split()), 2)
     assert "ECG-FM is a published foundation model, which this study did not measure; its weights do not come" in said

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from engine.deploy.export import export_checkpoint
 from engine.deploy.inference import open_session
 from engine.deploy.onnx_state_space import with_fixed_kernels
+from models.networks.s4d import StateSpace
 from models.registry import create_network
-from models.s4d import StateSpace
 
 
 class Crops(nn.Module):

@@ -18,7 +18,7 @@ from engine.training.starting_point import head_inputs, starting_point, trains_h
 RECIPE = Recipe(
     "test", learning_rate=0.02, weight_decay=0.01, batch_size=8, record_passes=0, min_epochs=4, max_epochs=4
 )
-ARCHS = ["resnet1d18", "xresnet1d18", "gru", "bilstm-flatten"]
+ARCHS = ["resnet1d18", "xresnet1d18", "gru", "bilstm-flatten", "s4d", "vit1d"]
 SIGNAL = SignalContract(("I", "II"), 100.0, 64)
 
 

@@ -107,6 +107,16 @@ def test_training_learns_an_amplitude_in_one_lead(learned):
     assert training.validations[-1].training_loss < training.validations[0].training_loss / 2
 
 
+@pytest.mark.parametrize("arch", ["inceptiontime-w4", "inceptiontime-stem-w4", "net1d-w4", "s4d-w8", "vit1d-w16"])
+def test_other_networks_learn_it_too_and_the_same_bits_twice(arch):
+    networks = [new_network(arch, N_LEADS, N_SAMPLES, 1, seed=0) for _ in range(2)]
+    training, validation = oscillations(160, seed=1), oscillations(80, seed=2)
+    for network in networks:
+        train(network, training, validation, recipe_of(8, learning_rate=3e-3), seed=3)
+    assert auroc_of(networks[0], oscillations(80, seed=3)) > 0.95
+    assert same_weights(*networks)
+
+
 def test_the_best_validation_has_the_highest_auroc_and_of_those_the_lowest_loss(learned):
     network, training = learned
     assert training.best == max(training.validations, key=lambda look: (look.auroc, -look.loss))

@@ -21,7 +21,7 @@ from engine.training.loop import predict_logits
 from engine.training.probe_arms import KERNELS, train_probe
 from engine.training.starting_point import head_inputs, new_network
 from models.composed import Composed
-from models.random_convolutions import RandomConvolutions
+from models.networks.random_convolutions import RandomConvolutions
 
 ARCH = "resnet1d18-w2"
 

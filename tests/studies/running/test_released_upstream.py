@@ -13,6 +13,7 @@ from studies.running.design import Design, DesignError, read_design
 from studies.running.expansion import expand, hash_tasks
 from studies.running.study_networks import bring_released, digest_of
 from studies.runs.run_spec import find_keys
+from studies.runs.store import Store
 
 NAME = "resnet1d18-w16-ptbxl"
 DESIGN = f"""
@@ -107,4 +108,11 @@ def test_a_study_starts_from_it(design, tmp_path: Path, corpora, command):
     code, out, err = command(*words, "--workers", 1)
     assert code == 0, err
     assert out.startswith("1 of 1 runs done, 0 failed")
+    store = Store(tmp_path / "s.db", create=False)
+    (run,) = store.runs()
+    store.close()
+    digest = digest_of(released()[NAME])
+    assert run.started_from is not None
+    assert run.started_from.startswith("resnet1d18-w16, pre-trained here on ptb-xl/all of 17,418 records")
+    assert run.started_from.endswith(f"; weights {digest[:12]}")
     assert command(*words, "--workers", 1)[1].startswith("1 of 1 runs done, 0 failed")
