@@ -47,16 +47,16 @@ def match_weights(
     tensors = _renamed(found, entry)
     has_head = any(name.startswith("head.") for name in tensors)
     outputs = _count_outputs(found, tensors, n_classes) if has_head else 1
-    if not has_head and n_classes is not None:
-        raise WeightsError(
-            f"{found.path} has no output layer ({HEAD}), and the contract names classes: leave them out, and the "
-            "network is one to start from"
-        )
     with torch.random.fork_rng(devices=[]):
         network = create_network(entry.name, n_leads=n_leads, n_classes=outputs, n_samples=n_samples)
     wanted = network.state_dict()
     added = [name for name in wanted if name not in tensors and _may_be_missing(name, has_head)]
     _check_names_and_shapes(found, entry, n_leads, tensors, {n: v for n, v in wanted.items() if n not in added})
+    if not has_head and n_classes is not None:
+        raise WeightsError(
+            f"{found.path} has no output layer ({HEAD}), and the contract names classes: leave them out, and the "
+            "network is one to start from"
+        )
     weights = {name: torch.zeros_like(wanted[name]) for name in added}
     weights |= {name: _converted(found, name, value, wanted[name].dtype) for name, value in tensors.items()}
     network.load_state_dict(weights)

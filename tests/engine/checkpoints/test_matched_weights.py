@@ -146,6 +146,8 @@ def test_another_number_of_leads_shows_by_the_first_layer():
 def test_weights_of_another_network_name_it():
     refused(weights("gru-w4"), "its names are more like those of gru or gru-flatten or lstm")
     refused({"a.weight": torch.ones(2)}, "(a.weight)")
+    theirs = {name.replace("head.", "fc."): value for name, value in weights("gru-w4").items()}
+    refused(theirs, "does not fit resnet1d18-w4", 3)  # rather than that no output layer is called as ours is
 
 
 def test_kernels_drawn_by_chance_are_not_imported():
