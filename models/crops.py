@@ -69,4 +69,5 @@ def scaled(x: Tensor, scaling: Scaling) -> Tensor:
         return x
     over = (1, 2) if scaling == "record" else (2,)
     centred = x - x.mean(over, keepdim=True)
+    centred = centred - centred.mean(over, keepdim=True)  # what rounding left of a constant is the same everywhere
     return centred / centred.square().mean(over, keepdim=True).sqrt().clamp_min(_FLAT)
