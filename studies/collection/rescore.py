@@ -77,10 +77,10 @@ def rescore(
     """
     runs, written = store.runs(), list[Run]()
     _check_corpora(runs, corpora)
-    views = {task: open_task(corpora[parse_task(task).source], task) for task in {run.task for run in runs}}
+    views = {task: open_task(corpora[parse_task(task).source], task) for task in {run.spec.read_task for run in runs}}
     rotated = _rotated_tests(runs)
     for done, run in enumerate(runs, start=1):
-        task = views[run.task]
+        task = views[run.spec.read_task]
         tests = rotated.get((run.task, run.data_hash), ()) if run.role == "downstream" else ()
         written.append(_scored(run, store, _tested(task, run.spec.test_folds, tests, least_positives), least_positives))
         report(done, len(runs))
@@ -90,7 +90,7 @@ def rescore(
 
 
 def _check_corpora(runs: Sequence[Run], corpora: Mapping[str, Corpus]) -> None:
-    for task, data_hash in dict.fromkeys((run.task, run.data_hash) for run in runs):
+    for task, data_hash in dict.fromkeys((run.spec.read_task, run.data_hash) for run in runs):
         source = parse_task(task).source
         if source not in corpora:
             raise CorpusError(f"no prepared corpus {source}, which runs of {task} were tested on")

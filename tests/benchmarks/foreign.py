@@ -19,7 +19,7 @@ import numpy as np
 
 from studies.files.arms import FINE_TUNE, LINEAR_PROBE, SCRATCH
 from studies.fitting.random_effects import combine, mean_over_sizes
-from studies.runs.run import Run, Subset
+from studies.runs.run import Run, Subset, known
 from studies.runs.store import Store
 
 OWN_NETWORK, OWN_UPSTREAM = "resnet1d18-w16", "ptb-xl/all"
@@ -57,13 +57,21 @@ def read(path: Path) -> list[Run]:
 def scores(theirs: Sequence[Run], own: Sequence[Run]) -> Scores:
     """Return the scores of all arms by subset, of subsets that their network was run on."""
     found: dict[Subset, dict[Arm, float]] = defaultdict(dict)
+    wanted = {run.subset for run in theirs}
+    averaged = {run.subset: run.averaged or () for run in own if run.subset in wanted}
     for run in theirs:
-        found[run.subset][Arm("theirs", run.strategy)] = run.score
+        if run.subset in averaged:
+            found[run.subset][Arm("theirs", run.strategy)] = _macro(run, averaged[run.subset])
     for run in own:
         from_ours = run.upstream == OWN_UPSTREAM or run.strategy == SCRATCH
-        if run.network == OWN_NETWORK and from_ours and run.subset in found:
-            found[run.subset][Arm("own", run.strategy)] = run.score
+        if run.network == OWN_NETWORK and from_ours and run.subset in wanted:
+            found[run.subset][Arm("own", run.strategy)] = _macro(run, averaged[run.subset])
     return found
+
+
+def _macro(run: Run, classes: Sequence[str]) -> float:
+    """Return the mean AUROC over the classes that this project's runs average there: two stores may count otherwise."""
+    return float(np.mean([known(run.class_auroc[name]) for name in classes]))
 
 
 def main() -> None:

@@ -211,7 +211,7 @@ def _open_corpora(runs: "Sequence[Run]", folder: Path) -> "dict[str, Corpus]":
     from engine.corpora.corpus import Corpus, CorpusError
     from studies.runs.task_names import hash_task, parse_task
 
-    hashes = {run.task: run.data_hash for run in runs}
+    hashes = {run.spec.read_task: run.data_hash for run in runs}
     opened = {name: Corpus(folder / name) for name in sorted({parse_task(task).source for task in hashes})}
     for task, known in hashes.items():
         if hash_task(opened, task) != known:

@@ -99,6 +99,9 @@ def test_a_study_trains_from_it_and_what_it_trains_reads_records_so(theirs, desi
     network = create_network(ARCH, n_leads=2, n_classes=len(scratch.classes), n_samples=100)
     expected = 3 * forward_gflop(network, 2, 100) * scratch.records_seen  # a step learns one crop of a record
     assert scratch.gflop == pytest.approx(expected, abs=0.06)
+    rescoring = ("study", "rescore", "--store", store, "--corpora", tmp_path / "corpora")
+    code, out, err = command(*rescoring, "--least-positives", 1)
+    assert code == 0, err
 
 
 def test_what_a_network_cannot_read_is_said(theirs, design, tmp_path: Path):
