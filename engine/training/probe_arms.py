@@ -21,10 +21,10 @@ from engine.recipes import Strategy
 from engine.training.course import Examples, Validation
 from engine.training.loop import Training
 from engine.training.probe import Probe, fit_probe
-from engine.training.starting_point import head_inputs
+from engine.training.starting_point import head_inputs, new_network
 from models.composed import Composed
 from models.networks.random_convolutions import RandomConvolutions
-from models.registry import compose, create_network
+from models.registry import compose
 
 KERNELS = "random-convolutions"  # the registered network
 _MARGIN = 0.03  # of macro AUROC, chosen on tuning records (``studies/LOG.md``)
@@ -75,7 +75,7 @@ def train_probe(
     outcomes, own = labels.numpy().astype(np.uint8), _read(network, signals)
     probes = {arch: fit_probe(own, outcomes, patients)}
     if strategy == "linear-probe" and not isinstance(network, Composed | RandomConvolutions):  # which has them already
-        kernels = new_kernels(signals.shape[1], signals.shape[2], labels.shape[1], seed).to(place)
+        kernels = new_network(KERNELS, signals.shape[1], signals.shape[2], labels.shape[1], seed).to(place)
         groups = own, _read(kernels, signals)
         both, sizes = np.concatenate(groups, axis=1), [group.shape[1] for group in groups]
         probes[compose(arch, KERNELS)] = fit_probe(both, outcomes, patients, sizes)
@@ -87,12 +87,6 @@ def train_probe(
     probes[chosen].put_into(head)
     took = clock.seconds(), time.perf_counter() - started
     return ProbeTraining(network.eval(), chosen, probes, _as_training(probes[chosen], labels, *took))
-
-
-def new_kernels(n_leads: int, n_samples: int, n_classes: int, seed: int, arch: str = KERNELS) -> nn.Module:
-    """Return random convolutions, which read records as a whole, with the kernels of a seed."""
-    torch.manual_seed(seed)
-    return create_network(arch, n_leads=n_leads, n_classes=n_classes, n_samples=n_samples)
 
 
 def _read(network: nn.Module, signals: Tensor) -> NDArray[np.float32]:

@@ -63,7 +63,7 @@ def starting_point(
     CheckpointError when there is none or it is of another network or signal, with the reason.
     """
     if strategy in ("scratch", "random-convolutions", "random-frozen"):
-        start = Start(new_network(arch, signal, n_classes, seed), None, signal.scaling)
+        start = Start(_new(arch, signal, n_classes, seed), None, signal.scaling)
     elif checkpoint is None:
         raise CheckpointError(f"{strategy} starts from a pre-trained network, and no checkpoint is given")
     else:
@@ -75,13 +75,17 @@ def starting_point(
     return start
 
 
-def new_network(arch: str, signal: SignalContract, n_classes: int, seed: int) -> nn.Module:
-    """Return the named network, which reads signals so, with random weights that depend on the seed alone."""
+def new_network(
+    arch: str, n_leads: int, n_samples: int, n_classes: int, seed: int, crop: int | None = None,
+    scaling: Scaling = "set",
+) -> nn.Module:  # fmt: skip
+    """Return the named network, which reads records so, with random weights that depend on the seed alone."""
     torch.manual_seed(seed)
-    return create_network(
-        arch, n_leads=len(signal.leads), n_classes=n_classes, n_samples=signal.n_samples, crop=signal.crop,
-        scaling=signal.scaling,
-    )  # fmt: skip
+    return create_network(arch, n_leads=n_leads, n_classes=n_classes, n_samples=n_samples, crop=crop, scaling=scaling)
+
+
+def _new(arch: str, signal: SignalContract, n_classes: int, seed: int) -> nn.Module:
+    return new_network(arch, len(signal.leads), signal.n_samples, n_classes, seed, signal.crop, signal.scaling)
 
 
 def _check_upstream(checkpoint: Checkpoint, arch: str, signal: SignalContract, any_length: bool) -> None:
@@ -98,7 +102,7 @@ def _check_upstream(checkpoint: Checkpoint, arch: str, signal: SignalContract, a
 
 def _with_new_head(checkpoint: Checkpoint, arch: str, signal: SignalContract, n_classes: int, seed: int) -> Start:
     """Return the pre-trained network with the head of ``new_network`` and all other weights its own."""
-    network = new_network(arch, signal, n_classes, seed)
+    network = _new(arch, signal, n_classes, seed)
     head = {name: value for name, value in network.state_dict().items() if name.startswith("head.")}
     load_weights(network, checkpoint, {**checkpoint.weights, **head})
     return Start(network, checkpoint.facts.standardisation, signal.scaling)

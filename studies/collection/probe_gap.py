@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from engine.checkpoints.checkpoint import Standardisation, load_network
 from engine.evaluation.metrics import auroc_macro
 from engine.training.probe import fit_probe
-from engine.training.probe_arms import new_kernels
-from engine.training.starting_point import head_inputs
+from engine.training.starting_point import head_inputs, new_network
 from models.networks.random_convolutions import RandomConvolutions
 
 KERNELS = "random-convolutions-w16"
@@ -103,6 +102,6 @@ def network_features(checkpoint: Path, signals: NDArray[np.float32]) -> NDArray[
 def kernel_features(signals: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
     """Return what random convolutions give of standardised signals, (records, features)."""
     _, n_leads, n_samples = signals.shape
-    kernels = new_kernels(n_leads, n_samples, 1, seed, KERNELS)
+    kernels = new_network(KERNELS, n_leads, n_samples, 1, seed)
     assert isinstance(kernels, RandomConvolutions), "the registry says so"
     return kernels.fit_constants(torch.from_numpy(Standardisation.of(signals).apply(signals))).numpy()

@@ -149,7 +149,9 @@ class _Ready:
 
     def renew(self, seed: int) -> nn.Module:
         """Return a network of the same kind with other random weights."""
-        return new_network(self.job.spec.arch, self.records.contract, len(self.records.task.classes), seed)
+        signal, n_classes = self.records.contract, len(self.records.task.classes)
+        shape = len(signal.leads), signal.n_samples, n_classes
+        return new_network(self.job.spec.arch, *shape, seed, signal.crop, signal.scaling)
 
 
 def _run(jobs: Sequence[Job], device: torch.device) -> list[Result]:
