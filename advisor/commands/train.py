@@ -269,7 +269,7 @@ def plan(
     partition = divide(own.corpus, own.data, n, seed, chosen.validation_fraction, own.asked)
     job = Fit(
         own.corpus, own.data, partition, network.name, choice.strategy, upstream, chosen, device, choice.why,
-        differences=advice.differences,
+        differences=advice.differences, reads=advice.reads if choice.strategy == "scratch" else None,
     )  # fmt: skip
     return job, replace(advice, choice=choice)
 

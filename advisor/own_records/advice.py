@@ -13,6 +13,7 @@ from advisor.own_records.network import Pretrained, at_hand, check_rate
 from advisor.own_records.pilot import answer_by_known_pilot, pilots_folder, with_known_pilot
 from advisor.own_records.records import OwnData
 from advisor.own_records.signal_differences import signal_differences
+from engine.records.contract import SignalContract
 from engine.records.lead_names import leads_in_words
 from studies.files.curves import CurvesFile
 from studies.files.shipped import DEFAULT_CURVES
@@ -35,6 +36,12 @@ class Advice:
     network: Pretrained | None
     answer: OwnAnswer | None
     differences: tuple[str, ...] = ()
+
+    @property
+    def reads(self) -> SignalContract | None:
+        """How the network reads records: as one of another team's does that the answer is about."""
+        is_about_it = self.answer is not None and self.network is not None and self.network.is_imported
+        return self.network.contract if is_about_it and self.network is not None else None
 
     def in_words(self, besides: Iterable[str] = ()) -> Iterator[str]:
         """Give what is trained and why, what it starts from, and the warnings of the answer that ``besides`` lacks."""

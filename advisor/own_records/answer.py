@@ -58,6 +58,9 @@ class OwnAnswer:
         theirs = f"the evidence's networks {start_in_words(upstream).removeprefix('pre-trained ')}"
         if self.network is not None and self.answer.question.upstream == NOTHING_PRETRAINED:
             return f"Asked as if there were no pre-trained network; {self.network.in_words()} is available; {theirs}."
+        if self.network is not None and self.network.contract.leads != self.own.corpus.leads:
+            reads = leads_in_words(self.network.contract.leads)
+            return f"Pre-trained network: {self.network.in_words()}, which reads {reads} of these records; {theirs}."
         if self.network is None:
             return f"No pre-trained {self.answer.curve.arch} that takes these records is available (--from); {theirs}."
         return f"Pre-trained network: {self.network.in_words()}; {theirs}."

@@ -56,8 +56,10 @@ class Pretrained:
 
     @property
     def is_imported(self) -> bool:
-        """Whether its weights were made elsewhere, and added to the zoo from a file."""
-        return bool(self.checkpoint.facts.record.get("imported"))
+        """Whether its weights, or those that it started from, were made elsewhere and added to the zoo from a file."""
+        from engine.training.fit import is_not_controlled
+
+        return is_not_controlled(self.checkpoint.facts)
 
     @property
     def contract(self) -> SignalContract:
@@ -90,8 +92,11 @@ def network_given(from_: str | None, arch: str | None, curves: CurvesFile) -> Pr
     from engine.checkpoints.zoo import find_checkpoint, released
     from models.registry import find_network
 
-    name = from_ if Path(from_).exists() else from_.removeprefix(RELEASED)
-    checkpoint = load_checkpoint(find_checkpoint(name if name.lower() not in released() else name.lower()))
+    name = from_
+    if not Path(from_).exists():  # a folder goes before a name
+        name = from_[len(RELEASED) :] if from_.lower().startswith(RELEASED) else from_
+        name = name.lower() if name.lower() in released() else name
+    checkpoint = load_checkpoint(find_checkpoint(name))
     found = checkpoint.facts.arch
     if find_network(found).family == "kernel":
         raise WrongNetworkError(f"{from_} holds random convolutions, from which nothing starts: leave out --from")

@@ -3,6 +3,7 @@
 Scores of other papers are no prediction for the asker's records, and another network's curve is not this network's.
 """
 
+import re
 import shlex
 from collections import defaultdict
 from collections.abc import Sequence
@@ -48,7 +49,7 @@ def with_published(
     model = find_foundation_model(network)
     rows = [] if model is None else published_of(model, read_published())
     where = "DIR" if directory is None else shlex.quote(str(directory))
-    name = network.lower() if found is None else found[0]  # as the zoo takes names
+    name = _as_zoo_takes(network) if found is None else found[0]
     pilot = f"ecgadvise recommend --data {where} --from {shlex.quote(start or name)} --pilot"
     add = (
         f"ecgadvise zoo add FILE --name {shlex.quote(name)} --network ARCH --contract FILE.toml --licence TEXT "
@@ -122,3 +123,8 @@ def _as_dict(score: PublishedScore, other: PublishedScore | None) -> dict[str, A
         "compared_ci": None if other is None or other.interval is None else list(other.interval),
         "note": score.note,
     }
+
+
+def _as_zoo_takes(network: str) -> str:
+    """Return a name of small letters, digits, dots and hyphens."""
+    return re.sub(r"[^a-z0-9.]+", "-", network.lower()).strip("-.") or "NAME"

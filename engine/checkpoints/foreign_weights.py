@@ -125,8 +125,12 @@ def _read_archive(path: Path, content: bytes) -> Any:
             raise WeightsError(f"{path} is a program (TorchScript), which is not run: {_STATE_DICT}")
         if any(one.compress_type != ZIP_STORED or one.flag_bits & 1 for one in members):
             raise WeightsError(f"{path} is compressed or encrypted, which no file of torch.save is")
-        pickles = [one for one in members if one.filename.endswith("/data.pkl")]
-        if len(pickles) != 1 or pickles[0].file_size > _LARGEST_PICKLE:
+        # Torch looks for the pickle below the first member's folder, whatever the case of its name.
+        names = [one.filename.casefold() for one in members]
+        root = names[0].partition("/")[0] if names else ""
+        pickles = [one for one in members if one.filename.casefold().endswith("data.pkl")]
+        is_where_torch_looks = len(pickles) == 1 and pickles[0].filename.casefold() == f"{root}/data.pkl"
+        if not is_where_torch_looks or len(set(names)) < len(names) or pickles[0].file_size > _LARGEST_PICKLE:
             raise WeightsError(f"{path} is a zip archive, and not one that torch.save wrote")
         _check_scan(path, scan_pickle(archive.read(pickles[0])))
         if (damaged := archive.testzip()) is not None:  # torch.load does not compare checksums

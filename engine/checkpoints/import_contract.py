@@ -168,8 +168,9 @@ def _sets(value: Any, table: _Table) -> tuple[Mapping[str, str], ...]:
         inner = table.inner(one, f" in trained_on {place}")
         inner.refuse_others(_KEYS_OF_SETS)
         given = {key: text for key in _KEYS_OF_SETS if (text := inner.take(key, _text, required=key == "name"))}
-        known = PUBLICATIONS.get(given.get("name", ""))
-        found.append(given if known is None else {**known._asdict(), **given})
+        known = PUBLICATIONS.get(given.get("name", "").casefold())
+        # The address stays the known one, whatever version is meant: records are told by it.
+        found.append(given if known is None else {**known._asdict(), **given, "name": known.name, "url": known.url})
     return tuple(found)
 
 

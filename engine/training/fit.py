@@ -43,6 +43,7 @@ from engine.training.starting_point import Start, starting_point
 from engine.versions import training_versions
 
 LISTED = " (ecgadvise data check lists them)"
+NOT_CONTROLLED = "pretraining_not_controlled"  # in the record of what was trained from another team's network
 _SCP_SOURCES = ("ptb-xl",)
 _BADLY_KNOWN = 0.1  # half-width of a 90 % interval, beyond which a score hardly tells networks apart
 
@@ -54,7 +55,8 @@ class Fit:
     ``least_positives`` says which classes the macro averages of the test take (``averaged_classes``). Thresholds are
     chosen for the specificity ``at_specificity`` (None: highest F1); predictive values are stated at the ``prevalence``
     of a class (not in it: that of the test records). ``differences`` are sentences about how its records are unlike
-    those that the choice of the strategy rests on.
+    those that the choice of the strategy rests on. ``reads`` is how a network from scratch reads records (None: as they
+    are): as the one does with which it was compared.
     """
 
     corpus: Corpus
@@ -70,12 +72,14 @@ class Fit:
     at_specificity: float | None = None
     prevalence: Mapping[str, float] = field(default_factory=dict)
     differences: tuple[str, ...] = ()
+    reads: SignalContract | None = None
 
     @property
     def contract(self) -> SignalContract:
         """What the network takes of the records, and how it reads it: as its ``upstream`` does, where there is one."""
         records = self.corpus.contract
-        return records if self.upstream is None else self.upstream.facts.contract.of_records(records)
+        reads = self.reads if self.upstream is None else self.upstream.facts.contract
+        return records if reads is None else reads.of_records(records)
 
     def signals(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the signals (records, leads, samples), in millivolt, at positions of ``data``."""
@@ -154,7 +158,8 @@ def forewarn(job: Fit) -> tuple[str, ...]:
             f"{job.upstream.folder.name} was pre-trained on records of {facts.contract.seconds:g} s, and these are of "
             f"{seconds:g} s: what it gains at another length was not measured",
         )
-    if "imported" in facts.record and not facts.record.get("upstream_sources"):
+    says_nothing = "imported" in facts.record and not facts.record.get("upstream_sources")
+    if says_nothing or facts.record.get(NOT_CONTROLLED):
         unknown = f"{job.upstream.folder.name} does not say what it was pre-trained on"
         return (*sentences, f"{unknown}: whether the test records were among it is not known")
     if facts.data_hash != job.corpus.content_hash and not has_seen(facts, job.corpus.manifest["source"]):
@@ -206,6 +211,11 @@ def _vague(job: Fit) -> tuple[str, ...]:
 def is_same_publisher(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
     """Whether two sources are one published set; what has no address, as a directory of one's own, is none."""
     return bool(one.get("url")) and one.get("url") == other.get("url")
+
+
+def is_not_controlled(facts: CheckpointFacts) -> bool:
+    """Whether a network, or one that it started from, was pre-trained elsewhere and added from a file."""
+    return bool(facts.record.get("imported") or facts.record.get(NOT_CONTROLLED))
 
 
 def has_seen(facts: CheckpointFacts, source: Mapping[str, str]) -> bool:
@@ -293,8 +303,11 @@ def _moved(resume: Snapshot | None, device: torch.device) -> tuple[str, ...]:
 
 def _start(job: Fit, seed: int | None = None) -> Start:
     n_classes, seed = len(job.data.classes), job.partition.seed if seed is None else seed
-    if job.upstream is not None and (unlike := job.contract.unlike(job.corpus.contract)):
-        raise CheckpointError(f"{job.upstream.folder} takes {unlike}")
+    if job.upstream is not None:
+        facts, contract = job.upstream.facts, job.contract
+        taken = facts.contract if facts.crop is not None else contract  # one without crops may have had another length
+        if unlike := taken.unlike(job.corpus.contract):
+            raise CheckpointError(f"{job.upstream.folder} takes {unlike}")
     return starting_point(job.strategy, job.arch, job.contract, n_classes, seed, job.upstream, any_length=True)
 
 
@@ -384,7 +397,8 @@ def _upstream_sources(job: Fit) -> dict[str, Any]:
     if job.upstream is None:
         return {}
     facts = job.upstream.facts
-    return {"upstream_sources": [*facts.record.get("upstream_sources", ()), dict(facts.source)]}
+    sources = {"upstream_sources": [*facts.record.get("upstream_sources", ()), dict(facts.source)]}
+    return sources | ({NOT_CONTROLLED: True} if is_not_controlled(facts) else {})
 
 
 def _codes(corpus: Corpus, data: TaskData) -> dict[str, str]:

@@ -181,7 +181,7 @@ def _counts(run: Run) -> bool:
 
 def _records_of(run: Run) -> tuple[object, ...]:
     """Return what the runs of a pair share: the records that they train on, network, recipe and precision."""
-    return run.task, run.arch, run.n_records, run.replicate, run.recipe, run.precision
+    return run.task, run.arch, run.reading, run.n_records, run.replicate, run.recipe, run.precision
 
 
 def correlate(arch: str, cells: Sequence[Cell]) -> dict[str, Any]:

@@ -82,7 +82,7 @@ def _gain_effects(looked: Sequence[Run]) -> list[Effect]:
 
 
 def _cell(run: Run) -> tuple[object, ...]:
-    return run.subset, run.recipe
+    return run.subset, run.recipe, run.reading
 
 
 def recipe_effects(runs: Sequence[Run]) -> list[Effect]:

@@ -7,6 +7,8 @@ from functools import cache
 from itertools import combinations, product
 from types import MappingProxyType
 
+import numpy as np
+
 from engine.checkpoints.checkpoint import CheckpointError
 from engine.checkpoints.zoo import UnknownCheckpointError
 from engine.corpora.corpus import Corpus, CorpusError, TaskData
@@ -132,7 +134,7 @@ def _runs(grid: Grid, view: _View) -> Iterator[RunSpec]:
                     upstream_replicate=grid.upstream_replicate,
                     upstream_recipe="" if grid.upstream_recipe == grid.recipe else grid.upstream_recipe,
                 )
-            if strategy == "scratch":  # as what it is compared with reads them
+            if strategy in ("scratch", "random-frozen"):  # as what they are compared with reads them
                 spec = replace(spec, reading=view.reading(task, grid))
             if strategy == "random-convolutions":
                 spec = replace(spec, arch=KERNELS)  # whatever the networks: ``expand`` leaves one of equal runs
@@ -168,8 +170,21 @@ def _grid_problems(grid: Grid, view: _View) -> Iterator[str]:
             yield str(error)
     yield from _size_problems(grid, view)
     yield from _signal_problems(grid, view)
+    yield from _reading_problems(grid, view)
     for name in grid.released:
         yield from _released_problems(name, grid, view)
+
+
+def _reading_problems(grid: Grid, view: _View) -> Iterator[str]:
+    """Say where the upstreams of a grid read records in several ways: what they are compared with can read in one."""
+    for task in grid.tasks:
+        try:
+            records = view.contract(task)
+            ways = {Reading.of(released_network(name).facts.contract, records) for name in grid.released}
+        except (CorpusError, UnknownCheckpointError, CheckpointError):
+            continue  # named already, or below
+        if len(ways | ({None} if grid.pretrained_on else set())) > 1:
+            yield f"{' and '.join(grid.upstreams)} read {task} in several ways: give each a [[grid]] of its own"
 
 
 def _released_problems(name: str, grid: Grid, view: _View) -> Iterator[str]:
@@ -195,6 +210,8 @@ def _released_problems(name: str, grid: Grid, view: _View) -> Iterator[str]:
             continue
         if unlike := facts.contract.unlike(contract):
             yield f"{name} takes {unlike} as {read} has"
+        if reading is not None and (other := _other_records(view.corpus(task), corpus)):
+            yield f"{name} reads {corpus.name}, which does not hold the records of {view.corpus(task).name}: {other}"
         if corpus.content_hash == facts.data_hash:
             seen = {int(fold) for fold in re.findall(r"\d+", str(facts.record.get("folds", "")))}
             if not seen or (shared := seen & set(grid.test_folds)):
@@ -205,6 +222,15 @@ def _released_problems(name: str, grid: Grid, view: _View) -> Iterator[str]:
                 f"{name} was pre-trained on records of {corpus.manifest['source']['name']}, and {task} is of the same "
                 "publisher, prepared otherwise: a patient of its pre-training may be in the test"
             )
+
+
+def _other_records(one: Corpus, other: Corpus) -> str | None:
+    """Say in what two corpora of one source differ, at whatever rate: folds and subsets go by records and patients."""
+    if len(one) != len(other):
+        return f"{len(other):,} records, not {len(one):,}"
+    told_apart = ("record_ids", "patients", "labels", "folds")
+    differ = [of for of in told_apart if not np.array_equal(getattr(one, of), getattr(other, of))]
+    return f"other {', '.join(differ)}" if differ else None
 
 
 def _size_problems(grid: Grid, view: _View) -> Iterator[str]:

@@ -50,13 +50,17 @@ def open_corpora(
             if tree is None or not tree.is_dir():
                 missing[name] = (
                     f"no prepared corpus {name} in {folder}, which a released network reads: give --data {base}=DIR, "
-                    f"or make it with ecgadvise data prepare --fs {sampling.fs:g}"
+                    f"or make it with ecgadvise data prepare --fs {sampling.fs:g}{_length(sampling)}"
                 )
                 continue
             say(f"preparing {tree} into {folder / name}, once")
             _prepare(base, tree, folder / name, progress, workers, sampling)
         opened[name] = _open(name, folder)
     return opened, missing
+
+
+def _length(sampling: Sampling) -> str:
+    return "" if sampling.seconds == DEFAULT_SAMPLING.seconds else f" --seconds {sampling.seconds:g}"
 
 
 def _read_otherwise(design: Design, opened: Mapping[str, Corpus]) -> dict[str, tuple[str, Sampling]]:

@@ -51,7 +51,7 @@ def pair_runs(runs: Iterable[Run], arm: str = FINE_TUNE) -> list[Pair]:
 
 
 def _cell(run: Run) -> tuple[object, ...]:
-    return run.subset, run.arch, run.precision
+    return run.subset, run.arch, run.reading, run.precision
 
 
 class Cell(NamedTuple):

@@ -133,6 +133,11 @@ class Run:
         """On how many records the run trained, those that validated it left out."""
         return round(known(self.records_seen) / known(self.epochs))
 
+    @property
+    def reading(self) -> str:
+        """How the network reads the records where that is not as they are, empty where it is or nobody says."""
+        return str(self.details.get("spec", {}).get("reading", ""))
+
     @cached_property
     def spec(self) -> RunSpec:
         """What was to be run."""

@@ -422,7 +422,7 @@ def _preferred_recipe(runs: Sequence[Run]) -> str | None:
 
 def _cell_of(run: Run) -> tuple[object, ...]:
     network = run.arch if run.strategy in FURTHER_STRATEGIES else run.network  # a regression is one in any precision
-    return run.subset, network, run.strategy, run.upstream
+    return run.subset, network, run.reading, run.strategy, run.upstream
 
 
 def _repeated(runs: Sequence[Run]) -> list[str]:

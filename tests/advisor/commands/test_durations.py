@@ -148,8 +148,8 @@ def test_a_network_of_ten_seconds_is_fine_tuned_on_seven_where_it_is_named_and_t
     assert ended == 0, err
     assert "which was trained on records of 10 s" in (tmp_path / "MODEL_CARD.md").read_text()
     ended, _, err = command(*words, "--fs", "200", "--out", tmp_path / "faster")
-    assert ended == 3
-    assert "takes signals at 100 Hz, not at 200 Hz" in err
+    assert ended == 2
+    assert "upstream reads signals at 100 Hz" in err
 
 
 def test_another_rate_goes_from_the_records_into_the_model(ward: Path, made: Corpus, tmp_path: Path):

@@ -147,6 +147,15 @@ def test_tuples_in_tuples_without_end_do_not_end_the_process(tmp_path: Path):
     refused(with_pickle(tmp_path / "weights.pt", deep), "nested too deeply")
 
 
+@pytest.mark.parametrize("other", ["DATA.PKL", "sub/data.pkl", "Data.pkl"])
+def test_a_second_pickle_which_torch_might_read_in_place_of_the_first_is_refused(tmp_path: Path, other: str):
+    path = saved(tmp_path / "weights.pt", {"a": torch.arange(10.0)})
+    with zipfile.ZipFile(path, "a") as archive:
+        root = archive.namelist()[0].partition("/")[0]
+        archive.writestr(f"{root}/{other}", b"\x80\x02}" + b")" + b"\x85" * 1_000_000 + b"Ns.")
+    refused(path, "not one that torch.save wrote")
+
+
 def test_lists_in_lists_without_end_are_no_state_dict(tmp_path: Path):
     deep = b"\x80\x02" + b"]" * 100_000 + b"a" * 99_999 + b"."
     refused(with_pickle(tmp_path / "weights.pt", deep), "holds no state dict")

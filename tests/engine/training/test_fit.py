@@ -356,3 +356,30 @@ def test_records_at_another_rate_than_its_own_are_refused_beforehand(corpus: Cor
     )  # fmt: skip
     with pytest.raises(CheckpointError, match="takes signals at 400 Hz, not at 100 Hz"):
         forewarn(job(corpus, strategy="linear-probe", upstream=load_checkpoint(at_400)))
+
+
+def test_records_shorter_than_a_crop_are_refused_beforehand(corpus: Corpus, foreign: Path, checkpoint_writer):
+    longer = checkpoint_writer(
+        foreign.parent / "longer", ARCH, leads=EIGHT, n_samples=1200, crop=1200, scaling="lead",
+        standardisation=Standardisation((0.0,) * 8, (1.0,) * 8),
+    )  # fmt: skip
+    with pytest.raises(CheckpointError, match="takes records of 12 s, not of 10 s"):
+        forewarn(job(corpus, strategy="linear-probe", upstream=load_checkpoint(longer)))
+
+
+def test_what_was_trained_from_another_team_s_network_says_so_ever_after(corpus, foreign, tmp_path, checkpoint_writer):
+    theirs = checkpoint_writer(
+        foreign.parent / "added", ARCH, leads=EIGHT, n_samples=200, crop=200, scaling="lead",
+        record={"imported": {"file": "weights.pt"}}, standardisation=Standardisation((0.0,) * 8, (1.0,) * 8),
+    )  # fmt: skip
+    fit(job(corpus, strategy="linear-probe", upstream=load_checkpoint(theirs)), tmp_path / "child")
+    child = load_checkpoint(tmp_path / "child")
+    assert child.facts.record["pretraining_not_controlled"] is True
+    started = job(corpus, strategy="linear-probe", upstream=child, arch=child.facts.arch)
+    assert any("does not say what it was pre-trained on" in said for said in forewarn(started))
+
+
+def test_a_network_from_scratch_reads_as_the_one_that_it_was_compared_with(corpus: Corpus, foreign: Path):
+    reads = load_checkpoint(foreign).facts.contract
+    assert job(corpus, reads=reads).contract == reads.of_records(corpus.contract)
+    assert job(corpus).contract == corpus.contract

@@ -127,3 +127,22 @@ def test_records_of_sets_that_it_has_seen_are_refused(
     opened, _ = open_corpora(study, tmp_path / "corpora")
     with pytest.raises(DesignError, match="a patient of its pre-training may be in the test"):
         expand(study, opened)
+
+
+def test_upstreams_that_read_in_several_ways_need_grids_of_their_own(theirs, design, tmp_path: Path):
+    words = design.read_text().replace(
+        'upstream = "zoo:theirs"', 'upstreams = ["zoo:theirs", "ptb-xl/form"]\nupstream_folds = [1]'
+    )
+    design.write_text(words.replace("pool_folds = [1, 2,", "pool_folds = [2,"))
+    study = read_design(design)
+    opened, _ = open_corpora(study, tmp_path / "corpora")
+    with pytest.raises(DesignError, match="read ptb-xl/superclass in several ways"):
+        expand(study, opened)
+
+
+def test_a_corpus_of_other_records_at_its_rate_is_refused(theirs, design, tmp_path: Path, monkeypatch):
+    study = read_design(design)
+    opened, _ = open_corpora(study, tmp_path / "corpora")
+    monkeypatch.setattr(opened["ptb-xl-at-50hz"], "patients", opened["ptb-xl"].patients[::-1])
+    with pytest.raises(DesignError, match="does not hold the records of ptb-xl: other patients"):
+        expand(study, opened)
