@@ -171,14 +171,12 @@ def test_without_a_network_to_fine_tune_from_a_pilot_says_so(made_up: Corpus, cu
     assert "--from" in said
 
 
-def test_a_network_for_other_leads_is_refused(
+def test_a_network_for_longer_records_is_refused(
     made_up: Corpus, curves: Path, command: Command, checkpoint_writer, place
 ):
-    from engine.checkpoints.checkpoint import Standardisation
-
-    one = checkpoint_writer(place / "one", ARCH, leads=("I",), standardisation=Standardisation((0.0,), (1.0,)))
-    ended = command("recommend", "--data", made_up.root, "--curves", curves, "--pilot", "--from", one)
-    assert "takes 1 lead (I)" in sentence(ended, 3)
+    longer = checkpoint_writer(place / "longer", ARCH, n_samples=1200)
+    ended = command("recommend", "--data", made_up.root, "--curves", curves, "--pilot", "--from", longer)
+    assert "takes 12 leads" in sentence(ended, 3)
 
 
 def test_a_budget_that_is_too_small_is_refused_with_what_it_takes(options, command: Command):
