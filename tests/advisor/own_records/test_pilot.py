@@ -100,11 +100,8 @@ def test_other_labels_or_another_network_are_another_pilot(
 
 
 def test_a_network_for_other_signals_is_refused(tmp_path: Path, made_up: Corpus, checkpoint_writer):
-    with pytest.raises(CheckpointError, match=r"takes 1 lead .*and these records have 12"):
-        from engine.checkpoints.checkpoint import Standardisation
-
-        one = checkpoint_writer(tmp_path / "one", ARCH, leads=("I",), standardisation=Standardisation((0.0,), (1.0,)))
-        make_pilot(tmp_path, made_up, one)
+    with pytest.raises(CheckpointError, match=r"takes 12 leads .*and these records have 12"):
+        make_pilot(tmp_path, made_up, checkpoint_writer(tmp_path / "longer", ARCH, n_samples=1200))
     with pytest.raises(CheckpointError, match="holds gru-w4, not resnet1d18-w2"):
         make_pilot(tmp_path, made_up, checkpoint_writer(tmp_path / "gru", "gru-w4"))
 
@@ -584,3 +581,12 @@ def test_pairs_that_make_no_curve_are_refused_alone_and_update_what_was_predicte
     one.runs = list
     with pytest.raises(PilotError, match="no whole pair"):
         fit_pilot(one, pool)
+
+
+def test_a_network_of_one_lead_is_piloted_on_that_one(tmp_path: Path, made_up: Corpus, checkpoint_writer):
+    from engine.checkpoints.checkpoint import Standardisation
+
+    one = checkpoint_writer(tmp_path / "one", ARCH, leads=("I",), standardisation=Standardisation((0.0,), (1.0,)))
+    scratch, tuned, probe, kernels = make_pilot(tmp_path, made_up, one).specs(40, 0)
+    assert {scratch.reading, tuned.reading, probe.reading} == {"I, scaled by set"}
+    assert kernels.reading == ""
