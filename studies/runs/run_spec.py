@@ -10,7 +10,6 @@ from typing import Any
 from engine.recipes import Recipe, Strategy, find_recipe
 from engine.records.contract import Reading
 from engine.seeds import stable_seed
-from studies.runs.task_names import read_as
 
 STARTING_FROM_UPSTREAM = ("fine-tune", "linear-probe", "frozen")
 FROZEN = ("frozen", "random-frozen")
@@ -49,7 +48,11 @@ class RunSpec:
     @property
     def read_task(self) -> str:
         """The task by the name of the corpus that the network reads: that of its rate, with its leads."""
-        return read_as(self.task, Reading.parse(self.reading)) if self.reading else self.task
+        if not self.reading:
+            return self.task
+        from studies.runs.task_names import read_as  # here: it imports numpy, which reading a store does not need
+
+        return read_as(self.task, Reading.parse(self.reading))
 
     @property
     def seed(self) -> int:
