@@ -121,7 +121,12 @@ def _pilot(ground: _Ground, wanted: PilotRequest) -> Moved:
         _run(pilot, network.name, wanted, FEWEST_REPLICATES if pool is None else 1)  # a curve of its own takes two
     except KeyboardInterrupt:
         stopped = True
-    check_averages(pilot.runs())  # a version that averaged over rare labels too may have begun the pilot
+    try:
+        check_averages(pilot.runs())  # a version that averaged over rare labels too may have begun the pilot
+    except StoreError:
+        if stopped:  # before its store was made
+            raise KeyboardInterrupt from None
+        raise
     try:
         after = _answer(ground, fit_pilot(pilot, pool, ground.question.n_records), pilot.runs()[0])
     except PilotError:
