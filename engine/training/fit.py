@@ -44,6 +44,7 @@ from engine.versions import training_versions
 
 LISTED = " (ecgadvise data check lists them)"
 NOT_CONTROLLED = "pretraining_not_controlled"  # in the record of what was trained from another team's network
+_UNKNOWN_SOURCES = "upstream_sources_unknown"
 _SCP_SOURCES = ("ptb-xl",)
 _BADLY_KNOWN = 0.1  # half-width of a 90 % interval, beyond which a score hardly tells networks apart
 
@@ -158,8 +159,7 @@ def forewarn(job: Fit) -> tuple[str, ...]:
             f"{job.upstream.folder.name} was pre-trained on records of {facts.contract.seconds:g} s, and these are of "
             f"{seconds:g} s: what it gains at another length was not measured",
         )
-    says_nothing = "imported" in facts.record and not facts.record.get("upstream_sources")
-    if says_nothing or facts.record.get(NOT_CONTROLLED):
+    if _says_nothing(facts):
         unknown = f"{job.upstream.folder.name} does not say what it was pre-trained on"
         return (*sentences, f"{unknown}: whether the test records were among it is not known")
     if facts.data_hash != job.corpus.content_hash and not has_seen(facts, job.corpus.manifest["source"]):
@@ -216,6 +216,12 @@ def is_same_publisher(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
 def is_not_controlled(facts: CheckpointFacts) -> bool:
     """Whether a network, or one that it started from, was pre-trained elsewhere and added from a file."""
     return bool(facts.record.get("imported") or facts.record.get(NOT_CONTROLLED))
+
+
+def _says_nothing(facts: CheckpointFacts) -> bool:
+    """Whether nobody wrote down on whose records a network, or one that it started from, was pre-trained."""
+    record = facts.record
+    return bool(record.get(_UNKNOWN_SOURCES) or (record.get("imported") and not record.get("upstream_sources")))
 
 
 def has_seen(facts: CheckpointFacts, source: Mapping[str, str]) -> bool:
@@ -398,7 +404,8 @@ def _upstream_sources(job: Fit) -> dict[str, Any]:
         return {}
     facts = job.upstream.facts
     sources = {"upstream_sources": [*facts.record.get("upstream_sources", ()), dict(facts.source)]}
-    return sources | ({NOT_CONTROLLED: True} if is_not_controlled(facts) else {})
+    said = {NOT_CONTROLLED: is_not_controlled(facts), _UNKNOWN_SOURCES: _says_nothing(facts)}
+    return sources | {name: True for name, is_so in said.items() if is_so}
 
 
 def _codes(corpus: Corpus, data: TaskData) -> dict[str, str]:
