@@ -1,0 +1,61 @@
+"""What routes are given: the service, and whoever asks, where the role suffices."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+from fastapi import Depends, Request
+
+from advisor.service.problems import Problem
+from advisor.service.settings import Settings
+from advisor.service.store import ServiceStore
+from advisor.service.tokens import Caller, Role, Tokens
+
+if TYPE_CHECKING:
+    from advisor.service.answers import Answers
+    from advisor.service.audit import Audit
+    from advisor.service.datasets.datasets import Datasets
+    from advisor.service.jobs.jobs import Jobs
+    from advisor.service.metrics import Metrics
+    from advisor.service.served_models.library import Library
+
+
+@dataclass(frozen=True)
+class Service:
+    """Everything that a running service has; ``app.build_app`` puts it together."""
+
+    settings: Settings
+    store: ServiceStore
+    tokens: Tokens
+    audit: "Audit"
+    metrics: "Metrics"
+    answers: "Answers"
+    datasets: "Datasets"
+    jobs: "Jobs"
+    library: "Library"
+
+
+def get_service(request: Request) -> Service:
+    """Return the service that the application was built for."""
+    service: Service = request.app.state.service
+    return service
+
+
+def need(role: Role) -> Callable[[Request], Caller]:
+    """Return a dependency that gives the caller, and refuses one whose role does not suffice."""
+
+    def caller_of(request: Request) -> Caller:
+        caller: Caller = request.state.caller
+        if caller.role < role:
+            raise Problem(
+                403, f"the token {caller.name} is a {caller.role.name.lower()}'s: this takes a {role.name.lower()}'s"
+            )
+        return caller
+
+    return caller_of
+
+
+Here = Annotated[Service, Depends(get_service)]
+Reader = Annotated[Caller, Depends(need(Role.READER))]
+Runner = Annotated[Caller, Depends(need(Role.RUNNER))]
+Admin = Annotated[Caller, Depends(need(Role.ADMIN))]

@@ -1,0 +1,164 @@
+"""Who may use the service: tokens with a role, compared in constant time and kept as hashes alone.
+
+A token file is TOML, a table a token; ``ecgadvise serve --new-token NAME`` prints one::
+
+    [ward-3]
+    role = "runner"
+    sha256 = "9f86d081..."
+    expires = 2027-06-30
+
+A browser that was given a token keeps a session of its own in a cookie instead.
+"""
+
+import secrets
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from enum import IntEnum
+from hashlib import sha256
+from hmac import compare_digest
+from pathlib import Path
+
+from advisor.service.settings import Settings
+from advisor.service.store import ServiceStore
+from models.errors import ExitCode, UserError
+
+SHORTEST = 20  # characters of a token that is given as it is
+_BYTES = 32
+
+
+class Role(IntEnum):
+    """What a caller may do: read answers and states; upload, train and predict; delete as well."""
+
+    READER = 1
+    RUNNER = 2
+    ADMIN = 3
+
+
+class TokenError(UserError, ValueError):
+    """Tokens that are missing or cannot be read; one sentence says which."""
+
+    exit_code = ExitCode.USAGE
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks: the token's name, never the token."""
+
+    name: str
+    role: Role
+
+
+@dataclass(frozen=True)
+class _Known:
+    caller: Caller
+    digest: str
+    expires: datetime | None
+
+
+LOCAL = Caller("local", Role.ADMIN)  # whoever uses a service that only this machine reaches and that has no tokens
+
+
+class Tokens:
+    """The tokens that are known; without any, a service on this machine alone is everybody's on it."""
+
+    def __init__(self, known: tuple[_Known, ...], store: ServiceStore, session_hours: float) -> None:
+        self._known, self._store, self._lasts = known, store, timedelta(hours=session_hours)
+
+    @property
+    def are_needed(self) -> bool:
+        """Whether requests have to name a caller."""
+        return bool(self._known)
+
+    def find(self, token: str) -> Caller | None:
+        """Return whose token it is, None where it is nobody's or has expired."""
+        digest, found = _digest(token), None
+        for one in self._known:  # all of them, so that time tells nothing
+            if compare_digest(one.digest, digest) and (one.expires is None or _today() < one.expires):
+                found = one.caller
+        return found
+
+    def begin_session(self, caller: Caller) -> tuple[str, int]:
+        """Return what a browser's cookie is to hold for a caller, and for how many seconds."""
+        held, until = secrets.token_urlsafe(_BYTES), _today() + self._lasts
+        with self._store.transaction() as db:
+            db.execute("DELETE FROM sessions WHERE expires < ?", (_today().isoformat(),))
+            row = _digest(held), caller.name, caller.role.name, until.isoformat()
+            db.execute("INSERT INTO sessions VALUES (?, ?, ?, ?)", row)
+        return held, int(self._lasts.total_seconds())
+
+    def find_session(self, held: str) -> Caller | None:
+        """Return whose session it is, None where it has ended or its token is no longer known."""
+        query = "SELECT name, role FROM sessions WHERE sha256 = ? AND expires >= ?"
+        rows = self._store.rows(query, _digest(held), _today().isoformat())
+        caller = Caller(rows[0]["name"], Role[rows[0]["role"]]) if rows else None
+        valid = {one.caller for one in self._known if one.expires is None or _today() < one.expires}
+        return caller if caller in valid else None
+
+    def end_session(self, held: str) -> None:
+        """Forget a session."""
+        with self._store.transaction() as db:
+            db.execute("DELETE FROM sessions WHERE sha256 = ?", (_digest(held),))
+
+
+def read_tokens(settings: Settings, store: ServiceStore) -> Tokens:
+    """Return the tokens of the settings. Raises TokenError where some are needed and none are given."""
+    known = [] if settings.tokens is None else _read_file(settings.tokens)
+    if settings.token is not None:
+        if len(settings.token) < SHORTEST:
+            raise TokenError(
+                f"ECGADVISE_TOKEN has {len(settings.token)} characters: give {SHORTEST} or more, "
+                "as openssl rand -hex 32 makes them"
+            )
+        known.append(_Known(Caller("admin", Role.ADMIN), _digest(settings.token), None))
+    if not known and not settings.is_local:
+        raise TokenError(
+            f"--host {settings.host} can be reached from other machines, and there is no token: set ECGADVISE_TOKEN, "
+            "or give --tokens FILE (ecgadvise serve --new-token NAME makes one)"
+        )
+    return Tokens(tuple(known), store, settings.session_hours)
+
+
+def new_token(name: str, role: Role, expires: date | None) -> tuple[str, str]:
+    """Return a token and its table for a token file."""
+    token = secrets.token_urlsafe(_BYTES)
+    lines = [f"[{name}]", f'role = "{role.name.lower()}"', f'sha256 = "{_digest(token)}"']
+    return token, "\n".join([*lines, *([f"expires = {expires.isoformat()}"] if expires else [])])
+
+
+def _read_file(path: Path) -> list[_Known]:
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise TokenError(f"cannot read the token file {path}: {error.strerror}") from None
+    except ValueError as error:  # TOML's and UTF-8's
+        raise TokenError(f"the token file {path} is not TOML: {error}") from None
+    if not tables:
+        raise TokenError(f"the token file {path} names no token")
+    return [_read_table(path, name, table) for name, table in tables.items()]
+
+
+def _read_table(path: Path, name: str, table: object) -> _Known:
+    where = f"the token file {path}, [{name}]"
+    if not isinstance(table, Mapping):
+        raise TokenError(f"{where}: give a table with role, sha256 and, if it ends, expires")
+    if strange := set(table) - {"role", "sha256", "expires"}:
+        raise TokenError(f"{where}: there is no {min(strange)}: give role, sha256 and, if it ends, expires")
+    role, digest, expires = table.get("role"), table.get("sha256"), table.get("expires")
+    if role not in (names := [one.name.lower() for one in Role]):
+        raise TokenError(f"{where}: its role is {role!r}: give one of {', '.join(names)}")
+    if not isinstance(digest, str) or len(digest) != 64 or set(digest) - set("0123456789abcdef"):
+        raise TokenError(f"{where}: sha256 is not 64 hexadecimal digits")
+    if expires is not None and type(expires) is not date:
+        raise TokenError(f"{where}: expires is not a date, as 2027-06-30")
+    until = None if expires is None else datetime(expires.year, expires.month, expires.day, tzinfo=UTC) + timedelta(1)
+    return _Known(Caller(name, Role[role.upper()]), digest, until)
+
+
+def _digest(token: str) -> str:
+    return sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _today() -> datetime:
+    return datetime.now(UTC)
