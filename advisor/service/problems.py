@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict
+
 from models.errors import ExitCode, UserError
 
 MEDIA_TYPE = "application/problem+json"
@@ -64,3 +66,26 @@ class Problem(Exception):  # noqa: N818 the word of RFC 9457
             "detail": self.detail,
             **self.members,
         }
+
+
+class ProblemDocument(BaseModel):
+    """An error as RFC 9457 has it; ``exit_code`` is the command line's, where it has the same error."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    exit_code: int | None = None
+
+
+def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return what a route's ``responses`` says of its errors; those that every route can have are among them."""
+    return {
+        status: {
+            "description": KINDS[_BY_STATUS[status]],
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}},
+        }
+        for status in sorted({401, 403, *statuses})
+    }
