@@ -65,6 +65,8 @@ _MORE = (
     Field("device_speed", "Records a second on your device", "number", "ecgadvise doctor measures it"),
     Field("from", "A pre-trained network for your records", "text", "by its name"),
 )
+_NUMBERS = {"int_parsing": "give a whole number", "int_from_float": "give a whole number",
+            "float_parsing": "give a number, with a point before its decimals"}  # fmt: skip
 _LABELS = {field.name: field.label for field in (*_FIELDS, *_MORE)}
 
 
@@ -125,7 +127,8 @@ def _command(service: Service, asked: Asked) -> str:
 def _invalid(error: ValidationError) -> Refused:
     first = error.errors()[0]
     name = str(first["loc"][0]) if first["loc"] else ""
-    return Refused(422, f"“{_LABELS.get(name, name)}”: {first['msg'].lower()}", name if name in _LABELS else None)
+    said = _NUMBERS.get(first["type"], first["msg"].lower())
+    return Refused(422, f"“{_LABELS.get(name, name)}”: {said}", name if name in _LABELS else None)
 
 
 def _refused(problem: Problem) -> Refused:

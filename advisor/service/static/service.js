@@ -147,8 +147,7 @@
       var address = document.getElementById(id).dataset.events;
       if (!address) { return; }
       source = new EventSource(address);
-      source.onmessage = refresh;
-      ["state", "progress", "ended", "end", "job"].forEach(function (name) { source.addEventListener(name, refresh); });
+      source.addEventListener("job", refresh);
       source.onopen = refresh;
       source.onerror = function () {
         lost(true);
