@@ -321,8 +321,14 @@ def _rounded(value: float) -> int:
 
 
 def _report_whole(report: Callable[[Progress], None], total: int, before: int, progress: Progress) -> None:
-    """Report a replicate's progress as that of all the pilot's runs, ``before`` of which went before it."""
-    report(replace(progress, total=total, done=before + progress.done))
+    """Report a replicate's progress as that of all the pilot's runs, ``before`` of which went before it.
+
+    All replicates are the same work, so that the pace of this one says how long the rest takes.
+    """
+    work, share = progress.work_total, before / progress.total
+    done = {"work_before": share * work + progress.work_before, "work_done": share * work + progress.work_done}
+    whole = {"total": total, "done": before + progress.done, "work_total": total / progress.total * work}
+    report(replace(progress, **whole, **done))
 
 
 def run(
