@@ -325,10 +325,12 @@ def _report_whole(report: Callable[[Progress], None], total: int, before: int, p
 
     All replicates are the same work, so that the pace of this one says how long the rest takes.
     """
-    work, share = progress.work_total, before / progress.total
-    done = {"work_before": share * work + progress.work_before, "work_done": share * work + progress.work_done}
-    whole = {"total": total, "done": before + progress.done, "work_total": total / progress.total * work}
-    report(replace(progress, **whole, **done))
+    behind = before / progress.total * progress.work_total
+    whole = replace(progress, total=total, done=before + progress.done)
+    whole.work_total *= total / progress.total
+    whole.work_before += behind
+    whole.work_done += behind
+    report(whole)
 
 
 def run(

@@ -79,7 +79,7 @@ def progress_file() -> ProgressFile | None:
 
 
 def verdict_of(answer: "Recommendation") -> dict[str, Any]:
-    """Return an answer as short as it gets: what is best, in words, the verdict, why, and on how many pairs it rests."""
+    """Return an answer as short as it gets: what is best, why, and on how many pairs that rests."""
     return {
         "best": answer.best.strategy,
         "headline": headline(answer)[0],

@@ -10,7 +10,17 @@ from pydantic import TypeAdapter
 
 from advisor.service.jobs.commands import Commands, check_design
 from advisor.service.jobs.job import Job, State
-from advisor.service.jobs.kinds import CheckJob, ExportJob, JobRequest, StudyJob, TrainJob, datasets_of, key_of
+from advisor.service.jobs.kinds import (
+    MODEL_ID,
+    CheckJob,
+    ExportJob,
+    JobRequest,
+    PilotJob,
+    StudyJob,
+    TrainJob,
+    datasets_of,
+    key_of,
+)
 from advisor.service.jobs.launching import Launcher
 from advisor.service.jobs.logs import LogPart, read_log
 from advisor.service.jobs.supervisor import OnEnded, Supervisor
@@ -97,8 +107,8 @@ class Jobs:
         return found
 
     def list(
-        self, *, state: str | None = None, kind: str | None = None, dataset: str | None = None, model: str | None = None,
-        limit: int = 50, before: str | None = None,
+        self, *, state: str | None = None, kind: str | None = None, dataset: str | None = None,
+        model: str | None = None, limit: int = 50, before: str | None = None,
     ) -> Sequence[Job]:  # fmt: skip
         """Return jobs, newest first: those older than the job ``before``, at most ``limit``."""
         return self._table.select(limit, before, state=state, kind=kind, dataset=dataset, model=model)
@@ -127,7 +137,7 @@ class Jobs:
         """Return what a job has said (``read_log``). Raises Problem."""
         return read_log(self.get(job).folder, offset)
 
-    def of_dataset(self, dataset: str) -> list[Job]:
+    def of_dataset(self, dataset: str) -> Sequence[Job]:
         """Return all jobs that read a dataset."""
         everything = self._table.select(-1)
         return [job for job in everything if dataset in datasets_of(_REQUESTS.validate_python(job.request))]
@@ -141,7 +151,7 @@ class Jobs:
         for job in jobs:
             shutil.rmtree(job.folder, ignore_errors=True)
 
-    def _words(self, job: Job) -> list[str]:
+    def _words(self, job: Job) -> Sequence[str]:
         return self._commands.words(job, _REQUESTS.validate_python(job.request))
 
     def _refuse_full(self) -> None:
@@ -158,6 +168,8 @@ class Jobs:
                 raise Problem(409, f"dataset {dataset} is {state}: only one that is ready can be used")
         if isinstance(request, ExportJob):
             self._check_model(request.model)
+        if isinstance(request, PilotJob | TrainJob) and re.fullmatch(MODEL_ID, request.from_network or ""):
+            self._check_model(str(request.from_network))
         if isinstance(request, StudyJob):
             check_design(request.design, self._store.incoming)
 
@@ -167,5 +179,5 @@ class Jobs:
             raise Problem(404, f"no job made a model {model}")
         if made_by[0].state is not State.DONE:
             raise Problem(
-                409, f"the training of model {model} is {made_by[0].state}: only one that is done is exported"
+                409, f"the training of model {model} is {made_by[0].state}: only one that is done can be used"
             )

@@ -42,6 +42,7 @@ DatasetId = Annotated[str, Field(pattern=DATASET_ID, examples=["d0123456789ab"])
 ModelId = Annotated[str, Field(pattern=MODEL_ID, examples=["m0123456789ab"])]
 Text = Annotated[str, Field(min_length=1, max_length=4000), AfterValidator(_in_print)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=100)]
+Network = Annotated[Name, Field(description="A released or added network, or the ID of a model that is here.")]
 Upstream = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+/@:-]*$", max_length=200)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, le=1_000_000)]
@@ -70,9 +71,7 @@ class PilotJob(_Request):
     minutes: Annotated[float, Field(gt=0, le=100_000)] = 10.0
     arch: Name | None = None
     upstream: Upstream | None = None
-    from_network: Name | None = Field(
-        None, description="A released or added network, or the ID of a model that is here."
-    )
+    from_network: Network | None = None
     labels: Text | None = None
     margin: Share = 0.01
     target: Share | None = None
@@ -91,9 +90,7 @@ class TrainJob(_Request):
     dataset: DatasetId
     strategy: Strategy = "auto"
     arch: Name | None = None
-    from_network: Name | None = Field(
-        None, description="A released or added network, or the ID of a model that is here."
-    )
+    from_network: Network | None = None
     labels: Text | None = None
     n_records: Records | None = None
     seed: Seed = 0

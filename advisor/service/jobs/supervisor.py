@@ -12,7 +12,7 @@ import signal
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -42,7 +42,7 @@ class Supervisor:
     """
 
     def __init__(
-        self, store: ServiceStore, settings: Settings, words: Callable[[Job], list[str]], on_ended: OnEnded,
+        self, store: ServiceStore, settings: Settings, words: Callable[[Job], Sequence[str]], on_ended: OnEnded,
         launcher: Launcher, clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         self._store, self._settings, self._table = store, settings, JobTable(store)
@@ -152,7 +152,8 @@ class Supervisor:
     def _told(self, job: Job) -> Job:
         """Tell of an end; a job that ended well has failed where nothing can be made of what it left."""
         try:
-            self._on_ended.get(job.kind, lambda _job: None)(job)
+            if (tell := self._on_ended.get(job.kind)) is not None:
+                tell(job)
         except (Problem, UserError) as error:
             return replace(job, state=State.FAILED, problem=str(error)) if job.state is State.DONE else job
         return job
