@@ -6,6 +6,7 @@ import io
 import stat
 import struct
 import tarfile
+import warnings
 import zipfile
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -93,8 +94,10 @@ def test_a_tar_that_was_appended_to_is_refused_for_its_second_entry_of_a_name(tm
     assert "twice" in refused(tmp_path, first[:1024] + second)
 
 
-@pytest.mark.parametrize("content", [zip_of({"zeros.dat": bytes(2_000_000)}), tar_of({"zeros": bytes(2_000_000)}, "w:gz"),
-                                     tar_of({"zeros": bytes(2_000_000)}, "w:xz")])  # fmt: skip
+ZEROS = {"zeros.dat": bytes(2_000_000)}
+
+
+@pytest.mark.parametrize("content", [zip_of(ZEROS), tar_of(ZEROS, "w:gz"), tar_of(ZEROS, "w:xz")])
 def test_a_bomb_is_stopped_by_its_ratio(tmp_path, content):
     limits = Limits(8, 50, 100, lambda: 1e6, ratio=200, ratio_from_mb=1)
     assert "more than 200 times its size" in refused(tmp_path, content, limits)
@@ -205,14 +208,9 @@ def test_an_archive_in_an_archive_stays_a_file(tmp_path):
 
 
 def test_names_with_accents_come_out_of_a_zip_whoever_wrote_it(tmp_path):
-    mac = zip_of({"M?ller.dat": b"1"}).replace(b"M?ller", "Müller".encode()[:6])
-    assert mac  # the same length of name is needed below
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as made:
-        info = zipfile.ZipInfo("xx.dat")
-        made.writestr(info, b"1")
-    unpacked = try_out(tmp_path, out.getvalue().replace(b"xx.dat", "ü.dat".encode()))
-    assert [path.name for path in unpacked.root.iterdir()] == ["ü.dat"]
+    of_macos = zip_of({"xx.dat": b"1"}).replace(b"xx.dat", "ü.dat".encode())  # UTF-8 without the bit that says so
+    (root,) = try_out(tmp_path, of_macos).root.iterdir()
+    assert root.name == "ü.dat"
 
 
 def test_a_disk_that_fills_up_meanwhile_stops_it(tmp_path):
@@ -280,7 +278,7 @@ def test_no_damage_whatever_is_more_than_an_error_in_one_sentence(noise, content
 
 def zip_of_all(entries: list[str]) -> bytes:
     out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as made:
+    with zipfile.ZipFile(out, "w") as made, warnings.catch_warnings(action="ignore"):  # of a name that is there twice
         for name in entries:
             info = zipfile.ZipInfo("x")
             info.filename = info.orig_filename = name  # as it is: the constructor would cut and turn it
