@@ -34,6 +34,12 @@ _UNCHECKED = (
     "SELECT id FROM datasets WHERE state = 'checking' AND id NOT IN (SELECT dataset FROM jobs "
     "WHERE kind = 'check' AND dataset IS NOT NULL AND state IN ('queued', 'running')) ORDER BY created, id"
 )
+_INSERT = (
+    "INSERT INTO datasets (id, name, folder, uploaded, bytes, sha256, source, created, by, fingerprint, state) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'checking')"
+)
+_CHECKED = "UPDATE datasets SET state = ?, survey = ?, problem = ? WHERE id = ? AND state = 'checking'"
+_PLAIN = ("id", "name", "state", "bytes", "sha256", "source", "created", "by", "problem")
 _GONE = "its records are no longer where they were: give them again"
 _IGNORED = ("__macosx", ".ds_store")  # next to a folder that macOS has packed
 
@@ -144,9 +150,7 @@ class Datasets:
             why = why.replace(row["folder"], row["name"])  # where it lies is nobody's business
         values = (READY if why is None else REFUSED, None if survey is None else survey.as_json(), why, which)
         with self._store.transaction() as db:
-            db.execute(
-                "UPDATE datasets SET state = ?, survey = ?, problem = ? WHERE id = ? AND state = 'checking'", values
-            )
+            db.execute(_CHECKED, values)
 
     def unchecked(self) -> tuple[str, ...]:
         """Return the datasets that wait for a check that no job is there for: the server died between the two."""
@@ -163,9 +167,8 @@ class Datasets:
 
     def give_back(self, dataset: Dataset) -> None:
         """Delete a dataset that no job was taken for, so that it does not wait for ever. Raises ServiceStoreError."""
-        row = self._row(dataset.id)
-        if row["state"] == CHECKING and not self._store.rows("SELECT 1 FROM jobs WHERE dataset = ?", dataset.id):
-            deletion.finish(self._store, row)
+        if deletion.begin_if_unused(self._store, dataset.id):
+            deletion.finish(self._store, self._row(dataset.id))
 
     def tidy(self) -> None:
         """Put right what a crash left, before the server takes requests. Raises ServiceStoreError."""
@@ -182,7 +185,7 @@ class Datasets:
                     shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
 
     def _keep(self, scratch: Path, records: Path, name: str, by: str, sha256: str | None) -> Dataset:
-        """Move a folder with records in it to where it stays, then write it down: in this order nothing is half kept."""
+        """Move a folder with records to where it stays, then write it down: in this order nothing is half kept."""
         from engine.corpora.opening import fingerprint
 
         which = new_id("d")
@@ -206,11 +209,7 @@ class Datasets:
         query = f"SELECT id FROM datasets WHERE state != 'refused' AND {same}"
         with self._store.transaction() as db:
             if (known := db.execute(query, values).fetchone()) is None:
-                db.execute(
-                    "INSERT INTO datasets (id, name, folder, uploaded, bytes, sha256, source, created, by, fingerprint, "
-                    "state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'checking')",
-                    row,
-                )
+                db.execute(_INSERT, row)
         return self.get(row[0] if known is None else known["id"])
 
     def _find(self, where: str, *values: object) -> Dataset | None:
@@ -260,8 +259,6 @@ def _records_in(root: Path) -> Path:
 
 
 def _dataset(row: sqlite3.Row) -> Dataset:
-    kept = {
-        name: row[name] for name in ("id", "name", "state", "bytes", "sha256", "source", "created", "by", "problem")
-    }
     survey = None if row["survey"] is None else kept_survey(row["survey"])
-    return Dataset(**kept, folder=Path(row["folder"]), uploaded=bool(row["uploaded"]), survey=survey)
+    plain = {name: row[name] for name in _PLAIN}
+    return Dataset(**plain, folder=Path(row["folder"]), uploaded=bool(row["uploaded"]), survey=survey)

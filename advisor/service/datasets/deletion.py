@@ -11,8 +11,12 @@ from advisor.service.problems import Problem
 from advisor.service.store import ServiceStore, ServiceStoreError
 
 LEAVING = "it is being deleted"
-_MODELS = "SELECT DISTINCT model FROM jobs WHERE dataset = ? AND kind IN ('train', 'export') AND model IS NOT NULL"
-_JOBS = f"SELECT id, state FROM jobs WHERE dataset = ? OR model IN ({_MODELS}) ORDER BY created, id"
+_MODELS = "SELECT DISTINCT model FROM jobs WHERE dataset = ? AND kind = 'train' AND model IS NOT NULL ORDER BY model"
+_JOBS = (  # a study names its datasets in what was asked for alone
+    "SELECT id FROM jobs WHERE dataset = ? OR instr(request, ?) OR model IN "
+    f"({_MODELS.partition(' ORDER')[0]}) ORDER BY created, id"
+)
+_ACTIVE = "SELECT id, dataset, model, request FROM jobs WHERE state IN ('queued', 'running') ORDER BY created, id"
 
 
 @dataclass(frozen=True)
@@ -31,14 +35,15 @@ class Deleted:
 def begin(store: ServiceStore, which: str) -> None:
     """Let nothing new begin on a dataset. Raises Problem where a job on it, or on a model of it, waits or runs."""
     with store.transaction() as db:
-        jobs = db.execute(_JOBS, (which, which)).fetchall()
-        if active := [job["id"] for job in jobs if job["state"] in ("queued", "running")]:
-            raise Problem(
-                409,
-                f"{which} is in use by {', '.join(active[:3])}: cancel that first, or wait for its end",
-                jobs=active,
-            )
+        mine = {which, *(row["model"] for row in db.execute(_MODELS, (which,)))}
+        if active := [job["id"] for job in db.execute(_ACTIVE) if _reads(job, mine)]:
+            named = ", ".join(active[:3])
+            raise Problem(409, f"{which} is in use by {named}: cancel that first, or wait for its end", jobs=active)
         db.execute("UPDATE datasets SET state = 'refused', problem = ? WHERE id = ?", (LEAVING, which))
+
+
+def _reads(job: sqlite3.Row, things: set[str]) -> bool:
+    return job["dataset"] in things or job["model"] in things or any(f'"{one}"' in job["request"] for one in things)
 
 
 def begin_if_unused(store: ServiceStore, which: str) -> bool:
@@ -55,7 +60,7 @@ def begin_if_unused(store: ServiceStore, which: str) -> bool:
 def finish(store: ServiceStore, row: sqlite3.Row) -> Deleted:
     """Remove what was made of a dataset, its records and its row. Raises ServiceStoreError; then it can be repeated."""
     which, folder, uploaded = row["id"], Path(row["folder"]), bool(row["uploaded"])
-    jobs = [job["id"] for job in store.rows(_JOBS, which, which)]
+    jobs = [job["id"] for job in store.rows(_JOBS, which, f'"{which}"', which)]
     models = [model["model"] for model in store.rows(_MODELS, which)]
     shared = store.rows("SELECT 1 FROM datasets WHERE folder = ? AND id != ?", row["folder"], which)
     try:

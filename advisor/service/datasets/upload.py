@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import BinaryIO, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from anyio.to_thread import run_sync
 from python_multipart import MultipartParser
@@ -15,6 +15,9 @@ from advisor.service.datasets.limits import FULL, Limits, disk_full, named
 from advisor.service.problems import Problem
 from advisor.service.settings import MEGABYTE, Settings
 from advisor.service.store import ServiceStore, ServiceStoreError, new_id
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
 
 Made = TypeVar("Made")
 _AT_ONCE = MEGABYTE  # bytes, to the disk
@@ -124,19 +127,12 @@ class _Form:
         self._header, self._headers = (bytearray(), bytearray()), dict[bytes, bytes]()
         self._field, self._text, self._file_name = "", bytearray(), ""
         self._archives, self._ended = 0, False
-        try:
-            self._parser = MultipartParser(
-                boundary,
-                {
-                    "on_part_begin": self._headers.clear, "on_part_data": self._on_data, "on_part_end": self._on_part_end,
-                    "on_header_field": self._on_header_field, "on_header_value": self._on_header_value,
-                    "on_header_end": self._on_header_end, "on_headers_finished": self._on_headers, "on_end": self._on_end,
-                },
-            )  # fmt: skip
-        except FormParserError:
-            raise _no_form() from None
         if not boundary:
             raise _no_form()
+        try:
+            self._parser = MultipartParser(boundary, self._callbacks())
+        except FormParserError:
+            raise _no_form() from None
 
     def pieces(self, chunk: bytes) -> list[bytes]:
         """Return the archive's bytes in a piece of the form. Raises Problem."""
@@ -154,6 +150,18 @@ class _Form:
         if self._archives != 1:
             raise Problem(400, "give the form's archive, one file in the field archive")
         self.name = self.name or PurePath(self._file_name).name.partition(".")[0] or None
+
+    def _callbacks(self) -> "MultipartCallbacks":
+        return {
+            "on_part_begin": self._headers.clear,
+            "on_part_data": self._on_data,
+            "on_part_end": self._on_part_end,
+            "on_header_field": self._on_header_field,
+            "on_header_value": self._on_header_value,
+            "on_header_end": self._on_header_end,
+            "on_headers_finished": self._on_headers,
+            "on_end": self._on_end,
+        }
 
     def _on_header_field(self, data: bytes, start: int, end: int) -> None:
         self._header[0].extend(data[start:end])
