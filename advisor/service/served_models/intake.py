@@ -47,7 +47,7 @@ PROBLEMS = {
     "not entered": r"^not entered",
     "no finite probability": r"no finite probability",
     "sampled too slowly, or at no known rate": r"^sampled at|sampling (?:frequency|rate|period)",
-    "a lead that is needed cannot be used": r"more than once|is not a voltage|no unit|sensitivity|is sampled at|range of",
+    "a lead that is needed cannot be used": r"more than once|not a voltage|no unit|sensitivity|is sampled at|range of",
     "cut or damaged": r"truncated|damaged|\bcut\b|checksum|does not fit",
     "in no format that is read": r"^is not a|^it is not a|not read|no ECG recording|format|signals\.toml",
     "unreadable": r"^unreadable",
@@ -159,9 +159,10 @@ class Intake:
 def read(store: ServiceStore, model: str, since: date | None = None) -> Intake:
     """Return what a model was given from a day on; None: ever."""
     begin = "" if since is None else since.isoformat()
-    query = "SELECT what, name, sum(n) AS n FROM intake WHERE model = ? AND day >= ? GROUP BY what, name"
-    counts = {(row["what"], row["name"]): row["n"] for row in store.rows(query, model, begin)}
-    query = "SELECT min(day) AS first, max(day) AS last, count(DISTINCT day) AS days FROM intake WHERE model = ? AND day >= ?"
-    (span,) = store.rows(query, model, begin)
+    these = "FROM intake WHERE model = ? AND day >= ?"
+    rows = store.rows(f"SELECT what, name, sum(n) AS n {these} GROUP BY what, name", model, begin)
+    counts = {(row["what"], row["name"]): row["n"] for row in rows}
+    days = "min(day) AS first, max(day) AS last, count(DISTINCT day) AS days"
+    (span,) = store.rows(f"SELECT {days} {these}", model, begin)
     first, last = (None if span[end] is None else date.fromisoformat(span[end]) for end in ("first", "last"))
     return Intake(first, last, span["days"], counts)
