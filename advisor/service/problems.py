@@ -11,11 +11,11 @@ from models.errors import ExitCode, UserError
 MEDIA_TYPE = "application/problem+json"
 # By exit code, the HTTP status of an error that the command line has too.
 _STATUS = {
-    ExitCode.USAGE: HTTPStatus.BAD_REQUEST,
-    ExitCode.DATA: HTTPStatus.UNPROCESSABLE_CONTENT,
-    ExitCode.NO_EVIDENCE: HTTPStatus.UNPROCESSABLE_CONTENT,
-    ExitCode.FAILURE: HTTPStatus.SERVICE_UNAVAILABLE,
-    ExitCode.INTERRUPTED: HTTPStatus.SERVICE_UNAVAILABLE,
+    ExitCode.USAGE: 400,
+    ExitCode.DATA: 422,
+    ExitCode.NO_EVIDENCE: 422,
+    ExitCode.FAILURE: 503,
+    ExitCode.INTERRUPTED: 503,
 }
 # What ``type`` names, each with what it means; /docs lists them.
 KINDS = {

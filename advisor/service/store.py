@@ -33,8 +33,9 @@ _MIGRATIONS = (
     );
     CREATE TABLE jobs (
         id TEXT PRIMARY KEY, kind TEXT NOT NULL, key TEXT NOT NULL, dataset TEXT, model TEXT, request TEXT NOT NULL,
-        state TEXT NOT NULL, created TEXT NOT NULL, started TEXT, ended TEXT, by TEXT NOT NULL, attempts INTEGER NOT NULL
-        DEFAULT 0, deaths INTEGER NOT NULL DEFAULT 0, pid INTEGER, exit_code INTEGER, problem TEXT
+        state TEXT NOT NULL, created TEXT NOT NULL, started TEXT, ended TEXT, by TEXT NOT NULL,
+        attempts INTEGER NOT NULL DEFAULT 0, deaths INTEGER NOT NULL DEFAULT 0, pid INTEGER, exit_code INTEGER,
+        problem TEXT
     );
     CREATE INDEX jobs_by_key ON jobs (key);
     CREATE INDEX jobs_by_state ON jobs (state, created);
@@ -64,8 +65,9 @@ class ServiceStore:
     def open(self) -> "ServiceStore":
         """Make the folder where it is missing, and keep other servers out. Raises ServiceStoreError and InUseError."""
         try:
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)  # patients' records: their owner's alone
             for folder in (self.datasets, self.incoming, self.jobs, self.models, self.corpora):
-                folder.mkdir(parents=True, exist_ok=True)
+                folder.mkdir(exist_ok=True)
             handle = os.open(self.root / "service.lock", os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise ServiceStoreError(f"cannot write to the store {self.root}: {error.strerror}") from None
