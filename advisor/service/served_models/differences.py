@@ -95,7 +95,7 @@ def _put_together(table: NDArray[np.float64]) -> NDArray[np.float64]:
             ends.append(k)
             filled = 0.0
     if len(ends) == 1:
-        return table.sum(axis=1, keepdims=True)
+        return np.asarray(table.sum(axis=1, keepdims=True), np.float64)
     together: NDArray[np.float64] = np.add.reduceat(table, ends[:-1], axis=1)
     return together
 

@@ -29,7 +29,7 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class Upload:
-    """A body that lies in ``folder``, of the ``content_type`` that the request says, and the file's ``name``, if any."""
+    """A body that lies in ``folder``, of the ``content_type`` that the request says; ``name`` is its file's, if any."""
 
     folder: Path
     content_type: str
