@@ -2,8 +2,9 @@
 
     python tests/benchmarks/service_load.py [--clients 200] [--requests 20000] [--memory 100000]
 
-Both the service and a bare FastAPI route that returns the same bytes run as processes of their own, one after the other, twice
-each in turns, and the same clients ask them: so many connections that are kept open, each with one request at a time.
+Both the service and a bare FastAPI route that returns the same bytes run as processes of their own, one after the
+other, twice each in turns, and the same clients ask them: so many connections that are kept open, each with one request
+at a time.
 """
 
 import argparse
