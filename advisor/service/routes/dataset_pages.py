@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request
@@ -9,9 +10,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from advisor.service.access import Admin, Here, Reader, Runner, Service
+from advisor.service.datasets.upload import receive
 from advisor.service.pages import render
 from advisor.service.problems import Problem
-from advisor.service.routes.job_pages import choices
+from advisor.service.routes.datasets import in_thread, take_archive, take_folder
+from advisor.service.routes.job_pages import choices, form_fields
 from advisor.service.routes.job_words import KINDS
 from models.errors import UserError
 
@@ -28,6 +31,33 @@ _KINDS_OF_PROBLEM, _NAMED, _DUPLICATES, _CLASSES = 50, 20, 20, 100  # that a per
 def list_datasets(request: Request, service: Here, _caller: Reader) -> Response:
     """Show all datasets, and a form to add one."""
     return _listed(request, service, 200, {}, None)
+
+
+@router.post("/datasets", response_class=HTMLResponse)
+async def add(request: Request, service: Here, caller: Runner) -> Response:
+    """Take an archive or a folder, and show it while it is checked; a form that does not go is shown again."""
+    filled: dict[str, str] = {}
+    try:
+        dataset = await _take(request, service, caller.name, filled)
+    except (Problem, UserError) as error:
+        problem = error if isinstance(error, Problem) else Problem.of(error)
+        return await run_in_threadpool(_listed, request, service, problem.status, filled, problem.detail)
+    return RedirectResponse(f"/datasets/{dataset.id}", 303)
+
+
+async def _take(request: Request, service: Service, by: str, filled: dict[str, str]) -> "Dataset":
+    """Take what a form brings, and note what was ``filled`` in."""
+    if request.headers.get("content-type", "").startswith("multipart/form-data"):
+        upload = await receive(request, service.store, service.settings)
+        try:
+            filled["name"] = upload.name or "records"
+            return await in_thread(partial(take_archive, service, upload.archive, filled["name"], by))
+        finally:
+            upload.archive.unlink(missing_ok=True)
+    filled |= await form_fields(request)
+    folder = filled.get("folder", "")
+    named = filled.get("name") or folder.strip("/").rpartition("/")[2]
+    return await in_thread(partial(take_folder, service, folder, named, by))
 
 
 @router.get("/datasets/{dataset_id}", response_class=HTMLResponse)

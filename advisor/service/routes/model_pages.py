@@ -63,7 +63,9 @@ def _shown(
 def _facts(served: ServedModel) -> list[tuple[str, str]]:
     found = {words: getattr(served, name) for name, words in _FACTS.items()}
     rows = [(words, f"{value:,}" if isinstance(value, int) else str(value)) for words, value in found.items() if value]
-    signal = f"{', '.join(served.leads)}; {served.seconds:g} s at {served.fs:g} Hz" if served.fs and served.seconds else ""
+    signal = (
+        f"{', '.join(served.leads)}; {served.seconds:g} s at {served.fs:g} Hz" if served.fs and served.seconds else ""
+    )
     return [*rows, *([("signal", signal)] if signal else []), *_scores(served)]
 
 

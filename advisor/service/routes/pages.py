@@ -61,4 +61,6 @@ def log_out(request: Request, service: Here) -> Response:
 
 def _is_encrypted(request: Request, service: Service) -> bool:
     """Whether the browser speaks TLS, with the service or with what stands before it."""
-    return service.settings.has_tls or request.url.scheme == "https" or request.headers.get("x-forwarded-proto") == "https"
+    return (
+        service.settings.has_tls or request.url.scheme == "https" or request.headers.get("x-forwarded-proto") == "https"
+    )
