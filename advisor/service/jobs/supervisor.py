@@ -63,6 +63,7 @@ class Supervisor:
         self.wake()
         if self._thread is not None:
             self._thread.join()
+        self._launcher.leave()
 
     def wake(self) -> None:
         """Look at once."""
