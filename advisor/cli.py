@@ -20,7 +20,7 @@ from models.errors import ExitCode, UserError
 
 # In the order of ``ecgadvise --help``. Each is a module of advisor.commands with an ``app`` of its own commands or with
 # a function of its name and an EXAMPLE.
-COMMANDS = ("recommend", "train", "export", "predict", "backtest", "study", "curves", "data", "zoo", "doctor")
+COMMANDS = ("recommend", "train", "export", "predict", "backtest", "study", "curves", "data", "zoo", "serve", "doctor")
 
 # What a path may be that the user named; commands say it better where they can.
 _UNUSABLE = (EACCES, EISDIR, ELOOP, ENAMETOOLONG, ENOTDIR, EPERM, EROFS)

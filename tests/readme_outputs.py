@@ -1,5 +1,7 @@
 """README's outputs, made anew: every console block that shows one gets what its command prints now.
 
+The table of the service's settings is made anew as well, from the options of ``ecgadvise serve``.
+
 python tests/readme_outputs.py
 """
 
@@ -9,8 +11,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import typer
+
+from advisor.cli import build_app
+
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
+SERVICE = ROOT / "advisor" / "service" / "README.md"
 # A command goes on in the next line after a pipe; a block of commands alone shows no output.
 _BLOCK = re.compile(r"```console\n\$ (?P<command>(?:[^\n]*\|\n)*[^\n]*)\n(?P<output>(?:(?!\$ |```).*\n)+)```")
 
@@ -36,8 +43,34 @@ def renewed(text: str) -> str:
     return _BLOCK.sub(lambda found: f"```console\n$ {found['command']}\n{run_command(found['command'])}```", text)
 
 
+def settings_table() -> str:
+    """Return the options of ``ecgadvise serve`` that have a variable in the environment, as a table."""
+    command = typer.main.get_command(build_app("serve")).commands["serve"]
+    rows = ["| option | variable | default | what it is |", "| --- | --- | --- | --- |"]
+    for one in command.params:
+        if (variable := getattr(one, "envvar", None)) is None:
+            continue
+        default = (
+            ""
+            if one.default is None
+            else f"`{one.default:g}`"
+            if isinstance(one.default, int | float)
+            else (f"`{one.default}`")
+        )
+        rows.append(f"| `{one.opts[0]}` | `{variable}` | {default} | {one.help} |")
+    return "\n".join(rows)
+
+
+def with_settings(text: str) -> str:
+    """Return the service's README with the table of settings as it is now."""
+    opening, ending = "<!-- settings: python tests/readme_outputs.py -->\n", "<!-- end of settings -->"
+    before, _, rest = text.partition(opening)
+    return f"{before}{opening}{settings_table()}\n{ending}{rest.partition(ending)[2]}"
+
+
 def main() -> None:
-    """Rewrite README."""
+    """Rewrite README and the service's table."""
+    SERVICE.write_text(with_settings(SERVICE.read_text(encoding="utf-8")), encoding="utf-8")
     text = README.read_text(encoding="utf-8")
     README.write_text(renewed(text), encoding="utf-8")
     sys.stdout.write(f"{len(shown_outputs(text))} outputs in {README.name} are as the commands print them now\n")

@@ -13,12 +13,10 @@ from advisor.terminal import completion
 from advisor.terminal.options import Rate, Seconds, TestFraction, TestSeed
 
 if TYPE_CHECKING:
-    from advisor.answer.question import Question
     from advisor.answer.recommend import Recommendation
     from advisor.own_records.answer import OwnAnswer
     from advisor.text.explanation import Explanation
     from studies.files.curves import CurvesFile
-    from studies.files.label_levels import Label
 
 EXAMPLE = "Example: ecgadvise recommend --n-records 5000 --arch cnn"
 
@@ -121,6 +119,7 @@ def recommend(
     from advisor.answer.question import Question
     from advisor.answer.recommend import recommend as answer
     from advisor.commands.parts.recommend_own import Own, in_words
+    from advisor.terminal.question_options import labels_asked_for, refuse_contradictions, refuse_nonsense
     from studies.files.curves import read_curves
     from studies.files.shipped import DEFAULT_CURVES
 
@@ -128,13 +127,13 @@ def recommend(
         data, source, labels, from_, pilot, minutes, pilot_store, seconds, fs, test_fraction, test_seed, seed, scheduler
     )  # fmt: skip
     own.check(n_records)
-    _refuse_contradictions(upstream, from_, uses, task, task_like)
+    refuse_contradictions(upstream, from_, uses, task, task_like)
     counted = 1 if n_records is None else n_records  # where none is given, the records of --data are counted
     question = Question(
         counted, arch, metric, margin, upstream, task, target, label_cost, gpu_cost, uses, device_speed,
-        _labels(data, labels, events, task_like, counted), task_like,
+        labels_asked_for(labels, events, task_like, counted, has_data=data is not None), task_like,
     )  # fmt: skip
-    _refuse_nonsense(question, from_)
+    refuse_nonsense(question, from_)
     if report or plot:
         from advisor.terminal.answer_files import check_targets
 
@@ -177,26 +176,6 @@ def told_what_is_published(curves: "CurvesFile", json: bool, data: Path | None =
         raise told from None
 
 
-def _labels(
-    data: Path | None, labels: str | None, events: str | None, task_like: str | None, n_records: int
-) -> "tuple[Label, ...]":
-    """Return what is said of labels whose records are not given. Raises Failure."""
-    from advisor.terminal.failures import Failure
-    from models.errors import ExitCode
-
-    given = {"--labels": None if data else labels, "--events": events, "--task-like": task_like}
-    named = [name for name, value in given.items() if value is not None]
-    if data is not None and named:
-        raise Failure(f"{named[0]} is read off --data: leave it out", ExitCode.USAGE)
-    if len(named) > 1:
-        raise Failure(f"{' and '.join(named)} say the same in two ways: give one of them", ExitCode.USAGE)
-    if not named or task_like is not None:
-        return ()
-    from advisor.terminal.label_options import read_events, read_labels
-
-    return read_labels(labels) if labels is not None else read_events(events or "", n_records)
-
-
 def _color() -> bool:
     return sys.stdout.isatty() and "NO_COLOR" not in os.environ
 
@@ -226,42 +205,3 @@ def _explain(found: "Recommendation", path: Path) -> "Explanation":
     from advisor.text.explanation import explain
 
     return explain(found, path)
-
-
-def _refuse_nonsense(question: "Question", from_: str | None) -> None:
-    """Raise Failure for a value that no question can have. ``from_`` names a network too."""
-    from advisor.answer.question import find_nonsense
-    from advisor.terminal.failures import Failure
-    from models.errors import ExitCode
-
-    nonsense = find_nonsense(question, _option, names_network=question.arch is not None or from_ is not None)
-    if nonsense is not None:
-        raise Failure(nonsense, ExitCode.USAGE)
-
-
-def _refuse_contradictions(
-    upstream: str | None, from_: str | None, uses: int | None, task: str | None, task_like: str | None
-) -> None:
-    """Raise Failure for options that make no sense together."""
-    from advisor.answer.question import NOTHING_PRETRAINED
-    from advisor.terminal.failures import Failure
-    from models.errors import ExitCode
-
-    contradictions = {
-        f"--upstream {NOTHING_PRETRAINED} says that you have no pre-trained network, and --from names one": (
-            upstream == NOTHING_PRETRAINED and from_ is not None
-        ),
-        "--uses shares the cost of a pre-training that you pay for, and --from names a network that is there": (
-            uses is not None and from_ is not None
-        ),
-        "--task answers from one task alone, and --task-like moves the answer from all of them": (
-            task is not None and task_like is not None
-        ),
-    }
-    for said, is_so in contradictions.items():
-        if is_so:
-            raise Failure(f"{said}: leave one of them out", ExitCode.USAGE)
-
-
-def _option(field: str) -> str:
-    return f"--{field.replace('_', '-')}"

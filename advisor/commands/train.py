@@ -146,7 +146,7 @@ def _read_decisions(
     at_specificity: float | None, prevalence: str | None
 ) -> "tuple[float | None, float | Mapping[str, float] | None]":
     """Return the specificity and the prevalence that are asked for. Raises Failure and OperatingPointError."""
-    from advisor.terminal.label_options import read_prevalence
+    from advisor.terminal.question_options import read_prevalence
     from engine.evaluation.operating_point import check_specificity
 
     return (

@@ -58,7 +58,7 @@ def to_page(answer: Recommendation, explanation: Explanation, origin: Origin, ow
     figures = gain_figure(answer, lines), figure(answer, lines, rows, yours)
     template = _TEMPLATE.read_text(encoding="utf-8")
     return Template(template).substitute(
-        script_hash=_hash_of_script(template),
+        policy=_policy(template),
         title=text(f"{n:,} records: {headline(answer)[0].lower()} (ecgadvise)"),
         header="".join(_header(answer)),
         sections="".join(_sections(answer, explanation, origin, figures, own)),
@@ -128,6 +128,18 @@ def _data(document: object) -> str:
     return json.dumps(finite(document), separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
 
 
-def _hash_of_script(template: str) -> str:
+def page_style() -> str:
+    """Return the page's style sheet, for other pages that show the same pieces."""
+    template = _TEMPLATE.read_text(encoding="utf-8")
+    return template[template.index("<style>") + len("<style>") : template.index("</style>")]
+
+
+def page_policy() -> str:
+    """Return the page's content security policy, for a server that says it in a header as well."""
+    return _policy(_TEMPLATE.read_text(encoding="utf-8"))
+
+
+def _policy(template: str) -> str:
     script = template[template.rindex("<script>") + len("<script>") : template.rindex("</script>")]
-    return f"sha256-{b64encode(sha256(script.encode()).digest()).decode()}"
+    script_hash = f"sha256-{b64encode(sha256(script.encode()).digest()).decode()}"
+    return f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src '{script_hash}'"

@@ -29,8 +29,12 @@ _BYTES = 32
 
 
 class Role(IntEnum):
-    """What a caller may do: read answers and states; upload, train and predict; delete as well."""
+    """What a caller may do: read answers and states; upload, train and predict; delete as well.
 
+    Nobody is who has given no token, where one is needed.
+    """
+
+    NOBODY = 0
     READER = 1
     RUNNER = 2
     ADMIN = 3
@@ -146,7 +150,7 @@ def _read_table(path: Path, name: str, table: object) -> _Known:
     if strange := set(table) - {"role", "sha256", "expires"}:
         raise TokenError(f"{where}: there is no {min(strange)}: give role, sha256 and, if it ends, expires")
     role, digest, expires = table.get("role"), table.get("sha256"), table.get("expires")
-    if role not in (names := [one.name.lower() for one in Role]):
+    if role not in (names := [one.name.lower() for one in Role if one]):
         raise TokenError(f"{where}: its role is {role!r}: give one of {', '.join(names)}")
     if not isinstance(digest, str) or len(digest) != 64 or set(digest) - set("0123456789abcdef"):
         raise TokenError(f"{where}: sha256 is not 64 hexadecimal digits")

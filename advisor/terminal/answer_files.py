@@ -15,6 +15,7 @@ from models.errors import ExitCode
 if TYPE_CHECKING:
     from advisor.answer.recommend import Recommendation
     from advisor.own_records.answer import OwnAnswer
+    from advisor.report.page import Origin
 
 PLOTS = (".svg", ".png", ".html")
 PAGES = (".html", ".htm")
@@ -80,25 +81,32 @@ def _said_of(paths: Iterable[Path]) -> Iterator[None]:
 
 
 def _page(answer: "Recommendation", curves: Path, own: "OwnAnswer | None") -> bytes:
+    from advisor.report.page import to_page
+    from advisor.text.explanation import explain
+
+    origin = origin_of(shlex.join(["ecgadvise", *sys.argv[1:]]), curves)
+    return to_page(answer, explain(answer, curves), origin, own).encode()
+
+
+def origin_of(command: str, curves: Path) -> "Origin":
+    """Return where a page comes from that a ``command`` makes now, from a curves file. Raises Failure."""
     from datetime import UTC, datetime
     from hashlib import sha256
 
-    from advisor.report.page import Origin, to_page
-    from advisor.text.explanation import explain
+    from advisor.report.page import Origin
     from studies.files.shipped import DEFAULT_CURVES
 
     try:
         content = curves.read_bytes()
     except OSError as error:
         raise Failure(f"cannot read the curves file {curves}: {error.strerror}", ExitCode.DATA) from None
-    origin = Origin(
-        command=shlex.join(["ecgadvise", *sys.argv[1:]]),
+    return Origin(
+        command=command,
         created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         curves=f"{curves.name}, which ships" if curves == DEFAULT_CURVES else str(curves),
         curves_sha256=sha256(content).hexdigest(),
         versions=_versions(),
     )
-    return to_page(answer, explain(answer, curves), origin, own).encode()
 
 
 def _versions() -> dict[str, str]:

@@ -20,8 +20,10 @@ State = Literal["ok", "absent", "broken"]
 
 REQUIRED = ("torch", "numpy", "scipy", "scikit-learn", "statsmodels", "wfdb", "h5py", "safetensors", "onnx",
             "onnxscript", "onnxruntime", "matplotlib", "threadpoolctl", "typer", "rich", "platformdirs")  # fmt: skip
-OPTIONAL = ("distributed", "edfio", "pydicom")
-_MODULES = {"scikit-learn": "sklearn"}
+OPTIONAL = ("distributed", "edfio", "pydicom", "fastapi", "uvicorn", "jinja2", "prometheus-client", "python-multipart")
+_MODULES = {
+    "scikit-learn": "sklearn", "prometheus-client": "prometheus_client", "python-multipart": "python_multipart",
+}  # fmt: skip
 _N_LEADS, _N_SAMPLES = 12, 1000
 
 

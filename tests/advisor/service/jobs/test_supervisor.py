@@ -10,7 +10,7 @@ import pytest
 
 from advisor.service.jobs.job import Ending, State
 from advisor.service.jobs.jobs import Jobs
-from advisor.service.jobs.kinds import CheckJob
+from advisor.service.jobs.kinds import CheckJob, PilotJob
 from advisor.service.jobs.launching import LOCK, is_alive
 from advisor.service.jobs.table import JobTable
 from advisor.service.problems import Problem
@@ -209,7 +209,7 @@ def test_a_job_that_takes_too_long_is_ended_in_a_sentence_that_names_the_limit(p
     until(lambda: jobs.get(job.id).state.is_final, lambda: look(jobs))
     ended = jobs.get(job.id)
     assert ended.state is State.FAILED
-    assert "max_job_minutes allows" in ended.problem
+    assert "--max-job-minutes allows" in ended.problem
 
 
 def test_a_job_whose_process_is_killed_is_started_again(place, until):
@@ -290,7 +290,7 @@ def test_a_full_disk_takes_no_new_job_and_loses_none(place, until, monkeypatch):
     """)  # fmt: skip
     look(jobs)
     free[0] = 999.0
-    with pytest.raises(Problem, match="min_free_mb") as refused:
+    with pytest.raises(Problem, match="--min-free-mb") as refused:
         place.submit(jobs, WAITS)
     assert (refused.value.status, refused.value.kind) == (507, "disk-full")
     until(lambda: not is_alive(job.folder))
@@ -330,6 +330,20 @@ def test_a_dataset_that_went_away_while_its_job_waited_fails_the_job(place):
     look(jobs)
     assert jobs.get(job.id).state is State.FAILED
     assert "there is no dataset" in jobs.get(job.id).problem
+
+
+def test_a_job_on_a_dataset_that_is_being_checked_waits_for_that_and_holds_up_no_other(place, until):
+    jobs = place.jobs()
+    checking = place.datasets.add("print(1)", "checking")
+    (waits, _), check = jobs.submit(PilotJob(dataset=checking), "tester"), place.submit(jobs, "print(1)")
+    until(lambda: jobs.get(check.id).state is State.DONE, lambda: look(jobs))
+    assert jobs.get(waits.id).state is State.QUEUED
+    place.datasets.states[checking] = "refused"
+    look(jobs)
+    assert jobs.get(waits.id).problem == f"dataset {checking} is refused: only one whose check passed can be used"
+    with pytest.raises(Problem, match="is refused") as refused:
+        jobs.submit(PilotJob(dataset=checking), "tester")
+    assert refused.value.status == 409
 
 
 def test_two_servers_on_one_store_refuse_each_other(store: ServiceStore):

@@ -1,0 +1,140 @@
+"""Answers to questions, the command line's to the byte, and those about a dataset by the command line itself.
+
+What is asked for a number of records is a matter of milliseconds and given in this process; an answer about records
+loads the training stack, so that a process of its own gives it. Both are kept while they hold.
+"""
+
+import os
+import shlex
+import subprocess
+import sys
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import ecgadvise
+from advisor.answer.question import NoRunsFromError, UnknownUpstreamError
+from advisor.answer.recommend import Recommendation
+from advisor.answer.recommend import recommend as answer
+from advisor.service.problems import Problem
+from advisor.service.questions import Asked
+from advisor.text.answer_json import to_json
+from advisor.text.explanation import Explanation, explain
+from advisor.text.no_runs import NothingFromNetworkError, with_published
+from models.errors import ExitCode, UserError
+from studies.files.curves import CurvesFile, read_curves
+from studies.files.shipped import DEFAULT_CURVES
+
+KEPT = 1024  # answers; some 6 kB each
+_AT_ONCE = 2  # processes that answer about records
+_SECONDS = 600.0  # after which such a process is ended
+
+
+@dataclass(frozen=True)
+class Given:
+    """An answer with what it rests on."""
+
+    found: Recommendation
+    explanation: Explanation
+
+
+class Answers:
+    """Answers from one curves file."""
+
+    def __init__(self, curves: Path | None) -> None:
+        self.path = curves or DEFAULT_CURVES
+        self.curves: CurvesFile = read_curves(self.path)
+        self._kept: OrderedDict[object, bytes] = OrderedDict()
+        self._lock = threading.Lock()
+        self._slots = threading.BoundedSemaphore(_AT_ONCE)
+
+    def known(self, asked: Asked) -> bytes | None:
+        """Return the JSON document where the same was asked before."""
+        with self._lock:
+            found = self._kept.get(asked.key)
+            if found is not None:
+                self._kept.move_to_end(asked.key)
+            return found
+
+    def document(self, asked: Asked) -> bytes:
+        """Return what ``recommend --json`` prints. Raises UserError, and Problem for a network without runs."""
+
+        def answered() -> bytes:
+            given = self.give(asked)
+            return f"{to_json(given.found, given.explanation.as_dict() if asked.explain else None)}\n".encode()
+
+        return self.known(asked) or self._keep(asked.key, answered)
+
+    def give(self, asked: Asked) -> Given:
+        """Return the answer itself. Raises as ``document``."""
+        try:
+            found = answer(asked.question(), self.curves)
+        except (NoRunsFromError, UnknownUpstreamError) as error:
+            raise self._with_published(error) from None
+        return Given(found, explain(found, self.path))
+
+    def about(self, asked: Asked, records: Path, corpora: Path, further: tuple[str, ...] = ()) -> bytes:
+        """Return what ``recommend --data RECORDS`` prints or, with ``--report``, writes. Raises Problem."""
+        command = [*asked.options(), f"--data={records}", *self._from_curves(), *further]
+        with self._slots:
+            return run_command(["recommend", *command], {"ECGADVISE_CORPORA": str(corpora)}, _SECONDS)
+
+    def command(self, asked: Asked) -> str:
+        """Return the command that gives the same answer."""
+        return shlex.join(["ecgadvise", "recommend", *asked.options(), *self._from_curves()])
+
+    def _from_curves(self) -> list[str]:
+        return [] if self.path == DEFAULT_CURVES else [f"--curves={self.path}"]
+
+    def _keep(self, key: object, make: Callable[[], bytes]) -> bytes:
+        made = make()
+        with self._lock:
+            self._kept[key] = made
+            while len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+        return made
+
+    def _with_published(self, error: NoRunsFromError | UnknownUpstreamError) -> Exception:
+        told = with_published(error, self.curves, None)
+        if isinstance(told, NothingFromNetworkError):
+            return Problem.of(told, published=told.document)
+        return told
+
+
+def run_command(words: list[str], environment: Mapping[str, str], seconds: float) -> bytes:
+    """Run ``ecgadvise`` with these words and return what it prints. Raises Problem with its error for another end."""
+    start = [sys.executable, "-P", "-c", _START.format(where=str(Path(ecgadvise.__file__).parents[1])), *words]
+    try:
+        ended = subprocess.run(
+            start, capture_output=True, env={**os.environ, **environment}, timeout=seconds, stdin=subprocess.DEVNULL,
+            check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise Problem(503, f"no answer within {seconds / 60:g} minutes: the machine may be busy with jobs") from None
+    if ended.returncode == 0:
+        return ended.stdout
+    raise Problem.of(_ToldError(_last_error(ended.stderr), _code(ended.returncode)))
+
+
+# The package is found where this process has it, whatever lies in the folder that the server was started in.
+_START = "import sys; sys.path.insert(0, {where!r}); import ecgadvise; sys.argv[0] = 'ecgadvise'; ecgadvise.main()"
+
+
+class _ToldError(UserError):
+    """What a command said."""
+
+    def __init__(self, message: str, exit_code: ExitCode) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def _code(number: int) -> ExitCode:
+    return ExitCode(number) if number in set(ExitCode) else ExitCode.FAILURE
+
+
+def _last_error(said: bytes) -> str:
+    lines = said.decode("utf-8", "replace").splitlines()
+    errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    return errors[-1] if errors else "the command that was to answer ended without a word"

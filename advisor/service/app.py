@@ -1,0 +1,126 @@
+"""The application: the service's parts, its routes, and one form for every error."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from advisor.service.access import Service
+from advisor.service.answers import Answers
+from advisor.service.audit import Audit
+from advisor.service.datasets.datasets import Datasets
+from advisor.service.guard import Guard, refusal
+from advisor.service.jobs.jobs import Jobs
+from advisor.service.metrics import Metrics
+from advisor.service.pages import error_page, wants_page
+from advisor.service.problems import Problem, ProblemDocument
+from advisor.service.routes import answers, datasets, jobs, models, operations, pages
+from advisor.service.served_models.library import Library
+from advisor.service.settings import Settings
+from advisor.service.store import ServiceStore
+from advisor.service.tokens import read_tokens
+from engine.versions import version_of
+from models.errors import UserError
+
+_ABOUT = (
+    "Fine-tune a pre-trained ECG network or train from scratch? Answers from measured evidence, pilots and trainings "
+    "on your own records, predictions by their models. For model development and research only, not for patient care."
+)
+
+
+def open_service(settings: Settings) -> Service:
+    """Open the store and everything that works on it; ``close_service`` lets go of it.
+
+    Raises UserError: TokenError, CurvesFileError, ServiceStoreError, InUseError.
+    """
+    store = ServiceStore(settings.store)
+    tokens = read_tokens(settings, store)
+    answering = Answers(settings.curves)
+    store.open()
+    try:
+        audit = Audit(store.root / "audit.log", settings.audit_mb, settings.audit_files)
+        kept = Datasets(store, settings)
+        kept.tidy()
+        return Service(
+            settings, store, tokens, audit, Metrics(store, audit), answering, kept,
+            Jobs(store, settings, kept), Library(store, settings),
+        )  # fmt: skip
+    except BaseException:
+        store.close()
+        raise
+
+
+def close_service(service: Service) -> None:
+    """End the jobs' watch and let another server have the store."""
+    service.jobs.close()
+    service.audit.close()
+    service.store.close()
+
+
+def build_app(service: Service) -> FastAPI:
+    """Return the application of an opened service; while it runs, jobs do."""
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        service.jobs.start()
+        yield
+
+    app = FastAPI(
+        title="ecgadvise", version=version_of("ecgadvise"), description=_ABOUT, docs_url=None, redoc_url=None,
+        lifespan=lifespan, redirect_slashes=False,
+    )  # fmt: skip
+    app.state.service = service
+    for group in (answers, datasets, jobs, models, operations, pages):
+        app.include_router(group.router)
+    app.add_exception_handler(Problem, _answer_problem)
+    app.add_exception_handler(UserError, _answer_user_error)
+    app.add_exception_handler(RequestValidationError, _answer_invalid)
+    app.add_exception_handler(HTTPException, _answer_http)
+    app.add_middleware(Guard, service=service)
+    _describe_problems(app)
+    return app
+
+
+def _describe_problems(app: FastAPI) -> None:
+    """Put the problem document's schema, to which routes refer, into the OpenAPI document."""
+    whole = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = whole()
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        schemas["ProblemDocument"] = ProblemDocument.model_json_schema()
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's way to extend it
+
+
+async def _answer_problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)
+    if wants_page(request) and error.status != 401:
+        return error_page(request, error)
+    return refusal(request, error)
+
+
+async def _answer_user_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, UserError)
+    return await _answer_problem(request, Problem.of(error))
+
+
+async def _answer_invalid(request: Request, error: Exception) -> Response:
+    """Name the values that are of no use, and never what they were: they may be of a patient's record."""
+    assert isinstance(error, RequestValidationError)
+    wrong = [{"where": ".".join(map(str, one["loc"])), "problem": one["msg"]} for one in error.errors()]
+    said = "; ".join(f"{one['where'].partition('.')[2] or one['where']}: {one['problem']}" for one in wrong[:3])
+    return await _answer_problem(request, Problem(422, said, errors=wrong))
+
+
+async def _answer_http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    said = {404: "there is nothing at this address", 405: f"this address has no {request.method}"}
+    return await _answer_problem(
+        request, Problem(error.status_code, said.get(error.status_code, error.detail), headers=error.headers)
+    )

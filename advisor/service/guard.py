@@ -1,0 +1,210 @@
+"""What every request passes before any route sees it: host, origin, size, caller; and what every answer carries.
+
+Another site's page must not act through a visitor's browser: a request that changes something is refused where the
+browser says that it comes from elsewhere (``Sec-Fetch-Site``, else ``Origin`` against ``Host``), and names that are not
+this machine's are refused (DNS rebinding). Source: OWASP's CSRF prevention, "Fetch Metadata headers".
+"""
+
+import json
+import socket
+import time
+from collections.abc import Iterable, Mapping
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from advisor.service.access import Service
+from advisor.service.audit import ids_in
+from advisor.service.problems import MEDIA_TYPE, Problem
+from advisor.service.settings import MEGABYTE
+from advisor.service.tokens import LOCAL, Caller, Role
+
+COOKIE = "ecgadvise_session"
+_SAFE = ("GET", "HEAD", "OPTIONS")
+_OPEN = ("/health", "/login")
+_QUIET = ("/health", "/ready", "/metrics", "/static/{file}")  # not in the audit log
+_NOBODY = "-"
+_PLAIN_MB = 1.0  # of a body that is no upload
+_HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), microphone=(), geolocation=()",
+    "cache-control": "no-store",
+}
+
+
+class Guard:
+    """The outermost layer of the application."""
+
+    def __init__(self, app: ASGIApp, service: Service) -> None:
+        self._app, self._service = app, service
+        self._names = {"localhost", socket.gethostname().lower(), socket.getfqdn().lower(),
+                       service.settings.host.lower(), *map(str.lower, service.settings.allow_hosts)}  # fmt: skip
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or answer that it is not allowed."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":  # there are no others
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        began, status = time.perf_counter(), 500
+
+        async def answered(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        request = Request(scope)
+        scope.setdefault("state", {})
+        try:
+            try:
+                scope["state"]["caller"] = self._admit(request)
+            except Problem as problem:
+                await refusal(request, problem)(scope, receive, answered)
+            else:
+                await self._app(scope, self._limited(request, receive), answered)
+        finally:
+            self._note(scope, status, time.perf_counter() - began)
+
+    def _admit(self, request: Request) -> Caller:
+        self._check_host(request.headers)
+        if request.method not in _SAFE:
+            _check_origin(request.headers)
+        length = request.headers.get("content-length", "0")
+        if not length.isdigit() or int(length) > self._limit(request) * MEGABYTE:
+            raise self._too_large(request)
+        return self._find_caller(request)
+
+    def _check_host(self, headers: Headers) -> None:
+        host = _name_of(headers.get("host", ""))
+        if host not in self._names and not _is_address(host):
+            raise Problem(
+                421, "this name of the service is not known to it: the operator adds names by --allow-host", "forbidden"
+            )
+
+    def _find_caller(self, request: Request) -> Caller:
+        tokens = self._service.tokens
+        if not tokens.are_needed:
+            return LOCAL
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            caller = tokens.find(token.strip())
+        else:
+            held = request.cookies.get(COOKIE)
+            caller = None if held is None else tokens.find_session(held)
+        if caller is not None:
+            return caller
+        if request.url.path in _OPEN or request.url.path.startswith("/static/"):
+            return Caller(_NOBODY, Role.NOBODY)
+        said = "this token is not known or has expired" if scheme else "give a token: Authorization: Bearer TOKEN"
+        raise Problem(401, said, headers={"www-authenticate": 'Bearer realm="ecgadvise"'})
+
+    def _limit(self, request: Request) -> float:
+        settings, path = self._service.settings, request.url.path
+        if path in ("/v1/datasets", "/datasets"):
+            return settings.max_upload_mb + _PLAIN_MB  # a form's own lines come on top
+        if path.startswith("/v1/models/") and path.endswith("/predictions"):
+            return settings.max_prediction_mb + _PLAIN_MB
+        return _PLAIN_MB
+
+    def _too_large(self, request: Request) -> Problem:
+        limit, path = self._limit(request), request.url.path
+        if path.startswith("/v1/models/"):
+            name = "--max-prediction-mb (ECGADVISE_MAX_PREDICTION_MB)"
+        elif "datasets" in path:
+            name = "--max-upload-mb (ECGADVISE_MAX_UPLOAD_MB)"
+        else:
+            return Problem(413, f"the request is larger than the {limit:g} MB that such a one may have")
+        return Problem(413, f"the upload is larger than {name} allows, {limit - _PLAIN_MB:g} MB")
+
+    def _limited(self, request: Request, receive: Receive) -> Receive:
+        """Count what comes, whatever was announced."""
+        most, taken = self._limit(request) * MEGABYTE, 0
+
+        async def counted() -> Message:
+            nonlocal taken
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if taken > most:
+                raise self._too_large(request)
+            return message
+
+        return counted
+
+    def _note(self, scope: Scope, status: int, seconds: float) -> None:
+        route = _route(scope)
+        self._service.metrics.count(_method(scope), route, status, seconds)
+        if route in _QUIET:
+            return
+        caller: Caller | None = scope["state"].get("caller")
+        client = scope.get("client")
+        name = _NOBODY if caller is None else caller.name
+        found = ids_in(scope.get("path_params", {}))
+        self._service.audit.write(name, _method(scope), route, status, client[0] if client else _NOBODY, **found)
+
+
+def refusal(request: Request, problem: Problem) -> Response:
+    """Return a problem as the caller reads it: a page's visitor without a token is sent to where one is given."""
+    if problem.status == 401 and not request.url.path.startswith("/v1/") and _wants_page(request.headers):
+        return RedirectResponse("/login", 303)
+    return Response(json.dumps(problem.document()), problem.status, problem.headers, MEDIA_TYPE)
+
+
+def _check_origin(headers: Headers) -> None:
+    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    if site is not None:
+        is_ours = site in ("same-origin", "none")
+    elif origin is not None:
+        is_ours = urlsplit(origin).netloc.lower() == headers.get("host", "").lower()
+    else:  # no browser: nobody else's cookie is in it
+        is_ours = "cookie" not in headers
+    if not is_ours:
+        raise Problem(403, "this request comes from another site's page: it may change nothing here")
+
+
+def _wants_page(headers: Mapping[str, str]) -> bool:
+    return "text/html" in headers.get("accept", "")
+
+
+def _name_of(host: str) -> str:
+    """Return the name in a Host header, without port and brackets, in lower case."""
+    try:
+        return (urlsplit(f"//{host}").hostname or "").lower()
+    except ValueError:
+        return ""
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _route(scope: Scope) -> str:
+    """Return a request's route as documented; paths that are no route's are one, or they would be without number."""
+    path: Any = getattr(scope.get("route"), "path_format", None) or getattr(scope.get("route"), "path", None)
+    return str(path) if path else "unknown"
+
+
+def _method(scope: Scope) -> str:
+    known: Iterable[str] = ("GET", "POST", "DELETE", "PUT", "PATCH", "HEAD", "OPTIONS")
+    return scope["method"] if scope["method"] in known else "other"

@@ -1,0 +1,59 @@
+"""A question as it comes over HTTP: the options of ``ecgadvise recommend`` as query parameters of the same names."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from advisor.answer.question import Question
+from advisor.terminal.question_options import labels_asked_for, option, refuse_contradictions, refuse_nonsense
+
+_Text = Annotated[str, Field(max_length=2000)]
+_Number = Annotated[float, Field(allow_inf_nan=False)]
+_Count = Annotated[int, Field(ge=-(2**53), le=2**53)]  # what JSON has exactly
+
+
+class Asked(BaseModel):
+    """What ``recommend`` is asked. ``data`` is a dataset's id: then the answer is for its records."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    n_records: _Count | None = Field(None, description="Labelled records you have; without it those of data.")
+    arch: _Text | None = Field(None, description="cnn, rnn, or the name of a network.")
+    upstream: _Text | None = Field(None, description="What the network was pre-trained on, or its name; or none.")
+    task: _Text | None = Field(None, description="Answer from this task of the evidence alone.")
+    metric: _Text = Field("auroc_macro", description="The score to compare.")
+    margin: _Number = Field(0.01, description="The smallest difference of the metric that matters to you.")
+    target: _Number | None = Field(None, description="A score: how many records does it take?")
+    label_cost: _Number | None = Field(None, description="Money that a labelled record costs.")
+    gpu_cost: _Number | None = Field(None, description="Money that an hour of your device costs.")
+    uses: _Count | None = Field(None, description="Trainings that share a pre-training you have to pay for.")
+    device_speed: _Number | None = Field(None, description="Records a second the network trains with on your device.")
+    labels: _Text | None = Field(None, description="Your labels with their shares, AF:0.04,LBBB:0.02; of data some.")
+    events: _Text | None = Field(None, description="How many of your records have each label: 40,12.")
+    task_like: _Text | None = Field(None, description="A measured task whose labels are like yours.")
+    explain: bool = Field(False, description="Add the evidence, the fit, the backtest and the limits.")
+    data: Annotated[str, Field(max_length=64)] | None = Field(None, description="A dataset's id.")
+    from_: _Text | None = Field(None, alias="from", description="A pre-trained network for data, by its name.")
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What two equal questions have in common."""
+        return tuple(self.__dict__.values())
+
+    def question(self) -> Question:
+        """Return the question about a number of records. Raises Failure for one that makes no sense."""
+        n = 0 if self.n_records is None else self.n_records
+        refuse_contradictions(self.upstream, self.from_, self.uses, self.task, self.task_like, str)
+        question = Question(
+            n, self.arch, self.metric, self.margin, self.upstream, self.task, self.target, self.label_cost,
+            self.gpu_cost, self.uses, self.device_speed,
+            labels_asked_for(self.labels, self.events, self.task_like, n, has_data=False, spell=str), self.task_like,
+        )  # fmt: skip
+        refuse_nonsense(question, self.from_, str)
+        return question
+
+    def options(self) -> list[str]:
+        """Return the words of the command line that ask the same, without ``--data``."""
+        given = self.model_dump(exclude_unset=True, exclude={"data", "explain", "download"}, by_alias=True)
+        words = [f"{option(name)}={value}" for name, value in given.items() if value is not None]
+        return [*words, *(["--explain"] if self.explain else [])]

@@ -1,0 +1,86 @@
+"""Answers to questions: the document of ``recommend --json``, and the page of ``recommend --report``."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import Field
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import HTMLResponse, Response
+
+from advisor.service.access import Here, Reader, Service
+from advisor.service.problems import problem_responses
+from advisor.service.questions import Asked
+
+router = APIRouter(prefix="/v1", tags=["answers"])
+_ERRORS = problem_responses(400, 404, 422, 503)
+
+
+class AskedForReport(Asked):
+    """A question whose answer is a page."""
+
+    download: bool = Field(False, description="Have the browser save the page.")
+
+
+Question = Annotated[Asked, Query()]
+ReportQuestion = Annotated[AskedForReport, Query()]
+
+
+class _Json(Response):
+    media_type = "application/json"
+
+
+@router.get(
+    "/recommendation",
+    response_class=_Json,
+    responses={
+        200: {"description": "What `ecgadvise recommend --json` prints."},
+        **problem_responses(400, 404, 422, 503),
+    },
+)
+async def recommendation(asked: Question, service: Here, _caller: Reader) -> Response:
+    """Say what to train, fine-tuned, from scratch or otherwise, what each will score and cost, and how sure that is."""
+    if (known := service.answers.known(asked)) is not None:
+        return _Json(known)
+    return _Json(await run_in_threadpool(document_of, service, asked))
+
+
+def document_of(service: Service, asked: Asked) -> bytes:
+    """Return the document of an answer. Raises Problem and UserError."""
+    if asked.data is None:
+        return service.answers.document(asked)
+    dataset = service.datasets.get_ready(asked.data)
+    return service.answers.about(asked, dataset.folder, service.store.corpora, ("--json",))
+
+
+@router.get(
+    "/report",
+    response_class=HTMLResponse,
+    responses={
+        200: {"description": "The answer as a page that stands alone."},
+        **problem_responses(400, 404, 422, 503),
+    },
+)
+def report(asked: ReportQuestion, service: Here, _caller: Reader) -> Response:
+    """Return the answer as one page that stands alone: complete without a script, and no request leaves it."""
+    from advisor.report.page import page_policy, to_page
+    from advisor.terminal.answer_files import origin_of
+
+    if asked.data is None:
+        given = service.answers.give(asked)
+        page = to_page(given.found, given.explanation, origin_of(service.answers.command(asked), service.answers.path))
+    else:
+        page = _page_about(service, asked, asked.data)
+    headers = {"content-security-policy": f"{page_policy()}; frame-ancestors 'none'"}
+    if asked.download:
+        headers["content-disposition"] = 'attachment; filename="ecgadvise-report.html"'
+    return HTMLResponse(page, headers=headers)
+
+
+def _page_about(service: Service, asked: Asked, name: str) -> str:
+    dataset = service.datasets.get_ready(name)
+    with TemporaryDirectory(dir=service.store.incoming) as folder:
+        page = Path(folder) / "report.html"
+        service.answers.about(asked, dataset.folder, service.store.corpora, (f"--report={page}",))
+        return page.read_text(encoding="utf-8")
