@@ -66,8 +66,9 @@ class ServiceStore:
     def open(self) -> "ServiceStore":
         """Make the folder where it is missing, and keep other servers out. Raises ServiceStoreError and InUseError."""
         try:
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)  # patients' records: their owner's alone
             for folder in (self.datasets, self.incoming, self.jobs, self.models, self.corpora):
-                folder.mkdir(parents=True, exist_ok=True)
+                folder.mkdir(exist_ok=True)
             handle = os.open(self.root / "service.lock", os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise ServiceStoreError(f"cannot write to the store {self.root}: {error.strerror}") from None

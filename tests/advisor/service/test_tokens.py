@@ -1,0 +1,107 @@
+"""Tokens: who is known, for how long, and when a service refuses to start without one."""
+
+from datetime import UTC, date, datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from advisor.service import tokens
+from advisor.service.settings import Settings
+from advisor.service.store import ServiceStore
+from advisor.service.tokens import Caller, Role, TokenError, Tokens, new_token, read_tokens
+
+TOKEN = "a-token-of-thirty-characters-x"
+
+
+@pytest.fixture
+def store(tmp_path: Path):
+    opened = ServiceStore(tmp_path / "service").open()
+    yield opened
+    opened.close()
+
+
+def read(store: ServiceStore, text: str | None = None, **settings: object) -> Tokens:
+    path = store.root / "tokens.toml"
+    if text is not None:
+        path.write_text(text)
+    return read_tokens(Settings(store.root, tokens=None if text is None else path, **settings), store)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.7.3", "ward.example"])
+def test_a_host_that_others_reach_takes_a_token(store: ServiceStore, host: str):
+    with pytest.raises(TokenError, match=f"--host {host} can be reached from other machines, and there is no token"):
+        read(store, host=host)
+    assert read(store, host=host, token=TOKEN).are_needed
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
+def test_this_machine_alone_takes_none(store: ServiceStore, host: str):
+    assert not read(store, host=host).are_needed
+
+
+def test_a_token_made_for_the_file_is_known_by_its_name_and_role(store: ServiceStore):
+    token, table = new_token("ward-3", Role.RUNNER, None)
+    known = read(store, table)
+    assert known.find(token) == Caller("ward-3", Role.RUNNER)
+    assert token not in table
+    assert sha256(token.encode()).hexdigest() in table
+    for wrong in ("", token[:-1], f"{token}x", token.upper(), "\udcff"):
+        assert known.find(wrong) is None
+
+
+def test_a_token_holds_to_the_end_of_its_last_day(store: ServiceStore, monkeypatch: pytest.MonkeyPatch):
+    token, table = new_token("guest", Role.READER, date(2027, 6, 30))
+    known = read(store, table)
+    for moment, is_known in (
+        (datetime(2027, 6, 30, 23, 59, tzinfo=UTC), True),
+        (datetime(2027, 7, 1, tzinfo=UTC), False),
+    ):
+        monkeypatch.setattr(tokens, "_today", lambda moment=moment: moment)
+        assert (known.find(token) is not None) == is_known
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "names no token"),
+        ("[a", "is not TOML"),
+        ("a = 1", r"\[a\]: give a table"),
+        ('[a]\nrole = "owner"\nsha256 = "00"', "give one of reader, runner, admin"),
+        ('[a]\nrole = "nobody"\nsha256 = "00"', "give one of reader, runner, admin"),
+        ('[a]\nrole = "reader"\nsha256 = "00"', "not 64 hexadecimal digits"),
+        (f'[a]\nrole = "reader"\nsha256 = "{"0" * 64}"\nexpires = "soon"', "expires is not a date"),
+        (f'[a]\nrole = "reader"\nsha256 = "{"0" * 64}"\ntoken = "x"', "there is no token"),
+    ],
+)
+def test_a_token_file_with_a_mistake_is_refused_in_one_sentence(store: ServiceStore, text: str, said: str):
+    with pytest.raises(TokenError, match=said):
+        read(store, text)
+
+
+def test_a_short_token_is_refused(store: ServiceStore):
+    with pytest.raises(TokenError, match="give 20 or more"):
+        read(store, token="secret")
+
+
+def test_a_token_is_in_no_representation():
+    assert TOKEN not in repr(Settings(Path("x"), token=TOKEN))
+
+
+def test_a_session_ends_with_its_time_with_a_logout_and_with_its_token(
+    store: ServiceStore, monkeypatch: pytest.MonkeyPatch
+):
+    known = read(store, token=TOKEN, session_hours=2.0)
+    caller = known.find(TOKEN)
+    assert caller is not None
+    held, seconds = known.begin_session(caller)
+    other, _ = known.begin_session(caller)
+    assert seconds == 7200
+    assert known.find_session(held) == caller
+    assert held not in store.database.read_bytes().decode("latin-1")
+    known.end_session(other)
+    assert known.find_session(other) is None
+    assert read(store, new_token("b", Role.ADMIN, None)[1]).find_session(held) is None, "its token is gone"
+    later = datetime.now(UTC) + timedelta(hours=3)
+    monkeypatch.setattr(tokens, "_today", lambda: later)
+    assert known.find_session(held) is None
