@@ -105,10 +105,10 @@ def _answer(
     from advisor.own_records.pilot import (
         answer_by_known_pilot,
         answer_by_pilot,
-        pilots_folder,
         with_known_pilot,
         with_pilot,
     )
+    from advisor.own_records.pilot_folders import pilots_folder
     from studies.files.transferability import read_transferability
 
     assert asked.data is not None, "checked before"
@@ -139,7 +139,8 @@ def _answer(
 
 
 def _request(asked: Own, own: "OwnData") -> "PilotRequest":
-    from advisor.own_records.pilot import PilotRequest, choose_folder, pilots_folder
+    from advisor.own_records.pilot import PilotRequest
+    from advisor.own_records.pilot_folders import choose_folder, pilots_folder
     from advisor.terminal.progress_file import progress_file
     from advisor.terminal.study_progress import study_progress
 
