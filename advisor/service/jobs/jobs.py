@@ -84,7 +84,7 @@ class Jobs:
         """Return the job of a request, and whether it is new: the same work is one job, which is begun again where it
         failed or was cancelled. It is on the disk when this returns.
 
-        Raises Problem for a dataset that is not ready, a model that is not trained, a design that cannot be run, too
+        One on a dataset that is being checked waits for that. Raises Problem for a dataset that was refused, a model that is not trained, a design that cannot be run, too
         many jobs that wait, and a disk that is full.
         """
         self._check(request)
@@ -151,21 +151,27 @@ class Jobs:
         for job in jobs:
             shutil.rmtree(job.folder, ignore_errors=True)
 
-    def _words(self, job: Job) -> Sequence[str]:
-        return self._commands.words(job, _REQUESTS.validate_python(job.request))
+    def _words(self, job: Job) -> Sequence[str] | None:
+        """Return the job's command, None while a dataset of it is being checked. Raises Problem."""
+        request = _REQUESTS.validate_python(job.request)
+        states = {self._datasets.get(dataset).state for dataset in datasets_of(request)}
+        if "checking" in states and not isinstance(request, CheckJob):
+            return None
+        self._check(request)
+        return self._commands.words(job, request)
 
     def _refuse_full(self) -> None:
         if (free := self._store.free_mb()) < self._settings.min_free_mb:
             raise Problem(
                 507, f"{free:,.0f} MB of the store's disk are free, fewer than the {self._settings.min_free_mb:,.0f} "
-                "of min_free_mb: no new job is taken until there is room",
+                "of --min-free-mb: no new job is taken until there is room",
             )  # fmt: skip
 
     def _check(self, request: JobRequest) -> None:
         for dataset in datasets_of(request):
             state = self._datasets.get(dataset).state
-            if state != "ready" and not isinstance(request, CheckJob):
-                raise Problem(409, f"dataset {dataset} is {state}: only one that is ready can be used")
+            if state not in ("ready", "checking") and not isinstance(request, CheckJob):
+                raise Problem(409, f"dataset {dataset} is {state}: only one whose check passed can be used")
         if isinstance(request, ExportJob):
             self._check_model(request.model)
         if isinstance(request, PilotJob | TrainJob) and re.fullmatch(MODEL_ID, request.from_network or ""):

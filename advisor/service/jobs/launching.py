@@ -63,6 +63,12 @@ class Launcher:
             child = self._children.get(folder)
             os.killpg(int((folder / LOCK).read_bytes()) if child is None else child.pid, number)
 
+    def leave(self) -> None:
+        """Let the processes go on without this one."""
+        for child in self._children.values():
+            child.returncode = 0  # else Popen warns of a process that still runs, which is what is wanted
+        self._children.clear()
+
     def _code(self) -> str:
         """Look for our packages where this process has them, after all other places."""
         return f"import sys; sys.path.append({str(_ROOT)!r}); {self._program}"

@@ -36,13 +36,13 @@ _GRACE = {Ending.CANCELLED: 1.0, Ending.TOO_LONG: 10.0}
 
 
 class Supervisor:
-    """``words`` makes the command of a job; ``on_ended`` is told by kind how jobs end, before their state says so.
+    """``words`` makes the command of a job, None where it has to wait for another one; ``on_ended`` is told by kind how jobs end, before their state says so.
 
     It may be told twice of one end, where a server is killed in between.
     """
 
     def __init__(
-        self, store: ServiceStore, settings: Settings, words: Callable[[Job], Sequence[str]], on_ended: OnEnded,
+        self, store: ServiceStore, settings: Settings, words: Callable[[Job], Sequence[str] | None], on_ended: OnEnded,
         launcher: Launcher, clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         self._store, self._settings, self._table = store, settings, JobTable(store)
@@ -63,6 +63,7 @@ class Supervisor:
         self.wake()
         if self._thread is not None:
             self._thread.join()
+        self._launcher.leave()
 
     def wake(self) -> None:
         """Look at once."""
@@ -123,7 +124,7 @@ class Supervisor:
             self._end(job, State.CANCELLED, outcome, None)
             return
         minutes = f"{self._settings.max_job_minutes:g} minutes"
-        said = f"it took longer than the {minutes} that max_job_minutes allows; what it kept stays: begin it again"
+        said = f"it took longer than the {minutes} that --max-job-minutes allows; what it kept stays: begin it again"
         self._end(job, State.FAILED, outcome, said)
 
     def _take(self, job: Job, outcome: int) -> None:
@@ -163,18 +164,21 @@ class Supervisor:
         free = self._settings.jobs_at_once - sum(job.state is State.RUNNING for job in alive)
         if free <= 0 or self._is_full() or self._closing.is_set():
             return
-        for job in [job for job in alive if job.state is State.QUEUED][:free]:
-            self._start(job)
+        for job in alive:
+            if free > 0 and job.state is State.QUEUED:
+                free -= self._has_started(job)
 
-    def _start(self, job: Job) -> None:
+    def _has_started(self, job: Job) -> bool:
         make_ready(job.folder)
         try:
             words = self._words(job)
-        except (Problem, UserError) as error:  # the dataset went away while it waited
+        except (Problem, UserError) as error:  # the dataset went away, or was refused, while it waited
             self._end(job, State.FAILED, None, str(error))
-            return
-        if self._table.running(job.id):
-            self._launcher.start(job.folder, words, job.attempts + 1)
+            return False
+        if words is None or not self._table.running(job.id):
+            return False
+        self._launcher.start(job.folder, words, job.attempts + 1)
+        return True
 
     def _is_full(self) -> bool:
         return self._store.free_mb() < self._settings.min_free_mb

@@ -149,4 +149,4 @@ def _refuse_more(db: sqlite3.Connection, most: int) -> None:
     """Raise Problem where as many jobs wait as may."""
     (waiting,) = db.execute("SELECT COUNT(*) FROM jobs WHERE state = ?", (State.QUEUED,)).fetchone()
     if waiting >= most:
-        raise Problem(429, f"{waiting:,} jobs are waiting, as many as max_jobs_waiting allows: ask again later")
+        raise Problem(429, f"{waiting:,} jobs are waiting, as many as --max-jobs-waiting allows: ask again later")
