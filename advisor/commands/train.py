@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 EXAMPLE = "Example: ecgadvise train --task synthetic --arch cnn --n-records 80 --out trained"
 
 _SMALL = 1_000_000  # parameters
+_KEEP_EVERY = 30.0  # seconds of training: what is lost at most with a process that is killed, or an epoch
 
 
 class Asked(StrEnum):
@@ -96,7 +97,7 @@ def train(
         typer.Option(help="What predictive values are stated for: 0.02, or AF:0.02,LBBB:0.01. [default: the test's]"),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a checkpoint that is there.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the training that Ctrl-C ended.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a training that was ended.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print what was trained as JSON.")] = False,
 ) -> None:
     """Train a network on labelled records, calibrate it, test it once and keep it with all that is known of it.
@@ -108,7 +109,7 @@ def train(
     """
     from advisor.terminal.failures import Failure, Interrupted
     from advisor.terminal.training_report import to_json, to_table
-    from engine.files import claimed
+    from engine.files import claimed, recover
     from models.errors import ExitCode
 
     if not task and data is None:
@@ -128,6 +129,7 @@ def train(
         job = job if least_positives is None else replace(job, least_positives=least_positives)
         job = decide_by(job, *decided)
         with claimed(out):
+            recover(out)
             _check_target(out, force, resume)  # once more: who had the folder until now may have written it
             fitted = _fit(job, advice, out, resume)
     if fitted.evaluation is None:
@@ -335,7 +337,7 @@ def _fit(job: "Fit", advice: "Advice", out: Path, resume: bool) -> "Fitted":
         with few_threads(job):
             return fit(job, out)
     with few_threads(job), watched(epochs, *behind) as watch:
-        return fit(job, out, watch.report, watch.should_stop, snapshot)
+        return fit(job, out, watch.report, watch.should_stop, snapshot, _KEEP_EVERY)
 
 
 @contextmanager

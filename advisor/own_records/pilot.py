@@ -1,8 +1,4 @@
-"""A pilot on the asker's records, from the available network to the answer that it changes.
-
-A pilot lies in a folder that is named after the records' content, or in one that the asker names, which is written down
-there: so every later command on the same records finds it.
-"""
+"""A pilot on the asker's records, from the available network to the answer that it changes."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -19,9 +15,10 @@ from advisor.answer.words import count, duration
 from advisor.own_records.answer import OwnAnswer, Unanswered
 from advisor.own_records.moved import Moved
 from advisor.own_records.network import Pretrained
+from advisor.own_records.pilot_folders import folders_of
+from advisor.own_records.pilot_so_far import SoFar
 from advisor.own_records.pilot_study import (
     FEWEST_REPLICATES,
-    STORE,
     Pilot,
     PilotError,
     Plan,
@@ -33,7 +30,7 @@ from advisor.own_records.pilot_study import (
 from advisor.own_records.pilot_update import fit_pilot
 from advisor.own_records.records import OwnData
 from engine.checkpoints.checkpoint import CheckpointError
-from engine.corpora.corpus import CorpusError, default_corpora
+from engine.corpora.corpus import CorpusError
 from engine.evaluation.evaluation import describe_averages
 from engine.recipes import DEFAULT_RECIPE
 from engine.records.lead_names import leads_in_words
@@ -49,8 +46,8 @@ from studies.runs.tidy_runs import RunsFileError, check_averages
 if TYPE_CHECKING:
     import torch
 
-_ELSEWHERE = "elsewhere.txt"  # folders that askers named for pilots on these records, a line each
-Watch = Callable[[], AbstractContextManager[Callable[[Progress], None]]]  # what a study reports to, while it runs
+Report = Callable[[Progress], None]
+Watch = Callable[[], AbstractContextManager[Report]]  # what a study reports to, while it runs
 
 
 @dataclass(frozen=True)
@@ -58,6 +55,8 @@ class PilotRequest:
     """The ``folder`` that keeps a pilot, the ``minutes`` that it may take, and whom it tells what it does.
 
     ``say`` takes a sentence, ``watch`` gives what the pilot's study reports to. Another ``seed`` draws other subsets.
+    The runs go to the Dask cluster of a ``scheduler`` where one is named. ``tell`` gets what the answer would be each
+    time that another pair is complete, None where the pairs are too few.
     """
 
     folder: Path
@@ -65,6 +64,8 @@ class PilotRequest:
     say: Callable[[str], None]
     watch: Watch
     seed: int = 0
+    scheduler: str | None = None
+    tell: Callable[[Recommendation | None], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,8 @@ def _pilot(ground: _Ground, wanted: PilotRequest) -> Moved:
     network, pool = ground.network, ground.pool
     pilot = set_up(wanted.folder, ground.own, ground.arch, network.folder, wanted.seed)
     try:
-        _run(pilot, network.name, wanted, FEWEST_REPLICATES if pool is None else 1)  # a curve of its own takes two
+        fewest = FEWEST_REPLICATES if pool is None else 1  # a curve of its own takes two
+        _run(pilot, ground, wanted, fewest)
     except KeyboardInterrupt:
         stopped = True
     try:
@@ -197,44 +199,6 @@ def _known_pilot(ground: _Ground, folder: Path) -> Moved | str:
     return Moved(ground.before, after, ground.network.name, pilot.store, took, False, made, ground.others)
 
 
-def pilots_folder() -> Path:
-    """Return where pilots lie that no other folder was named for."""
-    return default_corpora() / "pilots"
-
-
-def folders_of(pilots: Path, content_hash: str) -> list[Path]:
-    """Return the folders with pilots on the records of that content, newest store first.
-
-    ``pilots`` is where pilots are kept that no other folder was named for.
-    """
-    own = _own_folder(pilots, content_hash)
-    named = own / _ELSEWHERE
-    others = named.read_text(encoding="utf-8").splitlines() if named.is_file() else []
-    stores = [folder / STORE for folder in (own, *map(Path, others))]
-    there = [store for store in stores if store.is_file()]
-    return [store.parent for store in sorted(there, key=lambda store: -store.stat().st_mtime_ns)]
-
-
-def choose_folder(pilots: Path, content_hash: str, named: Path | None) -> Path:
-    """Return the folder of a pilot: the one ``named``, which is written down for later commands, else its own.
-
-    Raises OSError.
-    """
-    own = _own_folder(pilots, content_hash)
-    if named is None:
-        return own
-    own.mkdir(parents=True, exist_ok=True)
-    where, list_of = str(named.resolve()), own / _ELSEWHERE
-    known_ones = list_of.read_text(encoding="utf-8").splitlines() if list_of.is_file() else []
-    if where not in known_ones:
-        list_of.write_text("\n".join([*known_ones, where, ""]), encoding="utf-8")
-    return named
-
-
-def _own_folder(pilots: Path, content_hash: str) -> Path:
-    return pilots / content_hash[:12]
-
-
 def _network_to_tune(found: OwnAnswer) -> Pretrained:
     arch, signal, network = found.answer.curve.arch, found.own.corpus.contract, found.network
     if network is None:
@@ -246,20 +210,37 @@ def _network_to_tune(found: OwnAnswer) -> Pretrained:
     return network
 
 
-def _run(pilot: Pilot, network: str, wanted: PilotRequest, fewest: int) -> None:
-    """Time a few steps, say what will be run, and run it; ``fewest`` pairs or more at each size."""
-    from studies.running.workplaces import choose_devices, choose_workplace, default_workers
+def _told_so_far(ground: _Ground, pilot: Pilot, wanted: PilotRequest, report: Report) -> Report:
+    """Return what reports to ``report`` and tells the answer so far, where that is asked for."""
+    if wanted.tell is None:
+        return report
 
-    device = choose_devices("auto")[0]
-    corpus = pilot.corpus
-    workers = default_workers() if device.type == "cpu" else 1
-    chosen = plan(pilot, 60 * wanted.minutes, _speeds(pilot, device), workers, fewest)
-    wanted.say(_describe(pilot, network, chosen))
-    load = Workload({corpus.name: corpus})
-    with choose_workplace(None, None, "auto", load) as workplace, wanted.watch() as report:
-        if failed := run(pilot, chosen, workplace, report):
-            is_out = "failed and is" if failed == 1 else "failed and are"
-            wanted.say(f"{failed} of the pilot's trainings {is_out} left out: see {pilot.store}")
+    def answer() -> Recommendation:
+        return _answer(ground, fit_pilot(pilot, ground.pool, ground.question.n_records), pilot.runs()[0])
+
+    def pairs() -> int:
+        return sum(run.strategy == SCRATCH for run in pilot.runs())
+
+    return SoFar(pairs, answer, wanted.tell).after(report)
+
+
+def _run(pilot: Pilot, ground: _Ground, wanted: PilotRequest, fewest: int) -> None:
+    """Time a few steps, say what will be run, and run it; ``fewest`` pairs or more at each size.
+
+    The workers of a cluster are taken to be as fast as this machine.
+    """
+    from studies.running.workplaces import choose_devices, choose_workplace
+
+    device, corpus = choose_devices("auto")[0], pilot.corpus
+    with choose_workplace(wanted.scheduler, None, "auto", Workload({corpus.name: corpus})) as workplace:
+        at_a_time = max(1, workplace.capacity())
+        chosen = plan(pilot, 60 * wanted.minutes, _speeds(pilot, device), at_a_time, fewest)
+        wanted.say(_describe(pilot, ground.network.name, chosen))
+        with wanted.watch() as report:
+            failed = run(pilot, chosen, workplace, _told_so_far(ground, pilot, wanted, report))
+    if failed:
+        is_out = "failed and is" if failed == 1 else "failed and are"
+        wanted.say(f"{failed} of the pilot's trainings {is_out} left out: see {pilot.store}")
 
 
 def _describe(pilot: Pilot, network: str, chosen: Plan) -> str:
