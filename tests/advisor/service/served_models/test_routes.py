@@ -65,7 +65,7 @@ def form(*files: Path, field: str = "record") -> list[tuple[str, tuple[str, byte
 
 
 def test_an_archive_gives_the_command_lines_document_byte_for_byte(
-    served: Served, command, monkeypatch, trained: Path, records: Path, unpacking
+    served: Served, command, monkeypatch, trained: Path, records: Path
 ):
     expected = on_the_command_line(command, monkeypatch, trained, records, ".")
     for named in ({"name": "week 48.zip"}, {}):
@@ -138,7 +138,7 @@ def test_predictions_of_eight_threads_at_a_time_are_those_of_one(served: Served)
     assert not left_behind(served)
 
 
-def test_what_holds_no_usable_record_is_refused_with_every_reason_and_counted(served: Served, records: Path, unpacking):
+def test_what_holds_no_usable_record_is_refused_with_every_reason_and_counted(served: Served, records: Path):
     for file in (*records.glob("good*"), *records.glob("ward*/*"), records / "many.npz"):
         file.unlink()
     answer = served.client.post(URL, content=zipped(records), params={"name": "a.zip"})
@@ -181,7 +181,7 @@ def test_no_content_and_no_name_of_a_record_is_kept(served: Served, tmp_path: Pa
 
 def test_an_upload_beyond_the_limit_is_refused_by_the_settings_name(served: Served, trained: Path):
     small = build(served.store, replace(served.app.state.service.settings, max_prediction_mb=0.01))
-    for headers in ({}, {"Content-Length": "3"}):
+    for headers in ({}, {"Content-Length": "3"}, {"Content-Length": "9" * 5000}):
         answer = small.client.post(URL, content=iter([b"x" * 6000] * 3), headers=headers)
         assert answer.status_code == 413
         assert "--max-prediction-mb (ECGADVISE_MAX_PREDICTION_MB) is 0.01" in answer.json()["detail"]
