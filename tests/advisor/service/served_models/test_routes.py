@@ -1,6 +1,8 @@
 """Models over HTTP: the same predictions as on the command line, and nothing kept of what came in."""
 
 import json
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -310,3 +312,25 @@ def test_every_field_of_the_answer_is_in_the_openapi_document(served: Served):
 def test_a_service_without_a_folder_of_the_operators_has_the_jobs_models(served: Served):
     alone = build(served.store, Settings(served.store.root))
     assert [one["id"] for one in alone.client.get("/v1/models").json()["models"]] == [MADE]
+
+
+def test_predictions_need_no_training_stack(trained: Path, tmp_path: Path):
+    write_wfdb(tmp_path, "r", draw(1)[0])
+    program = f"""
+import sys
+from pathlib import Path
+from advisor.service.routes import models
+from advisor.service.served_models.library import Library
+from advisor.service.served_models.predictions import predict
+from advisor.service.served_models.uploads import Records
+from advisor.service.settings import Settings
+from advisor.service.store import ServiceStore
+from engine.deploy.inference import list_records
+store = ServiceStore(Path({str(tmp_path / "store")!r})).open()
+library = Library(store, Settings(store.root, models=Path({str(trained)!r})))
+folder = Path({str(tmp_path)!r})
+assert predict(library.open("model"), Records(list_records(folder), []), store).records == 1
+print(sorted({{"torch", "sklearn", "safetensors"}} & set(sys.modules)))
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (ended.stdout, ended.stderr) == ("[]\n", "")
