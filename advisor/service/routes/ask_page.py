@@ -27,10 +27,8 @@ if TYPE_CHECKING:
 
 router = APIRouter(include_in_schema=False)
 _DEFAULTS = {"n_records": "5000", "arch": "cnn"}
-_ABOUT_RECORDS = ("pilot", "your-records")
 _SHOWN = (
-    *_ABOUT_RECORDS[:1], "gain", "scores", "cost", "changes", "curves", "networks", *_ABOUT_RECORDS[1:], "warnings",
-    "limits",
+    "pilot", "gain", "scores", "cost", "changes", "curves", "networks", "your-records", "warnings", "limits"
 )  # fmt: skip
 
 
@@ -45,29 +43,33 @@ class Field:
     placeholder: str = ""
 
 
-_FIELDS = (
+_MAIN = (
     Field("data", "Your records", "select"),
     Field("n_records", "Labelled records", "number", "for training and validation together"),
     Field("arch", "Network", "select"),
     Field("upstream", "Pre-trained on", "select"),
-    Field("metric", "Score", "select"),
     Field("margin", "Difference that matters", "number", "of the score", "0.01"),
-    Field("target", "Score to reach", "number", "how many records does it take?"),
-    Field("label_cost", "Price of a labelled record", "number", "in any currency"),
-    Field("gpu_cost", "Price of a machine hour", "number", "in the same currency"),
-    Field("labels", "Labels with their shares", "text", "as AF:0.04,LBBB:0.02; of your records some names"),
 )
-_MORE = (
-    Field("events", "Records with each label", "text", "where its name says nothing: 40,12"),
-    Field("task_like", "A task with labels like yours", "select"),
-    Field("task", "Answer from this task alone", "select"),
-    Field("uses", "Trainings that share a pre-training", "number", "where you have to pay for it"),
-    Field("device_speed", "Records a second on your device", "number", "ecgadvise doctor measures it"),
-    Field("from", "A pre-trained network for your records", "text", "by its name"),
-)
+_GROUPS = {
+    "Target and prices": (
+        Field("target", "Score to reach", "number", "how many records does it take?"),
+        Field("label_cost", "Price of a labelled record", "number", "in any currency"),
+        Field("gpu_cost", "Price of a machine hour", "number", "in the same currency"),
+        Field("uses", "Trainings that share a pre-training", "number", "where you have to pay for it"),
+        Field("device_speed", "Records a second on your device", "number", "ecgadvise doctor measures it"),
+    ),
+    "Labels and score": (
+        Field("labels", "Labels with their shares", "text", "as AF:0.04,LBBB:0.02; of your records some names"),
+        Field("events", "Records with each label", "text", "where its name says nothing: 40,12"),
+        Field("task_like", "A task with labels like yours", "select"),
+        Field("task", "Answer from this task alone", "select"),
+        Field("metric", "Score", "select"),
+        Field("from", "A pre-trained network for your records", "text", "by its name"),
+    ),
+}
+_LABELS = {field.name: field.label for fields in (_MAIN, *_GROUPS.values()) for field in fields}
 _NUMBERS = {"int_parsing": "give a whole number", "int_from_float": "give a whole number",
             "float_parsing": "give a number, with a point before its decimals"}  # fmt: skip
-_LABELS = {field.name: field.label for field in (*_FIELDS, *_MORE)}
 
 
 @dataclass(frozen=True)
@@ -97,9 +99,8 @@ def ask(request: Request, service: Here, _caller: Reader) -> Response:
         answer = _refused(error if isinstance(error, Problem) else Problem.of(error))
     refused = answer if isinstance(answer, Refused) else None
     return render(
-        request, "ask.html", 200 if refused is None else refused.status, given=given, fields=_FIELDS, more=_MORE,
-        has_more=any(field.name in given for field in _MORE), choices=_choices(service, given), refused=refused,
-        found=None if refused else answer,
+        request, "ask.html", 200 if refused is None else refused.status, given=given, fields=_MAIN, groups=_GROUPS,
+        choices=_choices(service, given), refused=refused, found=None if refused else answer,
     )  # fmt: skip
 
 
@@ -152,8 +153,7 @@ def _choices(service: Service, given: Mapping[str, str]) -> dict[str, list[tuple
         "data": list(_datasets(ready)),
         "arch": list(_networks(curves)),
         "upstream": list(_upstreams(curves)),
-        "metric": [(name, METRICS.get(name, name)) for name in sorted({one.metric for one in curves.curves})
-                   if not falls(name)],
+        "metric": list(_metrics(curves)),
         "task": [("", "all that were measured"), *((task, task) for task in _tasks(curves))],
         "task_like": [("", "not said"), *((task, task) for task in _tasks(curves, with_labels=True))],
     }  # fmt: skip
@@ -181,6 +181,14 @@ def _upstreams(curves: CurvesFile) -> Iterator[tuple[str, str]]:
     yield "", "what was measured most like another hospital"
     yield NOTHING_PRETRAINED, "nothing yet: I have no pre-trained network"
     yield from ((name, name) for name in sorted({curve.upstream for curve in curves.curves}))
+
+
+def _metrics(curves: CurvesFile) -> Iterator[tuple[str, str]]:
+    """Return the default first, as what is not said: so no address and no command has it."""
+    default = Asked.model_fields["metric"].default
+    names = {one.metric for one in curves.curves if not falls(one.metric)} - {default}
+    yield "", METRICS.get(default, default)
+    yield from ((name, METRICS.get(name, name)) for name in sorted(names))
 
 
 def _tasks(curves: CurvesFile, *, with_labels: bool = False) -> list[str]:

@@ -113,6 +113,7 @@ def _view(service: Service, job: Job) -> dict[str, Any]:
         "title": f"{job_words.KINDS[job.kind]}{_on(job, names)}",
         "said": job_words.in_a_sentence(job, progress, result),
         "progress": progress,
+        "so_far": job_words.so_far(progress),
         "time_left": job_words.time_left(progress) if progress is not None else "",
         "result": result,
         "asked": job_words.asked_in_words(job.request, names),

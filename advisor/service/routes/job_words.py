@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from advisor.answer.words import VERDICTS, duration
+from advisor.answer.words import VERDICTS, count, duration
 from studies.files.arms import ARMS, IN_WORDS, PAIR
 
 if TYPE_CHECKING:
@@ -49,8 +49,21 @@ def in_a_sentence(job: "Job", progress: "Progress | None", result: Result | None
     if job.problem is not None:
         return f"{said}. {job.problem}"
     if progress is not None and progress.verdict is not None:
-        return f"{said}. So far: {progress.verdict['headline'].lower()}, from {progress.verdict['pairs']} pairs"
+        return (
+            f"{said}. So far: {progress.verdict['headline'].lower()}, from {count(progress.verdict['pairs'], 'pair')}"
+        )
     return said
+
+
+def so_far(progress: "Progress | None") -> tuple[str, Result] | None:
+    """Return from how many pairs a pilot has an answer so far, and that answer."""
+    if progress is None or progress.verdict is None:
+        return None
+    said = progress.verdict
+    verdict = VERDICTS[said["verdict"]][0]
+    several = said["headline"] != verdict
+    why = f"Fine-tune or scratch: {verdict.lower()}. {said['why']}" if several else said["why"]
+    return count(said["pairs"], "pair"), Result(said["headline"], "best" if several else said["verdict"], [why])
 
 
 def time_left(progress: "Progress") -> str:
