@@ -11,7 +11,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from advisor.service.access import Admin, Here, Reader, Runner, Service
-from advisor.service.problems import Problem, problem_responses
+from advisor.service.datasets.limits import Limits
+from advisor.service.problems import problem_responses
 from advisor.service.served_models import intake
 from advisor.service.served_models.drift import Drift, drift
 from advisor.service.served_models.library import Opened, ServedModel
@@ -147,9 +148,7 @@ async def predict_records(
     the samples of WFDB), or JSON with samples in millivolt. Records that fail are named, and stop nothing.
     """
     opened = await run_in_threadpool(service.library.open, model)
-    if service.store.free_mb() < (least := service.settings.min_free_mb):
-        kept = f"--min-free-mb (ECGADVISE_MIN_FREE_MB) is {least:g}"
-        raise Problem(507, f"the store's disk has no room for an upload: {kept}", "disk-full")
+    Limits.of(service.settings, service.store.free_mb).check_disk()
     said = request.headers
     upload = Upload(service.store.incoming / new_id("p"), said.get("content-type", ""), name)
     try:

@@ -268,14 +268,26 @@ def _corrected(classes: Sequence[ClassDrift], shares: Sequence[Share]) -> tuple[
 
 def _differences(classes: Sequence[ClassDrift], noted: Share, unusable: Share) -> list[str]:
     """Return a phrase for every difference, the surest first."""
-    found: list[tuple[float | None, str]] = []
-    for one in classes:
-        found.append((one.positive.p_holm, f"{one.name} is decided in {_against(one.positive, 'test records')}"))
-        index = f"index {one.scores.psi:.2f}, usually below {one.scores.usual_psi:.2f}" if one.scores.bins else ""
-        found.append((one.scores.p_holm, f"the scores of {one.name} are distributed otherwise ({index})"))
-    found.append((noted.p_holm, f"there are notes on {_against(noted, 'training records')}"))
-    found.append((unusable.p_holm, f"no prediction was possible for {_against(unusable, 'training records')}"))
-    return [said for p, said in sorted((p, said) for p, said in found if p is not None and p <= LEVEL)]
+    found = [(one.positive.p_holm, _decided_in(one)) for one in classes if _differs(one.positive)]
+    found += [(one.scores.p_holm, _scored(one)) for one in classes if _differs(one.scores)]
+    if _differs(noted):
+        found.append((noted.p_holm, f"there are notes on {_against(noted, 'training records')}"))
+    if _differs(unusable):
+        found.append((unusable.p_holm, f"no prediction was possible for {_against(unusable, 'training records')}"))
+    return [said for _, said in sorted(found, key=lambda one: one[0] or 0.0)]
+
+
+def _differs(tested: Share | Scores) -> bool:
+    return tested.p_holm is not None and tested.p_holm <= LEVEL
+
+
+def _decided_in(one: ClassDrift) -> str:
+    return f"{one.name} is decided in {_against(one.positive, 'test records')}"
+
+
+def _scored(one: ClassDrift) -> str:
+    index = f"index {one.scores.psi:.2f}, usually below {one.scores.usual_psi:.2f}"
+    return f"the scores of {one.name} are distributed otherwise ({index})"
 
 
 def _against(share: Share, others: str) -> str:

@@ -3,14 +3,16 @@
 A record is named as the caller named its file: the folder that it lies in meanwhile is nobody's business.
 """
 
-import errno
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from anyio.to_thread import run_sync
 from starlette.requests import ClientDisconnect
 
+from advisor.service.datasets.archive import unpack
+from advisor.service.datasets.limits import FULL, Limits, disk_full, named
 from advisor.service.problems import Problem
 from advisor.service.served_models.signals import read_signals
 from advisor.service.settings import MEGABYTE, Settings
@@ -24,7 +26,8 @@ _ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tbz2", ".tar.bz2", ".txz", ".t
 _BEGINNINGS = ((0, b"PK\x03\x04"), (0, b"\x1f\x8b"), (0, b"BZh"), (0, b"\xfd7zXZ"), (257, b"ustar"))
 _LONGEST_NAME = 200  # bytes
 _MOST_FILES = 1000  # in a form; an archive may hold more
-_CHUNK = 1 << 20
+_CHUNK = 1 << 20  # bytes, to the disk
+_DIGITS = 18  # of a length that may be meant
 
 
 @dataclass(frozen=True)
@@ -67,21 +70,29 @@ async def receive(chunks: AsyncIterator[bytes], says: str | None, upload: Upload
 
     Raises Problem: 413 for one larger than ``max_prediction_mb``, 400 for one that ends too early, 507 without room.
     """
-    limit, received = settings.max_prediction_mb * MEGABYTE, 0
-    if says is not None and says.isdecimal() and int(says) > limit:
-        raise _too_large(settings)
+    if says is not None and says.isascii() and says.isdecimal():
+        _check_size(int(says) if len(says) <= _DIGITS else float("inf"), settings)
     try:
-        upload.folder.mkdir(mode=0o700)
+        await run_sync(lambda: upload.folder.mkdir(mode=0o700))
         with upload.body.open("wb") as file:
-            async for chunk in chunks:
-                received += len(chunk)
-                if received > limit:
-                    raise _too_large(settings)
-                file.write(chunk)
+            await _pour(chunks, file, settings)
     except ClientDisconnect:
         raise Problem(400, "the connection ended before all of the upload was there") from None
     except OSError as error:
         raise _not_written(error, settings) from None
+
+
+async def _pour(chunks: AsyncIterator[bytes], file: IO[bytes], settings: Settings) -> None:
+    """Write pieces to a file, off the event loop."""
+    waiting, received = bytearray(), 0
+    async for chunk in chunks:
+        received += len(chunk)
+        _check_size(received, settings)
+        waiting += chunk
+        if len(waiting) >= _CHUNK:
+            await run_sync(file.write, bytes(waiting))
+            waiting.clear()
+    await run_sync(file.write, bytes(waiting))
 
 
 def take(upload: Upload, store: ServiceStore, settings: Settings) -> Records:
@@ -99,7 +110,9 @@ def take(upload: Upload, store: ServiceStore, settings: Settings) -> Records:
     except OSError as error:
         raise _not_written(error, settings) from None
     if is_archive:
-        return _listed(_unpacked(files[0], upload, store, settings), upload.folder / "unpacked")
+        into = upload.folder / "unpacked"
+        unpack(files[0], into, Limits.of(settings, store.free_mb))
+        return _listed(into, into)
     return _listed(files[0] if len(files) == 1 else upload.records, upload.records)
 
 
@@ -111,15 +124,6 @@ def _listed(path: Path, root: Path) -> Records:
     except RecordError as error:
         name = "the upload" if path == root else path.name
         return Records([], [Prediction(name, None, str(error))], prefix)
-
-
-def _unpacked(archive: Path, upload: Upload, store: ServiceStore, settings: Settings) -> Path:
-    from advisor.service.datasets.archive import unpack
-    from advisor.service.datasets.limits import Limits
-
-    into = upload.folder / "unpacked"
-    unpack(archive, into, Limits.of(settings, store.free_mb))
-    return into
 
 
 def _is_archive(file: Path, named: bool) -> bool:
@@ -207,13 +211,13 @@ def _place(folder: Path, name: str) -> Path:
     return folder / last
 
 
-def _too_large(settings: Settings) -> Problem:
-    limit = f"--max-prediction-mb (ECGADVISE_MAX_PREDICTION_MB) is {settings.max_prediction_mb:g}"
-    return Problem(413, f"the upload is larger than one request for predictions may be: {limit}", "too-large")
+def _check_size(n_bytes: float, settings: Settings) -> None:
+    if n_bytes > settings.max_prediction_mb * MEGABYTE:
+        limit = named("max_prediction_mb", settings.max_prediction_mb)
+        raise Problem(413, f"the upload is larger than one request for predictions may be: {limit}", "too-large")
 
 
 def _not_written(error: OSError, settings: Settings) -> Problem:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        limit = f"--min-free-mb (ECGADVISE_MIN_FREE_MB) is {settings.min_free_mb:g}"
-        return Problem(507, f"the store's disk has no room for this upload: {limit}", "disk-full")
+    if error.errno in FULL:
+        return disk_full(settings.min_free_mb)
     return Problem(503, f"the upload cannot be written to the store: {error.strerror}")

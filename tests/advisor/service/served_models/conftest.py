@@ -1,11 +1,10 @@
 """A network that was trained on synthetic records, exported, and a store in which a job has made it."""
 
 import shutil
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -119,13 +118,3 @@ def served(trained: Path, tmp_path: Path) -> Iterator[Served]:
                    (MADE,))  # fmt: skip
     yield build(store, Settings(store.root, models=tmp_path / "operator", max_prediction_mb=20.0, min_free_mb=0.0))
     store.close()
-
-
-@pytest.fixture
-def unpacking(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stand-ins for the unpacking of archives, which has tests of its own."""
-    archive, limits = ModuleType("archive"), ModuleType("limits")
-    archive.unpack = lambda file, into, _limits: shutil.unpack_archive(file, into, "zip")  # type: ignore[attr-defined]
-    limits.Limits = SimpleNamespace(of=lambda *_: None)  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "advisor.service.datasets.archive", archive)
-    monkeypatch.setitem(sys.modules, "advisor.service.datasets.limits", limits)
