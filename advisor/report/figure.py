@@ -131,7 +131,7 @@ def _readout(here: Sequence[str], lines: CurveLines, margin: float) -> str:
     )
     return (
         f'<div class="readout" id="readout"><p>At <strong>{word(_N)}</strong> records ({word(_SUPPORT)})</p>'
-        f'<table><thead><tr><th></th><th scope="col">expected</th><th scope="col">90 % band</th></tr></thead>'
+        f'<table><thead><tr><td></td><th scope="col">expected</th><th scope="col">90 % band</th></tr></thead>'
         f"<tbody>{body}</tbody></table><p>Probability of a gain over {margin:g}: {word(_ODDS)}</p></div>"
     )
 

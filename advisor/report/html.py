@@ -28,7 +28,7 @@ def facts(rows: Iterable[tuple[str, str]]) -> str:
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "") -> str:
     """Return a table whose first column names the rows, in a frame that scrolls where a screen is too narrow."""
-    head = "".join(f'<th scope="col">{text(name)}</th>' for name in header)
+    head = "".join(f'<th scope="col">{text(name)}</th>' if name else "<td></td>" for name in header)
     body = "".join(
         f'<tr><th scope="row">{text(name)}</th>{"".join(f"<td>{text(value)}</td>" for value in values)}</tr>'
         for name, *values in rows

@@ -30,11 +30,11 @@ def add_demo(service: Service) -> str:
     return f"added {N_RECORDS} synthetic records as the dataset {NAME!r}, and a pilot of a minute on them"
 
 
-def write_records(folder: Path) -> None:
-    """Write the records as WFDB, with a table of patients and labels. Raises OSError."""
+def write_records(folder: Path, n: int = N_RECORDS) -> None:
+    """Write ``n`` records as WFDB, with a table of patients and labels. Raises OSError."""
     from engine.corpora.synthetic import DIAGNOSES, Synthetic
 
-    source = Synthetic(N_RECORDS)
+    source = Synthetic(n)
     lines = [",".join(("record", "patient", "age", "sex", *DIAGNOSES))]
     for entry in source.entries():
         _write(source.read(entry), entry.record_id, folder)

@@ -14,6 +14,7 @@ from tests.advisor.service.served_browser import BROWSER, PATIENCE, Server, visi
 from tests.advisor.service.served_models.conftest import trained  # noqa: F401 a fixture of the model's
 
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
+_RECORDS = 160
 _PHONE = {"width": 360, "height": 740}
 expect.set_options(timeout=PATIENCE)
 
@@ -41,7 +42,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, trained: Path) -> Iterator[
 def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Synthetic records, as a hospital would pack them."""
     folder = tmp_path_factory.mktemp("records")
-    write_records(folder)
+    write_records(folder, _RECORDS)
     file = BytesIO()
     with ZipFile(file, "w") as archive:
         for path in sorted(folder.iterdir()):
@@ -158,8 +159,9 @@ def test_a_pilot_is_watched_to_its_end_though_the_server_is_killed_meanwhile(
         page.get_by_role("button", name="Add and check").first.click()
         expect(page.locator("#dataset .state")).to_have_text("ready")  # without loading the page
         page.reload()
-        expect(page.locator("#dataset")).to_contain_text("400, 0 of them unusable")
-        page.get_by_label("Minutes it may take", exact=True).fill("0.5")
+        expect(page.locator("#dataset")).to_contain_text(f"{_RECORDS}, 0 of them unusable")
+        page.get_by_label("Minutes it may take", exact=True).fill("2")
+        page.locator("#pilot-arch").select_option("cnn")
         page.get_by_role("button", name="Start the pilot").click()
         expect(page.get_by_role("heading", level=1)).to_have_text("Pilot on ward <3>")
         page.evaluate("window.mark = 'here'")
@@ -215,8 +217,8 @@ def test_a_model_predicts_for_records_from_a_form(browser: Browser, server: Serv
         page.goto("/models/ward")
         page.get_by_label("Records", exact=True).set_input_files(records)
         page.get_by_role("button", name="Predict").click()
-        expect(page.locator("#predicted tbody tr")).to_have_count(200)
-        expect(page.locator("main")).to_contain_text("400 records on 1 day")
+        expect(page.locator("#predicted tbody tr")).to_have_count(_RECORDS)
+        expect(page.locator("main")).to_contain_text(f"{_RECORDS} records on 1 day")
         page.set_viewport_size(_PHONE)
         assert page.evaluate("document.scrollingElement.scrollWidth") <= _PHONE["width"]
         _check(page, "predictions")
