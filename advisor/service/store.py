@@ -29,7 +29,8 @@ _MIGRATIONS = (
     """
     CREATE TABLE datasets (
         id TEXT PRIMARY KEY, name TEXT NOT NULL, state TEXT NOT NULL, folder TEXT NOT NULL, uploaded INTEGER NOT NULL,
-        bytes INTEGER, sha256 TEXT, source TEXT, created TEXT NOT NULL, by TEXT NOT NULL, survey TEXT, problem TEXT
+        bytes INTEGER, sha256 TEXT, source TEXT, created TEXT NOT NULL, by TEXT NOT NULL, survey TEXT, problem TEXT,
+        fingerprint TEXT
     );
     CREATE TABLE jobs (
         id TEXT PRIMARY KEY, kind TEXT NOT NULL, key TEXT NOT NULL, dataset TEXT, model TEXT, request TEXT NOT NULL,

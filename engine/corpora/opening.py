@@ -98,7 +98,7 @@ def open_directory(
 def identify_tree(root: Path, source_name: str | None = None) -> TreeState:
     """Return what tells a tree as it is now, and as it is read, from every other. Raises SourceError."""
     reader = recognise(root, source_name).name
-    return TreeState(_fingerprint(root), reader)
+    return TreeState(fingerprint(root), reader)
 
 
 def check_sampling(corpus: Corpus, seconds: float | None, fs: float | None) -> None:
@@ -140,7 +140,13 @@ def _report(corpus: Corpus, root: Path, say: Say) -> None:
         say(f"{corpus.unusable:,} of {listed:,} records cannot be used: see ecgadvise data check {root}")
 
 
-def _fingerprint(root: Path) -> str:
+def prepared_into(fingerprint: str, corpora: Path) -> list[Path]:
+    """Return the folders that ``open_directory`` has prepared a directory into that had this ``fingerprint``."""
+    folder = corpora / FROM_DIRECTORIES
+    return [path for path in (folder / fingerprint, *sorted(folder.glob(f"{fingerprint}-*"))) if path.is_dir()]
+
+
+def fingerprint(root: Path) -> str:
     """Return a hash of every file's name, size and time of change below a directory, behind links too."""
     paths = [Path(path) for path in walk(root).files]
     files = [(path.relative_to(root).as_posix(), *_size_and_change(path)) for path in paths]

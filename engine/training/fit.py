@@ -35,6 +35,7 @@ from engine.evaluation.calibration import calibrated_probabilities, describe_few
 from engine.evaluation.evaluation import Evaluation, describe_averages
 from engine.evaluation.metrics import LEAST_POSITIVES
 from engine.evaluation.precision import FEW_PATIENTS, PLANNED, RareLabel, rare_label, rarest_label
+from engine.evaluation.score_histogram import score_histogram
 from engine.evaluation.subgroups import subgroups
 from engine.recipes import PROBES, Recipe, Strategy
 from engine.records.contract import SignalContract
@@ -49,6 +50,7 @@ LISTED = " (ecgadvise data check lists them)"
 NOT_CONTROLLED = "pretraining_not_controlled"  # in the record of what was trained from another team's network
 _UNKNOWN_SOURCES = "upstream_sources_unknown"
 _SCP_SOURCES = ("ptb-xl",)
+_KINDS_KEPT = 30  # of remarks, the most frequent
 _BADLY_KNOWN = 0.1  # half-width of a 90 % interval, beyond which a score hardly tells networks apart
 
 
@@ -337,16 +339,18 @@ def _start(job: Fit, seed: int | None = None) -> Start:
 
 
 def _tested(job: Fit, facts: CheckpointFacts, test: Predicted) -> tuple[CheckpointFacts, Evaluation]:
-    """Score the test records, as a whole and by sex and age."""
+    """Score the test records, as a whole and by sex and age, and keep how their scores are distributed."""
     facts, evaluation = add_test_scores(
         facts, job.data, test, least_positives=job.least_positives, prevalence=job.prevalence
     )
-    rows = job.data.rows[job.partition.test]
+    rows, probabilities = job.data.rows[job.partition.test], calibrated_probabilities(test.logits, facts.temperature)
     groups = subgroups(
-        test.labels, calibrated_probabilities(test.logits, facts.temperature), test.patients, job.corpus.ages[rows],
-        job.corpus.sexes[rows], resampling_seed(job.data), least_positives=job.least_positives,
+        test.labels, probabilities, test.patients, job.corpus.ages[rows], job.corpus.sexes[rows],
+        resampling_seed(job.data), least_positives=job.least_positives,
     )  # fmt: skip
-    return replace(facts, metrics={**facts.metrics, "ece": evaluation.ece}, subgroups=groups), evaluation
+    record = {**facts.record, "score_histogram": score_histogram(probabilities, job.data.classes)}
+    metrics = {**facts.metrics, "ece": evaluation.ece}
+    return replace(facts, metrics=metrics, subgroups=groups, record=record), evaluation
 
 
 def _facts(job: Fit, scaling: Standardisation, result: Training, device: torch.device) -> CheckpointFacts:
@@ -398,8 +402,26 @@ def _training_record(job: Fit, result: Training, device: torch.device) -> dict[s
         "why": job.why,
         "remarks": [*left_out(job.corpus, job.data), *job.remarks()],
         "differences": list(job.differences),
+        **_signals(job.corpus),
         **_excluded(job),
         "rare_label": None if (rare := job.rare_label()) is None else asdict(rare),
+    }
+
+
+def _signals(corpus: Corpus) -> dict[str, Any]:
+    """Return how many records of the corpus were unusable or had remarks, and which, where that was kept."""
+    kept = corpus.manifest.get("remarks")
+    if kept is None:
+        return {}
+    kinds = sorted(kept["kinds"], key=lambda kind: -kind["records"])[:_KINDS_KEPT]
+    found = {kind["words"]: kind["records"] for kind in kinds}
+    return {
+        "signals": {
+            "usable": len(corpus),
+            "unusable": corpus.unusable,
+            "remarked": kept.get("remarked"),
+            "kinds": found,
+        }
     }
 
 

@@ -86,7 +86,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a job is, as its command says (``advisor.terminal.progress_file``)."""
+    """How far a job is, as its command says (``advisor.terminal.progress.file``)."""
 
     what: str
     done: int

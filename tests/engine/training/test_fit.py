@@ -56,6 +56,29 @@ def trained(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> tuple[F
     return fit(job(corpus), out), out
 
 
+def test_the_checkpoint_says_how_the_test_scores_and_the_signals_of_the_corpus_are_distributed(
+    corpus: Corpus, trained: tuple[Fitted, Path]
+):
+    facts, evaluation = trained[0].facts, trained[0].evaluation
+    assert evaluation is not None
+    tested, kept = job(corpus).partition.test, load_checkpoint(trained[1]).facts.record
+    assert {name: sum(counts) for name, counts in kept["score_histogram"].items()} == dict.fromkeys(
+        facts.classes, len(tested)
+    )
+    for name, threshold in zip(facts.classes, facts.thresholds, strict=True):
+        one = evaluation.classes[name]
+        decided = round(one.sensitivity * one.positives + (1 - one.specificity) * one.negatives)
+        surely, perhaps = (
+            sum(kept["score_histogram"][name][k:]) for k in (int(10 * threshold) + 1, int(10 * threshold))
+        )
+        assert surely <= decided <= perhaps
+    remarks = corpus.manifest["remarks"]
+    assert kept["signals"]["usable"] == len(corpus)
+    assert kept["signals"]["unusable"] == corpus.unusable
+    assert kept["signals"]["remarked"] == remarks["remarked"]
+    assert kept["signals"]["kinds"] == {kind["words"]: kind["records"] for kind in remarks["kinds"]}
+
+
 def test_the_checkpoint_holds_the_network_that_was_tested(corpus: Corpus, trained: tuple[Fitted, Path]):
     fitted, out = trained
     network, facts = load_network(out)

@@ -1,8 +1,4 @@
-"""A pilot on the asker's records, from the available network to the answer that it changes.
-
-A pilot lies in a folder that is named after the records' content, or in one that the asker names, which is written down
-there: so every later command on the same records finds it.
-"""
+"""A pilot on the asker's records, from the available network to the answer that it changes."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -19,10 +15,10 @@ from advisor.answer.words import count, duration
 from advisor.own_records.answer import OwnAnswer, Unanswered
 from advisor.own_records.moved import Moved
 from advisor.own_records.network import Pretrained
-from advisor.own_records.pilot_so_far import SoFar
-from advisor.own_records.pilot_study import (
+from advisor.own_records.pilots.folders import folders_of
+from advisor.own_records.pilots.so_far import SoFar
+from advisor.own_records.pilots.study import (
     FEWEST_REPLICATES,
-    STORE,
     Pilot,
     PilotError,
     Plan,
@@ -31,10 +27,10 @@ from advisor.own_records.pilot_study import (
     run,
     set_up,
 )
-from advisor.own_records.pilot_update import fit_pilot
+from advisor.own_records.pilots.update import fit_pilot
 from advisor.own_records.records import OwnData
 from engine.checkpoints.checkpoint import CheckpointError
-from engine.corpora.corpus import CorpusError, default_corpora
+from engine.corpora.corpus import CorpusError
 from engine.evaluation.evaluation import describe_averages
 from engine.recipes import DEFAULT_RECIPE
 from engine.records.lead_names import leads_in_words
@@ -50,7 +46,6 @@ from studies.runs.tidy_runs import RunsFileError, check_averages
 if TYPE_CHECKING:
     import torch
 
-_ELSEWHERE = "elsewhere.txt"  # folders that askers named for pilots on these records, a line each
 Report = Callable[[Progress], None]
 Watch = Callable[[], AbstractContextManager[Report]]  # what a study reports to, while it runs
 
@@ -202,44 +197,6 @@ def _known_pilot(ground: _Ground, folder: Path) -> Moved | str:
     took = sum(known(run.seconds) for run in runs)
     made = max(known(run.created) for run in runs)[:10]
     return Moved(ground.before, after, ground.network.name, pilot.store, took, False, made, ground.others)
-
-
-def pilots_folder() -> Path:
-    """Return where pilots lie that no other folder was named for."""
-    return default_corpora() / "pilots"
-
-
-def folders_of(pilots: Path, content_hash: str) -> list[Path]:
-    """Return the folders with pilots on the records of that content, newest store first.
-
-    ``pilots`` is where pilots are kept that no other folder was named for.
-    """
-    own = _own_folder(pilots, content_hash)
-    named = own / _ELSEWHERE
-    others = named.read_text(encoding="utf-8").splitlines() if named.is_file() else []
-    stores = [folder / STORE for folder in (own, *map(Path, others))]
-    there = [store for store in stores if store.is_file()]
-    return [store.parent for store in sorted(there, key=lambda store: -store.stat().st_mtime_ns)]
-
-
-def choose_folder(pilots: Path, content_hash: str, named: Path | None) -> Path:
-    """Return the folder of a pilot: the one ``named``, which is written down for later commands, else its own.
-
-    Raises OSError.
-    """
-    own = _own_folder(pilots, content_hash)
-    if named is None:
-        return own
-    own.mkdir(parents=True, exist_ok=True)
-    where, list_of = str(named.resolve()), own / _ELSEWHERE
-    known_ones = list_of.read_text(encoding="utf-8").splitlines() if list_of.is_file() else []
-    if where not in known_ones:
-        list_of.write_text("\n".join([*known_ones, where, ""]), encoding="utf-8")
-    return named
-
-
-def _own_folder(pilots: Path, content_hash: str) -> Path:
-    return pilots / content_hash[:12]
 
 
 def _network_to_tune(found: OwnAnswer) -> Pretrained:
