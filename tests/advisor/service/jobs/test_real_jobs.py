@@ -20,9 +20,9 @@ from studies.runs.store import Store
 ARCH = "resnet1d18-w2"
 # The command, with a training that is kept after its first epoch, and a pilot of few pairs.
 QUICK = """
-import advisor.commands.train, advisor.own_records.pilot_study
+import advisor.commands.train, advisor.own_records.pilots.study
 advisor.commands.train._KEEP_EVERY = 0.0
-advisor.own_records.pilot_study.MOST_REPLICATES = 1
+advisor.own_records.pilots.study.MOST_REPLICATES = 1
 from advisor.service.jobs.process import main
 main()
 """

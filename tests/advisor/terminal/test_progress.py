@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from advisor.terminal import progress_file as module
-from advisor.terminal.progress import progress_bar
-from advisor.terminal.progress_file import ProgressFile
-from advisor.terminal.study_progress import study_progress
-from advisor.terminal.training_progress import watched
+from advisor.terminal.progress import file as module
+from advisor.terminal.progress.bar import progress_bar
+from advisor.terminal.progress.file import ProgressFile
+from advisor.terminal.progress.study import study_progress
+from advisor.terminal.progress.training import watched
 from engine.training.loop import Validation
 from studies.running.progress import Progress
 

@@ -4,8 +4,8 @@ from itertools import pairwise
 
 import pytest
 
-from advisor.own_records.pilot_so_far import SoFar
-from advisor.own_records.pilot_study import PilotError
+from advisor.own_records.pilots.so_far import SoFar
+from advisor.own_records.pilots.study import PilotError
 from studies.running.progress import Progress
 
 
