@@ -16,7 +16,7 @@ from advisor.service.jobs.table import JobTable
 from advisor.service.problems import Problem
 from advisor.service.settings import Settings
 from advisor.service.store import ServiceStore
-from engine.files import InUseError
+from engine.files import InUseError, lock
 
 WAITS = """
 import time
@@ -91,6 +91,34 @@ def test_the_oldest_runs_first_and_no_more_than_allowed_at_once(place, until):
     place.now = 5.0
     until(lambda: jobs.get(made[0].id).state.is_final, lambda: look(jobs))
     assert [jobs.get(job.id).state.value for job in made] == ["cancelled", "running", "running", "queued"]
+
+
+def test_a_check_does_not_wait_for_a_pilot(place, until):
+    jobs = place.jobs()
+    with place.store.transaction() as db:  # one that runs as long as this test holds its lock
+        db.execute(
+            "INSERT INTO jobs (id, kind, key, request, state, created, by) VALUES "
+            "('j000000000000', 'pilot', '', '{}', 'running', '2026', '')"
+        )
+    folder = place.store.jobs / "j000000000000"
+    folder.mkdir()
+    with (folder / LOCK).open("w") as held:
+        assert lock(held.fileno())
+        check, pilot = (
+            place.submit(jobs, "print(1)"),
+            jobs.submit(PilotJob(dataset=place.datasets.add("")), "tester")[0],
+        )
+        until(lambda: jobs.get(check.id).state is State.DONE, lambda: look(jobs))
+        assert jobs.get(pilot.id).state is State.QUEUED
+
+
+def test_a_request_of_another_version_fails_its_job_in_a_sentence(place):
+    jobs = place.jobs()
+    job = place.submit(jobs, "print(1)")
+    with place.store.transaction() as db:
+        db.execute("UPDATE jobs SET request = json_set(request, '$.thorough', 1)")
+    look(jobs)
+    assert jobs.get(job.id).problem == "it was asked for in the words of another version: ask for it again"
 
 
 def test_folders_named_as_our_packages_where_a_job_runs_do_no_harm(place, until):
