@@ -263,4 +263,4 @@ def test_a_disk_that_does_not_take_a_job_is_an_error_in_a_sentence_and_no_job(pl
     place.store.database = known
     assert jobs.list() == []
     with pytest.raises(sqlite3.OperationalError, match="no such table"):
-        place.store.rows("SELECT * FROM nothing")
+        place.store.rows("SELECT * FROM no_table")
