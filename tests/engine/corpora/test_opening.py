@@ -232,7 +232,7 @@ def test_a_source_without_a_class_is_not_prepared(tree: Path, tmp_path: Path):
 def test_what_a_directory_was_prepared_into_is_found_again_and_nothing_else(tree: Path, tmp_path: Path):
     corpora, other = tmp_path / "corpora", shutil.copytree(tree, tmp_path / "other")
     (other / "note.txt").write_text("another tree")
-    made = {open_directory(tree, "", corpora, source)[0].root.parent for source in (None, "ptb-xl", "directory")}
+    made = {open_directory(tree, "", corpora, source)[0].root.parent for source in (None, "ptb-xl")}
     open_directory(other, "", corpora)
     assert set(prepared_into(fingerprint(tree), corpora)) == made
     assert prepared_into("0" * 12, corpora) == []
