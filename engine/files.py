@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import re
 import shutil
 import stat
 import sys
@@ -14,6 +15,7 @@ from uuid import uuid4
 
 from models.errors import ExitCode, UserError
 
+_SCRATCH = re.compile(r"\.[0-9a-f]{8}(\.old)?")  # what ``written_whole`` adds to a name
 _WITHOUT_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)  # a file system that has none: the user sees to it
 
 
@@ -42,6 +44,19 @@ def written_whole(target: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
         shutil.rmtree(replaced, ignore_errors=True)
+
+
+def recover(target: Path) -> None:
+    """Tidy up after a process that was killed while it wrote ``target`` by ``written_whole``; only under a claim.
+
+    What it had moved away to make room gets its name back, and what it left unfinished is removed. Raises OSError.
+    """
+    left = [path for path in target.parent.glob(f".{target.name}.*") if _SCRATCH.fullmatch(path.name, 1 + len(target.name))]
+    for path in sorted(left, key=lambda path: path.suffix != ".old"):
+        if path.suffix == ".old" and not target.exists():
+            path.rename(target)
+        else:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 @contextmanager

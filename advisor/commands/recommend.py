@@ -105,6 +105,9 @@ def recommend(
         int | None,
         typer.Option(min=0, max=1_000_000, help="Draws the subsets of --pilot; another adds others. [default: 0]"),
     ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="A Dask scheduler whose cluster runs --pilot, as tcp://host:8786.")
+    ] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Add all warnings, the evidence, the fit, the backtest and the limits.")
     ] = False,
@@ -121,7 +124,7 @@ def recommend(
     from studies.files.shipped import DEFAULT_CURVES
 
     own = Own(
-        data, source, labels, from_, pilot, minutes, pilot_store, seconds, fs, test_fraction, test_seed, seed
+        data, source, labels, from_, pilot, minutes, pilot_store, seconds, fs, test_fraction, test_seed, seed, scheduler
     )  # fmt: skip
     own.check(n_records)
     refuse_contradictions(upstream, from_, uses, task, task_like)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 EXAMPLE = "Example: ecgadvise train --task synthetic --arch cnn --n-records 80 --out trained"
 
 _SMALL = 1_000_000  # parameters
+_KEEP_EVERY = 30.0  # seconds of training: what is lost at most with a process that is killed, or an epoch
 
 
 class Asked(StrEnum):
@@ -96,7 +97,7 @@ def train(
         typer.Option(help="What predictive values are stated for: 0.02, or AF:0.02,LBBB:0.01. [default: the test's]"),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a checkpoint that is there.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the training that Ctrl-C ended.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a training that was ended.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print what was trained as JSON.")] = False,
 ) -> None:
     """Train a network on labelled records, calibrate it, test it once and keep it with all that is known of it.
@@ -108,7 +109,7 @@ def train(
     """
     from advisor.terminal.failures import Failure, Interrupted
     from advisor.terminal.training_report import to_json, to_table
-    from engine.files import claimed
+    from engine.files import claimed, recover
     from models.errors import ExitCode
 
     if not task and data is None:
@@ -128,6 +129,7 @@ def train(
         job = job if least_positives is None else replace(job, least_positives=least_positives)
         job = decide_by(job, *decided)
         with claimed(out):
+            recover(out)
             _check_target(out, force, resume)  # once more: who had the folder until now may have written it
             fitted = _fit(job, advice, out, resume)
     if fitted.evaluation is None:
@@ -203,7 +205,7 @@ def _open(
 ) -> "OwnData":  # fmt: skip
     from advisor.own_records.network import sampling_for
     from advisor.own_records.records import divide_own
-    from advisor.terminal.progress import progress_bar
+    from advisor.terminal.progress.bar import progress_bar
     from engine.corpora.corpus import default_corpora
     from engine.corpora.held_out import Division
     from engine.corpora.opening import open_directory, open_named
@@ -304,7 +306,7 @@ def _agree(strategy: Asked, arch: str | None, from_: str | None) -> tuple[Asked,
 
 def _fit(job: "Fit", advice: "Advice", out: Path, resume: bool) -> "Fitted":
     from advisor.terminal.failures import Failure
-    from advisor.terminal.training_progress import watched
+    from advisor.terminal.progress.training import watched
     from engine.checkpoints.snapshot import load_snapshot
     from engine.files import check_writable
     from engine.recipes import PROBES
@@ -335,7 +337,7 @@ def _fit(job: "Fit", advice: "Advice", out: Path, resume: bool) -> "Fitted":
         with few_threads(job):
             return fit(job, out)
     with few_threads(job), watched(epochs, *behind) as watch:
-        return fit(job, out, watch.report, watch.should_stop, snapshot)
+        return fit(job, out, watch.report, watch.should_stop, snapshot, _KEEP_EVERY)
 
 
 @contextmanager

@@ -35,8 +35,8 @@ _MIGRATIONS = (
     CREATE TABLE jobs (
         id TEXT PRIMARY KEY, kind TEXT NOT NULL, key TEXT NOT NULL, dataset TEXT, model TEXT, request TEXT NOT NULL,
         state TEXT NOT NULL, created TEXT NOT NULL, started TEXT, ended TEXT, by TEXT NOT NULL,
-        attempts INTEGER NOT NULL DEFAULT 0, deaths INTEGER NOT NULL DEFAULT 0, pid INTEGER, exit_code INTEGER,
-        problem TEXT
+        attempts INTEGER NOT NULL DEFAULT 0, deaths INTEGER NOT NULL DEFAULT 0, ending TEXT, exit_code INTEGER,
+        problem TEXT, told INTEGER NOT NULL DEFAULT 0
     );
     CREATE INDEX jobs_by_key ON jobs (key);
     CREATE INDEX jobs_by_state ON jobs (state, created);

@@ -7,7 +7,7 @@ damage and edits by hand; they are not a signature. Schema 1, of the first studi
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -139,10 +139,14 @@ def load_weights(network: nn.Module, checkpoint: Checkpoint, weights: Mapping[st
         raise CheckpointError(f"the weights of {checkpoint.folder} do not fit {arch} as it is defined here") from None
 
 
-def save_checkpoint(network: nn.Module, facts: CheckpointFacts, target: Path, split: str | None = None) -> None:
+def save_checkpoint(
+    network: nn.Module, facts: CheckpointFacts, target: Path, split: str | None = None,
+    beside: Callable[[Path], None] = lambda _folder: None,
+) -> None:  # fmt: skip
     """Write a checkpoint directory, complete or not at all; one that is there already is replaced.
 
-    ``split`` is a CSV table of who trained, validated and tested; its SHA-256 is in the record.
+    ``split`` is a CSV table of who trained, validated and tested; its SHA-256 is in the record. ``beside`` is given the
+    directory before it takes its name, to write what else is to be in it.
     Raises CheckpointError for facts that ``load_checkpoint`` would refuse, TypeError for such as JSON cannot hold, and
     OSError when it cannot be written.
     """
@@ -166,6 +170,7 @@ def save_checkpoint(network: nn.Module, facts: CheckpointFacts, target: Path, sp
         (folder / DOCUMENT).write_text(json.dumps(document, indent=1), encoding="utf-8")
         if split is not None:
             (folder / SPLIT).write_bytes(split.encode())
+        beside(folder)
 
 
 def load_checkpoint(root: Path) -> Checkpoint:

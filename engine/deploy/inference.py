@@ -81,8 +81,11 @@ def session_errors() -> tuple[type[Exception], ...]:
     return tuple(getattr(state, name) for name in names)
 
 
-def open_model(path: Path) -> Model:
-    """Open the model file that ``ecgadvise export`` wrote. Raises ModelError."""
+def open_model(path: Path, threads: int | None = None) -> Model:
+    """Open the model file that ``ecgadvise export`` wrote. Raises ModelError.
+
+    ``threads`` are those that a prediction uses, None: as many as onnxruntime takes.
+    """
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -90,7 +93,7 @@ def open_model(path: Path) -> Model:
     except OSError as error:
         raise ModelError(f"cannot read {path}: {error.strerror}") from None
     try:
-        session = open_session(content)
+        session = open_session(content, threads)
     except session_errors():
         said = f"{path} is not an ONNX model that onnxruntime can load: damaged, or of another kind"
         raise ModelError(said) from None

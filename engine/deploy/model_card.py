@@ -25,6 +25,7 @@ _SAID_ELSEWHERE = {f"{part}_{kind}" for part in _PARTS for kind in _COUNTED} | {
     "differences", "excluded", "remarks", "upstream_seconds", "upstream_sources", "patients_told_apart", "held_out",
     "seed", "division", "split_sha256", "threshold_rule", "rare_label",
     "seeds", "starting_point", "imported",
+    "score_histogram", "signals",  # for programs, in the model file: remarks say the latter in words
 }  # fmt: skip
 _APART = "Records are split by patient, where the source tells patients apart."
 _NOT_APART = (

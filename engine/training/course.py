@@ -1,5 +1,7 @@
 """Where a training is: its records, its validations, and the best weights so far."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -133,10 +135,16 @@ class Course:
 
     def monitor(self, examples: Examples) -> None:
         """Score records that decide nothing; the run is not charged for it."""
+        with self.not_charged():
+            labels, logits = examples.labels.numpy().astype(np.uint8), self.run.predict(examples.signals)
+            scores = auroc_macro(labels, logits.numpy()), f1_weighted(labels, torch.sigmoid(logits).numpy())
+            self.monitored.append(Monitored(self.epoch, *scores))
+
+    @contextmanager
+    def not_charged(self) -> Iterator[None]:
+        """Leave what happens in the block out of what the run is charged."""
         before = self.run.seconds()
-        labels, logits = examples.labels.numpy().astype(np.uint8), self.run.predict(examples.signals)
-        scores = auroc_macro(labels, logits.numpy()), f1_weighted(labels, torch.sigmoid(logits).numpy())
-        self.monitored.append(Monitored(self.epoch, *scores))
+        yield
         self._charged -= self.run.seconds() - before
 
     def is_out_of_patience(self) -> bool:

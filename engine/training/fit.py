@@ -8,12 +8,14 @@ of probabilities that are not calibrated, and its network is kept only where oth
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from math import inf
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from engine.checkpoints.checkpoint import (
     Checkpoint,
@@ -33,10 +35,12 @@ from engine.evaluation.calibration import calibrated_probabilities, describe_few
 from engine.evaluation.evaluation import Evaluation, describe_averages
 from engine.evaluation.metrics import LEAST_POSITIVES
 from engine.evaluation.precision import FEW_PATIENTS, PLANNED, RareLabel, rare_label, rarest_label
+from engine.evaluation.score_histogram import score_histogram
 from engine.evaluation.subgroups import subgroups
 from engine.recipes import PROBES, Recipe, Strategy
 from engine.records.contract import SignalContract
 from engine.training.finish import Predicted, add_test_scores, calibrate, resampling_seed
+from engine.training.keeping import Keeping
 from engine.training.loop import Examples, Training, Validation, train, train_again
 from engine.training.probe_arms import train_probe
 from engine.training.starting_point import Start, starting_point
@@ -46,6 +50,7 @@ LISTED = " (ecgadvise data check lists them)"
 NOT_CONTROLLED = "pretraining_not_controlled"  # in the record of what was trained from another team's network
 _UNKNOWN_SOURCES = "upstream_sources_unknown"
 _SCP_SOURCES = ("ptb-xl",)
+_KINDS_KEPT = 30  # of remarks, the most frequent
 _BADLY_KNOWN = 0.1  # half-width of a 90 % interval, beyond which a score hardly tells networks apart
 
 
@@ -235,48 +240,64 @@ def fit(
     report: Callable[[Validation], None] = lambda _validation: None,
     should_stop: Callable[[], bool] = lambda: False,
     resume: Snapshot | None = None,
+    keep_every: float = inf,
 ) -> Fitted:
     """Train, calibrate on the validation records, test once, and write the checkpoint to ``out``.
 
     When ``should_stop`` says so the training ends after the epoch in hand: the checkpoint then holds the best weights
-    so far, its record says ``interrupted``, there is no test, and next to it lies what a later ``resume`` needs. Raises
-    PartitionError, CheckpointError for an upstream that does not fit, DeviceError, DeviceFailureError, DivergedError,
-    and OSError when the checkpoint cannot be written.
+    so far, its record says ``interrupted``, there is no test, and next to it lies what a later ``resume`` needs. The
+    same is written every ``keep_every`` seconds, for a process that is killed; not by an attempt that is begun again
+    (``train_again``), so that what goes on comes to the same end. Raises PartitionError, CheckpointError for an
+    upstream that does not fit, DeviceError, DeviceFailureError, DivergedError, and OSError when the checkpoint cannot
+    be written.
     """
     device = choose_device(job.device)
     try:
-        return _fit(job, out, device, report, should_stop, resume)
+        return _fit(job, out, device, report, should_stop, resume, keep_every)
     except DEVICE_ERRORS as error:
         raise DeviceFailureError.of(error, device) from error
 
 
 def _fit(
     job: Fit, out: Path, device: torch.device, report: Callable[[Validation], None], should_stop: Callable[[], bool],
-    resume: Snapshot | None,
+    resume: Snapshot | None, keep_every: float,
 ) -> Fitted:  # fmt: skip
     warnings, start = (*forewarn(job), *_moved(resume, device)), _start(job)
     rows, scaling = job.partition, start.scaling(job.recipe, job.signals(job.partition.training))
     if job.strategy in PROBES:
         return _fit_probe(job, out, device, report, start, scaling, warnings)
     training, validation = job.examples(rows.training, scaling), job.examples(rows.validation, scaling)
+
+    def calibrated(network: nn.Module, result: Training) -> CheckpointFacts:
+        on_validation = Predicted.by(network, validation, job.data, rows.validation)
+        return calibrate(_facts(job, scaling, result, device), on_validation, job.at_specificity)
+
+    keeping = Keeping(keep_every, lambda network, result: _save(job, out, network, calibrated(network, result), result))
     result = train(
-        start.network, training, validation, job.recipe, rows.seed, report,
-        device=device, should_stop=should_stop, resume=resume, patients=job.data.patients[rows.training],
+        start.network, training, validation, job.recipe, rows.seed, report, device=device, should_stop=should_stop,
+        resume=resume, patients=job.data.patients[rows.training], keep=keeping.keep,
     )  # fmt: skip
     result = train_again(
         result, start.network, lambda seed: _start(job, seed).network, training, validation, job.recipe, rows.seed,
         report, device=device, should_stop=should_stop,
     )  # fmt: skip
-    on_validation = Predicted.by(start.network, validation, job.data, rows.validation)
-    facts, evaluation = calibrate(_facts(job, scaling, result, device), on_validation, job.at_specificity), None
+    facts, evaluation = calibrated(start.network, result), None
     if not result.stopped:
         test = Predicted.by(start.network, job.examples(rows.test, scaling), job.data, rows.test)
         facts, evaluation = _tested(job, facts, test)
         warnings = (*warnings, *describe_averages(facts.evaluation))
-    save_checkpoint(start.network, facts, out, job.split())
-    if result.snapshot is not None:
-        save_snapshot(result.snapshot, job.identity(), out)
+    _save(job, out, start.network, facts, result)
     return Fitted(facts, result, evaluation, warnings)
+
+
+def _save(job: Fit, out: Path, network: nn.Module, facts: CheckpointFacts, result: Training) -> None:
+    """Write the checkpoint, and with it what a training goes on from that was stopped: both or none."""
+
+    def beside(folder: Path) -> None:
+        if result.snapshot is not None:
+            save_snapshot(result.snapshot, job.identity(), folder)
+
+    save_checkpoint(network, facts, out, job.split(), beside)
 
 
 def _fit_probe(
@@ -318,16 +339,18 @@ def _start(job: Fit, seed: int | None = None) -> Start:
 
 
 def _tested(job: Fit, facts: CheckpointFacts, test: Predicted) -> tuple[CheckpointFacts, Evaluation]:
-    """Score the test records, as a whole and by sex and age."""
+    """Score the test records, as a whole and by sex and age, and keep how their scores are distributed."""
     facts, evaluation = add_test_scores(
         facts, job.data, test, least_positives=job.least_positives, prevalence=job.prevalence
     )
-    rows = job.data.rows[job.partition.test]
+    rows, probabilities = job.data.rows[job.partition.test], calibrated_probabilities(test.logits, facts.temperature)
     groups = subgroups(
-        test.labels, calibrated_probabilities(test.logits, facts.temperature), test.patients, job.corpus.ages[rows],
-        job.corpus.sexes[rows], resampling_seed(job.data), least_positives=job.least_positives,
+        test.labels, probabilities, test.patients, job.corpus.ages[rows], job.corpus.sexes[rows],
+        resampling_seed(job.data), least_positives=job.least_positives,
     )  # fmt: skip
-    return replace(facts, metrics={**facts.metrics, "ece": evaluation.ece}, subgroups=groups), evaluation
+    record = {**facts.record, "score_histogram": score_histogram(probabilities, job.data.classes)}
+    metrics = {**facts.metrics, "ece": evaluation.ece}
+    return replace(facts, metrics=metrics, subgroups=groups, record=record), evaluation
 
 
 def _facts(job: Fit, scaling: Standardisation, result: Training, device: torch.device) -> CheckpointFacts:
@@ -379,8 +402,26 @@ def _training_record(job: Fit, result: Training, device: torch.device) -> dict[s
         "why": job.why,
         "remarks": [*left_out(job.corpus, job.data), *job.remarks()],
         "differences": list(job.differences),
+        **_signals(job.corpus),
         **_excluded(job),
         "rare_label": None if (rare := job.rare_label()) is None else asdict(rare),
+    }
+
+
+def _signals(corpus: Corpus) -> dict[str, Any]:
+    """Return how many records of the corpus were unusable or had remarks, and which, where that was kept."""
+    kept = corpus.manifest.get("remarks")
+    if kept is None:
+        return {}
+    kinds = sorted(kept["kinds"], key=lambda kind: -kind["records"])[:_KINDS_KEPT]
+    found = {kind["words"]: kind["records"] for kind in kinds}
+    return {
+        "signals": {
+            "usable": len(corpus),
+            "unusable": corpus.unusable,
+            "remarked": kept.get("remarked"),
+            "kinds": found,
+        }
     }
 
 

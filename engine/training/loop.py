@@ -10,6 +10,7 @@ same bits.
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -104,6 +105,7 @@ def train(
     resume: Snapshot | None = None,
     mode: Mode = "auto",
     patients: NDArray[np.int64] | None = None,
+    keep: Callable[[Callable[[], tuple[nn.Module, Training]]], None] | None = None,
 ) -> Training:
     """Train the network in place and leave it on the device, with the weights of its best validation epoch.
 
@@ -115,7 +117,9 @@ def train(
     every validation and influence nothing, nor are they charged. ``resume`` goes on from ``Training.snapshot``, on the
     CPU to the bits that an unbroken training gives; from another kind of device with an order of records drawn anew.
     ``mode`` is how CUDA runs a step (``engine.compute.cuda_graphs``). ``patients`` (records,) are those of the training
-    records, for a head that starts as a probe; None says that each record has its own.
+    records, for a head that starts as a probe; None says that each record has its own. ``keep`` is called after every
+    epoch but the last with what gives a copy of the network and the training as they would be were it stopped there;
+    the time that it takes is not charged.
 
     Raises DivergedError, found out at a validation.
     """
@@ -146,18 +150,36 @@ def train(
                 trained.load_state_dict(course.best_weights)
                 on_best(network, now)
 
-        orders = follow(course, epochs, generator, validation, monitor, report, improved, should_stop)
-        stopped = _train_alone(course, orders)
-        snapshot = course.snapshot(generator) if stopped else None
-        if snapshot is not None and resume is not None:
-            snapshot = replace(snapshot, numbers={**snapshot.numbers, "restarts": resume.numbers.get("restarts", 0)})
+        restarts = 0 if resume is None else resume.numbers.get("restarts", 0)
+
+        def so_far(stopped: bool) -> Training:
+            snapshot = course.snapshot(generator) if stopped else None
+            if snapshot is not None and resume is not None:
+                snapshot = replace(snapshot, numbers={**snapshot.numbers, "restarts": restarts})
+            assert course.best is not None, "the first epoch is always validated"
+            return Training(
+                course.epoch, course.records_seen, course.seconds(), time.perf_counter() - started, course.best,
+                tuple(course.validations), tuple(course.monitored), stopped, snapshot, run.precision, run.way,
+                restarts=restarts,
+            )  # fmt: skip
+
+        def as_if_stopped() -> tuple[nn.Module, Training]:
+            copy = deepcopy(network)
+            (copy if trained is network else copy.get_submodule("head")).load_state_dict(course.best_weights)
+            return copy, so_far(stopped=True)
+
+        def kept_or_stopped() -> bool:
+            if stop := should_stop():
+                return stop
+            if keep is not None:
+                with course.not_charged():
+                    keep(as_if_stopped)
+            return False
+
+        orders = follow(course, epochs, generator, validation, monitor, report, improved, kept_or_stopped)
+        ended = so_far(_train_alone(course, orders))
         trained.load_state_dict(course.best_weights)
-        assert course.best is not None, "the first epoch is always validated"
-        return Training(
-            course.epoch, course.records_seen, course.seconds(), time.perf_counter() - started, course.best,
-            tuple(course.validations), tuple(course.monitored), stopped, snapshot, run.precision, run.way,
-            restarts=0 if resume is None else resume.numbers.get("restarts", 0),
-        )  # fmt: skip
+        return ended
 
 
 def train_again(

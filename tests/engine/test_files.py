@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.files import check_files, write_files
+from engine.files import check_files, recover, write_files
 
 
 def test_files_appear_with_the_folders_they_need(tmp_path):
@@ -76,3 +76,23 @@ def test_a_folder_that_may_not_be_written_to_is_found_out_early_also_for_a_file_
     monkeypatch.setattr(os, "access", lambda folder, _mode: Path(folder) != locked)
     with pytest.raises(PermissionError, match="may write to"):
         check_files([tmp_path / name if name == "link" else locked / name])
+
+
+def test_what_a_killed_process_moved_away_gets_its_name_back_and_what_it_left_unfinished_goes(tmp_path):
+    """Killed between the two renames of ``written_whole``."""
+    out = tmp_path / "out"
+    for name in (".out.0a1b2c3d.old", ".out.0a1b2c3d", ".out.kept", ".other.0a1b2c3d"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text(name)
+    recover(out)
+    assert (out / "file").read_text() == ".out.0a1b2c3d.old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".other.0a1b2c3d", ".out.kept", "out"]
+
+
+def test_a_folder_that_is_there_is_not_replaced_by_an_older_one(tmp_path):
+    for name in ("out", ".out.0a1b2c3d.old"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text(name)
+    recover(tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert (tmp_path / "out" / "file").read_text() == "out"

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from models.errors import ExitCode
 if TYPE_CHECKING:
     from advisor.own_records.answer import OwnAnswer
     from advisor.own_records.network import Pretrained
-    from advisor.own_records.pilot import PilotRequest
+    from advisor.own_records.pilots.pilot import PilotRequest
     from advisor.own_records.records import OwnData
     from studies.files.curves import CurvesFile
 
@@ -41,6 +42,7 @@ class Own:
     test_fraction: float | None = None
     test_seed: int | None = None
     seed: int | None = None
+    scheduler: str | None = None
 
     def check(self, n_records: int | None) -> None:
         """Refuse options that do not go together. Raises Failure."""
@@ -48,6 +50,7 @@ class Own:
             "--source": self.source, "--from": self.from_, "--pilot": self.pilot or None,
             "--minutes": self.minutes, "--pilot-store": self.store, "--seconds": self.seconds, "--fs": self.fs,
             "--test-fraction": self.test_fraction, "--test-seed": self.test_seed, "--seed": self.seed,
+            "--scheduler": self.scheduler,
         }  # fmt: skip
         if self.data is None:
             if n_records is None:
@@ -58,6 +61,8 @@ class Own:
             raise Failure("--pilot-store is where --pilot keeps its runs: give --pilot with it", ExitCode.USAGE)
         if self.seed is not None and not self.pilot:
             raise Failure("--seed draws the subsets of --pilot: give --pilot with it", ExitCode.USAGE)
+        if self.scheduler is not None and not self.pilot:
+            raise Failure("--scheduler is where --pilot trains: give --pilot with it", ExitCode.USAGE)
         if self.minutes is None:
             return
         if not (isfinite(self.minutes) and 0 < self.minutes <= _LONGEST):
@@ -97,13 +102,13 @@ def _answer(
     """
     from advisor.own_records.answer import advise, unanswered
     from advisor.own_records.network import check_rate, network_meant
-    from advisor.own_records.pilot import (
+    from advisor.own_records.pilots.folders import pilots_folder
+    from advisor.own_records.pilots.pilot import (
         answer_by_known_pilot,
         answer_by_pilot,
         with_known_pilot,
         with_pilot,
     )
-    from advisor.own_records.pilot_folders import pilots_folder
     from studies.files.transferability import read_transferability
 
     assert asked.data is not None, "checked before"
@@ -134,18 +139,20 @@ def _answer(
 
 
 def _request(asked: Own, own: "OwnData") -> "PilotRequest":
-    from advisor.own_records.pilot import PilotRequest
-    from advisor.own_records.pilot_folders import choose_folder, pilots_folder
-    from advisor.terminal.study_progress import study_progress
+    from advisor.own_records.pilots.folders import choose_folder, pilots_folder
+    from advisor.own_records.pilots.pilot import PilotRequest
+    from advisor.terminal.progress.file import progress_file
+    from advisor.terminal.progress.study import study_progress
 
-    folder = choose_folder(pilots_folder(), own.corpus.content_hash, asked.store)
-    return PilotRequest(folder, asked.minutes or _MINUTES, say, study_progress, asked.seed or 0)
+    folder, file = choose_folder(pilots_folder(), own.corpus.content_hash, asked.store), progress_file()
+    watch, tell = partial(study_progress, file), None if file is None else file.tell
+    return PilotRequest(folder, asked.minutes or _MINUTES, say, watch, asked.seed or 0, asked.scheduler, tell)
 
 
 def _open(asked: Own, directory: Path, given: "Pretrained | None") -> "OwnData":
     from advisor.own_records.network import sampling_for
     from advisor.own_records.records import open_own
-    from advisor.terminal.progress import progress_bar
+    from advisor.terminal.progress.bar import progress_bar
     from engine.corpora.corpus import default_corpora
     from engine.corpora.held_out import Division
     from studies.running.workplaces import default_workers
@@ -161,14 +168,18 @@ def _open(asked: Own, directory: Path, given: "Pretrained | None") -> "OwnData":
 @contextmanager
 def _resumable_pilot() -> Iterator[None]:
     """End a pilot that Ctrl-C stopped with the command that goes on. Raises Failure and Interrupted."""
+    from studies.running.runner import WorkersGoneError
     from studies.runs.store import StoreError
 
+    go_on = f"go on with: {shlex.join(['ecgadvise', *sys.argv[1:]])}"
     try:
         yield
     except StoreError as error:  # a pilot writes its store itself: it is not data that the asker gave
         raise Failure(str(error), ExitCode.FAILURE) from None
+    except WorkersGoneError as error:  # what is done is kept
+        raise Failure(f"{error}; {go_on}", ExitCode.FAILURE) from None
     except KeyboardInterrupt:
-        raise Interrupted(f"go on with: {shlex.join(['ecgadvise', *sys.argv[1:]])}") from None
+        raise Interrupted(go_on) from None
 
 
 @contextmanager

@@ -96,7 +96,7 @@ def _prepared_from(store: ServiceStore, folder: Path, known: str | None) -> list
 
 def _pilots_on(store: ServiceStore, prepared: list[Path]) -> list[Path]:
     """Return the folders of pilots on prepared records, but for those that another corpus with the same content has."""
-    from advisor.own_records.pilot_folders import folders_of, own_folder
+    from advisor.own_records.pilots.folders import folders_of, own_folder
     from engine.corpora.opening import FROM_DIRECTORIES
 
     mine = {path for folder in prepared for path in folder.glob("*/corpus.json")}

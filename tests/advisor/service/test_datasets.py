@@ -10,7 +10,7 @@ from threading import Barrier
 
 import pytest
 
-from advisor.own_records.pilot_folders import choose_folder
+from advisor.own_records.pilots.folders import choose_folder
 from advisor.service.datasets import deletion
 from advisor.service.datasets.archive import unpack
 from advisor.service.datasets.datasets import Datasets

@@ -56,6 +56,29 @@ def trained(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> tuple[F
     return fit(job(corpus), out), out
 
 
+def test_the_checkpoint_says_how_the_test_scores_and_the_signals_of_the_corpus_are_distributed(
+    corpus: Corpus, trained: tuple[Fitted, Path]
+):
+    facts, evaluation = trained[0].facts, trained[0].evaluation
+    assert evaluation is not None
+    tested, kept = job(corpus).partition.test, load_checkpoint(trained[1]).facts.record
+    assert {name: sum(counts) for name, counts in kept["score_histogram"].items()} == dict.fromkeys(
+        facts.classes, len(tested)
+    )
+    for name, threshold in zip(facts.classes, facts.thresholds, strict=True):
+        one = evaluation.classes[name]
+        decided = round(one.sensitivity * one.positives + (1 - one.specificity) * one.negatives)
+        surely, perhaps = (
+            sum(kept["score_histogram"][name][k:]) for k in (int(10 * threshold) + 1, int(10 * threshold))
+        )
+        assert surely <= decided <= perhaps
+    remarks = corpus.manifest["remarks"]
+    assert kept["signals"]["usable"] == len(corpus)
+    assert kept["signals"]["unusable"] == corpus.unusable
+    assert kept["signals"]["remarked"] == remarks["remarked"]
+    assert kept["signals"]["kinds"] == {kind["words"]: kind["records"] for kind in remarks["kinds"]}
+
+
 def test_the_checkpoint_holds_the_network_that_was_tested(corpus: Corpus, trained: tuple[Fitted, Path]):
     fitted, out = trained
     network, facts = load_network(out)
@@ -156,6 +179,75 @@ def test_a_stopped_training_leaves_a_checkpoint_and_goes_on_as_if_nothing_had_ha
     assert resumed.evaluation == whole.evaluation
     assert (out / "weights.safetensors").read_bytes() == (path / "weights.safetensors").read_bytes()
     assert sorted(file.name for file in out.iterdir()) == ["checkpoint.json", "split.csv", "weights.safetensors"]
+
+
+@pytest.fixture
+def always_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep a training after every epoch, however long that takes."""
+    monkeypatch.setattr("engine.training.keeping._REST", 0.0)
+
+
+class KilledError(BaseException):
+    """What ends a training without a word to it."""
+
+
+def killed_after(epochs: int) -> Callable[[], bool]:
+    """Kill the training after so many epochs, or rather before it is asked whether to keep the last of them."""
+    asked = iter(range(1, 100))
+
+    def ask() -> bool:
+        if next(asked) >= epochs:
+            raise KilledError
+        return False
+
+    return ask
+
+
+@pytest.mark.parametrize("strategy", ["scratch", "frozen"])
+def test_a_training_that_is_killed_goes_on_from_what_it_kept_as_if_nothing_had_happened(
+    corpus: Corpus, trained: tuple[Fitted, Path], tmp_path: Path, strategy: str, always_kept
+):
+    upstream = load_checkpoint(trained[1]) if strategy == "frozen" else None
+    asked = job(corpus, strategy=strategy, upstream=upstream)
+    whole = fit(asked, tmp_path / "whole")
+    out = tmp_path / "out"
+    with pytest.raises(KilledError):
+        fit(asked, out, should_stop=killed_after(3), keep_every=0)
+    kept = load_network(out)[1]
+    assert (kept.record["interrupted"], kept.record["epochs"], kept.evaluation) == (True, 2, {})
+    resumed = fit(asked, out, resume=load_snapshot(out, asked.identity()))
+    assert resumed.evaluation == whole.evaluation
+    assert resumed.training.epochs == whole.training.epochs
+    weights = "weights.safetensors"
+    assert (out / weights).read_bytes() == (tmp_path / "whole" / weights).read_bytes()
+    assert sorted(file.name for file in out.iterdir()) == ["checkpoint.json", "split.csv", weights]
+
+
+def test_keeping_a_training_changes_nothing_of_it(
+    corpus: Corpus, trained: tuple[Fitted, Path], tmp_path: Path, always_kept
+):
+    fitted = fit(job(corpus), tmp_path / "out", keep_every=0)
+    weights = "weights.safetensors"
+    assert (tmp_path / "out" / weights).read_bytes() == (trained[1] / weights).read_bytes()
+    assert fitted.evaluation == trained[0].evaluation
+
+
+def test_a_full_disk_in_between_ends_no_training_and_leaves_what_was_kept(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, always_kept
+):
+    out, write = tmp_path / "out", Path.write_bytes
+    with pytest.raises(KilledError):
+        fit(job(corpus), out, should_stop=killed_after(2), keep_every=0)
+
+    def full(_path: Path, _content: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(KilledError):
+        fit(job(corpus), out, should_stop=killed_after(3), keep_every=0)
+    monkeypatch.setattr(Path, "write_bytes", write)
+    assert load_snapshot(out, job(corpus).identity()).epoch == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 @pytest.mark.parametrize("strategy", ["fine-tune", "frozen"])

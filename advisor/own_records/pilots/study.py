@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advisor.answer.arms import PILOT_RECORDS
-from advisor.own_records.pilot_folders import STORE
+from advisor.own_records.pilots.folders import STORE
 from advisor.own_records.records import OwnData
 from engine.checkpoints.checkpoint import CheckpointError, load_checkpoint
 from engine.corpora.corpus import Corpus, write_divided
@@ -321,8 +321,16 @@ def _rounded(value: float) -> int:
 
 
 def _report_whole(report: Callable[[Progress], None], total: int, before: int, progress: Progress) -> None:
-    """Report a replicate's progress as that of all the pilot's runs, ``before`` of which went before it."""
-    report(replace(progress, total=total, done=before + progress.done))
+    """Report a replicate's progress as that of all the pilot's runs, ``before`` of which went before it.
+
+    All replicates are the same work, so that the pace of this one says how long the rest takes.
+    """
+    behind = before / progress.total * progress.work_total
+    whole = replace(progress, total=total, done=before + progress.done)
+    whole.work_total *= total / progress.total
+    whole.work_before += behind
+    whole.work_done += behind
+    report(whole)
 
 
 def run(

@@ -15,8 +15,9 @@ from advisor.answer.words import count, duration
 from advisor.own_records.answer import OwnAnswer, Unanswered
 from advisor.own_records.moved import Moved
 from advisor.own_records.network import Pretrained
-from advisor.own_records.pilot_folders import folders_of
-from advisor.own_records.pilot_study import (
+from advisor.own_records.pilots.folders import folders_of
+from advisor.own_records.pilots.so_far import SoFar
+from advisor.own_records.pilots.study import (
     FEWEST_REPLICATES,
     Pilot,
     PilotError,
@@ -26,7 +27,7 @@ from advisor.own_records.pilot_study import (
     run,
     set_up,
 )
-from advisor.own_records.pilot_update import fit_pilot
+from advisor.own_records.pilots.update import fit_pilot
 from advisor.own_records.records import OwnData
 from engine.checkpoints.checkpoint import CheckpointError
 from engine.corpora.corpus import CorpusError
@@ -45,7 +46,8 @@ from studies.runs.tidy_runs import RunsFileError, check_averages
 if TYPE_CHECKING:
     import torch
 
-Watch = Callable[[], AbstractContextManager[Callable[[Progress], None]]]  # what a study reports to, while it runs
+Report = Callable[[Progress], None]
+Watch = Callable[[], AbstractContextManager[Report]]  # what a study reports to, while it runs
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class PilotRequest:
     """The ``folder`` that keeps a pilot, the ``minutes`` that it may take, and whom it tells what it does.
 
     ``say`` takes a sentence, ``watch`` gives what the pilot's study reports to. Another ``seed`` draws other subsets.
+    The runs go to the Dask cluster of a ``scheduler`` where one is named. ``tell`` gets what the answer would be each
+    time that another pair is complete, None where the pairs are too few.
     """
 
     folder: Path
@@ -60,6 +64,8 @@ class PilotRequest:
     say: Callable[[str], None]
     watch: Watch
     seed: int = 0
+    scheduler: str | None = None
+    tell: Callable[[Recommendation | None], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -113,7 +119,8 @@ def _pilot(ground: _Ground, wanted: PilotRequest) -> Moved:
     network, pool = ground.network, ground.pool
     pilot = set_up(wanted.folder, ground.own, ground.arch, network.folder, wanted.seed)
     try:
-        _run(pilot, network.name, wanted, FEWEST_REPLICATES if pool is None else 1)  # a curve of its own takes two
+        fewest = FEWEST_REPLICATES if pool is None else 1  # a curve of its own takes two
+        _run(pilot, ground, wanted, fewest)
     except KeyboardInterrupt:
         stopped = True
     try:
@@ -203,20 +210,37 @@ def _network_to_tune(found: OwnAnswer) -> Pretrained:
     return network
 
 
-def _run(pilot: Pilot, network: str, wanted: PilotRequest, fewest: int) -> None:
-    """Time a few steps, say what will be run, and run it; ``fewest`` pairs or more at each size."""
-    from studies.running.workplaces import choose_devices, choose_workplace, default_workers
+def _told_so_far(ground: _Ground, pilot: Pilot, wanted: PilotRequest, report: Report) -> Report:
+    """Return what reports to ``report`` and tells the answer so far, where that is asked for."""
+    if wanted.tell is None:
+        return report
 
-    device = choose_devices("auto")[0]
-    corpus = pilot.corpus
-    workers = default_workers() if device.type == "cpu" else 1
-    chosen = plan(pilot, 60 * wanted.minutes, _speeds(pilot, device), workers, fewest)
-    wanted.say(_describe(pilot, network, chosen))
-    load = Workload({corpus.name: corpus})
-    with choose_workplace(None, None, "auto", load) as workplace, wanted.watch() as report:
-        if failed := run(pilot, chosen, workplace, report):
-            is_out = "failed and is" if failed == 1 else "failed and are"
-            wanted.say(f"{failed} of the pilot's trainings {is_out} left out: see {pilot.store}")
+    def answer() -> Recommendation:
+        return _answer(ground, fit_pilot(pilot, ground.pool, ground.question.n_records), pilot.runs()[0])
+
+    def pairs() -> int:
+        return sum(run.strategy == SCRATCH for run in pilot.runs())
+
+    return SoFar(pairs, answer, wanted.tell).after(report)
+
+
+def _run(pilot: Pilot, ground: _Ground, wanted: PilotRequest, fewest: int) -> None:
+    """Time a few steps, say what will be run, and run it; ``fewest`` pairs or more at each size.
+
+    The workers of a cluster are taken to be as fast as this machine.
+    """
+    from studies.running.workplaces import choose_devices, choose_workplace
+
+    device, corpus = choose_devices("auto")[0], pilot.corpus
+    with choose_workplace(wanted.scheduler, None, "auto", Workload({corpus.name: corpus})) as workplace:
+        at_a_time = max(1, workplace.capacity())
+        chosen = plan(pilot, 60 * wanted.minutes, _speeds(pilot, device), at_a_time, fewest)
+        wanted.say(_describe(pilot, ground.network.name, chosen))
+        with wanted.watch() as report:
+            failed = run(pilot, chosen, workplace, _told_so_far(ground, pilot, wanted, report))
+    if failed:
+        is_out = "failed and is" if failed == 1 else "failed and are"
+        wanted.say(f"{failed} of the pilot's trainings {is_out} left out: see {pilot.store}")
 
 
 def _describe(pilot: Pilot, network: str, chosen: Plan) -> str:

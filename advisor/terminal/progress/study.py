@@ -1,4 +1,7 @@
-"""How far a study is, on stderr: two lines that renew themselves on a terminal, one line a run elsewhere."""
+"""How far a study is, on stderr: two lines that renew themselves on a terminal, one line a run elsewhere.
+
+Where a program asks for it (``advisor.terminal.progress.file``), it is written to a file as well.
+"""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -7,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from advisor.terminal.progress.file import ProgressFile, progress_file
 from engine.recipes import DEFAULT_RECIPE
 
 if TYPE_CHECKING:
@@ -16,8 +20,27 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def study_progress() -> "Iterator[Callable[[Progress], None]]":
-    """Give what a study reports to."""
+def study_progress(file: ProgressFile | None = None) -> "Iterator[Callable[[Progress], None]]":
+    """Give what a study reports to; ``file`` is the one that the environment asks for where none is given."""
+    file = file or progress_file()
+    with _drawn() as draw:
+        if file is None:
+            yield draw
+            return
+
+        def report(progress: "Progress") -> None:
+            draw(progress)
+            done = progress.done + progress.failed
+            file.report("runs", done, progress.total, summary(progress), progress.seconds_left())
+
+        try:
+            yield report
+        finally:
+            file.close()
+
+
+@contextmanager
+def _drawn() -> "Iterator[Callable[[Progress], None]]":
     if not sys.stderr.isatty():
         yield _Lines().report
         return

@@ -1,4 +1,7 @@
-"""A training on stderr: a bar on a terminal, a line at each validation elsewhere; Ctrl-C asks it to end."""
+"""A training on stderr: a bar on a terminal, a line at each validation elsewhere; Ctrl-C asks it to end.
+
+Where a program asks for it (``advisor.terminal.progress.file``), it is written to a file as well.
+"""
 
 import signal
 import sys
@@ -10,6 +13,8 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 import typer
+
+from advisor.terminal.progress.file import ProgressFile, progress_file
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -23,13 +28,15 @@ _LONG = 10.0  # seconds that say something about the next epoch although the fir
 class Watch:
     """Follows a training of ``epochs`` epochs; ``done`` are behind it, with the validation AUROC ``best``."""
 
-    def __init__(self, epochs: int, done: int, best: float, bar: "Progress | None") -> None:
+    def __init__(
+        self, epochs: int, done: int, best: float, bar: "Progress | None", file: ProgressFile | None = None
+    ) -> None:
         self.epochs = epochs
         self.done = self._first = self._ended = done
         self.best = best
         self.stopping = False
         self._started = self._first_ended = time.monotonic()
-        self._bar = bar
+        self._bar, self._file, self._words = bar, file, "no validation yet"
         self._task = bar.add_task("", total=epochs, completed=done, words="") if bar is not None else None
 
     def should_stop(self) -> bool:
@@ -43,7 +50,8 @@ class Watch:
         self._advance(validation.epoch)
         self.best = validation.auroc if isnan(self.best) else max(self.best, validation.auroc)
         auroc = "unknown" if isnan(validation.auroc) else f"{validation.auroc:.3f} (best {self.best:.3f})"
-        words = f"loss {validation.training_loss:.4f}, validation AUROC {auroc}"
+        words = self._words = f"loss {validation.training_loss:.4f}, validation AUROC {auroc}"
+        self._write()
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, words=words.replace("validation AUROC", "AUROC"))  # 80 columns
         else:
@@ -57,14 +65,24 @@ class Watch:
             self._first_ended = time.monotonic()
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=epoch)
+        self._write()
 
-    def _left(self) -> str:
+    def _write(self) -> None:
+        if self._file is not None:
+            self._file.report("epochs", self.done, self.epochs, self._words, self._seconds_left())
+
+    def _seconds_left(self) -> float | None:
         """Judge by what came after the first epoch, which takes longer than the others, once there was more."""
         now, epochs = time.monotonic(), self.done - self._first
         if epochs < 2 and now - self._started < _LONG:
-            return ""
+            return None
         each = (now - self._first_ended) / (epochs - 1) if epochs > 1 else now - self._started
-        seconds = round(each * (self.epochs - self.done))
+        return each * (self.epochs - self.done)
+
+    def _left(self) -> str:
+        if (left := self._seconds_left()) is None:
+            return ""
+        seconds = round(left)
         return f", {seconds} s left" if seconds < 120 else f", {round(seconds / 60)} min left"
 
 
@@ -72,7 +90,8 @@ class Watch:
 def watched(epochs: int, done: int = 0, best: float = float("nan")) -> Iterator[Watch]:
     """Give a Watch that draws on stderr; the first Ctrl-C inside sets ``stopping``, the second is KeyboardInterrupt."""
     bar = _bar() if sys.stderr.isatty() else None
-    watch = Watch(epochs, done, best, bar)
+    file = progress_file()
+    watch = Watch(epochs, done, best, bar, file)
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         if watch.stopping:
@@ -89,6 +108,8 @@ def watched(epochs: int, done: int = 0, best: float = float("nan")) -> Iterator[
                 yield watch
     finally:
         signal.signal(signal.SIGINT, before)
+        if file is not None:
+            file.close()
 
 
 def _bar() -> "Progress":

@@ -1,13 +1,36 @@
-"""Progress on a terminal: a bar with the time left on stderr, and nothing where stderr is not a terminal."""
+"""Progress on a terminal: a bar with the time left on stderr, and nothing where stderr is not a terminal.
+
+Where a program asks for it (``advisor.terminal.progress.file``), it is written to a file as well.
+"""
 
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from advisor.terminal.progress.file import progress_file
+
 
 @contextmanager
 def progress_bar(unit: str) -> Iterator[Callable[[int, int], None]]:
     """Give a callback (done, total) that draws how many of a ``unit`` are done and how long the rest will take."""
+    file = progress_file()
+    with _drawn(unit) as draw:
+        if file is None:
+            yield draw
+            return
+
+        def report(done: int, total: int) -> None:
+            draw(done, total)
+            file.report(unit, done, total, f"{done:,} of {total:,} {unit}")
+
+        try:
+            yield report
+        finally:
+            file.close()
+
+
+@contextmanager
+def _drawn(unit: str) -> Iterator[Callable[[int, int], None]]:
     if not sys.stderr.isatty():
         yield lambda _done, _total: None
         return
