@@ -13,8 +13,7 @@ from advisor.service.store import ServiceStore, ServiceStoreError
 LEAVING = "it is being deleted"
 _MODELS = "SELECT DISTINCT model FROM jobs WHERE dataset = ? AND kind = 'train' AND model IS NOT NULL"
 _JOBS = (  # a study names its datasets in what was asked for alone
-    "SELECT id FROM jobs WHERE dataset = ? OR instr(request, ?) OR model IN "
-    f"({_MODELS}) ORDER BY created, id"
+    f"SELECT id FROM jobs WHERE dataset = ? OR instr(request, ?) OR model IN ({_MODELS}) ORDER BY created, id"
 )
 _ACTIVE = "SELECT id, dataset, model, request FROM jobs WHERE state IN ('queued', 'running') ORDER BY created, id"
 
