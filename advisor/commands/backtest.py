@@ -63,7 +63,7 @@ def backtest(
     """Hold out the largest sizes of every curve, whole tasks and whole sites; ask the adviser; compare."""
     from advisor.answer.recommend import judge
     from advisor.terminal.failures import Failure
-    from advisor.terminal.progress import progress_bar
+    from advisor.terminal.progress.bar import progress_bar
     from models.errors import ExitCode
     from studies.backtest.evidence import measure_evidence
     from studies.backtest.hold_out import hold_out

@@ -46,7 +46,7 @@ def fit(
     import json
 
     from advisor.terminal.answer_files import write_whole
-    from advisor.terminal.progress import progress_bar
+    from advisor.terminal.progress.bar import progress_bar
     from studies.collection.fit_table import fit_file
 
     with progress_bar("curves") as report:

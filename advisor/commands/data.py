@@ -64,7 +64,7 @@ def check(
 ) -> None:
     """Read every record and report what is wrong with which, what there is of each class, and duplicates."""
     from advisor.terminal.failures import Failure
-    from advisor.terminal.progress import progress_bar
+    from advisor.terminal.progress.bar import progress_bar
     from engine.corpora.survey import survey
     from engine.processes import WorkerLostError
     from engine.records.contract import Sampling
@@ -104,7 +104,7 @@ def prepare(
     """Check and read every record once, into a corpus that opens in milliseconds."""
     from advisor.answer.words import count
     from advisor.terminal.failures import Failure
-    from advisor.terminal.progress import progress_bar
+    from advisor.terminal.progress.bar import progress_bar
     from engine.corpora.corpus import TooManyBadError, default_corpora, short_records
     from engine.corpora.corpus import prepare as write
     from engine.corpora.excluded import exclusion
@@ -163,7 +163,7 @@ def convert(
 
     from advisor.answer.words import count
     from advisor.terminal.failures import Failure
-    from advisor.terminal.progress import progress_bar
+    from advisor.terminal.progress.bar import progress_bar
     from engine.files import check_files
     from engine.sources.conversion import TABLE
     from engine.sources.conversion import convert as write
@@ -249,7 +249,7 @@ def pack(
     workers: Threads = None,
 ) -> None:
     """Write a prepared corpus as one small file, for a machine to which little can be sent."""
-    from advisor.terminal.progress import progress_bar
+    from advisor.terminal.progress.bar import progress_bar
     from engine.corpora.corpus import default_corpora
     from engine.corpora.opening import open_named
     from engine.corpora.travel import pack as write
@@ -271,7 +271,7 @@ def unpack(
 ) -> None:
     """Bring back a corpus that data pack made a file of, the same to the bit."""
     from advisor.answer.words import count
-    from advisor.terminal.progress import progress_bar
+    from advisor.terminal.progress.bar import progress_bar
     from engine.corpora.corpus import default_corpora
     from engine.corpora.travel import unpack as read
     from studies.running.workplaces import default_workers

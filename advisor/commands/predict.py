@@ -45,7 +45,7 @@ def predict(
 
 def _predict(model: "Model", paths: "Sequence[Path]", batch_size: int) -> "list[Prediction]":
     """Return a prediction for every record, with what could not be listed among them."""
-    from advisor.terminal.progress import progress_bar
+    from advisor.terminal.progress.bar import progress_bar
     from engine.deploy.inference import Prediction, list_records, predict_records
     from engine.records.record import RecordError
 

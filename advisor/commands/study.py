@@ -63,7 +63,7 @@ def plan(
     from collections import Counter
 
     from advisor.terminal.failures import Failure
-    from advisor.terminal.study_progress import cell_line
+    from advisor.terminal.progress.study import cell_line
     from models.errors import ExitCode
     from studies.running.progress import cell_of
     from studies.running.workload import Workload
@@ -109,7 +109,7 @@ def run(
 ) -> None:
     """Run what the store does not hold yet; stop it at any time and run the same command to go on."""
     from advisor.terminal.failures import Failure
-    from advisor.terminal.study_progress import study_progress
+    from advisor.terminal.progress.study import study_progress
     from models.errors import ExitCode
     from studies.running.runner import run_study
     from studies.running.study_networks import bring_released, folder_of
@@ -186,7 +186,7 @@ def expand_design(
     from dataclasses import replace
 
     from advisor.terminal.failures import Failure
-    from advisor.terminal.progress import progress_bar
+    from advisor.terminal.progress.bar import progress_bar
     from engine.corpora.corpus import UnwritableCorpusError, default_corpora
     from models.errors import ExitCode
     from studies.running.design import read_design
@@ -228,7 +228,7 @@ def _forecast(
     price: float | None,
 ) -> str:
     """Say what the runs cost: arithmetic, and with devices the time that a probe of each network predicts there."""
-    from advisor.terminal.study_progress import in_words
+    from advisor.terminal.progress.study import in_words
     from studies.running.jobs import make_jobs
     from studies.running.lockstep_groups import Forecast, Kinds
     from studies.running.workplaces import default_workers, measure_side_by_side

@@ -205,7 +205,7 @@ def _open(
 ) -> "OwnData":  # fmt: skip
     from advisor.own_records.network import sampling_for
     from advisor.own_records.records import divide_own
-    from advisor.terminal.progress import progress_bar
+    from advisor.terminal.progress.bar import progress_bar
     from engine.corpora.corpus import default_corpora
     from engine.corpora.held_out import Division
     from engine.corpora.opening import open_directory, open_named
@@ -306,7 +306,7 @@ def _agree(strategy: Asked, arch: str | None, from_: str | None) -> tuple[Asked,
 
 def _fit(job: "Fit", advice: "Advice", out: Path, resume: bool) -> "Fitted":
     from advisor.terminal.failures import Failure
-    from advisor.terminal.training_progress import watched
+    from advisor.terminal.progress.training import watched
     from engine.checkpoints.snapshot import load_snapshot
     from engine.files import check_writable
     from engine.recipes import PROBES

@@ -10,8 +10,8 @@ from advisor.answer.question import NoEvidenceError, NoRunsFromError, Question, 
 from advisor.answer.strategy import AUTO, Choice, choose_strategy
 from advisor.own_records.answer import OwnAnswer, Unanswered, advise, unanswered
 from advisor.own_records.network import Pretrained, at_hand, check_rate
-from advisor.own_records.pilot import answer_by_known_pilot, with_known_pilot
-from advisor.own_records.pilot_folders import pilots_folder
+from advisor.own_records.pilots.folders import pilots_folder
+from advisor.own_records.pilots.pilot import answer_by_known_pilot, with_known_pilot
 from advisor.own_records.records import OwnData
 from advisor.own_records.signal_differences import signal_differences
 from engine.records.contract import SignalContract

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _TEMPLATE = Path(__file__).with_name("page.html.template")
 _POINTS = 120
+MAKER = " (ecgadvise)"  # the end of its title
 _SUPPORT = {
     "measured": "runs were made within 10 % of this number of records",
     "interpolated": "runs were made with fewer and with more records",
@@ -59,7 +60,7 @@ def to_page(answer: Recommendation, explanation: Explanation, origin: Origin, ow
     template = _TEMPLATE.read_text(encoding="utf-8")
     return Template(template).substitute(
         policy=_policy(template),
-        title=text(f"{n:,} records: {headline(answer)[0].lower()} (ecgadvise)"),
+        title=text(f"{n:,} records: {headline(answer)[0].lower()}{MAKER}"),
         header="".join(_header(answer)),
         sections="".join(_sections(answer, explanation, origin, figures, own)),
         notice=text(NOTICE),
@@ -134,12 +135,20 @@ def page_style() -> str:
     return template[template.index("<style>") + len("<style>") : template.index("</style>")]
 
 
+def page_script() -> str:
+    """Return the page's script: it needs the chart, the slider and, with the id ``rows``, what is read out."""
+    return _script(_TEMPLATE.read_text(encoding="utf-8"))
+
+
 def page_policy() -> str:
     """Return the page's content security policy, for a server that says it in a header as well."""
     return _policy(_TEMPLATE.read_text(encoding="utf-8"))
 
 
 def _policy(template: str) -> str:
-    script = template[template.rindex("<script>") + len("<script>") : template.rindex("</script>")]
-    script_hash = f"sha256-{b64encode(sha256(script.encode()).digest()).decode()}"
+    script_hash = f"sha256-{b64encode(sha256(_script(template).encode()).digest()).decode()}"
     return f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src '{script_hash}'"
+
+
+def _script(template: str) -> str:
+    return template[template.rindex("<script>") + len("<script>") : template.rindex("</script>")]

@@ -105,10 +105,11 @@ class Answers:
 
 def run_command(words: list[str], environment: Mapping[str, str], seconds: float) -> bytes:
     """Run ``ecgadvise`` with these words and return what it prints. Raises Problem with its error for another end."""
+    kept = {name: value for name, value in os.environ.items() if name != "ECGADVISE_TOKEN"}
     start = [sys.executable, "-P", "-c", _START.format(where=str(Path(ecgadvise.__file__).parents[1])), *words]
     try:
         ended = subprocess.run(
-            start, capture_output=True, env={**os.environ, **environment}, timeout=seconds, stdin=subprocess.DEVNULL,
+            start, capture_output=True, env={**kept, **environment}, timeout=seconds, stdin=subprocess.DEVNULL,
             check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -14,6 +15,7 @@ from advisor.service.answers import Answers
 from advisor.service.audit import Audit
 from advisor.service.datasets.datasets import Datasets
 from advisor.service.guard import Guard, refusal
+from advisor.service.jobs.job import Job, State
 from advisor.service.jobs.jobs import Jobs
 from advisor.service.metrics import Metrics
 from advisor.service.pages import error_page, wants_page
@@ -26,6 +28,7 @@ from advisor.service.tokens import read_tokens
 from engine.versions import version_of
 from models.errors import UserError
 
+_ITSELF = "service"  # who asks for what no caller asked for
 _ABOUT = (
     "Fine-tune a pre-trained ECG network or train from scratch? Answers from measured evidence, pilots and trainings "
     "on your own records, predictions by their models. For model development and research only, not for patient care."
@@ -47,11 +50,26 @@ def open_service(settings: Settings) -> Service:
         kept.tidy()
         return Service(
             settings, store, tokens, audit, Metrics(store, audit), answering, kept,
-            Jobs(store, settings, kept), Library(store, settings),
+            Jobs(store, settings, kept, {"check": partial(_take_check, kept)}), Library(store, settings),
         )  # fmt: skip
     except BaseException:
         store.close()
         raise
+
+
+def _take_check(kept: Datasets, job: Job) -> None:
+    """Let the datasets know what the check of one found."""
+    answer = job.folder / "answer"
+    printed = answer.read_text(encoding="utf-8", errors="replace") if answer.is_file() else None
+    kept.checked(str(job.dataset), printed, job.problem)
+
+
+def _note_check(datasets: Datasets, job: Job) -> None:
+    """Write down what the check of a dataset found."""
+    printed = job.folder / "answer"
+    text = printed.read_text(encoding="utf-8", errors="replace") if printed.is_file() else None
+    problem = "its check was cancelled" if job.state is State.CANCELLED else job.problem
+    datasets.checked(str(job.dataset), text, problem)
 
 
 def close_service(service: Service) -> None:

@@ -120,13 +120,13 @@ class Guard:
         settings, path = self._service.settings, request.url.path
         if path in ("/v1/datasets", "/datasets"):
             return settings.max_upload_mb + _PLAIN_MB  # a form's own lines come on top
-        if path.startswith("/v1/models/") and path.endswith("/predictions"):
+        if path.removeprefix("/v1").startswith("/models/") and path.endswith("/predictions"):
             return settings.max_prediction_mb + _PLAIN_MB
         return _PLAIN_MB
 
     def _too_large(self, request: Request) -> Problem:
         limit, path = self._limit(request), request.url.path
-        if path.startswith("/v1/models/"):
+        if path.removeprefix("/v1").startswith("/models/"):
             name = "--max-prediction-mb (ECGADVISE_MAX_PREDICTION_MB)"
         elif "datasets" in path:
             name = "--max-upload-mb (ECGADVISE_MAX_UPLOAD_MB)"

@@ -1,8 +1,8 @@
 """What a question is asked with, as text or numbers that may contradict each other or make no sense.
 
-``--labels AF:0.04,LBBB:0.02``, ``--events 40,12`` and ``--task-like`` say what the labels are of records that are not available,
-``--prevalence 0.02`` or ``AF:0.02,LBBB:0.01`` what those of the patients are that a network will be used on. An error
-spells a name as the asker knows it: ``spell`` makes ``n_records`` an option of the command line, or leaves it.
+``--labels AF:0.04,LBBB:0.02``, ``--events 40,12`` and ``--task-like`` say what the labels are of records that are not
+available, ``--prevalence 0.02`` or ``AF:0.02,LBBB:0.01`` what those of the patients are that a network will be used on.
+An error spells a name as the asker knows it: ``spell`` makes ``n_records`` an option of the command line, or leaves it.
 """
 
 from collections.abc import Callable

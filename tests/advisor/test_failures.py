@@ -198,5 +198,5 @@ def test_a_store_that_a_command_reads_is_data_and_one_that_it_writes_is_not(rais
     own = SimpleNamespace(pool=[0], corpus=SimpleNamespace(content_hash="0"))
     monkeypatch.setattr("advisor.own_records.records.open_own", lambda *_: own)
     monkeypatch.setattr("advisor.own_records.answer.advise", lambda *_: None)
-    raising(error, "advisor.own_records.pilot.with_pilot", "recommend --data records --pilot")
+    raising(error, "advisor.own_records.pilots.pilot.with_pilot", "recommend --data records --pilot")
     assert ended(capsys) == (ExitCode.FAILURE, f"error: {error}\n")

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from advisor.own_records.pilot_update import observe, update
+from advisor.own_records.pilots.update import observe, update
 from engine.seeds import stable_seed
 from studies.backtest.bands import judge_bands, summarise_bands
 from studies.backtest.hold_out import Forecast, HeldOut, answering_pool, predict_new_task

@@ -18,7 +18,7 @@ from models.errors import ExitCode
 if TYPE_CHECKING:
     from advisor.own_records.answer import OwnAnswer
     from advisor.own_records.network import Pretrained
-    from advisor.own_records.pilot import PilotRequest
+    from advisor.own_records.pilots.pilot import PilotRequest
     from advisor.own_records.records import OwnData
     from studies.files.curves import CurvesFile
 
@@ -102,13 +102,13 @@ def _answer(
     """
     from advisor.own_records.answer import advise, unanswered
     from advisor.own_records.network import check_rate, network_meant
-    from advisor.own_records.pilot import (
+    from advisor.own_records.pilots.folders import pilots_folder
+    from advisor.own_records.pilots.pilot import (
         answer_by_known_pilot,
         answer_by_pilot,
         with_known_pilot,
         with_pilot,
     )
-    from advisor.own_records.pilot_folders import pilots_folder
     from studies.files.transferability import read_transferability
 
     assert asked.data is not None, "checked before"
@@ -139,10 +139,10 @@ def _answer(
 
 
 def _request(asked: Own, own: "OwnData") -> "PilotRequest":
-    from advisor.own_records.pilot import PilotRequest
-    from advisor.own_records.pilot_folders import choose_folder, pilots_folder
-    from advisor.terminal.progress_file import progress_file
-    from advisor.terminal.study_progress import study_progress
+    from advisor.own_records.pilots.folders import choose_folder, pilots_folder
+    from advisor.own_records.pilots.pilot import PilotRequest
+    from advisor.terminal.progress.file import progress_file
+    from advisor.terminal.progress.study import study_progress
 
     folder, file = choose_folder(pilots_folder(), own.corpus.content_hash, asked.store), progress_file()
     watch, tell = partial(study_progress, file), None if file is None else file.tell
@@ -152,7 +152,7 @@ def _request(asked: Own, own: "OwnData") -> "PilotRequest":
 def _open(asked: Own, directory: Path, given: "Pretrained | None") -> "OwnData":
     from advisor.own_records.network import sampling_for
     from advisor.own_records.records import open_own
-    from advisor.terminal.progress import progress_bar
+    from advisor.terminal.progress.bar import progress_bar
     from engine.corpora.corpus import default_corpora
     from engine.corpora.held_out import Division
     from studies.running.workplaces import default_workers

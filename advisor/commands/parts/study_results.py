@@ -22,7 +22,7 @@ StoreFile = Annotated[Path, typer.Option("--store", help="The study's store.")]
 
 def status(store: StoreFile) -> None:
     """Count what is done, in work and failed, cell by cell, also while the study runs."""
-    from advisor.terminal.study_progress import cell_line
+    from advisor.terminal.progress.study import cell_line
     from studies.runs.store import Store
 
     opened = Store(store, create=False)
@@ -107,7 +107,7 @@ def rescore(
     It takes the corpora that the runs were made from. A store that was begun before rare classes were left out has runs
     of two rules, which are not compared until then.
     """
-    from advisor.terminal.progress import progress_bar
+    from advisor.terminal.progress.bar import progress_bar
     from engine.corpora.corpus import default_corpora
     from studies.collection.rescore import rescore as score
     from studies.runs.store import Store
@@ -165,7 +165,7 @@ def transferability(
     import json
 
     from advisor.terminal.failures import Failure
-    from advisor.terminal.progress import progress_bar
+    from advisor.terminal.progress.bar import progress_bar
     from engine.corpora.corpus import default_corpora
     from engine.files import write_files
     from models.errors import ExitCode

@@ -12,10 +12,10 @@ from advisor.service.served_models.intake import forget
 from advisor.service.store import ServiceStore, ServiceStoreError
 
 LEAVING = "it is being deleted"
-_MODELS = "SELECT DISTINCT model FROM jobs WHERE dataset = ? AND kind = 'train' AND model IS NOT NULL ORDER BY model"
+_MODELS = "SELECT DISTINCT model FROM jobs WHERE dataset = ? AND kind = 'train' AND model IS NOT NULL"
 _JOBS = (  # a study names its datasets in what was asked for alone
     "SELECT id FROM jobs WHERE dataset = ? OR instr(request, ?) OR model IN "
-    f"({_MODELS.partition(' ORDER')[0]}) ORDER BY created, id"
+    f"({_MODELS}) ORDER BY created, id"
 )
 _ACTIVE = "SELECT id, dataset, model, request FROM jobs WHERE state IN ('queued', 'running') ORDER BY created, id"
 
@@ -62,7 +62,7 @@ def finish(store: ServiceStore, row: sqlite3.Row) -> Deleted:
     """Remove what was made of a dataset, its records and its row. Raises ServiceStoreError; then it can be repeated."""
     which, folder, uploaded = row["id"], Path(row["folder"]), bool(row["uploaded"])
     jobs = [job["id"] for job in store.rows(_JOBS, which, f'"{which}"', which)]
-    models = [model["model"] for model in store.rows(_MODELS, which)]
+    models = sorted(model["model"] for model in store.rows(_MODELS, which))
     shared = store.rows("SELECT 1 FROM datasets WHERE folder = ? AND id != ?", row["folder"], which)
     try:
         prepared = [] if shared else _prepared_from(store, folder, row["fingerprint"])
@@ -98,7 +98,7 @@ def _prepared_from(store: ServiceStore, folder: Path, known: str | None) -> list
 
 def _pilots_on(store: ServiceStore, prepared: list[Path]) -> list[Path]:
     """Return the folders of pilots on prepared records, but for those that another corpus with the same content has."""
-    from advisor.own_records.pilot_folders import folders_of, own_folder
+    from advisor.own_records.pilots.folders import folders_of, own_folder
     from engine.corpora.opening import FROM_DIRECTORIES
 
     mine = {path for folder in prepared for path in folder.glob("*/corpus.json")}

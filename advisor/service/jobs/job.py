@@ -64,16 +64,20 @@ class Job:
 
     def answer(self) -> Any:
         """Return what the command printed, as JSON values; None where it has not ended well, or is gone."""
-        if self.state is not State.DONE:
-            return None
-        try:
-            text = (self.folder / "answer").read_text(encoding="utf-8", errors="replace")
-        except OSError:  # deleted with its dataset meanwhile
+        text = self.printed() if self.state is State.DONE else None
+        if text is None:
             return None
         try:
             return json.loads(text)
         except ValueError:  # export and study print lines
             return {"lines": text.splitlines()}
+
+    def printed(self) -> str | None:
+        """Return what the command printed so far, None where that is nothing."""
+        try:
+            return (self.folder / "answer").read_text(encoding="utf-8", errors="replace") or None
+        except OSError:  # not begun, or deleted with its dataset meanwhile
+            return None
 
     def progress(self) -> "Progress | None":
         """Return how far it is, None where that is not known."""
@@ -82,7 +86,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a job is, as its command says (``advisor.terminal.progress_file``)."""
+    """How far a job is, as its command says (``advisor.terminal.progress.file``)."""
 
     what: str
     done: int

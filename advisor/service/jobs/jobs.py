@@ -1,7 +1,6 @@
 """The service's jobs: asked for, found, watched, cancelled and begun again."""
 
 import re
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -54,9 +53,17 @@ class Datasets(Protocol):
         """Return a dataset. Raises Problem where there is none."""
         ...
 
+    def checked(self, dataset: str, printed: str | None, problem: str | None, /) -> None:
+        """Take what the check of a dataset printed, or the problem that it ended in."""
+        ...
+
 
 class Jobs:
-    """The jobs of a store. ``on_ended`` is told by kind how jobs end, before their state says so (``Supervisor``)."""
+    """The jobs of a store.
+
+    ``on_ended`` is told by kind how jobs end, before their state says so (``Supervisor``); where it is not given,
+    ``datasets`` are told how their checks end.
+    """
 
     def __init__(
         self, store: ServiceStore, settings: Settings, datasets: Datasets, on_ended: OnEnded | None = None,
@@ -65,7 +72,8 @@ class Jobs:
         self._store, self._settings, self._datasets = store, settings, datasets
         self._table = JobTable(store)
         self._commands = Commands(store, settings, lambda dataset: datasets.get(dataset).folder)
-        self._supervisor = Supervisor(store, settings, self._words, on_ended or {}, launcher or Launcher(store.corpora))
+        told = {"check": self._tell_checked} if on_ended is None else on_ended
+        self._supervisor = Supervisor(store, settings, self._words, told, launcher or Launcher(store.corpora))
 
     def start(self) -> None:
         """Begin to run what waits, and watch what a server before this one has left running."""
@@ -84,8 +92,8 @@ class Jobs:
         """Return the job of a request, and whether it is new: the same work is one job, which is begun again where it
         failed or was cancelled. It is on the disk when this returns.
 
-        One on a dataset that is being checked waits for that. Raises Problem for a dataset that was refused, a model that is not trained, a design that cannot be run, too
-        many jobs that wait, and a disk that is full.
+        One on a dataset that is being checked waits for that. Raises Problem for a dataset that was refused, a model
+        that is not trained, a design that cannot be run, too many jobs that wait, and a disk that is full.
         """
         self._check(request)
         datasets = datasets_of(request)
@@ -113,10 +121,6 @@ class Jobs:
         """Return jobs, newest first: those older than the job ``before``, at most ``limit``."""
         return self._table.select(limit, before, state=state, kind=kind, dataset=dataset, model=model)
 
-    def counts(self) -> dict[str, int]:
-        """Return how many jobs there are in each state."""
-        return self._table.counts()
-
     def cancel(self, job: str) -> Job:
         """Cancel a job: at once where it waits, within two seconds where it runs. Raises Problem."""
         self._table.cancel(self.get(job).id)
@@ -137,20 +141,6 @@ class Jobs:
         """Return what a job has said (``read_log``). Raises Problem."""
         return read_log(self.get(job).folder, offset)
 
-    def of_dataset(self, dataset: str) -> Sequence[Job]:
-        """Return all jobs that read a dataset."""
-        everything = self._table.select(-1)
-        return [job for job in everything if dataset in datasets_of(_REQUESTS.validate_python(job.request))]
-
-    def forget(self, jobs: Sequence[Job]) -> None:
-        """Delete jobs with all they wrote into their folders. Raises Problem where one waits or runs."""
-        for job in jobs:
-            if not self.get(job.id).state.is_final:
-                raise Problem(409, f"job {job.id} is {job.state}: cancel it first")
-        self._table.forget(job.id for job in jobs)
-        for job in jobs:
-            shutil.rmtree(job.folder, ignore_errors=True)
-
     def _words(self, job: Job) -> Sequence[str] | None:
         """Return the job's command, None while a dataset of it is being checked. Raises Problem."""
         request = _REQUESTS.validate_python(job.request)
@@ -160,11 +150,14 @@ class Jobs:
         self._check(request)
         return self._commands.words(job, request)
 
+    def _tell_checked(self, job: Job) -> None:
+        self._datasets.checked(str(job.dataset), job.printed(), job.problem)
+
     def _refuse_full(self) -> None:
         if (free := self._store.free_mb()) < self._settings.min_free_mb:
             raise Problem(
-                507, f"{free:,.0f} MB of the store's disk are free, fewer than the {self._settings.min_free_mb:,.0f} "
-                "of --min-free-mb: no new job is taken until there is room",
+                507, f"{free:,.0f} MB are free on the store's disk and --min-free-mb (ECGADVISE_MIN_FREE_MB) is "
+                f"{self._settings.min_free_mb:g}: no new job is taken until there is room",
             )  # fmt: skip
 
     def _check(self, request: JobRequest) -> None:

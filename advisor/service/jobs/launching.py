@@ -14,7 +14,7 @@ from pathlib import Path
 
 from advisor.service.jobs.logs import MARK, NAME
 from advisor.service.jobs.process import OUTCOME
-from advisor.terminal.progress_file import VARIABLE as PROGRESS
+from advisor.terminal.progress.file import VARIABLE as PROGRESS
 from engine.files import lock
 
 LOCK = "lock"

@@ -36,8 +36,9 @@ _GRACE = {Ending.CANCELLED: 1.0, Ending.TOO_LONG: 10.0}
 
 
 class Supervisor:
-    """``words`` makes the command of a job, None where it has to wait for another one; ``on_ended`` is told by kind how jobs end, before their state says so.
+    """``words`` makes the command of a job, None where it has to wait for another one.
 
+    ``on_ended`` is told by kind how jobs end, before their state says so.
     It may be told twice of one end, where a server is killed in between.
     """
 
@@ -123,8 +124,8 @@ class Supervisor:
         if job.ending is Ending.CANCELLED:
             self._end(job, State.CANCELLED, outcome, None)
             return
-        minutes = f"{self._settings.max_job_minutes:g} minutes"
-        said = f"it took longer than the {minutes} that --max-job-minutes allows; what it kept stays: begin it again"
+        limit = f"--max-job-minutes (ECGADVISE_MAX_JOB_MINUTES), {self._settings.max_job_minutes:g}"
+        said = f"it took longer than {limit}; what it completed stays, and it goes on when it is begun again"
         self._end(job, State.FAILED, outcome, said)
 
     def _take(self, job: Job, outcome: int) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import sqlite3
-from collections.abc import Iterable
 
 from advisor.service.jobs.job import Ending, Job, State
 from advisor.service.jobs.kinds import JobRequest
@@ -120,18 +119,6 @@ class JobTable:
                 (job.state, job.ended, job.deaths, job.exit_code, job.problem, job.id),
             )
 
-    def counts(self) -> dict[str, int]:
-        """Return how many jobs there are in each state."""
-        found = {
-            row["state"]: row["n"] for row in self._store.rows("SELECT state, COUNT(*) n FROM jobs GROUP BY state")
-        }
-        return {state.value: found.get(state.value, 0) for state in State}
-
-    def forget(self, jobs: Iterable[str]) -> None:
-        """Delete jobs."""
-        with self._store.transaction() as db:
-            db.executemany("DELETE FROM jobs WHERE id = ?", [(job,) for job in jobs])
-
 
 _AGAIN = (
     "UPDATE jobs SET state = ?, by = ?, started = NULL, ended = NULL, deaths = 0, ending = NULL, exit_code = NULL, "
@@ -149,4 +136,5 @@ def _refuse_more(db: sqlite3.Connection, most: int) -> None:
     """Raise Problem where as many jobs wait as may."""
     (waiting,) = db.execute("SELECT COUNT(*) FROM jobs WHERE state = ?", (State.QUEUED,)).fetchone()
     if waiting >= most:
-        raise Problem(429, f"{waiting:,} jobs are waiting, as many as --max-jobs-waiting allows: ask again later")
+        limit = "--max-jobs-waiting (ECGADVISE_MAX_JOBS_WAITING)"
+        raise Problem(429, f"{waiting:,} jobs are waiting, as many as {limit} allows: ask again later")

@@ -64,18 +64,24 @@ def document_of(service: Service, asked: Asked) -> bytes:
 )
 def report(asked: ReportQuestion, service: Here, _caller: Reader) -> Response:
     """Return the answer as one page that stands alone: complete without a script, and no request leaves it."""
-    from advisor.report.page import page_policy, to_page
-    from advisor.terminal.answer_files import origin_of
+    from advisor.report.page import page_policy
 
-    if asked.data is None:
-        given = service.answers.give(asked)
-        page = to_page(given.found, given.explanation, origin_of(service.answers.command(asked), service.answers.path))
-    else:
-        page = _page_about(service, asked, asked.data)
+    page = page_of(service, asked)
     headers = {"content-security-policy": f"{page_policy()}; frame-ancestors 'none'"}
     if asked.download:
         headers["content-disposition"] = 'attachment; filename="ecgadvise-report.html"'
     return HTMLResponse(page, headers=headers)
+
+
+def page_of(service: Service, asked: Asked) -> str:
+    """Return the page of an answer. Raises Problem and UserError."""
+    from advisor.report.page import to_page
+    from advisor.terminal.answer_files import origin_of
+
+    if asked.data is not None:
+        return _page_about(service, asked, asked.data)
+    given = service.answers.give(asked)
+    return to_page(given.found, given.explanation, origin_of(service.answers.command(asked), service.answers.path))
 
 
 def _page_about(service: Service, asked: Asked, name: str) -> str:

@@ -157,7 +157,7 @@ async def take(request: Request, service: Service, by: str, name: str | None = N
     if kind == "application/json":
         asked = await _read_folder(request)
         named = name or asked.name or asked.folder.strip("/").rpartition("/")[2] or _UNNAMED
-        return await _in_thread(partial(_take_folder, service, asked.folder, named[:LONGEST_NAME], by))
+        return await in_thread(partial(take_folder, service, asked.folder, named[:LONGEST_NAME], by))
     if kind not in (*_ARCHIVES, "multipart/form-data"):
         raise Problem(
             415, f"send an archive as one of {', '.join(_ARCHIVES)} or multipart/form-data, or a folder as JSON"
@@ -165,7 +165,7 @@ async def take(request: Request, service: Service, by: str, name: str | None = N
     upload = await receive(request, service.store, service.settings)
     try:
         named = upload.name or name or _UNNAMED
-        return await _in_thread(partial(_take_archive, service, upload.archive, named, by))
+        return await in_thread(partial(take_archive, service, upload.archive, named, by))
     finally:
         upload.archive.unlink(missing_ok=True)
 
@@ -210,11 +210,13 @@ async def _read_folder(request: Request) -> FolderRequest:
         raise Problem(422, f"{where}: {first['msg']}") from None
 
 
-def _take_archive(service: Service, archive: Path, name: str, by: str) -> Dataset:
+def take_archive(service: Service, archive: Path, name: str, by: str) -> Dataset:
+    """Take an archive that was received, and have it checked. Raises Problem and UserError."""
     return _checked(service, service.datasets.take_archive(archive, name, by), by)
 
 
-def _take_folder(service: Service, folder: str, name: str, by: str) -> Dataset:
+def take_folder(service: Service, folder: str, name: str, by: str) -> Dataset:
+    """Take a folder of the operator's, and have it checked. Raises Problem and UserError."""
     return _checked(service, service.datasets.take_folder(folder, name, by), by)
 
 
@@ -231,7 +233,8 @@ def _checked(service: Service, dataset: Dataset, by: str) -> Dataset:
     return dataset
 
 
-async def _in_thread(do: Callable[[], Dataset]) -> Dataset:
+async def in_thread(do: Callable[[], Dataset]) -> Dataset:
+    """Do what unpacks an archive or reads a folder where no reader waits for it."""
     try:
         limiter = _unpacking.get()
     except LookupError:

@@ -79,7 +79,7 @@ def test_without_its_runs_there_is_no_answer_and_the_pilot_is_offered(
 def test_a_pilot_alone_answers_and_every_later_command_knows_it(
     made_up: Corpus, theirs: Path, curves_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch, place: Path
 ):
-    monkeypatch.setattr("advisor.own_records.pilot_study.MOST_REPLICATES", 2)
+    monkeypatch.setattr("advisor.own_records.pilots.study.MOST_REPLICATES", 2)
     asked = ("recommend", "--data", made_up.root, "--from", theirs, "--curves", curves_path)
     page = place / "page.html"
     code, out, err = command(*asked, "--pilot", "--minutes", 60, "--report", page, "--json")

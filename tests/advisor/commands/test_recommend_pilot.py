@@ -79,7 +79,7 @@ def sentence(ended: tuple[int, str, str], code: int) -> str:
 def test_a_pilot_answers_for_these_records_and_shows_how_the_answer_moved(
     options, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("advisor.own_records.pilot_study.MOST_REPLICATES", 2)
+    monkeypatch.setattr("advisor.own_records.pilots.study.MOST_REPLICATES", 2)
     store = tmp_path / "kept"
     bare = json.loads(command(*options[:-1], "--json")[1])
     code, out, err = command(*options, "--pilot-store", store, "--minutes", 60, "--json")

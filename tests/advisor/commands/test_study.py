@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from advisor.terminal.study_progress import _Screen, in_words
+from advisor.terminal.progress.study import _Screen, in_words
 from engine.corpora.corpus import Corpus
 from studies.running.progress import Progress
 from studies.runs.run import row_of

@@ -20,7 +20,7 @@ from advisor.answer.strategy import Choice
 from advisor.cli import main
 from advisor.commands.train import EXAMPLE, Asked, plan
 from advisor.own_records.records import OwnData, divide_own
-from advisor.terminal.training_progress import watched
+from advisor.terminal.progress.training import watched
 from engine.checkpoints.checkpoint import load_network
 from engine.checkpoints.zoo import find_checkpoint, released, suiting
 from engine.corpora.corpus import Corpus
@@ -38,7 +38,7 @@ TINY = ("--task", "synthetic", "--arch", "resnet1d18-w2", "--n-records", "40", "
 INTERRUPTED = """
 import os, signal
 from advisor.cli import main
-from advisor.terminal.training_progress import Watch
+from advisor.terminal.progress.training import Watch
 report = Watch.report
 def report_and_interrupt(self, validation):
     report(self, validation)

@@ -30,7 +30,7 @@ def zip_of(files: Mapping[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> by
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", method) as made:
         for name, content in files.items():
-            made.writestr(name, content)
+            made.writestr(zipfile.ZipInfo(name), content, method)  # of one time, so that the same files are the same
     return out.getvalue()
 
 

@@ -209,7 +209,7 @@ def test_a_job_that_takes_too_long_is_ended_in_a_sentence_that_names_the_limit(p
     until(lambda: jobs.get(job.id).state.is_final, lambda: look(jobs))
     ended = jobs.get(job.id)
     assert ended.state is State.FAILED
-    assert "--max-job-minutes allows" in ended.problem
+    assert "--max-job-minutes" in ended.problem
 
 
 def test_a_job_whose_process_is_killed_is_started_again(place, until):

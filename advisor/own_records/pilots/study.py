@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advisor.answer.arms import PILOT_RECORDS
-from advisor.own_records.pilot_folders import STORE
+from advisor.own_records.pilots.folders import STORE
 from advisor.own_records.records import OwnData
 from engine.checkpoints.checkpoint import CheckpointError, load_checkpoint
 from engine.corpora.corpus import Corpus, write_divided

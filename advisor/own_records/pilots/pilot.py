@@ -15,9 +15,9 @@ from advisor.answer.words import count, duration
 from advisor.own_records.answer import OwnAnswer, Unanswered
 from advisor.own_records.moved import Moved
 from advisor.own_records.network import Pretrained
-from advisor.own_records.pilot_folders import folders_of
-from advisor.own_records.pilot_so_far import SoFar
-from advisor.own_records.pilot_study import (
+from advisor.own_records.pilots.folders import folders_of
+from advisor.own_records.pilots.so_far import SoFar
+from advisor.own_records.pilots.study import (
     FEWEST_REPLICATES,
     Pilot,
     PilotError,
@@ -27,7 +27,7 @@ from advisor.own_records.pilot_study import (
     run,
     set_up,
 )
-from advisor.own_records.pilot_update import fit_pilot
+from advisor.own_records.pilots.update import fit_pilot
 from advisor.own_records.records import OwnData
 from engine.checkpoints.checkpoint import CheckpointError
 from engine.corpora.corpus import CorpusError

@@ -1,6 +1,6 @@
 """How far a study is, on stderr: two lines that renew themselves on a terminal, one line a run elsewhere.
 
-Where a program asks for it (``advisor.terminal.progress_file``), it is written to a file as well.
+Where a program asks for it (``advisor.terminal.progress.file``), it is written to a file as well.
 """
 
 import sys
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from advisor.terminal.progress_file import ProgressFile, progress_file
+from advisor.terminal.progress.file import ProgressFile, progress_file
 from engine.recipes import DEFAULT_RECIPE
 
 if TYPE_CHECKING:

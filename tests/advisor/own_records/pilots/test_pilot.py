@@ -13,8 +13,8 @@ from advisor.answer.arms import not_measured
 from advisor.answer.caveats import warn
 from advisor.answer.costs import Cost
 from advisor.answer.question import Question
-from advisor.own_records.pilot_study import Pilot, PilotError, Plan, check_records, divide_pool, plan, run, set_up
-from advisor.own_records.pilot_update import Observed, fit_pilot, observe, update
+from advisor.own_records.pilots.study import Pilot, PilotError, Plan, check_records, divide_pool, plan, run, set_up
+from advisor.own_records.pilots.update import Observed, fit_pilot, observe, update
 from advisor.own_records.records import OwnData, divide_own
 from engine.checkpoints.checkpoint import CheckpointError
 from engine.corpora.corpus import Corpus
@@ -149,7 +149,7 @@ def test_a_plan_keeps_the_budget_and_ends_at_the_records_there_are(
 def test_the_cheap_arms_count_in_the_budget_and_make_no_pilot_impossible(
     tmp_path: Path, made_up: Corpus, checkpoint: Path, monkeypatch
 ):
-    monkeypatch.setattr("advisor.own_records.pilot_study._offers", lambda *_: [(30, 60)])
+    monkeypatch.setattr("advisor.own_records.pilots.study._offers", lambda *_: [(30, 60)])
     pilot = make_pilot(tmp_path, made_up, checkpoint)
     free = same_speed(1e-3, 0.0)  # the pairs alone cost time
     dear = {**free, RANDOM_CONVOLUTIONS: Speed(0.0, 0.0, run=3.0)}  # at two sizes by two workers: 3 s a replicate
@@ -240,7 +240,7 @@ def test_a_spent_budget_leaves_whole_replicates(tmp_path: Path, made_up: Corpus,
         ran.extend(spec.replicate for spec in specs)
         return Progress(len(specs))
 
-    monkeypatch.setattr("advisor.own_records.pilot_study.run_study", pretend)
+    monkeypatch.setattr("advisor.own_records.pilots.study.run_study", pretend)
     times = iter([0.0, 0.0, 40.0, 40.0, 80.0, 80.0, 120.0])
     pilot = make_pilot(tmp_path, made_up, checkpoint)
     run(pilot, Plan((30, 60), 5, 100.0, 100.0), None, lambda _p: None, lambda: next(times))

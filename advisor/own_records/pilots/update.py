@@ -20,7 +20,7 @@ import numpy as np
 from scipy.special import expit, logit
 from scipy.stats import norm, rankdata
 
-from advisor.own_records.pilot_study import Pilot, PilotError
+from advisor.own_records.pilots.study import Pilot, PilotError
 from engine.seeds import stable_seed
 from studies.collection.collect import measure
 from studies.files.arms import FINE_TUNE, FURTHER_STRATEGIES, SCRATCH

@@ -1,6 +1,6 @@
 """A training on stderr: a bar on a terminal, a line at each validation elsewhere; Ctrl-C asks it to end.
 
-Where a program asks for it (``advisor.terminal.progress_file``), it is written to a file as well.
+Where a program asks for it (``advisor.terminal.progress.file``), it is written to a file as well.
 """
 
 import signal
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from advisor.terminal.progress_file import ProgressFile, progress_file
+from advisor.terminal.progress.file import ProgressFile, progress_file
 
 if TYPE_CHECKING:
     from rich.progress import Progress

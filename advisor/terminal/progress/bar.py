@@ -1,13 +1,13 @@
 """Progress on a terminal: a bar with the time left on stderr, and nothing where stderr is not a terminal.
 
-Where a program asks for it (``advisor.terminal.progress_file``), it is written to a file as well.
+Where a program asks for it (``advisor.terminal.progress.file``), it is written to a file as well.
 """
 
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from advisor.terminal.progress_file import progress_file
+from advisor.terminal.progress.file import progress_file
 
 
 @contextmanager

@@ -1,0 +1,127 @@
+"""The pages of datasets: all of them with a form to add one, one with what its check found, and its deletion."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from fastapi import APIRouter, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from advisor.service.access import Admin, Here, Reader, Runner, Service
+from advisor.service.datasets.upload import receive
+from advisor.service.pages import render
+from advisor.service.problems import Problem
+from advisor.service.routes.datasets import in_thread, take_archive, take_folder
+from advisor.service.routes.job_pages import choices, form_fields
+from advisor.service.routes.job_words import KINDS
+from models.errors import UserError
+
+if TYPE_CHECKING:
+    from advisor.service.datasets.datasets import Dataset
+    from advisor.service.datasets.survey import Survey
+    from advisor.service.jobs.job import Job
+
+router = APIRouter(include_in_schema=False)
+_KINDS_OF_PROBLEM, _NAMED, _DUPLICATES, _CLASSES = 50, 20, 20, 100  # that a person reads; the JSON has all
+
+
+@router.get("/datasets", response_class=HTMLResponse)
+def list_datasets(request: Request, service: Here, _caller: Reader) -> Response:
+    """Show all datasets, and a form to add one."""
+    return _listed(request, service, 200, {}, None)
+
+
+@router.post("/datasets", response_class=HTMLResponse)
+async def add(request: Request, service: Here, caller: Runner) -> Response:
+    """Take an archive or a folder, and show it while it is checked; a form that does not go is shown again."""
+    filled: dict[str, str] = {}
+    try:
+        dataset = await _take(request, service, caller.name, filled)
+    except (Problem, UserError) as error:
+        problem = error if isinstance(error, Problem) else Problem.of(error)
+        return await run_in_threadpool(_listed, request, service, problem.status, filled, problem.detail)
+    return RedirectResponse(f"/datasets/{dataset.id}", 303)
+
+
+async def _take(request: Request, service: Service, by: str, filled: dict[str, str]) -> "Dataset":
+    """Take what a form brings, and note what was ``filled`` in."""
+    if request.headers.get("content-type", "").startswith("multipart/form-data"):
+        upload = await receive(request, service.store, service.settings)
+        try:
+            filled["name"] = upload.name or "records"
+            return await in_thread(partial(take_archive, service, upload.archive, filled["name"], by))
+        finally:
+            upload.archive.unlink(missing_ok=True)
+    filled |= await form_fields(request)
+    folder = filled.get("folder", "")
+    named = filled.get("name") or folder.strip("/").rpartition("/")[2]
+    return await in_thread(partial(take_folder, service, folder, named, by))
+
+
+@router.get("/datasets/{dataset_id}", response_class=HTMLResponse)
+def show(request: Request, service: Here, _caller: Reader, dataset_id: str) -> Response:
+    """Show a dataset as it is now."""
+    dataset = service.datasets.get(dataset_id)
+    jobs = service.jobs.of_dataset(dataset.id)
+    check = next((job for job in jobs if job.kind == "check" and not job.state.is_final), None)
+    return render(
+        request, "dataset.html", dataset=dataset, survey=dataset.survey, kinds=KINDS,
+        jobs=[job for job in jobs if job.kind != "check"], check=check if dataset.state == "checking" else None,
+        problems=_problems(dataset.survey), classes=_classes(dataset.survey),
+        duplicates=[] if dataset.survey is None else dataset.survey.duplicates[:_DUPLICATES], **choices(service),
+    )  # fmt: skip
+
+
+@router.get("/datasets/{dataset_id}/delete", response_class=HTMLResponse)
+def confirm(request: Request, service: Here, _caller: Admin, dataset_id: str) -> Response:
+    """Name what would be deleted, and ask."""
+    dataset = service.datasets.get(dataset_id)
+    return render(request, "dataset_delete.html", dataset=dataset, problem=None, **_made_of(service, dataset))
+
+
+@router.post("/datasets/{dataset_id}/delete", response_class=HTMLResponse)
+def delete(request: Request, service: Here, _caller: Admin, dataset_id: str) -> Response:
+    """Delete a dataset, and say what went with it."""
+    dataset = service.datasets.get(dataset_id)
+    try:
+        deleted = service.datasets.delete(dataset_id)
+    except (Problem, UserError) as error:
+        problem = error if isinstance(error, Problem) else Problem.of(error)
+        return render(
+            request, "dataset_delete.html", problem.status, dataset=dataset, problem=problem.detail,
+            **_made_of(service, dataset),
+        )  # fmt: skip
+    return render(request, "dataset_deleted.html", deleted=deleted)
+
+
+def _made_of(service: Service, dataset: "Dataset") -> dict[str, Any]:
+    jobs: Sequence[Job] = service.jobs.of_dataset(dataset.id)
+    return {"jobs": jobs, "kinds": KINDS, "models": sorted({job.model for job in jobs if job.model is not None})}
+
+
+def _listed(
+    request: Request, service: Service, status: int, filled: Mapping[str, str], problem: str | None
+) -> HTMLResponse:
+    return render(
+        request, "datasets.html", status, datasets=service.datasets.list(), filled=filled, problem=problem,
+        root=service.settings.records_root is not None, max_upload_mb=service.settings.max_upload_mb,
+    )  # fmt: skip
+
+
+def _problems(survey: "Survey | None") -> list[tuple[str, bool, str, int]]:
+    """Return each kind of problem with the records that have it, those that make a record unusable first."""
+    records: dict[tuple[bool, str], list[str]] = defaultdict(list)
+    for one in () if survey is None else survey.problems:
+        records[one.usable, one.problem].append(one.record)
+    found = sorted(records.items(), key=lambda item: (item[0][0], -len(item[1])))
+    return [(words, usable, ", ".join(named[:_NAMED]), len(named) - _NAMED)
+            for (usable, words), named in found[:_KINDS_OF_PROBLEM]]  # fmt: skip
+
+
+def _classes(survey: "Survey | None") -> list[tuple[str, int, float]]:
+    if survey is None:
+        return []
+    usable = max(1, survey.records - survey.unusable)
+    return [(name, n, 100 * n / usable) for name, n in list(survey.classes.items())[:_CLASSES]]
