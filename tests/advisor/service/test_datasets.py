@@ -297,7 +297,7 @@ def used(datasets, store):
     add_job(store, "jstudy", None, "study", request=json.dumps({"datasets": {"ward": taken.id, "other": other.id}}))
     add_job(store, "jother", other.id, "train", model="m2")
     with store.transaction() as db:
-        db.execute("INSERT INTO intake VALUES ('m1', '2026-01-01', 'records', '', 3)")
+        db.execute("INSERT INTO intake VALUES ('m1/0123456789abcdef', '2026-01-01', 'records', '', 3)")
     return taken, other, corpus
 
 
