@@ -79,9 +79,9 @@ class Jobs:
         """Begin to run what waits, and watch what a server before this one has left running."""
         self._supervisor.start()
 
-    def close(self) -> None:
-        """Stop watching; jobs that run go on."""
-        self._supervisor.close()
+    def close(self) -> int:
+        """Stop watching and end the jobs that run, and return how many; the next server goes on with them."""
+        return self._supervisor.close()
 
     @property
     def is_watching(self) -> bool:

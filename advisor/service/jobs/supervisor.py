@@ -57,13 +57,22 @@ class Supervisor:
         self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
         self._thread.start()
 
-    def close(self) -> None:
-        """End the thread. Jobs that run go on; the next server finds them."""
+    def close(self) -> int:
+        """End the thread and what runs, and return how many jobs that were; they go on when a server starts.
+
+        They are killed rather than asked: all they do is kept as for a server that is killed, and an operator who ends
+        the service gets the machine back at once.
+        """
         self._closing.set()
         self.wake()
         if self._thread is not None:
             self._thread.join()
+        running = [job for job in self._table.alive() if job.state is State.RUNNING and is_alive(job.folder)]
+        for job in running:
+            self._launcher.send(job.folder, signal.SIGKILL)
+            self._launcher.reap(job.folder)
         self._launcher.leave()
+        return len(running)
 
     def wake(self) -> None:
         """Look at once."""
