@@ -20,6 +20,7 @@ from advisor.service.datasets.datasets import Datasets
 from advisor.service.guard import Guard, refusal
 from advisor.service.jobs.job import Job, State
 from advisor.service.jobs.jobs import Jobs
+from advisor.service.jobs.kinds import CheckJob
 from advisor.service.metrics import Metrics
 from advisor.service.pages import error_page, wants_page
 from advisor.service.problems import Problem, ProblemDocument
