@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -64,14 +65,15 @@ def is_there(pid: int) -> bool:
 def test_a_job_that_ends_well_has_its_answer_and_one_that_does_not_the_sentence_it_ended_in(place, until):
     jobs = place.jobs()
     good = place.submit(jobs, "print('{\"records\": 3}')")
-    bad = place.submit(jobs, "import sys; print('error: no record could be read', file=sys.stderr); sys.exit(3)")
+    said = f"error: {place.store.root}/datasets/d0: no record could be read"
+    bad = place.submit(jobs, f"import sys; print({said!r}, file=sys.stderr); sys.exit(3)")
     until(lambda: jobs.get(bad.id).state.is_final, lambda: look(jobs))
     assert (jobs.get(good.id).state, jobs.get(good.id).answer()) == (State.DONE, {"records": 3})
     failed = jobs.get(bad.id)
-    assert (failed.state, failed.exit_code, failed.problem) == (State.FAILED, 3, "no record could be read")
+    assert (failed.state, failed.exit_code, failed.problem) == (State.FAILED, 3, "datasets/d0: no record could be read")
     assert failed.answer() is None
     assert place.told == [(good.id, "done"), (bad.id, "failed")]
-    assert jobs.log(bad.id).text.splitlines()[-1] == "error: no record could be read"
+    assert jobs.log(bad.id).text.splitlines()[-1] == said
 
 
 def test_a_defect_ends_a_job_as_failed_and_its_log_has_the_traceback(place, until):
@@ -268,11 +270,14 @@ def test_a_death_that_no_server_saw_does_not_count(place, until):
     jobs = place.jobs()
     job = place.submit(jobs, WAITS)
     look(jobs)
+    jobs_began = jobs.get(job.id).started
+    time.sleep(0.002)  # the store's clock tells milliseconds
     os.killpg(jobs._supervisor._launcher._children[job.folder].pid, signal.SIGKILL)
     until(lambda: not is_alive(job.folder))
     other = place.jobs()
     look(other)
     assert (other.get(job.id).deaths, other.get(job.id).attempts, other.get(job.id).state) == (0, 2, State.RUNNING)
+    assert other.get(job.id).started > jobs_began, "a machine that was off for a day took nothing of a job's time"
 
 
 def test_another_server_adopts_what_runs_and_can_cancel_it(place, until):
