@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from advisor.service.jobs.job import Job
 
 router = APIRouter(include_in_schema=False)
+_JOBS = 500
 _KINDS_OF_PROBLEM, _NAMED, _DUPLICATES, _CLASSES = 50, 20, 20, 100  # that a person reads; the JSON has all
 
 
@@ -64,7 +65,7 @@ async def _take(request: Request, service: Service, by: str, filled: dict[str, s
 def show(request: Request, service: Here, _caller: Reader, dataset_id: str) -> Response:
     """Show a dataset as it is now."""
     dataset = service.datasets.get(dataset_id)
-    jobs = service.jobs.of_dataset(dataset.id)
+    jobs = service.jobs.list(dataset=dataset.id, limit=_JOBS)
     check = next((job for job in jobs if job.kind == "check" and not job.state.is_final), None)
     return render(
         request, "dataset.html", dataset=dataset, survey=dataset.survey, kinds=KINDS,
@@ -97,8 +98,10 @@ def delete(request: Request, service: Here, _caller: Admin, dataset_id: str) -> 
 
 
 def _made_of(service: Service, dataset: "Dataset") -> dict[str, Any]:
-    jobs: Sequence[Job] = service.jobs.of_dataset(dataset.id)
-    return {"jobs": jobs, "kinds": KINDS, "models": sorted({job.model for job in jobs if job.model is not None})}
+    jobs: Sequence[Job] = service.jobs.list(dataset=dataset.id, limit=_JOBS)
+    models = sorted({job.model for job in jobs if job.model is not None})
+    exports = [job for model in models for job in service.jobs.list(model=model, kind="export", limit=_JOBS)]
+    return {"jobs": [*jobs, *exports], "kinds": KINDS, "models": models}
 
 
 def _listed(

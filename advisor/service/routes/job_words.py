@@ -91,7 +91,7 @@ def _answered(found: Mapping[str, Any]) -> Result:
     verdict, arms = VERDICTS[found["verdict"]][0], found["arms"]
     several = len(arms) > len(PAIR)
     headline = _ADVICE[found["best"]].upper() if several else verdict
-    sentences = [*([f"Fine-tune or scratch: {verdict.lower()}."] if several else []), found["why"]]
+    sentences = [*([f"Fine-tune or scratch: {verdict.lower()}."] if headline != verdict else []), found["why"]]
     rows = [
         (IN_WORDS[one["strategy"]], *_score(one["score"], ""), f"{one['p_best']:.2f}", *_gain(one["difference"]))
         for one in arms

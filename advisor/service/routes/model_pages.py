@@ -14,6 +14,7 @@ from advisor.service.routes.models import predict_records
 from advisor.service.served_models import intake
 from advisor.service.served_models.drift import drift
 from advisor.service.served_models.library import ServedModel
+from studies.files.arms import IN_WORDS
 
 router = APIRouter(include_in_schema=False)
 _SHOWN = 200  # records
@@ -26,7 +27,7 @@ _FACTS = {
 @router.get("/models", response_class=HTMLResponse)
 def list_models(request: Request, service: Here, _caller: Reader) -> Response:
     """Show all models."""
-    return render(request, "models.html", models=service.library.list())
+    return render(request, "models.html", models=service.library.list(), strategies=IN_WORDS)
 
 
 @router.get("/models/{model}", response_class=HTMLResponse)
@@ -62,6 +63,7 @@ def _shown(
 
 def _facts(served: ServedModel) -> list[tuple[str, str]]:
     found = {words: getattr(served, name) for name, words in _FACTS.items()}
+    found |= {"trained": IN_WORDS.get(served.strategy or "", served.strategy), "made": (served.created or "")[:10]}
     rows = [(words, f"{value:,}" if isinstance(value, int) else str(value)) for words, value in found.items() if value]
     signal = (
         f"{', '.join(served.leads)}; {served.seconds:g} s at {served.fs:g} Hz" if served.fs and served.seconds else ""

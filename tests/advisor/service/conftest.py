@@ -11,6 +11,7 @@ from advisor.service.app import build_app, close_service, open_service
 from advisor.service.settings import Settings
 
 BASE = "http://127.0.0.1:8712"
+AS_BROWSER = {"accept": "text/html,application/xhtml+xml"}
 
 
 @pytest.fixture
@@ -36,3 +37,23 @@ def open_client(tmp_path: Path) -> Iterator[Callable[..., TestClient]]:
 def client(open_client: Callable[..., TestClient]) -> TestClient:
     """A client of a service on this machine, which takes no token."""
     return open_client()
+
+
+@pytest.fixture
+def open_pages(tmp_path: Path) -> Iterator[Callable[..., TestClient]]:
+    """Open a service whose jobs are written down and never begun: nothing changes but what a test does."""
+    opened: list[Service] = []
+
+    def open_it(**settings: object) -> TestClient:
+        service = open_service(Settings(tmp_path / f"service-{len(opened)}", **{"min_free_mb": 0.0, **settings}))
+        opened.append(service)
+        return TestClient(build_app(service), base_url=BASE, follow_redirects=False, headers=AS_BROWSER)
+
+    yield open_it
+    for service in opened:
+        close_service(service)
+
+
+@pytest.fixture
+def pages(open_pages: Callable[..., TestClient]) -> TestClient:
+    return open_pages()
