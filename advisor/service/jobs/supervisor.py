@@ -143,12 +143,12 @@ class Supervisor:
             self._table.put_back(job.id, afresh=True)
         else:
             said = find_problem(job.folder) or f"its command ended with exit code {outcome}: its log says more"
-            self._end(job, State.FAILED, outcome, said)
+            self._end(job, State.FAILED, outcome, said.replace(f"{self._store.root}/", ""))
 
     def _mourn(self, job: Job) -> None:
         """Start again a job whose process is gone without a word, unless that has happened too often."""
-        if self._is_first or self._is_full():  # not seen to die; or it died for want of room
-            self._table.put_back(job.id)
+        if self._is_first or self._is_full():  # not seen to die, perhaps days ago; or it died for want of room
+            self._table.put_back(job.id, afresh=True)
         elif job.deaths + 1 < MOST_DEATHS:
             self._table.put_back(job.id, died=True)
         else:

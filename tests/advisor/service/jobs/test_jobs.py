@@ -135,7 +135,16 @@ def test_a_running_job_says_how_far_it_is_and_a_done_one_its_answer(place, until
 def test_a_progress_file_that_says_something_else_says_nothing(tmp_path):
     path = tmp_path / "progress.json"
     assert read_progress(path) is None
-    for content in ("", "[]", "3", '{"what": "runs"}', json.dumps({**PROGRESS, "done": "many"}), "\udcff{"):
+    for content in (
+        "",
+        "[]",
+        "3",
+        '{"what": "runs"}',
+        json.dumps({**PROGRESS, "done": "many"}),
+        json.dumps({**PROGRESS, "verdict": {"best": "scratch"}}),
+        json.dumps({**PROGRESS, "verdict": 3}),
+        "\udcff{",
+    ):
         path.write_bytes(content.encode("utf-8", "surrogateescape"))
         assert read_progress(path) is None
     path.write_text(json.dumps({**PROGRESS, "done": 0, "total": 0, "verdict": None}))
