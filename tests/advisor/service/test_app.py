@@ -13,62 +13,18 @@ from advisor.service.settings import Settings
 from advisor.service.store import ServiceStore
 from tests.advisor.service.conftest import BASE
 
-ROUTES = [
-    "GET",
-    "/v1/recommendation",
-    "GET",
-    "/v1/report",
-    "POST",
-    "/v1/datasets",
-    "GET",
-    "/v1/datasets",
-    "GET",
-    "/v1/datasets/{dataset}",
-    "DELETE",
-    "/v1/datasets/{dataset}",
-    "POST",
-    "/v1/jobs",
-    "GET",
-    "/v1/jobs",
-    "GET",
-    "/v1/jobs/{job}",
-    "DELETE",
-    "/v1/jobs/{job}",
-    "GET",
-    "/v1/jobs/{job}/events",
-    "GET",
-    "/v1/jobs/{job}/log",
-    "POST",
-    "/v1/jobs/{job}/resubmit",
-    "GET",
-    "/v1/models",
-    "GET",
-    "/v1/models/{model}",
-    "GET",
-    "/v1/models/{model}/card",
-    "GET",
-    "/v1/models/{model}/file",
-    "DELETE",
-    "/v1/models/{model}",
-    "POST",
-    "/v1/models/{model}/predictions",
-    "GET",
-    "/v1/models/{model}/drift",
-    "GET",
-    "/health",
-    "GET",
-    "/ready",
-    "GET",
-    "/metrics",
-    "GET",
-    "/docs",
-]
+ROUTES = """
+GET /v1/recommendation, GET /v1/report, POST /v1/datasets, GET /v1/datasets, GET /v1/datasets/{dataset},
+DELETE /v1/datasets/{dataset}, POST /v1/jobs, GET /v1/jobs, GET /v1/jobs/{job}, DELETE /v1/jobs/{job},
+GET /v1/jobs/{job}/events, GET /v1/jobs/{job}/log, POST /v1/jobs/{job}/resubmit, GET /v1/models, GET /v1/models/{model},
+GET /v1/models/{model}/card, GET /v1/models/{model}/file, DELETE /v1/models/{model},
+POST /v1/models/{model}/predictions, GET /v1/models/{model}/drift, GET /health, GET /ready, GET /metrics, GET /docs"""
 
 
 def test_the_routes_are_those_that_are_promised(client: TestClient):
     paths = client.get("/openapi.json").json()["paths"]
     there = {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods}
-    assert there == {f"{method} {path}" for method, path in zip(ROUTES[::2], ROUTES[1::2], strict=True)}
+    assert there == set(map(str.strip, ROUTES.split(",")))
 
 
 def test_every_route_of_the_document_can_be_called_and_says_how_it_fails(client: TestClient):
