@@ -22,7 +22,7 @@ ARCH = "resnet1d18-w2"
 QUICK = """
 import advisor.commands.train, advisor.own_records.pilots.study
 advisor.commands.train._KEEP_EVERY = 0.0
-advisor.own_records.pilots.study.MOST_REPLICATES = 1
+advisor.own_records.pilots.study.MOST_REPLICATES, advisor.own_records.pilots.study._MOST_SIZES = 1, 2
 from advisor.service.jobs.process import main
 main()
 """
