@@ -11,7 +11,7 @@ import argparse
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,7 +23,9 @@ from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
 from starlette.testclient import TestClient
 
+from advisor.service.access import Service
 from advisor.service.app import build_app, close_service, open_service
+from advisor.service.jobs.kinds import CheckJob
 from advisor.service.problems import MEDIA_TYPE
 from advisor.service.settings import Settings
 
@@ -71,17 +73,40 @@ def fuzz(settings_of: Settings, requests: int, number: int) -> Seen:
         with TestClient(app, base_url=BASE, raise_server_exceptions=False, follow_redirects=False) as client:
             schema = schemathesis.openapi.from_dict(app.openapi())
             operations = [one.ok() for one in schema.get_all_operations() if "/events" not in one.ok().path]
-            each = max(1, round(0.9 * requests / (2 * len(operations))))
-            for operation in operations:
-                for mode in schemathesis.GenerationMode:
-                    _fuzz_operation(client, operation, mode, each, number, seen)
-            _fuzz_anything(client, requests - seen.statuses.total(), number, seen)
+            operations.sort(key=lambda one: one.method == "delete")  # last: what is there is needed by the others
+            known = _fill(service)
+            rounds = [(one, mode, named) for one in operations for mode in schemathesis.GenerationMode
+                      for named in _names_in(one.path, known)]  # fmt: skip
+            each = max(1, round(0.9 * requests / len(rounds)))
+            for operation, mode, named in rounds:
+                _fuzz_operation(client, operation, mode, named, each, number, seen)
+            while (left := requests - seen.statuses.total()) > 0:
+                number += 1
+                _fuzz_anything(client, left, number, seen)
     finally:
         close_service(service)
     return seen
 
 
-def _fuzz_operation(client: TestClient, operation: Any, mode: Any, n: int, number: int, seen: Seen) -> None:
+def _names_in(path: str, known: Mapping[str, str]) -> list[dict[str, str]]:
+    """Return what a path's parameters are to be: anything, and what is there."""
+    there = {name: value for name, value in known.items() if f"{{{name}}}" in path}
+    return [{}, there] if there else [{}]
+
+
+def _fill(service: Service) -> dict[str, str]:
+    """Put a dataset and its check into the store, and return their ids by the names that paths have for them."""
+    made = service.store.incoming / "made"
+    made.mkdir()
+    (made / "labels.csv").write_text("record,AF\na,1\n", encoding="utf-8")
+    dataset = service.datasets.adopt(made, "ward", "fuzz").id
+    job, _ = service.jobs.submit(CheckJob(dataset=dataset), "fuzz")
+    return {"dataset": dataset, "job": job.id}
+
+
+def _fuzz_operation(
+    client: TestClient, operation: Any, mode: Any, named: dict[str, str], n: int, number: int, seen: Seen
+) -> None:
     def send(case: Any) -> None:
         words = case.as_transport_kwargs(base_url=BASE)
         words.pop("cookies", None)
@@ -97,7 +122,7 @@ def _fuzz_operation(client: TestClient, operation: Any, mode: Any, n: int, numbe
         )  # fmt: skip
 
     try:
-        _run(send, operation.as_strategy(generation_mode=mode), n, number)
+        _run(send, operation.as_strategy(generation_mode=mode, path_parameters=named or None), n, number)
     except Unsatisfiable:  # a route without parameters has nothing to get wrong
         if mode is schemathesis.GenerationMode.POSITIVE:
             raise RuntimeError(f"no request could be made of {operation.method} {operation.path}") from None

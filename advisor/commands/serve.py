@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     import socket
 
     from fastapi import FastAPI
-    from uvicorn import Config
 
     from advisor.service.access import Service
     from advisor.service.settings import Settings
@@ -117,17 +116,12 @@ def serve(
 
     ECGADVISE_TOKEN is a token that may do everything; it has no option, because others see a command's words.
     """
-    from advisor.terminal.failures import Failure
-    from models.errors import ExitCode
-
     _check_installed()
     from advisor.service.settings import Settings
 
     if new_token is not None:
         _print_token(new_token, role, expires)
         return
-    if (tls_certificate is None) != (tls_key is None):
-        raise Failure("--tls-certificate and --tls-key go together", ExitCode.USAGE)
     settings = Settings(
         store or _default_store(), host, port, os.environ.get("ECGADVISE_TOKEN") or None, tokens,
         tuple(allow_host or ()), tls_certificate, tls_key, curves, records_root, models, scheduler, jobs_at_once,
@@ -168,6 +162,7 @@ def _serve(settings: "Settings", demo: bool) -> None:
     from advisor.service.app import build_app, close_service, open_service
     from advisor.terminal.failures import Interrupted
 
+    _check_tls(settings)
     with _listen(settings) as listening:
         service = open_service(settings)
         try:
@@ -178,7 +173,7 @@ def _serve(settings: "Settings", demo: bool) -> None:
             _say_where(service, listening)
             _run(build_app(service), settings, listening)
         except KeyboardInterrupt:
-            raise Interrupted("what was begun goes on when the same command is given again") from None
+            raise Interrupted("jobs go on when the same command is given again") from None
         finally:
             close_service(service)
 
@@ -225,16 +220,23 @@ def _run(app: "FastAPI", settings: "Settings", listening: "socket.socket") -> No
         app, access_log=False, log_level="warning", server_header=False, proxy_headers=False, ws="none",
         timeout_graceful_shutdown=_STOPS_IN, ssl_certfile=settings.tls_certificate, ssl_keyfile=settings.tls_key,
     )  # fmt: skip
-    _load_tls(config, settings)
     uvicorn.Server(config).run(sockets=[listening])
 
 
-def _load_tls(config: "Config", settings: "Settings") -> None:
+def _check_tls(settings: "Settings") -> None:
+    """Raise Failure for a certificate and key that do not work, before anything is begun."""
+    import ssl
+
     from advisor.terminal.failures import Failure
     from models.errors import ExitCode
 
+    certificate, key = settings.tls_certificate, settings.tls_key
+    if certificate is None and key is None:
+        return
+    if certificate is None or key is None:
+        raise Failure("--tls-certificate and --tls-key go together", ExitCode.USAGE)
     try:
-        config.load()
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key)
     except OSError as error:  # ssl.SSLError is one
-        named = f"{settings.tls_certificate} and {settings.tls_key}"
+        named = f"{certificate} and {key}"
         raise Failure(f"cannot use {named} for TLS: {error.strerror or error}", ExitCode.USAGE) from None

@@ -1,7 +1,6 @@
 """``ecgadvise study``: plan, run, watch and collect the paired runs that the evidence is made of."""
 
 import shlex
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
@@ -109,7 +108,7 @@ def run(
 ) -> None:
     """Run what the store does not hold yet; stop it at any time and run the same command to go on."""
     from advisor.terminal.failures import Failure
-    from advisor.terminal.progress.study import study_progress
+    from advisor.terminal.progress.study import says_time_left, study_progress
     from models.errors import ExitCode
     from studies.running.runner import run_study
     from studies.running.study_networks import bring_released, folder_of
@@ -137,7 +136,7 @@ def run(
         with choose_workplace(scheduler, workers, device, load) as workplace, study_progress() as report:
             progress = run_study(
                 specs, results, folder, data_hashes, workplace, report,
-                fail_fast=fail_fast, log_dir=log_dir, work=load.gflop if sys.stderr.isatty() else None,
+                fail_fast=fail_fast, log_dir=log_dir, work=load.gflop if says_time_left() else None,
             )  # fmt: skip
         results.close()
     typer.echo(f"{progress.done} of {progress.total} runs done, {progress.failed} failed: {path}")

@@ -1,5 +1,8 @@
 """The application: the service's parts, its routes, and one form for every error."""
 
+import errno
+import logging
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -17,6 +20,7 @@ from advisor.service.datasets.datasets import Datasets
 from advisor.service.guard import Guard, refusal
 from advisor.service.jobs.job import Job, State
 from advisor.service.jobs.jobs import Jobs
+from advisor.service.jobs.kinds import CheckJob
 from advisor.service.metrics import Metrics
 from advisor.service.pages import error_page, wants_page
 from advisor.service.problems import Problem, ProblemDocument
@@ -28,7 +32,9 @@ from advisor.service.tokens import read_tokens
 from engine.versions import version_of
 from models.errors import UserError
 
+log = logging.getLogger(__name__)
 _ITSELF = "service"  # who asks for what no caller asked for
+_FULL = "the disk of the store is full: nothing new is taken, nothing that is there is lost"
 _ABOUT = (
     "Fine-tune a pre-trained ECG network or train from scratch? Answers from measured evidence, pilots and trainings "
     "on your own records, predictions by their models. For model development and research only, not for patient care."
@@ -64,6 +70,15 @@ def _take_check(kept: Datasets, job: Job) -> None:
     kept.checked(str(job.dataset), printed, job.problem)
 
 
+def _ask_for_checks(service: Service) -> None:
+    """Have the datasets checked of which a server died between taking them and asking for that."""
+    for dataset in service.datasets.unchecked():
+        try:
+            service.jobs.submit(CheckJob(dataset=dataset), _ITSELF)
+        except Problem as problem:  # too many jobs wait, or the disk is full: the next start asks again
+            log.warning("dataset %s is not checked yet: %s", dataset, problem)
+
+
 def _note_check(datasets: Datasets, job: Job) -> None:
     """Write down what the check of a dataset found."""
     printed = job.folder / "answer"
@@ -72,11 +87,12 @@ def _note_check(datasets: Datasets, job: Job) -> None:
     datasets.checked(str(job.dataset), text, problem)
 
 
-def close_service(service: Service) -> None:
-    """End the jobs' watch and let another server have the store."""
-    service.jobs.close()
+def close_service(service: Service) -> int:
+    """End what runs and let another server have the store; return how many jobs go on when one starts."""
+    ended = service.jobs.close()
     service.audit.close()
     service.store.close()
+    return ended
 
 
 def build_app(service: Service) -> FastAPI:
@@ -85,6 +101,7 @@ def build_app(service: Service) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         service.jobs.start()
+        _ask_for_checks(service)
         yield
 
     app = FastAPI(
@@ -96,6 +113,8 @@ def build_app(service: Service) -> FastAPI:
         app.include_router(group.router)
     app.add_exception_handler(Problem, _answer_problem)
     app.add_exception_handler(UserError, _answer_user_error)
+    app.add_exception_handler(sqlite3.OperationalError, _answer_store)
+    app.add_exception_handler(OSError, _answer_system)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
     app.add_exception_handler(HTTPException, _answer_http)
     app.add_middleware(Guard, service=service)
@@ -126,6 +145,25 @@ async def _answer_problem(request: Request, error: Exception) -> Response:
 async def _answer_user_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, UserError)
     return await _answer_problem(request, Problem.of(error))
+
+
+async def _answer_store(request: Request, error: Exception) -> Response:
+    """Answer where SQLite could not write; anything but a full disk and a busy file is a defect."""
+    assert isinstance(error, sqlite3.OperationalError)
+    if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+        return await _answer_problem(request, Problem(507, _FULL))
+    if error.sqlite_errorcode in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_IOERR_WRITE):
+        return await _answer_problem(
+            request, Problem(503, "the store's database cannot be written just now: try again")
+        )
+    raise error
+
+
+async def _answer_system(request: Request, error: Exception) -> Response:
+    assert isinstance(error, OSError)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return await _answer_problem(request, Problem(507, _FULL))
+    raise error
 
 
 async def _answer_invalid(request: Request, error: Exception) -> Response:

@@ -48,4 +48,4 @@ def _record(text: str) -> logging.LogRecord:
 
 def ids_in(parameters: dict[str, Any]) -> dict[str, str]:
     """Return the ids among a route's path parameters."""
-    return {name: str(value)[:64] for name, value in parameters.items()}
+    return {name.removesuffix("_id"): str(value)[:64] for name, value in parameters.items()}

@@ -6,6 +6,7 @@ this machine's are refused (DNS rebinding). Source: OWASP's CSRF prevention, "Fe
 """
 
 import json
+import re
 import socket
 import time
 from collections.abc import Iterable, Mapping
@@ -29,6 +30,7 @@ _SAFE = ("GET", "HEAD", "OPTIONS")
 _OPEN = ("/health", "/login")
 _QUIET = ("/health", "/ready", "/metrics", "/static/{file}")  # not in the audit log
 _NOBODY = "-"
+_LENGTH = re.compile(r"[0-9]{1,15}")  # a petabyte is too large for every limit
 _PLAIN_MB = 1.0  # of a body that is no upload
 _HEADERS = {
     "content-security-policy": (
@@ -88,7 +90,7 @@ class Guard:
         if request.method not in _SAFE:
             _check_origin(request.headers)
         length = request.headers.get("content-length", "0")
-        if not length.isdigit() or int(length) > self._limit(request) * MEGABYTE:
+        if not _LENGTH.fullmatch(length) or int(length) > self._limit(request) * MEGABYTE:
             raise self._too_large(request)
         return self._find_caller(request)
 

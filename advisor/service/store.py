@@ -40,6 +40,8 @@ _MIGRATIONS = (
     );
     CREATE INDEX jobs_by_key ON jobs (key);
     CREATE INDEX jobs_by_state ON jobs (state, created);
+    CREATE INDEX jobs_by_created ON jobs (created);
+    CREATE INDEX jobs_untold ON jobs (told) WHERE told = 0;
     CREATE TABLE sessions (sha256 TEXT PRIMARY KEY, name TEXT NOT NULL, role TEXT NOT NULL, expires TEXT NOT NULL);
     CREATE TABLE intake (
         model TEXT NOT NULL, day TEXT NOT NULL, what TEXT NOT NULL, name TEXT NOT NULL, n INTEGER NOT NULL,
@@ -47,6 +49,12 @@ _MIGRATIONS = (
     ) WITHOUT ROWID;
     """,
 )
+
+
+# Errors of SQLite that are no defect: a full or broken disk, one that is read-only, a database that is kept locked.
+_OF_THE_MACHINE = (
+    sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_BUSY,
+)  # fmt: skip
 
 
 class ServiceStoreError(UserError, RuntimeError):
@@ -124,23 +132,41 @@ class ServiceStore:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Give a connection whose changes are on the disk when the block ends, or not made at all where it fails."""
-        with closing(sqlite3.connect(self.database, timeout=30, isolation_level=None)) as connection:
-            connection.row_factory = sqlite3.Row
+        """Give a connection whose changes are on the disk when the block ends, or not made at all where it fails.
+
+        Raises ServiceStoreError where the disk does not take them.
+        """
+        with self._named_errors(), self._connected() as connection:
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
             except BaseException:
-                connection.execute("ROLLBACK")
+                if connection.in_transaction:  # a full disk has ended it already
+                    connection.execute("ROLLBACK")
                 raise
             connection.execute("COMMIT")
 
     def rows(self, query: str, *values: object) -> list[sqlite3.Row]:
-        """Return what a query finds."""
+        """Return what a query finds. Raises ServiceStoreError."""
+        with self._named_errors(), self._connected() as connection:
+            return connection.execute(query, values).fetchall()
+
+    @contextmanager
+    def _connected(self) -> Iterator[sqlite3.Connection]:
         with closing(sqlite3.connect(self.database, timeout=30, isolation_level=None)) as connection:
             connection.row_factory = sqlite3.Row
-            return connection.execute(query, values).fetchall()
+            yield connection
+
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        """Say in one sentence what the machine refuses; an error in a statement is a defect and stays one."""
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF not in _OF_THE_MACHINE:
+                raise
+            raise ServiceStoreError(f"{self.database.name} cannot be used just now: {error}") from error
 
     def _migrate(self) -> None:
         with closing(sqlite3.connect(self.database, timeout=30, isolation_level=None)) as connection:

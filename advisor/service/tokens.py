@@ -10,6 +10,7 @@ A token file is TOML, a table a token; ``ecgadvise serve --new-token NAME`` prin
 A browser that was given a token keeps a session of its own in a cookie instead.
 """
 
+import re
 import secrets
 import tomllib
 from collections.abc import Mapping
@@ -26,6 +27,7 @@ from models.errors import ExitCode, UserError
 
 SHORTEST = 20  # characters of a token that is given as it is
 _BYTES = 32
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,60}")
 
 
 class Role(IntEnum):
@@ -125,9 +127,15 @@ def read_tokens(settings: Settings, store: ServiceStore) -> Tokens:
 
 
 def new_token(name: str, role: Role, expires: date | None) -> tuple[str, str]:
-    """Return a token and its table for a token file."""
+    """Return a token and its table for a token file. Raises TokenError for a name that is no plain word."""
+    if not _NAME.fullmatch(name):
+        raise TokenError(f"--new-token {name!r}: a name has letters, digits, . _ and -, 60 at most")
     token = secrets.token_urlsafe(_BYTES)
-    lines = [f"[{name}]", f'role = "{role.name.lower()}"', f'sha256 = "{_digest(token)}"']
+    lines = [
+        f'["{name}"]' if "." in name else f"[{name}]",
+        f'role = "{role.name.lower()}"',
+        f'sha256 = "{_digest(token)}"',
+    ]
     return token, "\n".join([*lines, *([f"expires = {expires.isoformat()}"] if expires else [])])
 
 

@@ -23,6 +23,7 @@ ELSEWHERE = {  # examples that take a network or minutes, and where what they do
     "data fetch": "test_data_fetch.py",
     "export": "test_export_predict.py",
     "predict": "test_export_predict.py",
+    "serve": "test_serve.py",
     "study run": "test_cli.py",
     "study rescore": "test_rescore.py",
     "study transferability": "test_transferability.py",

@@ -59,6 +59,7 @@ CALLS = {
     "zoo list": ("engine.checkpoints.zoo.known_networks", ""),
     "zoo show": ("engine.checkpoints.zoo.known_networks", "theirs"),
     "zoo remove": ("engine.checkpoints.zoo.remove_network", "theirs"),
+    "serve": ("advisor.service.app.open_service", "--store service --port 0"),
     "doctor": ("advisor.terminal.checkup.examine", ""),
 }
 # Places that lie deeper: inside what a command does with errors itself.

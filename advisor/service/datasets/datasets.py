@@ -38,7 +38,10 @@ _INSERT = (
     "INSERT INTO datasets (id, name, folder, uploaded, bytes, sha256, source, created, by, fingerprint, state) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'checking')"
 )
-_CHECKED = "UPDATE datasets SET state = ?, survey = ?, problem = ? WHERE id = ? AND state = 'checking'"
+_CHECKED = (  # a check that was cut short may be run again, and its end may be told twice
+    "UPDATE datasets SET state = :state, survey = :survey, problem = :problem WHERE id = :id AND (state = 'checking' "
+    "OR state = 'refused' AND :state = 'ready' AND problem != :leaving)"
+)
 _PLAIN = ("id", "name", "state", "bytes", "sha256", "source", "created", "by", "problem")
 _GONE = "its records are no longer where they were: give them again"
 _IGNORED = ("__macosx", ".ds_store")  # next to a folder that macOS has packed
@@ -148,7 +151,8 @@ class Datasets:
         why = survey.refusal() if survey is not None else (problem or "the check of its records gave no report")
         if why is not None:
             why = why.replace(row["folder"], row["name"])  # where it lies is nobody's business
-        values = (READY if why is None else REFUSED, None if survey is None else survey.as_json(), why, which)
+        state, kept = READY if why is None else REFUSED, None if survey is None else survey.as_json()
+        values = {"state": state, "survey": kept, "problem": why, "id": which, "leaving": deletion.LEAVING}
         with self._store.transaction() as db:
             db.execute(_CHECKED, values)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from advisor.service.problems import Problem
+from advisor.service.served_models.intake import forget
 from advisor.service.store import ServiceStore, ServiceStoreError
 
 LEAVING = "it is being deleted"
@@ -81,7 +82,8 @@ def finish(store: ServiceStore, row: sqlite3.Row) -> Deleted:
 def _forget(store: ServiceStore, which: str, jobs: Iterable[str], models: Iterable[str]) -> None:
     with store.transaction() as db:
         db.executemany("DELETE FROM jobs WHERE id = ?", [(job,) for job in jobs])
-        db.executemany("DELETE FROM intake WHERE model = ?", [(model,) for model in models])
+        for model in models:
+            forget(db, model)
         db.execute("DELETE FROM datasets WHERE id = ?", (which,))
 
 

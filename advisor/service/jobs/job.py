@@ -84,6 +84,9 @@ class Job:
         return read_progress(self.folder / "progress.json")
 
 
+VERDICT = ("best", "headline", "verdict", "why", "pairs")
+
+
 @dataclass(frozen=True)
 class Progress:
     """How far a job is, as its command says (``advisor.terminal.progress.file``)."""
@@ -105,10 +108,11 @@ def read_progress(path: Path) -> Progress | None:
     """Return what a progress file says, None where there is none or it says something else."""
     try:
         found = json.loads(path.read_bytes())
+        verdict = found["verdict"] or {}
         return Progress(
             str(found["what"]), int(found["done"]), int(found["total"]),
             None if found["seconds_left"] is None else float(found["seconds_left"]), str(found["words"]),
-            found["verdict"],
+            {name: verdict[name] for name in VERDICT} if verdict else None,
         )  # fmt: skip
     except (OSError, ValueError, TypeError, KeyError):  # it is a command's to write, and only says how far that is
         return None

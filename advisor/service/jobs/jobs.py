@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from advisor.service.jobs.commands import Commands, check_design
 from advisor.service.jobs.job import Job, State
@@ -79,9 +79,9 @@ class Jobs:
         """Begin to run what waits, and watch what a server before this one has left running."""
         self._supervisor.start()
 
-    def close(self) -> None:
-        """Stop watching; jobs that run go on."""
-        self._supervisor.close()
+    def close(self) -> int:
+        """Stop watching and end the jobs that run, and return how many; the next server goes on with them."""
+        return self._supervisor.close()
 
     @property
     def is_watching(self) -> bool:
@@ -121,6 +121,10 @@ class Jobs:
         """Return jobs, newest first: those older than the job ``before``, at most ``limit``."""
         return self._table.select(limit, before, state=state, kind=kind, dataset=dataset, model=model)
 
+    def of_dataset(self, dataset: str) -> Sequence[Job]:
+        """Return the jobs that read a dataset or export a model that was trained on it, newest first."""
+        return self._table.of_dataset(dataset)
+
     def cancel(self, job: str) -> Job:
         """Cancel a job: at once where it waits, within two seconds where it runs. Raises Problem."""
         self._table.cancel(self.get(job).id)
@@ -131,7 +135,7 @@ class Jobs:
         """Begin a job again that failed or was cancelled; it goes on from what it kept. Raises Problem."""
         found = self.get(job)
         if found.state in (State.FAILED, State.CANCELLED):
-            self._check(_REQUESTS.validate_python(found.request))
+            self._check(_request_of(found))
             self._refuse_full()
         self._table.again(found.id, by, self._settings.max_jobs_waiting)
         self._supervisor.wake()
@@ -143,7 +147,7 @@ class Jobs:
 
     def _words(self, job: Job) -> Sequence[str] | None:
         """Return the job's command, None while a dataset of it is being checked. Raises Problem."""
-        request = _REQUESTS.validate_python(job.request)
+        request = _request_of(job)
         states = {self._datasets.get(dataset).state for dataset in datasets_of(request)}
         if "checking" in states and not isinstance(request, CheckJob):
             return None
@@ -180,3 +184,10 @@ class Jobs:
             raise Problem(
                 409, f"the training of model {model} is {made_by[0].state}: only one that is done can be used"
             )
+
+
+def _request_of(job: Job) -> JobRequest:
+    try:
+        return _REQUESTS.validate_python(job.request)
+    except ValidationError:
+        raise Problem(422, "it was asked for in the words of another version: ask for it again") from None

@@ -9,7 +9,6 @@ All it knows is in the database and in the jobs' folders, so that a server that 
 
 import logging
 import signal
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +22,7 @@ from advisor.service.jobs.process import read_outcome
 from advisor.service.jobs.table import JobTable
 from advisor.service.problems import Problem
 from advisor.service.settings import Settings
-from advisor.service.store import ServiceStore, now
+from advisor.service.store import ServiceStore, ServiceStoreError, now
 from models.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -58,13 +57,22 @@ class Supervisor:
         self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
         self._thread.start()
 
-    def close(self) -> None:
-        """End the thread. Jobs that run go on; the next server finds them."""
+    def close(self) -> int:
+        """End the thread and what runs, and return how many jobs that were; they go on when a server starts.
+
+        They are killed rather than asked: all they do is kept as for a server that is killed, and an operator who ends
+        the service gets the machine back at once.
+        """
         self._closing.set()
         self.wake()
         if self._thread is not None:
             self._thread.join()
+        running = [job for job in self._table.alive() if job.state is State.RUNNING and is_alive(job.folder)]
+        for job in running:
+            self._launcher.send(job.folder, signal.SIGKILL)
+            self._launcher.reap(job.folder)
         self._launcher.leave()
+        return len(running)
 
     def wake(self) -> None:
         """Look at once."""
@@ -90,8 +98,8 @@ class Supervisor:
             self._awake.clear()
             try:
                 self.look()
-            except (OSError, sqlite3.Error) as error:  # a disk that is full, as a rule: what could not be done now
-                log.warning("jobs are not looked after just now: %s", error)  # is done when there is room again
+            except (OSError, ServiceStoreError) as error:  # a full disk, as a rule: done when there is room again
+                log.warning("jobs are not looked after just now: %s", error)
             self._awake.wait(_POLL_SECONDS)
 
     def _look_after(self, job: Job) -> None:
@@ -135,12 +143,12 @@ class Supervisor:
             self._table.put_back(job.id, afresh=True)
         else:
             said = find_problem(job.folder) or f"its command ended with exit code {outcome}: its log says more"
-            self._end(job, State.FAILED, outcome, said)
+            self._end(job, State.FAILED, outcome, said.replace(f"{self._store.root}/", ""))
 
     def _mourn(self, job: Job) -> None:
         """Start again a job whose process is gone without a word, unless that has happened too often."""
-        if self._is_first or self._is_full():  # not seen to die; or it died for want of room
-            self._table.put_back(job.id)
+        if self._is_first or self._is_full():  # not seen to die, perhaps days ago; or it died for want of room
+            self._table.put_back(job.id, afresh=True)
         elif job.deaths + 1 < MOST_DEATHS:
             self._table.put_back(job.id, died=True)
         else:
@@ -161,13 +169,15 @@ class Supervisor:
         return job
 
     def _start_waiting(self) -> None:
-        alive = self._table.alive()
-        free = self._settings.jobs_at_once - sum(job.state is State.RUNNING for job in alive)
-        if free <= 0 or self._is_full() or self._closing.is_set():
+        if self._is_full() or self._closing.is_set():
             return
-        for job in alive:
-            if free > 0 and job.state is State.QUEUED:
-                free -= self._has_started(job)
+        alive = self._table.alive()
+        # Checks have places of their own: whoever has uploaded records does not wait for another's pilot.
+        for jobs in ([job for job in alive if (job.kind == "check") is is_check] for is_check in (True, False)):
+            free = self._settings.jobs_at_once - sum(job.state is State.RUNNING for job in jobs)
+            for job in jobs:
+                if free > 0 and job.state is State.QUEUED:
+                    free -= self._has_started(job)
 
     def _has_started(self, job: Job) -> bool:
         make_ready(job.folder)

@@ -135,16 +135,16 @@ def list_datasets(service: Here, _caller: Reader) -> DatasetList:
     return DatasetList(datasets=[summary(dataset) for dataset in service.datasets.list()])
 
 
-@router.get("/datasets/{dataset_id}", responses=problem_responses(404))
-def show_dataset(dataset_id: str, service: Here, _caller: Reader) -> DatasetDetail:
+@router.get("/datasets/{dataset}", responses=problem_responses(404))
+def show_dataset(dataset: str, service: Here, _caller: Reader) -> DatasetDetail:
     """Return a dataset with all that its check found."""
-    return detail(service.datasets.get(dataset_id))
+    return detail(service.datasets.get(dataset))
 
 
-@router.delete("/datasets/{dataset_id}", responses=problem_responses(404, 409, 503))
-def delete_dataset(dataset_id: str, service: Here, _caller: Admin) -> DeletedDataset:
+@router.delete("/datasets/{dataset}", responses=problem_responses(404, 409, 503))
+def delete_dataset(dataset: str, service: Here, _caller: Admin) -> DeletedDataset:
     """Delete a dataset with the jobs, pilots, prepared records and models that were made of it, and name them."""
-    gone = service.datasets.delete(dataset_id)
+    gone = service.datasets.delete(dataset)
     return DeletedDataset(
         id=gone.id, name=gone.name, records=gone.records, jobs=list(gone.jobs), models=list(gone.models),
         pilots=list(gone.pilots), prepared=list(gone.prepared),

@@ -14,7 +14,8 @@ from advisor.service.access import Admin, Here, Reader, Runner, Service
 from advisor.service.datasets.limits import Limits
 from advisor.service.problems import problem_responses
 from advisor.service.served_models import intake
-from advisor.service.served_models.drift import Drift, drift
+from advisor.service.served_models.drift import drift
+from advisor.service.served_models.drift_answer import Drift
 from advisor.service.served_models.library import Opened, ServedModel
 from advisor.service.served_models.predictions import Predicted, predict
 from advisor.service.served_models.signals import Signals

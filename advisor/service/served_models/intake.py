@@ -1,6 +1,6 @@
 """What models were given, as counts a day: enough to see that it changes, too little to say anything of a person.
 
-A row of the table ``intake`` has a model, a day (UTC), what was counted, a name, and a number:
+A row of ``intake`` has a model (its id and its file's hash), a day (UTC), what was counted, a name, and a number:
 
     records, noted                       records with a prediction, and those of them with a note
     unusable, note                       records by kind of problem, or of note: words of this file alone
@@ -11,6 +11,7 @@ Sentences of the readers are not kept: a few of them quote a file.
 """
 
 import re
+import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -125,6 +126,11 @@ def add(store: ServiceStore, model: str, counts: Counts, day: date | None = None
             "ON CONFLICT (model, day, what, name) DO UPDATE SET n = n + excluded.n",
             rows,
         )
+
+
+def forget(db: sqlite3.Connection, model: str) -> None:
+    """Remove what was counted for the model of an id, whatever file it had."""
+    db.execute("DELETE FROM intake WHERE substr(model, 1, ?) = ?", (len(model) + 1, f"{model}/"))
 
 
 @dataclass(frozen=True)

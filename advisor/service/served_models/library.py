@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from advisor.service.problems import Problem
+from advisor.service.served_models.intake import forget
 from advisor.service.settings import Settings
 from advisor.service.store import ServiceStore, new_id
 from engine.deploy.inference import Model, ModelError, open_model
@@ -159,7 +160,7 @@ class Library:
         except (OSError, KeyError):
             raise _no_model() from None
         with self._store.transaction() as db:
-            db.execute("DELETE FROM intake WHERE substr(model, 1, ?) = ?", (len(model) + 1, f"{model}/"))
+            forget(db, model)
         shutil.rmtree(removed, ignore_errors=True)
 
     def _file(self, model: str) -> _File:

@@ -3,6 +3,7 @@
 A record is named as the caller named its file: the folder that it lies in meanwhile is nobody's business.
 """
 
+import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -28,6 +29,7 @@ _LONGEST_NAME = 200  # bytes
 _MOST_FILES = 1000  # in a form; an archive may hold more
 _CHUNK = 1 << 20  # bytes, to the disk
 _DIGITS = 18  # of a length that may be meant
+logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it would log bytes of a form
 
 
 @dataclass(frozen=True)

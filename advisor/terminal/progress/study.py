@@ -53,6 +53,11 @@ def _drawn() -> "Iterator[Callable[[Progress], None]]":
         yield screen.report
 
 
+def says_time_left() -> bool:
+    """Whether anybody is told how long the rest takes, which is worth weighing runs for."""
+    return sys.stderr.isatty() or progress_file() is not None
+
+
 def in_words(seconds: float) -> str:
     """Return a time as a person says it: seconds, minutes or hours."""
     if seconds < 90:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from engine.training.loop import Validation
 
-_STOPPING = "stopping after this epoch; Ctrl-C again stops at once and keeps nothing"
+_STOPPING = "stopping after this epoch; Ctrl-C again stops at once and keeps nothing of it"
 _LONG = 10.0  # seconds that say something about the next epoch although the first one is in them
 
 

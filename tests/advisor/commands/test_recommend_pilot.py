@@ -15,6 +15,7 @@ import pytest
 
 from engine.corpora.corpus import Corpus
 from engine.corpora.synthetic import prepared_synthetic
+from studies.running.workplaces import SchedulerError
 from studies.runs.store import Store
 
 SCHEMA = json.loads((Path(__file__).parents[3] / "advisor" / "recommendation.schema.json").read_text())
@@ -212,3 +213,14 @@ def test_ctrl_c_stops_a_pilot_and_the_same_command_goes_on(options, place: Path)
         assert (process.returncode, out) == (130, "")
         assert err.splitlines()[-1].startswith("interrupted; go on with: ecgadvise recommend --data ")
     assert "Traceback" not in err
+
+
+def test_a_pilot_is_run_by_the_cluster_that_is_named(options, command: Command, monkeypatch: pytest.MonkeyPatch):
+    def unreachable(address: str, device: str, _load: object) -> None:
+        raise SchedulerError(f"no Dask scheduler answers at {address} for {device}")
+
+    monkeypatch.setattr("studies.running.workplaces.dask_workplace", unreachable)
+    ended = command(*options, "--scheduler", "tcp://127.0.0.1:9")
+    assert sentence(ended, 1) == "error: no Dask scheduler answers at tcp://127.0.0.1:9 for auto"
+    said = sentence(command(*options[:-1], "--scheduler", "tcp://127.0.0.1:9"), 2)
+    assert said == "error: --scheduler is where --pilot trains: give --pilot with it"

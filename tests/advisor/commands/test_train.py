@@ -117,7 +117,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_the_command_that_goes_on(place: Path, tr
     assert stopped.returncode == 130, stopped.stderr
     assert stopped.stdout == ""
     said = stopped.stderr.splitlines()
-    assert "stopping after this epoch; Ctrl-C again stops at once and keeps nothing" in said
+    assert "stopping after this epoch; Ctrl-C again stops at once and keeps nothing of it" in said
     facts = load_network(place / "out")[1]
     assert facts.record["interrupted"] is True
     assert facts.record["epochs"] < 60

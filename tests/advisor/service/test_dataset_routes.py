@@ -15,6 +15,8 @@ from zipfile import ZIP_STORED
 import pytest
 import uvicorn
 from fastapi import FastAPI, Request
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from starlette.responses import JSONResponse, Response
 from starlette.testclient import TestClient
 
@@ -329,3 +331,26 @@ def test_an_upload_whose_sender_has_gone_leaves_no_file(app, service, head):
             threading.Event().wait(0.01)
     assert is_clean(service)
     assert service.datasets.list() == []
+
+
+@pytest.mark.parametrize("odd", ["%00", "%ff", "d%2f..%2f..", "%ed%a0%80", "x" * 5000, "'; DROP TABLE datasets; --"])
+def test_an_id_that_is_none_is_not_found(client, odd):
+    for method in ("GET", "DELETE"):
+        answer = client.request(method, f"/v1/datasets/{odd}")
+        assert answer.status_code == 404
+
+
+KINDS = st.sampled_from(["multipart/form-data; boundary=x", "multipart/form-data; boundary*=utf-8''x",
+                         "multipart/form-data; boundary", 'multipart/form-data; boundary="', "multipart/form-data;;=",
+                         "application/json", "application/zip"])  # fmt: skip
+PIECES = st.sampled_from([b"--x\r\n", b"--x--", b"\r\n", b"content-disposition: form-data; ", b'name="archive"', b"; ",
+                          b"filename*=utf-8''%ff", b'filename="\xff"', b'name="name"', b"\r\n\r\n", b"PK\x03\x04", b"{",
+                          b'"folder":', b'"\xed\xa0\x80"', b"}", b"\x1f\x8b", zip_of(FILES)])  # fmt: skip
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(KINDS, st.lists(PIECES, max_size=12).map(b"".join), st.text(max_size=8))
+def test_no_body_whatever_is_more_than_a_problem(client, service, kind, body, name):
+    answer = client.post("/v1/datasets", content=body, headers={"content-type": kind}, params={"name": name})
+    assert answer.status_code in (200, 202, 400, 413, 415, 422)
+    assert not list(service.store.incoming.iterdir())

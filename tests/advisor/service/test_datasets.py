@@ -194,6 +194,14 @@ def test_a_check_ends_once(datasets, store):
     assert datasets.get(taken.id).state == "ready"
 
 
+def test_a_check_that_was_cut_short_can_be_run_again(datasets, store):
+    taken = datasets.take_archive(upload(store, zip_of(FILES)), "ward", "anna")
+    datasets.checked(taken.id, "", None)
+    assert datasets.get(taken.id).state == "refused"
+    datasets.checked(taken.id, json.dumps(FOUND), None)
+    assert datasets.get_ready(taken.id).problem is None
+
+
 def test_names_of_files_that_are_no_utf_8_can_be_answered(datasets, store):
     taken = datasets.take_archive(upload(store, zip_of(FILES)), "ward", "anna")
     odd = {**FOUND, "problems": [{"record": "bad\udcff", "problem": "no row", "usable": False}]}
@@ -289,7 +297,7 @@ def used(datasets, store):
     add_job(store, "jstudy", None, "study", request=json.dumps({"datasets": {"ward": taken.id, "other": other.id}}))
     add_job(store, "jother", other.id, "train", model="m2")
     with store.transaction() as db:
-        db.execute("INSERT INTO intake VALUES ('m1', '2026-01-01', 'records', '', 3)")
+        db.execute("INSERT INTO intake VALUES ('m1/0123456789abcdef', '2026-01-01', 'records', '', 3)")
     return taken, other, corpus
 
 

@@ -164,6 +164,12 @@ def test_an_oversized_upload_is_refused_by_its_limits_name(open_app: TestClient,
     assert "--max-upload-mb (ECGADVISE_MAX_UPLOAD_MB) allows, 0.5 MB" in answer.json()["detail"]
 
 
+@pytest.mark.parametrize("length", ["9" * 5000, "-1", "\xb2", "1e3", ""])
+def test_a_length_that_is_none_is_too_large(open_app: TestClient, length: str):
+    headers = {b"host": b"127.0.0.1", b"content-length": length.encode("latin-1")}
+    assert open_app.request("POST", "/v1/datasets", headers=headers).status_code == 413
+
+
 def test_a_plain_request_is_small(open_app: TestClient):
     answer = open_app.request("DELETE", "/v1/thing", content=bytes(1_100_000))
     assert answer.status_code == 413

@@ -41,9 +41,9 @@ def test_this_machine_alone_takes_none(store: ServiceStore, host: str):
 
 
 def test_a_token_made_for_the_file_is_known_by_its_name_and_role(store: ServiceStore):
-    token, table = new_token("ward-3", Role.RUNNER, None)
+    token, table = new_token("ward.3", Role.RUNNER, None)
     known = read(store, table)
-    assert known.find(token) == Caller("ward-3", Role.RUNNER)
+    assert known.find(token) == Caller("ward.3", Role.RUNNER)
     assert token not in table
     assert sha256(token.encode()).hexdigest() in table
     for wrong in ("", token[:-1], f"{token}x", token.upper(), "\udcff"):

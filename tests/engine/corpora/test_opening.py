@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 
 from engine.corpora.corpus import Corpus, CorpusError, prepare, write_divided
-from engine.corpora.opening import FROM_DIRECTORIES, identify_tree, open_directory, open_named
+from engine.corpora.opening import (
+    FROM_DIRECTORIES,
+    fingerprint,
+    identify_tree,
+    open_directory,
+    open_named,
+    prepared_into,
+)
 from engine.corpora.synthetic import prepared_synthetic
 from engine.records.signal import PAPER
 from engine.sources import SourceError, UnknownNameError
@@ -220,3 +227,13 @@ def test_a_source_without_a_class_is_not_prepared(tree: Path, tmp_path: Path):
     with pytest.raises(CorpusError, match="ptb-xl has no labels"):
         prepare(source, tmp_path / "corpora" / "ptb-xl")
     assert not (tmp_path / "corpora" / "ptb-xl").exists()
+
+
+def test_what_a_directory_was_prepared_into_is_found_again_and_nothing_else(tree: Path, tmp_path: Path):
+    corpora, other = tmp_path / "corpora", shutil.copytree(tree, tmp_path / "other")
+    (other / "note.txt").write_text("another tree")
+    made = {open_directory(tree, "", corpora, source)[0].root.parent for source in (None, "ptb-xl")}
+    open_directory(other, "", corpora)
+    assert set(prepared_into(fingerprint(tree), corpora)) == made
+    assert prepared_into("0" * 12, corpora) == []
+    assert prepared_into(fingerprint(tree), tmp_path / "nowhere") == []

@@ -13,7 +13,17 @@ from advisor.answer.arms import not_measured
 from advisor.answer.caveats import warn
 from advisor.answer.costs import Cost
 from advisor.answer.question import Question
-from advisor.own_records.pilots.study import Pilot, PilotError, Plan, check_records, divide_pool, plan, run, set_up
+from advisor.own_records.pilots.study import (
+    Pilot,
+    PilotError,
+    Plan,
+    _report_whole,
+    check_records,
+    divide_pool,
+    plan,
+    run,
+    set_up,
+)
 from advisor.own_records.pilots.update import Observed, fit_pilot, observe, update
 from advisor.own_records.records import OwnData, divide_own
 from engine.checkpoints.checkpoint import CheckpointError
@@ -590,3 +600,14 @@ def test_a_network_of_one_lead_is_piloted_on_that_one(tmp_path: Path, made_up: C
     scratch, tuned, probe, kernels = make_pilot(tmp_path, made_up, one).specs(40, 0)
     assert {scratch.reading, tuned.reading, probe.reading} == {"I, scaled by set"}
     assert kernels.reading == ""
+
+
+def test_the_time_left_is_that_of_all_replicates_at_the_pace_of_the_one_that_runs():
+    said = []
+    replicate = Progress(8, done=4, work_total=8.0, work_done=4.0)
+    replicate.started -= 60
+    _report_whole(said.append, 24, 8, replicate)
+    (whole,) = said
+    assert (whole.total, whole.done) == (24, 12)
+    assert whole.seconds_left() == pytest.approx(60 / 4 * 12, rel=0.01)
+    assert (replicate.total, replicate.done) == (8, 4)

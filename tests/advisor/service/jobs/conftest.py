@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import dedent
+from typing import ClassVar
 
 import pytest
 
@@ -22,6 +23,21 @@ import sys
 from pathlib import Path
 from advisor.service.jobs.process import main
 main(lambda: exec((Path(sys.argv[3]) / "job.py").read_text(), {"__name__": "job"}))
+"""
+
+
+WAITS = """
+import time
+while True:
+    time.sleep(0.05)
+"""
+DEAF = """
+import signal, subprocess, sys, time
+from pathlib import Path
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+Path("child").write_text(str(child.pid))
+time.sleep(600)
 """
 
 
@@ -68,6 +84,8 @@ def datasets(tmp_path: Path) -> StandInDatasets:
 class Place:
     """Jobs that are looked after by hand: ``look`` is what the supervisor's thread does now and then."""
 
+    WAITS: ClassVar[str] = WAITS
+    DEAF: ClassVar[str] = DEAF
     store: ServiceStore
     datasets: StandInDatasets
     now: float = 0.0
@@ -83,6 +101,9 @@ class Place:
         jobs._supervisor._clock = lambda: self.now
         self.made.append(jobs)
         return jobs
+
+    def look(self, jobs: Jobs) -> None:
+        jobs._supervisor.look()
 
     def tell(self, job: Job) -> None:
         self.told.append((job.id, job.state.value))

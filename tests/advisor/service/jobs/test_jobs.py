@@ -1,7 +1,9 @@
 """What callers see of jobs: the routes, with the same work as one job, pages of a list, events, logs and roles."""
 
 import json
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 
 import anyio
@@ -12,14 +14,16 @@ from starlette.responses import JSONResponse
 
 from advisor.service.jobs.events import job_events
 from advisor.service.jobs.job import State, read_progress
-from advisor.service.jobs.kinds import CheckJob, ExportJob, TrainJob
+from advisor.service.jobs.kinds import CheckJob, ExportJob, StudyJob, TrainJob
 from advisor.service.jobs.launching import is_alive
 from advisor.service.jobs.logs import MOST
 from advisor.service.jobs.table import JobTable
 from advisor.service.problems import Problem
 from advisor.service.routes.jobs import router
+from advisor.service.store import ServiceStoreError
 from advisor.service.tokens import Caller, Role
 
+DESIGN = (Path(__file__).parents[3] / "advisor" / "tiny.toml").read_text()
 VERDICT = {"best": "fine-tune", "headline": "Fine-tune", "verdict": "fine-tune", "why": "certain", "pairs": 2}
 PROGRESS = {"what": "runs", "done": 6, "total": 24, "seconds_left": 310, "words": "runs 6 of 24", "verdict": VERDICT}
 
@@ -131,7 +135,16 @@ def test_a_running_job_says_how_far_it_is_and_a_done_one_its_answer(place, until
 def test_a_progress_file_that_says_something_else_says_nothing(tmp_path):
     path = tmp_path / "progress.json"
     assert read_progress(path) is None
-    for content in ("", "[]", "3", '{"what": "runs"}', json.dumps({**PROGRESS, "done": "many"}), "\udcff{"):
+    for content in (
+        "",
+        "[]",
+        "3",
+        '{"what": "runs"}',
+        json.dumps({**PROGRESS, "done": "many"}),
+        json.dumps({**PROGRESS, "verdict": {"best": "scratch"}}),
+        json.dumps({**PROGRESS, "verdict": 3}),
+        "\udcff{",
+    ):
         path.write_bytes(content.encode("utf-8", "surrogateescape"))
         assert read_progress(path) is None
     path.write_text(json.dumps({**PROGRESS, "done": 0, "total": 0, "verdict": None}))
@@ -237,3 +250,26 @@ def test_a_dataset_is_told_how_its_check_ended(place, until):
         (good.dataset, "[1]\n", None),
         (bad.dataset, None, "its command ended with exit code 1: its log says more"),
     ]
+
+
+def test_the_jobs_of_a_dataset_are_all_that_read_it_or_what_was_made_of_it(place):
+    jobs, other = place.jobs(), place.datasets.add("")
+    train, _ = jobs.submit(TrainJob(dataset=place.datasets.add("")), "tester")
+    with place.store.transaction() as db:
+        db.execute("UPDATE jobs SET state = 'done'")
+    study, _ = jobs.submit(StudyJob(design=DESIGN, datasets={"one": other, "two": train.dataset}), "tester")
+    export, _ = jobs.submit(ExportJob(model=train.model), "tester")
+    jobs.submit(CheckJob(dataset=other), "tester")
+    assert [job.id for job in jobs.of_dataset(train.dataset)] == [export.id, study.id, train.id]
+
+
+def test_a_disk_that_does_not_take_a_job_is_an_error_in_a_sentence_and_no_job(place, monkeypatch):
+    jobs, asked = place.jobs(), CheckJob(dataset=place.datasets.add("print(1)"))
+    known = place.store.database
+    place.store.database = place.store.root  # a folder, which is no database
+    with pytest.raises(ServiceStoreError, match="cannot be used just now"):
+        jobs.submit(asked, "tester")
+    place.store.database = known
+    assert jobs.list() == []
+    with pytest.raises(sqlite3.OperationalError, match="no such table"):
+        place.store.rows("SELECT * FROM no_table")

@@ -1,57 +1,15 @@
 """Jobs are run once, oldest first, and come to an end of their own, whoever or whatever is killed meanwhile."""
 
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from advisor.service.jobs.job import Ending, State
-from advisor.service.jobs.jobs import Jobs
-from advisor.service.jobs.kinds import CheckJob, PilotJob
+from advisor.service.jobs.kinds import PilotJob
 from advisor.service.jobs.launching import LOCK, is_alive
-from advisor.service.jobs.table import JobTable
 from advisor.service.problems import Problem
-from advisor.service.settings import Settings
 from advisor.service.store import ServiceStore
-from engine.files import InUseError
-
-WAITS = """
-import time
-while True:
-    time.sleep(0.05)
-"""
-DEAF = """
-import signal, subprocess, sys, time
-from pathlib import Path
-signal.signal(signal.SIGINT, signal.SIG_IGN)
-child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-Path("child").write_text(str(child.pid))
-time.sleep(600)
-"""
-SERVER = """
-import sys, time
-from pathlib import Path
-sys.path.append(sys.argv[2])
-from conftest import STAND_IN, StandInDatasets
-from advisor.service.jobs.jobs import Jobs
-from advisor.service.jobs.launching import Launcher
-from advisor.service.settings import Settings
-from advisor.service.store import ServiceStore
-root = Path(sys.argv[1])
-store = ServiceStore(root / "store").open()
-jobs = Jobs(store, Settings(root, min_free_mb=0, jobs_at_once=2), StandInDatasets(root / "sets"), {},
-            Launcher(store.corpora, STAND_IN))
-jobs.start()
-print("ready", flush=True)
-time.sleep(600)
-"""
-
-
-def look(jobs: Jobs) -> None:
-    jobs._supervisor.look()
+from engine.files import lock
 
 
 def is_there(pid: int) -> bool:
@@ -64,33 +22,62 @@ def is_there(pid: int) -> bool:
 def test_a_job_that_ends_well_has_its_answer_and_one_that_does_not_the_sentence_it_ended_in(place, until):
     jobs = place.jobs()
     good = place.submit(jobs, "print('{\"records\": 3}')")
-    bad = place.submit(jobs, "import sys; print('error: no record could be read', file=sys.stderr); sys.exit(3)")
-    until(lambda: jobs.get(bad.id).state.is_final, lambda: look(jobs))
+    said = f"error: {place.store.root}/datasets/d0: no record could be read"
+    bad = place.submit(jobs, f"import sys; print({said!r}, file=sys.stderr); sys.exit(3)")
+    until(lambda: jobs.get(bad.id).state.is_final, lambda: place.look(jobs))
     assert (jobs.get(good.id).state, jobs.get(good.id).answer()) == (State.DONE, {"records": 3})
     failed = jobs.get(bad.id)
-    assert (failed.state, failed.exit_code, failed.problem) == (State.FAILED, 3, "no record could be read")
+    assert (failed.state, failed.exit_code, failed.problem) == (State.FAILED, 3, "datasets/d0: no record could be read")
     assert failed.answer() is None
     assert place.told == [(good.id, "done"), (bad.id, "failed")]
-    assert jobs.log(bad.id).text.splitlines()[-1] == "error: no record could be read"
+    assert jobs.log(bad.id).text.splitlines()[-1] == said
 
 
 def test_a_defect_ends_a_job_as_failed_and_its_log_has_the_traceback(place, until):
     jobs = place.jobs()
     job = place.submit(jobs, "print(1 / 0)")
-    until(lambda: jobs.get(job.id).state.is_final, lambda: look(jobs))
+    until(lambda: jobs.get(job.id).state.is_final, lambda: place.look(jobs))
     assert jobs.get(job.id).problem == "its command ended with exit code 1: its log says more"
     assert "ZeroDivisionError" in jobs.log(job.id).text
 
 
 def test_the_oldest_runs_first_and_no_more_than_allowed_at_once(place, until):
     jobs = place.jobs(jobs_at_once=2)
-    made = [place.submit(jobs, WAITS) for _ in range(4)]
-    look(jobs)
+    made = [place.submit(jobs, place.WAITS) for _ in range(4)]
+    place.look(jobs)
     assert [jobs.get(job.id).state.value for job in made] == ["running", "running", "queued", "queued"]
     jobs.cancel(made[0].id)
     place.now = 5.0
-    until(lambda: jobs.get(made[0].id).state.is_final, lambda: look(jobs))
+    until(lambda: jobs.get(made[0].id).state.is_final, lambda: place.look(jobs))
     assert [jobs.get(job.id).state.value for job in made] == ["cancelled", "running", "running", "queued"]
+
+
+def test_a_check_does_not_wait_for_a_pilot(place, until):
+    jobs = place.jobs()
+    with place.store.transaction() as db:  # one that runs as long as this test holds its lock
+        db.execute(
+            "INSERT INTO jobs (id, kind, key, request, state, created, by) VALUES "
+            "('j000000000000', 'pilot', '', '{}', 'running', '2026', '')"
+        )
+    folder = place.store.jobs / "j000000000000"
+    folder.mkdir()
+    with (folder / LOCK).open("w") as held:
+        assert lock(held.fileno())
+        check, pilot = (
+            place.submit(jobs, "print(1)"),
+            jobs.submit(PilotJob(dataset=place.datasets.add("")), "tester")[0],
+        )
+        until(lambda: jobs.get(check.id).state is State.DONE, lambda: place.look(jobs))
+        assert jobs.get(pilot.id).state is State.QUEUED
+
+
+def test_a_request_of_another_version_fails_its_job_in_a_sentence(place):
+    jobs = place.jobs()
+    job = place.submit(jobs, "print(1)")
+    with place.store.transaction() as db:
+        db.execute("UPDATE jobs SET request = json_set(request, '$.thorough', 1)")
+    place.look(jobs)
+    assert jobs.get(job.id).problem == "it was asked for in the words of another version: ask for it again"
 
 
 def test_folders_named_as_our_packages_where_a_job_runs_do_no_harm(place, until):
@@ -99,7 +86,7 @@ def test_folders_named_as_our_packages_where_a_job_runs_do_no_harm(place, until)
     for name in ("models", "engine", "advisor", "ecgadvise", "json"):
         (job.folder / name).mkdir(parents=True)
         (job.folder / name / "__init__.py").write_text("raise RuntimeError('of the user')")
-    until(lambda: jobs.get(job.id).state.is_final, lambda: look(jobs))
+    until(lambda: jobs.get(job.id).state.is_final, lambda: place.look(jobs))
     found = jobs.get(job.id)
     assert found.state is State.DONE, jobs.log(job.id).text
     assert all(str(job.folder) not in str(path) for path in found.answer())
@@ -109,7 +96,7 @@ def test_a_job_knows_no_token_and_says_its_progress_in_its_folder(place, until, 
     monkeypatch.setenv("ECGADVISE_TOKEN", "not for jobs")
     jobs = place.jobs()
     job = place.submit(jobs, "import json, os; print(json.dumps(dict(os.environ)))")
-    until(lambda: jobs.get(job.id).state.is_final, lambda: look(jobs))
+    until(lambda: jobs.get(job.id).state.is_final, lambda: place.look(jobs))
     environment = jobs.get(job.id).answer()
     assert "ECGADVISE_TOKEN" not in environment
     assert environment["ECGADVISE_PROGRESS"] == str(job.folder / "progress.json")
@@ -118,17 +105,17 @@ def test_a_job_knows_no_token_and_says_its_progress_in_its_folder(place, until, 
 
 def test_a_cancelled_job_that_does_not_heed_ctrl_c_is_killed_after_a_second_with_all_it_started(place, until):
     jobs = place.jobs()
-    job = place.submit(jobs, DEAF)
-    until((job.folder / "child").exists, lambda: look(jobs))
+    job = place.submit(jobs, place.DEAF)
+    until((job.folder / "child").exists, lambda: place.look(jobs))
     child = int((job.folder / "child").read_text())
     assert jobs.cancel(job.id).ending is Ending.CANCELLED
     for place.now in (0.0, 0.99):
-        look(jobs)
+        place.look(jobs)
         assert is_alive(job.folder)
     place.now = 1.0
-    look(jobs)
+    place.look(jobs)
     until(lambda: not is_alive(job.folder))
-    look(jobs)
+    place.look(jobs)
     assert jobs.get(job.id).state is State.CANCELLED
     until(lambda: not is_there(child))
     assert place.told == [(job.id, "cancelled")]
@@ -136,8 +123,8 @@ def test_a_cancelled_job_that_does_not_heed_ctrl_c_is_killed_after_a_second_with
 
 def test_a_job_is_cancelled_once(place, until):
     jobs = place.jobs()
-    running, waiting = place.submit(jobs, WAITS), place.submit(jobs, WAITS)
-    look(jobs)
+    running, waiting = place.submit(jobs, place.WAITS), place.submit(jobs, place.WAITS)
+    place.look(jobs)
     jobs.cancel(running.id)
     with pytest.raises(Problem, match="is being ended already") as refused:
         jobs.cancel(running.id)
@@ -146,17 +133,17 @@ def test_a_job_is_cancelled_once(place, until):
     with pytest.raises(Problem, match="is cancelled already"):
         jobs.cancel(waiting.id)
     place.now = 100.0
-    until(lambda: jobs.get(running.id).state.is_final, lambda: look(jobs))
+    until(lambda: jobs.get(running.id).state.is_final, lambda: place.look(jobs))
     assert sorted(place.told) == sorted([(running.id, "cancelled"), (waiting.id, "cancelled")])
 
 
 def test_what_ended_before_it_heard_of_its_end_has_ended_as_it_did(place, until):
     jobs = place.jobs()
     job = place.submit(jobs, "print(1)")
-    look(jobs)
+    place.look(jobs)
     until(lambda: not is_alive(job.folder))
     jobs.cancel(job.id)
-    look(jobs)
+    place.look(jobs)
     assert jobs.get(job.id).state is State.DONE
 
 
@@ -173,9 +160,9 @@ def test_a_command_that_ends_well_because_it_was_stopped_is_cancelled_all_the_sa
             print("{}")
     """
     job = place.submit(jobs, stopped)
-    until((job.folder / "began").exists, lambda: look(jobs))
+    until((job.folder / "began").exists, lambda: place.look(jobs))
     jobs.cancel(job.id)
-    until(lambda: jobs.get(job.id).state.is_final, lambda: look(jobs))
+    until(lambda: jobs.get(job.id).state.is_final, lambda: place.look(jobs))
     assert jobs.get(job.id).state is State.CANCELLED
     assert (jobs.get(job.id).exit_code, jobs.get(job.id).answer()) == (0, None)
 
@@ -192,12 +179,12 @@ def test_a_job_that_was_cancelled_is_begun_again_and_goes_on(place, until):
             time.sleep(600)
     """
     job = place.submit(jobs, twice)
-    until((job.folder / "half").exists, lambda: look(jobs))
+    until((job.folder / "half").exists, lambda: place.look(jobs))
     jobs.cancel(job.id)
-    until(lambda: jobs.get(job.id).state.is_final, lambda: look(jobs))
+    until(lambda: jobs.get(job.id).state.is_final, lambda: place.look(jobs))
     again = jobs.resubmit(job.id, "somebody else")
     assert (again.state, again.by, again.ending, again.started) == (State.QUEUED, "somebody else", None, None)
-    until(lambda: jobs.get(job.id).state.is_final, lambda: look(jobs))
+    until(lambda: jobs.get(job.id).state.is_final, lambda: place.look(jobs))
     assert jobs.get(job.id).answer() == {"lines": ["whole"]}
     with pytest.raises(Problem, match="is done: only one that failed or was cancelled is begun again"):
         jobs.resubmit(job.id, "tester")
@@ -205,74 +192,11 @@ def test_a_job_that_was_cancelled_is_begun_again_and_goes_on(place, until):
 
 def test_a_job_that_takes_too_long_is_ended_in_a_sentence_that_names_the_limit(place, until):
     jobs = place.jobs(max_job_minutes=1e-9)
-    job = place.submit(jobs, WAITS)
-    until(lambda: jobs.get(job.id).state.is_final, lambda: look(jobs))
+    job = place.submit(jobs, place.WAITS)
+    until(lambda: jobs.get(job.id).state.is_final, lambda: place.look(jobs))
     ended = jobs.get(job.id)
     assert ended.state is State.FAILED
     assert "--max-job-minutes" in ended.problem
-
-
-def test_a_job_whose_process_is_killed_is_started_again(place, until):
-    jobs = place.jobs()
-    job = place.submit(jobs, """
-        import os, signal
-        from pathlib import Path
-        if not Path("half").exists():
-            Path("half").touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        print("whole")
-    """)  # fmt: skip
-    until(lambda: jobs.get(job.id).state.is_final, lambda: look(jobs))
-    ended = jobs.get(job.id)
-    assert (ended.state, ended.attempts, ended.deaths) == (State.DONE, 2, 1)
-
-
-def test_a_job_that_kills_its_process_every_time_has_failed_the_third(place, until):
-    jobs = place.jobs()
-    job = place.submit(jobs, "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
-    until(lambda: jobs.get(job.id).state.is_final, lambda: look(jobs))
-    ended = jobs.get(job.id)
-    assert (ended.state, ended.attempts, ended.deaths) == (State.FAILED, 3, 3)
-    assert ended.problem == "its process was ended from outside 3 times, for want of memory perhaps"
-
-
-def test_a_death_that_no_server_saw_does_not_count(place, until):
-    jobs = place.jobs()
-    job = place.submit(jobs, WAITS)
-    look(jobs)
-    os.killpg(jobs._supervisor._launcher._children[job.folder].pid, signal.SIGKILL)
-    until(lambda: not is_alive(job.folder))
-    other = place.jobs()
-    look(other)
-    assert (other.get(job.id).deaths, other.get(job.id).attempts, other.get(job.id).state) == (0, 2, State.RUNNING)
-
-
-def test_another_server_adopts_what_runs_and_can_cancel_it(place, until):
-    jobs = place.jobs()
-    job = place.submit(jobs, DEAF)
-    until((job.folder / "child").exists, lambda: look(jobs))
-    other = place.jobs()
-    look(other)
-    assert (other.get(job.id).state, other.get(job.id).attempts) == (State.RUNNING, 1)
-    other.cancel(job.id)
-    look(other)
-    place.now = 1.0
-    look(other)
-    until(lambda: not is_alive(job.folder))
-    look(other)
-    assert other.get(job.id).state is State.CANCELLED
-    jobs._supervisor._launcher.reap(job.folder)
-
-
-def test_a_cancellation_outlives_its_server(place, until):
-    jobs = place.jobs()
-    job = place.submit(jobs, "import time; time.sleep(0.2); print(1)")
-    look(jobs)
-    jobs.cancel(job.id)
-    until(lambda: not is_alive(job.folder))
-    other = place.jobs()
-    look(other)
-    assert other.get(job.id).state is State.CANCELLED
 
 
 def test_a_full_disk_takes_no_new_job_and_loses_none(place, until, monkeypatch):
@@ -288,17 +212,17 @@ def test_a_full_disk_takes_no_new_job_and_loses_none(place, until, monkeypatch):
             sys.exit(1)
         print("whole")
     """)  # fmt: skip
-    look(jobs)
+    place.look(jobs)
     free[0] = 999.0
     with pytest.raises(Problem, match="--min-free-mb") as refused:
-        place.submit(jobs, WAITS)
+        place.submit(jobs, place.WAITS)
     assert (refused.value.status, refused.value.kind) == (507, "disk-full")
     until(lambda: not is_alive(job.folder))
     for _ in range(3):
-        look(jobs)
+        place.look(jobs)
     assert (jobs.get(job.id).state, jobs.get(job.id).attempts) == (State.QUEUED, 1)
     free[0] = 5000.0
-    until(lambda: jobs.get(job.id).state.is_final, lambda: look(jobs))
+    until(lambda: jobs.get(job.id).state.is_final, lambda: place.look(jobs))
     assert (jobs.get(job.id).state, jobs.get(job.id).attempts) == (State.DONE, 2)
     assert len(jobs.list()) == 1
 
@@ -306,7 +230,7 @@ def test_a_full_disk_takes_no_new_job_and_loses_none(place, until, monkeypatch):
 def test_a_job_that_wants_more_room_than_there_ever_is_fails(place, until):
     jobs = place.jobs()
     job = place.submit(jobs, "import sys; print('error: no space is left', file=sys.stderr); sys.exit(1)")
-    until(lambda: jobs.get(job.id).state.is_final, lambda: look(jobs))
+    until(lambda: jobs.get(job.id).state.is_final, lambda: place.look(jobs))
     assert (jobs.get(job.id).state, jobs.get(job.id).problem) == (State.FAILED, "no space is left")
 
 
@@ -317,7 +241,7 @@ def test_what_is_told_of_an_end_may_make_it_a_failure(place, until):
     jobs = place.jobs()
     jobs._supervisor._on_ended = {"check": refuse}
     job = place.submit(jobs, "print(1)")
-    until(lambda: jobs.get(job.id).state.is_final, lambda: look(jobs))
+    until(lambda: jobs.get(job.id).state.is_final, lambda: place.look(jobs))
     assert (jobs.get(job.id).state, jobs.get(job.id).problem) == (State.FAILED, "the survey names no record")
 
 
@@ -327,7 +251,7 @@ def test_a_dataset_that_went_away_while_its_job_waited_fails_the_job(place):
     folder = place.datasets.get(job.dataset).folder
     (folder / "job.py").unlink()
     folder.rmdir()
-    look(jobs)
+    place.look(jobs)
     assert jobs.get(job.id).state is State.FAILED
     assert "there is no dataset" in jobs.get(job.id).problem
 
@@ -336,53 +260,11 @@ def test_a_job_on_a_dataset_that_is_being_checked_waits_for_that_and_holds_up_no
     jobs = place.jobs()
     checking = place.datasets.add("print(1)", "checking")
     (waits, _), check = jobs.submit(PilotJob(dataset=checking), "tester"), place.submit(jobs, "print(1)")
-    until(lambda: jobs.get(check.id).state is State.DONE, lambda: look(jobs))
+    until(lambda: jobs.get(check.id).state is State.DONE, lambda: place.look(jobs))
     assert jobs.get(waits.id).state is State.QUEUED
     place.datasets.states[checking] = "refused"
-    look(jobs)
+    place.look(jobs)
     assert jobs.get(waits.id).problem == f"dataset {checking} is refused: only one whose check passed can be used"
     with pytest.raises(Problem, match="is refused") as refused:
         jobs.submit(PilotJob(dataset=checking), "tester")
     assert refused.value.status == 409
-
-
-def test_two_servers_on_one_store_refuse_each_other(store: ServiceStore):
-    with pytest.raises(InUseError, match="another ecgadvise serve has the store"):
-        ServiceStore(store.root).open()
-
-
-def test_jobs_survive_twenty_kills_of_their_server_and_each_is_done_once(tmp_path: Path, datasets, until):
-    """One more job is asked for before each server, which is killed a little later than the one before it."""
-    done = tmp_path / "done"
-    count = f"import time; time.sleep(0.3); print('{{}}'); open({str(done)!r}, 'a').write('one\\n')"
-    store = ServiceStore(tmp_path / "store").open()
-    store.close()
-    asking = Jobs(store, Settings(tmp_path, min_free_mb=0), datasets)
-    asked = []
-    for k in range(20):
-        asked.append(asking.submit(CheckJob(dataset=datasets.add(count)), "tester")[0].id)
-        with server(tmp_path) as process:
-            assert process.stdout.readline() == "ready\n"
-            with pytest.raises(subprocess.TimeoutExpired):
-                process.wait(timeout=0.02 * k)
-            process.kill()
-    with server(tmp_path) as process:
-        until(lambda: not JobTable(store).alive())
-        process.kill()
-    assert [asking.get(job).state.value for job in asked] == ["done"] * 20
-    assert done.read_text() == "one\n" * 20
-
-
-def server(root: Path) -> subprocess.Popen[str]:
-    words = [sys.executable, "-c", SERVER, str(root), str(Path(__file__).parent)]
-    return subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
-
-
-def test_a_server_killed_between_the_database_and_the_process_starts_the_job_later(place, until):
-    jobs = place.jobs()
-    job = place.submit(jobs, "print(1)")
-    assert JobTable(place.store).running(job.id)
-    other = place.jobs()
-    until(lambda: other.get(job.id).state.is_final, lambda: look(other))
-    assert (other.get(job.id).state, other.get(job.id).deaths) == (State.DONE, 0)
-    assert (job.folder / LOCK).exists()

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from advisor.service.served_models.differences import LEVEL
-from advisor.service.served_models.drift import CANNOT_KNOW, LEAST_RECORDS, Drift, drift
+from advisor.service.served_models.drift import LEAST_RECORDS, drift
+from advisor.service.served_models.drift_answer import CANNOT_KNOW, Drift
 from advisor.service.served_models.intake import Intake
 from engine.deploy.inference import open_model
 from engine.deploy.model_facts import ModelFacts

@@ -37,6 +37,15 @@ def test_counts_of_requests_are_added_up_by_model_and_day(store: ServiceStore):
     assert (nothing.records, nothing.days, nothing.first_day, dict(nothing.counts)) == (0, 0, None, {})
 
 
+def test_what_was_counted_for_a_model_is_forgotten_whatever_file_it_had_and_for_no_other(store: ServiceStore):
+    for name in ("m1/aaaa", "m1/bbbb", "m11/aaaa", "m_/aaaa"):
+        intake.add(store, name, {("records", ""): 1})
+    with store.transaction() as db:
+        intake.forget(db, "m1")
+        intake.forget(db, "m%")
+    assert [row["model"] for row in store.rows("SELECT model FROM intake")] == ["m11/aaaa", "m_/aaaa"]
+
+
 def test_counts_survive_reopening(store: ServiceStore):
     intake.add(store, "a", {("records", ""): 2})
     store.close()
