@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from advisor.service.access import Service
 from advisor.service.audit import ids_in
+from advisor.service.pages import error_page
 from advisor.service.problems import MEDIA_TYPE, Problem
 from advisor.service.settings import MEGABYTE
 from advisor.service.tokens import LOCAL, Caller, Role
@@ -163,9 +164,12 @@ class Guard:
 
 
 def refusal(request: Request, problem: Problem) -> Response:
-    """Return a problem as the caller reads it: a page's visitor without a token is sent to where one is given."""
-    if problem.status == 401 and not request.url.path.startswith("/v1/") and _wants_page(request.headers):
-        return RedirectResponse("/login", 303)
+    """Return a problem as the caller reads it: as a page or not; a page's visitor without a token is sent to log in."""
+    if not request.url.path.startswith("/v1/") and _wants_page(request.headers):
+        if problem.status == 401:
+            return RedirectResponse("/login", 303)
+        request.scope["state"].setdefault("caller", Caller(_NOBODY, Role.NOBODY))
+        return error_page(request, problem)
     return Response(json.dumps(problem.document()), problem.status, problem.headers, MEDIA_TYPE)
 
 

@@ -79,3 +79,4 @@ def test_an_upload_that_is_too_large_is_refused_by_the_limits_name(
     answer = send(small, bytes(2_000_000))
     assert answer.status_code == 413
     assert "--max-prediction-mb (ECGADVISE_MAX_PREDICTION_MB)" in answer.text
+    assert faults(answer.text) == []
