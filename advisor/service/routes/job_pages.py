@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Query, Request
 from pydantic import TypeAdapter, ValidationError
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
@@ -17,6 +17,7 @@ from advisor.service.routes import job_words
 from models.errors import UserError
 
 router = APIRouter(include_in_schema=False)
+JobId = Annotated[str, Query(pattern=r"^j[0-9a-f]{12}$")]
 _SHOWN = 100  # jobs
 _REQUEST: TypeAdapter[JobRequest] = TypeAdapter(JobRequest)
 STRATEGIES = (
@@ -38,9 +39,9 @@ Fields = Annotated[dict[str, str], Depends(form_fields)]
 
 
 @router.get("/jobs", response_class=HTMLResponse)
-def list_jobs(request: Request, service: Here, _caller: Reader) -> Response:
-    """Show all jobs, and forms to start one."""
-    return _listed(request, service, 200, {}, None)
+def list_jobs(request: Request, service: Here, _caller: Reader, before: JobId | None = None) -> Response:
+    """Show jobs, the newest or those before one, and forms to start one."""
+    return _listed(request, service, 200, {}, None, before)
 
 
 @router.post("/jobs", response_class=HTMLResponse)
@@ -94,12 +95,15 @@ def choices(service: Service) -> dict[str, Any]:
 
 
 def _listed(
-    request: Request, service: Service, status: int, fields: Mapping[str, str], problem: str | None
-) -> HTMLResponse:
-    jobs = service.jobs.list(limit=_SHOWN)
+    request: Request, service: Service, status: int, fields: Mapping[str, str], problem: str | None,
+    before: str | None = None,
+) -> HTMLResponse:  # fmt: skip
+    found = service.jobs.list(limit=_SHOWN + 1, before=before)
+    jobs = found[:_SHOWN]
     rows = [{"job": job, "what": job_words.KINDS[job.kind], "progress": _progress(job)} for job in jobs]
     return render(
         request, "jobs.html", status, rows=rows, names=_names(service), filled=fields, problem=problem,
+        next=jobs[-1].id if len(found) > _SHOWN else None,
         **choices(service),
     )  # fmt: skip
 

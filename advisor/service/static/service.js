@@ -60,6 +60,10 @@
       return "/?" + (given.toString() || "n_records=");
     }
 
+    function isAboutRecords() {
+      return Boolean(form.elements.data && form.elements.data.value);
+    }
+
     function mark(wrong) {
       Array.from(form.elements).forEach(function (field) {
         if (!field.name) { return; }
@@ -77,6 +81,7 @@
       if (running) { running.abort(); }
       running = new AbortController();
       document.getElementById("answer").classList.add("stale");
+      if (isAboutRecords()) { say("The records are being read: this takes some seconds."); }
       read(now, running.signal).then(function (other) {
         replace("ask-error", other);
         replace("answer", other);
@@ -98,8 +103,7 @@
     function later(event) {
       clearTimeout(waiting);
       // Records of one's own take the service seconds: a field is then asked about when it is left.
-      var isHeavy = form.elements.data && form.elements.data.value;
-      if (event.type === "input" && isHeavy) { return; }
+      if (event.type === "input" && isAboutRecords()) { return; }
       waiting = setTimeout(ask, event.type === "input" ? 350 : 0);
     }
 
@@ -114,11 +118,18 @@
 
   // Follow what changes on its own: the events of a job tell when to read its page again.
   function watch(part) {
-    var id = part.id, source = null, reading = false, again = false;
+    var id = part.id, source = null, reading = false, again = false, doubt = null;
 
     function lost(is) {
       var place = document.getElementById("lost");
+      clearTimeout(doubt);
+      doubt = null;
       if (place) { place.textContent = is ? "The service does not answer just now: trying again." : ""; }
+    }
+
+    // The end of a stream may be that of the job: only what lasts is worth a word.
+    function mayBeLost() {
+      if (doubt === null) { doubt = setTimeout(function () { lost(true); }, 1500); }
     }
 
     function refresh() {
@@ -135,7 +146,7 @@
         frames();
         if (!document.getElementById(id).dataset.events && source) { source.close(); source = null; }
       }).catch(function () {
-        lost(true);
+        mayBeLost();
         setTimeout(refresh, 2000);
       }).finally(function () {
         reading = false;
@@ -150,9 +161,12 @@
       source.addEventListener("job", refresh);
       source.onopen = refresh;
       source.onerror = function () {
-        lost(true);
+        mayBeLost();
         // The browser tries again by itself unless it was told off, as by a server that was just starting.
-        if (source && source.readyState === EventSource.CLOSED) { source = null; setTimeout(function () { refresh(); listen(); }, 2000); }
+        if (source && source.readyState === EventSource.CLOSED) {
+          source = null;
+          setTimeout(function () { refresh(); listen(); }, 2000);
+        }
       };
     }
 

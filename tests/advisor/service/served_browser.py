@@ -95,5 +95,5 @@ def visit(browser: Browser, address: str, **given: object) -> Iterator[Page]:
         yield context.new_page()
     finally:
         context.close()
-    assert seen.elsewhere == [], "nothing leaves the machine"
-    assert seen.errors == []
+    assert not seen.elsewhere, f"asked of others: {seen.elsewhere}"
+    assert not seen.errors, f"the console said: {seen.errors}"

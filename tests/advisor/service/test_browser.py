@@ -112,6 +112,23 @@ def test_without_a_script_a_question_is_asked_and_answered(browser: Browser, ser
         assert page.get_by_label("Network", exact=True).input_value() == "rnn"
 
 
+@pytest.mark.parametrize(("bypass_csp", "seen"), [(True, "asked of others"), (False, "Content Security Policy")])
+def test_what_a_page_asks_of_others_is_seen(browser: Browser, server: Server, bypass_csp: bool, seen: str):
+    """Else the other tests could not fail."""
+    with pytest.raises(AssertionError, match=seen), visit(browser, server.address, bypass_csp=bypass_csp) as page:
+        page.goto("/login")
+        page.evaluate("new Image().src = 'http://elsewhere.invalid/x.png'")
+        page.wait_for_timeout(300)
+
+
+def test_what_axe_finds_is_seen(browser: Browser, server: Server):
+    with visit(browser, server.address) as page:
+        page.goto("/login")
+        page.evaluate("document.querySelector('main').append(new Image(9, 9))")
+        with pytest.raises(AssertionError, match="image-alt"):
+            _check(page, "/login")
+
+
 def _focused(page: Page) -> dict[str, object]:
     """Return what has the focus: its name, and whether it can be seen that it has."""
     return page.evaluate(
@@ -158,9 +175,8 @@ def test_a_pilot_is_watched_to_its_end_though_the_server_is_killed_meanwhile(
         page.get_by_label("Archive", exact=True).set_input_files(records)
         page.get_by_role("button", name="Add and check").first.click()
         expect(page.locator("#dataset .state")).to_have_text("ready")  # without loading the page
-        page.reload()
         expect(page.locator("#dataset")).to_contain_text(f"{_RECORDS}, 0 of them unusable")
-        page.get_by_label("Minutes it may take", exact=True).fill("2")
+        page.get_by_label("Minutes it may take", exact=True).fill("1.5")
         page.locator("#pilot-arch").select_option("cnn")
         page.get_by_role("button", name="Start the pilot").click()
         expect(page.get_by_role("heading", level=1)).to_have_text("Pilot on ward <3>")

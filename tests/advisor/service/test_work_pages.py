@@ -168,3 +168,14 @@ def test_a_job_is_cancelled_and_started_again_by_buttons(pages: TestClient):
     assert pages.post(f"/jobs/{job}/resubmit").status_code == 303
     assert service_of(pages).jobs.get(job).state == "queued"
     assert pages.post("/jobs/j000000000000/cancel").status_code == 404
+
+
+def test_many_jobs_are_shown_in_parts(pages: TestClient):
+    dataset = add_dataset(pages)
+    jobs = [add_job(pages, dataset, "cancelled", seed=str(k)) for k in range(102)]
+    first = Page(pages.get("/jobs").text)
+    (older,) = [given["href"] for given in first.all("a") if "before=" in given["href"]]
+    shown = [given["href"].removeprefix("/jobs/") for page in (first, Page(pages.get(older).text))
+             for given in page.all("a") if given["href"].startswith("/jobs/")]  # fmt: skip
+    assert shown == jobs[::-1]
+    assert pages.get("/jobs?before=x").status_code == 422
