@@ -100,7 +100,7 @@ def ask(request: Request, service: Here, _caller: Reader) -> Response:
     refused = answer if isinstance(answer, Refused) else None
     return render(
         request, "ask.html", 200 if refused is None else refused.status, given=given, fields=_MAIN, groups=_GROUPS,
-        choices=_choices(service, given), refused=refused, found=None if refused else answer,
+        choices=_choices(service, given), refused=refused, found=None if refused else answer, metrics=METRICS,
     )  # fmt: skip
 
 
@@ -164,7 +164,7 @@ def _choices(service: Service, given: Mapping[str, str]) -> dict[str, list[tuple
 
 
 def _datasets(ready: "Sequence[Dataset]") -> Iterator[tuple[str, str]]:
-    yield "", "none here: a number of records"
+    yield "", "none: a number alone"
     yield from ((dataset.id, dataset.name) for dataset in ready)
 
 
@@ -178,8 +178,8 @@ def _networks(curves: CurvesFile) -> Iterator[tuple[str, str]]:
 
 
 def _upstreams(curves: CurvesFile) -> Iterator[tuple[str, str]]:
-    yield "", "what was measured most like another hospital"
-    yield NOTHING_PRETRAINED, "nothing yet: I have no pre-trained network"
+    yield "", "as between two hospitals"
+    yield NOTHING_PRETRAINED, "nothing yet"
     yield from ((name, name) for name in sorted({curve.upstream for curve in curves.curves}))
 
 
