@@ -5,7 +5,6 @@ import logging
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -18,7 +17,6 @@ from advisor.service.answers import Answers
 from advisor.service.audit import Audit
 from advisor.service.datasets.datasets import Datasets
 from advisor.service.guard import Guard, refusal
-from advisor.service.jobs.job import Job, State
 from advisor.service.jobs.jobs import Jobs
 from advisor.service.jobs.kinds import CheckJob
 from advisor.service.metrics import Metrics
@@ -54,20 +52,13 @@ def open_service(settings: Settings) -> Service:
         audit = Audit(store.root / "audit.log", settings.audit_mb, settings.audit_files)
         kept = Datasets(store, settings)
         kept.tidy()
+        jobs = Jobs(store, settings, kept)
         return Service(
-            settings, store, tokens, audit, Metrics(store, audit), answering, kept,
-            Jobs(store, settings, kept, {"check": partial(_take_check, kept)}), Library(store, settings),
-        )  # fmt: skip
+            settings, store, tokens, audit, Metrics(store, audit), answering, kept, jobs, Library(store, settings)
+        )
     except BaseException:
         store.close()
         raise
-
-
-def _take_check(kept: Datasets, job: Job) -> None:
-    """Let the datasets know what the check of one found."""
-    answer = job.folder / "answer"
-    printed = answer.read_text(encoding="utf-8", errors="replace") if answer.is_file() else None
-    kept.checked(str(job.dataset), printed, job.problem)
 
 
 def _ask_for_checks(service: Service) -> None:
@@ -77,14 +68,6 @@ def _ask_for_checks(service: Service) -> None:
             service.jobs.submit(CheckJob(dataset=dataset), _ITSELF)
         except Problem as problem:  # too many jobs wait, or the disk is full: the next start asks again
             log.warning("dataset %s is not checked yet: %s", dataset, problem)
-
-
-def _note_check(datasets: Datasets, job: Job) -> None:
-    """Write down what the check of a dataset found."""
-    printed = job.folder / "answer"
-    text = printed.read_text(encoding="utf-8", errors="replace") if printed.is_file() else None
-    problem = "its check was cancelled" if job.state is State.CANCELLED else job.problem
-    datasets.checked(str(job.dataset), text, problem)
 
 
 def close_service(service: Service) -> int:

@@ -44,6 +44,8 @@ def ready(request: Request, service: Here, _caller: Reader) -> Readiness:
         )
     if service.audit.failed:
         raise Problem(503, f"{service.audit.failed} lines of the audit log could not be written since the start")
+    if not service.jobs.is_watching:
+        raise Problem(503, "jobs are not looked after: start the service again")
     curves = service.answers.curves
     return Readiness(
         version=request.app.version, evidence=f"{curves.study}, {curves.created}", disk_free_mb=round(free, 1)
