@@ -20,9 +20,10 @@ from advisor.service.guard import Guard, refusal
 from advisor.service.jobs.jobs import Jobs
 from advisor.service.jobs.kinds import CheckJob
 from advisor.service.metrics import Metrics
-from advisor.service.pages import error_page, wants_page
+from advisor.service.pages import routes as pages
+from advisor.service.pages.rendering import error_page, wants_page
 from advisor.service.problems import Problem, ProblemDocument
-from advisor.service.routes import answers, datasets, jobs, models, operations, pages
+from advisor.service.routes import answers, datasets, jobs, models, operations
 from advisor.service.served_models.library import Library
 from advisor.service.settings import Settings
 from advisor.service.store import ServiceStore

@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from advisor.service.access import Service
 from advisor.service.audit import ids_in
-from advisor.service.pages import error_page
+from advisor.service.pages.rendering import error_page
 from advisor.service.problems import MEDIA_TYPE, Problem
 from advisor.service.settings import MEGABYTE
 from advisor.service.tokens import LOCAL, Caller, Role

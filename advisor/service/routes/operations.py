@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
 from advisor.service.access import Here, Reader
-from advisor.service.pages import render
+from advisor.service.pages.rendering import render
 from advisor.service.problems import KINDS, Problem, problem_responses
 
 router = APIRouter(tags=["operations"])

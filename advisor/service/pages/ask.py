@@ -14,7 +14,7 @@ from advisor.answer.question import NOTHING_PRETRAINED
 from advisor.answer.words import METRICS
 from advisor.report.pieces import Pieces, take_apart
 from advisor.service.access import Here, Reader, Service
-from advisor.service.pages import render
+from advisor.service.pages.rendering import render
 from advisor.service.problems import Problem
 from advisor.service.questions import Asked
 from advisor.service.routes.answers import page_of

@@ -11,9 +11,9 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from advisor.service.access import Here, Reader, Runner, Service
 from advisor.service.jobs.job import Job, State
 from advisor.service.jobs.kinds import JobRequest
-from advisor.service.pages import render
+from advisor.service.pages import job_words
+from advisor.service.pages.rendering import render
 from advisor.service.problems import Problem
-from advisor.service.routes import job_words
 from models.errors import UserError
 
 router = APIRouter(include_in_schema=False)

@@ -8,7 +8,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, Response
 
 from advisor.service.access import Here, Reader, Runner, Service
-from advisor.service.pages import render
+from advisor.service.pages.rendering import render
 from advisor.service.problems import Problem
 from advisor.service.routes.models import predict_records
 from advisor.service.served_models import intake

@@ -7,12 +7,12 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from advisor.service.access import Here, Service
 from advisor.service.guard import COOKIE
-from advisor.service.pages import assets, render
+from advisor.service.pages import ask, datasets, jobs, models
+from advisor.service.pages.rendering import assets, render
 from advisor.service.problems import Problem
-from advisor.service.routes import ask_page, dataset_pages, job_pages, model_pages
 
 router = APIRouter(include_in_schema=False)
-for _group in (ask_page, dataset_pages, job_pages, model_pages):
+for _group in (ask, datasets, jobs, models):
     router.include_router(_group.router)
 _FOREVER = "public, max-age=31536000, immutable"
 

@@ -11,11 +11,11 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from advisor.service.access import Admin, Here, Reader, Runner, Service
 from advisor.service.datasets.upload import receive
-from advisor.service.pages import render
+from advisor.service.pages.job_words import KINDS
+from advisor.service.pages.jobs import choices, form_fields
+from advisor.service.pages.rendering import render
 from advisor.service.problems import Problem
 from advisor.service.routes.datasets import in_thread, take_archive, take_folder
-from advisor.service.routes.job_pages import choices, form_fields
-from advisor.service.routes.job_words import KINDS
 from models.errors import UserError
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""The pages: complete without a script, where forms post and are sent on."""
