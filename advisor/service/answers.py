@@ -34,10 +34,15 @@ _SECONDS = 600.0  # after which such a process is ended
 
 @dataclass(frozen=True)
 class Given:
-    """An answer with what it rests on."""
+    """An answer, and the curves file that it came from."""
 
     found: Recommendation
-    explanation: Explanation
+    path: Path
+
+    @property
+    def explanation(self) -> Explanation:
+        """What the answer rests on; a third of the time that the answer itself takes."""
+        return explain(self.found, self.path)
 
 
 class Answers:
@@ -48,6 +53,7 @@ class Answers:
         self.curves: CurvesFile = read_curves(self.path)
         self._kept: OrderedDict[object, bytes] = OrderedDict()
         self._lock = threading.Lock()
+        self._working = threading.Lock()  # threads of one interpreter only delay each other
         self._slots = threading.BoundedSemaphore(_AT_ONCE)
 
     def known(self, asked: Asked) -> bytes | None:
@@ -65,7 +71,8 @@ class Answers:
             given = self.give(asked)
             return f"{to_json(given.found, given.explanation.as_dict() if asked.explain else None)}\n".encode()
 
-        return self.known(asked) or self._keep(asked.key, answered)
+        with self._working:
+            return self.known(asked) or self._keep(asked.key, answered)
 
     def give(self, asked: Asked) -> Given:
         """Return the answer itself. Raises as ``document``."""
@@ -73,7 +80,7 @@ class Answers:
             found = answer(asked.question(), self.curves)
         except (NoRunsFromError, UnknownUpstreamError) as error:
             raise self._with_published(error) from None
-        return Given(found, explain(found, self.path))
+        return Given(found, self.path)
 
     def about(self, asked: Asked, records: Path, corpora: Path, further: tuple[str, ...] = ()) -> bytes:
         """Return what ``recommend --data RECORDS`` prints or, with ``--report``, writes. Raises Problem."""
