@@ -16,10 +16,13 @@ import ecgadvise  # noqa: F401 so that the packages below are found
 from engine.corpora.synthetic import DIAGNOSES, Synthetic
 
 
-def write_folder(folder: Path, n_records: int) -> None:
-    """Write WFDB recordings of 12 leads, 10 s and 100 Hz, and ``labels.csv``: a row a recording, 0 or 1 a label."""
+def write_folder(folder: Path, n_records: int, seed: int = 0) -> None:
+    """Write WFDB recordings of 12 leads, 10 s and 100 Hz, and ``labels.csv``: a row a recording, 0 or 1 a label.
+
+    Another ``seed`` draws other people.
+    """
     folder.mkdir(parents=True)
-    source = Synthetic(n_records)
+    source = Synthetic(n_records, seed)
     rows = []
     for entry in source.entries():
         record = source.read(entry)
