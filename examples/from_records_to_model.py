@@ -1,7 +1,7 @@
 """From labelled records to a model that predicts, in Python: ask, train, export, predict, evaluate.
 
-On 200 synthetic records that it writes into a new folder, and tried on 80 others, in less than half a minute and without
-a network.
+On 200 synthetic records that it writes into a new folder, and tried on 80 others, in less than half a minute and
+without a network.
 
 python examples/from_records_to_model.py FOLDER
 """

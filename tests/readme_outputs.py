@@ -1,8 +1,8 @@
 """All that is generated in the documents, made anew: shown outputs, reference pages, README's picture.
 
 Every console block that shows an output gets what its command prints now; those of ``docs/getting-started.md`` are
-walked through in a folder of their own. ``docs/reference`` is made from the code, ``docs/gain.svg`` from the curves that
-ship.
+walked through in a folder of their own. Pages of ``docs/reference`` are made from the code, ``docs/gain.svg`` from the
+curves that ship.
 
 python tests/readme_outputs.py
 """

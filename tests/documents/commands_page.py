@@ -12,8 +12,8 @@ from tests.documents.markdown import code, page, prose, table
 
 _IN_HELP = re.compile(r"\s*\[default: (.*)\]\s*$")
 _OPENING = (
-    "Every command and all its options, as `ecgadvise COMMAND --help` has them. An error is one sentence on stderr, with "
-    "an [exit code](settings.md#exit-codes)."
+    "Every command and all its options, as `ecgadvise COMMAND --help` has them. An error is one sentence on stderr, "
+    "with an [exit code](settings.md#exit-codes)."
 )
 
 

@@ -1,4 +1,4 @@
-"""``docs/gain.svg``, README's picture: the curves that ship, drawn by ``recommend --plot``, and what it was drawn from."""
+"""``docs/gain.svg``, README's picture: the curves that ship, drawn by ``recommend --plot``, and from what."""
 
 import hashlib
 import re

@@ -14,13 +14,13 @@ from tests.documents.pages import ROOT
 
 _SCHEMA = ROOT / "advisor" / "recommendation.schema.json"
 _OPENING = (
-    "`--json` puts one document alone on stdout, with a `schema_version`. Keys are added, never changed; what cannot be "
-    "given is null."
+    "`--json` puts one document alone on stdout, with a `schema_version`. Keys are added, never changed; what cannot "
+    "be given is null."
 )
 _ANSWER = (
     "`ecgadvise recommend --json`, `Answer.to_dict()` and the service's `/v1/recommendation` give this, by "
-    "[this schema](../../advisor/recommendation.schema.json). A key in brackets may be missing; `[]` stands for each of "
-    "a list, `{}` for each name of an object."
+    "[this schema](../../advisor/recommendation.schema.json). A key in brackets may be missing; `[]` stands for each "
+    "of a list, `{}` for each name of an object."
 )
 _FACTS = (
     "What an exported ONNX file says of itself: keys of its `metadata_props`, each value JSON "
@@ -41,11 +41,12 @@ def json_page() -> str:
 
 def _documents() -> str:
     """Return the commands that print a document, as a table."""
-    rows = []
-    for name, command in commands():
-        for option in command.params:
-            if "--json" in option.opts:
-                rows.append((f"[`{name}`](commands.md#ecgadvise-{name.replace(' ', '-')})", option.help))
+    rows = [
+        (f"[`{name}`](commands.md#ecgadvise-{name.replace(' ', '-')})", option.help)
+        for name, command in commands()
+        for option in command.params
+        if "--json" in option.opts
+    ]
     return table(("command", "its `--json`"), rows)
 
 

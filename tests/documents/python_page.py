@@ -11,8 +11,8 @@ import ecgadvise
 from tests.documents.markdown import page, prose, table
 
 _OPENING = (
-    "What `import ecgadvise` offers. Importing it loads nothing else; how to use it: [from Python](../how-to/python.md). "
-    "Errors that a user can put right are `UserError` of [`models/errors.py`](../../models/errors.py)."
+    "What `import ecgadvise` offers. Importing it loads nothing else; how to use it: "
+    "[from Python](../how-to/python.md). Errors that a user can put right are `UserError` of [`models/errors.py`](../../models/errors.py)."
 )
 _WIDTH = 110
 Definition = ast.FunctionDef | ast.ClassDef
@@ -73,10 +73,8 @@ def _is_ours(value: object) -> bool:
 def _member(kind: type, name: str) -> str:
     value = inspect.getattr_static(kind, name)
     is_method = inspect.isfunction(value) or isinstance(value, classmethod)
-    function = next(
-        one for one in (getattr(value, "fget", None), getattr(value, "func", None), getattr(value, "__func__", None), value)
-        if one is not None
-    )  # fmt: skip
+    wrapped = (getattr(value, name, None) for name in ("fget", "func", "__func__"))  # of a property, a cached one, ...
+    function = next((one for one in wrapped if one is not None), value)
     shown = _signature(function, kind.__name__) if is_method else f"{kind.__name__}.{name}: {_returned(function)}"
     return f"{_block(shown)}\n\n{prose(inspect.getdoc(value) or '')}"
 
