@@ -160,7 +160,7 @@ def test_the_table_of_released_networks_is_true():
 
 
 def test_the_networks_said_to_be_measured_are_those_of_the_evidence():
-    said = re.findall(r"`(\S+)` \(([\d,]+) parameters\)\s+for (cnn|rnn)", NETWORKS)
+    said = re.findall(r"`(\S+)` \(([\d,]+)\s+parameters\)\s+for (cnn|rnn)", NETWORKS)
     assert {family: name for name, _, family in said} == dict(read_curves(DEFAULT_CURVES).family_default)
     for name, parameters, _ in said:
         assert f"{count_parameters(create_network(name, n_classes=5)):,}" == parameters

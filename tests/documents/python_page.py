@@ -12,7 +12,8 @@ from tests.documents.markdown import page, prose, table
 
 _OPENING = (
     "What `import ecgadvise` offers. Importing it loads nothing else; how to use it: "
-    "[from Python](../how-to/python.md). Errors that a user can put right are `UserError` of [`models/errors.py`](../../models/errors.py)."
+    "[from Python](../how-to/python.md). Errors that a user can put right are `UserError` of "
+    "[`models/errors.py`](../../models/errors.py)."
 )
 _WIDTH = 110
 Definition = ast.FunctionDef | ast.ClassDef
