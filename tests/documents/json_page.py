@@ -9,6 +9,7 @@ from typing import Any
 
 from engine.deploy.model_facts import PREFIX, ModelFacts
 from tests.documents.commands_page import commands
+from tests.documents.json_documents import documents
 from tests.documents.markdown import code, page, prose, table
 from tests.documents.pages import ROOT
 
@@ -26,6 +27,10 @@ _FACTS = (
     "What an exported ONNX file says of itself: keys of its `metadata_props`, each value JSON "
     "([how a program reads them](../how-to/export-and-predict.md#from-a-program-that-is-not-ours))."
 )
+_OTHERS = (
+    "What else commands print, as they print it on synthetic records: `null` alone is a key that has nothing there, "
+    "`{}` stands for each label."
+)
 _WORDS = {"minimum": "at least", "maximum": "at most", "exclusiveMinimum": "above", "exclusiveMaximum": "below"}
 
 
@@ -35,6 +40,7 @@ def json_page() -> str:
     kinds = [f"### {name}\n\n{_kind_section(one)}" for name, one in schema["$defs"].items()]
     return page(
         "JSON", _OPENING, _documents(), "## The answer", _ANSWER, _keys(schema), "## Kinds of values", *kinds,
+        "## Other documents", _OTHERS, *documents(),
         "## The facts in a model file", _FACTS, prose(inspect.getdoc(ModelFacts) or ""), _facts(),
     )  # fmt: skip
 
