@@ -6,7 +6,7 @@ To add a network, write one file in ``models/networks`` and one ``@register`` li
     def mine(n_leads: int, n_classes: int, n_samples: int, width: int) -> nn.Module:
         return Mine(n_leads, n_classes, width)
 
-and give it a row in README's table of networks (a test compares the two). The module maps float32
+and give it a row in docs/reference/networks.md (a test compares the two). The module maps float32
 (batch, n_leads, n_samples) to logits (batch, n_classes), and its last layer is ``head``, an ``nn.Linear``: transfer
 replaces that layer and nothing else. All weights come from torch's global generator. A batch of one record trains.
 

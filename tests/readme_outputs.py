@@ -1,79 +1,37 @@
-"""README's outputs, made anew: every console block that shows one gets what its command prints now.
+"""All that is generated in the documents, made anew: shown outputs, reference pages, README's picture.
 
-The table of the service's settings is made anew as well, from the options of ``ecgadvise serve``.
+Every console block that shows an output gets what its command prints now; those of ``docs/getting-started.md`` are
+walked through in a folder of their own. Pages of ``docs/reference`` are made from the code, ``docs/gain.svg`` from the
+curves that ship.
 
 python tests/readme_outputs.py
 """
 
-import re
-import shlex
-import subprocess
 import sys
 from pathlib import Path
 
-import typer
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from advisor.cli import build_app
-
-ROOT = Path(__file__).parents[1]
-README = ROOT / "README.md"
-SERVICE = ROOT / "advisor" / "service" / "README.md"
-# A command goes on in the next line after a pipe; a block of commands alone shows no output.
-_BLOCK = re.compile(r"```console\n\$ (?P<command>(?:[^\n]*\|\n)*[^\n]*)\n(?P<output>(?:(?!\$ |```).*\n)+)```")
-
-
-def shown_outputs(text: str) -> list[tuple[str, str]]:
-    """Return the commands whose output is shown, each with that output."""
-    return [(found["command"], found["output"]) for found in _BLOCK.finditer(text)]
-
-
-def run_command(command: str) -> str:
-    """Return what a command line, pipes and all, prints in the repository's root. Raises on anything on stderr."""
-    ours = f'ecgadvise() {{ {shlex.quote(sys.executable)} -m ecgadvise "$@"; }}'
-    ended = subprocess.run(
-        ["bash", "-c", f"{ours}\n{command}"], capture_output=True, text=True, timeout=120, cwd=ROOT, check=False
-    )
-    if ended.stderr or ended.returncode:
-        raise RuntimeError(f"{command} ended with {ended.returncode}: {ended.stderr}")
-    return ended.stdout
-
-
-def renewed(text: str) -> str:
-    """Return the text with every shown output replaced by what its command prints."""
-    return _BLOCK.sub(lambda found: f"```console\n$ {found['command']}\n{run_command(found['command'])}```", text)
-
-
-def settings_table() -> str:
-    """Return the options of ``ecgadvise serve`` that have a variable in the environment, as a table."""
-    command = typer.main.get_command(build_app("serve")).commands["serve"]
-    rows = ["| option | variable | default | what it is |", "| --- | --- | --- | --- |"]
-    for one in command.params:
-        if (variable := getattr(one, "envvar", None)) is None:
-            continue
-        default = (
-            ""
-            if one.default is None
-            else f"`{one.default:g}`"
-            if isinstance(one.default, int | float)
-            else (f"`{one.default}`")
-        )
-        rows.append(f"| `{one.opts[0]}` | `{variable}` | {default} | {one.help} |")
-    return "\n".join(rows)
-
-
-def with_settings(text: str) -> str:
-    """Return the service's README with the table of settings as it is now."""
-    opening, ending = "<!-- settings: python tests/readme_outputs.py -->\n", "<!-- end of settings -->"
-    before, _, rest = text.partition(opening)
-    return f"{before}{opening}{settings_table()}\n{ending}{rest.partition(ending)[2]}"
+from tests.documents import gain_figure, reference, walk
+from tests.documents.consoles import renewed, run_command, with_output
+from tests.documents.pages import GENERATED, README, name_of, pages
 
 
 def main() -> None:
-    """Rewrite README and the service's table."""
-    SERVICE.write_text(with_settings(SERVICE.read_text(encoding="utf-8")), encoding="utf-8")
-    text = README.read_text(encoding="utf-8")
-    README.write_text(renewed(text), encoding="utf-8")
-    sys.stdout.write(f"{len(shown_outputs(text))} outputs in {README.name} are as the commands print them now\n")
+    """Rewrite what a program makes, and say what that was."""
+    for name, made in reference.PAGES.items():
+        _write(reference.FOLDER / name, made())
+    _write(gain_figure.PICTURE, gain_figure.draw())
+    for page in (README, *pages()):
+        if page == walk.PAGE:
+            _write(page, walk.walked(page.read_text(encoding="utf-8")))
+        elif page.name not in GENERATED and with_output(page.read_text(encoding="utf-8")):
+            _write(page, renewed(page.read_text(encoding="utf-8"), run_command))
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+    sys.stdout.write(f"{name_of(path)} is as it is made now\n")
 
 
 if __name__ == "__main__":

@@ -1,21 +1,23 @@
 """The documents name only what there is, and the code cites only documents that there are."""
 
 import re
+import tomllib
 from functools import cache
 from pathlib import Path
 
 import pytest
+import yaml
 
-ROOT = Path(__file__).parents[1]
+from tests.documents.pages import DOCS, GENERATED, README, ROOT, anchors, documents, links, name_of, without_code
+
 ROOMS = ("advisor", "studies", "engine", "models")
-DOCUMENTS = ("README.md", "ARCHITECTURE.md", "studies/METHODS.md", "CHANGELOG.md")
+DOCUMENTS = documents()
 OURS = ("ARCHITECTURE.md", "studies/METHODS.md")  # all that these name in backticks is ours: paths, names, words
 # Documents of those who build the program, not of the program: none of its files may send a reader to them.
 ABSENT = ("STUDY", "DESIGN", "ENGINE", "GPU", "FLOORPLAN", "STYLE", "STATISTICS", "SERVICE")
 WRITTEN = {"MODEL_CARD.md", "MODEL_FACTS.md"}  # by ``ecgadvise export``, next to a model
 THEIRS = {"LICENSE.md"}  # next to another team's weights
-TEXT = {".py", ".md", ".toml", ".json", ".csv", ".txt", ".template", ".svg", ""}
-LINK = re.compile(r"\]\((?![a-z]+:)([^)#\s]*)")
+TEXT = {".py", ".md", ".toml", ".json", ".csv", ".cff", ".txt", ".template", ".svg", ""}
 TOKEN = re.compile(r"`([^`\n]+)`")
 CITATION = re.compile(r"METHODS\.md,\s+(?:#\s+)?([A-Z][\w\s#]*)")
 PATH = re.compile(r"[\w.-]+(?:/[\w.-]+)*/?")
@@ -25,7 +27,7 @@ PATH = re.compile(r"[\w.-]+(?:/[\w.-]+)*/?")
 def text_files() -> dict[Path, str]:
     """The repository's text files and what they say: at the top and in its folders, without what tools leave behind."""
     found = [path for path in ROOT.iterdir() if not path.name.startswith(".")]
-    found += [path for folder in (*ROOMS, "tests", ".ci") for path in (ROOT / folder).rglob("*")]
+    found += [path for folder in (*ROOMS, "tests", ".ci", "docs", "examples") for path in (ROOT / folder).rglob("*")]
     files = [path for path in found if path.is_file() and path.suffix in TEXT and "__pycache__" not in path.parts]
     return {path: path.read_text(encoding="utf-8") for path in sorted(files)}
 
@@ -45,12 +47,8 @@ def program_words() -> set[str]:
     return words | {word.strip("-.") for word in words} | {path.name for path in text_files()}
 
 
-def without_code_blocks(text: str) -> str:
-    return re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
-
-
-def tokens(document: str) -> list[str]:
-    return TOKEN.findall(without_code_blocks(text_files()[ROOT / document]))
+def tokens(document: Path) -> list[str]:
+    return TOKEN.findall(without_code(document.read_text(encoding="utf-8")))
 
 
 def is_path(token: str) -> bool:
@@ -66,15 +64,46 @@ def has_modules(folder: Path) -> bool:
     return any(folder.glob("*.py"))
 
 
-@pytest.mark.parametrize("document", DOCUMENTS)
-def test_every_relative_link_leads_somewhere(document: str):
-    place = (ROOT / document).parent
-    for target in filter(None, LINK.findall(without_code_blocks(text_files()[ROOT / document]))):
-        assert (place / target).exists(), target
+@pytest.mark.parametrize("document", [path for path in text_files() if path.suffix == ".md"], ids=name_of)
+def test_every_relative_link_leads_somewhere(document: Path):
+    for target, anchor in links(document):
+        assert target.exists(), target
+        assert not anchor or anchor in anchors(target), f"{name_of(target)} has no heading of #{anchor}"
 
 
-@pytest.mark.parametrize("document", DOCUMENTS)
-def test_every_path_in_backticks_exists(document: str):
+def test_an_anchor_is_what_github_makes_of_a_heading(tmp_path: Path):
+    page = tmp_path / "page.md"
+    lines = ("# One, two", "```", "# none", "```", "## `ecgadvise data list`", "## [A](b.md) 90 %: x_y", "## One, two")
+    page.write_text("\n".join(lines))
+    assert anchors(page) == {"one-two", "ecgadvise-data-list", "a-90--x_y", "one-two-1"}
+
+
+def test_every_page_is_reached_from_the_documentation_s_first_page():
+    reached, waiting = set[Path](), [DOCS / "README.md"]
+    while waiting:
+        if (page := waiting.pop()) not in reached:
+            reached.add(page)
+            waiting += [target for target, _ in links(page) if target.suffix == ".md" and target.exists()]
+    assert set(DOCUMENTS) <= reached | {README}, sorted(set(DOCUMENTS) - reached)
+
+
+def test_readme_leads_to_the_documentation_and_fits_150_lines():
+    text = README.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 150
+    assert DOCS / "README.md" in {target for target, _ in links(README)}
+    assert "For model development and research only, not for patient care." in text
+
+
+@pytest.mark.parametrize("document", [README, *sorted(DOCS.rglob("*.md"))], ids=name_of)
+def test_prose_is_broken_into_lines(document: Path):
+    """Tables and code are as wide as they are, and so are the pages that a program makes."""
+    if document.name not in GENERATED:
+        for line in without_code(document.read_text(encoding="utf-8")).splitlines():
+            assert len(line) <= 120 or line.startswith(("|", "    ", "![")), line
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_every_path_in_backticks_exists(document: Path):
     for token in filter(is_path, tokens(document)):
         assert (ROOT / token).exists(), token
 
@@ -82,12 +111,12 @@ def test_every_path_in_backticks_exists(document: str):
 @pytest.mark.parametrize("document", OURS)
 def test_every_other_word_in_backticks_stands_in_the_program(document: str):
     """So that a renamed function, arm or option, or a path that has lost its room, does not live on in a document."""
-    words = {word for token in tokens(document) if not is_path(token) for word in token.split()}
+    words = {word for token in tokens(ROOT / document) if not is_path(token) for word in token.split()}
     assert words <= program_words(), sorted(words - program_words())
 
 
 def test_every_folder_of_modules_is_named_in_the_architecture():
-    named = {token.rstrip("/") for token in tokens("ARCHITECTURE.md")}
+    named = {token.rstrip("/") for token in tokens(ROOT / "ARCHITECTURE.md")}
     folders = [path for room in ROOMS for path in [ROOT / room, *(ROOT / room).rglob("*")] if path.is_dir()]
     missing = [str(path.relative_to(ROOT)) for path in folders if has_modules(path)]
     assert set(missing) <= named, sorted(set(missing) - named)
@@ -116,3 +145,29 @@ def test_citations_of_the_methods_name_a_heading_of_theirs():
             assert any(re.match(rf"{re.escape(heading)}\b", words) for heading in known), (path, cited)
             found += 1
     assert found > 5
+
+
+def test_the_citation_is_of_this_version_and_names_the_study():
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert cited["cff-version"] == "1.2.0"
+    assert (cited["version"], cited["license"]) == (project["version"], project["license"])
+    assert {"message", "title", "authors"} <= cited.keys()
+    (study,) = cited["references"]
+    assert {"type", "title", "authors"} <= study.keys()
+    assert study["title"] in README.read_text(encoding="utf-8").replace("\n", " ")
+
+
+def test_the_changelog_is_in_the_form_that_it_names():
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    versions = re.findall(r"^## (.*)$", text, flags=re.MULTILINE)
+    assert versions
+    assert all(re.fullmatch(r"\[(Unreleased|\d+\.\d+\.\d+)\]( - .+)?", version) for version in versions)
+    kinds = set(re.findall(r"^### (.*)$", text, flags=re.MULTILINE))
+    assert kinds <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+
+
+def test_nobody_is_asked_to_report_a_vulnerability_in_public():
+    text = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    assert "private security" in " ".join(text.split())
+    assert not re.search(r"[\w.]+@[\w.]+\.\w+", text)

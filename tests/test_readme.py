@@ -1,7 +1,6 @@
-"""README tells the truth: its outputs, its commands, its table of networks."""
+"""README and the documentation tell the truth: their outputs, commands, Python code and tables."""
 
 import re
-import runpy
 import shlex
 from pathlib import Path
 
@@ -17,27 +16,40 @@ from engine.records.lead_names import leads_in_words
 from models.registry import count_parameters, create_network, find_network, list_networks, training_gflop
 from studies.files.curves import read_curves
 from studies.files.shipped import DEFAULT_CURVES
+from tests.documents import gain_figure, reference, walk
+from tests.documents.consoles import run_command, shown, with_output, without_numbers
+from tests.documents.pages import DOCS, GENERATED, README, ROOT, name_of, pages, text_of
 
-ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
-OUTPUTS = runpy.run_path(str(ROOT / "tests" / "readme_outputs.py"))
-SHOWN = OUTPUTS["shown_outputs"](README)
-COMMANDS = re.findall(r"^\$ (ecgadvise [^|\n]*)", README, flags=re.MULTILINE)
+PAGES = [README, *(page for page in pages() if page.name not in GENERATED)]
+NETWORKS = text_of(DOCS / "reference" / "networks.md")
+SHOWN = {f"{name_of(page)}: {one.command}": one for page in PAGES if page != walk.PAGE
+         for one in with_output(text_of(page))}  # fmt: skip
+COMMANDS = {one.command.partition("|")[0].strip() for page in PAGES for one in shown(text_of(page))}
+MAKE_ANEW = "python tests/readme_outputs.py makes it anew"
 
 
 def test_readme_answers_five_questions_with_five_commands():
-    asked = README[README.index("## Five questions") :].split("\n## ")[0]
+    text = text_of(README)
+    asked = text[text.index("## Five questions") :].split("\n## ")[0]
     assert len(re.findall(r"^\*\*.*\?\*\*", asked, flags=re.MULTILINE)) == 5
-    assert len(OUTPUTS["shown_outputs"](asked)) == 5
-    assert all(command.startswith("ecgadvise recommend") for command, _ in OUTPUTS["shown_outputs"](asked))
+    assert len(with_output(asked)) == 5
+    assert all(one.command.startswith("ecgadvise recommend") for one in with_output(asked))
 
 
-@pytest.mark.parametrize(("line", "output"), SHOWN, ids=[line for line, _ in SHOWN])
-def test_shown_output_is_what_the_command_prints(line: str, output: str):
-    assert OUTPUTS["run_command"](line) == output, "python tests/readme_outputs.py makes README's outputs anew"
+@pytest.mark.parametrize("place", SHOWN)
+def test_shown_output_is_what_the_command_prints(place: str):
+    assert run_command(SHOWN[place].command) == SHOWN[place].output, MAKE_ANEW
 
 
-@pytest.mark.parametrize("line", sorted(set(COMMANDS)))
+def test_who_gets_started_sees_what_the_page_shows(tmp_path: Path):
+    """Numbers apart: some depend on the machine's linear algebra, some on its speed."""
+    for one, output in walk.walk(text_of(walk.PAGE), tmp_path):
+        if one.output:
+            assert without_numbers(output) == without_numbers(one.output), f"{one.command}: {MAKE_ANEW}"
+    assert {"answer.html", "answer.svg", "predictions.csv"} <= {path.name for path in tmp_path.iterdir()}
+
+
+@pytest.mark.parametrize("line", sorted(line for line in COMMANDS if line.startswith("ecgadvise")))
 def test_named_commands_and_their_options_exist(line: str, command):
     words = shlex.split(line)[1:]
     path = words[: 2 if words[0] in {"study", "curves", "data", "zoo"} else 1]
@@ -45,6 +57,34 @@ def test_named_commands_and_their_options_exist(line: str, command):
     assert code == 0, err
     for option in (word for word in words if word.startswith("--")):
         assert option in out
+
+
+def test_other_commands_are_of_the_repository_or_of_every_shell():
+    others = {line.split()[0] for line in COMMANDS if not line.startswith("ecgadvise")}
+    assert others <= {"python", "head", "ls", "cut"}
+
+
+@pytest.mark.parametrize("name", reference.PAGES)
+def test_a_page_of_the_reference_is_what_the_code_says(name: str):
+    assert text_of(reference.FOLDER / name) == reference.PAGES[name](), MAKE_ANEW
+
+
+def test_the_picture_is_of_the_curves_that_ship():
+    """By what is written in it, and by the hash of the curves file: another matplotlib may place a label elsewhere."""
+    there = gain_figure.PICTURE.read_text(encoding="utf-8")
+    assert gain_figure.drawn_from(there) == gain_figure.curves_now(), MAKE_ANEW
+    assert gain_figure.words(there) == gain_figure.words(gain_figure.draw()), MAKE_ANEW
+
+
+def test_every_variable_of_the_environment_is_among_the_settings():
+    settings = set(re.findall(r"`(ECGADVISE_\w+)`", text_of(DOCS / "reference" / "settings.md")))
+    code = [path for room in ("advisor", "studies", "engine", "models") for path in (ROOT / room).rglob("*.py")]
+    read = {name for path in code for name in re.findall(r"\bECGADVISE_[A-Z_]+\b", path.read_text(encoding="utf-8"))}
+    assert settings == read - set_by_the_program(), MAKE_ANEW
+
+
+def set_by_the_program() -> set[str]:
+    return {"ECGADVISE_PROGRESS"}  # the service's, for the commands that it runs
 
 
 def write_ward(root: Path, n_records: int) -> None:
@@ -62,9 +102,11 @@ def write_ward(root: Path, n_records: int) -> None:
     (root / "labels.csv").write_text("\n".join(rows) + "\n")
 
 
-def test_the_python_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    section = README[README.index("## From Python") :].split("\n## ")[0]
-    (code,) = re.findall(r"```python\n(.*?)```", section, flags=re.DOTALL)
+@pytest.mark.parametrize("page", [README, DOCS / "how-to" / "python.md"], ids=name_of)
+def test_the_python_code_runs(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    (code,) = re.findall(r"```python\n(.*?)```", text_of(page), flags=re.DOTALL)
     assert len(code.splitlines()) <= 20
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ECGADVISE_CORPORA", str(tmp_path / "corpora"))
@@ -84,16 +126,18 @@ def test_the_python_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
         "patients": [f"p{k // 2}" for k in range(n)],
         "runs": pd.DataFrame(runs, columns=columns),
     }
-    exec(compile(code, "README.md", "exec"), theirs)
+    exec(compile(code, page.name, "exec"), theirs)
     out = capsys.readouterr().out
-    assert out.startswith("linear-probe fine-tune 0.00")
-    assert "my-resnet, 500 records: measured" in out
-    assert (tmp_path / "curves.png").exists() and (tmp_path / "my-model" / "MODEL_CARD.md").exists()
+    if page != README:
+        assert out.startswith("linear-probe fine-tune 0.00")
+        assert "my-resnet, 500 records: measured" in out
+        assert (tmp_path / "curves.png").exists()
+    assert (tmp_path / "my-model" / "MODEL_CARD.md").exists()
     assert theirs["p"].shape == (n, 2)
 
 
 def test_the_table_of_networks_is_true():
-    rows = re.findall(r"^\| `(\S+)` \| (\w+) \| ([\d,]+) \| ([\d.]+) \| \S", README, flags=re.MULTILINE)
+    rows = re.findall(r"^\| `(\S+)` \| (\w+) \| ([\d,]+) \| ([\d.]+) \| \S", NETWORKS, flags=re.MULTILINE)
     assert sorted(name for name, *_ in rows) == list_networks()
     for name, family, parameters, gflop in rows:
         with torch.device("meta"):
@@ -104,7 +148,7 @@ def test_the_table_of_networks_is_true():
 
 
 def test_the_table_of_released_networks_is_true():
-    rows = re.findall(r"^\| `(\S+-ptbxl\S*)` \| ([^|]+) \| (0\.\d{3}) \| (\d+) \|$", README, flags=re.MULTILINE)
+    rows = re.findall(r"^\| `(\S+-ptbxl\S*)` \| ([^|]+) \| (0\.\d{3}) \| (\d+) \|$", NETWORKS, flags=re.MULTILINE)
     assert sorted(name for name, *_ in rows) == sorted(released())
     for name, leads, auroc, n_tasks in rows:
         facts = load_checkpoint(released()[name]).facts
@@ -116,12 +160,14 @@ def test_the_table_of_released_networks_is_true():
 
 
 def test_the_networks_said_to_be_measured_are_those_of_the_evidence():
-    said = re.findall(r"`(\S+)` \(([\d,]+) parameters\)\s+for (cnn|rnn)", README)
+    said = re.findall(r"`(\S+)` \(([\d,]+)\s+parameters\)\s+for (cnn|rnn)", NETWORKS)
     assert {family: name for name, _, family in said} == dict(read_curves(DEFAULT_CURVES).family_default)
     for name, parameters, _ in said:
         assert f"{count_parameters(create_network(name, n_classes=5)):,}" == parameters
 
 
-def test_every_file_that_readme_links_to_exists():
-    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", README):
-        assert (ROOT / target).exists(), target
+def test_the_example_goes_from_records_to_a_model(tmp_path: Path):
+    said = run_command(f"python {ROOT}/examples/from_records_to_model.py .", tmp_path, may_speak=True,
+                       ECGADVISE_CORPORA=str(tmp_path / "corpora"))  # fmt: skip
+    assert [line.partition(":")[0] for line in said.splitlines()] == ["advice", "trained", "exported", "evaluated"]
+    assert (tmp_path / "model" / "MODEL_CARD.md").exists()

@@ -19,7 +19,7 @@ from engine.deploy.export import OPSETS
 from engine.deploy.inference import Prediction, open_model
 from engine.evaluation.evaluation import evaluate
 
-README = (Path(__file__).parents[3] / "README.md").read_text()
+HOW_TO = (Path(__file__).parents[3] / "docs" / "how-to" / "export-and-predict.md").read_text()
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 
 
@@ -299,8 +299,8 @@ def test_many_classes_are_shown_as_what_is_present(ecgadvise, checkpoint_writer,
 
 
 def test_a_program_that_is_not_ours_gives_the_same(ecgadvise, exported, tmp_path):
-    """The Python of README: onnxruntime and numpy alone, on a record as it lies on the disk."""
-    section = README.split("## Export and predict")[1].split("\n## ")[0]
+    """The Python of the how-to page: onnxruntime and numpy alone, on a record as it lies on the disk."""
+    section = HOW_TO.split("## From a program that is not ours")[1].split("\n## ")[0]
     (script,) = re.findall(r"```python\n(.*?)```", section, flags=re.DOTALL)
     assert len([line for line in script.splitlines() if line.strip()]) <= 12
     assert set(re.findall(r"^import (\w+)", script, flags=re.MULTILINE)) == {"json", "numpy", "onnxruntime"}
