@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from html import escape
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
@@ -33,6 +34,13 @@ class Service:
     datasets: "Datasets"
     jobs: "Jobs"
     library: "Library"
+
+    def hide_paths(self, text: str) -> str:
+        """Return a text, or a page, without the folders of this machine that commands were told."""
+        for root in filter(None, (self.settings.records_root, self.store.root)):
+            for path in {f"{root.absolute()}/", escape(f"{root.absolute()}/")}:
+                text = text.replace(path, "")
+        return text
 
 
 def get_service(request: Request) -> Service:

@@ -88,6 +88,12 @@ class Answers:
         with self._slots:
             return run_command(["recommend", *command], {"ECGADVISE_CORPORA": str(corpora)}, _SECONDS)
 
+    def remembered(self, key: object, make: Callable[[], bytes]) -> bytes:
+        """Return what was made for a key before, else what ``make`` makes; the caller's key says while it holds."""
+        with self._lock:
+            found = self._kept.get(key)
+        return found or self._keep(key, make)
+
     def command(self, asked: Asked) -> str:
         """Return the command that gives the same answer."""
         return shlex.join(["ecgadvise", "recommend", *asked.options(), *self._from_curves()])

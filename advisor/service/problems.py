@@ -87,5 +87,5 @@ def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
             "description": KINDS[_BY_STATUS[status]],
             "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}},
         }
-        for status in sorted({401, 403, *statuses})
+        for status in sorted({401, 403, 422, *statuses})
     }

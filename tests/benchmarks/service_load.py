@@ -129,9 +129,9 @@ def main() -> None:
                     out(f"service, {name:22} {asyncio.run(ask(8801, paths, given.clients))}\n")
                 if turn == 1:
                     continue
-                asyncio.run(ask(8801, new[:1000], given.clients))
+                many = [f"/v1/recommendation?n_records={100 + k % 1000}" for k in range(given.memory)]
+                asyncio.run(ask(8801, many[:1000], given.clients))
                 before = resident_mb(pid)
-                many = [f"/v1/recommendation?n_records={100 + k % 2000}" for k in range(given.memory)]
                 asyncio.run(ask(8801, many, given.clients))
                 out(f"memory: {before:.0f} MB, {resident_mb(pid):.0f} MB after {given.memory:,} more requests\n")
             bare = [sys.executable, "-c", _BARE, "8802", str(body)]

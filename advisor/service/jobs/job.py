@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -62,15 +62,18 @@ class Job:
             ending=None if row["ending"] is None else Ending(row["ending"]), folder=jobs / row["id"],
         )  # fmt: skip
 
-    def answer(self) -> Any:
-        """Return what the command printed, as JSON values; None where it has not ended well, or is gone."""
+    def answer(self, hide: Callable[[str], str] = str) -> Any:
+        """Return what the command printed, as JSON values; None where it has not ended well, or is gone.
+
+        ``hide`` takes out of it what is not for everybody.
+        """
         text = self.printed() if self.state is State.DONE else None
         if text is None:
             return None
         try:
-            return json.loads(text)
+            return json.loads(hide(text))
         except ValueError:  # export and study print lines
-            return {"lines": text.splitlines()}
+            return {"lines": hide(text).splitlines()}
 
     def printed(self) -> str | None:
         """Return what the command printed so far, None where that is nothing."""

@@ -121,7 +121,7 @@ def _view(service: Service, job: Job) -> dict[str, Any]:
         "time_left": job_words.time_left(progress) if progress is not None else "",
         "result": result,
         "asked": job_words.asked_in_words(job.request, names),
-        "log": service.jobs.log(job.id).text,
+        "log": service.hide_paths(service.jobs.log(job.id).text),
         "query": query,
         "may_export": job.kind == "train" and job.state is State.DONE,
         "model": job.model if job.kind == "export" and job.state is State.DONE else None,

@@ -1,5 +1,6 @@
 """Answers to questions: the document of ``recommend --json``, and the page of ``recommend --report``."""
 
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -10,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, Response
 
 from advisor.service.access import Here, Reader, Service
+from advisor.service.jobs.job import State
 from advisor.service.problems import problem_responses
 from advisor.service.questions import Asked
 
@@ -51,7 +53,20 @@ def document_of(service: Service, asked: Asked) -> bytes:
     if asked.data is None:
         return service.answers.document(asked)
     dataset = service.datasets.get_ready(asked.data)
-    return service.answers.about(asked, dataset.folder, service.store.corpora, ("--json",))
+
+    def answered() -> bytes:
+        return service.answers.about(asked, dataset.folder, service.store.corpora, ("--json",))
+
+    return service.hide_paths(_remembered(service, asked, "json", answered).decode()).encode()
+
+
+def _remembered(service: Service, asked: Asked, form: str, answered: Callable[[], bytes]) -> bytes:
+    """Return an answer about a dataset that was given before, while its pilots are the same and none runs."""
+    pilots = service.jobs.list(kind="pilot", dataset=asked.data, limit=1000)
+    if any(job.state is State.RUNNING for job in pilots):
+        return answered()
+    known = tuple((job.id, job.state, job.ended) for job in pilots)
+    return service.answers.remembered((asked.key, form, known), answered)
 
 
 @router.get(
@@ -86,7 +101,11 @@ def page_of(service: Service, asked: Asked) -> str:
 
 def _page_about(service: Service, asked: Asked, name: str) -> str:
     dataset = service.datasets.get_ready(name)
-    with TemporaryDirectory(dir=service.store.incoming) as folder:
-        page = Path(folder) / "report.html"
-        service.answers.about(asked, dataset.folder, service.store.corpora, (f"--report={page}",))
-        return page.read_text(encoding="utf-8")
+
+    def answered() -> bytes:
+        with TemporaryDirectory(dir=service.store.incoming) as folder:
+            page = Path(folder) / "report.html"
+            service.answers.about(asked, dataset.folder, service.store.corpora, (f"--report={page}",))
+            return page.read_bytes()
+
+    return service.hide_paths(_remembered(service, asked, "page", answered).decode())

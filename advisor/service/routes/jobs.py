@@ -78,9 +78,9 @@ def view(job: Job) -> JobView:
     return JobView(**_fields(job))
 
 
-def detail(job: Job) -> JobDetail:
+def detail(job: Job, service: Service) -> JobDetail:
     """Return what is said of a job, with its answer."""
-    return JobDetail(**_fields(job), answer=job.answer())
+    return JobDetail(**_fields(job), answer=job.answer(service.hide_paths))
 
 
 def _fields(job: Job) -> dict[str, Any]:
@@ -119,7 +119,7 @@ def submit(request: JobRequest, response: Response, service: Here, caller: Runne
     job, is_new = service.jobs.submit(request, caller.name)
     response.status_code = 201 if is_new else 200
     response.headers["location"] = f"/v1/jobs/{job.id}"
-    return detail(job)
+    return detail(job, service)
 
 
 @router.get("/jobs", responses=problem_responses(422))
@@ -140,7 +140,7 @@ def list_jobs(
 @router.get("/jobs/{job}", responses=problem_responses(404, 422))
 def read_job(job: JobId, service: Here, _caller: Reader) -> JobDetail:
     """Say where a job is, how long the rest will take, what a pilot says so far, and the answer at the end."""
-    return detail(service.jobs.get(job))
+    return detail(service.jobs.get(job), service)
 
 
 class _Events(StreamingResponse):
@@ -183,16 +183,17 @@ def read_log(
 ) -> PlainTextResponse:
     """Return what a job's command has said: from ``offset`` bytes on, or the last, 64 KiB at most."""
     part = service.jobs.log(job, offset)
-    return PlainTextResponse(part.text, headers={"x-next-offset": str(part.next_offset), "x-log-size": str(part.size)})
+    headers = {"x-next-offset": str(part.next_offset), "x-log-size": str(part.size)}
+    return PlainTextResponse(service.hide_paths(part.text), headers=headers)
 
 
 @router.delete("/jobs/{job}", responses=problem_responses(404, 409, 422))
 def cancel_job(job: JobId, service: Here, _caller: Runner) -> JobDetail:
     """Cancel a job. What it completed stays, so that one that is begun again goes on."""
-    return detail(service.jobs.cancel(job))
+    return detail(service.jobs.cancel(job), service)
 
 
 @router.post("/jobs/{job}/resubmit", responses=problem_responses(404, 409, 422, 429, 507))
 def resubmit_job(job: JobId, service: Here, caller: Runner) -> JobDetail:
     """Begin a job again that failed or was cancelled; it goes on from what it kept."""
-    return detail(service.jobs.resubmit(job, caller.name))
+    return detail(service.jobs.resubmit(job, caller.name), service)

@@ -31,7 +31,7 @@ PROGRESS = {"what": "runs", "done": 6, "total": 24, "seconds_left": 310, "words"
 def client(jobs, role: Role = Role.RUNNER) -> TestClient:
     app = FastAPI()
     app.include_router(router)
-    app.state.service = SimpleNamespace(jobs=jobs)
+    app.state.service = SimpleNamespace(jobs=jobs, hide_paths=str)
 
     @app.middleware("http")
     async def known(request: Request, call_next):
