@@ -20,10 +20,11 @@ from advisor.answer.recommend import Recommendation
 from advisor.answer.recommend import recommend as answer
 from advisor.service.problems import Problem
 from advisor.service.questions import Asked
+from advisor.terminal.failures import Failure
 from advisor.text.answer_json import to_json
 from advisor.text.explanation import Explanation, explain
 from advisor.text.no_runs import NothingFromNetworkError, with_published
-from models.errors import ExitCode, UserError
+from models.errors import ExitCode
 from studies.files.curves import CurvesFile, read_curves
 from studies.files.shipped import DEFAULT_CURVES
 
@@ -129,19 +130,11 @@ def run_command(words: list[str], environment: Mapping[str, str], seconds: float
         raise Problem(503, f"no answer within {seconds / 60:g} minutes: the machine may be busy with jobs") from None
     if ended.returncode == 0:
         return ended.stdout
-    raise Problem.of(_ToldError(_last_error(ended.stderr), _code(ended.returncode)))
+    raise Problem.of(Failure(_last_error(ended.stderr), _code(ended.returncode)))
 
 
 # The package is found where this process has it, whatever lies in the folder that the server was started in.
 _START = "import sys; sys.path.insert(0, {where!r}); import ecgadvise; sys.argv[0] = 'ecgadvise'; ecgadvise.main()"
-
-
-class _ToldError(UserError):
-    """What a command said."""
-
-    def __init__(self, message: str, exit_code: ExitCode) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
 
 
 def _code(number: int) -> ExitCode:

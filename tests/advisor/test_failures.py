@@ -23,6 +23,7 @@ CODES = {ExitCode.FAILURE, ExitCode.USAGE, ExitCode.DATA, ExitCode.NO_EVIDENCE}
 # Exceptions that never reach the command line, or are not errors.
 INTERNAL = {
     "advisor.terminal.failures.Interrupted": "no error: what the user wished with Ctrl-C, in a sentence of its own",
+    "advisor.service.problems.Problem": "what the service answers over HTTP; no command raises it",
     "engine.checkpoints.fields.FieldError": "half a sentence, before which CheckpointError says the file",
     "engine.deploy.model_facts.ModelFactsError": "half a sentence, before which ModelError says the file",
     "engine.deploy.onnx_recurrent.UnsupportedLayerError": "export says with it, as ExportError, why nothing is written",
