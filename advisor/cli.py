@@ -15,7 +15,7 @@ import typer
 from typer.exceptions import TyperException
 
 from advisor.terminal.failures import Interrupted
-from advisor.terminal.lines import in_one_line
+from advisor.terminal.lines import be_quiet, in_one_line
 from models.errors import ExitCode, UserError
 
 # In the order of ``ecgadvise --help``. Each is a module of advisor.commands with an ``app`` of its own commands or with
@@ -58,8 +58,12 @@ def ecgadvise(
     _version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print answers and errors alone: no remarks, no progress.")
+    ] = False,
 ) -> None:
     """Fine-tune a pre-trained ECG network or train from scratch? An answer from measured evidence."""
+    be_quiet(quiet)
 
 
 def _open_streams() -> None:
@@ -79,7 +83,8 @@ def main() -> None:
     if any("\0" in word for word in sys.argv[1:]):  # no shell passes one; a program that calls this can
         typer.echo("error: an argument holds a null character", err=True)
         sys.exit(ExitCode.USAGE)
-    named = sys.argv[1] if sys.argv[1:] and sys.argv[1] in COMMANDS else None
+    first = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
+    named = first if first in COMMANDS else None
     try:
         code = build_app(named)(prog_name="ecgadvise", standalone_mode=False)
     except Interrupted as stop:

@@ -80,11 +80,7 @@ def test_every_variable_of_the_environment_is_among_the_settings():
     settings = set(re.findall(r"`(ECGADVISE_\w+)`", text_of(DOCS / "reference" / "settings.md")))
     code = [path for room in ("advisor", "studies", "engine", "models") for path in (ROOT / room).rglob("*.py")]
     read = {name for path in code for name in re.findall(r"\bECGADVISE_[A-Z_]+\b", path.read_text(encoding="utf-8"))}
-    assert settings == read - set_by_the_program(), MAKE_ANEW
-
-
-def set_by_the_program() -> set[str]:
-    return {"ECGADVISE_PROGRESS"}  # the service's, for the commands that it runs
+    assert settings == read, MAKE_ANEW
 
 
 def write_ward(root: Path, n_records: int) -> None:

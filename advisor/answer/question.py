@@ -1,5 +1,6 @@
 """What is asked, the values that no question can have, and the ways in which a question has no answer."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from studies.files.label_levels import Label
 
 NOTHING_PRETRAINED = "none"  # what --upstream is when there is no pre-trained network to start from
 _MOST = 1e12
+_CURRENCY = re.compile(r"[A-Za-z]{1,8}|[$\u00a2-\u00a5\u20a0-\u20cf]")
 _LONGEST_NAME = 80
 _SLOWEST = 1e-6  # records a second: two a month
 
@@ -55,7 +57,8 @@ class Question:
     record, ``gpu_cost`` an hour of the device; ``device_speed`` is how many records a second the network trains with
     on the asker's device. ``uses`` is how many trainings share a pre-training that has to be paid for. ``labels`` are
     what the records are labelled with, ``task_like`` names a measured task whose labels are like the asker's;
-    ``test_records`` is how many will test a training, None where that is not said.
+    ``test_records`` is how many will test a training, None where that is not said. ``currency`` is what
+    sums are written in.
     """
 
     n_records: int
@@ -72,6 +75,7 @@ class Question:
     labels: tuple[Label, ...] = ()
     task_like: str | None = None
     test_records: int | None = None
+    currency: str | None = None
 
     @property
     def pays_pretraining(self) -> bool:
@@ -121,9 +125,18 @@ def find_nonsense(question: Question, spell: Callable[[str], str], *, names_netw
             return f"{spell(field)} is {shown}: {remedy}"
     if (wrong := _find_wrong_label(question)) is not None:
         return f"{spell('labels')}: {wrong}"
+    if question.currency is not None and (wrong := _wrong_currency(question)) is not None:
+        return f"{spell('currency')} {wrong} {spell('label_cost')} or {spell('gpu_cost')}"
     if question.device_speed is not None and not names_network:
         return f"{spell('device_speed')} is the speed of one network: name it with {spell('arch')}"
     return None
+
+
+def _wrong_currency(question: Question) -> str | None:
+    """Say what is wrong with a currency, as words before the names of its prices; None where nothing is."""
+    if not _CURRENCY.fullmatch(question.currency or ""):
+        return f"is {(question.currency or '')[:20]!r}: give a code of letters, as EUR, or a sign, with"
+    return None if question.is_priced else "is that of prices: give"
 
 
 def _find_wrong_label(question: Question) -> str | None:

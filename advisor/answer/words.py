@@ -96,10 +96,11 @@ def duration(value: float | None) -> str:
     return f"{value / 60:,.0f} min" if value < 36_000 else f"{value / 3600:,.1f} h"
 
 
-def money(value: float | None) -> str:
-    """Write a sum; cents matter in small ones only."""
+def money(value: float | None, currency: str | None = None) -> str:
+    """Write a sum, in the currency where one was named; cents matter in small ones only."""
     if value is None or isnan(value):
         return "unknown"
+    unit = "" if currency is None else f" {currency}"
     if abs(value) >= _MOST:
-        return f"{'over' if value > 0 else 'under'} {'-' * (value < 0)}{_MOST:,.0f}"
-    return f"{value:,.2f}" if abs(value) < 1000 else f"{value:,.0f}"
+        return f"{'over' if value > 0 else 'under'} {'-' * (value < 0)}{_MOST:,.0f}{unit}"
+    return f"{value:,.2f}{unit}" if abs(value) < 1000 else f"{value:,.0f}{unit}"

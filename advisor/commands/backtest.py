@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from advisor.terminal.lines import say
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
@@ -87,7 +89,7 @@ def backtest(
         typer.echo(_to_json(found, margin, cells, scores, warnings))
         return
     for warning in warnings:
-        typer.echo(f"note: {warning}", err=True)
+        say(f"note: {warning}")
     typer.echo(_to_table(found, margin, scores))
     if scores.arms.bands.cells:
         typer.echo("\n".join(_arm_lines(scores.arms, margin)))

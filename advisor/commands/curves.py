@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from advisor.terminal.lines import say
+
 if TYPE_CHECKING:
     from typing import Any
 
@@ -53,7 +55,7 @@ def fit(
         document, warnings = fit_file(runs, metric, report)
     write_whole({out: (json.dumps(document, separators=(",", ":")) + "\n").encode()})
     for warning in [*warnings, *_of_curves(document["curves"])]:
-        typer.echo(f"warning: {warning}", err=True)
+        say(f"warning: {warning}")
     n = len(document["curves"])
     typer.echo(f"{n} curve{'s' * (n != 1)}: {out}")
 

@@ -355,7 +355,7 @@ def _say_problems(problems: "Sequence[Problem]") -> None:
 
 def _say_short(short: "ShortRecords | None") -> None:
     if short is not None:
-        typer.echo(short.in_words(), err=True)
+        say(short.in_words())
 
 
 def _problem_lines(problems: "Sequence[Problem]") -> list[str]:

@@ -28,11 +28,13 @@ def doctor(
     Ends with exit code 1 when something that should work does not.
     """
     from advisor.terminal.checkup import examine
+    from advisor.terminal.progress.bar import at_work
     from engine.corpora.corpus import default_corpora
     from models.errors import ExitCode
     from studies.files.shipped import DEFAULT_CURVES
 
-    checkup = examine(corpora or default_corpora(), device, DEFAULT_CURVES, probe=not quick)
+    with at_work("looking at everything" if quick else "looking at everything, and training some steps"):
+        checkup = examine(corpora or default_corpora(), device, DEFAULT_CURVES, probe=not quick)
     if json:
         from json import dumps
 

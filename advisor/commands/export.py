@@ -26,10 +26,12 @@ def export(
 
     Scaling, classes, thresholds and facts are in the file. MODEL_CARD.md and MODEL_FACTS.md go next to it.
     """
+    from advisor.terminal.progress.bar import at_work
     from engine.deploy.export import export_checkpoint
 
     own = None if records is None else _read(checkpoint, records)
-    report = export_checkpoint(checkpoint, out, opset=opset, half=fp16, own_records=own, force=force)
+    with at_work("exporting, and comparing with torch"):
+        report = export_checkpoint(checkpoint, out, opset=opset, half=fp16, own_records=own, force=force)
     share = report.bytes / report.weight_bytes
     typer.echo(f"{report.model}: {report.bytes:,} bytes ({share:.2f} of the 32-bit weights), opset {report.opset}")
     typer.echo(f"{report.card}, {report.label.name}")

@@ -87,7 +87,7 @@ def _write_csv(target: Path, model: "Model", predictions: "Sequence[Prediction]"
     except OSError as error:
         raise Failure(f"cannot write {target}: {error.strerror}", ExitCode.FAILURE) from None
     usable = sum(one.problem is None for one in predictions)
-    typer.echo(f"{usable:,} of {len(predictions):,} records: {target}", err=True)
+    say(f"{usable:,} of {len(predictions):,} records: {target}")
 
 
 def _report(predictions: "Sequence[Prediction]") -> None:
@@ -103,7 +103,7 @@ def _report(predictions: "Sequence[Prediction]") -> None:
         for line in lines[:_LISTED]:
             say(line)
         if len(lines) > _LISTED:
-            typer.echo(f"... and {len(lines) - _LISTED:,} more; --json has all", err=True)
+            say(f"... and {len(lines) - _LISTED:,} more; --json has all")
     if failed:
         raise Failure(f"{len(failed):,} of {len(predictions):,} records could not be predicted", ExitCode.DATA)
 

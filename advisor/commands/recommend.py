@@ -56,6 +56,9 @@ def recommend(
     ] = None,
     label_cost: Annotated[float | None, typer.Option(help="Money that a labelled record costs.")] = None,
     gpu_cost: Annotated[float | None, typer.Option(help="Money that an hour of your device costs.")] = None,
+    currency: Annotated[
+        str | None, typer.Option(metavar="CODE", help="What prices are in, as EUR: sums are written in it.")
+    ] = None,
     uses: Annotated[
         int | None, typer.Option(help="Trainings that share a pre-training you have to pay for. [default: 1]")
     ] = None,
@@ -131,7 +134,7 @@ def recommend(
     counted = 1 if n_records is None else n_records  # where none is given, the records of --data are counted
     question = Question(
         counted, arch, metric, margin, upstream, task, target, label_cost, gpu_cost, uses, device_speed,
-        labels_asked_for(labels, events, task_like, counted, has_data=data is not None), task_like,
+        labels_asked_for(labels, events, task_like, counted, has_data=data is not None), task_like, None, currency,
     )  # fmt: skip
     refuse_nonsense(question, from_)
     if report or plot:

@@ -1,6 +1,7 @@
 """``ecgadvise serve``: the analysis service, on this machine or for those who have a token."""
 
 import os
+import sys
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -116,7 +117,7 @@ def serve(
 
     ECGADVISE_TOKEN is a token that may do everything; it has no option, because others see a command's words.
     """
-    _check_installed()
+    _check_runnable()
     from advisor.service.settings import Settings
 
     if new_token is not None:
@@ -137,13 +138,18 @@ def _default_store() -> Path:
     return user_data_path("ecgadvise") / "service"
 
 
-def _check_installed() -> None:
-    """Raise Failure where the packages of the service are not installed."""
+def _check_runnable() -> None:
+    """Raise Failure where the service cannot run: on Windows, and without its packages."""
     from importlib.util import find_spec
 
     from advisor.terminal.failures import Failure
     from models.errors import ExitCode
 
+    if sys.platform == "win32":
+        raise Failure(
+            "the service does not run on Windows, which lacks the locks and signals that jobs need: use WSL",
+            ExitCode.FAILURE,
+        )
     needed = {"fastapi": "fastapi", "uvicorn": "uvicorn", "jinja2": "jinja2", "prometheus_client": "prometheus-client",
               "python_multipart": "python-multipart"}  # fmt: skip
     if missing := [package for module, package in needed.items() if find_spec(module) is None]:
@@ -168,8 +174,11 @@ def _serve(settings: "Settings", demo: bool) -> None:
         try:
             if demo:
                 from advisor.service.demo import add_demo
+                from advisor.terminal.progress.bar import at_work
 
-                say(add_demo(service))
+                with at_work("writing synthetic records"):
+                    added = add_demo(service)
+                say(added)
             _say_where(service, listening)
             _run(build_app(service), settings, listening)
         except KeyboardInterrupt:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from advisor.commands.parts import study_results
+from advisor.terminal.lines import say
 
 if TYPE_CHECKING:
     import torch
@@ -198,7 +199,7 @@ def expand_design(
     try:
         with progress_bar("records") as progress:
             opened, missing = open_corpora(
-                design, folder or default_corpora(), lambda sentence: typer.echo(sentence, err=True), progress,
+                design, folder or default_corpora(), say, progress,
                 default_workers(),
             )  # fmt: skip
     except UnwritableCorpusError as error:  # to a study it is data that is missing, whatever the reason

@@ -72,6 +72,7 @@ def recommend(
     target: float | None = None,
     label_cost: float | None = None,
     gpu_cost: float | None = None,
+    currency: str | None = None,
     uses: int | None = None,
     device_speed: float | None = None,
     labels: Mapping[str, float] | None = None,
@@ -95,6 +96,7 @@ def recommend(
         index(n_records), arch, metric, float(margin), upstream, task, target, label_cost, gpu_cost,
         None if uses is None else index(uses), device_speed,
         tuple(Label(finding_of(name), float(share)) for name, share in (labels or {}).items()), task_like,
+        None, currency,
     )  # fmt: skip
     if labels and task_like is not None:
         raise ValueError("labels and task_like say the same in two ways: give one of them")

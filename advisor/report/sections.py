@@ -113,32 +113,34 @@ def costs(answer: Recommendation) -> Iterator[str]:
     if answer.money is None:
         yield paragraph("No price was given: --label-cost and --gpu-cost add both bills.", "note")
         return
+    unit = answer.question.currency
     bills = {arm.words: getattr(answer.money, arm.field) for arm in PAIR}
     if compares_more(answer):
         bills = {one.arm.words: one.bill for one in answer.arms if one.bill is not None}
-    yield table(("money", "labels", "machine", "pre-training", "total"), [_bill_row(*one) for one in bills.items()])
+    bought = [_bill_row(name, bill, unit) for name, bill in bills.items()]
+    yield table(("money", "labels", "machine", "pre-training", "total"), bought)
     yield facts(money_rows(answer))
     if (paid := answer.money.p_pays_off) is not None:
-        saved = _expected(answer.money.expected_saving or 0.0)
+        saved = _expected(answer.money.expected_saving or 0.0, unit)
         yield paragraph(
             f"Probability that the labels saved are worth more than fine-tuning costs: {probability(paid)}. {saved}"
         )
 
 
-def _expected(saving: float) -> str:
+def _expected(saving: float, currency: str | None) -> str:
     """Say what a pre-training is expected to save, or to cost."""
     if saving > 0:
-        return f"It is expected to save {money(saving)} more in labels than it costs."
-    return f"It is expected to cost {money(-saving)} more than it saves in labels."
+        return f"It is expected to save {money(saving, currency)} more in labels than it costs."
+    return f"It is expected to cost {money(-saving, currency)} more than it saves in labels."
 
 
 def _time(seconds: float | None) -> str | None:
     return None if seconds is None else duration(seconds)
 
 
-def _bill_row(name: str, bill: Bill) -> tuple[str, ...]:
+def _bill_row(name: str, bill: Bill, currency: str | None) -> tuple[str, ...]:
     parts = (bill.labels, bill.machine, bill.pretraining)
-    return name, *("-" if part is None else money(part) for part in parts), money(bill.total)
+    return name, *("-" if part is None else money(part, currency) for part in parts), money(bill.total, currency)
 
 
 def question(answer: Recommendation) -> Iterator[tuple[str, str]]:
@@ -146,6 +148,7 @@ def question(answer: Recommendation) -> Iterator[tuple[str, str]]:
     asked, curve = answer.question, answer.curve
     parameters = answer.curves.networks[curve.arch].parameters
     size = "" if parameters is None else f", {parameters:,} parameters"
+    unit = "" if asked.currency is None else f" {asked.currency}"
     given: Mapping[str, str | None] = {
         "labelled records": f"{asked.n_records:,}, for training and validation together",
         "network": f"{asked.arch or 'the best that was measured'}: {curve.arch} ({curve.family}{size})",
@@ -155,8 +158,8 @@ def question(answer: Recommendation) -> Iterator[tuple[str, str]]:
         "score": METRICS.get(asked.metric, asked.metric),
         "difference that matters": f"{asked.margin:g}",
         "score to reach": None if asked.target is None else f"{asked.target:g}",
-        "price of a labelled record": None if asked.label_cost is None else f"{asked.label_cost:,g}",
-        "price of a machine hour": None if asked.gpu_cost is None else f"{asked.gpu_cost:,g}",
+        "price of a labelled record": None if asked.label_cost is None else f"{asked.label_cost:,g}{unit}",
+        "price of a machine hour": None if asked.gpu_cost is None else f"{asked.gpu_cost:,g}{unit}",
         "trainings that share the pre-training": None if asked.uses is None else f"{asked.uses:,}",
         "records a second on your device": None if asked.device_speed is None else f"{asked.device_speed:,g}",
     }

@@ -26,6 +26,7 @@ class Asked(BaseModel):
     target: _Number | None = Field(None, description="A score: how many records does it take?")
     label_cost: _Number | None = Field(None, description="Money that a labelled record costs.")
     gpu_cost: _Number | None = Field(None, description="Money that an hour of your device costs.")
+    currency: _Text | None = Field(None, description="What prices are in, as EUR: sums are written in it.")
     uses: _Count | None = Field(None, description="Trainings that share a pre-training you have to pay for.")
     device_speed: _Number | None = Field(None, description="Records a second the network trains with on your device.")
     labels: _Text | None = Field(None, description="Your labels with their shares, AF:0.04,LBBB:0.02; of data some.")
@@ -48,6 +49,7 @@ class Asked(BaseModel):
             n, self.arch, self.metric, self.margin, self.upstream, self.task, self.target, self.label_cost,
             self.gpu_cost, self.uses, self.device_speed,
             labels_asked_for(self.labels, self.events, self.task_like, n, has_data=False, spell=str), self.task_like,
+            None, self.currency,
         )  # fmt: skip
         refuse_nonsense(question, self.from_, str)
         return question

@@ -7,9 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
 from advisor.terminal.failures import Failure
+from advisor.terminal.lines import say
 from models.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ def write_answer(
     write_whole(contents)
     for name, path in (("report", report), ("plot", plot)):
         if path is not None:
-            typer.echo(f"{name}: {path}", err=True)
+            say(f"{name}: {path}")
 
 
 def write_whole(contents: Mapping[Path, bytes]) -> None:

@@ -41,6 +41,7 @@ def to_document(
             "device_speed": question.device_speed,
             "labels": _labels(curve),
             "task_like": question.task_like,
+            "currency": question.currency,
         },
         "best": answer.best.strategy,
         "arms": [_arm(one) for one in answer.arms],

@@ -258,7 +258,7 @@ def change_rows(answer: Recommendation) -> Iterator[Row]:
         yield "a pilot", f"{of} can win at most {pilot.at_most:.3f}"
     if (more := answer.more_records) is not None:
         added, price = more.n_records - answer.question.n_records, answer.question.label_cost
-        cost = "" if price is None else f" for {money(price * added)}"
+        cost = "" if price is None else f" for {money(price * added, answer.question.currency)}"
         interval = f"90 %: {signed(more.added_ci_lower)} to {signed(more.added_ci_upper)}"
         yield "more labels", f"{added:,} more: {signed(more.added)} {IN_WORDS[more.arm]} ({interval}){cost}"
 
@@ -276,7 +276,7 @@ def target_rows(answer: Recommendation) -> Iterator[Row]:
             missed.append(f"{probability(reach.p_unreachable)} ({arm.words})")
             continue
         fewest = "at most " if reach.records <= least else ""
-        cost = "" if reach.total_cost is None else f" for {money(reach.total_cost)}"
+        cost = "" if reach.total_cost is None else f" for {money(reach.total_cost, answer.question.currency)}"
         enough.append(f"{arm.words} {fewest}{count(reach.records, 'record')}{cost}")
     said = [", ".join(enough)] if enough else []
     if missed:
@@ -301,12 +301,12 @@ def money_rows(answer: Recommendation) -> Iterator[Row]:
     if answer.money is None:
         return
     tuned, scratch, saving = answer.money.fine_tune, answer.money.scratch, answer.money.label_saving
-    shared = answer.question.uses or 1
+    shared, unit = answer.question.uses or 1, answer.question.currency
     paid = (
         tuned.pretraining is not None
-        and f" (pre-training{f' / {shared:,}' * (shared > 1)}: {money(tuned.pretraining)})"
+        and f" (pre-training{f' / {shared:,}' * (shared > 1)}: {money(tuned.pretraining, unit)})"
     )
-    yield "total cost", f"{money(tuned.total)} fine-tuned{paid or ''}, {money(scratch.total)} from scratch"
+    yield "total cost", f"{money(tuned.total, unit)} fine-tuned{paid or ''}, {money(scratch.total, unit)} from scratch"
     if saving is not None:
-        words = ["out of reach" if v is None else money(v) for v in (saving.median, saving.lower, saving.upper)]
+        words = ["out of reach" if v is None else money(v, unit) for v in (saving.median, saving.lower, saving.upper)]
         yield "labels saved", f"worth {words[0]} (90 %: {words[1]} to {words[2]})"

@@ -13,6 +13,7 @@ VARIABLES = {
     "ECGADVISE_CORPORA": "Folder of prepared corpora and pilots. Default: in the user's data folder.",
     "ECGADVISE_ZOO": "Folder of networks that `zoo add` brought in. Default: in the user's data folder.",
     "ECGADVISE_PRECISION": "`float32`: train in it on a GPU too, for runs that go with those of a processor.",
+    "ECGADVISE_PROGRESS": "File in which a command keeps how far it is, as JSON, for the program that started it.",
     "ECGADVISE_TOKEN": "A token that may do everything in the service; it is no option, because others see those.",
 }
 _CODES = {

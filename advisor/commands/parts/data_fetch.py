@@ -152,7 +152,9 @@ def _download(base_url: str, target: Path, patterns: tuple[str, ...], jobs: int 
 @contextmanager
 def _drawn() -> "Iterator[Callable[[Progress], None]]":
     """Give a callback that draws the progress on a terminal, and does nothing elsewhere."""
-    if not sys.stderr.isatty():
+    from advisor.terminal.lines import draws_progress
+
+    if not draws_progress():
         yield lambda _progress: None
         return
     from rich.console import Console

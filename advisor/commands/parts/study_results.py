@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from advisor.terminal.lines import say
+
 if TYPE_CHECKING:
     from engine.corpora.corpus import Corpus
     from studies.runs.run import Run
@@ -73,6 +75,7 @@ def collect(
 ) -> None:
     """Write the tidy runs table, the curves file that recommend reads, and a summary for people."""
     from advisor.terminal.failures import Failure
+    from advisor.terminal.progress.bar import at_work
     from models.errors import ExitCode
     from studies.collection.collect import collect as write
     from studies.collection.parted_store import bring_together
@@ -83,14 +86,15 @@ def collect(
     try:
         apart, said = bring_together(store, others) if others else ([], [])
         for sentence in said:
-            typer.echo(sentence, err=True)
+            say(sentence)
         study = name or without_packing(store).stem
-        table, curves, not_fitted = write(Store(store, create=False), study, out, apart)
+        with at_work("curves are fitted: minutes"):
+            table, curves, not_fitted = write(Store(store, create=False), study, out, apart)
     except OSError as error:
         named = f" ({error.filename})" if error.filename not in (None, str(out)) else ""
         raise Failure(f"cannot write to {out}: {error.strerror}{named}", ExitCode.FAILURE) from None
     for reason in not_fitted:
-        typer.echo(f"no curve for {reason}", err=True)
+        say(f"no curve for {reason}")
     typer.echo(f"{table}\n{curves}\n{out / SUMMARY}")
 
 
@@ -137,13 +141,15 @@ def findings(
 ) -> None:
     """Write what runs say of the four claims, of the protocol and of published numbers, with figures."""
     from advisor.terminal.failures import Failure
+    from advisor.terminal.progress.bar import at_work
     from models.errors import ExitCode
     from studies.findings.findings import make_findings, shipped_stores, write_findings
     from studies.findings.published import PUBLISHED
 
     if not 0 < margin < 1:
         raise Failure(f"--margin is {margin:g}: give a difference of the score between 0 and 1", ExitCode.USAGE)
-    found = make_findings(stores or shipped_stores(), published or PUBLISHED, margin)
+    with at_work("findings are made: a minute or two"):
+        found = make_findings(stores or shipped_stores(), published or PUBLISHED, margin)
     try:
         written = write_findings(found, out)
     except OSError as error:

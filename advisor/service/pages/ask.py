@@ -53,8 +53,9 @@ _MAIN = (
 _GROUPS = {
     "Target and prices": (
         Field("target", "Score to reach", "number", "how many records does it take?"),
-        Field("label_cost", "Price of a labelled record", "number", "in any currency"),
-        Field("gpu_cost", "Price of a machine hour", "number", "in the same currency"),
+        Field("label_cost", "Price of a labelled record", "number"),
+        Field("gpu_cost", "Price of a machine hour", "number"),
+        Field("currency", "Currency of the prices", "text", "as EUR"),
         Field("uses", "Trainings that share a pre-training", "number", "where you have to pay for it"),
         Field("device_speed", "Records a second on your device", "number", "ecgadvise doctor measures it"),
     ),

@@ -3,10 +3,10 @@
 Where a program asks for it (``advisor.terminal.progress.file``), it is written to a file as well.
 """
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from advisor.terminal.lines import draws_progress
 from advisor.terminal.progress.file import progress_file
 
 
@@ -30,8 +30,23 @@ def progress_bar(unit: str) -> Iterator[Callable[[int, int], None]]:
 
 
 @contextmanager
+def at_work(words: str) -> Iterator[None]:
+    """Show on a terminal what is being done and for how long already, where nothing tells how much of it is left."""
+    if not draws_progress():
+        yield
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn("line"), TextColumn(f"{words},"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        progress.add_task("", total=None)
+        yield
+
+
+@contextmanager
 def _drawn(unit: str) -> Iterator[Callable[[int, int], None]]:
-    if not sys.stderr.isatty():
+    if not draws_progress():
         yield lambda _done, _total: None
         return
     from rich.console import Console

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from advisor.terminal.lines import draws_progress, is_quiet
 from advisor.terminal.progress.file import ProgressFile, progress_file
 from engine.recipes import DEFAULT_RECIPE
 
@@ -41,7 +42,7 @@ def study_progress(file: ProgressFile | None = None) -> "Iterator[Callable[[Prog
 
 @contextmanager
 def _drawn() -> "Iterator[Callable[[Progress], None]]":
-    if not sys.stderr.isatty():
+    if not draws_progress():
         yield _Lines().report
         return
     from rich.console import Console
@@ -97,7 +98,7 @@ class _Lines:
 
     def report(self, progress: "Progress") -> None:
         state = (progress.done, progress.failed, progress.last)
-        if progress.last and state != self._said:
+        if progress.last and state != self._said and not is_quiet():
             self._said = state
             typer.echo(f"{progress.done + progress.failed} of {progress.total}  {progress.last}", err=True)
 

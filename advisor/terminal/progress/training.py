@@ -4,7 +4,6 @@ Where a program asks for it (``advisor.terminal.progress.file``), it is written 
 """
 
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from advisor.terminal.lines import draws_progress, is_quiet
 from advisor.terminal.progress.file import ProgressFile, progress_file
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Watch:
         self._write()
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, words=words.replace("validation AUROC", "AUROC"))  # 80 columns
-        else:
+        elif not is_quiet():
             typer.echo(f"epoch {validation.epoch} of {self.epochs}: {words}{self._left()}", err=True)
 
     def _advance(self, epoch: int) -> None:
@@ -89,7 +89,7 @@ class Watch:
 @contextmanager
 def watched(epochs: int, done: int = 0, best: float = float("nan")) -> Iterator[Watch]:
     """Give a Watch that draws on stderr; the first Ctrl-C inside sets ``stopping``, the second is KeyboardInterrupt."""
-    bar = _bar() if sys.stderr.isatty() else None
+    bar = _bar() if draws_progress() else None
     file = progress_file()
     watch = Watch(epochs, done, best, bar, file)
 

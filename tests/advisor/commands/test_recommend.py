@@ -374,3 +374,29 @@ def test_a_foundation_model_is_said_to_be_one(words: str, command: Command):
 )
 def test_options_that_make_no_sense_together_are_refused_before_a_record_is_read(words: str, command: Command):
     assert "leave one of them out" in refused(command("recommend", *words.split()), 2)
+
+
+def test_sums_are_written_in_the_currency_of_the_prices(command: Command):
+    asked = shlex.split("recommend --n-records 1000 --arch cnn --label-cost 3 --gpu-cost 3 --explain")
+    code, out, _ = command(*asked, "--currency", "EUR")
+    assert code == 0
+    plain = command(*asked)[1]
+    assert "3,000 EUR" in out
+    assert "EUR" not in plain
+    assert out.replace(" EUR", "").split() == plain.split(), "nothing else differs"
+    document = json.loads(command(*asked[:-1], "--currency", "EUR", "--json")[1])
+    jsonschema.validate(document, SCHEMA)
+    assert document["question"]["currency"] == "EUR"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("--currency EUR", "--currency is that of prices: give --label-cost or --gpu-cost"),
+        ("--label-cost 2 --currency 'a b'", "--currency is 'a b': give a code of letters, as EUR, or a sign"),
+        ("--label-cost 2 --currency ''", "--currency is ''"),
+        ("--label-cost 2 --currency '<b>'", "--currency is '<b>'"),
+    ],
+)
+def test_a_currency_is_a_short_word_of_prices(options: str, said: str, command: Command):
+    assert said in refused(command("recommend", "--n-records", "500", "--arch", "cnn", *shlex.split(options)), 2)

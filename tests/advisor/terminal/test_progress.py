@@ -111,3 +111,23 @@ def test_a_verdict_stays_until_there_is_another(path: Path):
     assert read(path)["verdict"] == {"best": "scratch"}
     file.tell(None)
     assert read(path)["verdict"] is None
+
+
+def test_quiet_leaves_answers_and_errors_alone(command, tmp_path):
+    asked = ("recommend", "--n-records", "500", "--arch", "cnn", "--report", tmp_path / "a.html")
+    code, out, err = command(*asked)
+    assert code == 0
+    assert err.startswith("report: ")
+    assert command("--quiet", *asked) == (0, out, "")
+    assert command("-q", "recommend", "--n-records", "0") == command("recommend", "--n-records", "0")
+    assert command(*asked)[2] == err, "it holds for one command"
+
+
+def test_nothing_is_drawn_where_nobody_watches(capsys):
+    from advisor.terminal.lines import be_quiet
+    from advisor.terminal.progress.bar import at_work, progress_bar
+
+    with at_work("working"), progress_bar("records") as report:
+        report(1, 2)
+    assert "".join(capsys.readouterr()) == ""
+    be_quiet(False)
