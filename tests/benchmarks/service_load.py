@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -102,6 +103,15 @@ def service(folder: str, port: int) -> list[str]:
     return [sys.executable, "-m", "ecgadvise", "serve", "--store", folder, "--port", str(port), "--min-free-mb", "0"]
 
 
+def free_ports(n: int) -> list[int]:
+    """Return ports that nobody listens at."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(n)]
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
 def resident_mb(pid: int) -> float:
     """Return the megabytes that a process holds in memory (Linux)."""
     found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
@@ -119,24 +129,25 @@ def main() -> None:
     same = ["/v1/recommendation?n_records=5000&arch=cnn"] * given.requests
     known = [f"/v1/recommendation?n_records={100 + k % 500}&arch=cnn" for k in range(given.requests)]
     new = [f"/v1/recommendation?n_records={1000 + k}&arch=cnn" for k in range(given.requests // 20)]
+    ours, bare_port = free_ports(2)
     with TemporaryDirectory() as folder:
         body = Path(folder) / "body.json"
         for turn in range(2):
-            with _running(service(f"{folder}/store", 8801), 8801) as pid:
-                with urlopen("http://127.0.0.1:8801" + same[0]) as answer:
+            with _running(service(f"{folder}/store", ours), ours) as pid:
+                with urlopen(f"http://127.0.0.1:{ours}" + same[0]) as answer:
                     body.write_bytes(answer.read())
                 for name, paths in (("one question", same), ("500 questions in turn", known), ("each a new one", new)):
-                    out(f"service, {name:22} {asyncio.run(ask(8801, paths, given.clients))}\n")
+                    out(f"service, {name:22} {asyncio.run(ask(ours, paths, given.clients))}\n")
                 if turn == 1:
                     continue
                 many = [f"/v1/recommendation?n_records={100 + k % 1000}" for k in range(given.memory)]
-                asyncio.run(ask(8801, many[:1000], given.clients))
+                asyncio.run(ask(ours, many[:1000], given.clients))
                 before = resident_mb(pid)
-                asyncio.run(ask(8801, many, given.clients))
+                asyncio.run(ask(ours, many, given.clients))
                 out(f"memory: {before:.0f} MB, {resident_mb(pid):.0f} MB after {given.memory:,} more requests\n")
-            bare = [sys.executable, "-c", _BARE, "8802", str(body)]
-            with _running(bare, 8802):
-                out(f"bare FastAPI route               {asyncio.run(ask(8802, same, given.clients))}\n")
+            bare = [sys.executable, "-c", _BARE, str(bare_port), str(body)]
+            with _running(bare, bare_port):
+                out(f"bare FastAPI route               {asyncio.run(ask(bare_port, same, given.clients))}\n")
 
 
 if __name__ == "__main__":
