@@ -178,7 +178,7 @@ def _check_origin(headers: Headers) -> None:
     if site is not None:
         is_ours = site in ("same-origin", "none")
     elif origin is not None:
-        is_ours = urlsplit(origin).netloc.lower() == headers.get("host", "").lower()
+        is_ours = origin.partition("://")[2].lower() == headers.get("host", "").lower() != ""
     else:  # no browser: nobody else's cookie is in it
         is_ours = "cookie" not in headers
     if not is_ours:

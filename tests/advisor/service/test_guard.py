@@ -106,6 +106,7 @@ def test_a_name_that_the_operator_gives_is_known(tmp_path: Path):
         ({"sec-fetch-site": "none"}, 200),
         ({"origin": "http://evil.example"}, 403),
         ({"origin": "null"}, 403),
+        ({"origin": "http://["}, 403),
         ({"origin": "http://127.0.0.1:9999"}, 403),
         ({"sec-fetch-site": "cross-site"}, 403),
         ({"sec-fetch-site": "same-site", "origin": "http://127.0.0.1:8712"}, 403),
