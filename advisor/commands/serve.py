@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from advisor.service.settings import Settings
 
 EXAMPLE = "Example: ecgadvise serve --demo"
+_CONNECTIONS = 2000  # more are answered that it is too busy
 _STOPS_IN = 5  # seconds for requests in flight, when the server is asked to end
 
 
@@ -169,6 +170,8 @@ def _serve(settings: "Settings", demo: bool) -> None:
     from advisor.terminal.failures import Interrupted
 
     _check_tls(settings)
+    os.umask(0o077)  # what it and its jobs write is of patients: for their owner alone
+    _allow_files()
     with _listen(settings) as listening:
         service = open_service(settings)
         try:
@@ -187,6 +190,14 @@ def _serve(settings: "Settings", demo: bool) -> None:
             close_service(service)
 
 
+def _allow_files() -> None:
+    """Let this process open as many files as it may: a connection is one."""
+    import resource
+
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def _listen(settings: "Settings") -> "socket.socket":
     """Return the socket to listen at, before anything is opened. Raises Failure."""
     import socket
@@ -196,7 +207,13 @@ def _listen(settings: "Settings") -> "socket.socket":
 
     try:
         family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((settings.host, settings.port), family=family, backlog=1024)
+        # Not create_server, whose sockets say no protocol: asyncio then leaves Nagle's algorithm on, which holds back
+        # every answer on a connection that is kept for 40 ms.
+        listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((settings.host, settings.port))
+        listening.listen(1024)
+        return listening
     except OSError as error:
         raise Failure(
             f"cannot listen at {settings.host}, port {settings.port} (--host, --port): {error.strerror}",
@@ -227,7 +244,8 @@ def _run(app: "FastAPI", settings: "Settings", listening: "socket.socket") -> No
     signal.signal(signal.SIGTERM, end)
     config = uvicorn.Config(
         app, access_log=False, log_level="warning", server_header=False, proxy_headers=False, ws="none",
-        timeout_graceful_shutdown=_STOPS_IN, ssl_certfile=settings.tls_certificate, ssl_keyfile=settings.tls_key,
+        timeout_graceful_shutdown=_STOPS_IN, limit_concurrency=_CONNECTIONS, ssl_certfile=settings.tls_certificate,
+        ssl_keyfile=settings.tls_key,
     )  # fmt: skip
     uvicorn.Server(config).run(sockets=[listening])
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
+from json import dumps
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
@@ -37,9 +38,11 @@ class Service:
 
     def hide_paths(self, text: str) -> str:
         """Return a text, or a page, without the folders of this machine that commands were told."""
-        for root in filter(None, (self.settings.records_root, self.store.root)):
-            for path in {f"{root.absolute()}/", escape(f"{root.absolute()}/")}:
-                text = text.replace(path, "")
+        given = self.settings
+        for place in filter(None, (given.records_root, given.curves, given.models, self.store.root)):
+            for path in {str(place.absolute()), str(place.resolve())} - {"/"}:
+                for written in {path, escape(path), dumps(path)[1:-1]}:  # in a text, a page, JSON
+                    text = text.replace(f"{written}/", "").replace(written, place.name)
         return text
 
 
@@ -56,7 +59,7 @@ def need(role: Role) -> Callable[[Request], Caller]:
         caller: Caller = request.state.caller
         if caller.role < role:
             raise Problem(
-                403, f"the token {caller.name} is a {caller.role.name.lower()}'s: this takes a {role.name.lower()}'s"
+                403, f"the token {caller.name} has the role {caller.role.name.lower()}: this takes {role.name.lower()}"
             )
         return caller
 

@@ -5,6 +5,7 @@ loads the training stack, so that a process of its own gives it. Both are kept w
 """
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -18,8 +19,10 @@ import ecgadvise
 from advisor.answer.question import NoRunsFromError, UnknownUpstreamError
 from advisor.answer.recommend import Recommendation
 from advisor.answer.recommend import recommend as answer
+from advisor.service.jobs.kinds import MODEL_ID
 from advisor.service.problems import Problem
 from advisor.service.questions import Asked
+from advisor.service.store import ServiceStore
 from advisor.terminal.failures import Failure
 from advisor.text.answer_json import to_json
 from advisor.text.explanation import Explanation, explain
@@ -28,8 +31,10 @@ from models.errors import ExitCode
 from studies.files.curves import CurvesFile, read_curves
 from studies.files.shipped import DEFAULT_CURVES
 
-KEPT = 1024  # answers; some 6 kB each
+KEPT = 1024  # answers: some 6 kB each, a page about a dataset 200
+_KEPT_BYTES = 50_000_000
 _AT_ONCE = 2  # processes that answer about records
+_WAITING = 6  # requests that may wait for one: each holds a thread of those that all routes share
 _SECONDS = 600.0  # after which such a process is ended
 
 
@@ -55,7 +60,8 @@ class Answers:
         self._kept: OrderedDict[object, bytes] = OrderedDict()
         self._lock = threading.Lock()
         self._working = threading.Lock()  # threads of one interpreter only delay each other
-        self._slots = threading.BoundedSemaphore(_AT_ONCE)
+        self._commands = _Commands()
+        self._bytes = 0
 
     def known(self, asked: Asked) -> bytes | None:
         """Return the JSON document where the same was asked before."""
@@ -83,11 +89,18 @@ class Answers:
             raise self._with_published(error) from None
         return Given(found, self.path)
 
-    def about(self, asked: Asked, records: Path, corpora: Path, further: tuple[str, ...] = ()) -> bytes:
+    def about(self, asked: Asked, records: Path, store: ServiceStore, further: tuple[str, ...] = ()) -> bytes:
         """Return what ``recommend --data RECORDS`` prints or, with ``--report``, writes. Raises Problem."""
-        command = [*asked.options(), f"--data={records}", *self._from_curves(), *further]
-        with self._slots:
-            return run_command(["recommend", *command], {"ECGADVISE_CORPORA": str(corpora)}, _SECONDS)
+        options = asked.options()
+        if asked.from_ is not None and re.fullmatch(MODEL_ID, asked.from_):  # one that a job of this service trained
+            options = [word for word in options if not word.startswith("--from=")]
+            options.append(f"--from={store.models / asked.from_ / 'checkpoint'}")
+        command = ["recommend", *options, f"--data={records}", *self._from_curves(), *further]
+        return self._commands.run(command, {"ECGADVISE_CORPORA": str(store.corpora)})
+
+    def close(self) -> None:
+        """End the processes that answer, and begin no others."""
+        self._commands.close()
 
     def remembered(self, key: object, make: Callable[[], bytes]) -> bytes:
         """Return what was made for a key before, else what ``make`` makes; the caller's key says while it holds."""
@@ -105,9 +118,10 @@ class Answers:
     def _keep(self, key: object, make: Callable[[], bytes]) -> bytes:
         made = make()
         with self._lock:
+            self._bytes += len(made) - len(self._kept.pop(key, b""))
             self._kept[key] = made
-            while len(self._kept) > KEPT:
-                self._kept.popitem(last=False)
+            while len(self._kept) > KEPT or self._bytes > _KEPT_BYTES:
+                self._bytes -= len(self._kept.popitem(last=False)[1])
         return made
 
     def _with_published(self, error: NoRunsFromError | UnknownUpstreamError) -> Exception:
@@ -117,20 +131,62 @@ class Answers:
         return told
 
 
-def run_command(words: list[str], environment: Mapping[str, str], seconds: float) -> bytes:
-    """Run ``ecgadvise`` with these words and return what it prints. Raises Problem with its error for another end."""
-    kept = {name: value for name, value in os.environ.items() if name != "ECGADVISE_TOKEN"}
-    start = [sys.executable, "-P", "-c", _START.format(where=str(Path(ecgadvise.__file__).parents[1])), *words]
-    try:
-        ended = subprocess.run(
-            start, capture_output=True, env={**kept, **environment}, timeout=seconds, stdin=subprocess.DEVNULL,
-            check=False,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        raise Problem(503, f"no answer within {seconds / 60:g} minutes: the machine may be busy with jobs") from None
-    if ended.returncode == 0:
-        return ended.stdout
-    raise Problem.of(Failure(_last_error(ended.stderr), _code(ended.returncode)))
+class _Commands:
+    """Runs ``ecgadvise`` in processes of its own, a few at a time."""
+
+    def __init__(self) -> None:
+        self._places = threading.BoundedSemaphore(_AT_ONCE + _WAITING)
+        self._slots = threading.BoundedSemaphore(_AT_ONCE)
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._lock = threading.Lock()
+        self._is_closed = False
+
+    def run(self, words: list[str], environment: Mapping[str, str], seconds: float = _SECONDS) -> bytes:
+        """Return what a command prints. Raises Problem with its error for another end, and where too many wait."""
+        if not self._places.acquire(blocking=False):
+            raise Problem(429, f"{_AT_ONCE + _WAITING} answers about records are being worked out: ask again later")
+        try:
+            with self._slots:
+                return self._run(words, environment, seconds)
+        finally:
+            self._places.release()
+
+    def close(self) -> None:
+        """Kill what runs; what waits is refused."""
+        with self._lock:
+            self._is_closed = True
+            for process in self._running:
+                process.kill()
+
+    def _run(self, words: list[str], environment: Mapping[str, str], seconds: float) -> bytes:
+        process = self._start(words, environment)
+        try:
+            printed, said = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            raise Problem(
+                503, f"no answer within {seconds / 60:g} minutes: the machine may be busy with jobs"
+            ) from None
+        finally:
+            with self._lock:
+                self._running.discard(process)
+        if process.returncode == 0:
+            return printed
+        raise Problem.of(Failure(_last_error(said), _code(process.returncode)))
+
+    def _start(self, words: list[str], environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+        kept = {name: value for name, value in os.environ.items() if name != "ECGADVISE_TOKEN"}
+        start = [sys.executable, "-P", "-c", _START.format(where=str(Path(ecgadvise.__file__).parents[1])), *words]
+        with self._lock:
+            if self._is_closed:
+                raise Problem(503, "the service is being ended")
+            process = subprocess.Popen(
+                start, env={**kept, **environment}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )  # fmt: skip
+            self._running.add(process)
+            return process
 
 
 # The package is found where this process has it, whatever lies in the folder that the server was started in.

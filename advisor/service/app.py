@@ -2,7 +2,6 @@
 
 import errno
 import logging
-import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -73,6 +72,7 @@ def _ask_for_checks(service: Service) -> None:
 
 def close_service(service: Service) -> int:
     """End what runs and let another server have the store; return how many jobs go on when one starts."""
+    service.answers.close()
     ended = service.jobs.close()
     service.audit.close()
     service.store.close()
@@ -87,6 +87,7 @@ def build_app(service: Service) -> FastAPI:
         service.jobs.start()
         _ask_for_checks(service)
         yield
+        service.answers.close()  # before the threads that wait for one are waited for
 
     app = FastAPI(
         title="ecgadvise", version=version_of("ecgadvise"), description=_ABOUT, docs_url=None, redoc_url=None,
@@ -97,7 +98,6 @@ def build_app(service: Service) -> FastAPI:
         app.include_router(group.router)
     app.add_exception_handler(Problem, _answer_problem)
     app.add_exception_handler(UserError, _answer_user_error)
-    app.add_exception_handler(sqlite3.OperationalError, _answer_store)
     app.add_exception_handler(OSError, _answer_system)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
     app.add_exception_handler(HTTPException, _answer_http)
@@ -131,19 +131,8 @@ async def _answer_user_error(request: Request, error: Exception) -> Response:
     return await _answer_problem(request, Problem.of(error))
 
 
-async def _answer_store(request: Request, error: Exception) -> Response:
-    """Answer where SQLite could not write; anything but a full disk and a busy file is a defect."""
-    assert isinstance(error, sqlite3.OperationalError)
-    if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
-        return await _answer_problem(request, Problem(507, _FULL))
-    if error.sqlite_errorcode in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_IOERR_WRITE):
-        return await _answer_problem(
-            request, Problem(503, "the store's database cannot be written just now: try again")
-        )
-    raise error
-
-
 async def _answer_system(request: Request, error: Exception) -> Response:
+    """Answer where a file could not be written for want of room; any other error of the system is a defect."""
     assert isinstance(error, OSError)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return await _answer_problem(request, Problem(507, _FULL))

@@ -14,9 +14,11 @@ from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
+from anyio import fail_after
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
+from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from advisor.service.access import Service
@@ -25,6 +27,7 @@ from advisor.service.pages.rendering import error_page
 from advisor.service.problems import MEDIA_TYPE, Problem
 from advisor.service.settings import MEGABYTE
 from advisor.service.tokens import LOCAL, Caller, Role
+from models.errors import UserError
 
 COOKIE = "ecgadvise_session"
 _SAFE = ("GET", "HEAD", "OPTIONS")
@@ -32,6 +35,9 @@ _OPEN = ("/health", "/login")
 _QUIET = ("/health", "/ready", "/metrics", "/static/{file}")  # not in the audit log
 _NOBODY = "-"
 _LENGTH = re.compile(r"[0-9]{1,15}")  # a petabyte is too large for every limit
+_MADE = re.compile(r"/(dataset|job|model)s/([djm][0-9a-f]{12})$")  # in an answer's Location
+_ABOUT = re.compile(r"(?:^|&)data=(d[0-9a-f]{12})(?:&|$)")
+_SECONDS, _STRANGERS_SECONDS = 120.0, 10.0  # that a request's body may stand still; of whom nobody knows
 _PLAIN_MB = 1.0  # of a body that is no upload
 _HEADERS = {
     "content-security-policy": (
@@ -63,13 +69,12 @@ class Guard:
         if scope["type"] != "http":  # there are no others
             await send({"type": "websocket.close", "code": 1008})
             return
-        began, status = time.perf_counter(), 500
+        seen = _Seen()
 
         async def answered(message: Message) -> None:
-            nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
                 headers = MutableHeaders(scope=message)
+                seen.note(message["status"], headers.get("location", ""))
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
             await send(message)
@@ -84,7 +89,7 @@ class Guard:
             else:
                 await self._app(scope, self._limited(request, receive), answered)
         finally:
-            self._note(scope, status, time.perf_counter() - began)
+            self._note(scope, seen)
 
     def _admit(self, request: Request) -> Caller:
         self._check_host(request.headers)
@@ -93,7 +98,10 @@ class Guard:
         length = request.headers.get("content-length", "0")
         if not _LENGTH.fullmatch(length) or int(length) > self._limit(request) * MEGABYTE:
             raise self._too_large(request)
-        return self._find_caller(request)
+        try:
+            return self._find_caller(request)
+        except UserError as error:  # the store cannot be read
+            raise Problem.of(error) from None
 
     def _check_host(self, headers: Headers) -> None:
         host = _name_of(headers.get("host", ""))
@@ -138,12 +146,20 @@ class Guard:
         return Problem(413, f"the upload is larger than {name} allows, {limit - _PLAIN_MB:g} MB")
 
     def _limited(self, request: Request, receive: Receive) -> Receive:
-        """Count what comes, whatever was announced."""
-        most, taken = self._limit(request) * MEGABYTE, 0
+        """Count what comes, whatever was announced, and wait for the next piece of it only so long."""
+        most, taken, is_whole = self._limit(request) * MEGABYTE, 0, False
+        patience = _STRANGERS_SECONDS if request.state.caller.role is Role.NOBODY else _SECONDS
 
         async def counted() -> Message:
-            nonlocal taken
-            message = await receive()
+            nonlocal taken, is_whole
+            if is_whole:  # what comes now is that the client goes away
+                return await receive()
+            try:
+                with fail_after(patience):
+                    message = await receive()
+            except TimeoutError:
+                raise Problem(408, f"the request stood still for {patience:g} seconds") from None
+            is_whole = not message.get("more_body", False)
             taken += len(message.get("body", b""))
             if taken > most:
                 raise self._too_large(request)
@@ -151,16 +167,46 @@ class Guard:
 
         return counted
 
-    def _note(self, scope: Scope, status: int, seconds: float) -> None:
+    def _note(self, scope: Scope, seen: "_Seen") -> None:
         route = _route(scope)
-        self._service.metrics.count(_method(scope), route, status, seconds)
+        self._service.metrics.count(_method(scope), route, seen.status, seen.seconds)
         if route in _QUIET:
             return
         caller: Caller | None = scope["state"].get("caller")
         client = scope.get("client")
         name = _NOBODY if caller is None else caller.name
-        found = ids_in(scope.get("path_params", {}))
-        self._service.audit.write(name, _method(scope), route, status, client[0] if client else _NOBODY, **found)
+        found = {**ids_in(scope.get("path_params", {})), **_made(seen.location), **_asked_about(scope)}
+        self._service.audit.write(name, _method(scope), route, seen.status, client[0] if client else _NOBODY, **found)
+
+
+class _Seen:
+    """What became of a request: its status, when the answer began, and where what it made is."""
+
+    def __init__(self) -> None:
+        self.status, self.location = 500, ""
+        self._began = time.perf_counter()
+        self._answered: float | None = None
+
+    def note(self, status: int, location: str) -> None:
+        """Take what the answer begins with."""
+        self.status, self.location, self._answered = status, location, time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """The seconds until the answer began, or the request ended without one."""
+        return (self._answered or time.perf_counter()) - self._began
+
+
+def _made(location: str) -> dict[str, str]:
+    """Return the id of what a request made, by what it is."""
+    found = _MADE.search(location)
+    return {} if found is None else {found[1]: found[2]}
+
+
+def _asked_about(scope: Scope) -> dict[str, str]:
+    """Return the dataset that a question is about."""
+    found = _ABOUT.search(scope.get("query_string", b"").decode("latin-1"))
+    return {} if found is None else {"dataset": found[1]}
 
 
 def refusal(request: Request, problem: Problem) -> Response:
@@ -206,9 +252,18 @@ def _is_address(host: str) -> bool:
 
 
 def _route(scope: Scope) -> str:
-    """Return a request's route as documented; paths that are no route's are one, or they would be without number."""
-    path: Any = getattr(scope.get("route"), "path_format", None) or getattr(scope.get("route"), "path", None)
+    """Return a request's route as documented, also of one that was refused before its route was looked for.
+
+    Paths that are no route's are one, or they would be without number.
+    """
+    route = scope.get("route") or next((one for one in _routes(scope) if one.matches(scope)[0] is Match.FULL), None)
+    path: Any = getattr(route, "path_format", None) or getattr(route, "path", None)
     return str(path) if path else "unknown"
+
+
+def _routes(scope: Scope) -> Iterable[BaseRoute]:
+    routes: Iterable[BaseRoute] = getattr(scope.get("app"), "routes", ())
+    return routes
 
 
 def _method(scope: Scope) -> str:

@@ -34,7 +34,8 @@ KINDS = {
 }
 _BY_STATUS = {
     400: "usage", 401: "unauthorized", 403: "forbidden", 404: "not-found", 405: "method-not-allowed", 409: "conflict",
-    413: "too-large", 415: "usage", 421: "forbidden", 422: "usage", 429: "too-many", 503: "failure", 507: "disk-full",
+    408: "usage", 413: "too-large",
+    415: "usage", 421: "forbidden", 422: "usage", 429: "too-many", 503: "failure", 507: "disk-full",
 }  # fmt: skip
 
 

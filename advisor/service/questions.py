@@ -9,6 +9,7 @@ from advisor.terminal.question_options import labels_asked_for, option, refuse_c
 
 _Text = Annotated[str, Field(max_length=2000)]
 _Number = Annotated[float, Field(allow_inf_nan=False)]
+_Network = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=100)]  # a name, never a path
 _Count = Annotated[int, Field(ge=-(2**53), le=2**53)]  # what JSON has exactly
 
 
@@ -34,7 +35,7 @@ class Asked(BaseModel):
     task_like: _Text | None = Field(None, description="A measured task whose labels are like yours.")
     explain: bool = Field(False, description="Add the evidence, the fit, the backtest and the limits.")
     data: Annotated[str, Field(max_length=64)] | None = Field(None, description="A dataset's id.")
-    from_: _Text | None = Field(None, alias="from", description="A pre-trained network for data, by its name.")
+    from_: _Network | None = Field(None, alias="from", description="A pre-trained network for data, by its name.")
 
     @property
     def key(self) -> tuple[Any, ...]:

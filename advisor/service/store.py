@@ -42,7 +42,7 @@ _MIGRATIONS = (
     CREATE INDEX jobs_by_state ON jobs (state, created);
     CREATE INDEX jobs_by_created ON jobs (created);
     CREATE INDEX jobs_untold ON jobs (told) WHERE told = 0;
-    CREATE TABLE sessions (sha256 TEXT PRIMARY KEY, name TEXT NOT NULL, role TEXT NOT NULL, expires TEXT NOT NULL);
+    CREATE TABLE sessions (sha256 TEXT PRIMARY KEY, token_sha256 TEXT NOT NULL, expires TEXT NOT NULL);
     CREATE TABLE intake (
         model TEXT NOT NULL, day TEXT NOT NULL, what TEXT NOT NULL, name TEXT NOT NULL, n INTEGER NOT NULL,
         PRIMARY KEY (model, day, what, name)

@@ -79,28 +79,29 @@ class Tokens:
 
     def find(self, token: str) -> Caller | None:
         """Return whose token it is, None where it is nobody's or has expired."""
-        digest, found = _digest(token), None
+        return self._find_digest(_digest(token))
+
+    def _find_digest(self, digest: str) -> Caller | None:
+        found = None
         for one in self._known:  # all of them, so that time tells nothing
             if compare_digest(one.digest, digest) and (one.expires is None or _today() < one.expires):
                 found = one.caller
         return found
 
-    def begin_session(self, caller: Caller) -> tuple[str, int]:
-        """Return what a browser's cookie is to hold for a caller, and for how many seconds."""
+    def begin_session(self, token: str) -> tuple[str, int]:
+        """Return what a browser's cookie is to hold for whoever gave a token, and for how many seconds."""
         held, until = secrets.token_urlsafe(_BYTES), _today() + self._lasts
         with self._store.transaction() as db:
             db.execute("DELETE FROM sessions WHERE expires < ?", (_today().isoformat(),))
-            row = _digest(held), caller.name, caller.role.name, until.isoformat()
-            db.execute("INSERT INTO sessions VALUES (?, ?, ?, ?)", row)
+            row = _digest(held), _digest(token), until.isoformat()
+            db.execute("INSERT INTO sessions VALUES (?, ?, ?)", row)
         return held, int(self._lasts.total_seconds())
 
     def find_session(self, held: str) -> Caller | None:
         """Return whose session it is, None where it has ended or its token is no longer known."""
-        query = "SELECT name, role FROM sessions WHERE sha256 = ? AND expires >= ?"
+        query = "SELECT token_sha256 FROM sessions WHERE sha256 = ? AND expires >= ?"
         rows = self._store.rows(query, _digest(held), _today().isoformat())
-        caller = Caller(rows[0]["name"], Role[rows[0]["role"]]) if rows else None
-        valid = {one.caller for one in self._known if one.expires is None or _today() < one.expires}
-        return caller if caller in valid else None
+        return self._find_digest(rows[0]["token_sha256"]) if rows else None
 
     def end_session(self, held: str) -> None:
         """Forget a session."""

@@ -40,7 +40,8 @@ def log_in(request: Request, service: Here, token: Annotated[str, Form()] = "") 
     caller = service.tokens.find(token.strip())
     if caller is None:
         return render(request, "login.html", 401, problem="this token is not known or has expired.")
-    held, seconds = service.tokens.begin_session(caller)
+    request.state.caller = caller  # for the audit log
+    held, seconds = service.tokens.begin_session(token.strip())
     answer = RedirectResponse("/", 303)
     answer.set_cookie(
         COOKIE, held, max_age=seconds, path="/", secure=_is_encrypted(request, service), httponly=True,

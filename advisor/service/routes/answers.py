@@ -16,7 +16,7 @@ from advisor.service.problems import problem_responses
 from advisor.service.questions import Asked
 
 router = APIRouter(prefix="/v1", tags=["answers"])
-_ERRORS = problem_responses(400, 404, 422, 503)
+_ERRORS = problem_responses(400, 404, 409, 422, 429, 503)
 
 
 class AskedForReport(Asked):
@@ -38,7 +38,7 @@ class _Json(Response):
     response_class=_Json,
     responses={
         200: {"description": "What `ecgadvise recommend --json` prints."},
-        **problem_responses(400, 404, 422, 503),
+        **_ERRORS,
     },
 )
 async def recommendation(asked: Question, service: Here, _caller: Reader) -> Response:
@@ -55,17 +55,19 @@ def document_of(service: Service, asked: Asked) -> bytes:
     dataset = service.datasets.get_ready(asked.data)
 
     def answered() -> bytes:
-        return service.answers.about(asked, dataset.folder, service.store.corpora, ("--json",))
+        return service.answers.about(asked, dataset.folder, service.store, ("--json",))
 
-    return service.hide_paths(_remembered(service, asked, "json", answered).decode()).encode()
+    return service.hide_paths(_remembered(service, asked, dataset.folder, "json", answered).decode()).encode()
 
 
-def _remembered(service: Service, asked: Asked, form: str, answered: Callable[[], bytes]) -> bytes:
-    """Return an answer about a dataset that was given before, while its pilots are the same and none runs."""
+def _remembered(service: Service, asked: Asked, folder: Path, form: str, answered: Callable[[], bytes]) -> bytes:
+    """Return an answer about records that was given before, while they and their pilots are the same and none runs."""
+    from engine.corpora.opening import fingerprint
+
     pilots = service.jobs.list(kind="pilot", dataset=asked.data, limit=1000)
     if any(job.state is State.RUNNING for job in pilots):
         return answered()
-    known = tuple((job.id, job.state, job.ended) for job in pilots)
+    known = (fingerprint(folder), *((job.id, job.state, job.ended) for job in pilots))
     return service.answers.remembered((asked.key, form, known), answered)
 
 
@@ -74,7 +76,7 @@ def _remembered(service: Service, asked: Asked, form: str, answered: Callable[[]
     response_class=HTMLResponse,
     responses={
         200: {"description": "The answer as a page that stands alone."},
-        **problem_responses(400, 404, 422, 503),
+        **_ERRORS,
     },
 )
 def report(asked: ReportQuestion, service: Here, _caller: Reader) -> Response:
@@ -105,7 +107,7 @@ def _page_about(service: Service, asked: Asked, name: str) -> str:
     def answered() -> bytes:
         with TemporaryDirectory(dir=service.store.incoming) as folder:
             page = Path(folder) / "report.html"
-            service.answers.about(asked, dataset.folder, service.store.corpora, (f"--report={page}",))
+            service.answers.about(asked, dataset.folder, service.store, (f"--report={page}",))
             return page.read_bytes()
 
-    return service.hide_paths(_remembered(service, asked, "page", answered).decode())
+    return service.hide_paths(_remembered(service, asked, dataset.folder, "page", answered).decode())

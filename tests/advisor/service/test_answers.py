@@ -122,9 +122,35 @@ def test_a_question_that_makes_no_sense_is_a_problem_in_one_sentence(
     assert set(problem) >= {"type", "title", "status", "detail"}
 
 
-def test_a_defect_of_the_command_that_answers_for_records_is_no_silence():
+@pytest.mark.parametrize("path", ["/etc", "../zoo", "a b", "-x"])
+def test_a_network_is_named_and_no_path(client: TestClient, path: str):
+    answer = client.get("/v1/recommendation", params={"data": "d000000000000", "from": path})
+    assert (answer.status_code, answer.headers["content-type"]) == (422, MEDIA_TYPE)
+
+
+def test_no_more_requests_wait_for_answers_about_records_than_leave_threads_for_others():
+    commands = answers._Commands()
+    for _ in range(answers._AT_ONCE + answers._WAITING):
+        commands._places.acquire()
     with pytest.raises(Problem) as caught:
-        answers.run_command(["recommend", "--n-records=0"], {}, 60.0)
+        commands.run(["recommend", "--n-records=5"], {})
+    assert caught.value.status == 429
+
+
+def test_a_service_that_ends_answers_nobody_and_ends_what_runs():
+    commands = answers._Commands()
+    running = commands._start(["serve", "--port=0", "--store=/nowhere"], {})
+    commands.close()
+    assert running.wait(30) != 0
+    for stream in (running.stdout, running.stderr):
+        stream.close()
+    with pytest.raises(Problem, match="being ended"):
+        commands.run(["recommend", "--n-records=5"], {})
+
+
+def test_what_the_command_that_answers_for_records_says_is_said():
+    with pytest.raises(Problem) as caught:
+        answers._Commands().run(["recommend", "--n-records=0"], {})
     assert (caught.value.status, caught.value.detail) == (
         400, "--n-records is 0: give a positive number of labelled records",
     )  # fmt: skip

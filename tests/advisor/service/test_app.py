@@ -1,5 +1,6 @@
 """The application as a whole: every documented route, every error in one form, what a start puts right."""
 
+import errno
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from starlette.testclient import TestClient
 from advisor.service.app import build_app, close_service, open_service
 from advisor.service.problems import MEDIA_TYPE
 from advisor.service.settings import Settings
-from advisor.service.store import ServiceStore
+from advisor.service.store import ServiceStoreError
 from tests.advisor.service.conftest import BASE
 
 ROUTES = """
@@ -70,16 +71,23 @@ def test_a_value_that_is_refused_is_not_repeated(client: TestClient):
     assert secret not in answer.text
 
 
-def test_a_database_without_room_is_said_to_be_so(client: TestClient, monkeypatch: pytest.MonkeyPatch):
-    def full(*_given: object) -> None:
-        error = sqlite3.OperationalError("database or disk is full")
-        error.sqlite_errorcode = sqlite3.SQLITE_FULL
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (ServiceStoreError("service.db cannot be used just now: database or disk is full"), 503, "cannot be used"),
+        (OSError(errno.ENOSPC, "No space left on device"), 507, "disk of the store is full"),
+    ],
+)
+def test_what_cannot_be_written_is_a_problem(
+    error: Exception, status: int, said: str, client: TestClient, monkeypatch: pytest.MonkeyPatch
+):
+    def full() -> None:
         raise error
 
-    monkeypatch.setattr(ServiceStore, "rows", full)
+    monkeypatch.setattr(client.app.state.service.datasets, "list", full)
     answer = client.get("/v1/datasets")
-    assert (answer.status_code, answer.headers["content-type"]) == (507, MEDIA_TYPE)
-    assert "disk of the store is full" in answer.json()["detail"]
+    assert (answer.status_code, answer.headers["content-type"]) == (status, MEDIA_TYPE)
+    assert said in answer.json()["detail"]
 
 
 def test_little_room_is_no_readiness(open_client: Callable[..., TestClient]):

@@ -1,14 +1,16 @@
 """What every request passes: host, origin, size and caller; and what is written of it."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from starlette.testclient import TestClient
 
+from advisor.service import guard
 from advisor.service.access import Admin, Reader, Runner
 from advisor.service.audit import Audit
 from advisor.service.guard import COOKIE, Guard, refusal
@@ -42,6 +44,11 @@ def application(folder: Path, **given: object) -> tuple[FastAPI, SimpleNamespace
     @app.post("/v1/datasets")
     async def run(request: Request, caller: Runner) -> int:
         return len(await request.body())
+
+    @app.post("/v1/made")
+    async def make(response: Response, caller: Runner) -> str:
+        response.headers["location"] = "/v1/jobs/j0123456789ab"
+        return caller.name
 
     @app.delete("/v1/thing")
     async def delete(caller: Admin) -> str:
@@ -142,7 +149,7 @@ def test_a_role_does_what_it_may_and_no_more(closed):
 
 def test_a_browsers_session_stands_for_its_token(closed):
     client, tokens, service = closed
-    held, _ = service.tokens.begin_session(service.tokens.find(tokens["runner"]))
+    held, _ = service.tokens.begin_session(tokens["runner"])
     client.cookies.set(COOKIE, held)
     assert client.get("/v1/read/x").json() == "runner"
     assert client.post("/v1/datasets", content=b"x").status_code == 403, (
@@ -199,11 +206,62 @@ def test_the_audit_log_says_who_did_what_from_where_and_nothing_of_what_was_aske
     lines = [json.loads(line) for line in text.splitlines()]
     assert [(one["token"], one["method"], one["route"], one["status"]) for one in lines] == [
         ("runner", "GET", "/v1/read/{thing}", 200), ("runner", "POST", "/v1/datasets", 200),
-        ("-", "GET", "unknown", 401), ("runner", "GET", "unknown", 404),
+        ("-", "GET", "/v1/read/{thing}", 401), ("runner", "GET", "unknown", 404),
     ]  # fmt: skip
     assert lines[0]["thing"] == "d1"
     assert {one["from"] for one in lines} == {"testclient"}
     assert service.audit.path.stat().st_mode & 0o077 == 0
+
+
+def test_the_audit_log_names_what_was_made_and_asked_about_and_where_strangers_knocked(closed):
+    client, tokens, service = closed
+    headers = {"authorization": f"Bearer {tokens['runner']}"}
+    client.post("/v1/made", headers=headers)
+    client.get("/v1/read/x?data=d0123456789ab&margin=1", headers=headers)
+    client.get("/v1/read/x")
+    lines = [json.loads(line) for line in service.audit.path.read_text().splitlines()]
+    assert lines[0]["job"] == "j0123456789ab"
+    assert lines[1]["dataset"] == "d0123456789ab"
+    assert (lines[2]["route"], lines[2]["token"], lines[2]["status"]) == ("/v1/read/{thing}", "-", 401)
+
+
+def test_strangers_do_not_rotate_the_history_away(tmp_path: Path):
+    clock = [0.0]
+    audit = Audit(tmp_path / "audit.log", 10, 2, lambda: clock[0])
+    for _ in range(1000):
+        audit.write("-", "GET", "/v1/jobs", 401, "there")
+    audit.write("ward", "GET", "/v1/jobs", 200, "here")
+    clock[0] = 60.0
+    audit.write("-", "GET", "/v1/jobs", 401, "there")
+    audit.close()
+    lines = [json.loads(line) for line in audit.path.read_text().splitlines()]
+    assert len(lines) == 102
+    assert (lines[100]["token"], lines[100]["left_out"]) == ("ward", "900")
+    assert "left_out" not in lines[101]
+
+
+def test_a_request_that_stands_still_is_ended(open_app: TestClient, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(guard, "_SECONDS", 0.05)
+
+    async def send() -> list[dict]:
+        sent: list[dict] = []
+        scope = {"type": "http", "method": "POST", "path": "/v1/datasets", "raw_path": b"/v1/datasets", "root_path": "",
+                 "query_string": b"", "headers": [(b"host", b"localhost")], "client": None, "scheme": "http",
+                 "http_version": "1.1", "server": ("localhost", 80)}  # fmt: skip
+
+        async def receive() -> dict:
+            await asyncio.sleep(60)
+            raise AssertionError("nobody waits that long")
+
+        async def note(message: dict) -> None:
+            sent.append(message)
+
+        await open_app.app(scope, receive, note)
+        return sent
+
+    sent = asyncio.run(send())
+    assert sent[0]["status"] == 408
+    assert b"stood still" in sent[1]["body"]
 
 
 def test_the_audit_log_is_rotated_by_size(tmp_path: Path):

@@ -94,14 +94,15 @@ def test_a_session_ends_with_its_time_with_a_logout_and_with_its_token(
     known = read(store, token=TOKEN, session_hours=2.0)
     caller = known.find(TOKEN)
     assert caller is not None
-    held, seconds = known.begin_session(caller)
-    other, _ = known.begin_session(caller)
+    held, seconds = known.begin_session(TOKEN)
+    other, _ = known.begin_session(TOKEN)
     assert seconds == 7200
     assert known.find_session(held) == caller
-    assert held not in store.database.read_bytes().decode("latin-1")
+    assert not any(secret in store.database.read_bytes().decode("latin-1") for secret in (held, TOKEN))
     known.end_session(other)
     assert known.find_session(other) is None
-    assert read(store, new_token("b", Role.ADMIN, None)[1]).find_session(held) is None, "its token is gone"
+    assert read(store, token=TOKEN.upper()).find_session(held) is None, "another token is its owner's now"
+    assert read(store, token=TOKEN).find_session(held) == caller
     later = datetime.now(UTC) + timedelta(hours=3)
     monkeypatch.setattr(tokens, "_today", lambda: later)
     assert known.find_session(held) is None
