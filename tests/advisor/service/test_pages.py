@@ -204,6 +204,6 @@ def test_a_reader_is_offered_no_work_and_refused_it(closed: tuple[TestClient, di
         page = pages.get(path).text
         assert page.count('<form method="post"') == 1 and 'action="/logout"' in page, path
     refused = pages.post("/jobs", data={"kind": "pilot", "dataset": dataset}, headers=ORIGIN)
-    assert refused.status_code == 403 and "a runner" in words(refused.text)
+    assert refused.status_code == 403 and "this takes runner" in words(refused.text)
     assert faults(refused.text) == []
     assert pages.get(f"/datasets/{dataset}/delete").status_code == 403
