@@ -5,7 +5,9 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from advisor.answer.question import Question
+from advisor.terminal.failures import Failure
 from advisor.terminal.question_options import labels_asked_for, option, refuse_contradictions, refuse_nonsense
+from models.errors import ExitCode
 
 _Text = Annotated[str, Field(max_length=2000)]
 _Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -44,7 +46,9 @@ class Asked(BaseModel):
 
     def question(self) -> Question:
         """Return the question about a number of records. Raises Failure for one that makes no sense."""
-        n = 0 if self.n_records is None else self.n_records
+        if self.n_records is None:
+            raise Failure("give n_records, the labelled records you have, or data, a dataset's id", ExitCode.USAGE)
+        n = self.n_records
         refuse_contradictions(self.upstream, self.from_, self.uses, self.task, self.task_like, str)
         question = Question(
             n, self.arch, self.metric, self.margin, self.upstream, self.task, self.target, self.label_cost,

@@ -144,11 +144,12 @@ def _parts(upload: Upload) -> list[Path]:
 
     files: list[Path] = []
     _, options = parse_options_header(upload.content_type)
-    config = {"UPLOAD_DIR": str(upload.folder), "MAX_MEMORY_FILE_SIZE": _CHUNK}
+    config = {"UPLOAD_DIR": str(upload.folder), "MAX_MEMORY_FILE_SIZE": _CHUNK,
+              "UPLOAD_DELETE_TMP": False}  # fmt: skip  # the whole folder goes, whatever the form was
 
     def on_file(part: "_Part") -> None:
         if part.field_name != FIELD.encode():
-            raise Problem(400, f"a part of the form is not called {FIELD}: call each file of the records so")
+            raise Problem(400, f"the form has a part of another name than {FIELD}: give each file as {FIELD}=@FILE")
         if len(files) >= _MOST_FILES:
             raise Problem(400, f"the form has more than {_MOST_FILES:,} files: send them as one archive")
         part.file_object.seek(0)

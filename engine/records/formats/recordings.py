@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from glob import escape
 from pathlib import Path
 
 from engine.records.file_content import read_content
@@ -136,13 +137,30 @@ def recordings_in(file: Path) -> list[Recording]:
     """
     if file.suffix in _WFDB_SUFFIXES or not file.is_file():
         bare = file.with_suffix("") if file.suffix in _WFDB_SUFFIXES else file
-        return [Recording(bare.as_posix(), bare)]
+        is_header_there = bare.with_name(f"{bare.name}.hea").exists()
+        if file.suffix in _WFDB_SUFFIXES or is_header_there or (named := _named_without_suffix(file)) is None:
+            return [Recording(bare.as_posix(), bare)]
+        return recordings_in(named)
     description = told(file.absolute(), Path(file.absolute().anchor))
     form = _form(file, description)
     if form is None and not file.with_name(f"{file.name}.hea").is_file():
         said = f"a table of samples needs a {FILE_NAME} next to it" if file.suffix.lower() in _TABLES else no_format()
         raise RecordError(said)
     return _rows(Recording(file.as_posix(), file, form or WFDB, None, description))
+
+
+def _named_without_suffix(path: Path) -> Path | None:
+    """Return the one file of a format that is read which has a name without its suffix, None where there is none.
+
+    Raises RecordError where there are several, and where there is nothing of that name at all.
+    """
+    same = sorted(other for other in path.parent.glob(f"{escape(path.name)}.*") if other.is_file())
+    found = [other for other in same if format_of(other) is not None]
+    if len(found) > 1:
+        raise RecordError(f"{', '.join(other.name for other in found)} have this name: give one with its suffix")
+    if not same:
+        raise RecordError("there is no such file or folder")
+    return found[0] if found else None
 
 
 def _form(path: Path, description: Told | None) -> str | None:

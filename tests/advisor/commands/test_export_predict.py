@@ -246,7 +246,7 @@ def test_bad_records_are_listed_and_the_others_predicted(ecgadvise, exported, re
         ("short", "5 s long; 10 s are needed"),
         ("few", "lead V2, V3, V4, V5, V6 missing"),
         ("slow", "at least 50 Hz"),
-        ("nowhere", "file missing: nowhere.hea"),
+        ("nowhere", "nowhere: there is no such file or folder"),
     ],
 )
 def test_one_bad_record_ends_in_one_sentence(refused, exported, bad_records, name, says):
