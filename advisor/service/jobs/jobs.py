@@ -121,10 +121,6 @@ class Jobs:
         """Return jobs, newest first: those older than the job ``before``, at most ``limit``."""
         return self._table.select(limit, before, state=state, kind=kind, dataset=dataset, model=model)
 
-    def of_dataset(self, dataset: str) -> Sequence[Job]:
-        """Return the jobs that read a dataset or export a model that was trained on it, newest first."""
-        return self._table.of_dataset(dataset)
-
     def cancel(self, job: str) -> Job:
         """Cancel a job: at once where it waits, within two seconds where it runs. Raises Problem."""
         self._table.cancel(self.get(job).id)

@@ -43,15 +43,6 @@ class JobTable:
         query = f"SELECT * FROM jobs {where} ORDER BY created DESC, rowid DESC LIMIT ?"
         return [Job.of(row, self._store.jobs) for row in self._store.rows(query, *values, limit)]
 
-    def of_dataset(self, dataset: str) -> list[Job]:
-        """Return the jobs that read a dataset or export a model that was trained on it, newest first."""
-        query = (
-            "SELECT * FROM jobs WHERE dataset = ? OR instr(request, ?) OR model IN (SELECT model FROM jobs WHERE "
-            "dataset = ? AND kind = 'train') ORDER BY created DESC, rowid DESC"
-        )
-        rows = self._store.rows(query, dataset, json.dumps(dataset), dataset)  # a study names it in its request alone
-        return [Job.of(row, self._store.jobs) for row in rows]
-
     def add(
         self, request: JobRequest, key: str, dataset: str | None, model: str | None, by: str, most: int
     ) -> tuple[str, bool]:  # fmt: skip

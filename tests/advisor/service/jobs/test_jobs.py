@@ -3,7 +3,6 @@
 import json
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from types import SimpleNamespace
 
 import anyio
@@ -14,7 +13,7 @@ from starlette.responses import JSONResponse
 
 from advisor.service.jobs.events import job_events
 from advisor.service.jobs.job import State, read_progress
-from advisor.service.jobs.kinds import CheckJob, ExportJob, StudyJob, TrainJob
+from advisor.service.jobs.kinds import CheckJob, ExportJob, TrainJob
 from advisor.service.jobs.launching import is_alive
 from advisor.service.jobs.logs import MOST
 from advisor.service.jobs.table import JobTable
@@ -23,7 +22,6 @@ from advisor.service.routes.jobs import router
 from advisor.service.store import ServiceStoreError
 from advisor.service.tokens import Caller, Role
 
-DESIGN = (Path(__file__).parents[3] / "advisor" / "tiny.toml").read_text()
 VERDICT = {"best": "fine-tune", "headline": "Fine-tune", "verdict": "fine-tune", "why": "certain", "pairs": 2}
 PROGRESS = {"what": "runs", "done": 6, "total": 24, "seconds_left": 310, "words": "runs 6 of 24", "verdict": VERDICT}
 
@@ -250,17 +248,6 @@ def test_a_dataset_is_told_how_its_check_ended(place, until):
         (good.dataset, "[1]\n", None),
         (bad.dataset, None, "its command ended with exit code 1: its log says more"),
     ]
-
-
-def test_the_jobs_of_a_dataset_are_all_that_read_it_or_what_was_made_of_it(place):
-    jobs, other = place.jobs(), place.datasets.add("")
-    train, _ = jobs.submit(TrainJob(dataset=place.datasets.add("")), "tester")
-    with place.store.transaction() as db:
-        db.execute("UPDATE jobs SET state = 'done'")
-    study, _ = jobs.submit(StudyJob(design=DESIGN, datasets={"one": other, "two": train.dataset}), "tester")
-    export, _ = jobs.submit(ExportJob(model=train.model), "tester")
-    jobs.submit(CheckJob(dataset=other), "tester")
-    assert [job.id for job in jobs.of_dataset(train.dataset)] == [export.id, study.id, train.id]
 
 
 def test_a_disk_that_does_not_take_a_job_is_an_error_in_a_sentence_and_no_job(place, monkeypatch):
