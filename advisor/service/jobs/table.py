@@ -111,12 +111,16 @@ class JobTable:
                 "WHERE id = ?", (State.QUEUED, died, afresh, job),
             )  # fmt: skip
 
-    def ended(self, job: Job) -> None:
-        """Write down how a job has ended, and that this was told."""
+    def ended(self, job: Job, seen: Job) -> None:
+        """Write down how a job has ended, and that this was told; one that is not as it was ``seen`` stays as it is.
+
+        That one was cancelled or begun again meanwhile, which the next look sees.
+        """
         with self._store.transaction() as db:
             db.execute(
-                "UPDATE jobs SET state = ?, ended = ?, deaths = ?, exit_code = ?, problem = ?, told = 1 WHERE id = ?",
-                (job.state, job.ended, job.deaths, job.exit_code, job.problem, job.id),
+                "UPDATE jobs SET state = ?, ended = ?, deaths = ?, exit_code = ?, problem = ?, told = 1 "
+                "WHERE id = ? AND state = ? AND ended IS ? AND told = 0",
+                (job.state, job.ended, job.deaths, job.exit_code, job.problem, job.id, seen.state, seen.ended),
             )
 
 
