@@ -42,6 +42,8 @@ def written_whole(target: Path) -> Iterator[Path]:
             target.rename(replaced)
         scratch.rename(target)
     finally:
+        if replaced.exists() and not target.exists():  # an error or Ctrl-C between the two
+            replaced.rename(target)
         shutil.rmtree(scratch, ignore_errors=True)
         shutil.rmtree(replaced, ignore_errors=True)
 
@@ -51,7 +53,9 @@ def recover(target: Path) -> None:
 
     What it had moved away to make room gets its name back, and what it left unfinished is removed. Raises OSError.
     """
-    left = [path for path in target.parent.glob(f".{target.name}.*") if _SCRATCH.fullmatch(path.name, 1 + len(target.name))]
+    left = [
+        path for path in target.parent.glob(f".{target.name}.*") if _SCRATCH.fullmatch(path.name, 1 + len(target.name))
+    ]
     for path in sorted(left, key=lambda path: path.suffix != ".old"):
         if path.suffix == ".old" and not target.exists():
             path.rename(target)
