@@ -7,11 +7,12 @@ from types import SimpleNamespace
 
 import anyio
 import pytest
+from anyio import CapacityLimiter, to_thread
 from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 from starlette.responses import JSONResponse
 
-from advisor.service.jobs.events import job_events
+from advisor.service.jobs.events import Streams, job_events
 from advisor.service.jobs.job import State, read_progress
 from advisor.service.jobs.kinds import CheckJob, ExportJob, TrainJob
 from advisor.service.jobs.launching import is_alive
@@ -169,9 +170,37 @@ def test_events_come_with_each_change_and_a_sign_of_life_in_between():
     times = iter([0.0, 0.0, 10.0, 16.0, 16.0, 17.0, 18.0])
 
     async def follow() -> list[str]:
-        return [event async for event in job_events(lambda: next(looks), lambda: next(times), 0.0)]
+        return [event async for event in job_events(lambda: next(looks), CapacityLimiter(1), lambda: next(times), 0.0)]
 
     assert anyio.run(follow) == ["event: job\ndata: a\n\n", ": still here\n\n", "event: job\ndata: b\n\n"]
+
+
+def test_events_keep_no_thread_that_other_requests_have():
+    async def follow() -> tuple[int, float]:
+        everybody, looks = to_thread.current_default_thread_limiter(), CapacityLimiter(1)
+        kept = [json.loads(event.split("data: ")[1]) async for event in job_events(
+            lambda: (json.dumps([looks.borrowed_tokens, everybody.borrowed_tokens]), True), looks)]  # fmt: skip
+        return kept[0]
+
+    assert anyio.run(follow) == [1, 0]
+
+
+def test_a_server_has_so_many_streams_at_a_time_and_gives_the_place_of_one_that_ended(place, until, monkeypatch):
+    monkeypatch.setattr("advisor.service.jobs.events.MOST_STREAMS", 2)
+    jobs = place.jobs(jobs_at_once=1)
+    job = place.submit(jobs, place.WAITS)
+    monkeypatch.setattr(type(jobs), "is_watching", True)
+    with client(jobs, Role.READER) as http, ThreadPoolExecutor(2) as pool:
+        address = f"/v1/jobs/{job.id}/events"
+        streams = [pool.submit(http.get, address) for _ in range(2)]
+        until(lambda: getattr(http.app.state, "streams", Streams()).open == 2)
+        refused = http.get(address)
+        jobs.cancel(job.id)
+        assert [stream.result().status_code for stream in streams] == [200, 200]
+        assert http.get(address).status_code == 200
+    assert (refused.status_code, refused.json()["type"]) == (429, "/docs#problem-too-many")
+    assert refused.json()["detail"].startswith("2 streams of events are open, as many as a server has at a time")
+    assert http.app.state.streams.open == 0
 
 
 def test_a_log_is_read_from_its_end_or_in_parts(place, until):
