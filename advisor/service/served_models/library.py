@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 from advisor.service.problems import Problem
 from advisor.service.served_models.intake import forget
@@ -131,17 +131,26 @@ class Library:
         except ModelError as error:  # damaged since it was described
             raise Problem(422, _without_folder(error, file), "data") from None
 
-    def content(self, model: str) -> bytes:
-        """Return the ONNX file. Raises Problem as ``get`` does."""
+    def content(self, model: str) -> BinaryIO:
+        """Return the ONNX file, opened: it stays whole should the model be replaced or deleted meanwhile.
+
+        Raises Problem as ``get`` does.
+        """
         self.get(model)
-        return _read(self._file(model).path)
+        try:
+            return self._file(model).path.open("rb")
+        except OSError:
+            raise _no_model() from None
 
     def card(self, model: str) -> str:
         """Return the model card. Raises Problem 404 where there is none."""
         file = self._file(model)
         if not file.has_card:
             raise Problem(404, "this model has no card: ecgadvise export writes one next to the model")
-        return _read(file.path.with_name(CARD)).decode(errors="replace")
+        try:
+            return file.path.with_name(CARD).read_bytes().decode(errors="replace")
+        except OSError:
+            raise _no_model() from None
 
     def delete(self, model: str) -> None:
         """Remove a model that a job made, and what was counted for it.
@@ -249,10 +258,3 @@ def _no_model() -> Problem:
 def _without_folder(error: ModelError, file: _File) -> str:
     """Return the sentence with the file's name alone: where the operator keeps it is nobody's business."""
     return str(error).replace(str(file.path), file.path.name)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError:
-        raise _no_model() from None
