@@ -42,6 +42,8 @@ def written_whole(target: Path) -> Iterator[Path]:
             target.rename(replaced)
         scratch.rename(target)
     finally:
+        if replaced.exists() and not target.exists():  # an error or Ctrl-C between the two
+            replaced.rename(target)
         shutil.rmtree(scratch, ignore_errors=True)
         shutil.rmtree(replaced, ignore_errors=True)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.files import check_files, recover, write_files
+from engine.files import check_files, recover, write_files, written_whole
 
 
 def test_files_appear_with_the_folders_they_need(tmp_path):
@@ -76,6 +76,45 @@ def test_a_folder_that_may_not_be_written_to_is_found_out_early_also_for_a_file_
     monkeypatch.setattr(os, "access", lambda folder, _mode: Path(folder) != locked)
     with pytest.raises(PermissionError, match="may write to"):
         check_files([tmp_path / name if name == "link" else locked / name])
+
+
+@pytest.mark.parametrize("error", [OSError("the disk is full"), KeyboardInterrupt()])
+def test_a_folder_that_cannot_be_replaced_keeps_its_name_and_what_is_in_it(tmp_path, monkeypatch, error):
+    out = tmp_path / "out"
+    with written_whole(out) as folder:
+        (folder / "file").write_text("old")
+    rename = Path.rename
+
+    def fail(path: Path, to: Path) -> Path:
+        if (path / "file").read_text() == "new":
+            raise error
+        return rename(path, to)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(type(error)), written_whole(out) as folder:
+        (folder / "file").write_text("new")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert (out / "file").read_text() == "old"
+
+
+def test_the_old_folder_is_kept_where_it_does_not_get_its_name_back(tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    with written_whole(out) as folder:
+        (folder / "file").write_text("old")
+    rename = Path.rename
+
+    def fail(path: Path, to: Path) -> Path:
+        if path != out:
+            raise OSError("the disk has gone")
+        return rename(path, to)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", fail)
+        with pytest.raises(OSError, match="the disk has gone"), written_whole(out) as folder:
+            (folder / "file").write_text("new")
+    recover(out)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert (out / "file").read_text() == "old"
 
 
 def test_what_a_killed_process_moved_away_gets_its_name_back_and_what_it_left_unfinished_goes(tmp_path):

@@ -84,6 +84,8 @@ def check_design(text: str, incoming: Path) -> None:
             design = read_design(path)
         except DesignError as error:
             raise Problem(422, str(error).replace(str(path), "the design")) from None
+    if design.data:
+        raise Problem(422, "a design names no directories here: leave out [data] and give datasets")
     for corpus in sorted({parse_task(task).source for task in design.tasks}):
         if not corpus or not corpus.replace("-", "").replace("_", "").replace(".", "").isalnum():
             raise Problem(422, "the design has a task whose corpus is not named by letters, digits, dots and hyphens")

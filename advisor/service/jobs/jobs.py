@@ -121,10 +121,6 @@ class Jobs:
         """Return jobs, newest first: those older than the job ``before``, at most ``limit``."""
         return self._table.select(limit, before, state=state, kind=kind, dataset=dataset, model=model)
 
-    def of_dataset(self, dataset: str) -> Sequence[Job]:
-        """Return the jobs that read a dataset or export a model that was trained on it, newest first."""
-        return self._table.of_dataset(dataset)
-
     def cancel(self, job: str) -> Job:
         """Cancel a job: at once where it waits, within two seconds where it runs. Raises Problem."""
         self._table.cancel(self.get(job).id)
@@ -184,6 +180,8 @@ class Jobs:
             raise Problem(
                 409, f"the training of model {model} is {made_by[0].state}: only one that is done can be used"
             )
+        if not (self._store.models / model).is_dir():
+            raise Problem(404, f"the model {model} was deleted: ask for its training again")
 
 
 def _request_of(job: Job) -> JobRequest:

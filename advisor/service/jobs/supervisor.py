@@ -86,7 +86,7 @@ class Supervisor:
     def look(self) -> None:
         """Take what has ended, end what is to end, and start what waits."""
         for job in self._table.untold():
-            self._table.ended(self._told(job))
+            self._table.ended(self._told(job), seen=job)
         for job in self._table.alive():
             if job.state is State.RUNNING:
                 self._look_after(job)
@@ -157,7 +157,7 @@ class Supervisor:
 
     def _end(self, job: Job, state: State, exit_code: int | None, problem: str | None) -> None:
         ended = replace(job, state=state, ended=now(), exit_code=exit_code, problem=problem)
-        self._table.ended(self._told(ended))
+        self._table.ended(self._told(ended), seen=job)
 
     def _told(self, job: Job) -> Job:
         """Tell of an end; a job that ended well has failed where nothing can be made of what it left."""

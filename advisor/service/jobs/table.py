@@ -43,15 +43,6 @@ class JobTable:
         query = f"SELECT * FROM jobs {where} ORDER BY created DESC, rowid DESC LIMIT ?"
         return [Job.of(row, self._store.jobs) for row in self._store.rows(query, *values, limit)]
 
-    def of_dataset(self, dataset: str) -> list[Job]:
-        """Return the jobs that read a dataset or export a model that was trained on it, newest first."""
-        query = (
-            "SELECT * FROM jobs WHERE dataset = ? OR instr(request, ?) OR model IN (SELECT model FROM jobs WHERE "
-            "dataset = ? AND kind = 'train') ORDER BY created DESC, rowid DESC"
-        )
-        rows = self._store.rows(query, dataset, json.dumps(dataset), dataset)  # a study names it in its request alone
-        return [Job.of(row, self._store.jobs) for row in rows]
-
     def add(
         self, request: JobRequest, key: str, dataset: str | None, model: str | None, by: str, most: int
     ) -> tuple[str, bool]:  # fmt: skip
@@ -120,12 +111,16 @@ class JobTable:
                 "WHERE id = ?", (State.QUEUED, died, afresh, job),
             )  # fmt: skip
 
-    def ended(self, job: Job) -> None:
-        """Write down how a job has ended, and that this was told."""
+    def ended(self, job: Job, seen: Job) -> None:
+        """Write down how a job has ended, and that this was told; one that is not as it was ``seen`` stays as it is.
+
+        That one was cancelled or begun again meanwhile, which the next look sees.
+        """
         with self._store.transaction() as db:
             db.execute(
-                "UPDATE jobs SET state = ?, ended = ?, deaths = ?, exit_code = ?, problem = ?, told = 1 WHERE id = ?",
-                (job.state, job.ended, job.deaths, job.exit_code, job.problem, job.id),
+                "UPDATE jobs SET state = ?, ended = ?, deaths = ?, exit_code = ?, problem = ?, told = 1 "
+                "WHERE id = ? AND state = ? AND ended IS ? AND told = 0",
+                (job.state, job.ended, job.deaths, job.exit_code, job.problem, job.id, seen.state, seen.ended),
             )
 
 

@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import PlainTextResponse, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from advisor.service.access import Here, Reader, Runner, Service
-from advisor.service.jobs.events import job_events
+from advisor.service.jobs.events import Streams, job_events
 from advisor.service.jobs.job import Job, Progress, State
 from advisor.service.jobs.kinds import DATASET_ID, JobRequest, Kind
 from advisor.service.problems import problem_responses
@@ -144,7 +145,22 @@ def read_job(job: JobId, service: Here, _caller: Reader) -> JobDetail:
 
 
 class _Events(StreamingResponse):
+    """A stream that is counted from its begin to its end, however that comes."""
+
     media_type = "text/event-stream"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with _streams(scope).one():
+            await super().__call__(scope, receive, send)
+
+
+def _streams(scope: Scope) -> Streams:
+    """Return the streams of this application, which belong to the loop that it runs in."""
+    state = scope["app"].state
+    if not hasattr(state, "streams"):
+        state.streams = Streams()
+    streams: Streams = state.streams
+    return streams
 
 
 @router.get(
@@ -154,14 +170,14 @@ class _Events(StreamingResponse):
         200: {
             "description": "An event `job` with the job as JSON, as in the list, whenever it changes; until its end."
         },
-        **problem_responses(404, 422),
+        **problem_responses(404, 422, 429),
     },
 )
-async def watch_job(job: JobId, service: Here, _caller: Reader) -> StreamingResponse:
+async def watch_job(job: JobId, request: Request, service: Here, _caller: Reader) -> StreamingResponse:
     """Follow a job by server-sent events."""
     await run_in_threadpool(service.jobs.get, job)
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-    return _Events(job_events(lambda: _look(service, job)), headers=headers)
+    return _Events(job_events(lambda: _look(service, job), _streams(request.scope).looks), headers=headers)
 
 
 def _look(service: Service, job: str) -> tuple[str, bool]:

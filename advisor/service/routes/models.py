@@ -1,14 +1,16 @@
 """Models, what they say of records, and whether these are like those that they were tested on."""
 
+import os
 import shutil
+from collections.abc import Iterator
 from datetime import date
-from typing import Annotated, Any
+from typing import Annotated, Any, BinaryIO
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, ConfigDict
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from advisor.service.access import Admin, Here, Reader, Runner, Service
 from advisor.service.datasets.limits import Limits
@@ -24,6 +26,7 @@ from advisor.service.store import new_id
 
 router = APIRouter(prefix="/v1", tags=["models"])
 _AT_ONCE = 4  # predictions that are made at a time; further requests wait, and keep no thread meanwhile
+_PART = 1 << 18  # bytes of a file that are sent at a time
 _FILE = {"type": "string", "format": "binary"}
 _BODY: dict[str, Any] = {
     "requestBody": {
@@ -117,8 +120,17 @@ def get_card(model: ModelId, service: Here, _caller: Reader) -> Response:
 )
 def get_file(model: ModelId, service: Here, _caller: Reader) -> Response:
     """Return the ONNX file, as ``ecgadvise export`` wrote it."""
-    named = {"Content-Disposition": 'attachment; filename="model.onnx"'}
-    return Response(service.library.content(model), media_type="application/octet-stream", headers=named)
+    file = service.library.content(model)
+    size = str(os.fstat(file.fileno()).st_size)
+    named = {"Content-Disposition": 'attachment; filename="model.onnx"', "Content-Length": size}
+    return StreamingResponse(_parts(file), media_type="application/octet-stream", headers=named)
+
+
+def _parts(file: BinaryIO) -> Iterator[bytes]:
+    """Yield an opened file part by part: many may ask for it at a time, and the memory is for predictions."""
+    with file:
+        while part := file.read(_PART):
+            yield part
 
 
 @router.delete("/models/{model}", status_code=204, responses=problem_responses(404, 409))

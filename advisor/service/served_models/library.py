@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 from advisor.service.problems import Problem
 from advisor.service.served_models.intake import forget
@@ -131,17 +131,26 @@ class Library:
         except ModelError as error:  # damaged since it was described
             raise Problem(422, _without_folder(error, file), "data") from None
 
-    def content(self, model: str) -> bytes:
-        """Return the ONNX file. Raises Problem as ``get`` does."""
+    def content(self, model: str) -> BinaryIO:
+        """Return the ONNX file, opened: it stays whole should the model be replaced or deleted meanwhile.
+
+        Raises Problem as ``get`` does.
+        """
         self.get(model)
-        return _read(self._file(model).path)
+        try:
+            return self._file(model).path.open("rb")
+        except OSError:
+            raise _no_model() from None
 
     def card(self, model: str) -> str:
         """Return the model card. Raises Problem 404 where there is none."""
         file = self._file(model)
         if not file.has_card:
             raise Problem(404, "this model has no card: ecgadvise export writes one next to the model")
-        return _read(file.path.with_name(CARD)).decode(errors="replace")
+        try:
+            return file.path.with_name(CARD).read_bytes().decode(errors="replace")
+        except OSError:
+            raise _no_model() from None
 
     def delete(self, model: str) -> None:
         """Remove a model that a job made, and what was counted for it.
@@ -151,9 +160,7 @@ class Library:
         if model not in self._made():
             self._file(model)
             raise Problem(409, "the operator put this model there: remove its file from the folder of --models")
-        working = "SELECT id FROM jobs WHERE model = ? AND state IN ('queued', 'running')"
-        if rows := self._store.rows(working, model):
-            raise Problem(409, f"the job {rows[0]['id']} works on this model: cancel it, or wait for its end")
+        self._let_go(model)
         removed = self._store.incoming / new_id("r")  # at once, and emptied at the next start should this end here
         try:
             self._made()[model].rename(removed)
@@ -162,6 +169,17 @@ class Library:
         with self._store.transaction() as db:
             forget(db, model)
         shutil.rmtree(removed, ignore_errors=True)
+
+    def _let_go(self, model: str) -> None:
+        """Have the work that made a model be new work when it is asked for again. Raises Problem while a job works.
+
+        Before the model goes: a server that dies in between leaves a model that is made twice, not one that never is.
+        """
+        with self._store.transaction() as db:
+            working = "SELECT id FROM jobs WHERE model = ? AND state IN ('queued', 'running')"
+            if (job := db.execute(working, (model,)).fetchone()) is not None:
+                raise Problem(409, f"the job {job['id']} works on this model: cancel it, or wait for its end")
+            db.execute("UPDATE jobs SET key = '' WHERE model = ?", (model,))
 
     def _file(self, model: str) -> _File:
         files = self._files()
@@ -249,10 +267,3 @@ def _no_model() -> Problem:
 def _without_folder(error: ModelError, file: _File) -> str:
     """Return the sentence with the file's name alone: where the operator keeps it is nobody's business."""
     return str(error).replace(str(file.path), file.path.name)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError:
-        raise _no_model() from None

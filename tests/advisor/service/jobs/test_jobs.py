@@ -3,27 +3,28 @@
 import json
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from types import SimpleNamespace
 
 import anyio
 import pytest
+from anyio import CapacityLimiter, to_thread
 from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 from starlette.responses import JSONResponse
 
-from advisor.service.jobs.events import job_events
+from advisor.service.jobs.events import Streams, job_events
 from advisor.service.jobs.job import State, read_progress
-from advisor.service.jobs.kinds import CheckJob, ExportJob, StudyJob, TrainJob
+from advisor.service.jobs.kinds import CheckJob, ExportJob, TrainJob
 from advisor.service.jobs.launching import is_alive
 from advisor.service.jobs.logs import MOST
 from advisor.service.jobs.table import JobTable
 from advisor.service.problems import Problem
 from advisor.service.routes.jobs import router
+from advisor.service.served_models.library import Library
+from advisor.service.settings import Settings
 from advisor.service.store import ServiceStoreError
 from advisor.service.tokens import Caller, Role
 
-DESIGN = (Path(__file__).parents[3] / "advisor" / "tiny.toml").read_text()
 VERDICT = {"best": "fine-tune", "headline": "Fine-tune", "verdict": "fine-tune", "why": "certain", "pairs": 2}
 PROGRESS = {"what": "runs", "done": 6, "total": 24, "seconds_left": 310, "words": "runs 6 of 24", "verdict": VERDICT}
 
@@ -171,9 +172,37 @@ def test_events_come_with_each_change_and_a_sign_of_life_in_between():
     times = iter([0.0, 0.0, 10.0, 16.0, 16.0, 17.0, 18.0])
 
     async def follow() -> list[str]:
-        return [event async for event in job_events(lambda: next(looks), lambda: next(times), 0.0)]
+        return [event async for event in job_events(lambda: next(looks), CapacityLimiter(1), lambda: next(times), 0.0)]
 
     assert anyio.run(follow) == ["event: job\ndata: a\n\n", ": still here\n\n", "event: job\ndata: b\n\n"]
+
+
+def test_events_keep_no_thread_that_other_requests_have():
+    async def follow() -> tuple[int, float]:
+        everybody, looks = to_thread.current_default_thread_limiter(), CapacityLimiter(1)
+        kept = [json.loads(event.split("data: ")[1]) async for event in job_events(
+            lambda: (json.dumps([looks.borrowed_tokens, everybody.borrowed_tokens]), True), looks)]  # fmt: skip
+        return kept[0]
+
+    assert anyio.run(follow) == [1, 0]
+
+
+def test_a_server_has_so_many_streams_at_a_time_and_gives_the_place_of_one_that_ended(place, until, monkeypatch):
+    monkeypatch.setattr("advisor.service.jobs.events.MOST_STREAMS", 2)
+    jobs = place.jobs(jobs_at_once=1)
+    job = place.submit(jobs, place.WAITS)
+    monkeypatch.setattr(type(jobs), "is_watching", True)
+    with client(jobs, Role.READER) as http, ThreadPoolExecutor(2) as pool:
+        address = f"/v1/jobs/{job.id}/events"
+        streams = [pool.submit(http.get, address) for _ in range(2)]
+        until(lambda: getattr(http.app.state, "streams", Streams()).open == 2)
+        refused = http.get(address)
+        jobs.cancel(job.id)
+        assert [stream.result().status_code for stream in streams] == [200, 200]
+        assert http.get(address).status_code == 200
+    assert (refused.status_code, refused.json()["type"]) == (429, "/docs#problem-too-many")
+    assert refused.json()["detail"].startswith("2 streams of events are open, as many as a server has at a time")
+    assert http.app.state.streams.open == 0
 
 
 def test_a_log_is_read_from_its_end_or_in_parts(place, until):
@@ -235,8 +264,53 @@ def test_a_model_is_exported_once_it_is_trained(place):
         assert refused.value.status == status
     with place.store.transaction() as db:
         db.execute("UPDATE jobs SET state = 'done'")
+    (place.store.models / train.model).mkdir()
     assert jobs.submit(ExportJob(model=train.model), "tester")[0].model == train.model
     assert len(jobs.list(kind="export", model=train.model)) == 1
+
+
+def test_a_model_that_was_deleted_is_trained_again_and_used_for_nothing(place):
+    jobs, library = place.jobs(), Library(place.store, Settings(place.store.root))
+    asked = TrainJob(dataset=place.datasets.add(""))
+    train, _ = jobs.submit(asked, "tester")
+    (place.store.models / train.model).mkdir()
+    with pytest.raises(Problem, match=f"the job {train.id} works on this model"):
+        library.delete(train.model)
+    assert jobs.submit(asked, "tester")[0].id == train.id
+    with place.store.transaction() as db:
+        db.execute("UPDATE jobs SET state = 'done'")
+    export, _ = jobs.submit(ExportJob(model=train.model), "tester")
+    jobs.cancel(export.id)
+    library.delete(train.model)
+    again, is_new = jobs.submit(asked, "tester")
+    assert (is_new, again.id != train.id, again.model != train.model) == (True, True, True)
+    uses = [ExportJob(model=train.model), ExportJob(model=train.model, opset=19)]
+    for use in (*uses, TrainJob(dataset=asked.dataset, from_network=train.model)):
+        with pytest.raises(Problem, match=f"the model {train.model} was deleted") as refused:
+            jobs.submit(use, "tester")
+        assert refused.value.status == 404
+    with pytest.raises(Problem, match="was deleted"):
+        jobs.resubmit(export.id, "tester")
+    assert {job.id for job in jobs.list()} == {train.id, export.id, again.id}
+
+
+def test_a_model_is_still_there_and_trained_once_more_where_a_server_dies_while_it_deletes(place, monkeypatch):
+    def kill(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    jobs, library = place.jobs(), Library(place.store, Settings(place.store.root))
+    asked = TrainJob(dataset=place.datasets.add(""))
+    train, _ = jobs.submit(asked, "tester")
+    (place.store.models / train.model).mkdir()
+    with place.store.transaction() as db:
+        db.execute("UPDATE jobs SET state = 'done'")
+    with monkeypatch.context() as patched:
+        patched.setattr("pathlib.Path.rename", kill)
+        with pytest.raises(KeyboardInterrupt):
+            library.delete(train.model)
+    assert jobs.submit(asked, "tester")[1]
+    library.delete(train.model)
+    assert not (place.store.models / train.model).exists()
 
 
 def test_a_dataset_is_told_how_its_check_ended(place, until):
@@ -250,17 +324,6 @@ def test_a_dataset_is_told_how_its_check_ended(place, until):
         (good.dataset, "[1]\n", None),
         (bad.dataset, None, "its command ended with exit code 1: its log says more"),
     ]
-
-
-def test_the_jobs_of_a_dataset_are_all_that_read_it_or_what_was_made_of_it(place):
-    jobs, other = place.jobs(), place.datasets.add("")
-    train, _ = jobs.submit(TrainJob(dataset=place.datasets.add("")), "tester")
-    with place.store.transaction() as db:
-        db.execute("UPDATE jobs SET state = 'done'")
-    study, _ = jobs.submit(StudyJob(design=DESIGN, datasets={"one": other, "two": train.dataset}), "tester")
-    export, _ = jobs.submit(ExportJob(model=train.model), "tester")
-    jobs.submit(CheckJob(dataset=other), "tester")
-    assert [job.id for job in jobs.of_dataset(train.dataset)] == [export.id, study.id, train.id]
 
 
 def test_a_disk_that_does_not_take_a_job_is_an_error_in_a_sentence_and_no_job(place, monkeypatch):

@@ -13,6 +13,7 @@ from advisor.service.problems import Problem
 from advisor.service.settings import Settings
 from advisor.service.store import ServiceStore
 
+DESIGNS = Path(__file__).parents[4] / "studies" / "designs"
 REQUESTS = TypeAdapter(JobRequest)
 DATASET, MODEL = "d0123456789ab", "m0123456789ab"
 DESIGN = (Path(__file__).parents[4] / "tests" / "advisor" / "tiny.toml").read_text()
@@ -62,22 +63,49 @@ def test_what_is_no_value_is_refused(wrong: dict[str, object]):
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"design": "name = ["},
-        {"design": 'name = "a"\n[data]\nmine = "/etc"'},
         {"design": DESIGN, "datasets": {"../up": DATASET}},
         {"design": DESIGN, "datasets": {"mine": "/etc"}},
-        {"design": "#" * 100_001},
+        {"design": "#" * 20_001},
     ],
 )
-def test_a_design_names_no_directories_of_its_own(wrong: dict[str, object]):
+def test_a_study_names_datasets_and_a_design_has_an_end(wrong: dict[str, object]):
     with pytest.raises(ValidationError):
         REQUESTS.validate_python({"kind": "study", **wrong})
+
+
+@pytest.mark.parametrize(
+    "design",
+    [
+        ".".join("a" * 9_000) + " = 1",
+        "[" + ".".join("a" * 9_000) + "]",
+        '"=" . "#' + "'\" . " + " . ".join("a" * 100) + " = 1",
+        "'=,\"' . " + ".".join("a" * 100) + " = 1",
+        "x = {y = 1, " + ".".join("a" * 9_000) + " = 1}",
+        "x = " + "[" * 9_000 + "]" * 9_000,
+        "x = " + "{x = " * 30 + "1" + "}" * 30,
+        "x = [\n" + "[\n" * 30 + "]\n" * 30 + "]",
+    ],
+)
+def test_a_design_that_takes_long_to_parse_is_refused_unparsed(monkeypatch, design: str):
+    monkeypatch.setattr("tomllib.loads", lambda _text: pytest.fail("it was parsed"))
+    with pytest.raises(ValidationError, match=r"has more than 40 dots|stand in more than 20 others"):
+        REQUESTS.validate_python({"kind": "study", "design": design})
+
+
+def test_a_request_for_a_study_is_not_parsed_where_it_is_validated(monkeypatch):
+    """That is done on the loop which answers everybody."""
+    monkeypatch.setattr("tomllib.loads", lambda _text: pytest.fail("it was parsed"))
+    dotted = DESIGN + "# " + 50 * "." + "\nnote = '" + 50 * "." + "'\nrates = [" + ", ".join(["0.1"] * 50) + "]\n"
+    for design in (DESIGN, dotted, *(path.read_text() for path in DESIGNS.glob("*.toml"))):
+        assert REQUESTS.validate_python({"kind": "study", "design": design}).design == design
 
 
 @pytest.mark.parametrize(
     ("design", "said"),
     [
         ('name = "a"', "the design: missing key"),
+        ("name = [", "the design is not TOML"),
+        (DESIGN + '\n[data]\nmine = "/etc"\n', "a design names no directories here"),
         (DESIGN.replace("ptb-xl/superclass", "../../etc/labels"), "a task whose corpus is not named by letters"),
         (DESIGN.replace("ptb-xl/superclass", "/etc/labels"), "a task whose corpus is not named by letters"),
     ],

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from advisor.service.jobs.job import Ending, State
+from advisor.service.jobs.job import Ending, Job, State
 from advisor.service.jobs.kinds import PilotJob
 from advisor.service.jobs.launching import LOCK, is_alive
 from advisor.service.problems import Problem
@@ -188,6 +188,57 @@ def test_a_job_that_was_cancelled_is_begun_again_and_goes_on(place, until):
     assert jobs.get(job.id).answer() == {"lines": ["whole"]}
     with pytest.raises(Problem, match="is done: only one that failed or was cancelled is begun again"):
         jobs.resubmit(job.id, "tester")
+
+
+def test_a_cancelled_job_that_is_begun_again_while_its_end_is_told_is_not_lost(place, until):
+    jobs = place.jobs()
+    job = place.submit(jobs, "print(1)")
+    again = []
+
+    def tell(told: Job) -> None:
+        place.tell(told)
+        if not again:
+            again.append(jobs.resubmit(job.id, "tester"))
+
+    jobs._supervisor._on_ended = {"check": tell}
+    jobs.cancel(job.id)
+    until(lambda: jobs.get(job.id).state is State.DONE, lambda: place.look(jobs), seconds=20.0)
+    assert place.told == [(job.id, "cancelled"), (job.id, "done")]
+
+
+def test_a_job_that_is_cancelled_twice_is_told_of_the_second_end_too(place, monkeypatch):
+    jobs = place.jobs()
+    job = place.submit(jobs, "print(1)")
+    times = iter(["2026-11-28T00:00:01.000Z", "2026-11-28T00:00:02.000Z"])
+    monkeypatch.setattr("advisor.service.jobs.table.now", lambda: next(times))
+
+    def tell(told: Job) -> None:
+        place.tell(told)
+        if len(place.told) == 1:
+            jobs.resubmit(job.id, "tester")
+            jobs.cancel(job.id)
+
+    jobs._supervisor._on_ended = {"check": tell}
+    jobs.cancel(job.id)
+    for _ in range(3):
+        place.look(jobs)
+    assert place.told == [(job.id, "cancelled")] * 2
+    assert (jobs.get(job.id).state, jobs.get(job.id).ended) == (State.CANCELLED, "2026-11-28T00:00:02.000Z")
+
+
+def test_a_job_that_is_cancelled_when_it_cannot_be_started_is_cancelled(place):
+    jobs = place.jobs()
+    job = place.submit(jobs, "print(1)")
+
+    def words(_job: Job) -> list[str]:
+        jobs.cancel(job.id)
+        raise Problem(404, "the dataset has gone")
+
+    jobs._supervisor._words = words
+    for _ in range(2):
+        place.look(jobs)
+    assert (jobs.get(job.id).state, jobs.get(job.id).problem) == (State.CANCELLED, None)
+    assert place.told[-1] == (job.id, "cancelled")
 
 
 def test_a_job_that_takes_too_long_is_ended_in_a_sentence_that_names_the_limit(place, until):

@@ -95,6 +95,12 @@ def test_a_card_is_the_models_own(served: Served, tmp_path: Path, trained: Path)
     assert refused(served.library.card, PUT).status == 404  # of two models it may be either's
 
 
+def test_a_file_that_is_being_given_out_stays_whole_when_its_model_is_deleted(served: Served, trained: Path):
+    with served.library.content(MADE) as file:
+        served.library.delete(MADE)
+        assert file.read() == (trained / "model.onnx").read_bytes()
+
+
 def test_a_deleted_model_leaves_neither_file_nor_counts_nor_those_of_others(served: Served):
     for model in (MADE, PUT):
         assert served.predict(npz(draw(2)), model=model).status_code == 200

@@ -273,6 +273,8 @@ def test_a_model_is_described_and_given_out_as_it_was_written(served: Served, tr
     assert (file.content, file.headers["content-type"]) == (
         (trained / "model.onnx").read_bytes(), "application/octet-stream",
     )  # fmt: skip
+    assert file.headers["content-disposition"] == 'attachment; filename="model.onnx"'
+    assert file.headers["content-length"] == str(len(file.content))
     assert (card.text, card.headers["content-type"]) == (
         (trained / "MODEL_CARD.md").read_text(), "text/markdown; charset=utf-8",
     )  # fmt: skip
