@@ -183,9 +183,11 @@ class Library:
 
     def _file(self, model: str) -> _File:
         files = self._files()
-        if model not in files:
-            raise _no_model()
-        return files[model]
+        if model in files:
+            return files[model]
+        if model in self._made():
+            raise Problem(404, "this model is trained and not exported yet: POST /v1/jobs of kind export does that")
+        raise _no_model()
 
     def _files(self) -> dict[str, _File]:
         """Return the file of every model, by id; of two with one id the one that a job made."""
