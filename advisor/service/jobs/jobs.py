@@ -180,6 +180,8 @@ class Jobs:
             raise Problem(
                 409, f"the training of model {model} is {made_by[0].state}: only one that is done can be used"
             )
+        if not (self._store.models / model).is_dir():
+            raise Problem(404, f"the model {model} was deleted: ask for its training again")
 
 
 def _request_of(job: Job) -> JobRequest:

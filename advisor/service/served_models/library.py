@@ -160,9 +160,7 @@ class Library:
         if model not in self._made():
             self._file(model)
             raise Problem(409, "the operator put this model there: remove its file from the folder of --models")
-        working = "SELECT id FROM jobs WHERE model = ? AND state IN ('queued', 'running')"
-        if rows := self._store.rows(working, model):
-            raise Problem(409, f"the job {rows[0]['id']} works on this model: cancel it, or wait for its end")
+        self._let_go(model)
         removed = self._store.incoming / new_id("r")  # at once, and emptied at the next start should this end here
         try:
             self._made()[model].rename(removed)
@@ -171,6 +169,17 @@ class Library:
         with self._store.transaction() as db:
             forget(db, model)
         shutil.rmtree(removed, ignore_errors=True)
+
+    def _let_go(self, model: str) -> None:
+        """Have the work that made a model be new work when it is asked for again. Raises Problem while a job works.
+
+        Before the model goes: a server that dies in between leaves a model that is made twice, not one that never is.
+        """
+        with self._store.transaction() as db:
+            working = "SELECT id FROM jobs WHERE model = ? AND state IN ('queued', 'running')"
+            if (job := db.execute(working, (model,)).fetchone()) is not None:
+                raise Problem(409, f"the job {job['id']} works on this model: cancel it, or wait for its end")
+            db.execute("UPDATE jobs SET key = '' WHERE model = ?", (model,))
 
     def _file(self, model: str) -> _File:
         files = self._files()

@@ -20,6 +20,8 @@ from advisor.service.jobs.logs import MOST
 from advisor.service.jobs.table import JobTable
 from advisor.service.problems import Problem
 from advisor.service.routes.jobs import router
+from advisor.service.served_models.library import Library
+from advisor.service.settings import Settings
 from advisor.service.store import ServiceStoreError
 from advisor.service.tokens import Caller, Role
 
@@ -262,8 +264,53 @@ def test_a_model_is_exported_once_it_is_trained(place):
         assert refused.value.status == status
     with place.store.transaction() as db:
         db.execute("UPDATE jobs SET state = 'done'")
+    (place.store.models / train.model).mkdir()
     assert jobs.submit(ExportJob(model=train.model), "tester")[0].model == train.model
     assert len(jobs.list(kind="export", model=train.model)) == 1
+
+
+def test_a_model_that_was_deleted_is_trained_again_and_used_for_nothing(place):
+    jobs, library = place.jobs(), Library(place.store, Settings(place.store.root))
+    asked = TrainJob(dataset=place.datasets.add(""))
+    train, _ = jobs.submit(asked, "tester")
+    (place.store.models / train.model).mkdir()
+    with pytest.raises(Problem, match=f"the job {train.id} works on this model"):
+        library.delete(train.model)
+    assert jobs.submit(asked, "tester")[0].id == train.id
+    with place.store.transaction() as db:
+        db.execute("UPDATE jobs SET state = 'done'")
+    export, _ = jobs.submit(ExportJob(model=train.model), "tester")
+    jobs.cancel(export.id)
+    library.delete(train.model)
+    again, is_new = jobs.submit(asked, "tester")
+    assert (is_new, again.id != train.id, again.model != train.model) == (True, True, True)
+    uses = [ExportJob(model=train.model), ExportJob(model=train.model, opset=19)]
+    for use in (*uses, TrainJob(dataset=asked.dataset, from_network=train.model)):
+        with pytest.raises(Problem, match=f"the model {train.model} was deleted") as refused:
+            jobs.submit(use, "tester")
+        assert refused.value.status == 404
+    with pytest.raises(Problem, match="was deleted"):
+        jobs.resubmit(export.id, "tester")
+    assert {job.id for job in jobs.list()} == {train.id, export.id, again.id}
+
+
+def test_a_model_is_still_there_and_trained_once_more_where_a_server_dies_while_it_deletes(place, monkeypatch):
+    def kill(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    jobs, library = place.jobs(), Library(place.store, Settings(place.store.root))
+    asked = TrainJob(dataset=place.datasets.add(""))
+    train, _ = jobs.submit(asked, "tester")
+    (place.store.models / train.model).mkdir()
+    with place.store.transaction() as db:
+        db.execute("UPDATE jobs SET state = 'done'")
+    with monkeypatch.context() as patched:
+        patched.setattr("pathlib.Path.rename", kill)
+        with pytest.raises(KeyboardInterrupt):
+            library.delete(train.model)
+    assert jobs.submit(asked, "tester")[1]
+    library.delete(train.model)
+    assert not (place.store.models / train.model).exists()
 
 
 def test_a_dataset_is_told_how_its_check_ended(place, until):
