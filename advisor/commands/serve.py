@@ -262,6 +262,9 @@ def _check_tls(settings: "Settings") -> None:
         return
     if certificate is None or key is None:
         raise Failure("--tls-certificate and --tls-key go together", ExitCode.USAGE)
+    for file in (certificate, key):
+        if not file.is_file():
+            raise Failure(f"cannot use {file} for TLS: there is no such file", ExitCode.USAGE)
     try:
         ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key)
     except OSError as error:  # ssl.SSLError is one

@@ -2,7 +2,7 @@
 
 import errno
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -142,9 +142,18 @@ async def _answer_system(request: Request, error: Exception) -> Response:
 async def _answer_invalid(request: Request, error: Exception) -> Response:
     """Name the values that are of no use, and never what they were: they may be of a patient's record."""
     assert isinstance(error, RequestValidationError)
-    wrong = [{"where": ".".join(map(str, one["loc"])), "problem": one["msg"]} for one in error.errors()]
+    wrong = [{"where": ".".join(map(str, one["loc"])), "problem": _in_words(one)} for one in error.errors()]
     said = "; ".join(f"{one['where'].partition('.')[2] or one['where']}: {one['problem']}" for one in wrong[:3])
     return await _answer_problem(request, Problem(422, said, errors=wrong))
+
+
+def _in_words(error: Mapping[str, Any]) -> str:
+    """Say what a client can put right where the words are about this program's inside."""
+    if error["type"] in ("model_attributes_type", "dict_type", "model_type") and error["loc"] == ("body",):
+        return "send a JSON object, with the header Content-Type: application/json"
+    if error["type"] == "json_invalid":
+        return f"the body is not JSON: {error.get('ctx', {}).get('error', 'it ends early')}"
+    return str(error["msg"])
 
 
 async def _answer_http(request: Request, error: Exception) -> Response:

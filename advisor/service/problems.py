@@ -28,7 +28,7 @@ KINDS = {
     "not-found": "There is nothing of that name.",
     "conflict": "What is asked for does not go with the state that the thing is in.",
     "too-large": "An upload is larger than the operator allows; the limit's name is in the sentence.",
-    "too-many": "The operator's limit of waiting jobs is reached.",
+    "too-many": "As many wait as are allowed: jobs, answers about records, or streams of events.",
     "disk-full": "Less disk is free than the operator keeps: nothing new is taken, nothing is lost.",
     "method-not-allowed": "The address has no such method.",
 }

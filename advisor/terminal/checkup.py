@@ -125,10 +125,11 @@ def _devices() -> Iterable[Finding]:
 
 def _corpora(folder: Path) -> Iterable[Finding]:
     from engine.corpora.corpus import Corpus, CorpusError
+    from engine.corpora.opening import FROM_DIRECTORIES
 
     if folder.exists() and not folder.is_dir():
         yield Finding(folder.name, "broken", f"{folder} is not a folder")
-    for path in sorted(folder.glob("*/corpus.json")):
+    for path in sorted([*folder.glob("*/corpus.json"), *(folder / FROM_DIRECTORIES).glob("*/corpus.json")]):
         try:
             corpus = Corpus(path.parent)
         except CorpusError as error:

@@ -1,12 +1,15 @@
 """A job as the store knows it, and what its folder says of it."""
 
 import json
+import re
 import sqlite3
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
+
+_LEFT = re.compile(r", about [^,]* left$")
 
 
 class State(StrEnum):
@@ -84,7 +87,12 @@ class Job:
 
     def progress(self) -> "Progress | None":
         """Return how far it is, None where that is not known."""
-        return read_progress(self.folder / "progress.json")
+        found = read_progress(self.folder / "progress.json")
+        if found is None:
+            return None
+        if self.state.is_final:  # what it said when it was last written
+            found = replace(found, seconds_left=None, words=_LEFT.sub("", found.words))
+        return found.of(self.kind)
 
 
 VERDICT = ("best", "headline", "verdict", "why", "pairs")
@@ -105,6 +113,10 @@ class Progress:
     def percent(self) -> float:
         """How much is done, in per cent."""
         return round(min(100.0, 100 * self.done / self.total), 1) if self.total > 0 else 0.0
+
+    def of(self, kind: str) -> "Progress":
+        """Return it as that of a whole job: records that are prepared before a training are none of it yet."""
+        return replace(self, done=0, seconds_left=None) if self.what == "records" and kind != "check" else self
 
 
 def read_progress(path: Path) -> Progress | None:

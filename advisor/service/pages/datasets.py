@@ -43,7 +43,8 @@ async def add(request: Request, service: Here, caller: Runner) -> Response:
     except (Problem, UserError) as error:
         problem = error if isinstance(error, Problem) else Problem.of(error)
         return await run_in_threadpool(_listed, request, service, problem.status, filled, problem.detail)
-    return RedirectResponse(f"/datasets/{dataset.id}", 303)
+    another = filled.get("name") not in (None, "", dataset.name)
+    return RedirectResponse(f"/datasets/{dataset.id}{'?known=1' * another}", 303)
 
 
 async def _take(request: Request, service: Service, by: str, filled: dict[str, str]) -> "Dataset":
@@ -69,6 +70,7 @@ def show(request: Request, service: Here, _caller: Reader, dataset_id: str) -> R
     check = next((job for job in jobs if job.kind == "check" and not job.state.is_final), None)
     return render(
         request, "dataset.html", dataset=dataset, survey=dataset.survey, kinds=KINDS,
+        is_known="known" in request.query_params,
         jobs=[job for job in jobs if job.kind != "check"], check=check if dataset.state == "checking" else None,
         problems=_problems(dataset.survey), classes=_classes(dataset.survey),
         duplicates=[] if dataset.survey is None else dataset.survey.duplicates[:_DUPLICATES], **choices(service),

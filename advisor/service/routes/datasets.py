@@ -50,7 +50,7 @@ class DatasetSummary(BaseModel):
     patients: int | None
     task: str | None
     classes: dict[str, int] | None
-    unlabelled: int | None
+    unlabelled: int | None = Field(description="Usable records that have none of the labels.")
     created: str
     by: str
     bytes: int | None

@@ -120,7 +120,7 @@ def test_a_store_that_cannot_be_made_is_one_sentence(tmp_path: Path, command: Co
     ("options", "said"),
     [
         (["--tls-certificate", "a.pem"], "--tls-certificate and --tls-key go together"),
-        (["--tls-certificate", "a.pem", "--tls-key", "a.key"], "cannot use a.pem and a.key for TLS"),
+        (["--tls-certificate", "a.pem", "--tls-key", "a.key"], "cannot use a.pem for TLS: there is no such file"),
         (["--tokens", "nowhere.toml"], "cannot read the token file nowhere.toml"),
         (["--curves", "nowhere.json"], "nowhere.json"),
     ],

@@ -119,3 +119,22 @@ def test_a_store_of_a_newer_version_is_left_alone(tmp_path: Path):
     db.close()
     with pytest.raises(Exception, match="written by a newer ecgadvise"):
         open_service(settings)
+
+
+@pytest.mark.parametrize(
+    ("content", "media_type", "said"),
+    [
+        (b'{"kind": "check"}', "text/plain", "send a JSON object, with the header Content-Type: application/json"),
+        (b'{"kind": ', "application/json", "the body is not JSON"),
+        (b"[]", "application/json", "send a JSON object"),
+    ],
+)
+def test_a_body_that_is_none_is_said_to_be_so(content: bytes, media_type: str, said: str, client: TestClient):
+    answer = client.post("/v1/jobs", content=content, headers={"content-type": media_type})
+    assert answer.status_code == 422
+    assert said in answer.json()["detail"]
+
+
+def test_what_is_asked_for_by_head_is_there(client: TestClient):
+    for path in ("/", "/health", "/docs", "/v1/report?n_records=500&arch=cnn"):
+        assert client.head(path).status_code == 200

@@ -86,7 +86,7 @@ def test_a_question_without_sense_stays_as_it_was_filled_in(pages: TestClient):
         ("n_records=500&labels=AF", 400, "give names, each with its share of the records"),
         ("n_records=99999999&arch=cnn", 422, "no answer is given beyond"),
         ("n_records=500&data=d000000000000", 404, "there is no dataset"),
-        ("n_records=", 400, "“Labelled records” is 0"),
+        ("n_records=", 400, "“Labelled records” is missing"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_sentence(pages: TestClient, query: str, status: int, said: str):
