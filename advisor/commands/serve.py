@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -170,9 +172,8 @@ def _serve(settings: "Settings", demo: bool) -> None:
     from advisor.terminal.failures import Interrupted
 
     _check_tls(settings)
-    os.umask(0o077)  # what it and its jobs write is of patients: for their owner alone
     _allow_files()
-    with _listen(settings) as listening:
+    with _for_the_owner_alone(), _listen(settings) as listening:
         service = open_service(settings)
         try:
             if demo:
@@ -188,6 +189,16 @@ def _serve(settings: "Settings", demo: bool) -> None:
             raise Interrupted("jobs go on when the same command is given again") from None
         finally:
             close_service(service)
+
+
+@contextmanager
+def _for_the_owner_alone() -> Iterator[None]:
+    """Let nobody else read what this process and its jobs write: it is of patients."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def _allow_files() -> None:
@@ -210,9 +221,13 @@ def _listen(settings: "Settings") -> "socket.socket":
         # Not create_server, whose sockets say no protocol: asyncio then leaves Nagle's algorithm on, which holds back
         # every answer on a connection that is kept for 40 ms.
         listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((settings.host, settings.port))
-        listening.listen(1024)
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind((settings.host, settings.port))
+            listening.listen(1024)
+        except BaseException:
+            listening.close()
+            raise
         return listening
     except OSError as error:
         raise Failure(

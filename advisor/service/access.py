@@ -1,6 +1,6 @@
 """What routes are given: the service, and whoever asks, where the role suffices."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from html import escape
 from json import dumps
@@ -46,16 +46,16 @@ class Service:
         return text
 
 
-def get_service(request: Request) -> Service:
-    """Return the service that the application was built for."""
+async def get_service(request: Request) -> Service:
+    """Return the service that the application was built for; a coroutine, because others are given a thread each."""
     service: Service = request.app.state.service
     return service
 
 
-def need(role: Role) -> Callable[[Request], Caller]:
+def need(role: Role) -> Callable[[Request], Awaitable[Caller]]:
     """Return a dependency that gives the caller, and refuses one whose role does not suffice."""
 
-    def caller_of(request: Request) -> Caller:
+    async def caller_of(request: Request) -> Caller:
         caller: Caller = request.state.caller
         if caller.role < role:
             raise Problem(

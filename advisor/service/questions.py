@@ -47,7 +47,9 @@ class Asked(BaseModel):
     def question(self) -> Question:
         """Return the question about a number of records. Raises Failure for one that makes no sense."""
         if self.n_records is None:
-            raise Failure("n_records is missing: give the number of labelled records that you have, or a dataset", ExitCode.USAGE)
+            raise Failure(
+                "n_records is missing: give the number of labelled records that you have, or a dataset", ExitCode.USAGE
+            )
         n = self.n_records
         refuse_contradictions(self.upstream, self.from_, self.uses, self.task, self.task_like, str)
         question = Question(

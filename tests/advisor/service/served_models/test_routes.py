@@ -216,7 +216,7 @@ def test_a_disk_that_fills_up_meanwhile_is_a_problem_and_leaves_nothing(served: 
         ([("record", ("a/..", b"x"))], "no name that can be used"),
         ([("record", ("a" * 300, b"x"))], "no name that can be used"),
         ([("record", ("r.dat", b"x")), ("record", ("ward/r.dat", b"y"))], "two files are called r.dat"),
-        ([("file", ("r.dat", b"x"))], "not called record"),
+        ([("file", ("r.dat", b"x"))], "each file as record=@FILE"),
         ([("record", (None, b"x"))], "is no file"),
     ],
 )
