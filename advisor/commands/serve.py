@@ -163,7 +163,7 @@ def _print_token(name: str, role: Role, expires: datetime | None) -> None:
     from advisor.service import tokens
 
     token, table = tokens.new_token(name, tokens.Role[role.name], None if expires is None else expires.date())
-    say(f"the token, which is shown this once: {token}")
+    typer.echo(f"the token, which is shown this once: {token}", err=True)  # no remark: it is what was asked for
     typer.echo(table)
 
 

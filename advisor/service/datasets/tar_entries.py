@@ -115,7 +115,7 @@ class _Xz(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: bytearray | memoryview, /) -> int:  # type: ignore[override]
+    def readinto(self, buffer: bytearray | memoryview, /) -> int:  # type: ignore[override]  # narrower: tarfile gives these
         data = b""
         while not data:
             if self._unpacking.eof and not self._begin_next():

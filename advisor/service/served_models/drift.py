@@ -111,16 +111,20 @@ def _signals(facts: ModelFacts) -> Mapping[str, Any]:
 
 
 def _noted(facts: ModelFacts, intake: Intake, enough: bool) -> Share:
-    usable, remarked = (_signals(facts).get(name) for name in ("usable", "remarked"))
-    known = isinstance(usable, int) and isinstance(remarked, int) and usable > 0
-    return _share(intake.noted, intake.records, (remarked, usable) if known else None, enough)  # type: ignore[arg-type]
+    known = _counted(facts, "remarked", "usable")
+    return _share(intake.noted, intake.records, known, enough)
 
 
 def _unusable(facts: ModelFacts, intake: Intake, enough: bool) -> Share:
-    usable, unusable = (_signals(facts).get(name) for name in ("usable", "unusable"))
-    known = isinstance(usable, int) and isinstance(unusable, int) and usable + unusable > 0
-    expected = (unusable, usable + unusable) if known else None  # type: ignore[operator]
-    return _share(sum(intake.of("unusable").values()), _asked(intake), expected, enough)  # type: ignore[arg-type]
+    known = _counted(facts, "unusable", "usable")
+    expected = None if known is None else (known[0], sum(known))
+    return _share(sum(intake.of("unusable").values()), _asked(intake), expected, enough)
+
+
+def _counted(facts: ModelFacts, *names: str) -> tuple[int, int] | None:
+    """Return two numbers of the training corpus, None where the model does not say them or there were no records."""
+    first, second = (_signals(facts).get(name) for name in names)
+    return (first, second) if isinstance(first, int) and isinstance(second, int) and first + second > 0 else None
 
 
 def _asked(intake: Intake) -> int:

@@ -160,6 +160,7 @@ def _parts(upload: Upload) -> list[Path]:
         raise Problem(400, f"a part of the form is no file: send files alone, each called {FIELD}")
 
     try:
+        # on_file takes what is used of a part; the parser's own type is a protocol with more
         parser = FormParser(FORM, on_field, on_file, boundary=options.get(b"boundary"), config=config)  # type: ignore[arg-type]
         with upload.body.open("rb") as body:
             while chunk := body.read(_CHUNK):

@@ -153,6 +153,13 @@ def test_a_new_token_is_shown_once_and_lets_in(tmp_path: Path, command: Command)
         assert get(address, "/v1/models", Authorization=f"Bearer {token}") is not None
 
 
+def test_a_new_token_is_shown_where_remarks_are_not(command: Command):
+    code, out, err = command("--quiet", "serve", "--new-token", "ward-3")
+    assert code == 0
+    assert len(err.split()[-1]) > 40
+    assert "sha256" in out
+
+
 @pytest.mark.parametrize("name", ["", "ward 3", "a\nb", "x" * 61, "[a]"])
 def test_a_token_s_name_is_a_plain_word(name: str, command: Command):
     code, out, err = command("serve", "--new-token", name)
