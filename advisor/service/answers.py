@@ -4,22 +4,20 @@ What is asked for a number of records is a matter of milliseconds and given in t
 loads the training stack, so that a process of its own gives it. Both are kept while they hold.
 """
 
-import os
 import re
 import shlex
 import subprocess
-import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import ecgadvise
 from advisor.answer.question import NoRunsFromError, UnknownUpstreamError
 from advisor.answer.recommend import Recommendation
 from advisor.answer.recommend import recommend as answer
 from advisor.service.jobs.kinds import MODEL_ID
+from advisor.service.jobs.launching import environment, python
 from advisor.service.problems import Problem
 from advisor.service.questions import Asked
 from advisor.service.store import ServiceStore
@@ -141,13 +139,13 @@ class _Commands:
         self._lock = threading.Lock()
         self._is_closed = False
 
-    def run(self, words: list[str], environment: Mapping[str, str], seconds: float = _SECONDS) -> bytes:
+    def run(self, words: list[str], further: Mapping[str, str], seconds: float = _SECONDS) -> bytes:
         """Return what a command prints. Raises Problem with its error for another end, and where too many wait."""
         if not self._places.acquire(blocking=False):
             raise Problem(429, f"{_AT_ONCE + _WAITING} answers about records are being worked out: ask again later")
         try:
             with self._slots:
-                return self._run(words, environment, seconds)
+                return self._run(words, further, seconds)
         finally:
             self._places.release()
 
@@ -158,8 +156,8 @@ class _Commands:
             for process in self._running:
                 process.kill()
 
-    def _run(self, words: list[str], environment: Mapping[str, str], seconds: float) -> bytes:
-        process = self._start(words, environment)
+    def _run(self, words: list[str], further: Mapping[str, str], seconds: float) -> bytes:
+        process = self._start(words, further)
         try:
             printed, said = process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
@@ -175,22 +173,19 @@ class _Commands:
             return printed
         raise Problem.of(Failure(_last_error(said), _code(process.returncode)))
 
-    def _start(self, words: list[str], environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
-        kept = {name: value for name, value in os.environ.items() if name != "ECGADVISE_TOKEN"}
-        start = [sys.executable, "-P", "-c", _START.format(where=str(Path(ecgadvise.__file__).parents[1])), *words]
+    def _start(self, words: list[str], further: Mapping[str, str]) -> "subprocess.Popen[bytes]":
         with self._lock:
             if self._is_closed:
                 raise Problem(503, "the service is being ended")
             process = subprocess.Popen(
-                start, env={**kept, **environment}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
+                python(_START, *words), env=environment(**further), stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             )  # fmt: skip
             self._running.add(process)
             return process
 
 
-# The package is found where this process has it, whatever lies in the folder that the server was started in.
-_START = "import sys; sys.path.insert(0, {where!r}); import ecgadvise; sys.argv[0] = 'ecgadvise'; ecgadvise.main()"
+_START = "import ecgadvise; sys.argv[0] = 'ecgadvise'; ecgadvise.main()"
 
 
 def _code(number: int) -> ExitCode:

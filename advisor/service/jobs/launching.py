@@ -42,9 +42,8 @@ class Launcher:
                 log.write(f"{MARK}attempt {attempt}: ecgadvise {' '.join(words)}\n".encode("utf-8", "replace"))
                 log.flush()
                 self._children[folder] = subprocess.Popen(
-                    [sys.executable, "-P", "-c", self._code(), str(handle), *words],
-                    stdin=subprocess.DEVNULL, stdout=answer, stderr=log, cwd=folder, env=self._environment(folder),
-                    pass_fds=(handle,), start_new_session=True,
+                    python(self._program, str(handle), *words), stdin=subprocess.DEVNULL, stdout=answer, stderr=log,
+                    cwd=folder, env=self._environment(folder), pass_fds=(handle,), start_new_session=True,
                 )  # fmt: skip
         finally:
             os.close(handle)
@@ -69,13 +68,19 @@ class Launcher:
             child.returncode = 0  # else Popen warns of a process that still runs, which is what is wanted
         self._children.clear()
 
-    def _code(self) -> str:
-        """Look for our packages where this process has them, after all other places."""
-        return f"import sys; sys.path.append({str(_ROOT)!r}); {self._program}"
-
     def _environment(self, folder: Path) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if name not in _SECRETS}
-        return {**kept, "ECGADVISE_CORPORA": str(self._corpora), PROGRESS: str(folder / "progress.json")}
+        return environment(ECGADVISE_CORPORA=str(self._corpora), **{PROGRESS: str(folder / "progress.json")})
+
+
+def python(program: str, *words: str) -> list[str]:
+    """Return the command that runs a program of ours, which finds our packages where this process has them."""
+    return [sys.executable, "-P", "-c", f"import sys; sys.path.append({str(_ROOT)!r}); {program}", *words]
+
+
+def environment(**further: str) -> dict[str, str]:
+    """Return the environment of a process that works for the service: this one's, without its secrets."""
+    kept = {name: value for name, value in os.environ.items() if name not in _SECRETS}
+    return {**kept, **further}
 
 
 def make_ready(folder: Path) -> None:
