@@ -105,21 +105,17 @@ def _beyond_pilot(question: Question, curve: Curve) -> str | None:
 
 
 def _of_other_upstreams(curve: Curve, curves: CurvesFile) -> Iterator[str]:
-    """Name what else a task's network was pre-trained on: another upstream transfers more, or less."""
-    if not isinstance(curve, MeasuredCurve | PooledCurve):
+    """Name what else a task's network was pre-trained on: another upstream transfers more, or less.
+
+    Networks of somebody else's are not named: few askers have them, and those who do name them.
+    """
+    if not isinstance(curve, MeasuredCurve):
         return
-    found: set[str] = set()
-    if isinstance(curve, MeasuredCurve):
-        key = (curve.task, curve.arch, curve.metric, curve.precision)
-        alike = (other for other in curves.measured if (other.task, other.arch, other.metric, other.precision) == key)
-        found = {other.upstream for other in alike}
-    here = [one for one in curves.measured if one.metric == curve.metric and one.task in curve.measured_tasks]
-    starts = sorted({one.upstream for one in here if is_released(one.upstream)} - {curve.upstream})
-    trained = sorted({one for one in found if not is_released(one)} - {curve.upstream})
-    said = [f"pre-trained on {' and on '.join(trained)}"] if trained else []
-    said += [f"starting {' and '.join(map(start_in_words, starts))}"] if starts else []
-    if said:
-        yield f"Measured too, {' and '.join(said)}: --upstream."
+    key = (curve.task, curve.arch, curve.metric, curve.precision)
+    alike = (other for other in curves.measured if (other.task, other.arch, other.metric, other.precision) == key)
+    found = sorted({one.upstream for one in alike if not is_released(one.upstream)} - {curve.upstream})
+    if found:
+        yield f"Measured too, pre-trained on {' and on '.join(found)}: --upstream."
 
 
 def _of_start(curve: Curve, curves: CurvesFile) -> Iterator[str]:

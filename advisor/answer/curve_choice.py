@@ -26,7 +26,7 @@ from advisor.answer.question import (
 from models.foundation_models import describe_foundation_model, find_foundation_model
 from studies.files.arms import FINE_TUNE, RANDOM_CONVOLUTIONS
 from studies.files.curve import Curve, MeasuredCurve, PooledCurve
-from studies.files.curves import RELEASED, CurvesFile, corpus_of, is_disjoint, is_released, start_in_words
+from studies.files.curves import RELEASED, CurvesFile, corpus_of, is_disjoint, is_released
 from studies.files.draws import REACH
 from studies.files.falling import falls, why_it_falls
 from studies.files.label_levels import Label
@@ -139,21 +139,17 @@ def choose_curves(question: Question, curves: CurvesFile) -> tuple[list[Curve], 
     compared = [curve for curve in found if _compared_on(curve) == common]
     theirs = {task for curve in compared for task in curve.measured_tasks}
     left_out = [_apart(curve, theirs, curves) for curve in found if _compared_on(curve) != common]
-    return compared, [*left_out, *blind, *elsewhere.values(), *map(str, errors)]
+    return compared, [*left_out, *blind, *map(str, errors)]
 
 
-def _started_elsewhere(question: Question, archs: Sequence[str], curves: CurvesFile) -> dict[str, str]:
-    """Return the networks that were fine-tuned from somebody else's alone, with what is said of them; none if all."""
-    if question.upstream not in (None, NOTHING_PRETRAINED):
-        return {}
+def _started_elsewhere(question: Question, archs: Sequence[str], curves: CurvesFile) -> set[str]:
+    """Return the networks that were fine-tuned from somebody else's alone; none where all were, or that is asked."""
+    if is_released(question.upstream or ""):
+        return set()
     starts = {arch: {curve.upstream for curve in curves.curves if curve.arch == arch and FINE_TUNE in curve.draws}
               for arch in archs}  # fmt: skip
-    found = {
-        arch: f"{arch} was measured {' and '.join(map(start_in_words, sorted(of)))} alone (--upstream)"
-        for arch, of in starts.items()
-        if of and all(map(is_released, of))
-    }
-    return {} if len(found) == len(archs) else found
+    found = {arch for arch, of in starts.items() if of and all(map(is_released, of))}
+    return set() if len(found) == len(archs) else found
 
 
 def _same_labels(found: list[Curve]) -> tuple[list[Curve], list[str]]:

@@ -11,6 +11,7 @@ from advisor.answer.words import compares_more
 from studies.files.arms import FINE_TUNE, FURTHER, PAIR, SCRATCH, arms_in
 from studies.files.backtest import BACKTEST, Backtest, _parse_backtest
 from studies.files.curve import PooledCurve
+from studies.files.curves import is_released
 from studies.files.draws import BAND, REACH, quantiles
 from studies.files.precision import in_words
 
@@ -80,6 +81,8 @@ def explain(answer: Recommendation, curves_path: Path) -> Explanation:
     """Gather what an answer rests on; ``curves_path`` is the file that it came from."""
     curve = answer.curve
     backtest, reason = _read_backtest(curves_path.with_name(BACKTEST))
+    if is_released(curve.upstream):
+        backtest, reason = None, "answers from a network that somebody else pre-trained are not held out"
     return Explanation(
         upstream=answer.curves.upstreams.get(curve.upstream),
         sources=curve.sources,

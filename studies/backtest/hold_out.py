@@ -30,7 +30,7 @@ from studies.backtest.truth import (
 )
 from studies.collection.curve_documents import Fitted, Group, Measured, fit_measured, group_tasks, seed_of_pool
 from studies.files.arms import FINE_TUNE, SCRATCH
-from studies.files.curves import corpus_of, is_disjoint
+from studies.files.curves import corpus_of, is_disjoint, is_released
 from studies.files.draws import REACH
 from studies.files.label_levels import Label, LabelLevels, draws_given
 from studies.files.precision import with_precision
@@ -94,8 +94,17 @@ class HeldOut:
 def hold_out(
     measured: Sequence[Measured], report: Report = lambda _done, _total: None
 ) -> tuple[list[HeldOut], list[str]]:
-    """Forecast every cell that can be held out; return these and, in words, what could not be forecast."""
+    """Forecast every cell that can be held out; return these and, in words, what could not be forecast.
+
+    Runs from a network that somebody else pre-trained are not held out unless they are all there is: they answer only
+    where it is named, and the answers that everybody gets are not to be judged by them.
+    """
+    own = [one for one in measured if not is_released(one.table.upstream or "")]
+    theirs = [one.table for one in measured if is_released(one.table.upstream or "")] if own else []
+    measured = own or measured
     fitted, problems = fit_measured(measured, lambda done, total: report(done, 2 * total))
+    apart = dict.fromkeys(f"{table.arch} from {table.upstream}" for table in theirs)
+    problems += [f"{name} is not held out: it answers only where it is named" for name in apart]
     noise = estimate_replicate_noise([one.table for one in measured])
     cells: list[HeldOut] = []
     of_networks: dict[tuple[str, str | None], list[Fitted]] = defaultdict(list)

@@ -36,6 +36,7 @@ FURTHER = (
 ARMS = (*PAIR, *FURTHER)  # as answers list them
 CHEAPEST_FIRST = (RANDOM_CONVOLUTIONS, LINEAR_PROBE, SCRATCH, FINE_TUNE)  # regressions, then what needs no network
 FURTHER_STRATEGIES = tuple(arm.strategy for arm in FURTHER)
+PRETRAINED_STRATEGIES = tuple(arm.strategy for arm in ARMS if arm.is_pretrained)
 IN_WORDS = {name: arm.words for arm in ARMS for name in (arm.strategy, arm.field)}
 
 

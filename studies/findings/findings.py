@@ -21,7 +21,8 @@ from studies.findings.arms_section import arm_lines
 from studies.findings.backtest_section import backtest_lines
 from studies.findings.claims_section import claim_lines, gain_lines
 from studies.findings.missing_runs import missing_lines
-from studies.findings.pretraining_section import pretraining_lines
+from studies.findings.pretraining.released import split_released
+from studies.findings.pretraining.section import pretraining_lines
 from studies.findings.protocol import control_lines, protocol_lines
 from studies.findings.published import PUBLISHED, read_published
 from studies.findings.published_section import published_lines
@@ -59,8 +60,9 @@ class Material:
     """What findings are made of: ``records`` are the runs of all stores, ``runs`` those that arms are compared in.
 
     Each network's are of one precision; ``other_precision`` says what was left out of another, ``measured`` has it too.
-    ``main`` are those of them without upstreams that have the task's own labels (``sharing``), as far as others were
-    run: what the claims are about. ``pairs`` are of all ``runs``.
+    ``theirs`` are of networks that another team pre-trained, and in no ``runs``. ``main`` are the ``runs`` without
+    upstreams that have the task's own labels (``sharing``), as far as others were run: what the claims are about.
+    ``pairs`` are of all ``runs``.
     """
 
     stores: Mapping[str, Sequence[Run]]
@@ -68,6 +70,7 @@ class Material:
     other_precision: Sequence[str]
     records: Sequence[Run]
     runs: TidyRuns
+    theirs: Sequence[Run]
     main: TidyRuns
     sharing: frozenset[Transfer]
     pairs: Sequence[Pair]
@@ -97,16 +100,17 @@ def read_material(paths: Sequence[Path]) -> Material:
             raise FindingsError(f"{paths[0]} holds no run yet")
         measured.sort(key=lambda run: (run.task, run.arch, run.strategy, known(run.key)))
         records, other_precision = of_one_precision(measured)
-        runs = tidy_records(records, paths[0])
+        table = tidy_records(records, paths[0])
     except (StoreError, RunsFileError) as error:
         raise FindingsError(str(error)) from None
     files = {name: path.with_name("backtest.json") for name, path in named.items()}
     backtests = {name: _read_backtest(path) for name, path in files.items() if path.exists()}
     by_name = {name: stores[path] for name, path in named.items()}
     sharing = sharing_labels(records)
-    main = replace(runs, runs=main_arm(runs.runs, sharing))
-    pairs = pair_runs(runs.runs)
-    return Material(by_name, measured, other_precision, records, runs, main, sharing, pairs, backtests)
+    own, theirs = split_released(table.runs)
+    runs, main = (replace(table, runs=tuple(kept)) for kept in (own, main_arm(own, sharing)))
+    pairs = pair_runs(own)
+    return Material(by_name, measured, other_precision, records, runs, theirs, main, sharing, pairs, backtests)
 
 
 def _read_runs(path: Path) -> list[Run]:
@@ -143,7 +147,7 @@ def make_findings(paths: Sequence[Path], published: Path = PUBLISHED, margin: fl
         "The gain by number of records": gains,
         "How far sources differ": spread,
         "All four arms": arms,
-        "The pre-trained network": pretraining_lines(found.runs.runs, stores, found.sharing, margin),
+        "The pre-trained network": pretraining_lines(found.runs.runs, found.theirs, stores, found.sharing, margin),
         "What the repaired protocol changes": protocol_lines(found.records),
         "Control arms": control_lines(found.records),
         "Is the advice any good?": backtest_lines(found.backtests),

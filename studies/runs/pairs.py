@@ -90,6 +90,12 @@ def estimate_cells(values: Mapping[Cell, float]) -> dict[str, TaskEstimate]:
     return average_by_task({curve: mean_over_sizes(found) for curve, found in curves.items()})
 
 
+def combine_cells(values: Mapping[Cell, float]) -> Combined | None:
+    """Return the mean of a value of cells over tasks; None where no size of any task has two values."""
+    by_task = estimate_cells(values)
+    return combine(by_task) if by_task else None
+
+
 def of_source(by_task: Mapping[str, TaskEstimate]) -> dict[str, dict[str, TaskEstimate]]:
     """Return estimates of tasks by the source of the task."""
     found: dict[str, dict[str, TaskEstimate]] = defaultdict(dict)

@@ -191,6 +191,18 @@ def test_a_task_from_an_upstream_that_no_other_has_is_not_forecast():
     ]
 
 
+def test_another_team_s_network_is_held_out_only_where_it_is_all_there_is():
+    runs = make_runs(power_laws(3))
+    theirs = tuple(replace(one, arch="other", upstream=one.upstream and "zoo:theirs") for one in runs.runs)
+    alone, _ = hold_out(measured(runs))
+    cells, problems = hold_out(measured(replace(runs, runs=(*runs.runs, *theirs))))
+    assert {cell.table.arch for cell in cells} == {"net"}
+    assert [cell.cell for cell in cells] == [cell.cell for cell in alone]
+    assert problems == ["other from zoo:theirs is not held out: it answers only where it is named"]
+    cells, problems = hold_out(measured(replace(runs, runs=theirs)))
+    assert ({cell.table.arch for cell in cells}, problems) == ({"other"}, [])
+
+
 def test_a_held_out_task_cannot_predict_itself():
     fitted, _ = fit_measured(measured(make_runs(power_laws(2))))
     with pytest.raises(ValueError, match="cannot be predicted from itself"):

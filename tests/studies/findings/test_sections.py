@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ from studies.files.arms import FINE_TUNE, LINEAR_PROBE, RANDOM_CONVOLUTIONS, SCR
 from studies.findings.arms_section import arm_lines, complete_cells, means_by_task
 from studies.findings.claims import judge_equal
 from studies.findings.missing_runs import missing_lines
-from studies.findings.pretraining_section import luck_lines, values_by_seed, width_lines
+from studies.findings.pretraining.luck import luck_lines, values_by_seed
+from studies.findings.pretraining.released import released_lines, split_released
+from studies.findings.pretraining.width import width_lines
 from studies.findings.protocol import control_effects, head_effects
 from studies.findings.published import PublishedScore, published_gains, published_of, read_published
 from studies.findings.published_section import published_lines
@@ -95,6 +98,33 @@ def test_sources_that_lose_are_counted_and_drawn():
     (svg,) = figures.values()
     named = re.findall(r">([^<>]+)</text>", svg)
     assert {"a", "b", "c", "d", "over sources", "100 records", "linear probe"} <= set(named)
+
+
+def test_another_team_s_network_stands_apart_next_to_one_s_own_on_the_same_records():
+    tasks, theirs = {"a/one": 1.0, "b/one": 1.0}, "inceptiontime"
+    own = made_runs(tasks, tuple(GAINS), sizes=(100,))
+    other = [
+        run(task, arm, 100, k, 0.72 + GAINS[arm] * 2, theirs, upstream="zoo:theirs")
+        for task in tasks for arm in (SCRATCH, FINE_TUNE, LINEAR_PROBE) for k in range(3)
+    ]  # fmt: skip
+    split = split_released([*other, *own])
+    assert split == (own, other), "also their network from scratch, which they alone start from"
+    lines = released_lines(*split)
+    assert lines[0].startswith(f"`{theirs}` from theirs, whose pre-training was not controlled here")
+    assert f"(`{NARROW}` from a/all)" in lines[0]
+    scored = rows(lines, "a/one")[0]
+    assert [float(cell) for cell in scored[2:9]] == pytest.approx([0.72, 0.82, 0.78, 0.7, 0.75, 0.73, 0.68], abs=0.004)
+    compared = {row[0]: row[-1].strip("*") for row in rows(lines, "theirs, ")}
+    assert number(compared["theirs, fine-tuned - theirs, from scratch"]) == pytest.approx(0.1)
+    assert number(compared["theirs, linear probe - own, linear probe"]) == pytest.approx(0.05, abs=0.004)
+    assert all(cell.endswith(", 2") for cell in compared.values()), "the tasks behind each"
+    of_one_class = {"auroc": {"A": 0.8, "B": 0.7}, "left_out": ["B"]}
+    other_classes = [replace(one, details=one.details | of_one_class) for one in other]
+    apart = rows(released_lines(own, other_classes), "a/one")[0]
+    assert (apart[2], apart[5:9]) == ("0.720", [""] * 4), "averages of other classes are not compared"
+    assert released_lines(own, [])[0].startswith("Open: not run")
+    both = [*other, run("a/one", FINE_TUNE, 100, 0, 0.8, theirs)]
+    assert [one.strategy for one in split_released(both)[1]] == [one.strategy for one in other if one.upstream]
 
 
 def test_arms_are_compared_where_all_of_them_were_run():

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from studies.findings.pretraining_section import upstream_lines
+from studies.findings.pretraining.upstreams import upstream_lines
 from studies.runs.run import Run
 from studies.runs.upstream_labels import main_arm, sharing_labels
 
