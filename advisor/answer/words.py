@@ -38,7 +38,10 @@ def why_best(answer: "Recommendation") -> str:
     """
     best, first = answer.best, answer.arms[0]
     loss = losing(best.expected_loss, answer.question.margin, "")
+    highest = max(answer.arms, key=lambda arm: arm.score.mean)
     reason = f"the best expected score of {len(answer.arms)} arms"
+    if best is first and highest is not best:  # draws cannot tell them apart: the cheapest is named
+        reason = f"level with {reason} ({highest.arm.words}), and cheaper"
     if best is not first:
         more = first.score.mean - best.score.mean
         doubt = "to be more than the margin and to pay for its pre-training"
