@@ -123,8 +123,8 @@ def _view(service: Service, job: Job) -> dict[str, Any]:
         "asked": job_words.asked_in_words(job.request, names),
         "log": service.hide_paths(service.jobs.log(job.id).text),
         "query": query,
-        "may_export": job.kind == "train" and job.state is State.DONE,
-        "model": job.model if job.kind == "export" and job.state is State.DONE else None,
+        "made": job.kind if job.state is State.DONE and job.kind in ("train", "export") else None,
+        "has_model": service.jobs.has_model(job),
     }
 
 

@@ -150,15 +150,36 @@ def test_a_training_that_is_done_shows_its_scores_and_is_exported_by_a_button(pa
                   "auroc_macro_ci_upper": 0.96, "classes": {"AF": scores}}  # fmt: skip
     write(pages, job, "answer", {"schema_version": 1, "arch": "gru-w32", "strategy": "scratch", "n_records": 320,
                                  "evaluation": evaluation, "warnings": ["few records"]})  # fmt: skip
+    model = service_of(pages).jobs.get(job).model
+    (service_of(pages).store.models / model).mkdir()
     answer = pages.get(f"/jobs/{job}")
     said = words(answer.text)
     assert "macro AUROC 0.910 (90 %: 0.850 to 0.960) On 80 test records of 51 patients." in said
     assert "AF 0.910 0.850 to 0.960 0.500 - 0.300 40" in said and "few records" in said
-    model = service_of(pages).jobs.get(job).model
-    (service_of(pages).store.models / model).mkdir()
+    assert 'id="export"' in answer.text
     exported = pages.post("/jobs", data={"kind": "export", "model": model})
     assert exported.status_code == 303
     assert "Export of a model" in pages.get(exported.headers["location"]).text
+
+
+def test_a_model_that_was_deleted_is_offered_by_no_job(pages: TestClient):
+    train = add_job(pages, add_dataset(pages), "done", kind="train")
+    model = service_of(pages).jobs.get(train).model
+    (service_of(pages).store.models / model).mkdir()
+    export = pages.post("/jobs", data={"kind": "export", "model": model}).headers["location"].removeprefix("/jobs/")
+    set_state(pages, export, "done")
+    for job in (train, export):
+        write(pages, job, "answer", "it is written")
+    link = f'href="/models/{model}"'
+    assert 'id="export"' in pages.get(f"/jobs/{train}").text and link in pages.get(f"/jobs/{export}").text
+    service_of(pages).library.delete(model)
+    for job in (train, export):
+        page = pages.get(f"/jobs/{job}").text
+        assert 'id="export"' not in page and link not in page
+        assert "The model was deleted." in words(page)
+    refused = pages.post("/jobs", data={"kind": "export", "model": model})
+    assert refused.status_code == 404
+    assert f"the model {model} was deleted: ask for its training again" in words(refused.text)
 
 
 def test_a_job_is_cancelled_and_started_again_by_buttons(pages: TestClient):
