@@ -23,6 +23,7 @@ from advisor.service.datasets.survey import Survey, SurveyError, kept_survey, re
 from advisor.service.problems import Problem
 from advisor.service.settings import Settings
 from advisor.service.store import ServiceStore, ServiceStoreError, new_id, now
+from engine.files import sync, sync_tree
 from models.errors import ExitCode, UserError
 
 CHECKING, READY, REFUSED = "checking", "ready", "refused"
@@ -189,16 +190,22 @@ class Datasets:
                     shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
 
     def _keep(self, scratch: Path, records: Path, name: str, by: str, sha256: str | None) -> Dataset:
-        """Move a folder with records to where it stays, then write it down: in this order nothing is half kept."""
+        """Move a folder with records to where it stays, then write it down: in this order nothing is half kept.
+
+        Its files are on the disk before the row is, which is there after a power cut.
+        """
         from engine.corpora.opening import fingerprint
 
         which = new_id("d")
         target = self._store.datasets / which
         size = sum(path.stat().st_size for path in scratch.rglob("*") if path.is_file())
         with self._writing():
+            sync_tree(scratch)
             scratch.rename(target)
         folder = target / records.relative_to(scratch)
         try:
+            with self._writing():
+                sync(self._store.datasets)
             row = (which, name, str(folder), 1, size, sha256, None, now(), by, fingerprint(folder))
             kept = self._insert(row, "sha256 IS NOT NULL AND sha256 = ?", sha256)
         except BaseException:

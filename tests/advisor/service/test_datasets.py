@@ -2,7 +2,9 @@
 
 import errno
 import json
+import os
 import shutil
+import stat
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -87,6 +89,49 @@ def test_an_archive_becomes_a_dataset_that_waits_for_its_check(datasets, store):
     assert (taken.folder / "r1.dat").read_bytes() == b"1234"
     assert taken.bytes == sum(map(len, FILES.values()))
     assert Datasets(store, Settings(store.root)).get(taken.id) == taken
+
+
+@pytest.mark.parametrize("is_uploaded", [True, False])
+def test_records_are_on_the_disk_before_their_dataset_is_written_down(datasets, store, monkeypatch, is_uploaded):
+    """So that a power cut takes neither, or both."""
+    synced, fsync, transaction = set(), os.fsync, store.transaction
+
+    def note(handle):
+        fsync(handle)
+        there = os.fstat(handle)
+        inside = frozenset(os.listdir(handle) if stat.S_ISDIR(there.st_mode) else ())  # noqa: PTH208 an open folder
+        synced.add((there.st_ino, inside))
+
+    def begin():
+        (folder,) = store.datasets.iterdir()
+        paths = [store.datasets, folder, *folder.rglob("*")]
+        assert {path.name for path in paths} >= {"r1.hea", "r1.dat", "labels.csv"}
+        for path in paths:
+            inside = frozenset(one.name for one in path.iterdir()) if path.is_dir() else frozenset()
+            assert (path.stat().st_ino, inside) in synced, f"{path} is not on the disk"
+        return transaction()
+
+    monkeypatch.setattr(os, "fsync", note)
+    monkeypatch.setattr(store, "transaction", begin)
+    if is_uploaded:
+        datasets.take_archive(upload(store, zip_of(FILES)), "Ward", "anna")
+        return
+    (store.incoming / "ward").mkdir()
+    for name, content in FILES.items():
+        (store.incoming / name).write_bytes(content)
+    datasets.adopt(store.incoming / "ward", "Ward", "anna")
+
+
+def test_a_disk_that_turns_out_to_be_full_when_records_are_to_be_on_it_takes_none(datasets, store, monkeypatch):
+    def fail(_handle):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(Problem, match="has no room") as refused:
+        datasets.take_archive(upload(store, zip_of(FILES)), "Ward", "anna")
+    assert refused.value.status == 507
+    assert datasets.list() == []
+    assert files_below(store.datasets) == []
 
 
 def test_an_archive_without_a_folder_of_its_own_gets_one_of_the_datasets_name(datasets, store):

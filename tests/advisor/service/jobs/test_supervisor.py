@@ -33,6 +33,26 @@ def test_a_job_that_ends_well_has_its_answer_and_one_that_does_not_the_sentence_
     assert jobs.log(bad.id).text.splitlines()[-1] == said
 
 
+def test_a_job_has_its_answer_on_the_disk_before_it_says_there_that_it_has_ended(place, until):
+    """So that after a power cut none is done without what came of it."""
+    jobs = place.jobs()
+    job = place.submit(jobs, """
+        import os
+        from pathlib import Path
+        fsync = os.fsync
+        def note(handle):
+            fsync(handle)
+            with open("synced", "a") as file:
+                print(Path(f"/proc/self/fd/{handle}").readlink().name, Path("answer").stat().st_size, file=file)
+        os.fsync = note
+        print("the answer")
+    """)  # fmt: skip
+    until(lambda: jobs.get(job.id).state.is_final, lambda: place.look(jobs))
+    size = len("the answer\n")
+    synced = [f"{name} {size}" for name in ("answer", ".outcome.json.new", job.id)]
+    assert (job.folder / "synced").read_text().splitlines() == synced
+
+
 def test_a_defect_ends_a_job_as_failed_and_its_log_has_the_traceback(place, until):
     jobs = place.jobs()
     job = place.submit(jobs, "print(1 / 0)")
