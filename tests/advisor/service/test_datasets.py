@@ -202,11 +202,11 @@ def test_a_check_that_finds_usable_labelled_records_makes_a_dataset_ready(datase
     datasets.checked(taken.id, json.dumps(FOUND), "1 of 3 records cannot be used (--max-bad is 0)")
     ready = datasets.get_ready(taken.id)
     assert (ready.state, ready.problem) == ("ready", None)
-    assert (ready.survey.records, ready.survey.unusable, ready.survey.classes) == (3, 1, {"AF": 2})
-    assert [(one.record, one.usable) for one in ready.survey.problems] == [("r3", False)]
-    assert ready.survey.duplicates == (("r1", "r2"),)
+    assert (ready.report.records, ready.report.unusable, ready.report.classes) == (3, 1, {"AF": 2})
+    assert [(one.record, one.usable) for one in ready.report.problems] == [("r3", False)]
+    assert ready.report.duplicates == (("r1", "r2"),)
     (listed,) = datasets.list()
-    assert (listed.survey.records, listed.survey.problems) == (3, ())
+    assert (listed.report.records, listed.report.problems) == (3, ())
 
 
 @pytest.mark.parametrize(
@@ -251,7 +251,7 @@ def test_names_of_files_that_are_no_utf_8_can_be_answered(datasets, store):
     taken = datasets.take_archive(upload(store, zip_of(FILES)), "ward", "anna")
     odd = {**FOUND, "problems": [{"record": "bad\udcff", "problem": "no row", "usable": False}]}
     datasets.checked(taken.id, json.dumps(odd), None)
-    assert datasets.get(taken.id).survey.problems[0].record.encode()
+    assert datasets.get(taken.id).report.problems[0].record.encode()
 
 
 def test_a_dataset_that_is_being_checked_is_not_ready(datasets, store):

@@ -307,13 +307,13 @@ def test_a_job_that_wants_more_room_than_there_ever_is_fails(place, until):
 
 def test_what_is_told_of_an_end_may_make_it_a_failure(place, until):
     def refuse(_job: object) -> None:
-        raise Problem(422, "the survey names no record")
+        raise Problem(422, "the check names no record")
 
     jobs = place.jobs()
     jobs._supervisor._on_ended = {"check": refuse}
     job = place.submit(jobs, "print(1)")
     until(lambda: jobs.get(job.id).state.is_final, lambda: place.look(jobs))
-    assert (jobs.get(job.id).state, jobs.get(job.id).problem) == (State.FAILED, "the survey names no record")
+    assert (jobs.get(job.id).state, jobs.get(job.id).problem) == (State.FAILED, "the check names no record")
 
 
 def test_a_dataset_that_went_away_while_its_job_waited_fails_the_job(place):
