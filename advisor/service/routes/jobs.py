@@ -14,6 +14,7 @@ from advisor.service.jobs.events import Streams, job_events
 from advisor.service.jobs.job import Job, Progress, State
 from advisor.service.jobs.kinds import DATASET_ID, JobRequest, Kind
 from advisor.service.problems import problem_responses
+from advisor.service.questions import query_of
 
 router = APIRouter(prefix="/v1", tags=["jobs"])
 JobId = Annotated[str, Path(max_length=100, examples=["j0123456789ab"])]
@@ -59,6 +60,8 @@ class JobView(BaseModel):
     progress: ProgressView | None
     verdict: VerdictView | None = Field(description="Of a pilot, from the pairs so far.")
     problem: str | None = Field(description="Why it failed.")
+    recommendation: str | None = Field(description="Of a pilot that is done: the address of the answer with it.")
+    report: str | None = Field(description="Of a pilot that is done: the address of the report with it.")
 
 
 class JobDetail(JobView):
@@ -87,7 +90,7 @@ def detail(job: Job, service: Service) -> JobDetail:
 def _fields(job: Job) -> dict[str, Any]:
     progress = None if job.state is State.QUEUED else job.progress()
     same = ("id", "kind", "state", "dataset", "model", "created", "started", "ended", "by", "attempts", "problem")
-    running = job.state is State.RUNNING
+    running, query = job.state is State.RUNNING, query_of(job)
     return {
         **{name: getattr(job, name) for name in same},
         "request": dict(job.request),
@@ -96,6 +99,7 @@ def _fields(job: Job) -> dict[str, Any]:
         "seconds_left": progress.seconds_left if progress is not None and running else None,
         "progress": None if progress is None else ProgressView(**_counts(progress)),
         "verdict": None if progress is None else _verdict(progress.verdict),
+        **{name: None if query is None else f"/v1/{name}?{query}" for name in ("recommendation", "report")},
     }
 
 

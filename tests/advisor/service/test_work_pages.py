@@ -4,10 +4,12 @@ from collections.abc import Callable
 from html import unescape
 from io import BytesIO
 from pathlib import Path
+from urllib.parse import parse_qsl
 from zipfile import ZipFile
 
 from starlette.testclient import TestClient
 
+from advisor.service.questions import Asked
 from tests.advisor.service.page_rules import Page, words
 from tests.advisor.service.page_steps import add_dataset, add_job, service_of, set_state, write
 
@@ -140,6 +142,34 @@ def test_a_pilot_that_is_done_gives_its_answer_in_words_and_the_report(pages: Te
     links = [unescape(given["href"]) for given in Page(answer.text).all("a")]
     assert f"/v1/report?data={dataset}&arch=cnn&label_cost=2.0&margin=0.01&download=true" in links
     assert "http-equiv" not in answer.text and "data-events" not in answer.text
+
+
+def test_a_pilot_that_is_done_has_the_addresses_of_its_recommendation_and_report(pages: TestClient):
+    dataset = add_dataset(pages)
+    given = {"labels": "AF,LBBB", "from_network": "resnet1d18-w16", "n_records": "300", "margin": "0.02", "seed": "3"}
+    job = add_job(pages, dataset, "running", **given)
+    assert [pages.get(f"/v1/jobs/{job}").json()[name] for name in ("recommendation", "report")] == [None, None]
+    set_state(pages, job, "done")
+    done = pages.get(f"/v1/jobs/{job}").json()
+    (listed,) = pages.get("/v1/jobs?kind=pilot").json()["jobs"]
+    for name in ("recommendation", "report"):
+        assert listed[name] == done[name]
+        path, _, query = done[name].partition("?")
+        asked = Asked.model_validate(dict(parse_qsl(query)))
+        assert path == f"/v1/{name}"
+        assert asked.model_dump(exclude_unset=True, by_alias=True) == {
+            "data": dataset, "labels": "AF,LBBB", "from": "resnet1d18-w16", "n_records": 300, "margin": 0.02,
+        }  # fmt: skip
+
+
+def test_no_other_job_and_no_pilot_with_test_records_of_its_own_has_such_addresses(pages: TestClient):
+    dataset = add_dataset(pages)
+    others = ({"kind": "train"}, {"test_fraction": "0.3"}, {"test_seed": "0"})
+    for job in (add_job(pages, dataset, "failed"), *(add_job(pages, dataset, "done", **other) for other in others)):
+        write(pages, job, "answer", "it is written")
+        found = pages.get(f"/v1/jobs/{job}").json()
+        assert (found["recommendation"], found["report"]) == (None, None)
+        assert "/v1/report" not in pages.get(f"/jobs/{job}").text
 
 
 def test_a_training_that_is_done_shows_its_scores_and_is_exported_by_a_button(pages: TestClient):
