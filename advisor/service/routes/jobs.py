@@ -181,13 +181,14 @@ async def watch_job(job: JobId, request: Request, service: Here, _caller: Reader
     """Follow a job by server-sent events."""
     await run_in_threadpool(service.jobs.get, job)
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-    return _Events(job_events(lambda: _look(service, job), _streams(request.scope).looks), headers=headers)
+    return _Events(job_events(lambda: _look(service, job, request), _streams(request.scope).looks), headers=headers)
 
 
-def _look(service: Service, job: str) -> tuple[str, bool]:
-    """Return the job as one line, and whether nothing more comes: it has ended, or the service ends."""
+def _look(service: Service, job: str, request: Request) -> tuple[str, bool]:
+    """Return the job as one line, and whether nothing more comes: it, the service or the caller's token has ended."""
     found = service.jobs.get(job)
-    return view(found).model_dump_json(), found.state.is_final or not service.jobs.is_watching
+    goes_on = service.jobs.is_watching and request.state.is_admitted()
+    return view(found).model_dump_json(), found.state.is_final or not goes_on
 
 
 @router.get(
