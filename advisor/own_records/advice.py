@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from advisor.answer.question import NoEvidenceError, NoRunsFromError, Question, UnknownNameError
-from advisor.answer.strategy import AUTO, Choice, choose_strategy
+from advisor.answer.strategy import AUTO, Choice, as_begun, choose_strategy
 from advisor.own_records.answer import OwnAnswer, Unanswered, advise, unanswered
 from advisor.own_records.network import Pretrained, at_hand, check_rate
 from advisor.own_records.pilots.folders import pilots_folder
@@ -75,12 +75,14 @@ class Advice:
 
 
 def advise_training(
-    asked: str, own: OwnData, n_records: int, arch: str | None, given: Pretrained | None, curves: CurvesFile
-) -> Advice:
+    asked: str, own: OwnData, n_records: int, arch: str | None, given: Pretrained | None, curves: CurvesFile,
+    begun: str | None = None,
+) -> Advice:  # fmt: skip
     """Say what to train on ``n_records`` of the records: as ``asked``, or for ``auto`` as ``recommend --data`` answers.
 
     ``given`` is what ``network_given`` returned, ``arch`` None for its architecture, else the advised one, or cnn where
-    a strategy is asked for; ``curves`` are those that ship. Raises NothingToStartFromError, CheckpointError,
+    a strategy is asked for; ``curves`` are those that ship. ``begun`` is the strategy of the training that is to go on,
+    which ``auto`` keeps. Raises NothingToStartFromError, CheckpointError,
     UnknownNetworkError, and SamplingError for records of another rate than the network's.
     """
     check_rate(given, own)
@@ -92,10 +94,16 @@ def advise_training(
         wanted = arch or (given.arch if given is not None else _DEFAULT)
         named = curves.family_default.get(wanted, wanted)
     network = at_hand(given, named, own)
-    choice = choose_strategy(
-        asked, named, None if network is None else network.name, None if answer is None else answer.answer, reason,
-        _released(), leads_in_words(own.corpus.leads),
-    )  # fmt: skip
+
+    def choose(strategy: str) -> Choice:
+        return choose_strategy(
+            strategy, named, None if network is None else network.name, None if answer is None else answer.answer,
+            reason, _released(), leads_in_words(own.corpus.leads),
+        )  # fmt: skip
+
+    choice = choose(asked)
+    if asked == AUTO and begun is not None and begun != choice.strategy:
+        choice = as_begun(choose(begun), choice)
     if answer is None or known is None:
         return Advice(choice, named, network, answer)
     differences = signal_differences(own.corpus, known.tasks, answer.answer.curve.measured_tasks)

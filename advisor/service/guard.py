@@ -85,7 +85,8 @@ class Guard:
         scope.setdefault("state", {})
         try:
             try:
-                scope["state"]["caller"] = self._admit(request)
+                caller = scope["state"]["caller"] = self._admit(request)
+                scope["state"]["is_admitted"] = lambda: self._is_admitted(request, caller)
             except Problem as problem:
                 await refusal(request, problem)(scope, receive, answered)
             else:
@@ -104,6 +105,13 @@ class Guard:
             return self._find_caller(request)
         except UserError as error:  # the store cannot be read
             raise Problem.of(error) from None
+
+    def _is_admitted(self, request: Request, caller: Caller) -> bool:
+        """Whether whoever was admitted would be still: what goes on for hours ends with its token or session."""
+        try:
+            return self._find_caller(request) == caller
+        except Problem:
+            return False
 
     def _check_host(self, headers: Headers) -> None:
         host = _name_of(headers.get("host", ""))

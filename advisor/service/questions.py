@@ -1,14 +1,21 @@
 """A question as it comes over HTTP: the options of ``ecgadvise recommend`` as query parameters of the same names."""
 
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from advisor.answer.question import Question
+from advisor.service.jobs.job import Job, State
 from advisor.terminal.failures import Failure
 from advisor.terminal.question_options import labels_asked_for, option, refuse_contradictions, refuse_nonsense
 from models.errors import ExitCode
 
+# By field of a pilot's request, the parameter of the question that it answers; what else it has is how it was run.
+_OF_PILOT = {
+    "arch": "arch", "upstream": "upstream", "from_network": "from", "labels": "labels", "n_records": "n_records",
+    "target": "target", "label_cost": "label_cost", "gpu_cost": "gpu_cost", "margin": "margin",
+}  # fmt: skip
 _Text = Annotated[str, Field(max_length=2000)]
 _Number = Annotated[float, Field(allow_inf_nan=False)]
 _Network = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=100)]  # a name, never a path
@@ -66,3 +73,17 @@ class Asked(BaseModel):
         given = self.model_dump(exclude_unset=True, exclude={"data", "explain", "download"}, by_alias=True)
         words = [f"{option(name)}={value}" for name, value in given.items() if value is not None]
         return [*words, *(["--explain"] if self.explain else [])]
+
+
+def query_of(job: Job) -> str | None:
+    """Return the query that asks what a pilot has answered, None of another job and before it is done.
+
+    None too of a pilot that held out test records of its own: a question has the dataset's.
+    """
+    asked = job.request
+    if job.kind != "pilot" or job.state is not State.DONE:
+        return None
+    if asked.get("test_fraction") is not None or asked.get("test_seed") is not None:
+        return None
+    given = {name: asked[field] for field, name in _OF_PILOT.items() if asked.get(field) is not None}
+    return urlencode({"data": job.dataset, **given})

@@ -7,13 +7,16 @@ A token file is TOML, a table a token; ``ecgadvise serve --new-token NAME`` prin
     sha256 = "9f86d081..."
     expires = 2027-06-30
 
-A browser that was given a token keeps a session of its own in a cookie instead.
+The file is read again when it has changed: a token that is taken out is nobody's within a second. A browser that was
+given a token keeps a session of its own in a cookie instead, which ends with the token.
 """
 
+import logging
 import re
 import secrets
+import time
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from enum import IntEnum
@@ -25,8 +28,10 @@ from advisor.service.settings import Settings
 from advisor.service.store import ServiceStore
 from models.errors import ExitCode, UserError
 
+log = logging.getLogger(__name__)
 SHORTEST = 20  # characters of a token that is given as it is
 _BYTES = 32
+_LOOK_SECONDS = 1.0  # between two looks at the token file
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,60}")
 
 
@@ -66,16 +71,51 @@ class _Known:
 LOCAL = Caller("local", Role.ADMIN)  # whoever uses a service that only this machine reaches and that has no tokens
 
 
+class TokenFile:
+    """The operator's file of tokens, looked at again at most once a second, whenever somebody asks.
+
+    By its content, not its time: a copy may keep that. A file that is missing or has a mistake changes nothing but the
+    log, so that nobody is shut out by a slip; one that names no token any more lets nobody in.
+    """
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self._path, self._clock = path, clock
+        self._looked, self._content, self._said = clock(), _read_file(path), ""
+        self._known = _read_tables(path, self._content)
+        if not self._known:
+            raise TokenError(f"the token file {path} names no token")
+
+    def known(self) -> tuple[_Known, ...]:
+        """Return the tokens that the file names."""
+        if (now := self._clock()) - self._looked >= _LOOK_SECONDS:
+            self._looked = now
+            self._look()
+        return self._known
+
+    def _look(self) -> None:
+        try:
+            content = _read_file(self._path)
+            if content != self._content:
+                self._known, self._content = _read_tables(self._path, content), content
+            said = "" if self._known else f"the token file {self._path} names no token: nobody is let in by it"
+        except TokenError as error:
+            said = f"{error}: the tokens from before hold until that is put right"
+        if said and said != self._said:
+            log.warning("%s", said)
+        self._said = said
+
+
 class Tokens:
     """The tokens that are known; without any, a service on this machine alone is everybody's on it."""
 
-    def __init__(self, known: tuple[_Known, ...], store: ServiceStore, session_hours: float) -> None:
-        self._known, self._store, self._lasts = known, store, timedelta(hours=session_hours)
+    def __init__(self, owner: _Known | None, file: TokenFile | None, store: ServiceStore, session_hours: float) -> None:
+        self._owner, self._file = owner, file
+        self._store, self._lasts = store, timedelta(hours=session_hours)
 
     @property
     def are_needed(self) -> bool:
-        """Whether requests have to name a caller."""
-        return bool(self._known)
+        """Whether requests have to name a caller; also where all of them were taken out of the file."""
+        return self._owner is not None or self._file is not None
 
     def find(self, token: str) -> Caller | None:
         """Return whose token it is, None where it is nobody's or has expired."""
@@ -83,7 +123,8 @@ class Tokens:
 
     def _find_digest(self, digest: str) -> Caller | None:
         found = None
-        for one in self._known:  # all of them, so that time tells nothing
+        known = () if self._file is None else self._file.known()
+        for one in known if self._owner is None else (*known, self._owner):  # all of them, so that time tells nothing
             if compare_digest(one.digest, digest) and (one.expires is None or _today() < one.expires):
                 found = one.caller
         return found
@@ -111,20 +152,21 @@ class Tokens:
 
 def read_tokens(settings: Settings, store: ServiceStore) -> Tokens:
     """Return the tokens of the settings. Raises TokenError where some are needed and none are given."""
-    known = [] if settings.tokens is None else _read_file(settings.tokens)
+    file = None if settings.tokens is None else TokenFile(settings.tokens)
+    owner = None
     if settings.token is not None:
         if len(settings.token) < SHORTEST:
             raise TokenError(
                 f"ECGADVISE_TOKEN has {len(settings.token)} characters: give {SHORTEST} or more, "
                 "as openssl rand -hex 32 makes them"
             )
-        known.append(_Known(Caller("admin", Role.ADMIN), _digest(settings.token), None))
-    if not known and not settings.is_local:
+        owner = _Known(Caller("admin", Role.ADMIN), _digest(settings.token), None)
+    if owner is None and file is None and not settings.is_local:
         raise TokenError(
             f"--host {settings.host} can be reached from other machines, and there is no token: set ECGADVISE_TOKEN, "
             "or give --tokens FILE (ecgadvise serve --new-token NAME makes one)"
         )
-    return Tokens(tuple(known), store, settings.session_hours)
+    return Tokens(owner, file, store, settings.session_hours)
 
 
 def new_token(name: str, role: Role, expires: date | None) -> tuple[str, str]:
@@ -140,16 +182,19 @@ def new_token(name: str, role: Role, expires: date | None) -> tuple[str, str]:
     return token, "\n".join([*lines, *([f"expires = {expires.isoformat()}"] if expires else [])])
 
 
-def _read_file(path: Path) -> list[_Known]:
+def _read_file(path: Path) -> bytes:
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        return path.read_bytes()
     except OSError as error:
         raise TokenError(f"cannot read the token file {path}: {error.strerror}") from None
+
+
+def _read_tables(path: Path, content: bytes) -> tuple[_Known, ...]:
+    try:
+        tables = tomllib.loads(content.decode())
     except ValueError as error:  # TOML's and UTF-8's
         raise TokenError(f"the token file {path} is not TOML: {error}") from None
-    if not tables:
-        raise TokenError(f"the token file {path} names no token")
-    return [_read_table(path, name, table) for name, table in tables.items()]
+    return tuple(_read_table(path, name, table) for name, table in tables.items())
 
 
 def _read_table(path: Path, name: str, table: object) -> _Known:

@@ -77,10 +77,35 @@ def save_snapshot(snapshot: Snapshot, what: Mapping[str, Any], folder: Path) -> 
     (folder / NUMBERS).write_text(json.dumps(document, indent=1), encoding="utf-8")
 
 
+def begun(folder: Path) -> Mapping[str, Any] | None:
+    """Return what the training in a folder was begun as (``what`` of ``save_snapshot``).
+
+    None where there is none to be read: ``load_snapshot`` says why.
+    """
+    try:
+        what: Mapping[str, Any] = _read_files(folder)[0]["what"]
+    except ResumeError:
+        return None
+    return what
+
+
 def load_snapshot(folder: Path, what: Mapping[str, Any]) -> Snapshot:
     """Return the snapshot in a folder. Raises ResumeError when there is none, or it is of another training."""
     from safetensors.torch import load
 
+    document, content = _read_files(folder)
+    if document["sha256"] != hashlib.sha256(content).hexdigest():
+        raise ResumeError(f"{folder / TENSORS} was altered after the interruption; train again with --force")
+    if document["schema_version"] != SCHEMA_VERSION:
+        raise ResumeError(f"{folder / NUMBERS} has schema {document['schema_version']}, not {SCHEMA_VERSION}")
+    for name, value in json.loads(json.dumps(what)).items():
+        if (begun := document["what"].get(name)) != value:
+            raise ResumeError(f"{folder} was begun with {name} {begun}, not {value}: resume it with the same settings")
+    return Snapshot(document["epoch"], load(content), document["numbers"])
+
+
+def _read_files(folder: Path) -> tuple[dict[str, Any], bytes]:
+    """Return the numbers, which are as they were written, and the tensors. Raises ResumeError."""
     try:
         document: Any = json.loads((folder / NUMBERS).read_text(encoding="utf-8"))
         content = (folder / TENSORS).read_bytes()
@@ -92,14 +117,7 @@ def load_snapshot(folder: Path, what: Mapping[str, Any]) -> Snapshot:
         raise ResumeError(f"{folder / NUMBERS} is damaged: {decoding_fault(error)}") from None
     if not isinstance(document, dict) or document.get("document_hash") != _hash_but_its_own(document):
         raise ResumeError(f"{folder / NUMBERS} was altered after the interruption; train again with --force")
-    if document["sha256"] != hashlib.sha256(content).hexdigest():
-        raise ResumeError(f"{folder / TENSORS} was altered after the interruption; train again with --force")
-    if document["schema_version"] != SCHEMA_VERSION:
-        raise ResumeError(f"{folder / NUMBERS} has schema {document['schema_version']}, not {SCHEMA_VERSION}")
-    for name, value in json.loads(json.dumps(what)).items():
-        if (begun := document["what"].get(name)) != value:
-            raise ResumeError(f"{folder} was begun with {name} {begun}, not {value}: resume it with the same settings")
-    return Snapshot(document["epoch"], load(content), document["numbers"])
+    return document, content
 
 
 def _hash_but_its_own(document: Mapping[str, Any]) -> str:

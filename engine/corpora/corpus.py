@@ -395,9 +395,6 @@ def _write_tables(source: Source, facts: dict[str, Any], entries: list[Entry], f
     manifest["content_hash"] = _content_hash(manifest, [record_ids, patients, folds])
     manifest["manifest_hash"] = _manifest_hash(manifest)
     (folder / "corpus.json").write_text(json.dumps(manifest, indent=1))
-    for path in folder.iterdir():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
 
 
 def _plain(task: TaskDefinition) -> dict[str, Any]:

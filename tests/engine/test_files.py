@@ -1,5 +1,6 @@
 """Files appear whole or not at all, and what is there and is not a file is left what it is."""
 
+import errno
 import os
 import stat
 import threading
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.files import check_files, recover, write_files, written_whole
+from engine.files import check_files, recover, sync, sync_tree, write_files, written_whole
 
 
 def test_files_appear_with_the_folders_they_need(tmp_path):
@@ -135,3 +136,75 @@ def test_a_folder_that_is_there_is_not_replaced_by_an_older_one(tmp_path):
     recover(tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert (tmp_path / "out" / "file").read_text() == "out"
+
+
+@pytest.fixture
+def events(monkeypatch) -> list[tuple[str, str]]:
+    """What is told to the disk, and what takes or loses its name, in the order of it, by name."""
+    seen: list[tuple[str, str]] = []
+    fsync, rename, replace = os.fsync, Path.rename, Path.replace
+
+    def note_sync(handle: int) -> None:
+        fsync(handle)
+        seen.append(("synced", Path(f"/proc/self/fd/{handle}").readlink().name))
+
+    def note(change):
+        def changed(path: Path, to: Path) -> Path:
+            seen.append(("named", to.name))
+            return change(path, to)
+
+        return changed
+
+    monkeypatch.setattr(os, "fsync", note_sync)
+    monkeypatch.setattr(Path, "rename", note(rename))
+    monkeypatch.setattr(Path, "replace", note(replace))
+    return seen
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="open files are not listed here")
+
+
+@needs_proc
+def test_a_folder_is_on_the_disk_before_it_takes_its_name_and_the_name_before_the_old_one_goes(
+    tmp_path, events, monkeypatch
+):
+    out = tmp_path / "out"
+    (out / "old").mkdir(parents=True)
+    monkeypatch.setattr("shutil.rmtree", lambda path, **_: events.append(("removed", path.suffix)))
+    with written_whole(out) as folder:
+        (folder / "deep").mkdir()
+        for name in ("one", "deep/two"):
+            (folder / name).write_text(name)
+    kinds = [kind for kind, _ in events]
+    before = {name for _, name in events[: kinds.index("named")]}
+    assert before == {"one", "two", "deep", folder.name}
+    assert events[len(before) :][:3] == [("named", f"{folder.name}.old"), ("named", "out"), ("synced", tmp_path.name)]
+    assert kinds[len(before) + 3 :] == ["removed"] * 2
+
+
+@needs_proc
+def test_files_are_on_the_disk_before_they_take_their_names(tmp_path, events):
+    write_files({tmp_path / "one": b"1", tmp_path / "two": b"2"})
+    assert [kind for kind, _ in events] == ["synced", "synced", "named", "named", "synced"]
+    assert events[2:] == [("named", "two"), ("named", "one"), ("synced", tmp_path.name)]
+
+
+def test_only_files_and_folders_are_synced_and_what_links_lead_to_is_left_alone(tmp_path, monkeypatch):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "nowhere").symlink_to(tmp_path / "gone")
+    os.mkfifo(tmp_path / "in" / "pipe")  # to open it would be to wait for a writer
+    sync_tree(tmp_path / "in")
+
+
+@pytest.mark.parametrize("refuses", [errno.EINVAL, errno.EIO])
+def test_a_file_system_without_it_syncs_nothing_and_a_broken_disk_is_an_error(tmp_path, monkeypatch, refuses):
+    def refuse(_handle: int) -> None:
+        raise OSError(refuses, os.strerror(refuses))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    if refuses == errno.EINVAL:
+        sync(tmp_path)
+        return
+    with pytest.raises(OSError, match="Input/output error"), written_whole(tmp_path / "out") as folder:
+        (folder / "file").write_text("new")
+    assert list(tmp_path.iterdir()) == []

@@ -16,20 +16,21 @@ from typing import Any
 
 from advisor.service.datasets import deletion
 from advisor.service.datasets.archive import unpack
+from advisor.service.datasets.check_report import CheckReport, CheckReportError, kept_check_report, read_check_report
 from advisor.service.datasets.deletion import Deleted
 from advisor.service.datasets.folders import find_folder
 from advisor.service.datasets.limits import FULL, Limits, disk_full
-from advisor.service.datasets.survey import Survey, SurveyError, kept_survey, read_survey
 from advisor.service.problems import Problem
 from advisor.service.settings import Settings
 from advisor.service.store import ServiceStore, ServiceStoreError, new_id, now
+from engine.files import sync, sync_tree
 from models.errors import ExitCode, UserError
 
 CHECKING, READY, REFUSED = "checking", "ready", "refused"
 LONGEST_NAME = 100  # characters
 _COLUMNS = "id, name, state, folder, uploaded, bytes, sha256, source, created, by, problem, fingerprint"
-_BRIEF = f"SELECT {_COLUMNS}, json_remove(survey, '$.problems', '$.duplicates') survey FROM datasets"
-_WHOLE = f"SELECT {_COLUMNS}, survey FROM datasets"
+_BRIEF = f"SELECT {_COLUMNS}, json_remove(survey, '$.problems', '$.duplicates') report FROM datasets"
+_WHOLE = f"SELECT {_COLUMNS}, survey report FROM datasets"
 _UNCHECKED = (
     "SELECT id FROM datasets WHERE state = 'checking' AND id NOT IN (SELECT dataset FROM jobs "
     "WHERE kind = 'check' AND dataset IS NOT NULL AND state IN ('queued', 'running')) ORDER BY created, id"
@@ -39,7 +40,7 @@ _INSERT = (
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'checking')"
 )
 _CHECKED = (  # a check that was cut short may be run again, and its end may be told twice
-    "UPDATE datasets SET state = :state, survey = :survey, problem = :problem WHERE id = :id AND (state = 'checking' "
+    "UPDATE datasets SET state = :state, survey = :report, problem = :problem WHERE id = :id AND (state = 'checking' "
     "OR state = 'refused' AND :state = 'ready' AND problem != :leaving)"
 )
 _PLAIN = ("id", "name", "state", "bytes", "sha256", "source", "created", "by", "problem")
@@ -70,7 +71,7 @@ class Dataset:
     source: str | None
     created: str
     by: str
-    survey: Survey | None
+    report: CheckReport | None
     problem: str | None
 
 
@@ -143,16 +144,16 @@ class Datasets:
         A check that prints its report and fails has found records that cannot be used; the others can be.
         """
         row = self._row(which)
-        survey = None
+        report = None
         try:
-            survey = read_survey(printed) if printed and printed.strip() else None
-        except SurveyError as error:
+            report = read_check_report(printed) if printed and printed.strip() else None
+        except CheckReportError as error:
             problem = problem or str(error)
-        why = survey.refusal() if survey is not None else (problem or "the check of its records gave no report")
+        why = report.refusal() if report is not None else (problem or "the check of its records gave no report")
         if why is not None:
             why = why.replace(row["folder"], row["name"])  # where it lies is nobody's business
-        state, kept = READY if why is None else REFUSED, None if survey is None else survey.as_json()
-        values = {"state": state, "survey": kept, "problem": why, "id": which, "leaving": deletion.LEAVING}
+        state, kept = READY if why is None else REFUSED, None if report is None else report.as_json()
+        values = {"state": state, "report": kept, "problem": why, "id": which, "leaving": deletion.LEAVING}
         with self._store.transaction() as db:
             db.execute(_CHECKED, values)
 
@@ -189,16 +190,22 @@ class Datasets:
                     shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
 
     def _keep(self, scratch: Path, records: Path, name: str, by: str, sha256: str | None) -> Dataset:
-        """Move a folder with records to where it stays, then write it down: in this order nothing is half kept."""
+        """Move a folder with records to where it stays, then write it down: in this order nothing is half kept.
+
+        Its files are on the disk before the row is, which is there after a power cut.
+        """
         from engine.corpora.opening import fingerprint
 
         which = new_id("d")
         target = self._store.datasets / which
         size = sum(path.stat().st_size for path in scratch.rglob("*") if path.is_file())
         with self._writing():
+            sync_tree(scratch)
             scratch.rename(target)
         folder = target / records.relative_to(scratch)
         try:
+            with self._writing():
+                sync(self._store.datasets)
             row = (which, name, str(folder), 1, size, sha256, None, now(), by, fingerprint(folder))
             kept = self._insert(row, "sha256 IS NOT NULL AND sha256 = ?", sha256)
         except BaseException:
@@ -263,6 +270,6 @@ def _records_in(root: Path) -> Path:
 
 
 def _dataset(row: sqlite3.Row) -> Dataset:
-    survey = None if row["survey"] is None else kept_survey(row["survey"])
+    report = None if row["report"] is None else kept_check_report(row["report"])
     plain = {name: row[name] for name in _PLAIN}
-    return Dataset(**plain, folder=Path(row["folder"]), uploaded=bool(row["uploaded"]), survey=survey)
+    return Dataset(**plain, folder=Path(row["folder"]), uploaded=bool(row["uploaded"]), report=report)

@@ -137,6 +137,10 @@ class Jobs:
         self._supervisor.wake()
         return self.get(job)
 
+    def has_model(self, job: Job) -> bool:
+        """Whether the network that a job trained or exported is still there: a model may be deleted, its jobs stay."""
+        return job.model is not None and (self._store.models / job.model).is_dir()
+
     def log(self, job: str, offset: int | None = None) -> LogPart:
         """Return what a job has said (``read_log``). Raises Problem."""
         return read_log(self.get(job).folder, offset)
@@ -180,7 +184,7 @@ class Jobs:
             raise Problem(
                 409, f"the training of model {model} is {made_by[0].state}: only one that is done can be used"
             )
-        if not (self._store.models / model).is_dir():
+        if not self.has_model(made_by[0]):
             raise Problem(404, f"the model {model} was deleted: ask for its training again")
 
 

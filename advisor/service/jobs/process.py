@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import ecgadvise
+from engine.files import sync
 
 OUTCOME = "outcome.json"
 
@@ -39,6 +40,7 @@ def _code_of(run: Callable[[], None]) -> int:
         code = 0
     try:
         sys.stdout.flush()
+        os.fsync(sys.stdout.fileno())  # a job that is done has its answer, also after a power cut
     except OSError as error:  # an answer that is not whole is none
         sys.stderr.write(f"error: the answer could not be written: {error.strerror}\n")
         return code or 1
@@ -48,12 +50,10 @@ def _code_of(run: Callable[[], None]) -> int:
 def write_outcome(folder: Path, code: int) -> None:
     """Write the exit code so that it is on the disk, whole, or not at all."""
     new = folder / f".{OUTCOME}.new"
-    with new.open("w", encoding="utf-8") as file:
-        json.dump({"exit_code": code}, file)
-        file.flush()
-        os.fsync(file.fileno())
+    new.write_text(json.dumps({"exit_code": code}), encoding="utf-8")
+    sync(new)
     new.replace(folder / OUTCOME)
-    _sync_folder(folder)
+    sync(folder)
 
 
 def read_outcome(folder: Path) -> int | None:
@@ -62,11 +62,3 @@ def read_outcome(folder: Path) -> int | None:
         return int(json.loads((folder / OUTCOME).read_bytes())["exit_code"])
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -19,8 +19,8 @@ from advisor.service.routes.datasets import in_thread, take_archive, take_folder
 from models.errors import UserError
 
 if TYPE_CHECKING:
+    from advisor.service.datasets.check_report import CheckReport
     from advisor.service.datasets.datasets import Dataset
-    from advisor.service.datasets.survey import Survey
     from advisor.service.jobs.job import Job
 
 router = APIRouter(include_in_schema=False)
@@ -69,11 +69,11 @@ def show(request: Request, service: Here, _caller: Reader, dataset_id: str) -> R
     jobs = service.jobs.list(dataset=dataset.id, limit=_JOBS)
     check = next((job for job in jobs if job.kind == "check" and not job.state.is_final), None)
     return render(
-        request, "dataset.html", dataset=dataset, survey=dataset.survey, kinds=KINDS,
+        request, "dataset.html", dataset=dataset, report=dataset.report, kinds=KINDS,
         is_known="known" in request.query_params,
         jobs=[job for job in jobs if job.kind != "check"], check=check if dataset.state == "checking" else None,
-        problems=_problems(dataset.survey), classes=_classes(dataset.survey),
-        duplicates=[] if dataset.survey is None else dataset.survey.duplicates[:_DUPLICATES], **choices(service),
+        problems=_problems(dataset.report), classes=_classes(dataset.report),
+        duplicates=[] if dataset.report is None else dataset.report.duplicates[:_DUPLICATES], **choices(service),
     )  # fmt: skip
 
 
@@ -115,18 +115,18 @@ def _listed(
     )  # fmt: skip
 
 
-def _problems(survey: "Survey | None") -> list[tuple[str, bool, str, int]]:
+def _problems(report: "CheckReport | None") -> list[tuple[str, bool, str, int]]:
     """Return each kind of problem with the records that have it, those that make a record unusable first."""
     records: dict[tuple[bool, str], list[str]] = defaultdict(list)
-    for one in () if survey is None else survey.problems:
+    for one in () if report is None else report.problems:
         records[one.usable, one.problem].append(one.record)
     found = sorted(records.items(), key=lambda item: (item[0][0], -len(item[1])))
     return [(words, usable, ", ".join(named[:_NAMED]), len(named) - _NAMED)
             for (usable, words), named in found[:_KINDS_OF_PROBLEM]]  # fmt: skip
 
 
-def _classes(survey: "Survey | None") -> list[tuple[str, int, float]]:
-    if survey is None:
+def _classes(report: "CheckReport | None") -> list[tuple[str, int, float]]:
+    if report is None:
         return []
-    usable = max(1, survey.records - survey.unusable)
-    return [(name, n, 100 * n / usable) for name, n in list(survey.classes.items())[:_CLASSES]]
+    usable = max(1, report.records - report.unusable)
+    return [(name, n, 100 * n / usable) for name, n in list(report.classes.items())[:_CLASSES]]

@@ -1,6 +1,6 @@
 """What a job is and came to, in words and tables, from what its command printed."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -151,11 +151,3 @@ def _in_words(value: object) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{name}: {one}" for name, one in value.items())
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def query_of(job: "Job") -> dict[str, str]:
-    """Return the question that is about the records of a pilot, as the page of questions takes it."""
-    asked = {"arch": "arch", "upstream": "upstream", "from_network": "from", "labels": "labels", "target": "target",
-             "label_cost": "label_cost", "gpu_cost": "gpu_cost", "margin": "margin"}  # fmt: skip
-    given: Iterable[tuple[str, Any]] = ((name, job.request.get(field)) for field, name in asked.items())
-    return {"data": str(job.dataset), **{name: f"{value}" for name, value in given if value is not None}}

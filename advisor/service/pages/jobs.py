@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from typing import Annotated, Any
-from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import TypeAdapter, ValidationError
@@ -14,6 +13,7 @@ from advisor.service.jobs.kinds import JobRequest
 from advisor.service.pages import job_words
 from advisor.service.pages.rendering import render
 from advisor.service.problems import Problem
+from advisor.service.questions import query_of
 from models.errors import UserError
 
 router = APIRouter(include_in_schema=False)
@@ -110,7 +110,6 @@ def _listed(
 
 def _view(service: Service, job: Job) -> dict[str, Any]:
     progress, result, names = _progress(job), job_words.result_of(job), _names(service)
-    query = urlencode(job_words.query_of(job)) if job.kind == "pilot" else ""
     return {
         "job": job,
         "is_final": job.state.is_final,
@@ -122,9 +121,9 @@ def _view(service: Service, job: Job) -> dict[str, Any]:
         "result": result,
         "asked": job_words.asked_in_words(job.request, names),
         "log": service.hide_paths(service.jobs.log(job.id).text),
-        "query": query,
-        "may_export": job.kind == "train" and job.state is State.DONE,
-        "model": job.model if job.kind == "export" and job.state is State.DONE else None,
+        "query": query_of(job),
+        "made": job.kind if job.state is State.DONE and job.kind in ("train", "export") else None,
+        "has_model": service.jobs.has_model(job),
     }
 
 

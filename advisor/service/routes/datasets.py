@@ -177,7 +177,7 @@ def summary(dataset: Dataset) -> DatasetSummary:
 
 def detail(dataset: Dataset) -> DatasetDetail:
     """Return all that is known of a dataset."""
-    found = dataset.survey
+    found = dataset.report
     noted = () if found is None else found.problems
     problems = [RecordProblem(record=one.record, problem=one.problem, usable=one.usable) for one in noted]
     duplicates = [] if found is None else [list(group) for group in found.duplicates]
@@ -189,7 +189,7 @@ def _plain(dataset: Dataset) -> dict[str, Any]:
     counted = ("records", "unusable", "patients", "task", "classes", "unlabelled")
     return {
         **{name: getattr(dataset, name) for name in names},
-        **{name: getattr(dataset.survey, name, None) for name in counted},
+        **{name: getattr(dataset.report, name, None) for name in counted},
         "folder": dataset.source,
     }
 

@@ -14,6 +14,7 @@ from advisor.service.jobs.events import Streams, job_events
 from advisor.service.jobs.job import Job, Progress, State
 from advisor.service.jobs.kinds import DATASET_ID, JobRequest, Kind
 from advisor.service.problems import problem_responses
+from advisor.service.questions import query_of
 
 router = APIRouter(prefix="/v1", tags=["jobs"])
 JobId = Annotated[str, Path(max_length=100, examples=["j0123456789ab"])]
@@ -59,6 +60,8 @@ class JobView(BaseModel):
     progress: ProgressView | None
     verdict: VerdictView | None = Field(description="Of a pilot, from the pairs so far.")
     problem: str | None = Field(description="Why it failed.")
+    recommendation: str | None = Field(description="Of a pilot that is done: the address of the answer with it.")
+    report: str | None = Field(description="Of a pilot that is done: the address of the report with it.")
 
 
 class JobDetail(JobView):
@@ -87,7 +90,7 @@ def detail(job: Job, service: Service) -> JobDetail:
 def _fields(job: Job) -> dict[str, Any]:
     progress = None if job.state is State.QUEUED else job.progress()
     same = ("id", "kind", "state", "dataset", "model", "created", "started", "ended", "by", "attempts", "problem")
-    running = job.state is State.RUNNING
+    running, query = job.state is State.RUNNING, query_of(job)
     return {
         **{name: getattr(job, name) for name in same},
         "request": dict(job.request),
@@ -96,6 +99,7 @@ def _fields(job: Job) -> dict[str, Any]:
         "seconds_left": progress.seconds_left if progress is not None and running else None,
         "progress": None if progress is None else ProgressView(**_counts(progress)),
         "verdict": None if progress is None else _verdict(progress.verdict),
+        **{name: None if query is None else f"/v1/{name}?{query}" for name in ("recommendation", "report")},
     }
 
 
@@ -177,13 +181,14 @@ async def watch_job(job: JobId, request: Request, service: Here, _caller: Reader
     """Follow a job by server-sent events."""
     await run_in_threadpool(service.jobs.get, job)
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-    return _Events(job_events(lambda: _look(service, job), _streams(request.scope).looks), headers=headers)
+    return _Events(job_events(lambda: _look(service, job, request), _streams(request.scope).looks), headers=headers)
 
 
-def _look(service: Service, job: str) -> tuple[str, bool]:
-    """Return the job as one line, and whether nothing more comes: it has ended, or the service ends."""
+def _look(service: Service, job: str, request: Request) -> tuple[str, bool]:
+    """Return the job as one line, and whether nothing more comes: it, the service or the caller's token has ended."""
     found = service.jobs.get(job)
-    return view(found).model_dump_json(), found.state.is_final or not service.jobs.is_watching
+    goes_on = service.jobs.is_watching and request.state.is_admitted()
+    return view(found).model_dump_json(), found.state.is_final or not goes_on
 
 
 @router.get(

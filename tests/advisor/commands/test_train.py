@@ -16,11 +16,11 @@ import pytest
 import torch
 import wfdb
 
-from advisor.answer.strategy import Choice
+from advisor.answer.strategy import Choice, choose_strategy
 from advisor.cli import main
 from advisor.commands.train import EXAMPLE, Asked, plan
 from advisor.own_records.records import OwnData, divide_own
-from advisor.terminal.progress.training import watched
+from advisor.terminal.progress.training import Watch, watched
 from engine.checkpoints.checkpoint import load_network
 from engine.checkpoints.zoo import find_checkpoint, released, suiting
 from engine.corpora.corpus import Corpus
@@ -131,6 +131,59 @@ def test_ctrl_c_leaves_a_checkpoint_and_the_command_that_goes_on(place: Path, tr
     assert (place / "out" / weights).read_bytes() == (place / "whole" / weights).read_bytes()
     code, _, err = train(*TINY, "--out", "out", "--resume")
     assert (code, err) == (3, "error: out holds no interrupted training to resume\n")
+
+
+@pytest.fixture
+def advise(monkeypatch: pytest.MonkeyPatch):
+    """Have the adviser say what a test wants, as it may after a pilot; what is asked for by name stays as it is."""
+
+    def say(strategy: str) -> None:
+        def choose(asked: str, *rest) -> Choice:
+            return Choice(strategy, False, f"It is {strategy}.") if asked == "auto" else really(asked, *rest)
+
+        monkeypatch.setattr("advisor.own_records.advice.choose_strategy", choose)
+
+    really = choose_strategy
+    return say
+
+
+@pytest.mark.parametrize("by_now", ["random-convolutions", "fine-tune"])
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_training_goes_on_as_it_was_begun_although_the_adviser_says_otherwise_by_now(
+    place: Path, train, advise, monkeypatch: pytest.MonkeyPatch, by_now: str, killed: bool
+):
+    asked = (*TINY[:-2], "--out", "out")
+    advise("scratch")
+    with monkeypatch.context() as patched:
+        patched.setattr(Watch, "should_stop", lambda _watch: True)
+        assert train(*asked)[0] == 130
+    if killed:  # while it wrote
+        (place / "out").rename(place / ".out.0a1b2c3d.old")
+    advise(by_now)
+    code, _, err = train(*asked, "--resume")
+    assert code == 0, err
+    assert f"Going on with strategy scratch, as this training was begun; the adviser now says: It is {by_now}." in err
+    assert train(*TINY, "--out", "whole")[0] == 0
+    weights = "weights.safetensors"
+    assert (place / "out" / weights).read_bytes() == (place / "whole" / weights).read_bytes()
+    assert load_network(place / "out")[1].strategy == "scratch"
+
+
+def test_a_training_goes_on_with_the_network_it_was_begun_with_where_the_adviser_names_it(corpora: Path, monkeypatch):
+    named = [plan(synthetic(corpora), None, Asked.AUTO, None, 40, 0, "tuned", "cpu", begun)[0]
+             for begun in (None, {"arch": "gru-w32", "strategy": "scratch"})]  # fmt: skip
+    assert named[0].arch != "gru-w32"
+    assert (named[1].arch, named[1].strategy, named[1].upstream) == ("gru-w32", "scratch", None)
+
+
+def test_what_is_asked_for_by_name_is_not_taken_from_what_was_begun(place: Path, train, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(Watch, "should_stop", lambda _watch: True)
+        assert train(*TINY, "--out", "out")[0] == 130
+    assert train(*TINY, "--out", "network")[0] == 0
+    code, _, err = train(*TINY[:-2], "--strategy", "fine-tune", "--from", "network", "--out", "out", "--resume")
+    said = "error: out was begun with strategy scratch, not fine-tune: resume it with the same settings"
+    assert (code, err.splitlines()[-1]) == (3, said)
 
 
 def test_the_table_says_what_a_person_needs(train):

@@ -1,5 +1,6 @@
 """A service of each test's own, and clients of it."""
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -57,3 +58,17 @@ def open_pages(tmp_path: Path) -> Iterator[Callable[..., TestClient]]:
 @pytest.fixture
 def pages(open_pages: Callable[..., TestClient]) -> TestClient:
     return open_pages()
+
+
+@pytest.fixture
+def until() -> Callable[..., None]:
+    """Do something again and again until a condition holds."""
+
+    def wait(holds: Callable[[], bool], do: Callable[[], object] = lambda: None, seconds: float = 60.0) -> None:
+        ends = time.monotonic() + seconds
+        while not holds():
+            assert time.monotonic() < ends, "it never came to that"
+            do()
+            time.sleep(0.02)
+
+    return wait

@@ -11,7 +11,7 @@ def service_of(client: TestClient) -> Service:
     return client.app.state.service
 
 
-def add_dataset(client: TestClient, name: str = "ward 3", state: str = "ready", **survey: object) -> str:
+def add_dataset(client: TestClient, name: str = "ward 3", state: str = "ready", **report: object) -> str:
     service = service_of(client)
     folder = service.store.incoming / "given"
     folder.mkdir()
@@ -19,7 +19,7 @@ def add_dataset(client: TestClient, name: str = "ward 3", state: str = "ready", 
     dataset = service.datasets.adopt(folder, name, "tester")
     found = {
         "source": "ward", "task": "labels", "records": 400, "unusable": 1, "patients": 249, "classes": {"AF": 40},
-        "unlabelled": 9, "problems": [], "duplicates": [], "excluded": None, **survey,
+        "unlabelled": 9, "problems": [], "duplicates": [], "excluded": None, **report,
     }  # fmt: skip
     if state != "checking":
         service.datasets.checked(dataset.id, json.dumps(found), None)

@@ -2,7 +2,9 @@
 
 import errno
 import json
+import os
 import shutil
+import stat
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -89,6 +91,49 @@ def test_an_archive_becomes_a_dataset_that_waits_for_its_check(datasets, store):
     assert Datasets(store, Settings(store.root)).get(taken.id) == taken
 
 
+@pytest.mark.parametrize("is_uploaded", [True, False])
+def test_records_are_on_the_disk_before_their_dataset_is_written_down(datasets, store, monkeypatch, is_uploaded):
+    """So that a power cut takes neither, or both."""
+    synced, fsync, transaction = set(), os.fsync, store.transaction
+
+    def note(handle):
+        fsync(handle)
+        there = os.fstat(handle)
+        inside = frozenset(os.listdir(handle) if stat.S_ISDIR(there.st_mode) else ())  # noqa: PTH208 an open folder
+        synced.add((there.st_ino, inside))
+
+    def begin():
+        (folder,) = store.datasets.iterdir()
+        paths = [store.datasets, folder, *folder.rglob("*")]
+        assert {path.name for path in paths} >= {"r1.hea", "r1.dat", "labels.csv"}
+        for path in paths:
+            inside = frozenset(one.name for one in path.iterdir()) if path.is_dir() else frozenset()
+            assert (path.stat().st_ino, inside) in synced, f"{path} is not on the disk"
+        return transaction()
+
+    monkeypatch.setattr(os, "fsync", note)
+    monkeypatch.setattr(store, "transaction", begin)
+    if is_uploaded:
+        datasets.take_archive(upload(store, zip_of(FILES)), "Ward", "anna")
+        return
+    (store.incoming / "ward").mkdir()
+    for name, content in FILES.items():
+        (store.incoming / name).write_bytes(content)
+    datasets.adopt(store.incoming / "ward", "Ward", "anna")
+
+
+def test_a_disk_that_turns_out_to_be_full_when_records_are_to_be_on_it_takes_none(datasets, store, monkeypatch):
+    def fail(_handle):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(Problem, match="has no room") as refused:
+        datasets.take_archive(upload(store, zip_of(FILES)), "Ward", "anna")
+    assert refused.value.status == 507
+    assert datasets.list() == []
+    assert files_below(store.datasets) == []
+
+
 def test_an_archive_without_a_folder_of_its_own_gets_one_of_the_datasets_name(datasets, store):
     taken = datasets.take_archive(upload(store, tar_of({"r1.hea": b"1", "labels.csv": b"2"})), "Ward 3/äß", "anna")
     assert taken.folder == store.datasets / taken.id / "Ward-3"
@@ -157,11 +202,11 @@ def test_a_check_that_finds_usable_labelled_records_makes_a_dataset_ready(datase
     datasets.checked(taken.id, json.dumps(FOUND), "1 of 3 records cannot be used (--max-bad is 0)")
     ready = datasets.get_ready(taken.id)
     assert (ready.state, ready.problem) == ("ready", None)
-    assert (ready.survey.records, ready.survey.unusable, ready.survey.classes) == (3, 1, {"AF": 2})
-    assert [(one.record, one.usable) for one in ready.survey.problems] == [("r3", False)]
-    assert ready.survey.duplicates == (("r1", "r2"),)
+    assert (ready.report.records, ready.report.unusable, ready.report.classes) == (3, 1, {"AF": 2})
+    assert [(one.record, one.usable) for one in ready.report.problems] == [("r3", False)]
+    assert ready.report.duplicates == (("r1", "r2"),)
     (listed,) = datasets.list()
-    assert (listed.survey.records, listed.survey.problems) == (3, ())
+    assert (listed.report.records, listed.report.problems) == (3, ())
 
 
 @pytest.mark.parametrize(
@@ -206,7 +251,7 @@ def test_names_of_files_that_are_no_utf_8_can_be_answered(datasets, store):
     taken = datasets.take_archive(upload(store, zip_of(FILES)), "ward", "anna")
     odd = {**FOUND, "problems": [{"record": "bad\udcff", "problem": "no row", "usable": False}]}
     datasets.checked(taken.id, json.dumps(odd), None)
-    assert datasets.get(taken.id).survey.problems[0].record.encode()
+    assert datasets.get(taken.id).report.problems[0].record.encode()
 
 
 def test_a_dataset_that_is_being_checked_is_not_ready(datasets, store):

@@ -1,6 +1,8 @@
 """The pages without a script: the question, logging in, what is loaded, and nothing of anybody's unescaped."""
 
+import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from html import escape
 from pathlib import Path
 
@@ -9,6 +11,7 @@ from markupsafe import escape as markup
 from starlette.testclient import TestClient
 
 from advisor.service.guard import COOKIE
+from advisor.service.jobs.events import Streams
 from advisor.service.problems import KINDS
 from advisor.service.tokens import Role, new_token
 from advisor.text.table import NOTICE
@@ -187,6 +190,31 @@ def test_a_session_that_was_ended_is_nobodys(closed: tuple[TestClient, dict[str,
     held = pages.cookies[COOKIE]
     pages.post("/logout", headers=ORIGIN)
     assert pages.get("/", headers={"cookie": f"{COOKIE}={held}"}).headers["location"] == "/login"
+
+
+def test_what_a_token_has_opened_ends_when_it_is_taken_out_of_the_file(
+    closed: tuple[TestClient, dict[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, until
+):
+    """Its session, and events that would go on for as long as the job."""
+    pages, tokens = closed
+    monkeypatch.setattr("advisor.service.tokens._LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("advisor.service.jobs.jobs.Jobs.is_watching", True)
+    pages.post("/login", data={"token": tokens["runner"]})
+    pages.headers["origin"] = ORIGIN["origin"]
+    job = add_job(pages, add_dataset(pages), "running")
+    bearer = {"authorization": f"Bearer {tokens['runner']}"}
+    file = tmp_path / "tokens.toml"
+    with ThreadPoolExecutor(2) as pool:
+        watched = [pool.submit(pages.get, f"/v1/jobs/{job}/events", headers=one) for one in ({}, bearer)]
+        until(lambda: getattr(pages.app.state, "streams", Streams()).open == 2)
+        file.write_text(re.sub(r"\[runner\][^\[]*", "", file.read_text()))
+        try:
+            assert [stream.result(timeout=60).status_code for stream in watched] == [200, 200]
+        finally:
+            set_state(pages, job, "done")  # else a failure would wait for the streams
+    assert pages.get("/").headers["location"] == "/login"
+    assert pages.get("/v1/jobs", headers=bearer).status_code == 401
+    assert pages.get("/v1/jobs", headers={"authorization": f"Bearer {tokens['admin']}"}).status_code == 200
 
 
 def test_a_form_from_another_site_is_refused(closed: tuple[TestClient, dict[str, str]]):

@@ -9,7 +9,7 @@ import pytest
 from advisor.service import tokens
 from advisor.service.settings import Settings
 from advisor.service.store import ServiceStore
-from advisor.service.tokens import Caller, Role, TokenError, Tokens, new_token, read_tokens
+from advisor.service.tokens import Caller, Role, TokenError, TokenFile, Tokens, new_token, read_tokens
 
 TOKEN = "a-token-of-thirty-characters-x"
 
@@ -77,6 +77,83 @@ def test_a_token_holds_to_the_end_of_its_last_day(store: ServiceStore, monkeypat
 def test_a_token_file_with_a_mistake_is_refused_in_one_sentence(store: ServiceStore, text: str, said: str):
     with pytest.raises(TokenError, match=said):
         read(store, text)
+
+
+def file_of(store: ServiceStore, *tables: str) -> Path:
+    path = store.root / "tokens.toml"
+    path.write_text("\n".join(tables))
+    return path
+
+
+def test_a_changed_file_is_read_again_a_second_later_at_the_soonest(store: ServiceStore):
+    (one, first), (other, second) = new_token("one", Role.ADMIN, None), new_token("other", Role.READER, None)
+    now = 100.0
+    file = TokenFile(file_of(store, first), lambda: now)
+    known = Tokens(None, file, store, 1.0)
+    assert (known.find(one), known.find(other)) == (Caller("one", Role.ADMIN), None)
+    file_of(store, first.replace("admin", "reader"), second)
+    now = 100.9
+    assert (known.find(one), known.find(other)) == (Caller("one", Role.ADMIN), None)
+    now = 101.0
+    assert (known.find(one), known.find(other)) == (Caller("one", Role.READER), Caller("other", Role.READER))
+    file_of(store, second)
+    now = 5000.0  # however long nobody asked, the first who does is refused
+    assert (known.find(one), known.find(other)) == (None, Caller("other", Role.READER))
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is looked at whenever somebody asks."""
+    monkeypatch.setattr(tokens, "_LOOK_SECONDS", 0.0)
+
+
+def test_a_session_ends_with_its_token_and_nobodys_else(store: ServiceStore, impatient: None):
+    (one, first), (other, second) = new_token("one", Role.ADMIN, None), new_token("other", Role.READER, None)
+    known = read_tokens(Settings(store.root, tokens=file_of(store, first, second)), store)
+    held, others = known.begin_session(one)[0], known.begin_session(other)[0]
+    file_of(store, second)
+    assert known.find_session(held) is None
+    assert known.find_session(others) == Caller("other", Role.READER)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda path: path.write_text("[a"), "is not TOML"),
+        (lambda path: path.write_bytes(b"\xff"), "is not TOML"),
+        (lambda path: path.write_text(path.read_text() + "\n[b]\nrole = 'owner'"), "its role is 'owner'"),
+        (lambda path: path.unlink(), "cannot read the token file"),
+    ],
+)
+def test_a_file_with_a_mistake_changes_nothing_but_the_log_until_it_is_put_right(
+    store: ServiceStore, impatient: None, caplog: pytest.LogCaptureFixture, change, said: str
+):
+    token, table = new_token("one", Role.ADMIN, None)
+    path = file_of(store, table)
+    known = read_tokens(Settings(store.root, tokens=path), store)
+    for _ in range(2):
+        change(path)
+        for _ in range(3):
+            assert known.find(token) == Caller("one", Role.ADMIN)
+        (line,) = caplog.messages
+        assert said in line and "the tokens from before hold until that is put right" in line
+        file_of(store, table)
+        assert known.find(token) == Caller("one", Role.ADMIN)
+        caplog.clear()  # a second mistake of the same kind is said again
+    file_of(store)
+    assert known.find(token) is None
+
+
+def test_a_file_that_names_no_token_any_more_lets_nobody_in(store: ServiceStore, impatient: None, caplog):
+    token, table = new_token("one", Role.ADMIN, None)
+    known = read_tokens(Settings(store.root, tokens=file_of(store, table), token=TOKEN), store)
+    alone = read_tokens(Settings(store.root, tokens=file_of(store, table)), store)
+    file_of(store)
+    assert known.find(token) is alone.find(token) is None
+    assert alone.are_needed, "it is not everybody's for that"
+    assert known.find(TOKEN) == Caller("admin", Role.ADMIN)
+    assert "names no token: nobody is let in by it" in caplog.text
+    assert token not in caplog.text
 
 
 def test_a_short_token_is_refused(store: ServiceStore):

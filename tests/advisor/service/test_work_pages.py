@@ -4,10 +4,12 @@ from collections.abc import Callable
 from html import unescape
 from io import BytesIO
 from pathlib import Path
+from urllib.parse import parse_qsl
 from zipfile import ZipFile
 
 from starlette.testclient import TestClient
 
+from advisor.service.questions import Asked
 from tests.advisor.service.page_rules import Page, words
 from tests.advisor.service.page_steps import add_dataset, add_job, service_of, set_state, write
 
@@ -142,6 +144,34 @@ def test_a_pilot_that_is_done_gives_its_answer_in_words_and_the_report(pages: Te
     assert "http-equiv" not in answer.text and "data-events" not in answer.text
 
 
+def test_a_pilot_that_is_done_has_the_addresses_of_its_recommendation_and_report(pages: TestClient):
+    dataset = add_dataset(pages)
+    given = {"labels": "AF,LBBB", "from_network": "resnet1d18-w16", "n_records": "300", "margin": "0.02", "seed": "3"}
+    job = add_job(pages, dataset, "running", **given)
+    assert [pages.get(f"/v1/jobs/{job}").json()[name] for name in ("recommendation", "report")] == [None, None]
+    set_state(pages, job, "done")
+    done = pages.get(f"/v1/jobs/{job}").json()
+    (listed,) = pages.get("/v1/jobs?kind=pilot").json()["jobs"]
+    for name in ("recommendation", "report"):
+        assert listed[name] == done[name]
+        path, _, query = done[name].partition("?")
+        asked = Asked.model_validate(dict(parse_qsl(query)))
+        assert path == f"/v1/{name}"
+        assert asked.model_dump(exclude_unset=True, by_alias=True) == {
+            "data": dataset, "labels": "AF,LBBB", "from": "resnet1d18-w16", "n_records": 300, "margin": 0.02,
+        }  # fmt: skip
+
+
+def test_no_other_job_and_no_pilot_with_test_records_of_its_own_has_such_addresses(pages: TestClient):
+    dataset = add_dataset(pages)
+    others = ({"kind": "train"}, {"test_fraction": "0.3"}, {"test_seed": "0"})
+    for job in (add_job(pages, dataset, "failed"), *(add_job(pages, dataset, "done", **other) for other in others)):
+        write(pages, job, "answer", "it is written")
+        found = pages.get(f"/v1/jobs/{job}").json()
+        assert (found["recommendation"], found["report"]) == (None, None)
+        assert "/v1/report" not in pages.get(f"/jobs/{job}").text
+
+
 def test_a_training_that_is_done_shows_its_scores_and_is_exported_by_a_button(pages: TestClient):
     job = add_job(pages, add_dataset(pages), "done", kind="train")
     scores = {"auroc": 0.91, "auroc_ci_lower": 0.85, "auroc_ci_upper": 0.96, "auprc": 0.5, "f1": None,
@@ -150,15 +180,36 @@ def test_a_training_that_is_done_shows_its_scores_and_is_exported_by_a_button(pa
                   "auroc_macro_ci_upper": 0.96, "classes": {"AF": scores}}  # fmt: skip
     write(pages, job, "answer", {"schema_version": 1, "arch": "gru-w32", "strategy": "scratch", "n_records": 320,
                                  "evaluation": evaluation, "warnings": ["few records"]})  # fmt: skip
+    model = service_of(pages).jobs.get(job).model
+    (service_of(pages).store.models / model).mkdir()
     answer = pages.get(f"/jobs/{job}")
     said = words(answer.text)
     assert "macro AUROC 0.910 (90 %: 0.850 to 0.960) On 80 test records of 51 patients." in said
     assert "AF 0.910 0.850 to 0.960 0.500 - 0.300 40" in said and "few records" in said
-    model = service_of(pages).jobs.get(job).model
-    (service_of(pages).store.models / model).mkdir()
+    assert 'id="export"' in answer.text
     exported = pages.post("/jobs", data={"kind": "export", "model": model})
     assert exported.status_code == 303
     assert "Export of a model" in pages.get(exported.headers["location"]).text
+
+
+def test_a_model_that_was_deleted_is_offered_by_no_job(pages: TestClient):
+    train = add_job(pages, add_dataset(pages), "done", kind="train")
+    model = service_of(pages).jobs.get(train).model
+    (service_of(pages).store.models / model).mkdir()
+    export = pages.post("/jobs", data={"kind": "export", "model": model}).headers["location"].removeprefix("/jobs/")
+    set_state(pages, export, "done")
+    for job in (train, export):
+        write(pages, job, "answer", "it is written")
+    link = f'href="/models/{model}"'
+    assert 'id="export"' in pages.get(f"/jobs/{train}").text and link in pages.get(f"/jobs/{export}").text
+    service_of(pages).library.delete(model)
+    for job in (train, export):
+        page = pages.get(f"/jobs/{job}").text
+        assert 'id="export"' not in page and link not in page
+        assert "The model was deleted." in words(page)
+    refused = pages.post("/jobs", data={"kind": "export", "model": model})
+    assert refused.status_code == 404
+    assert f"the model {model} was deleted: ask for its training again" in words(refused.text)
 
 
 def test_a_job_is_cancelled_and_started_again_by_buttons(pages: TestClient):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from engine.checkpoints.snapshot import NUMBERS, TENSORS, ResumeError, Snapshot, load_snapshot, save_snapshot
+from engine.checkpoints.snapshot import NUMBERS, TENSORS, ResumeError, Snapshot, begun, load_snapshot, save_snapshot
 
 WHAT = {"task": "made/task", "n_records": 100, "seed": 0}
 
@@ -29,6 +29,13 @@ def test_what_was_kept_comes_back_to_the_bit(folder: Path):
     assert torch.equal(snapshot.group("random")["order"], generator.get_state())
     assert snapshot.group("network")["steps"].item() == 7
     assert (snapshot.epoch, snapshot.numbers) == (5, {"seconds": 0.1 + 0.2, "validations": [{"auroc": 0.5}]})
+
+
+def test_what_was_begun_is_known_before_it_is_asked_for_and_nothing_of_what_was_altered(folder: Path):
+    assert begun(folder) == WHAT
+    assert begun(folder / "nowhere") is None
+    (folder / NUMBERS).write_text((folder / NUMBERS).read_text().replace("made/task", "your/task"))
+    assert begun(folder) is None
 
 
 def test_another_training_is_refused_and_the_difference_named(folder: Path):

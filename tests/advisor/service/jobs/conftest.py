@@ -1,7 +1,6 @@
 """A store, datasets whose folders say what a job on them does, and jobs that run that in place of a command."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import dedent
@@ -120,17 +119,3 @@ def place(store: ServiceStore, datasets: StandInDatasets) -> Iterator[Place]:
         launcher = jobs._supervisor._launcher
         for folder in list(launcher._children):
             launcher.reap(folder)
-
-
-@pytest.fixture
-def until() -> Callable[..., None]:
-    """Do something again and again until a condition holds."""
-
-    def wait(holds: Callable[[], bool], do: Callable[[], object] = lambda: None, seconds: float = 60.0) -> None:
-        ends = time.monotonic() + seconds
-        while not holds():
-            assert time.monotonic() < ends, "it never came to that"
-            do()
-            time.sleep(0.02)
-
-    return wait

@@ -36,7 +36,7 @@ def client(jobs, role: Role = Role.RUNNER) -> TestClient:
 
     @app.middleware("http")
     async def known(request: Request, call_next):
-        request.state.caller = Caller("ward-3", role)
+        request.state.caller, request.state.is_admitted = Caller("ward-3", role), lambda: True
         return await call_next(request)
 
     @app.exception_handler(Problem)

@@ -33,6 +33,26 @@ def test_a_job_that_ends_well_has_its_answer_and_one_that_does_not_the_sentence_
     assert jobs.log(bad.id).text.splitlines()[-1] == said
 
 
+def test_a_job_has_its_answer_on_the_disk_before_it_says_there_that_it_has_ended(place, until):
+    """So that after a power cut none is done without what came of it."""
+    jobs = place.jobs()
+    job = place.submit(jobs, """
+        import os
+        from pathlib import Path
+        fsync = os.fsync
+        def note(handle):
+            fsync(handle)
+            with open("synced", "a") as file:
+                print(Path(f"/proc/self/fd/{handle}").readlink().name, Path("answer").stat().st_size, file=file)
+        os.fsync = note
+        print("the answer")
+    """)  # fmt: skip
+    until(lambda: jobs.get(job.id).state.is_final, lambda: place.look(jobs))
+    size = len("the answer\n")
+    synced = [f"{name} {size}" for name in ("answer", ".outcome.json.new", job.id)]
+    assert (job.folder / "synced").read_text().splitlines() == synced
+
+
 def test_a_defect_ends_a_job_as_failed_and_its_log_has_the_traceback(place, until):
     jobs = place.jobs()
     job = place.submit(jobs, "print(1 / 0)")
@@ -287,13 +307,13 @@ def test_a_job_that_wants_more_room_than_there_ever_is_fails(place, until):
 
 def test_what_is_told_of_an_end_may_make_it_a_failure(place, until):
     def refuse(_job: object) -> None:
-        raise Problem(422, "the survey names no record")
+        raise Problem(422, "the check names no record")
 
     jobs = place.jobs()
     jobs._supervisor._on_ended = {"check": refuse}
     job = place.submit(jobs, "print(1)")
     until(lambda: jobs.get(job.id).state.is_final, lambda: place.look(jobs))
-    assert (jobs.get(job.id).state, jobs.get(job.id).problem) == (State.FAILED, "the survey names no record")
+    assert (jobs.get(job.id).state, jobs.get(job.id).problem) == (State.FAILED, "the check names no record")
 
 
 def test_a_dataset_that_went_away_while_its_job_waited_fails_the_job(place):

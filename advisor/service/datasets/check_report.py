@@ -8,7 +8,7 @@ from advisor.answer.words import count
 from models.errors import ExitCode, UserError
 
 
-class SurveyError(UserError):
+class CheckReportError(UserError):
     """What a check printed is no report."""
 
     exit_code = ExitCode.FAILURE
@@ -24,7 +24,7 @@ class Noted:
 
 
 @dataclass(frozen=True)
-class Survey:
+class CheckReport:
     """A check's findings; ``labelled`` is whether a usable record has a label. ``duplicates`` have equal signals."""
 
     source: str
@@ -48,15 +48,15 @@ class Survey:
         return None if self.labelled else "no record that can be used has a label"
 
     def as_json(self) -> str:
-        """Return it for ``kept_survey``."""
+        """Return it for ``kept_check_report``."""
         return json.dumps(asdict(self))
 
 
-def read_survey(printed: str) -> Survey:
-    """Return what a check printed. Raises SurveyError."""
+def read_check_report(printed: str) -> CheckReport:
+    """Return what a check printed. Raises CheckReportError."""
     try:
         found = json.loads(_without_surrogates(printed))
-        return Survey(
+        return CheckReport(
             source=str(found["source"]),
             task=str(found["task"]),
             records=int(found["records"]),
@@ -69,14 +69,14 @@ def read_survey(printed: str) -> Survey:
             duplicates=_groups(found["duplicates"]),
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise SurveyError("the check of the records gave no report") from None
+        raise CheckReportError("the check of the records gave no report") from None
 
 
-def kept_survey(kept: str) -> Survey:
+def kept_check_report(kept: str) -> CheckReport:
     """Return what ``as_json`` wrote."""
     found = json.loads(kept)
     noted, groups = _noted(found.get("problems", ())), _groups(found.get("duplicates", ()))
-    return Survey(**{**found, "problems": noted, "duplicates": groups})
+    return CheckReport(**{**found, "problems": noted, "duplicates": groups})
 
 
 def _noted(found: Any) -> tuple[Noted, ...]:
