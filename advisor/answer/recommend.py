@@ -49,7 +49,10 @@ __all__ = [
 
 @dataclass(frozen=True)
 class NetworkRow:
-    """One measured network at the asker's number of records: the arm to train, its score and time."""
+    """One measured network at the asker's number of records: the arm to train, its score and time, and on what.
+
+    ``device`` is None where ``seconds`` are.
+    """
 
     arch: str
     family: str
@@ -58,6 +61,7 @@ class NetworkRow:
     seconds: float | None
     support: Support
     precision: str | None
+    device: str | None
 
 
 @dataclass(frozen=True)
@@ -237,8 +241,11 @@ def _best_of_its_own(curve: Curve, n_records: int) -> float:
 
 def _row(question: Question, curve: Curve, curves: CurvesFile) -> NetworkRow:
     best = _rank(_Case(question, curve, cost_curve(curve, curves)))[1]
-    support = curve.support(question.n_records)
-    return NetworkRow(curve.arch, curve.family, best.arm.field, best.score, best.cost.seconds, support, curve.precision)
+    support, seconds = curve.support(question.n_records), best.cost.seconds
+    device = None if seconds is None else best.cost.device
+    return NetworkRow(
+        curve.arch, curve.family, best.arm.field, best.score, seconds, support, curve.precision, device
+    )  # fmt: skip
 
 
 def _rank(case: _Case) -> tuple[tuple[ArmOutlook, ...], ArmOutlook]:

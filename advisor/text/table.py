@@ -21,6 +21,7 @@ from advisor.answer.words import (
     money,
     records,
     signed,
+    times_on,
     why_best,
     worth,
 )
@@ -224,9 +225,12 @@ def _fact_table(answer: Recommendation) -> Table:
 
 
 def _pretraining_time(answer: Recommendation) -> str:
-    """Say how long a pre-training takes, where the arms' own times are in their table."""
-    cost = answer.cost.get("pretraining") if compares_more(answer) else None
-    return "" if cost is None or cost.seconds is None else f", takes {duration(cost.seconds)}"
+    """Say how long a pre-training takes, and on what, where the arms' own times are in their table."""
+    if not compares_more(answer):
+        return ""
+    cost, times = answer.cost.get("pretraining"), times_on(answer)
+    took = "" if cost is None or cost.seconds is None else f", takes {duration(cost.seconds)}"
+    return f"{took}; {times}" if times else took
 
 
 Row = tuple[str, str]
@@ -293,7 +297,8 @@ def _cost_rows(answer: Recommendation) -> Iterator[Row]:
         for name, what in (*((arm.field, arm.words) for arm in ARMS), ("pretraining", "pre-training"))
         if name in answer.cost
     ]
-    yield "one training", ", ".join(words)
+    times = times_on(answer)
+    yield "one training", ", ".join(words) + (f"; {times}" if times else "")
 
 
 def money_rows(answer: Recommendation) -> Iterator[Row]:
