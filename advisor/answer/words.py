@@ -1,6 +1,7 @@
 """Numbers of an answer in words, as its table and its explanation say them."""
 
 import re
+from collections.abc import Sequence
 from math import inf, isnan
 from typing import TYPE_CHECKING
 
@@ -84,6 +85,12 @@ def count(number: int, noun: str) -> str:
     """Write a number of things."""
     plural = "es" if noun.endswith("s") else "s"  # one class, two classes
     return f"{number:,} {noun}{plural * (number != 1)}"
+
+
+def at_sizes(sizes: Sequence[int]) -> str:
+    """Write the numbers of records at each of which something is run."""
+    *first, last = (f"{n:,}" for n in sizes)
+    return f"at each of {', '.join(first)} and {last} records" if first else f"at {last} records"
 
 
 def duration(value: float | None) -> str:

@@ -14,6 +14,7 @@ from advisor.answer.scores import Score
 from advisor.answer.words import (
     METRICS,
     VERDICTS,
+    at_sizes,
     compares_more,
     count,
     duration,
@@ -26,7 +27,7 @@ from advisor.answer.words import (
     worth,
 )
 from studies.files.arms import ARMS, IN_WORDS, PAIR
-from studies.files.curve import Curve, PooledCurve
+from studies.files.curve import Curve, PilotCurve, PooledCurve
 
 WIDTH, LINES = 80, 20
 SCREEN = 25  # lines, however much is asked
@@ -258,8 +259,11 @@ def change_rows(answer: Recommendation) -> Iterator[Row]:
     yield "changes at", "; ".join(flips) or "no number of records that the evidence reaches"
     if (pilot := answer.pilot_value) is not None:
         took = "" if pilot.seconds is None else f" ({duration(pilot.seconds)})"
-        of = f"of {pilot.pairs} pairs at {pilot.n_records:,} records{took}"
-        yield "a pilot", f"{of} can win at most {pilot.at_most:.3f}"
+        wins = f"{at_sizes(pilot.sizes)}{took} can win at most {pilot.at_most:.3f}"
+        if isinstance(answer.curve, PilotCurve):
+            yield "more pairs", f"{pilot.pairs} {wins}"
+        else:
+            yield "a pilot", f"of {pilot.pairs} pairs {wins}"
     if (more := answer.more_records) is not None:
         added, price = more.n_records - answer.question.n_records, answer.question.label_cost
         cost = "" if price is None else f" for {money(price * added, answer.question.currency)}"
