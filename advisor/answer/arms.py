@@ -20,6 +20,7 @@ from studies.files.gain import Loss, name_first, summarise_loss
 _OFFERED_FROM = 1 / 3  # of the margin: a pilot that can win less is not worth an afternoon
 _PAIRS = 2  # of a pilot that is offered
 PILOT_RECORDS = 20  # at least, at the smallest size of a pilot
+PILOT_PAIRS = 5  # at most, at each size of a pilot with one seed
 
 
 @dataclass(frozen=True)
@@ -101,16 +102,17 @@ def _place(one: ArmOutlook) -> int:
 
 @dataclass(frozen=True)
 class PilotValue:
-    """What ``pairs`` of trainings with ``n_records`` can win: ``at_most`` of the score, on average over datasets.
+    """What ``pairs`` of trainings at each of ``sizes`` can win: ``at_most`` of the score, on average over datasets.
 
-    That is the expected value of perfect information on the choice. ``seconds`` is how long they take on the device of
-    the costs, None where that is not known.
+    That is the expected value of perfect information on the choice. ``n_records`` is the largest size. ``seconds`` is
+    how long they take on the device of the costs, None where that is not known.
     """
 
     at_most: float
     n_records: int
     pairs: int
     seconds: float | None
+    sizes: tuple[int, ...]
 
 
 def half_of(n_records: int) -> int:
@@ -119,22 +121,34 @@ def half_of(n_records: int) -> int:
 
 
 def value_pilot(
-    arms: Sequence[ArmOutlook], curve: Curve, n_records: int, margin: float, cost: Mapping[str, Cost]
+    arms: Sequence[ArmOutlook], curve: Curve, n_records: int, margin: float, cost: Callable[[int], Mapping[str, Cost]]
 ) -> PilotValue | None:
-    """Return what a pilot can win, None where that is next to nothing or the curve is not one of other datasets.
+    """Return what a pilot can win, or after one what more of its pairs can; None where that is next to nothing.
 
-    None too where half of the records are fewer than a pilot takes.
-    ``arms`` are ranked, and ``cost`` is that of each at ``half_of`` the records. Without a pilot the first arm is
-    trained, which loses its expected loss against the best of all; no pilot can win more than that.
+    None too for a curve of a task that was measured, and where half of the records are fewer than a pilot takes.
+    ``arms`` are ranked, and ``cost`` is that of each at a number of records. Without more runs the first arm is
+    trained, which loses its expected loss against the best of all; no pilot can win more than that. Pairs that are
+    added to a pilot are of its sizes; how long they take is known where the costs are of a device that it ran on.
     """
-    at_most = arms[0].expected_loss.mean
-    is_new = isinstance(curve, PooledCurve) and half_of(n_records) >= PILOT_RECORDS
-    if not is_new or at_most <= _OFFERED_FROM * margin:
+    at_most, sizes = arms[0].expected_loss.mean, _pilot_sizes(curve, n_records)
+    if not sizes or at_most <= _OFFERED_FROM * margin:
         return None
-    seconds = [cost[arm.field].seconds for arm in ARMS if arm.field in cost]
-    known = [took for took in seconds if took is not None]
-    whole = _PAIRS * sum(known) if len(known) == len(seconds) and known else None
-    return PilotValue(at_most, half_of(n_records), _PAIRS, whole)
+    charged = [of_size[arm.field] for of_size in map(cost, sizes) for arm in ARMS if arm.field in of_size]
+    known = [one.seconds for one in charged if one.seconds is not None and _is_of_pilot(one, curve)]
+    whole = _PAIRS * sum(known) if len(known) == len(charged) and known else None
+    return PilotValue(at_most, sizes[-1], _PAIRS, whole, sizes)
+
+
+def _pilot_sizes(curve: Curve, n_records: int) -> tuple[int, ...]:
+    if isinstance(curve, PilotCurve):
+        return tuple(sorted(curve.points[SCRATCH]))
+    half = half_of(n_records)
+    return (half,) if isinstance(curve, PooledCurve) and half >= PILOT_RECORDS else ()
+
+
+def _is_of_pilot(cost: Cost, curve: Curve) -> bool:
+    """Say whether a time is of the device that a pilot ran on, or is the asker's; before a pilot nobody knows it."""
+    return not isinstance(curve, PilotCurve) or cost.your_seconds is not None or cost.device in curve.devices
 
 
 def not_measured(curve: Curve) -> tuple[str, ...]:

@@ -85,6 +85,14 @@ def choose_curve(question: Question, arch: str, curves: CurvesFile) -> Curve:
     return curve.given(labels_of(question, curves), question.test_records)
 
 
+def tasks_behind(arch: str, curves: CurvesFile) -> tuple[str, ...]:
+    """Return the tasks that a network answers from where neither task nor upstream is asked for; none without one."""
+    try:
+        return _find(Question(1), arch, curves).measured_tasks
+    except (UnknownNameError, NoEvidenceError):
+        return ()
+
+
 def labels_of(question: Question, curves: CurvesFile) -> tuple[Label, ...]:
     """Return what the asker says of the labels: the labels, or a measured task with labels like them.
 

@@ -102,7 +102,7 @@ def _on_its_side(value: float, limit: float, digits: int, passes: Callable[[floa
 def explain(n_records: int, verdict: Verdict, gain: Floats, margin: float, more: str) -> str:
     """Return the reason of a verdict on draws of the gain when a pre-trained network is available.
 
-    ``more`` is the further evidence that would help where there is not enough.
+    ``more`` says what further evidence would help where there is not enough.
     """
     n, (fine_tune, scratch), mean = f"With {n_records:,} records", _losses(gain), float(gain.mean())
     if verdict == "no-material-difference":
@@ -115,7 +115,7 @@ def explain(n_records: int, verdict: Verdict, gain: Floats, margin: float, more:
     lost = f"{better}{losing(loss, margin)}"
     if verdict != "not-enough-evidence":
         return f"{lost}."
-    return f"{lost}, more than the {margin:g} that matters; {more} would help to decide."
+    return f"{lost}, more than the {margin:g} that matters; {more}."
 
 
 def _how_sure(p_better: float) -> str:
@@ -142,7 +142,7 @@ def explain_paid(n_records: int, verdict: Verdict, gain: Floats, margin: float, 
     chance, outcome = max(outcomes.values())
     return (
         f"{n} most likely {outcome}, but paying for a pre-training requires probability {DECISIVE:g}; this has "
-        f"{probability(chance)}; {more} would help to decide."
+        f"{probability(chance)}; {more}."
     )
 
 
@@ -166,5 +166,5 @@ def explain_saving(
         return f"{saves}); fine-tuning loses {losing(lost, margin)}."
     return (
         f"{saves}); fine-tuning loses at most {at_most(lost.upper, margin)} (90 %), more than the {margin:g} that "
-        f"matters; {more} would help to decide."
+        f"matters; {more}."
     )

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from advisor.answer.arms import ArmOutlook, PilotValue, half_of, name_best, not_measured, rank_arms, value_pilot
+from advisor.answer.arms import ArmOutlook, PilotValue, name_best, not_measured, rank_arms, value_pilot
 from advisor.answer.caveats import warn
 from advisor.answer.costs import Cost, Money, Saving, charge, cost_curve, count_money, weigh_saving
 from advisor.answer.curve_choice import choose_curve, choose_curves, with_network_named
@@ -25,9 +25,10 @@ from advisor.answer.decision import (
 from advisor.answer.flips import Flip, find_flips
 from advisor.answer.question import NoEvidenceError, Question, UnknownNameError
 from advisor.answer.scores import MoreRecords, Reach, Score, add_records, reach_target, summarise_score
+from advisor.answer.words import at_sizes, count
 from advisor.answer.words import money as sum_in_words
 from studies.files.arms import FINE_TUNE, PAIR, RANDOM_CONVOLUTIONS, SCRATCH, Arm, arms_in
-from studies.files.curve import Curve, PooledCurve, Support
+from studies.files.curve import Curve, PilotCurve, PooledCurve, Support
 from studies.files.curves import CurvesFile
 from studies.files.draws import REACH, Floats, Interval, ScoreGrid, chance_level, interval, score_grid
 from studies.files.gain import Gain, summarise_gain
@@ -49,7 +50,10 @@ __all__ = [
 
 @dataclass(frozen=True)
 class NetworkRow:
-    """One measured network at the asker's number of records: the arm to train, its score and time."""
+    """One measured network at the asker's number of records: the arm to train, its score and time, and on what.
+
+    ``device`` is None where ``seconds`` are.
+    """
 
     arch: str
     family: str
@@ -58,6 +62,7 @@ class NetworkRow:
     seconds: float | None
     support: Support
     precision: str | None
+    device: str | None
 
 
 @dataclass(frozen=True)
@@ -182,13 +187,14 @@ def _answer(question: Question, curve: Curve, curves: CurvesFile) -> Recommendat
     support, cost = curve.support(n), case.cost(n)
     money = count_money(question, cost, worth, case.saving(n))
     arms, best = _rank(case)
+    pilot_value = value_pilot(arms, curve, n, question.margin, case.cost)
     scores = {one.strategy: one.score for one in arms}
     return Recommendation(
         question=question,
         curve=curve,
         curves=curves,
         verdict=verdict,
-        why=_reason(case, verdict),
+        why=_reason(case, verdict, _further_evidence(n, curve, pilot_value, arms[0])),
         scratch=scores[SCRATCH],
         fine_tune=scores[FINE_TUNE],
         gain=gain,
@@ -202,7 +208,7 @@ def _answer(question: Question, curve: Curve, curves: CurvesFile) -> Recommendat
         else reach_target(question, question.target, case.grids, least, case.priced_by),
         money=money,
         more_records=add_records(question, curve, {best.arm.field: best.score.mean}),
-        pilot_value=value_pilot(arms, curve, n, question.margin, case.cost(half_of(n))),
+        pilot_value=pilot_value,
         flips=find_flips(case.decide, n, verdict, least, most),
         arms=arms,
         best=best,
@@ -210,9 +216,9 @@ def _answer(question: Question, curve: Curve, curves: CurvesFile) -> Recommendat
     )
 
 
-def _reason(case: _Case, verdict: Verdict) -> str:
+def _reason(case: _Case, verdict: Verdict, more: str) -> str:
     question, n = case.question, case.question.n_records
-    gain, more = case.gain(n), _further_evidence(n, case.curve)
+    gain = case.gain(n)
     saving = case.saving(n) if question.pays_pretraining else None
     if saving is not None:
         price = sum_in_words(abs(saving.expected))
@@ -222,11 +228,17 @@ def _reason(case: _Case, verdict: Verdict) -> str:
     return explain(n, verdict, gain, question.margin, more)
 
 
-def _further_evidence(n_records: int, curve: Curve) -> str:
+def _further_evidence(n_records: int, curve: Curve, pilot: PilotValue | None, first: ArmOutlook) -> str:
+    """Say what would help to decide; after a pilot, how much more of it, or that more of it can win little."""
+    if isinstance(curve, PilotCurve):
+        if pilot is None:
+            return f"more pairs of the pilot can win at most {first.expected_loss.mean:.3f} by a better choice of arm"
+        return f"{count(pilot.pairs, 'more pair')} {at_sizes(pilot.sizes)} would help to decide"
     if isinstance(curve, PooledCurve):
-        return "paired runs on your own records"
+        return "paired runs on your own records would help to decide"
     inside = min(curve.measured_sizes) <= n_records <= max(curve.measured_sizes)
-    return "more paired replicates" if inside else f"paired runs at {n_records:,} records"
+    more = "more paired replicates" if inside else f"paired runs at {n_records:,} records"
+    return f"{more} would help to decide"
 
 
 def _best_of_its_own(curve: Curve, n_records: int) -> float:
@@ -237,8 +249,11 @@ def _best_of_its_own(curve: Curve, n_records: int) -> float:
 
 def _row(question: Question, curve: Curve, curves: CurvesFile) -> NetworkRow:
     best = _rank(_Case(question, curve, cost_curve(curve, curves)))[1]
-    support = curve.support(question.n_records)
-    return NetworkRow(curve.arch, curve.family, best.arm.field, best.score, best.cost.seconds, support, curve.precision)
+    support, seconds = curve.support(question.n_records), best.cost.seconds
+    device = None if seconds is None else best.cost.device
+    return NetworkRow(
+        curve.arch, curve.family, best.arm.field, best.score, seconds, support, curve.precision, device
+    )  # fmt: skip
 
 
 def _rank(case: _Case) -> tuple[tuple[ArmOutlook, ...], ArmOutlook]:

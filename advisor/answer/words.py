@@ -1,10 +1,12 @@
 """Numbers of an answer in words, as its table and its explanation say them."""
 
+import re
+from collections.abc import Sequence
 from math import inf, isnan
 from typing import TYPE_CHECKING
 
 from advisor.answer.decision import losing, probability
-from studies.files.arms import PAIR
+from studies.files.arms import ARMS, PAIR
 from studies.files.curve import PooledCurve
 from studies.files.draws import Interval
 
@@ -88,6 +90,12 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{plural * (number != 1)}"
 
 
+def at_sizes(sizes: Sequence[int]) -> str:
+    """Write the numbers of records at each of which something is run."""
+    *first, last = (f"{n:,}" for n in sizes)
+    return f"at each of {', '.join(first)} and {last} records" if first else f"at {last} records"
+
+
 def duration(value: float | None) -> str:
     """Write seconds in the unit that reads best."""
     if value is None or isnan(value):
@@ -97,6 +105,33 @@ def duration(value: float | None) -> str:
     if value >= 3600 * _MOST:
         return f"over {_MOST:,.0f} h"
     return f"{value / 60:,.0f} min" if value < 36_000 else f"{value / 3600:,.1f} h"
+
+
+def device_in_words(device: str) -> str:
+    """Name a measured device, as ``engine.compute.devices`` describes it, without its memory, threads and versions."""
+    return re.sub(r"\((?:R|TM)\)", "", device.partition(",")[0])
+
+
+def times_on(answer: "Recommendation") -> str:
+    """Say on which device an answer's times were measured, or that they are the asker's; nothing where it is unknown.
+
+    A speed that the asker gives says nothing of arms that take no gradient steps, so that those keep what was measured.
+    """
+    timed = {name: cost for name, cost in answer.cost.items() if cost.seconds is not None}
+    measured = {
+        name: device_in_words(cost.device) for name, cost in timed.items() if cost.device and cost.your_seconds is None
+    }
+    devices = list(dict.fromkeys(measured.values()))
+    if len(measured) < len(timed):
+        own = f"times at your {answer.question.device_speed:,g} records a second"
+        arms = " and ".join(arm.words for arm in ARMS if arm.field in measured)
+        return f"{own}, of {arms} on {' and on '.join(devices)}" if arms else own
+    elsewhere: dict[str, list[str]] = {}
+    for row in answer.networks:
+        if row.device is not None and (device := device_in_words(row.device)) not in devices:
+            elsewhere.setdefault(device, []).append(row.arch)
+    others = "".join(f", of {' and '.join(archs)} on {device}" for device, archs in elsewhere.items())
+    return f"times on {' and on '.join(devices)}{others}" if devices else ""
 
 
 def money(value: float | None, currency: str | None = None) -> str:

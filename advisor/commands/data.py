@@ -23,7 +23,7 @@ app.command("list", epilog=data_fetch.LIST_EXAMPLE)(data_fetch.list_sets)
 app.command("fetch", epilog=data_fetch.FETCH_EXAMPLE)(data_fetch.fetch)
 
 SCHEMA_VERSION = 1
-_LISTED, _NAMED = 20, 5  # kinds of problem, and records of each, that a person reads; --json has all
+_LISTED, _NAMED = 20, 10  # groups of equal signals, and records of each, that a person reads; --json has all
 _NONE = "none of these"
 _SHORTEST_KEY = 16  # bytes
 
@@ -164,6 +164,8 @@ def convert(
     from advisor.answer.words import count
     from advisor.terminal.failures import Failure
     from advisor.terminal.progress.bar import progress_bar
+    from advisor.terminal.record_problems import problem_lines
+    from engine.corpora.corpus import Problem
     from engine.files import check_files
     from engine.sources.conversion import TABLE
     from engine.sources.conversion import convert as write
@@ -184,7 +186,7 @@ def convert(
         say("no --key: names are made with a random one that is not kept, so that no other conversion fits this one")
     with progress_bar("records") as report:
         made = write(opened, out, secret, workers or default_workers(), report)
-    for line in _reason_lines([(record, reason, False) for record, reason in made.refused]):
+    for line in problem_lines([Problem(record, reason, usable=False) for record, reason in made.refused]):
         say(line)
     if names is not None:
         _write_names(names, made.names)
@@ -312,6 +314,7 @@ def _survey_json(found: "Survey") -> str:
 
 def _survey_table(found: "Survey") -> str:
     from advisor.answer.words import count
+    from advisor.terminal.record_problems import first_few, problem_lines
     from engine.corpora.remarks import EACH_ITS_OWN
 
     whose = f"of {count(found.patients, 'patient')}" if found.patients < found.records else EACH_ITS_OWN
@@ -321,11 +324,11 @@ def _survey_table(found: "Survey") -> str:
         f"{found.source}: {count(found.records, 'record')}{', ' * (whose == EACH_ITS_OWN) or ' '}{whose}, "
         f"{found.unusable:,} unusable",
         *(f"  {name:{width}} {n:>8,}" for name, n in classes.items()),
-        *_problem_lines(found.problems),
+        *problem_lines(found.problems),
         *([found.short.in_words()] if found.short is not None else []),
         *_excluded_lines(found.excluded),
         *_fold_lines(found),
-        *(in_one_line(f"equal signals: {', '.join(group)}") for group in found.duplicates[:_LISTED]),
+        *(in_one_line(f"equal signals: {first_few(group, _NAMED)}") for group in found.duplicates[:_LISTED]),
     ]
     if (more := len(found.duplicates) - _LISTED) > 0:
         lines.append(f"... and {count(more, 'more group')} of equal signals")
@@ -349,29 +352,12 @@ def _fold_lines(found: "Survey") -> list[str]:
 
 
 def _say_problems(problems: "Sequence[Problem]") -> None:
-    for line in _problem_lines(problems):
+    from advisor.terminal.record_problems import problem_lines
+
+    for line in problem_lines(problems):
         say(line)
 
 
 def _say_short(short: "ShortRecords | None") -> None:
     if short is not None:
         say(short.in_words())
-
-
-def _problem_lines(problems: "Sequence[Problem]") -> list[str]:
-    """List what makes records unusable first, then remarks."""
-    return _reason_lines([(problem.record, problem.problem, problem.usable) for problem in problems])
-
-
-def _reason_lines(reasons: "Sequence[tuple[str, str, bool]]") -> list[str]:
-    """List (record, reason, whether it is usable), unusable ones first; equal reasons once, with their records."""
-    records: dict[tuple[bool, str], list[str]] = {}
-    for record, reason, usable in sorted(reasons, key=lambda one: one[2]):
-        records.setdefault((usable, reason), []).append(record)
-    lines = []
-    for (usable, words), named in list(records.items())[:_LISTED]:
-        shown = ", ".join(named[:_NAMED]) + (f" and {len(named) - _NAMED:,} more" if len(named) > _NAMED else "")
-        lines.append(in_one_line(f"{'kept' if usable else 'unusable'}: {shown}: {words}"))
-    if (more := len(records) - _LISTED) > 0:
-        lines.append(f"... and {more:,} more kind{'s' * (more > 1)} of problem")
-    return lines

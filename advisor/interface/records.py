@@ -5,13 +5,13 @@ from os import PathLike
 from pathlib import Path
 
 from advisor.terminal.lines import in_one_line
+from advisor.terminal.record_problems import problem_lines
 from engine.corpora.corpus import Corpus, short_records
 from engine.corpora.corpus import prepare as write
 
 __all__ = ["Corpus", "log", "open_corpus", "prepare"]
 
 log = logging.getLogger("ecgadvise")  # what the command line says on stderr
-_NAMED = 20  # problems; the others are counted
 
 
 def open_corpus(path: str | PathLike[str]) -> Corpus:
@@ -31,9 +31,9 @@ def prepare(
     """Read every record of a publisher's tree, or of a directory of one's own, into the corpus ``out``, and open it.
 
     ``source`` says what the directory is where its files do not tell; ``workers`` are processes. The first ``seconds``
-    of each record are used, brought to ``fs`` hertz (None: 10 s, 100 Hz). What was inferred, and every record with a
-    problem, is a warning of the logger ``ecgadvise``. Raises SamplingError, SourceError, UnknownNameError and
-    CorpusError, also when ``out`` exists.
+    of each record are used, brought to ``fs`` hertz (None: 10 s, 100 Hz). What was inferred, and every kind of problem
+    with its first records, is a warning of the logger ``ecgadvise``. Raises SamplingError, SourceError,
+    UnknownNameError and CorpusError, also when ``out`` exists.
     """
     from engine.corpora.opening import identify_tree
     from engine.corpora.remarks import equal_signals
@@ -48,11 +48,8 @@ def prepare(
     corpus, problems = write(opened, Path(out), workers=workers, prepared_from=state, sampling=sampling)
     if short := short_records(problems, len(corpus), len(corpus) + (corpus.unusable or 0), sampling):
         log.warning(short.in_words())
-    for problem in problems[:_NAMED]:
-        said = in_one_line(f"{problem.record}: {problem.problem}")
-        log.warning("%s: %s", "kept" if problem.usable else "unusable", said)
-    if (more := len(problems) - _NAMED) > 0:
-        log.warning("... and %s more problems: see ecgadvise data check %s", f"{more:,}", directory)
+    for line in problem_lines(problems):
+        log.warning("%s", line)
     for sentence in equal_signals(corpus):
         log.warning("%s: ecgadvise data check lists them", sentence)
     return corpus

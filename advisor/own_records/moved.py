@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from advisor.answer.arms import PILOT_PAIRS
 from advisor.answer.recommend import Recommendation
 from engine.json_values import rounded
 from studies.files.arms import ARMS, FINE_TUNE, SCRATCH, Arm
@@ -38,6 +39,12 @@ class Moved:
     def sizes(self) -> dict[int, int]:
         """The pairs that were run, by number of records."""
         return {n: len(scores) for n, scores in self.after.curve.points[SCRATCH].items()}
+
+    @property
+    def how_to_add(self) -> str:
+        """The options that add pairs: those of one seed are limited."""
+        seed = self.after.curve.replicates // PILOT_PAIRS
+        return f"--pilot --seed {seed}" if seed else "--pilot again"
 
     def gain(self, n_records: int) -> float:
         """Return the mean gain that the pilot measured at one of its sizes."""

@@ -94,7 +94,7 @@ def _sections(
     yield section("The curves" if compares_more(answer) else "The two curves", drawn, name="curves")
     yield section("What would change the answer", facts(sections.changes(answer)), name="changes")
     if answer.networks:
-        yield section("Which network", sections.networks(answer), name="networks")
+        yield section("Which network", *sections.networks(answer), name="networks")
     yield section("What it costs", *sections.costs(answer), name="cost")
     if own is not None:
         from advisor.report import own_records_section  # loads the engine, which an answer for a number does without

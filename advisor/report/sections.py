@@ -7,7 +7,7 @@ from advisor.answer.costs import PRETRAINING, Bill
 from advisor.answer.decision import probability
 from advisor.answer.recommend import Recommendation
 from advisor.answer.scores import Score
-from advisor.answer.words import METRICS, compares_more, duration, money, records, worth
+from advisor.answer.words import METRICS, compares_more, duration, money, records, times_on, worth
 from advisor.report.html import bullets, facts, paragraph, table, text
 from advisor.text.explanation import Explanation
 from advisor.text.explanation_text import (
@@ -80,13 +80,15 @@ def changes(answer: Recommendation) -> Iterator[tuple[str, str]]:
     yield from target_rows(answer)
 
 
-def networks(answer: Recommendation) -> str:
-    """Every measured network that was compared."""
+def networks(answer: Recommendation) -> Iterator[str]:
+    """Every measured network that was compared, and on what its time was measured."""
     rows = [
         (row.arch, IN_WORDS[row.arm], f"{row.score.mean:.3f}", band(row.score), duration(row.seconds))
         for row in answer.networks
     ]
-    return table(("network", best_of(answer), "expected", "90 % band", "one training"), rows)
+    yield table(("network", best_of(answer), "expected", "90 % band", "one training"), rows)
+    if times := times_on(answer):
+        yield paragraph(f"{times[0].upper()}{times[1:]}.", "note")
 
 
 def costs(answer: Recommendation) -> Iterator[str]:

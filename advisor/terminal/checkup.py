@@ -143,6 +143,7 @@ def _corpora(folder: Path) -> Iterable[Finding]:
 
 
 def _evidence(path: Path) -> Finding:
+    from advisor.answer.curve_choice import tasks_behind
     from studies.files.curves import CurvesFileError, read_curves
 
     try:
@@ -151,8 +152,12 @@ def _evidence(path: Path) -> Finding:
         return Finding("evidence", "broken", str(error))
     tasks = sorted({task for curve in curves.curves for task in curve.measured_tasks})
     n_tasks = f"{len(tasks)} task{'s' * (len(tasks) > 1)} ({', '.join(tasks)})"
-    networks = ", ".join(curves.networks)
-    return Finding("evidence", "ok", f"study {curves.study}, {curves.created[:10]}: {n_tasks}; networks {networks}")
+    networks = ", ".join(f"{arch} {len(tasks_behind(arch, curves))}" for arch in curves.networks)
+    return Finding(
+        "evidence", "ok",
+        f"study {curves.study}, {curves.created[:10]}: {n_tasks}; networks, and how many of the tasks each answers "
+        f"from: {networks}",
+    )  # fmt: skip
 
 
 def _zoo() -> Iterable[Finding]:

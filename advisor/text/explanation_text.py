@@ -167,9 +167,9 @@ def _fit(answer: Recommendation, explanation: Explanation) -> Iterator[Renderabl
 
 
 def backtest_sentence(answer: Recommendation, found: Backtest) -> str:
-    """Say what the backtest was about."""
+    """Say what the backtest was about: all runs of the evidence, whichever network answers."""
     without = ", without a pilot" if isinstance(answer.curve, PilotCurve) else ""
-    cells = f"{count(found.cells, 'held-out cell')} of {count(found.tasks, 'task')}"
+    cells = f"{count(found.cells, 'held-out cell')} of {count(found.tasks, 'task')} of all networks"
     return f"Asked about {cells}{without} (ecgadvise backtest):"
 
 

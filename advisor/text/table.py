@@ -14,6 +14,7 @@ from advisor.answer.scores import Score
 from advisor.answer.words import (
     METRICS,
     VERDICTS,
+    at_sizes,
     compares_more,
     count,
     duration,
@@ -21,11 +22,12 @@ from advisor.answer.words import (
     money,
     records,
     signed,
+    times_on,
     why_best,
     worth,
 )
 from studies.files.arms import ARMS, IN_WORDS, PAIR
-from studies.files.curve import Curve, PooledCurve
+from studies.files.curve import Curve, PilotCurve, PooledCurve
 
 WIDTH, LINES = 80, 20
 SCREEN = 25  # lines, however much is asked
@@ -224,9 +226,12 @@ def _fact_table(answer: Recommendation) -> Table:
 
 
 def _pretraining_time(answer: Recommendation) -> str:
-    """Say how long a pre-training takes, where the arms' own times are in their table."""
-    cost = answer.cost.get("pretraining") if compares_more(answer) else None
-    return "" if cost is None or cost.seconds is None else f", takes {duration(cost.seconds)}"
+    """Say how long a pre-training takes, and on what, where the arms' own times are in their table."""
+    if not compares_more(answer):
+        return ""
+    cost, times = answer.cost.get("pretraining"), times_on(answer)
+    took = "" if cost is None or cost.seconds is None else f", takes {duration(cost.seconds)}"
+    return f"{took}; {times}" if times else took
 
 
 Row = tuple[str, str]
@@ -254,8 +259,11 @@ def change_rows(answer: Recommendation) -> Iterator[Row]:
     yield "changes at", "; ".join(flips) or "no number of records that the evidence reaches"
     if (pilot := answer.pilot_value) is not None:
         took = "" if pilot.seconds is None else f" ({duration(pilot.seconds)})"
-        of = f"of {pilot.pairs} pairs at {pilot.n_records:,} records{took}"
-        yield "a pilot", f"{of} can win at most {pilot.at_most:.3f}"
+        wins = f"{at_sizes(pilot.sizes)}{took} can win at most {pilot.at_most:.3f}"
+        if isinstance(answer.curve, PilotCurve):
+            yield "more pairs", f"{pilot.pairs} {wins}"
+        else:
+            yield "a pilot", f"of {pilot.pairs} pairs {wins}"
     if (more := answer.more_records) is not None:
         added, price = more.n_records - answer.question.n_records, answer.question.label_cost
         cost = "" if price is None else f" for {money(price * added, answer.question.currency)}"
@@ -293,7 +301,8 @@ def _cost_rows(answer: Recommendation) -> Iterator[Row]:
         for name, what in (*((arm.field, arm.words) for arm in ARMS), ("pretraining", "pre-training"))
         if name in answer.cost
     ]
-    yield "one training", ", ".join(words)
+    times = times_on(answer)
+    yield "one training", ", ".join(words) + (f"; {times}" if times else "")
 
 
 def money_rows(answer: Recommendation) -> Iterator[Row]:

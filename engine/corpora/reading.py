@@ -72,6 +72,11 @@ def duplicates(readings: Sequence[Reading]) -> list[tuple[str, ...]]:
     return [tuple(group) for group in groups.values() if len(group) > 1]
 
 
+def kind_of(problem: str) -> str:
+    """Return what problems have in common that differ in numbers alone, as two records' lengths in seconds."""
+    return _NUMBER.sub("#", problem)
+
+
 def summarise(readings: Sequence[Reading]) -> dict[str, Any]:
     """Return what a corpus keeps of its readings: the kinds of remark with their counts, and groups of equal signals.
 
@@ -82,8 +87,8 @@ def summarise(readings: Sequence[Reading]) -> dict[str, Any]:
     rows: dict[bytes, list[int]] = defaultdict(list)
     for row, reading in enumerate(usable):
         rows[reading.digest].append(row)
-        for words in {_NUMBER.sub("#", words): words for words in reading.problems}.items():
-            kinds[words[0]].append(words[1])
+        for kind, words in {kind_of(words): words for words in reading.problems}.items():
+            kinds[kind].append(words)
     return {
         "remarked": sum(bool(reading.problems) for reading in usable),
         "kinds": [{"words": said[0], "records": len(said), "alike": len(set(said)) == 1} for said in kinds.values()],

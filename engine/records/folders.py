@@ -25,6 +25,7 @@ _COPY = re.compile(
     r"|(?P<from>.+?)(?: \(\d+\)| - Copy(?: \(\d+\))?| - Kopie(?: \(\d+\))?| copy(?: \d+)?| Kopie(?: \d+)?)",
     re.IGNORECASE,
 )
+_EACH = 5  # that are not entered for one reason and are named one by one
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,9 @@ class NotEntered:
     reason: str
     is_loop: bool = False
 
-    def said(self, root: Path) -> str:
-        """Return this as a sentence, the path as seen from ``root``."""
-        inside = self.path.relative_to(root).as_posix() if self.path != root else str(root)
-        return f"not entered: {inside}: {self.reason}"
+    def inside(self, root: Path) -> str:
+        """Return its path as seen from ``root``."""
+        return self.path.relative_to(root).as_posix() if self.path != root else str(root)
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,18 @@ class Tree:
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """What was not entered, in words."""
-        return tuple(one.said(self.root) for one in self.not_entered)
+        """What was not entered, in words: one by one, or together what is many for one reason."""
+        by_reason: dict[str, list[str]] = {}
+        for one in self.not_entered:
+            by_reason.setdefault(one.reason, []).append(one.inside(self.root))
+        said: list[str] = []
+        for reason, paths in by_reason.items():
+            if len(paths) > _EACH:
+                named = f"{', '.join(paths[:_EACH])} and {len(paths) - _EACH:,} more"
+                said.append(f"not entered: {len(paths):,} folders or links, all for one reason ({named}): {reason}")
+            else:
+                said += [f"not entered: {path}: {reason}" for path in paths]
+        return tuple(said)
 
 
 def walk(root: Path) -> Tree:

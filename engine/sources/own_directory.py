@@ -31,6 +31,8 @@ from engine.sources.own_tables.patients import same_patient
 from engine.sources.own_tables.record_names import RecordNames
 from engine.sources.tables import frequent_labels
 
+_EACH = 5  # files of which the same is said one by one; more are one sentence
+
 
 class Directory:
     """A user's records and labels. Raises SourceError when there are none, or when they could mean two things.
@@ -142,11 +144,25 @@ def _find_tables(root: Path, paths: Mapping[str, Path]) -> _Tables:
         path for path in files
         if path.suffix.lower() in OTHER_SUFFIXES and not is_left_over(path.name) and path.is_file()
     ]  # fmt: skip
-    remarks = [f"{path.name} is not used: none of its columns names the records" for path, _ in others]
+    remarks = _not_used([path.name for path, _ in others])
     if not labelled:
-        remarks += [f"{path.name} is not read: save it as CSV if it is about these records" for path in unread]
+        remarks += _not_read([path.name for path in unread])
     people = tuple(table for table in understood if not table.labels)
     return _Tables(labelled[0] if labelled else None, people, _no_labels(root, people, others, unread), tuple(remarks))
+
+
+def _not_used(names: Sequence[str]) -> list[str]:
+    if len(names) > _EACH:
+        named = listed(names, _EACH)
+        return [f"{len(names):,} tables are not used, as none of their columns names the records: {named}"]
+    return [f"{name} is not used: none of its columns names the records" for name in names]
+
+
+def _not_read(names: Sequence[str]) -> list[str]:
+    if len(names) > _EACH:
+        named = listed(names, _EACH)
+        return [f"{len(names):,} files are not read ({named}): save as CSV those that are about these records"]
+    return [f"{name} is not read: save it as CSV if it is about these records" for name in names]
 
 
 def _no_labels(

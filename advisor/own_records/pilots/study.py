@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from advisor.answer.arms import PILOT_RECORDS
+from advisor.answer.arms import PILOT_PAIRS, PILOT_RECORDS
 from advisor.own_records.pilots.folders import STORE
 from advisor.own_records.records import OwnData
 from engine.checkpoints.checkpoint import CheckpointError, load_checkpoint
@@ -46,7 +46,7 @@ from studies.runs.task_names import hash_task, read_as
 POOL, TEST, KEPT = 1, 2, 3  # folds: to learn from, to score on, and what is kept for the test of a network for use
 _TEST_FRACTION = 0.25  # of the records to learn from
 _PER_SEED = 1000  # replicates: those of another seed are others
-MOST_REPLICATES, FEWEST_REPLICATES = 5, 2
+MOST_REPLICATES, FEWEST_REPLICATES = PILOT_PAIRS, 2
 _POSITIVES = 5  # records with a typical label that a size must have, next to PILOT_RECORDS in all
 _FEWEST_PATIENTS = 10
 _RATIO, _CLOSEST = 3.0, 1.3  # between one size and the next

@@ -1,6 +1,5 @@
 """The pages of datasets: all of them with a form to add one, one with what its check found, and its deletion."""
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -73,7 +72,7 @@ def show(request: Request, service: Here, _caller: Reader, dataset_id: str) -> R
         is_known="known" in request.query_params,
         jobs=[job for job in jobs if job.kind != "check"], check=check if dataset.state == "checking" else None,
         problems=_problems(dataset.report), classes=_classes(dataset.report),
-        duplicates=[] if dataset.report is None else dataset.report.duplicates[:_DUPLICATES], **choices(service),
+        duplicates=_duplicates(dataset.report), **choices(service),
     )  # fmt: skip
 
 
@@ -115,14 +114,24 @@ def _listed(
     )  # fmt: skip
 
 
-def _problems(report: "CheckReport | None") -> list[tuple[str, bool, str, int]]:
+def _problems(report: "CheckReport | None") -> list[tuple[str, bool, str]]:
     """Return each kind of problem with the records that have it, those that make a record unusable first."""
-    records: dict[tuple[bool, str], list[str]] = defaultdict(list)
-    for one in () if report is None else report.problems:
-        records[one.usable, one.problem].append(one.record)
-    found = sorted(records.items(), key=lambda item: (item[0][0], -len(item[1])))
-    return [(words, usable, ", ".join(named[:_NAMED]), len(named) - _NAMED)
-            for (usable, words), named in found[:_KINDS_OF_PROBLEM]]  # fmt: skip
+    from advisor.terminal.record_problems import first_few, in_kinds
+
+    found = in_kinds([] if report is None else report.problems)
+    kinds = sorted(found, key=lambda kind: (kind.usable, -len(kind.records)))[:_KINDS_OF_PROBLEM]
+    such_as = "such as: "
+    return [(f"{such_as * (not one.alike)}{one.words}", one.usable, first_few(one.records, _NAMED)) for one in kinds]
+
+
+def _duplicates(report: "CheckReport | None") -> list[str]:
+    from advisor.answer.words import count
+    from advisor.terminal.record_problems import first_few
+
+    groups = () if report is None else report.duplicates
+    more = len(groups) - _DUPLICATES
+    listed = [first_few(group, _NAMED) for group in groups[:_DUPLICATES]]
+    return [*listed, *([f"and {count(more, 'more group')}"] if more > 0 else [])]
 
 
 def _classes(report: "CheckReport | None") -> list[tuple[str, int, float]]:

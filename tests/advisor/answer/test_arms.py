@@ -13,10 +13,11 @@ import pytest
 import ecgadvise
 from advisor.answer.recommend import Question, recommend
 from advisor.answer.strategy import choose_strategy
+from advisor.text.answer_json import to_json
 from advisor.text.explanation import explain
 from advisor.text.explanation_text import to_text
 from advisor.text.table import LINES, SCREEN, to_table
-from studies.files.curve import Curve, PooledCurve, TrainingCost
+from studies.files.curve import Curve, PilotCurve, PooledCurve, TrainingCost
 from studies.files.curves import CurvesFile, read_curves
 
 Command = Callable[..., tuple[int, str, str]]
@@ -106,6 +107,62 @@ def test_a_pilot_is_offered_at_half_the_records_where_it_can_win_something(curve
     assert offered.seconds == 2 * sum(ask(pool, 250).cost[arm].seconds for arm in ("scratch", "fine_tune"))
     assert "a pilot        of 2 pairs at 250 records" in to_table(ask(pool))
     assert ask(pool, margin=0.07).pilot_value is None, "less than a third of what matters"
+
+
+@pytest.fixture
+def piloted(curves: CurvesFile) -> Callable[..., CurvesFile]:
+    """The function that returns the curve of a pilot of 2 pairs at 40, 120 and 360 records on a device, level as above.
+
+    In half of the draws fine-tuning is .06 above scratch, in the other half .04 below.
+    """
+    measured = level(curves, scratch=np.full(40, 0.84), fine_tune=np.array([0.8] * 20 + [0.9] * 20))
+    (curve,) = measured.curves
+    shared = {one.name: getattr(curve, one.name) for one in fields(Curve)}
+    ran = {arm: dict.fromkeys((40, 120, 360), (0.8, 0.82)) for arm in ("scratch", "fine-tune")}
+
+    def after_pilot(device: str) -> CurvesFile:
+        own = PilotCurve(**shared | {"points": ran, "devices": (device,), "replicates": 2}, predicted_by=None)
+        return replace(measured, curves=(own,))
+
+    return after_pilot
+
+
+def test_after_a_pilot_an_open_question_says_how_many_more_pairs_and_what_they_can_win(piloted):
+    after = piloted("CPU test, 1 thread of 2")
+    answer = ask(after)
+    more = answer.pilot_value
+    assert (more.at_most, more.sizes, more.n_records, more.pairs) == (pytest.approx(0.02), (40, 120, 360), 360, 2)
+    arms = ("scratch", "fine_tune")
+    assert more.seconds == pytest.approx(2 * sum(ask(after, n).cost[arm].seconds for n in more.sizes for arm in arms))
+    assert answer.verdict == "not-enough-evidence"
+    assert answer.why.endswith("; 2 more pairs at each of 40, 120 and 360 records would help to decide.")
+    assert "paired runs" not in answer.why
+    said = " ".join(to_table(answer).split())
+    assert re.search(r"more pairs 2 at each of 40, 120 and 360 records \(\d+ s\) can win at most 0\.020", said)
+    document = json.loads(to_json(answer))
+    jsonschema.validate(document, SCHEMA)
+    assert document["pilot_value"]["sizes"] == [40, 120, 360]
+
+
+def test_how_long_more_pairs_take_is_not_said_of_another_device_than_the_pilots(piloted):
+    elsewhere = piloted("GPU elsewhere")
+    assert ask(elsewhere).cost["scratch"].seconds is not None
+    assert ask(elsewhere).pilot_value.seconds is None
+    at_own_speed = ask(elsewhere, device_speed=100.0)
+    assert at_own_speed.pilot_value.seconds == pytest.approx(
+        2 * sum(ask(elsewhere, n, device_speed=100.0).cost[arm].your_seconds
+                for n in (40, 120, 360) for arm in ("scratch", "fine_tune"))
+    )  # fmt: skip
+
+
+def test_after_a_pilot_more_of_it_is_not_advised_where_it_can_win_next_to_nothing(piloted):
+    """Random convolutions are above both arms in every draw: nothing is left to win, whichever of the two is ahead."""
+    after = piloted("CPU test, 1 thread of 2")
+    (own,) = after.curves
+    flat = {"a": np.full(40, 0.99), "b": np.zeros(40), "c": np.ones(40)}
+    answer = ask(replace(after, curves=(replace(own, draws={**own.draws, "random-convolutions": flat}),)))
+    assert (answer.verdict, answer.pilot_value) == ("not-enough-evidence", None)
+    assert answer.why.endswith("; more pairs of the pilot can win at most 0.000 by a better choice of arm.")
 
 
 def test_target_more_labels_and_networks_take_all_arms(curves: CurvesFile):

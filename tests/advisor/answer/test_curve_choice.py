@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from advisor.answer.curve_choice import tasks_behind
 from advisor.answer.recommend import NoEvidenceError, Question, UnknownNameError, recommend
 from advisor.text.answer_json import to_document
 from advisor.text.explanation import explain
@@ -47,6 +48,17 @@ def test_three_tasks_answer_together_for_a_new_dataset(many: CurvesFile):
     assert any("a new dataset's, judged from 3 tasks" in warning for warning in answer.warnings)
     assert not any("One task only" in warning for warning in answer.warnings)
     assert f"{answer.curve.runs} paired runs of 3 tasks" in to_table(answer)
+
+
+def test_the_tasks_that_a_network_answers_from_are_those_of_its_answer(many: CurvesFile):
+    arch = many.curves[0].arch
+    elsewhere = of_task(many.curves[0], "ptb-xl/superclass@I", upstream="challenge-2017/rhythm")
+    with_another = replace(many, curves=(*many.curves, elsewhere))
+    assert (
+        tasks_behind(arch, with_another) == recommend(Question(500, arch), with_another).curve.measured_tasks == TASKS
+    )
+    from_scratch = replace(many.curves[0], draws={"scratch": many.curves[0].draws["scratch"]})
+    assert tasks_behind(arch, replace(many, curves=(from_scratch,))) == ()
 
 
 def test_tasks_of_the_hospitals_of_the_pretraining_are_counted_where_they_are_not_all(many: CurvesFile):

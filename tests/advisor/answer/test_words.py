@@ -1,8 +1,16 @@
 """How numbers are put into words."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
-from advisor.answer.words import duration, money, worth
+from advisor.answer.costs import Cost
+from advisor.answer.question import Question
+from advisor.answer.recommend import Recommendation, recommend
+from advisor.answer.words import device_in_words, duration, money, times_on, worth
+from advisor.text.table import to_table
+from studies.files.curves import read_curves
 from studies.files.draws import Interval
 
 
@@ -38,3 +46,59 @@ def test_times_and_sums_without_end_are_not_written_out(value: float | None, tim
 
 def test_a_loss_without_end_is_one():
     assert money(-1e300) == "under -100,000,000,000"
+
+
+GPU = "GPU NVIDIA H200, 140 GiB, CUDA 13.0, shared by 13 processes"
+CPU = "CPU Intel(R) Xeon(R) Processor, 1 thread of 2"
+
+
+def cost(device: str | None, seconds: float | None = 5.0, own: float | None = None) -> Cost:
+    on = "cpu" if device == CPU else "gpu"
+    return Cost(
+        device, 300, seconds if on == "cpu" else None, seconds if on == "gpu" else None, your_seconds=own,
+        **{f"{on}_device": device},
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=["curves_path", "four_arms_path"])
+def answer(request: pytest.FixtureRequest) -> Recommendation:
+    """An answer of two arms, and one of four."""
+    path: Path = request.getfixturevalue(request.param)
+    return recommend(Question(400, arch="cnn", device_speed=200.0), read_curves(path))
+
+
+@pytest.mark.parametrize(
+    ("costs", "says"),
+    [
+        ({"scratch": cost(GPU), "fine_tune": cost(GPU), "pretraining": cost(GPU)}, "times on GPU NVIDIA H200"),
+        ({"scratch": cost(CPU), "fine_tune": cost(CPU)}, "times on CPU Intel Xeon Processor"),
+        (
+            {"scratch": cost(GPU), "fine_tune": cost("GPU NVIDIA A100, 80 GiB")},
+            "times on GPU NVIDIA H200 and on GPU NVIDIA A100",
+        ),
+        ({"scratch": cost(GPU), "fine_tune": cost(CPU, None)}, "times on GPU NVIDIA H200"),
+        ({"scratch": cost(GPU, own=9), "fine_tune": cost(GPU, own=8)}, "times at your 200 records a second"),
+        (
+            {"scratch": cost(GPU, own=9), "linear_probe": cost(GPU), "random_convolutions": cost(GPU)},
+            "times at your 200 records a second, of linear probe and random convolutions on GPU NVIDIA H200",
+        ),
+        ({"scratch": cost(None, None), "fine_tune": cost(None, None)}, ""),
+    ],
+)
+def test_times_name_their_device_or_the_speed_that_was_given(costs: dict[str, Cost], says: str, answer: Recommendation):
+    answer = replace(answer, cost=costs)
+    assert times_on(answer) == says
+    said = " ".join(to_table(answer).split())
+    assert (f"; {says}" in said) if says else "times " not in said
+
+
+def test_a_network_that_was_timed_on_another_device_says_so(answer: Recommendation):
+    compared = recommend(Question(400), answer.curves)
+    row = compared.networks[0]
+    assert (
+        row.device is not None
+        and times_on(compared) == f"times on {device_in_words(row.device)}" == "times on CPU test"
+    )
+    rows = (replace(row, device=GPU), replace(row, arch="gru-w32", device=CPU), replace(row, seconds=None, device=None))
+    compared = replace(compared, cost={"scratch": cost(GPU)}, networks=rows)
+    assert times_on(compared) == "times on GPU NVIDIA H200, of gru-w32 on CPU Intel Xeon Processor"

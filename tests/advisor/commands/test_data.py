@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import wfdb
 
 from engine.corpora.corpus import Corpus
 from engine.corpora.opening import open_directory
@@ -73,6 +74,23 @@ def test_check_for_people_names_records_and_causes(damaged_tree: Path):
     assert lines[0] == "ptb-xl: 240 records of 120 patients, 3 unusable"
     assert any(line.startswith("unusable: 1: truncated") for line in lines)
     assert "equal signals: 4, 5" in lines
+
+
+def test_a_table_of_many_more_rows_than_there_are_recordings_does_not_flood_the_terminal(tmp_path: Path, command):
+    ward = tmp_path / "ward"
+    ward.mkdir()
+    for k in range(2):
+        signals = np.random.default_rng(k).normal(0, 0.2, (1000, 2))
+        wfdb.wrsamp(f"r{k}", fs=100, units=["mV"] * 2, sig_name=["I", "II"], fmt=["16"] * 2, p_signal=signals,
+                    write_dir=str(ward))  # fmt: skip
+    rows = [f"r{k},{k % 2}" for k in range(1000)]
+    (ward / "labels.csv").write_text("\n".join(["record,AF", *rows]) + "\n")
+    code, said, err = command("data", "check", ward)
+    assert code == 3
+    assert "998 records (r2, r3, r4, r5, r6 and 993 more) such as: labels.csv, line 4: no file" in said
+    assert len(said.splitlines()) + len(err.splitlines()) < 20
+    listed = json.loads(command("data", "check", ward, "--json")[1])["problems"]
+    assert {one["record"] for one in listed if not one["usable"]} == {f"r{k}" for k in range(2, 1000)}
 
 
 def test_prepare_leaves_bad_records_out_and_says_so(damaged_tree: Path, tmp_path: Path):

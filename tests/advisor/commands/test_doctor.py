@@ -46,6 +46,17 @@ def test_a_healthy_place_is_described(corpora: Path, command: Command):
     assert all(one["state"] == "ok" for one in found["commands"] if one["what"] != "study run --executor dask")
 
 
+def test_the_tasks_of_the_evidence_are_told_from_those_that_a_network_answers_from(tmp_path: Path, command: Command):
+    said = examined(command, "--quick", "--corpora", tmp_path)["evidence"]["detail"]
+    in_all, answered = said.split("; networks, and how many of the tasks each answers from: ")
+    measured = int(in_all.split(": ")[1].split()[0])
+    for one in answered.split(", "):
+        arch, n_tasks = one.split()
+        code, answer, _ = command("recommend", "--n-records", 500, "--arch", arch, "--json")
+        assert (code, len(json.loads(answer)["evidence"]["tasks"])) == (0, int(n_tasks))
+        assert int(n_tasks) <= measured
+
+
 def test_the_report_fits_a_terminal(corpora: Path, command: Command):
     code, out, err = command("doctor", "--quick", "--corpora", corpora)
     assert (code, err) == (0, "")

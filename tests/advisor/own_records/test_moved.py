@@ -68,3 +68,14 @@ def test_a_gain_that_fits_its_own_number_of_records_is_said_to_change_with_it(cu
     assert list(found.off_band) == [100]
     assert found.why_off_band is not None
     assert found.why_off_band.endswith("at 100 records (90 %): the gain changes with the number of records")
+
+
+@pytest.mark.parametrize(("pairs", "says"), [(1, "--pilot again"), (4, "--pilot again"), (5, "--pilot --seed 1")])
+def test_where_more_pairs_can_win_something_it_is_said_how_to_add_them(curves: CurvesFile, pairs: int, says: str):
+    found = moved(curves, {60: 0.02, 180: 0.01})
+    curve = replace(found.after.curve, replicates=pairs)
+    found = replace(found, after=replace(found.after, curve=curve))
+    assert found.after.pilot_value is not None
+    assert dict(measured_rows(found))["pilot"] == f"from net, 10 s; {says} adds pairs; kept in pilot.db"
+    settled = replace(found, after=replace(found.after, pilot_value=None))
+    assert dict(measured_rows(settled))["pilot"] == "from net, 10 s; kept in pilot.db"

@@ -29,6 +29,18 @@ def test_a_dataset_shows_what_its_check_found(pages: TestClient):
     assert f'href="/?data={dataset}"' in pages.get(f"/datasets/{dataset}").text
 
 
+def test_rows_without_a_file_by_the_hundred_are_one_row_of_the_page_as_is_a_large_group_of_equal_signals(pages):
+    problems = [{"record": f"x{k}", "problem": f"labels.csv, line {k}: no file", "usable": False} for k in range(300)]
+    groups = [[f"e{k}" for k in range(100)], *([f"g{k}", f"h{k}"] for k in range(30))]
+    dataset = add_dataset(pages, problems=problems, duplicates=groups)
+    said = words(pages.get(f"/datasets/{dataset}").text)
+    assert "such as: labels.csv, line 0: no file unusable x0, x1," in said
+    assert "x18, x19 and 280 more" in said
+    assert "e18, e19 and 80 more" in said
+    assert "and 11 more groups" in said
+    assert "line 1:" not in said
+
+
 def test_a_refused_dataset_says_why_and_offers_no_work(pages: TestClient):
     dataset = add_dataset(pages, state="refused", classes={"AF": 0})
     answer = pages.get(f"/datasets/{dataset}")

@@ -77,6 +77,18 @@ def test_links_that_lead_back_end_and_are_named(tmp_path):
     assert walk(tmp_path / "ward").sentences == ("not entered: deep/up: it is a link to a folder that holds this one",)
 
 
+def test_many_links_to_nothing_are_one_sentence(tmp_path):
+    for k in range(300):
+        (tmp_path / f"l{k:03}").symlink_to("unmounted")
+    (tmp_path / "s").symlink_to("s")
+    (together, alone) = walk(tmp_path).sentences
+    assert together == (
+        "not entered: 300 folders or links, all for one reason (l000, l001, l002, l003, l004 and 295 more): "
+        "it is a link to nothing"
+    )
+    assert alone.startswith("not entered: s: ")
+
+
 def test_links_to_nothing_are_named_and_a_header_among_them_is_listed(tmp_path):
     (tmp_path / "2025").symlink_to("unmounted")
     (tmp_path / "r.hea").symlink_to("unmounted.hea")

@@ -281,6 +281,19 @@ def test_a_spreadsheet_next_to_headers_with_codes_is_said_not_to_be_read(coded):
     assert "codes.xlsx is not read: save it as CSV if it is about these records" in source.inferred
 
 
+def test_hundreds_of_files_that_are_not_used_are_said_in_one_sentence_a_kind(coded):
+    for k in range(300):
+        table(coded, "time,value", "1,2", name=f"t{k:03}.csv")
+        (coded / f"s{k:03}.xlsx").write_bytes(b"PK\x03\x04")
+    said = [sentence for sentence in Directory(coded).inferred if "000" in sentence or "299" in sentence]
+    assert said == [
+        "300 tables are not used, as none of their columns names the records: "
+        "t000.csv, t001.csv, t002.csv, t003.csv, t004.csv and 295 more",
+        "300 files are not read (s000.xlsx, s001.xlsx, s002.xlsx, s003.xlsx, s004.xlsx and 295 more): "
+        "save as CSV those that are about these records",
+    ]
+
+
 def test_what_systems_leave_next_to_a_table_is_no_table(tree):
     for name in ("._labels.csv", "~$labels.csv", ".~labels.csv"):
         (tree / name).write_bytes(b"\x00\x05\x16\x07")
