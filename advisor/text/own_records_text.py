@@ -105,8 +105,9 @@ def measured_rows(moved: "Moved") -> Iterator[tuple[str, str]]:
         if by_size := moved.scores.get(arm):
             yield arm.words, f"measured {_at_sizes(by_size)}"
     when = "" if moved.made is None else f" on {moved.made}"
-    more = "" if moved.after.pilot_value is None else f"; {moved.how_to_add} adds pairs"
-    yield "pilot", f"from {moved.network}, {duration(moved.seconds)}{when}{more}; kept in {moved.store}"
+    yield "pilot", f"from {moved.network}, {duration(moved.seconds)}{when}; kept in {moved.store}"
+    if moved.after.pilot_value is not None:
+        yield "more pairs", f"{moved.how_to_add} adds them"
 
 
 def _measured(moved: "Moved") -> str:

@@ -76,6 +76,6 @@ def test_where_more_pairs_can_win_something_it_is_said_how_to_add_them(curves: C
     curve = replace(found.after.curve, replicates=pairs)
     found = replace(found, after=replace(found.after, curve=curve))
     assert found.after.pilot_value is not None
-    assert dict(measured_rows(found))["pilot"] == f"from net, 10 s; {says} adds pairs; kept in pilot.db"
+    assert dict(measured_rows(found))["more pairs"] == f"{says} adds them"
     settled = replace(found, after=replace(found.after, pilot_value=None))
-    assert dict(measured_rows(settled))["pilot"] == "from net, 10 s; kept in pilot.db"
+    assert "more pairs" not in dict(measured_rows(settled))
