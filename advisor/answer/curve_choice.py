@@ -140,6 +140,8 @@ def choose_curves(question: Question, curves: CurvesFile) -> tuple[list[Curve], 
         except (UnknownNameError, NoEvidenceError) as error:
             errors.append(error)
     if not found:
+        if all(isinstance(error, UnknownUpstreamError) for error in errors):
+            raise _unknown_upstream("network", question.upstream or "", curves.curves)
         raise next((error for error in errors if not isinstance(error, _OtherTaskError)), errors[0])
     found, blind = _same_labels(found) if is_given else (found, [])
     kinds = Counter(_compared_on(curve) for curve in found)
@@ -243,13 +245,20 @@ def _with_upstream(found: Sequence[Curve], wanted: str | None) -> list[Curve]:
         return [curve for curve in found if not is_released(curve.upstream)] or list(found)
     kept = [curve for curve in found if wanted in (curve.upstream, corpus_of(curve.upstream))]
     if not kept:
-        offered = sorted({curve.upstream for curve in found})
-        raise UnknownUpstreamError(
-            f"no {found[0].arch} was pre-trained on {wanted!r}; the evidence has {', '.join(offered)} "
-            f"(--upstream {NOTHING_PRETRAINED} when you have none)",
-            wanted,
-        )
+        raise _unknown_upstream(found[0].arch, wanted, found)
     return kept
+
+
+def _unknown_upstream(network: str, wanted: str, found: Iterable[Curve]) -> UnknownUpstreamError:
+    """Return the error for an upstream that none of the curves ``found`` is of, with the names of theirs."""
+    offered = sorted({curve.upstream.removeprefix(RELEASED) for curve in found if FINE_TUNE in curve.draws})
+    near = get_close_matches(wanted, offered, n=1)
+    nearest = f"the nearest name is {near[0]!r}; " if near else ""
+    return UnknownUpstreamError(
+        f"no {network} was pre-trained on {wanted!r}; {nearest}the evidence has {', '.join(offered)} "
+        f"(--upstream {NOTHING_PRETRAINED} when you have none)",
+        wanted,
+    )
 
 
 def _with_task(found: Sequence[Curve], question: Question, curves: CurvesFile) -> list[Curve]:

@@ -42,8 +42,8 @@ def why_best(answer: "Recommendation") -> str:
     loss = losing(best.expected_loss, answer.question.margin, "")
     highest = max(answer.arms, key=lambda arm: arm.score.mean)
     reason = f"the best expected score of {len(answer.arms)} arms"
-    if best is first and highest is not best:  # draws cannot tell them apart: the cheapest is named
-        reason = f"level with {highest.arm.words} and cheaper"
+    if best is first and highest is not best:  # draws cannot tell them apart: of these it is the first to be tried
+        reason = f"level with {highest.arm.words} and simpler"
     if best is not first:
         more = first.score.mean - best.score.mean
         doubt = "to be more than the margin and to pay for its pre-training"

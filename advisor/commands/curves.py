@@ -79,6 +79,7 @@ def show(
     import json as json_
 
     from advisor.text.curve_rows import curve_rows
+    from studies.files.curves import is_released
     from studies.files.precision import with_precision
 
     sizes, opened = _sizes(at), _open(curves_file)
@@ -90,7 +91,8 @@ def show(
     for of_curve, found in groupby(rows, key=lambda row: (row["task"], row["arch"], row["upstream"], row["precision"])):
         task, arch, upstream, precision = of_curve
         network = with_precision(arch, precision)
-        typer.echo(f"{task} {network}" + (f" from {upstream}" if names[task, network] > 1 else ""))
+        is_told = names[task, network] > 1 or is_released(upstream or "")
+        typer.echo(f"{task} {network}" + (f" from {upstream}" if is_told else ""))
         rows_of_it = list(found)
         width = max(9, *(len(row["strategy"]) for row in rows_of_it))
         for row in rows_of_it:

@@ -144,7 +144,7 @@ def _corpora(folder: Path) -> Iterable[Finding]:
 
 def _evidence(path: Path) -> Finding:
     from advisor.answer.curve_choice import tasks_behind
-    from studies.files.curves import CurvesFileError, read_curves
+    from studies.files.curves import CurvesFileError, is_released, read_curves, start_in_words
 
     try:
         curves = read_curves(path)
@@ -152,7 +152,10 @@ def _evidence(path: Path) -> Finding:
         return Finding("evidence", "broken", str(error))
     tasks = sorted({task for curve in curves.curves for task in curve.measured_tasks})
     n_tasks = f"{len(tasks)} task{'s' * (len(tasks) > 1)} ({', '.join(tasks)})"
-    networks = ", ".join(f"{arch} {len(tasks_behind(arch, curves))}" for arch in curves.networks)
+    theirs = {
+        curve.arch: f" ({start_in_words(curve.upstream)})" for curve in curves.curves if is_released(curve.upstream)
+    }
+    networks = ", ".join(f"{arch} {len(tasks_behind(arch, curves))}{theirs.get(arch, '')}" for arch in curves.networks)
     return Finding(
         "evidence", "ok",
         f"study {curves.study}, {curves.created[:10]}: {n_tasks}; networks, and how many of the tasks each answers "

@@ -231,7 +231,7 @@ def _pretraining_time(answer: Recommendation) -> str:
         return ""
     cost, times = answer.cost.get("pretraining"), times_on(answer)
     took = "" if cost is None or cost.seconds is None else f", takes {duration(cost.seconds)}"
-    return f"{took}; {times}" if times else took
+    return f"{took}; training {times}" if times else took
 
 
 Row = tuple[str, str]

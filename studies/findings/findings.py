@@ -191,7 +191,7 @@ def _opening(found: Material, margin: float) -> list[str]:
     sources = sorted({parse_task(task).source for task in tasks})
     recipes = [f"`{recipe}`" for recipe in sorted({str(run.recipe) for run in runs})]
     precisions = sorted({in_words(run.precision) for run in runs})
-    newest = max(known(run.created) for run in found.records)[:10]
+    newest = max(known(run.created) for run in found.runs.runs)[:10]
     left_out = found.other_precision
     named = f" ({', '.join(sources)})" if sources else ""
     made = f", by recipe {' and '.join(recipes)} in {' and '.join(precisions)}" if runs else ""

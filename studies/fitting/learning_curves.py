@@ -199,7 +199,7 @@ def fit_learning_curves(runs: PairedRuns, seed: int) -> LearningCurveResults:
     for_descents, for_laws, for_bends, for_doubt = np.random.default_rng(seed).spawn(4)
     falling = descents(data, noise.degrees_of_freedom, for_descents)
     warnings += thin_evidence(runs.sizes, scores, data) + [one.describe(list(scores)[one.arm]) for one in falling]
-    forms = fit_forms(data)
+    forms = fit_forms(data, is_controlled=runs.is_controlled)
     laws, rising = draw_laws(forms, data, runs.test_covariance, noise.degrees_of_freedom, for_laws)
     if not rising:
         warnings.append("these runs do not look like learning curves: hardly any fit rises with more records")

@@ -26,7 +26,8 @@ class PairedRuns:
     ``sizes`` are numbers of records, ascending. ``test_covariance`` (arms, arms) is the sampling covariance of the mean
     scores from the finite test set; zero where every replicate has a test set of its own. ``chance`` is what a network
     that knows nothing scores. ``sizes_apart`` tells that runs of one replicate have nothing in common at two sizes, as
-    in studies of this tool, where records and seed are drawn anew for each.
+    in studies of this tool, where records and seed are drawn anew for each. ``is_controlled`` is not a pre-training of
+    another team's, which may lose as much as it gains.
     """
 
     sizes: Floats
@@ -34,6 +35,7 @@ class PairedRuns:
     test_covariance: Floats
     chance: float = 0.5
     sizes_apart: bool = False
+    is_controlled: bool = True
 
 
 @dataclass(frozen=True)

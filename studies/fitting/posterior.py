@@ -23,13 +23,14 @@ from studies.fitting.noise import SizeMeans
 Form = Literal["no transfer", "n0", "n0 and d", "separate"]
 FORMS: tuple[Form, ...] = get_args(Form)
 _FORM_PRIOR = {"no transfer": 5.0, "n0": 1.0, "n0 and d": 1.0, "separate": 0.5}  # the simpler, the likelier
+_UNCONTROLLED_PRIOR = dict.fromkeys(FORMS, 1.0)  # of another team's network: nothing is known before
 
 _EXPONENTS = np.geomspace(0.04, 6.0, 34)
 _EXPONENT_PRIOR = (np.log(0.5), 0.6)  # mean and sd of log c, METHODS.md, Curves
 _STEEP_PRIOR, _STEEP = (np.log(2.0), 0.8), 0.1  # that of a few curves, far steeper than the first would believe
 _SHIFTS = 32
 _SHIFT_PRIOR = (np.log(4.0), 2.0)  # of log n0, in smallest measured sizes: next to nothing is said about it
-_OFFSET_SD = 0.01  # of the prior of d
+_OFFSET_SD, _UNCONTROLLED_OFFSET_SD = 0.01, 0.1  # of the prior of d; of another team's network as that of gains
 _LEVEL_SD = 1.0  # of the prior of a and b, which are scores: next to nothing is said about them
 TAUS = np.geomspace(0.01, 1.0, 7)
 _TAU_PRIOR = (np.log(0.02), 1.4)
@@ -100,15 +101,18 @@ class Posterior:
         return float(np.logaddexp.reduce(self.log_weight, axis=None))
 
 
-def fit_forms(data: SizeMeans) -> dict[Form, tuple[float, Posterior]]:
+def fit_forms(data: SizeMeans, *, is_controlled: bool = True) -> dict[Form, tuple[float, Posterior]]:
     """Fit the nested forms; return the weight and the posterior of each.
+
+    Of a pre-training that nobody controlled (not ``is_controlled``) it is not believed beforehand that it hardly loses.
 
     A weight is proportional to the density that the form gives to sizes that were left out (pseudo Bayesian model
     averaging, Geisser and Eddy 1979): the forms that predict left-out sizes no worse than others share the draws.
     """
     if data.n_arms == 1:
         return {"separate": (1.0, condition(data, make_grid("separate", data)))}
-    posteriors = {form: condition(data, make_grid(form, data)) for form in FORMS}
+    offset_sd = _OFFSET_SD if is_controlled else _UNCONTROLLED_OFFSET_SD
+    posteriors = {form: condition(data, make_grid(form, data, offset_sd)) for form in FORMS}
     sizes = np.unique(data.sizes)
     if len(sizes) == 1:
         return {form: (1 / len(FORMS), posterior) for form, posterior in posteriors.items()}
@@ -118,12 +122,13 @@ def fit_forms(data: SizeMeans) -> dict[Form, tuple[float, Posterior]]:
         for form, posterior in posteriors.items()
     }
     best = max(log_density.values())
-    weights = {form: _FORM_PRIOR[form] * np.exp(value - best) for form, value in log_density.items()}
+    prior = _FORM_PRIOR if is_controlled else _UNCONTROLLED_PRIOR
+    weights = {form: prior[form] * np.exp(value - best) for form, value in log_density.items()}
     return {form: (float(weights[form] / sum(weights.values())), posteriors[form]) for form in FORMS}
 
 
-def make_grid(form: Form, data: SizeMeans) -> Grid:
-    """Return the cells of a form and their prior."""
+def make_grid(form: Form, data: SizeMeans, offset_sd: float = _OFFSET_SD) -> Grid:
+    """Return the cells of a form and their prior, that of d with a standard deviation of ``offset_sd``."""
     flat = _LEVEL_SD**-2
     log_c = np.log(_EXPONENTS)
     usual, steep = _normal_weights(log_c, *_EXPONENT_PRIOR), _normal_weights(log_c, *_STEEP_PRIOR)
@@ -134,7 +139,7 @@ def make_grid(form: Form, data: SizeMeans) -> Grid:
         return Grid(2, (log_c, log_c), np.add.outer(prior_c, prior_c), np.full(4, flat))
     log_n0 = np.linspace(np.log(data.sizes.min() / 8), np.log(data.largest * 8), _SHIFTS)
     prior_n0 = _normal_weights(log_n0 - np.log(data.sizes.min()), *_SHIFT_PRIOR)
-    precision = np.array([flat, flat] if form == "n0" else [flat, flat, _OFFSET_SD**-2])
+    precision = np.array([flat, flat] if form == "n0" else [flat, flat, offset_sd**-2])
     return Grid(2, (log_c, log_n0), np.add.outer(prior_c, prior_n0), precision)
 
 

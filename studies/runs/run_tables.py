@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from studies.files.arms import FINE_TUNE, FURTHER_STRATEGIES, LINEAR_PROBE, RANDOM_CONVOLUTIONS, SCRATCH
+from studies.files.curves import is_released
 from studies.files.draws import chance_level
 from studies.files.precision import standing_order, with_precision
 from studies.fitting.paired_runs import PairedRuns, ScoredRun, arrange
@@ -173,7 +174,8 @@ def arrange_runs(runs: Sequence[Run], test_covariance: Floats | None = None) -> 
     scored = [ScoredRun(run.strategy, run.n_records, run.replicate, run.score, run.name) for run in runs]
     arranged = arrange(scored, test_covariance, chance_level(runs[0].metric))
     # A run with a key is one of this tool's studies, which draw records and seed anew at every size.
-    return replace(arranged, sizes_apart=all(run.key is not None for run in runs))
+    controlled = not any(is_released(run.upstream or "") for run in runs)
+    return replace(arranged, sizes_apart=all(run.key is not None for run in runs), is_controlled=controlled)
 
 
 def _in_order(cell: Cell) -> tuple[str, str, int]:

@@ -61,11 +61,11 @@ def released_lines(own: Sequence[Run], theirs: Sequence[Run]) -> list[str]:
     for run in (*own, *theirs):
         averaged[run.subset].add(run.averaged)
     lines: list[str] = []
-    for upstream in sorted({cell.upstream for cell in scores if is_released(cell.upstream)}):
-        here = {cell: arms for cell, arms in scores.items() if cell.upstream == upstream}
+    for network, upstream in sorted({(cell.network, cell.upstream) for cell in scores if is_released(cell.upstream)}):
+        here = {cell: arms for cell, arms in scores.items() if (cell.network, cell.upstream) == (network, upstream)}
         reference = _reference(scores, here)
         found = {cell: _with_own(cell, arms, scores, reference, averaged) for cell, arms in here.items()}
-        lines += [*_lines_of(upstream.removeprefix(RELEASED), found, reference), ""]
+        lines += [*_lines_of(network, upstream.removeprefix(RELEASED), found, reference), ""]
     return lines[:-1] or [f"{NOT_RUN}: it takes runs that start from a network of another team (`zoo:NAME`)."]
 
 
@@ -92,8 +92,9 @@ def _with_own(
     return found | {(False, arm): score for arm, score in arms.items() if arm == RANDOM_CONVOLUTIONS}
 
 
-def _lines_of(name: str, found: Mapping[Cell, Mapping[Arm, float]], reference: _Reference | None) -> list[str]:
-    (network,) = {cell.network for cell in found}
+def _lines_of(
+    network: str, name: str, found: Mapping[Cell, Mapping[Arm, float]], reference: _Reference | None
+) -> list[str]:
     own = f"`{reference.network}` from {reference.upstream}" if reference else "not run"
     arms = [(True, arm) for arm in OF_NETWORK] + [(False, arm) for arm in (*OF_NETWORK, RANDOM_CONVOLUTIONS)]
     cells: dict[tuple[str, int], list[Mapping[Arm, float]]] = defaultdict(list)
@@ -103,10 +104,10 @@ def _lines_of(name: str, found: Mapping[Cell, Mapping[Arm, float]], reference: _
     return [
         f"`{network}` from {name}, whose pre-training was not controlled here, next to this study's own ({own}) on "
         "the same records from the same seeds. No claim above is about it. From scratch its network reads records as "
-        "it does when it starts from theirs. Means over the runs of a cell:",
+        "it does when it starts from theirs. Means over the replicates of a cell:",
         "",
         *table(
-            ("task", "n", *(_named(arm) for arm in arms), "pairs"),
+            ("task", "n", *(_named(arm) for arm in arms), "replicates"),
             [(task, f"{n:,}", *(_mean(here, arm) for arm in arms), str(len(here)))
              for (task, n), here in cells.items()],
         ),

@@ -86,14 +86,14 @@ def test_draws_in_which_arms_are_level_count_for_each_in_part(curves: CurvesFile
     assert [one.strategy for one in answer.arms] == ["linear-probe", "scratch", "fine-tune"], "of equals the cheaper"
 
 
-def test_of_arms_that_draws_cannot_tell_apart_the_cheaper_is_named_and_said_to_be_that(curves: CurvesFile):
+def test_of_arms_that_draws_cannot_tell_apart_the_simpler_is_named_and_said_to_be_that(curves: CurvesFile):
     tuned = np.array([0.8, 0.9] * 20)
     near = tuned + np.array([0.03, -0.0304] * 20)
     answer = ask(level(curves, scratch=np.full(40, 0.7), fine_tune=tuned, linear_probe=near))
     assert answer.best.strategy == "linear-probe"
     assert answer.best.score.mean < max(one.score.mean for one in answer.arms)
     text = " ".join(to_table(answer).split())
-    assert "With 500 records train a linear probe: level with fine-tuned and cheaper. Probability" in text
+    assert "With 500 records train a linear probe: level with fine-tuned and simpler. Probability" in text
     answer = ask(level(curves, scratch=np.full(40, 0.7), fine_tune=tuned, linear_probe=near - 0.02))
     assert "With 500 records fine-tune: the best expected score of 3 arms." in " ".join(to_table(answer).split())
 

@@ -89,7 +89,7 @@ def test_times_name_their_device_or_the_speed_that_was_given(costs: dict[str, Co
     answer = replace(answer, cost=costs)
     assert times_on(answer) == says
     said = " ".join(to_table(answer).split())
-    assert (f"; {says}" in said) if says else "times " not in said
+    assert (f"; training {says}" in said) if says else "times " not in said
 
 
 def test_a_network_that_was_timed_on_another_device_says_so(answer: Recommendation):

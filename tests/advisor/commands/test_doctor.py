@@ -51,7 +51,8 @@ def test_the_tasks_of_the_evidence_are_told_from_those_that_a_network_answers_fr
     in_all, answered = said.split("; networks, and how many of the tasks each answers from: ")
     measured = int(in_all.split(": ")[1].split()[0])
     for one in answered.split(", "):
-        arch, n_tasks = one.split()
+        arch, n_tasks, *whose = one.split()
+        assert whose == (["(from", "ahus-inceptiontime)"] if arch == "inceptiontime-stem" else [])
         code, answer, _ = command("recommend", "--n-records", 500, "--arch", arch, "--json")
         assert (code, len(json.loads(answer)["evidence"]["tasks"])) == (0, int(n_tasks))
         assert int(n_tasks) <= measured

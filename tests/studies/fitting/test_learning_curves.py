@@ -43,6 +43,23 @@ def power_law(a: float, b: float, c: float, n0: float = 0.0):
     return lambda n: a - b * (n + n0) ** -c
 
 
+def test_of_a_pre_training_that_nobody_controlled_a_loss_is_believed():
+    """As measured of another team's network on the quality of recordings: three sizes, and runs that scatter."""
+    sizes = np.array([50.0, 100, 250])
+    pairs = {
+        "scratch": [[0.78, 0.80, 0.82], [0.74, 0.76, 0.78], [0.74, 0.76, 0.78]],
+        "fine-tune": [[0.53, 0.60, 0.64], [0.60, 0.66, 0.72], [0.67, 0.71, 0.75]],
+    }
+    runs = PairedRuns(sizes, {arm: np.array(values) for arm, values in pairs.items()}, np.eye(2) * 1e-4)
+    measured = np.array([-0.21, -0.10, -0.05])
+    bands = {}
+    for is_controlled in (True, False):
+        fit = fit_learning_curves(replace(runs, is_controlled=is_controlled), 1)
+        bands[is_controlled] = np.quantile(fit.scores("fine-tune", sizes) - fit.scores("scratch", sizes), 0.05, axis=0)
+    assert (bands[False][1:] < measured[1:]).all() and bands[False][0] < -0.12
+    assert (bands[True] > bands[False] + 0.02).all(), "of a controlled one it takes more runs"
+
+
 def test_bands_hold_the_truth_about_nine_times_in_ten():
     rng = np.random.default_rng(11)
     inside: dict[str, list[bool]] = {"scratch 500": [], "scratch 5000": [], "gain 2000": [], "gain 5000": []}
