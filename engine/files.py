@@ -17,7 +17,7 @@ from models.errors import ExitCode, UserError
 
 _SCRATCH = re.compile(r"\.[0-9a-f]{8}(\.old)?")  # what ``written_whole`` adds to a name
 _SYNCED_AT_ONCE = 8  # files: those that wait together share a flush of the disk, 40 times as fast for small ones
-_WITHOUT_SYNC = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS)  # a file system that has none for folders
+_WITHOUT_SYNC = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS)  # a file system, or a pipe, that has none
 _WITHOUT_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)  # a file system that has none: the user sees to it
 
 
@@ -78,18 +78,30 @@ def _sync_all(paths: Iterable[Path]) -> None:
 def sync(path: Path) -> None:
     """Have a file's content, or the names in a folder, on the disk. Raises OSError.
 
-    Where there is nothing of the kind (Windows, folders of some network file systems), the system sees to it in time.
+    Where there is nothing of the kind (Windows, folders of some network file systems, a folder that may not be opened),
+    the system sees to it in time.
     """
     if sys.platform == "win32":
         return
-    handle = os.open(path, os.O_RDONLY)
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except PermissionError:
+        if path.is_dir():  # one that may be written to and not listed: what was written to it is there
+            return
+        raise
+    try:
+        sync_open(handle)
+    finally:
+        os.close(handle)
+
+
+def sync_open(handle: int) -> None:
+    """Have what an open file or folder holds on the disk, as ``sync`` does by its name. Raises OSError."""
     try:
         os.fsync(handle)
     except OSError as error:
         if error.errno not in _WITHOUT_SYNC:
             raise
-    finally:
-        os.close(handle)
 
 
 def recover(target: Path) -> None:

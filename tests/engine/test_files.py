@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.files import check_files, recover, sync, sync_tree, write_files, written_whole
+from engine.files import check_files, recover, sync, sync_open, sync_tree, write_files, written_whole
 
 
 def test_files_appear_with_the_folders_they_need(tmp_path):
@@ -204,7 +204,28 @@ def test_a_file_system_without_it_syncs_nothing_and_a_broken_disk_is_an_error(tm
     monkeypatch.setattr(os, "fsync", refuse)
     if refuses == errno.EINVAL:
         sync(tmp_path)
+        sync_open(0)
         return
+    with pytest.raises(OSError, match="Input/output error"):
+        sync_open(0)
     with pytest.raises(OSError, match="Input/output error"), written_whole(tmp_path / "out") as folder:
         (folder / "file").write_text("new")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_may_be_written_to_and_not_listed_takes_files_and_a_file_that_cannot_be_opened_is_an_error(
+    tmp_path, monkeypatch
+):
+    opened = os.open
+
+    def refuse(path, *rest, **more):
+        if Path(path) in (tmp_path, tmp_path / "locked"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return opened(path, *rest, **more)
+
+    (tmp_path / "locked").write_bytes(b"")
+    monkeypatch.setattr(os, "open", refuse)
+    write_files({tmp_path / "one": b"1"})
+    assert (tmp_path / "one").read_bytes() == b"1"
+    with pytest.raises(PermissionError):
+        sync(tmp_path / "locked")
