@@ -9,6 +9,7 @@ import stat
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import uuid4
@@ -109,14 +110,22 @@ def recover(target: Path) -> None:
 
     What it had moved away to make room gets its name back, and what it left unfinished is removed. Raises OSError.
     """
-    left = [
-        path for path in target.parent.glob(f".{target.name}.*") if _SCRATCH.fullmatch(path.name, 1 + len(target.name))
-    ]
-    for path in sorted(left, key=lambda path: path.suffix != ".old"):
+    for path in sorted(_left_of(target), key=lambda path: path.suffix != ".old"):
         if path.suffix == ".old" and not target.exists():
             path.rename(target)
         else:
             shutil.rmtree(path, ignore_errors=True)
+
+
+def is_begun(target: Path) -> bool:
+    """Whether there is a folder, or what ``recover`` would look at."""
+    return target.exists() or bool(_left_of(target))
+
+
+def _left_of(target: Path) -> list[Path]:
+    """Return what ``written_whole`` made next to a folder and has not removed."""
+    near = target.parent.glob(f".{escape(target.name)}.*")
+    return [path for path in near if _SCRATCH.fullmatch(path.name, 1 + len(target.name))]
 
 
 @contextmanager
