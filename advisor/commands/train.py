@@ -336,7 +336,7 @@ def _fit(job: "Fit", advice: "Advice", out: Path, resume: bool) -> "Fitted":
 
     if resume and job.strategy in PROBES:
         raise Failure(
-            f"{out} holds no interrupted training: strategy {job.strategy} takes one step, and there is nothing to resume",
+            f"{out} holds no interrupted training: strategy {job.strategy} takes one step, there is nothing to resume",
             ExitCode.USAGE,
         )
     snapshot, behind = None, (0, float("nan"))
