@@ -9,6 +9,7 @@ import stat
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import uuid4
@@ -17,7 +18,7 @@ from models.errors import ExitCode, UserError
 
 _SCRATCH = re.compile(r"\.[0-9a-f]{8}(\.old)?")  # what ``written_whole`` adds to a name
 _SYNCED_AT_ONCE = 8  # files: those that wait together share a flush of the disk, 40 times as fast for small ones
-_WITHOUT_SYNC = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS)  # a file system that has none for folders
+_WITHOUT_SYNC = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS)  # a file system, or a pipe, that has none
 _WITHOUT_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)  # a file system that has none: the user sees to it
 
 
@@ -78,18 +79,30 @@ def _sync_all(paths: Iterable[Path]) -> None:
 def sync(path: Path) -> None:
     """Have a file's content, or the names in a folder, on the disk. Raises OSError.
 
-    Where there is nothing of the kind (Windows, folders of some network file systems), the system sees to it in time.
+    Where there is nothing of the kind (Windows, folders of some network file systems, a folder that may not be opened),
+    the system sees to it in time.
     """
     if sys.platform == "win32":
         return
-    handle = os.open(path, os.O_RDONLY)
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except PermissionError:
+        if path.is_dir():  # one that may be written to and not listed: what was written to it is there
+            return
+        raise
+    try:
+        sync_open(handle)
+    finally:
+        os.close(handle)
+
+
+def sync_open(handle: int) -> None:
+    """Have what an open file or folder holds on the disk, as ``sync`` does by its name. Raises OSError."""
     try:
         os.fsync(handle)
     except OSError as error:
         if error.errno not in _WITHOUT_SYNC:
             raise
-    finally:
-        os.close(handle)
 
 
 def recover(target: Path) -> None:
@@ -97,14 +110,22 @@ def recover(target: Path) -> None:
 
     What it had moved away to make room gets its name back, and what it left unfinished is removed. Raises OSError.
     """
-    left = [
-        path for path in target.parent.glob(f".{target.name}.*") if _SCRATCH.fullmatch(path.name, 1 + len(target.name))
-    ]
-    for path in sorted(left, key=lambda path: path.suffix != ".old"):
+    for path in sorted(_left_of(target), key=lambda path: path.suffix != ".old"):
         if path.suffix == ".old" and not target.exists():
             path.rename(target)
         else:
             shutil.rmtree(path, ignore_errors=True)
+
+
+def is_begun(target: Path) -> bool:
+    """Whether there is a folder, or what ``recover`` would look at."""
+    return target.exists() or bool(_left_of(target))
+
+
+def _left_of(target: Path) -> list[Path]:
+    """Return what ``written_whole`` made next to a folder and has not removed."""
+    near = target.parent.glob(f".{escape(target.name)}.*")
+    return [path for path in near if _SCRATCH.fullmatch(path.name, 1 + len(target.name))]
 
 
 @contextmanager

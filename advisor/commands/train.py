@@ -201,10 +201,15 @@ def _check_target(out: Path, force: bool, resume: bool) -> None:
 
 
 def _begun(out: Path) -> Mapping[str, Any] | None:
-    """Return what the training in a folder was begun as, after tidying up where its process was killed."""
-    from engine.checkpoints.snapshot import begun
-    from engine.files import claimed, recover
+    """Return what the training in a folder was begun as, after tidying up where its process was killed.
 
+    Raises ResumeError where there is no folder, before one is made for it.
+    """
+    from engine.checkpoints.snapshot import begun, nothing_to_resume
+    from engine.files import claimed, is_begun, recover
+
+    if not is_begun(out):
+        raise nothing_to_resume(out)
     with claimed(out):
         recover(out)
         return begun(out)
@@ -330,7 +335,10 @@ def _fit(job: "Fit", advice: "Advice", out: Path, resume: bool) -> "Fitted":
     from models.errors import ExitCode
 
     if resume and job.strategy in PROBES:
-        raise Failure(f"a {job.strategy} takes one step: there is nothing to resume", ExitCode.USAGE)
+        raise Failure(
+            f"{out} holds no interrupted training: strategy {job.strategy} takes one step, there is nothing to resume",
+            ExitCode.USAGE,
+        )
     snapshot, behind = None, (0, float("nan"))
     if resume:
         snapshot = load_snapshot(out, job.identity())

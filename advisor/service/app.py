@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
+from anyio import create_task_group
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -86,7 +87,10 @@ def build_app(service: Service) -> FastAPI:
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         service.jobs.start()
         _ask_for_checks(service)
-        yield
+        async with create_task_group() as group:
+            group.start_soon(service.tokens.watch)
+            yield
+            group.cancel_scope.cancel()
         service.answers.close()  # before the threads that wait for one are waited for
 
     app = FastAPI(

@@ -7,7 +7,7 @@ A token file is TOML, a table a token; ``ecgadvise serve --new-token NAME`` prin
     sha256 = "9f86d081..."
     expires = 2027-06-30
 
-The file is read again when it has changed: a token that is taken out is nobody's within a second. A browser that was
+The file is read again when it has changed: a token that is taken out is nobody's within two seconds. A browser that was
 given a token keeps a session of its own in a cookie instead, which ends with the token.
 """
 
@@ -24,14 +24,17 @@ from hashlib import sha256
 from hmac import compare_digest
 from pathlib import Path
 
+from anyio import sleep
+
 from advisor.service.settings import Settings
 from advisor.service.store import ServiceStore
-from models.errors import ExitCode, UserError
+from models.errors import ExitCode, UserError, decoding_fault
 
 log = logging.getLogger(__name__)
 SHORTEST = 20  # characters of a token that is given as it is
 _BYTES = 32
-_LOOK_SECONDS = 1.0  # between two looks at the token file
+_LOOK_SECONDS = 0.25  # between two looks at the token file
+_SETTLED_SECONDS = 1.0  # for which all looks have to find the same before it holds
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,60}")
 
 
@@ -65,23 +68,28 @@ class Caller:
 class _Known:
     caller: Caller
     digest: str
-    expires: datetime | None
+    expires: date | None  # the last day
 
 
 LOCAL = Caller("local", Role.ADMIN)  # whoever uses a service that only this machine reaches and that has no tokens
 
 
 class TokenFile:
-    """The operator's file of tokens, looked at again at most once a second, whenever somebody asks.
+    """The operator's file of tokens, looked at again and again, by a running service and whenever somebody asks.
 
-    By its content, not its time: a copy may keep that. A file that is missing or has a mistake changes nothing but the
-    log, so that nobody is shut out by a slip; one that names no token any more lets nobody in.
+    By its content, not its time: a copy may keep that. What is found holds once every look of a second has found the
+    same, which is within two seconds while ``Tokens.watch`` runs: a file that is being written changes nothing. To
+    replace it by a rename is safest: its content is never in part. One that is missing or has a mistake changes nothing
+    but the log, so that nobody is shut out by a slip; one that names no token any more lets nobody in.
     """
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._path, self._clock = path, clock
-        self._looked, self._content, self._said = clock(), _read_file(path), ""
-        self._known = _read_tables(path, self._content)
+        self._looked = self._since = clock()  # last; and since when looks found what they do now
+        content = _read_file(path)
+        self._found: bytes | str = content  # or why nothing was
+        self._judged: bytes | str = content
+        self._known = _read_tables(path, content)
         if not self._known:
             raise TokenError(f"the token file {path} names no token")
 
@@ -89,20 +97,31 @@ class TokenFile:
         """Return the tokens that the file names."""
         if (now := self._clock()) - self._looked >= _LOOK_SECONDS:
             self._looked = now
-            self._look()
+            self._look(now)
         return self._known
 
-    def _look(self) -> None:
+    def _look(self, now: float) -> None:
+        found: bytes | str
         try:
-            content = _read_file(self._path)
-            if content != self._content:
-                self._known, self._content = _read_tables(self._path, content), content
-            said = "" if self._known else f"the token file {self._path} names no token: nobody is let in by it"
+            found = _read_file(self._path)
         except TokenError as error:
-            said = f"{error}: the tokens from before hold until that is put right"
-        if said and said != self._said:
-            log.warning("%s", said)
-        self._said = said
+            found = str(error)
+        if found != self._found:
+            self._found, self._since = found, now
+        if now - self._since >= _SETTLED_SECONDS and found != self._judged:
+            self._judged = found
+            self._take(found)
+
+    def _take(self, found: bytes | str) -> None:
+        try:
+            if isinstance(found, str):
+                raise TokenError(found)
+            self._known = _read_tables(self._path, found)
+        except TokenError as error:
+            log.warning("%s: the tokens from before hold until that is put right", error)
+        else:
+            if not self._known:
+                log.warning("the token file %s names no token: nobody is let in by it", self._path)
 
 
 class Tokens:
@@ -117,6 +136,12 @@ class Tokens:
         """Whether requests have to name a caller; also where all of them were taken out of the file."""
         return self._owner is not None or self._file is not None
 
+    async def watch(self) -> None:
+        """Look at the file until this is cancelled, so that a change is known when the next caller comes."""
+        while self._file is not None:
+            self._file.known()
+            await sleep(_LOOK_SECONDS)
+
     def find(self, token: str) -> Caller | None:
         """Return whose token it is, None where it is nobody's or has expired."""
         return self._find_digest(_digest(token))
@@ -125,7 +150,7 @@ class Tokens:
         found = None
         known = () if self._file is None else self._file.known()
         for one in known if self._owner is None else (*known, self._owner):  # all of them, so that time tells nothing
-            if compare_digest(one.digest, digest) and (one.expires is None or _today() < one.expires):
+            if compare_digest(one.digest, digest) and (one.expires is None or _today().date() <= one.expires):
                 found = one.caller
         return found
 
@@ -192,8 +217,8 @@ def _read_file(path: Path) -> bytes:
 def _read_tables(path: Path, content: bytes) -> tuple[_Known, ...]:
     try:
         tables = tomllib.loads(content.decode())
-    except ValueError as error:  # TOML's and UTF-8's
-        raise TokenError(f"the token file {path} is not TOML: {error}") from None
+    except (ValueError, OverflowError, RecursionError) as error:  # TOML's and UTF-8's
+        raise TokenError(f"the token file {path} is not TOML: {decoding_fault(error)}") from None
     return tuple(_read_table(path, name, table) for name, table in tables.items())
 
 
@@ -210,8 +235,7 @@ def _read_table(path: Path, name: str, table: object) -> _Known:
         raise TokenError(f"{where}: sha256 is not 64 hexadecimal digits")
     if expires is not None and type(expires) is not date:
         raise TokenError(f"{where}: expires is not a date, as 2027-06-30")
-    until = None if expires is None else datetime(expires.year, expires.month, expires.day, tzinfo=UTC) + timedelta(1)
-    return _Known(Caller(name, Role[role.upper()]), digest, until)
+    return _Known(Caller(name, Role[role.upper()]), digest, expires)
 
 
 def _digest(token: str) -> str:

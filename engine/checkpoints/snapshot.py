@@ -77,6 +77,11 @@ def save_snapshot(snapshot: Snapshot, what: Mapping[str, Any], folder: Path) -> 
     (folder / NUMBERS).write_text(json.dumps(document, indent=1), encoding="utf-8")
 
 
+def nothing_to_resume(folder: Path) -> ResumeError:
+    """Return the error of a folder that has no snapshot, or is not there."""
+    return ResumeError(f"{folder} holds no interrupted training to resume")
+
+
 def begun(folder: Path) -> Mapping[str, Any] | None:
     """Return what the training in a folder was begun as (``what`` of ``save_snapshot``).
 
@@ -110,7 +115,7 @@ def _read_files(folder: Path) -> tuple[dict[str, Any], bytes]:
         document: Any = json.loads((folder / NUMBERS).read_text(encoding="utf-8"))
         content = (folder / TENSORS).read_bytes()
     except (FileNotFoundError, NotADirectoryError):
-        raise ResumeError(f"{folder} holds no interrupted training to resume") from None
+        raise nothing_to_resume(folder) from None
     except OSError as error:
         raise ResumeError(f"cannot read {error.filename}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.files import check_files, recover, sync, sync_tree, write_files, written_whole
+from engine.files import check_files, is_begun, recover, sync, sync_open, sync_tree, write_files, written_whole
 
 
 def test_files_appear_with_the_folders_they_need(tmp_path):
@@ -118,15 +118,23 @@ def test_the_old_folder_is_kept_where_it_does_not_get_its_name_back(tmp_path, mo
     assert (out / "file").read_text() == "old"
 
 
-def test_what_a_killed_process_moved_away_gets_its_name_back_and_what_it_left_unfinished_goes(tmp_path):
+@pytest.mark.parametrize("called", ["out", "out[1]"])
+def test_what_a_killed_process_moved_away_gets_its_name_back_and_what_it_left_unfinished_goes(tmp_path, called):
     """Killed between the two renames of ``written_whole``."""
-    out = tmp_path / "out"
-    for name in (".out.0a1b2c3d.old", ".out.0a1b2c3d", ".out.kept", ".other.0a1b2c3d"):
+    out = tmp_path / called
+    others = [f".{called}.kept", ".other.0a1b2c3d"]
+    for name in others:
+        (tmp_path / name).mkdir()
+    assert not is_begun(out)
+    for name in (f".{called}.0a1b2c3d.old", f".{called}.0a1b2c3d"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").write_text(name)
+        assert is_begun(out)
     recover(out)
-    assert (out / "file").read_text() == ".out.0a1b2c3d.old"
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".other.0a1b2c3d", ".out.kept", "out"]
+    assert (out / "file").read_text() == f".{called}.0a1b2c3d.old"
+    assert {path.name for path in tmp_path.iterdir()} == {*others, called}
+    assert is_begun(out)
+    assert not is_begun(tmp_path / "no" / "deeper")
 
 
 def test_a_folder_that_is_there_is_not_replaced_by_an_older_one(tmp_path):
@@ -204,7 +212,28 @@ def test_a_file_system_without_it_syncs_nothing_and_a_broken_disk_is_an_error(tm
     monkeypatch.setattr(os, "fsync", refuse)
     if refuses == errno.EINVAL:
         sync(tmp_path)
+        sync_open(0)
         return
+    with pytest.raises(OSError, match="Input/output error"):
+        sync_open(0)
     with pytest.raises(OSError, match="Input/output error"), written_whole(tmp_path / "out") as folder:
         (folder / "file").write_text("new")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_may_be_written_to_and_not_listed_takes_files_and_a_file_that_cannot_be_opened_is_an_error(
+    tmp_path, monkeypatch
+):
+    opened = os.open
+
+    def refuse(path, *rest, **more):
+        if Path(path) in (tmp_path, tmp_path / "locked"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return opened(path, *rest, **more)
+
+    (tmp_path / "locked").write_bytes(b"")
+    monkeypatch.setattr(os, "open", refuse)
+    write_files({tmp_path / "one": b"1"})
+    assert (tmp_path / "one").read_bytes() == b"1"
+    with pytest.raises(PermissionError):
+        sync(tmp_path / "locked")

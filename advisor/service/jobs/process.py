@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import ecgadvise
-from engine.files import sync
+from engine.files import sync, sync_open
 
 OUTCOME = "outcome.json"
 
@@ -40,7 +40,7 @@ def _code_of(run: Callable[[], None]) -> int:
         code = 0
     try:
         sys.stdout.flush()
-        os.fsync(sys.stdout.fileno())  # a job that is done has its answer, also after a power cut
+        sync_open(sys.stdout.fileno())  # a job that is done has its answer, also after a power cut
     except OSError as error:  # an answer that is not whole is none
         sys.stderr.write(f"error: the answer could not be written: {error.strerror}\n")
         return code or 1

@@ -73,8 +73,8 @@ def read_signals(document: bytes) -> list[Listed]:
     except ValidationError as error:
         raise _unusable(_in_words(error)) from None
     used = [row for recording in given.signals for row in recording if row]
-    if len(used) < len(rows):  # a key is there twice
-        raise _unusable("it has a list of numbers that is no lead's")
+    if len(used) < len(rows):  # only a value that another of its key has replaced is lost
+        raise _unusable("it has a key twice: give fs, leads, signals and units once each")
     leads = lead_names(tuple(given.leads))
     arrays = [
         _array(number, len(leads), [document[rows[int(row[0])]] if row else b"[]" for row in recording])

@@ -282,6 +282,7 @@ def test_random_convolutions_are_a_strategy_and_its_network(words: tuple[str, st
     assert "40 records to train and to cross-validate" in err
     code, _, err = train(*asked, "--resume")
     assert code == 2
+    assert "kernels holds no interrupted training: strategy random-convolutions takes one step" in err
     assert "nothing to resume" in err
 
 
@@ -425,6 +426,14 @@ def test_bad_input_ends_in_one_sentence_before_any_training(arguments: str, code
     assert says in err
     assert out == ""
     assert not (place / "x").exists()
+
+
+@pytest.mark.parametrize("strategy", ["auto", "scratch", "random-convolutions"])
+def test_where_nothing_is_to_be_resumed_nothing_is_made(strategy: str, place: Path, train):
+    before = sorted(place.rglob("*"))
+    asked = ("--task", "synthetic", "--n-records", "40", "--strategy", strategy, "--out", "nope/deeper", "--resume")
+    assert train(*asked) == (3, "", "error: nope/deeper holds no interrupted training to resume\n")
+    assert sorted(place.rglob("*")) == before
 
 
 def test_a_device_that_is_not_there_is_refused(train, monkeypatch: pytest.MonkeyPatch):

@@ -12,6 +12,7 @@ from advisor.service.app import build_app, close_service, open_service
 from advisor.service.problems import MEDIA_TYPE
 from advisor.service.settings import Settings
 from advisor.service.store import ServiceStoreError
+from advisor.service.tokens import Role, new_token
 from tests.advisor.service.conftest import BASE
 
 ROUTES = """
@@ -108,6 +109,23 @@ def test_a_dataset_that_no_check_was_asked_for_gets_one_at_the_next_start(tmp_pa
     with TestClient(build_app(service), base_url=BASE) as client:
         (job,) = client.get(f"/v1/jobs?dataset={dataset.id}").json()["jobs"]
         assert (job["kind"], job["by"]) == ("check", "service")
+    close_service(service)
+
+
+def test_a_token_file_is_looked_at_also_while_nobody_asks(
+    tmp_path: Path, until: Callable[..., None], caplog: pytest.LogCaptureFixture
+):
+    """So that the first who asks with a token that was taken out is refused already."""
+    token, table = new_token("one", Role.ADMIN, None)
+    path = tmp_path / "tokens.toml"
+    path.write_text(table)
+    service = open_service(Settings(tmp_path / "service", min_free_mb=0.0, tokens=path))
+    with TestClient(build_app(service), base_url=BASE) as client:
+        bearer = {"authorization": f"Bearer {token}"}
+        assert client.get("/v1/jobs", headers=bearer).status_code == 200
+        path.write_text("")
+        until(lambda: "names no token" in caplog.text)
+        assert client.get("/v1/jobs", headers=bearer).status_code == 401
     close_service(service)
 
 

@@ -197,7 +197,8 @@ def test_what_a_token_has_opened_ends_when_it_is_taken_out_of_the_file(
 ):
     """Its session, and events that would go on for as long as the job."""
     pages, tokens = closed
-    monkeypatch.setattr("advisor.service.tokens._LOOK_SECONDS", 0.0)
+    for name in ("_LOOK_SECONDS", "_SETTLED_SECONDS"):
+        monkeypatch.setattr(f"advisor.service.tokens.{name}", 0.0)
     monkeypatch.setattr("advisor.service.jobs.jobs.Jobs.is_watching", True)
     pages.post("/login", data={"token": tokens["runner"]})
     pages.headers["origin"] = ORIGIN["origin"]

@@ -3,6 +3,7 @@
 from datetime import UTC, date, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,6 +13,7 @@ from advisor.service.store import ServiceStore
 from advisor.service.tokens import Caller, Role, TokenError, TokenFile, Tokens, new_token, read_tokens
 
 TOKEN = "a-token-of-thirty-characters-x"
+NESTED = "a = " + "[" * 5000
 
 
 @pytest.fixture
@@ -61,11 +63,20 @@ def test_a_token_holds_to_the_end_of_its_last_day(store: ServiceStore, monkeypat
         assert (known.find(token) is not None) == is_known
 
 
+def test_a_token_that_ends_on_the_last_day_there_is_never_ends(store: ServiceStore, monkeypatch: pytest.MonkeyPatch):
+    token, table = new_token("guest", Role.READER, date.max)
+    known = read(store, table)
+    for moment in (datetime(2027, 6, 30, tzinfo=UTC), datetime.max.replace(tzinfo=UTC)):
+        monkeypatch.setattr(tokens, "_today", lambda moment=moment: moment)
+        assert known.find(token) == Caller("guest", Role.READER)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("", "names no token"),
         ("[a", "is not TOML"),
+        (NESTED, "is not TOML: it is nested too deeply"),
         ("a = 1", r"\[a\]: give a table"),
         ('[a]\nrole = "owner"\nsha256 = "00"', "give one of reader, runner, admin"),
         ('[a]\nrole = "nobody"\nsha256 = "00"', "give one of reader, runner, admin"),
@@ -73,6 +84,7 @@ def test_a_token_holds_to_the_end_of_its_last_day(store: ServiceStore, monkeypat
         (f'[a]\nrole = "reader"\nsha256 = "{"0" * 64}"\nexpires = "soon"', "expires is not a date"),
         (f'[a]\nrole = "reader"\nsha256 = "{"0" * 64}"\ntoken = "x"', "there is no token"),
     ],
+    ids=range(9),
 )
 def test_a_token_file_with_a_mistake_is_refused_in_one_sentence(store: ServiceStore, text: str, said: str):
     with pytest.raises(TokenError, match=said):
@@ -85,26 +97,49 @@ def file_of(store: ServiceStore, *tables: str) -> Path:
     return path
 
 
-def test_a_changed_file_is_read_again_a_second_later_at_the_soonest(store: ServiceStore):
+def test_a_changed_file_holds_once_looks_have_found_it_the_same_for_a_second(store: ServiceStore):
     (one, first), (other, second) = new_token("one", Role.ADMIN, None), new_token("other", Role.READER, None)
-    now = 100.0
-    file = TokenFile(file_of(store, first), lambda: now)
+    clock = SimpleNamespace(now=100.0)
+    file = TokenFile(file_of(store, first), lambda: clock.now)
     known = Tokens(None, file, store, 1.0)
     assert (known.find(one), known.find(other)) == (Caller("one", Role.ADMIN), None)
     file_of(store, first.replace("admin", "reader"), second)
-    now = 100.9
-    assert (known.find(one), known.find(other)) == (Caller("one", Role.ADMIN), None)
-    now = 101.0
+    for clock.now in (100.2, 100.25, 101.2):
+        assert (known.find(one), known.find(other)) == (Caller("one", Role.ADMIN), None)
+    clock.now = 101.5
     assert (known.find(one), known.find(other)) == (Caller("one", Role.READER), Caller("other", Role.READER))
     file_of(store, second)
-    now = 5000.0  # however long nobody asked, the first who does is refused
+    for clock.now in (5000.0, 5000.9):
+        assert known.find(one) == Caller("one", Role.READER)
+    clock.now = 5001.5
     assert (known.find(one), known.find(other)) == (None, Caller("other", Role.READER))
+
+
+def test_a_file_that_is_being_written_changes_nothing_and_says_nothing(
+    store: ServiceStore, caplog: pytest.LogCaptureFixture
+):
+    (one, first), (other, second) = new_token("one", Role.ADMIN, date.max), new_token("other", Role.READER, None)
+    clock = SimpleNamespace(now=100.0)
+    path = file_of(store, second, first)
+    whole = path.read_text()
+    known = Tokens(None, TokenFile(path, lambda: clock.now), store, 1.0)
+    parts = ["", second, whole[:-30], whole[: whole.index("expires")], None, whole, "", whole, ""]  # some make sense
+    for number, part in enumerate(parts, start=1):
+        path.unlink() if part is None else path.write_text(part)
+        for clock.now in (100.0 + number, 100.7 + number):
+            assert known.find(one) == Caller("one", Role.ADMIN)
+            assert known.find(other) == Caller("other", Role.READER)
+    assert caplog.messages == []
+    clock.now += 0.4
+    assert known.find(one) is None, "the last has stayed"
+    assert "names no token: nobody is let in by it" in caplog.text
 
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The file is looked at whenever somebody asks."""
+    """The file is looked at whenever somebody asks, and what it has holds at once."""
     monkeypatch.setattr(tokens, "_LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(tokens, "_SETTLED_SECONDS", 0.0)
 
 
 def test_a_session_ends_with_its_token_and_nobodys_else(store: ServiceStore, impatient: None):
@@ -121,6 +156,7 @@ def test_a_session_ends_with_its_token_and_nobodys_else(store: ServiceStore, imp
     [
         (lambda path: path.write_text("[a"), "is not TOML"),
         (lambda path: path.write_bytes(b"\xff"), "is not TOML"),
+        (lambda path: path.write_text(NESTED), "is not TOML: it is nested too deeply"),
         (lambda path: path.write_text(path.read_text() + "\n[b]\nrole = 'owner'"), "its role is 'owner'"),
         (lambda path: path.unlink(), "cannot read the token file"),
     ],

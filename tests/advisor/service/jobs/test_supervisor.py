@@ -33,6 +33,7 @@ def test_a_job_that_ends_well_has_its_answer_and_one_that_does_not_the_sentence_
     assert jobs.log(bad.id).text.splitlines()[-1] == said
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="open files are not listed here")
 def test_a_job_has_its_answer_on_the_disk_before_it_says_there_that_it_has_ended(place, until):
     """So that after a power cut none is done without what came of it."""
     jobs = place.jobs()
@@ -51,6 +52,22 @@ def test_a_job_has_its_answer_on_the_disk_before_it_says_there_that_it_has_ended
     size = len("the answer\n")
     synced = [f"{name} {size}" for name in ("answer", ".outcome.json.new", job.id)]
     assert (job.folder / "synced").read_text().splitlines() == synced
+
+
+@pytest.mark.parametrize(("refuses", "ends"), [("EINVAL", State.DONE), ("EIO", State.FAILED)])
+def test_a_job_ends_well_on_a_file_system_that_has_no_sync_and_not_on_a_broken_disk(place, until, refuses, ends):
+    jobs = place.jobs()
+    job = place.submit(jobs, f"""
+        import errno, os
+        fsync = os.fsync
+        def refuse(handle):
+            os.fsync = fsync
+            raise OSError(errno.{refuses}, os.strerror(errno.{refuses}))
+        os.fsync = refuse
+        print("the answer")
+    """)  # fmt: skip
+    until(lambda: jobs.get(job.id).state.is_final, lambda: place.look(jobs))
+    assert jobs.get(job.id).state is ends
 
 
 def test_a_defect_ends_a_job_as_failed_and_its_log_has_the_traceback(place, until):

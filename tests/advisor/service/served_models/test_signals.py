@@ -95,7 +95,7 @@ AROUND = "it has more than 1,000,000 bytes besides the numbers of its leads"
         (ONE % f"[{'[],' * 400_000}[]]", AROUND),
         (ONE % ("[" * 1_100_000), AROUND),
         (ONE % ('"' + "[1]" * 400_000), AROUND),
-        ('{"signals": [[2]], ' + (ONE % "[[1]]")[1:], "it has a list of numbers that is no lead's"),
+        ('{"signals": [[2]], ' + (ONE % "[[1]]")[1:], "it has a key twice: give fs, leads, "),
         (PAIR % "[[1, 2], [3, nothing]]", "it is not JSON"),
         (PAIR % "[[1, 2], [3 4]]", "it is not JSON"),
         (PAIR % "[[[1, 2], [3, NaN]]]", "signals.0.1.1 is NaN or infinite"),
