@@ -4,6 +4,7 @@ A network has to be trained in any case, so that the arm with the best expected 
 probability; how sure that is, is said by the probability that it is the best and by what it loses where it is not.
 """
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ from studies.files.draws import BAND, Floats, quantiles
 from studies.files.gain import Loss, name_first, summarise_loss
 
 _OFFERED_FROM = 1 / 3  # of the margin: a pilot that can win less is not worth an afternoon
-_PAIRS = 2  # of a pilot that is offered
+_PAIRS = 2  # of a pilot that is offered, fewer where its seed takes no more
 PILOT_RECORDS = 20  # at least, at the smallest size of a pilot
 PILOT_PAIRS = 5  # at most, at each size of a pilot with one seed
 
@@ -135,8 +136,14 @@ def value_pilot(
         return None
     charged = [of_size[arm.field] for of_size in map(cost, sizes) for arm in ARMS if arm.field in of_size]
     known = [one.seconds for one in charged if one.seconds is not None and _is_of_pilot(one, curve)]
-    whole = _PAIRS * sum(known) if len(known) == len(charged) and known else None
-    return PilotValue(at_most, sizes[-1], _PAIRS, whole, sizes)
+    pairs = min(_PAIRS, seed_with_room(curve)[1]) if isinstance(curve, PilotCurve) else _PAIRS
+    whole = pairs * sum(known) if len(known) == len(charged) and known else None
+    return PilotValue(at_most, sizes[-1], pairs, whole, sizes)
+
+
+def seed_with_room(curve: PilotCurve) -> tuple[int, int]:
+    """Return the first seed with which a pilot can have more pairs at each size, and how many more."""
+    return next((seed, room) for seed in itertools.count() if (room := PILOT_PAIRS - curve.seeds.get(seed, 0)) > 0)
 
 
 def _pilot_sizes(curve: Curve, n_records: int) -> tuple[int, ...]:

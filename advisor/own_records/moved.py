@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from advisor.answer.arms import PILOT_PAIRS
+from advisor.answer.arms import seed_with_room
 from advisor.answer.recommend import Recommendation
 from engine.json_values import rounded
 from studies.files.arms import ARMS, FINE_TUNE, SCRATCH, Arm
+from studies.files.curve import PilotCurve
 from studies.files.gain import Gain, summarise_gain
 
 
@@ -43,8 +44,10 @@ class Moved:
     @property
     def how_to_add(self) -> str:
         """The options that add pairs: those of one seed are limited."""
-        seed = self.after.curve.replicates // PILOT_PAIRS
-        return f"--pilot --seed {seed}" if seed else "--pilot again"
+        curve = self.after.curve
+        assert isinstance(curve, PilotCurve), "an answer after a pilot is from its curve"
+        seed, _ = seed_with_room(curve)
+        return "--pilot again" if {*curve.seeds, seed} == {0} else f"--pilot --seed {seed}"
 
     def gain(self, n_records: int) -> float:
         """Return the mean gain that the pilot measured at one of its sizes."""

@@ -49,7 +49,8 @@ def in_kinds(problems: Sequence[RecordProblem]) -> list[Kind]:
     """Return the kinds of problem, in the order of their first records, those that make a record unusable first."""
     alike: dict[tuple[bool, str], dict[str, list[str]]] = {}
     for one in sorted(problems, key=lambda one: one.usable):
-        alike.setdefault((one.usable, kind_of(one.problem)), {}).setdefault(one.problem, []).append(one.record)
+        kind = one.usable, kind_of(one.problem, one.record)
+        alike.setdefault(kind, {}).setdefault(one.problem, []).append(one.record)
     found = []
     for (usable, _), records in alike.items():
         if len(records) > _TOLD_APART:

@@ -16,7 +16,8 @@ from engine.records.signal import CONTRACT, Preparation, TooShortError, conform
 from engine.sources import Entry, Source
 
 _CHUNK = 256  # records a worker takes at a time
-_NUMBER = re.compile(r"\d+(?:[.,]\d+)*(?:e[+-]?\d+)?")
+_NUMBER = re.compile(r"(?<![^\W_])\d+(?:[.,]\d+)*(?:e[+-]?\d+)?")  # V1 is a lead, not a number
+_NUMBERED = re.compile(r"[^\W\d_]\d")  # a digit of a name, as in r12
 _WORTH_WORKERS = 1024  # fewer records are read before a worker process has started
 
 
@@ -72,8 +73,15 @@ def duplicates(readings: Sequence[Reading]) -> list[tuple[str, ...]]:
     return [tuple(group) for group in groups.values() if len(group) > 1]
 
 
-def kind_of(problem: str) -> str:
-    """Return what problems have in common that differ in numbers alone, as two records' lengths in seconds."""
+def kind_of(problem: str, record: str) -> str:
+    """Return what problems have in common that differ in numbers alone, as two records' lengths in seconds.
+
+    The name of the ``record``, or of its file, counts as a number; a lead's name does not.
+    """
+    file = record.rpartition("/")[2]
+    for name in dict.fromkeys((record, file, file.rpartition(".")[0])):
+        if name in problem and _NUMBERED.search(name):  # the digits of other names are numbers as they are
+            problem = re.sub(rf"(?<![^\W_]){re.escape(name)}(?![^\W_])", "#", problem)
     return _NUMBER.sub("#", problem)
 
 
@@ -87,7 +95,7 @@ def summarise(readings: Sequence[Reading]) -> dict[str, Any]:
     rows: dict[bytes, list[int]] = defaultdict(list)
     for row, reading in enumerate(usable):
         rows[reading.digest].append(row)
-        for kind, words in {kind_of(words): words for words in reading.problems}.items():
+        for kind, words in {kind_of(words, reading.record): words for words in reading.problems}.items():
             kinds[kind].append(words)
     return {
         "remarked": sum(bool(reading.problems) for reading in usable),

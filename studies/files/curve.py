@@ -232,10 +232,12 @@ class PilotCurve(Curve):
     """The curve of the user's own dataset after a pilot on it, which is in no file.
 
     ``runs``, ``replicates``, ``points`` and ``test_records`` are the pilot's. Where a pooled curve predicted the
-    dataset its draws are of both, and so are its ``sizes``; else they are of the pilot's runs alone.
+    dataset its draws are of both, and so are its ``sizes``; else they are of the pilot's runs alone. ``seeds`` says
+    for each seed of the pilot how many pairs it has at the size with the most.
     """
 
     predicted_by: PooledCurve | None
+    seeds: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def measured_tasks(self) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ convolutions are fitted next to every pair, before the pairs of their replicate:
 import hashlib
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -145,6 +146,12 @@ class Plan:
     def runs(self) -> int:
         """The number of runs of all arms."""
         return len(_ALL) * self.pairs
+
+
+def pairs_by_seed(runs: Sequence[Run]) -> dict[int, int]:
+    """Return how many pairs each seed has at the size with the most, of what ``Pilot.runs`` returns."""
+    found = Counter((run.replicate // _PER_SEED, run.n_records) for run in runs if run.strategy == SCRATCH)
+    return {seed: max(n for (of, _), n in found.items() if of == seed) for seed in sorted({of for of, _ in found})}
 
 
 def _cell(run: Run) -> tuple[int, int]:

@@ -20,7 +20,7 @@ import numpy as np
 from scipy.special import expit, logit
 from scipy.stats import norm, rankdata
 
-from advisor.own_records.pilots.study import Pilot, PilotError
+from advisor.own_records.pilots.study import Pilot, PilotError, pairs_by_seed
 from engine.seeds import stable_seed
 from studies.collection.collect import measure
 from studies.files.arms import FINE_TUNE, FURTHER_STRATEGIES, SCRATCH
@@ -227,7 +227,8 @@ def fit_pilot(pilot: Pilot, predicted_by: PooledCurve | None, n_records: int | N
         alone = None
     curve = alone if predicted_by is None else _updated(pilot, runs, predicted_by, alone, n_records)
     assert curve is not None, "without a prediction the pairs make the curve"
-    return replace(curve, draws=no_fall_beyond(curve.draws, max(curve.sizes), chance_level(curve.metric)))
+    draws = no_fall_beyond(curve.draws, max(curve.sizes), chance_level(curve.metric))
+    return replace(curve, draws=draws, seeds=pairs_by_seed(runs))
 
 
 def _fit_alone(pilot: Pilot, runs: Sequence[Run], *, with_further: bool) -> PilotCurve:

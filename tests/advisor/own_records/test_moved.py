@@ -70,12 +70,27 @@ def test_a_gain_that_fits_its_own_number_of_records_is_said_to_change_with_it(cu
     assert found.why_off_band.endswith("at 100 records (90 %): the gain changes with the number of records")
 
 
-@pytest.mark.parametrize(("pairs", "says"), [(1, "--pilot again"), (4, "--pilot again"), (5, "--pilot --seed 1")])
-def test_where_more_pairs_can_win_something_it_is_said_how_to_add_them(curves: CurvesFile, pairs: int, says: str):
+@pytest.mark.parametrize(
+    ("seeds", "pairs", "says"),
+    [
+        ({0: 1}, 2, "--pilot again"),
+        ({0: 4}, 1, "--pilot again"),
+        ({0: 5}, 2, "--pilot --seed 1"),
+        ({1: 5}, 2, "--pilot --seed 0"),
+        ({0: 3, 1: 5}, 2, "--pilot --seed 0"),
+        ({0: 5, 1: 4}, 1, "--pilot --seed 1"),
+        ({0: 5, 1: 5}, 2, "--pilot --seed 2"),
+    ],
+)
+def test_where_more_pairs_can_win_something_it_is_said_how_to_add_them(
+    curves: CurvesFile, seeds: dict[int, int], pairs: int, says: str
+):
     found = moved(curves, {60: 0.02, 180: 0.01})
-    curve = replace(found.after.curve, replicates=pairs)
-    found = replace(found, after=replace(found.after, curve=curve))
+    curve = replace(found.after.curve, seeds=seeds, replicates=sum(seeds.values()))
+    after = recommend(found.after.question, replace(found.after.curves, curves=(curve,)))
+    found = replace(found, after=after)
     assert found.after.pilot_value is not None
+    assert found.after.pilot_value.pairs == pairs
     assert dict(measured_rows(found))["more pairs"] == f"{says} adds them"
     settled = replace(found, after=replace(found.after, pilot_value=None))
     assert "more pairs" not in dict(measured_rows(settled))

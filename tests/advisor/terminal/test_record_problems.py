@@ -1,5 +1,7 @@
 """Problems of records in lines: few one by one, many counted with the first records named."""
 
+import pytest
+
 from advisor.terminal.record_problems import first_few, in_kinds, problem_lines
 from engine.corpora.corpus import Problem
 
@@ -30,6 +32,35 @@ def test_the_same_problem_of_several_records_is_one_line_however_few():
         "kept: 3 records (a, b, c): lead V3 is flat",
         "kept: d: lead V4 is flat",
     ]
+
+
+def test_leads_are_told_apart_however_many_there_are():
+    flat = [Problem(f"r{k}", f"lead V{k % 6 + 1} is flat", usable=True) for k in range(60)]
+    lines = problem_lines(flat)
+    assert [line.rpartition(": ")[2] for line in lines] == [f"lead V{k} is flat" for k in range(1, 7)]
+    assert all(line.startswith("kept: 10 records (") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("record", "file"),
+    [("r{}", "r{}.dat"), ("ward1/r{}", "r{}.dat"), ("r{}.hea", "r{}.dat"), ("r{}", "r{}_hr.dat"), ("{}", "{}_hr.dat"),
+     ("r-{}", "r-{}.dat"), ("r{}", "sub/r{}.dat")],
+)  # fmt: skip
+def test_a_problem_that_names_the_record_or_its_file_is_one_line(record: str, file: str):
+    cut = [
+        Problem(record.format(k), f"truncated: {file.format(k)} has {10 * k} of 5000 samples", usable=False)
+        for k in range(60)
+    ]
+    (line,) = problem_lines(cut)
+    assert line.startswith(f"unusable: 60 records ({record.format(0)}, ")
+    assert line.endswith(f" such as: truncated: {file.format(0)} has 0 of 5000 samples")
+
+
+def test_the_name_of_a_record_divides_no_problem_that_has_it_by_chance():
+    short = [Problem(f"{k}", f"{k % 7 + 0.1} s long", usable=False) for k in range(60)]
+    assert len(in_kinds(short)) == 1
+    same = [Problem(name, "a block has no lead V1", usable=False) for name in ("a", "b", "1")]
+    assert len(in_kinds(same)) == 1
 
 
 def test_what_makes_a_record_unusable_comes_first_and_is_not_mixed_with_remarks():

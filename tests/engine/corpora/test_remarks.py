@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from engine.corpora.corpus import Corpus, prepare
+from engine.corpora.reading import Reading, summarise
 from engine.corpora.remarks import equal_signals, left_out, remarks
 from engine.sources.own_directory import Directory
 
@@ -35,6 +36,12 @@ def test_every_kind_of_remark_is_one_sentence_with_its_count(odd: Corpus):
     assert said[1] == "1 of 7 records kept with a remark: lead V1 is flat"
     assert not any("secret" in sentence for sentence in said)
     assert left_out(odd, odd.task("")) == ("1 of 8 records cannot be used and were left out",)
+
+
+def test_remarks_on_several_leads_are_kinds_of_their_own():
+    said = [Reading(f"r{k}", True, (f"lead V{k % 6 + 1} is flat",), bytes([k])) for k in range(12)]
+    kinds = summarise(said)["kinds"]
+    assert kinds == [{"words": f"lead V{k} is flat", "records": 2, "alike": True} for k in range(1, 7)]
 
 
 @pytest.mark.parametrize(("test", "divided"), [([], 0), ([0], 1), ([0, 4], 0), ([0, 1], 2), ([0, 4, 5, 1, 2], 0)])

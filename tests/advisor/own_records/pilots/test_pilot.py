@@ -20,6 +20,7 @@ from advisor.own_records.pilots.study import (
     _report_whole,
     check_records,
     divide_pool,
+    pairs_by_seed,
     plan,
     run,
     set_up,
@@ -273,6 +274,23 @@ def test_half_a_pair_does_not_count(tmp_path: Path, made_up: Corpus, checkpoint:
     assert {(r.strategy, r.replicate) for r in pilot.runs()} == {(arm, 0) for arm in arms}
 
 
+def test_the_pairs_of_each_seed_are_counted_at_the_size_with_the_most(
+    tmp_path: Path, made_up: Corpus, checkpoint: Path
+):
+    cells = {0: [(30, 0), (60, 0), (60, 1), (60, 2)], 2: [(30, 0), (60, 0)]}
+    ran = []
+    for seed, of_seed in cells.items():
+        pilot = set_up(tmp_path, own_data(made_up), ARCH, checkpoint, seed)
+        specs = [spec for n, k in of_seed for spec in pilot.specs(n, pilot.first + k)]
+        ran += [
+            Run(task="own", arch="net", family="cnn", strategy=spec.strategy, n_records=spec.n_records,
+                replicate=spec.replicate)
+            for spec in specs
+        ]  # fmt: skip
+    assert pairs_by_seed(ran) == {0: 3, 2: 1}
+    assert pairs_by_seed([]) == {}
+
+
 def test_a_pair_of_two_precisions_does_not_count(tmp_path: Path, made_up: Corpus, checkpoint: Path, finished):
     pilot = make_pilot(tmp_path, made_up, checkpoint)
     done = [r for r in finished[0].runs() if r.strategy in PAIR]
@@ -305,6 +323,7 @@ def test_a_pilot_alone_answers_from_two_sizes_of_two_pairs(finished, fitted_alon
     assert curve.predicted_by is None
     assert curve.sizes == (30, 60)
     assert curve.runs == 8
+    assert curve.seeds == {0: 2}
     assert not (finished[0].folder / "curves.json").exists()  # the store is what is kept, and the curve is of it
     assert curve.cost[SCRATCH].device
     assert set(curve.draws) == set(curve.cost) == {*PAIR, LINEAR_PROBE, RANDOM_CONVOLUTIONS}
