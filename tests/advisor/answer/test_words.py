@@ -8,7 +8,7 @@ import pytest
 from advisor.answer.costs import Cost
 from advisor.answer.question import Question
 from advisor.answer.recommend import Recommendation, recommend
-from advisor.answer.words import device_in_words, duration, money, times_on, worth
+from advisor.answer.words import compares_more, device_in_words, duration, money, times_on, worth
 from advisor.text.table import to_table
 from studies.files.curves import read_curves
 from studies.files.draws import Interval
@@ -89,7 +89,8 @@ def test_times_name_their_device_or_the_speed_that_was_given(costs: dict[str, Co
     answer = replace(answer, cost=costs)
     assert times_on(answer) == says
     said = " ".join(to_table(answer).split())
-    assert (f"; training {says}" in said) if says else "times " not in said
+    of_what = "training " if compares_more(answer) else ""  # else the row is of the arms' own times
+    assert (f"; {of_what}{says}" in said) if says else "times " not in said
 
 
 def test_a_network_that_was_timed_on_another_device_says_so(answer: Recommendation):
