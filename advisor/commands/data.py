@@ -314,8 +314,9 @@ def _survey_json(found: "Survey") -> str:
 
 def _survey_table(found: "Survey") -> str:
     from advisor.answer.words import count
-    from advisor.terminal.record_problems import first_few, problem_lines
+    from advisor.terminal.record_problems import problem_lines
     from engine.corpora.remarks import EACH_ITS_OWN
+    from engine.sources.own_tables.columns import listed
 
     whose = f"of {count(found.patients, 'patient')}" if found.patients < found.records else EACH_ITS_OWN
     classes = {in_one_line(name): n for name, n in found.classes.items()} | {_NONE: found.unlabelled}
@@ -328,7 +329,7 @@ def _survey_table(found: "Survey") -> str:
         *([found.short.in_words()] if found.short is not None else []),
         *_excluded_lines(found.excluded),
         *_fold_lines(found),
-        *(in_one_line(f"equal signals: {first_few(group, _NAMED)}") for group in found.duplicates[:_LISTED]),
+        *(in_one_line(f"equal signals: {listed(group, _NAMED)}") for group in found.duplicates[:_LISTED]),
     ]
     if (more := len(found.duplicates) - _LISTED) > 0:
         lines.append(f"... and {count(more, 'more group')} of equal signals")

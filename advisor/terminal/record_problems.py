@@ -6,6 +6,7 @@ from typing import Protocol
 
 from advisor.terminal.lines import in_one_line
 from engine.corpora.reading import kind_of
+from engine.sources.own_tables.columns import listed
 
 _LISTED, _NAMED = 20, 5  # kinds, and records of each, that a person reads
 _TOLD_APART = 5  # problems that differ in numbers alone: lines of a table, seconds. More are one kind
@@ -42,7 +43,9 @@ class Kind:
         if len(self.records) == 1:
             return in_one_line(f"{first}: {self.records[0]}: {self.words}")
         such_as = "" if self.alike else " such as"
-        return in_one_line(f"{first}: {len(self.records):,} records ({first_few(self.records)}){such_as}: {self.words}")
+        return in_one_line(
+            f"{first}: {len(self.records):,} records ({listed(self.records, _NAMED)}){such_as}: {self.words}"
+        )
 
 
 def in_kinds(problems: Sequence[RecordProblem]) -> list[Kind]:
@@ -69,9 +72,3 @@ def problem_lines(problems: Sequence[RecordProblem]) -> list[str]:
         n = sum(len(kind.records) for kind in kinds[_LISTED:])
         lines.append(f"... and {more:,} more kind{'s' * (more > 1)} of problem, in {n:,} record{'s' * (n > 1)}")
     return lines
-
-
-def first_few(records: Sequence[str], at_most: int = _NAMED) -> str:
-    """Name the first records, and count the others."""
-    more = len(records) - at_most
-    return ", ".join(records[:at_most]) + (f" and {more:,} more" if more > 0 else "")

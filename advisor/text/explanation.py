@@ -82,7 +82,7 @@ def explain(answer: Recommendation, curves_path: Path) -> Explanation:
     curve = answer.curve
     backtest, reason = _read_backtest(curves_path.with_name(BACKTEST))
     if is_released(curve.upstream):
-        backtest, reason = None, "answers from a network that somebody else pre-trained are not held out"
+        backtest, reason = None, "answers from a network that no run of the study pre-trained are not held out"
     return Explanation(
         upstream=answer.curves.upstreams.get(curve.upstream),
         sources=curve.sources,

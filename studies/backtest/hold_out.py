@@ -96,8 +96,8 @@ def hold_out(
 ) -> tuple[list[HeldOut], list[str]]:
     """Forecast every cell that can be held out; return these and, in words, what could not be forecast.
 
-    Runs from a network that somebody else pre-trained are not held out unless they are all there is: they answer only
-    where it is named, and the answers that everybody gets are not to be judged by them.
+    Runs from a network that no run of the study pre-trained are not held out unless they are all there is: they answer
+    only where it is named, and the answers that everybody gets are not to be judged by them.
     """
     own = [one for one in measured if not is_released(one.table.upstream or "")]
     theirs = [one.table for one in measured if is_released(one.table.upstream or "")] if own else []

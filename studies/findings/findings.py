@@ -21,7 +21,7 @@ from studies.findings.arms_section import arm_lines
 from studies.findings.backtest_section import backtest_lines
 from studies.findings.claims_section import claim_lines, gain_lines
 from studies.findings.missing_runs import missing_lines
-from studies.findings.pretraining.released import split_released
+from studies.findings.pretraining.other_teams import split_other_teams
 from studies.findings.pretraining.section import pretraining_lines
 from studies.findings.protocol import control_lines, protocol_lines
 from studies.findings.published import PUBLISHED, read_published
@@ -107,7 +107,7 @@ def read_material(paths: Sequence[Path]) -> Material:
     backtests = {name: _read_backtest(path) for name, path in files.items() if path.exists()}
     by_name = {name: stores[path] for name, path in named.items()}
     sharing = sharing_labels(records)
-    own, theirs = split_released(table.runs)
+    own, theirs = split_other_teams(table.runs)
     runs, main = (replace(table, runs=tuple(kept)) for kept in (own, main_arm(own, sharing)))
     pairs = pair_runs(own)
     return Material(by_name, measured, other_precision, records, runs, theirs, main, sharing, pairs, backtests)

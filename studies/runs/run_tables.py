@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.checkpoints.zoo_index import PRETRAINED_HERE
 from studies.files.arms import FINE_TUNE, FURTHER_STRATEGIES, LINEAR_PROBE, RANDOM_CONVOLUTIONS, SCRATCH
 from studies.files.curves import is_released
 from studies.files.draws import chance_level
@@ -174,8 +175,13 @@ def arrange_runs(runs: Sequence[Run], test_covariance: Floats | None = None) -> 
     scored = [ScoredRun(run.strategy, run.n_records, run.replicate, run.score, run.name) for run in runs]
     arranged = arrange(scored, test_covariance, chance_level(runs[0].metric))
     # A run with a key is one of this tool's studies, which draw records and seed anew at every size.
-    controlled = not any(is_released(run.upstream or "") for run in runs)
+    controlled = not any(map(is_from_other_team, runs))
     return replace(arranged, sizes_apart=all(run.key is not None for run in runs), is_controlled=controlled)
+
+
+def is_from_other_team(run: Run) -> bool:
+    """Whether a run starts from a network that another team pre-trained, or of which nobody here knows who did."""
+    return is_released(run.upstream or "") and PRETRAINED_HERE not in (run.started_from or "")
 
 
 def _in_order(cell: Cell) -> tuple[str, str, int]:

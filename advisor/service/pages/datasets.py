@@ -116,22 +116,23 @@ def _listed(
 
 def _problems(report: "CheckReport | None") -> list[tuple[str, bool, str]]:
     """Return each kind of problem with the records that have it, those that make a record unusable first."""
-    from advisor.terminal.record_problems import first_few, in_kinds
+    from advisor.terminal.record_problems import in_kinds
+    from engine.sources.own_tables.columns import listed
 
     found = in_kinds([] if report is None else report.problems)
     kinds = sorted(found, key=lambda kind: (kind.usable, -len(kind.records)))[:_KINDS_OF_PROBLEM]
     such_as = "such as: "
-    return [(f"{such_as * (not one.alike)}{one.words}", one.usable, first_few(one.records, _NAMED)) for one in kinds]
+    return [(f"{such_as * (not one.alike)}{one.words}", one.usable, listed(one.records, _NAMED)) for one in kinds]
 
 
 def _duplicates(report: "CheckReport | None") -> list[str]:
     from advisor.answer.words import count
-    from advisor.terminal.record_problems import first_few
+    from engine.sources.own_tables.columns import listed
 
     groups = () if report is None else report.duplicates
     more = len(groups) - _DUPLICATES
-    listed = [first_few(group, _NAMED) for group in groups[:_DUPLICATES]]
-    return [*listed, *([f"and {count(more, 'more group')}"] if more > 0 else [])]
+    named = [listed(group, _NAMED) for group in groups[:_DUPLICATES]]
+    return [*named, *([f"and {count(more, 'more group')}"] if more > 0 else [])]
 
 
 def _classes(report: "CheckReport | None") -> list[tuple[str, int, float]]:

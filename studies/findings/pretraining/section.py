@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from studies.findings.pretraining.luck import luck_lines
-from studies.findings.pretraining.released import released_lines
+from studies.findings.pretraining.other_teams import other_team_lines
 from studies.findings.pretraining.upstreams import upstream_lines
 from studies.findings.pretraining.width import width_lines
 from studies.runs.run import Run
@@ -30,5 +30,5 @@ def pretraining_lines(
         "",
         "### Another team's network",
         "",
-        *released_lines(runs, theirs),
+        *other_team_lines(runs, theirs),
     ]

@@ -74,7 +74,7 @@ def test_the_answer_says_that_the_pretraining_was_not_controlled_and_on_how_few_
     assert f"Runs from {NAME} are of 1 task." in answer.warnings
     text = to_text(answer, explain(answer, curves_path))
     assert f"From {NAME}: {DESCRIBED}." in " ".join(text.split())
-    assert "Not measured: answers from a network that somebody else pre-trained are not held out." in " ".join(
+    assert "Not measured: answers from a network that no run of the study pre-trained are not held out." in " ".join(
         text.split()
     )
     assert len(to_table(answer).splitlines()) <= 24

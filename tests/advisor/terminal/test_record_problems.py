@@ -2,7 +2,7 @@
 
 import pytest
 
-from advisor.terminal.record_problems import first_few, in_kinds, problem_lines
+from advisor.terminal.record_problems import in_kinds, problem_lines
 from engine.corpora.corpus import Problem
 
 
@@ -84,8 +84,3 @@ def test_a_record_that_has_a_kind_of_problem_twice_is_counted_once():
 
 def test_a_line_is_one_line_whatever_a_record_is_called():
     assert problem_lines([Problem("a\nb", "no\x1b[31m samples", usable=False)]) == ["unusable: a b: no [31m samples"]
-
-
-def test_no_more_are_counted_than_there_are():
-    assert first_few(["a", "b"], 2) == "a, b"
-    assert first_few(["a", "b", "c"], 2) == "a, b and 1 more"

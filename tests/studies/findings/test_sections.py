@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from engine.checkpoints.zoo_index import PRETRAINED_HERE
 from studies.files.arms import FINE_TUNE, LINEAR_PROBE, RANDOM_CONVOLUTIONS, SCRATCH
 from studies.findings.arms_section import arm_lines, complete_cells, means_by_task
 from studies.findings.claims import judge_equal
 from studies.findings.missing_runs import missing_lines
 from studies.findings.pretraining.luck import luck_lines, values_by_seed
-from studies.findings.pretraining.released import released_lines, split_released
+from studies.findings.pretraining.other_teams import other_team_lines, split_other_teams
 from studies.findings.pretraining.width import width_lines
 from studies.findings.protocol import control_effects, head_effects
 from studies.findings.published import PublishedScore, published_gains, published_of, read_published
@@ -107,9 +108,9 @@ def test_another_team_s_network_stands_apart_next_to_one_s_own_on_the_same_recor
         run(task, arm, 100, k, 0.72 + GAINS[arm] * 2, theirs, upstream="zoo:theirs")
         for task in tasks for arm in (SCRATCH, FINE_TUNE, LINEAR_PROBE) for k in range(3)
     ]  # fmt: skip
-    split = split_released([*other, *own])
+    split = split_other_teams([*other, *own])
     assert split == (own, other), "also their network from scratch, which they alone start from"
-    lines = released_lines(*split)
+    lines = other_team_lines(*split)
     assert lines[0].startswith(f"`{theirs}` from theirs, whose pre-training was not controlled here")
     assert f"(`{NARROW}` from a/all)" in lines[0]
     scored = rows(lines, "a/one")[0]
@@ -120,11 +121,13 @@ def test_another_team_s_network_stands_apart_next_to_one_s_own_on_the_same_recor
     assert all(cell.endswith(", 2") for cell in compared.values()), "the tasks behind each"
     of_one_class = {"auroc": {"A": 0.8, "B": 0.7}, "left_out": ["B"]}
     other_classes = [replace(one, details=one.details | of_one_class) for one in other]
-    apart = rows(released_lines(own, other_classes), "a/one")[0]
+    apart = rows(other_team_lines(own, other_classes), "a/one")[0]
     assert (apart[2], apart[5:9]) == ("0.720", [""] * 4), "averages of other classes are not compared"
-    assert released_lines(own, [])[0].startswith("Open: not run")
+    assert other_team_lines(own, [])[0].startswith("Open: not run")
     both = [*other, run("a/one", FINE_TUNE, 100, 0, 0.8, theirs)]
-    assert [one.strategy for one in split_released(both)[1]] == [one.strategy for one in other if one.upstream]
+    assert [one.strategy for one in split_other_teams(both)[1]] == [one.strategy for one in other if one.upstream]
+    here = {"started_from": f"{theirs}, {PRETRAINED_HERE} on ptb-xl/all"}
+    assert split_other_teams([replace(one, details=one.details | here) for one in other])[1] == [], "released by us"
 
 
 def test_arms_are_compared_where_all_of_them_were_run():

@@ -5,18 +5,19 @@ not about them.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from engine.deploy.markdown import table
 from studies.files.arms import FINE_TUNE, IN_WORDS, LINEAR_PROBE, RANDOM_CONVOLUTIONS, SCRATCH
-from studies.files.curves import RELEASED, is_released
+from studies.files.curves import RELEASED
 from studies.findings.claims_section import effect
 from studies.findings.protocol import NOT_RUN
 from studies.runs.pairs import Cell, arm_scores, combine_cells, estimate_cells
 from studies.runs.run import Run, Subset
+from studies.runs.run_tables import is_from_other_team
 
 OF_NETWORK = (SCRATCH, FINE_TUNE, LINEAR_PROBE)  # random convolutions are of no network: they stand once
 Arm = tuple[bool, str]  # whether it is theirs, and a strategy
@@ -40,7 +41,7 @@ class _Reference:
     upstream: str
 
 
-def split_released(runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:
+def split_other_teams(runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:
     """Return the runs of this study's own pre-trainings, and those of networks that another team pre-trained.
 
     From scratch a network is theirs where it was started from theirs alone; random convolutions are nobody's, and own.
@@ -48,35 +49,32 @@ def split_released(runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:
     starts: dict[str, set[bool]] = defaultdict(set)
     for run in runs:
         if run.upstream is not None:
-            starts[run.network].add(is_released(run.upstream))
-    theirs = [run for run in runs if is_released(run.upstream or "") or starts.get(run.network) == {True}]
+            starts[run.network].add(is_from_other_team(run))
+    theirs = [run for run in runs if is_from_other_team(run) or starts.get(run.network) == {True}]
     keys = {run.key for run in theirs}
     return [run for run in runs if run.key not in keys], theirs
 
 
-def released_lines(own: Sequence[Run], theirs: Sequence[Run]) -> list[str]:
+def other_team_lines(own: Sequence[Run], theirs: Sequence[Run]) -> list[str]:
     """Return what networks of other teams score and gain, a table of scores and one of differences for each."""
     scores = {cell: arms for cell, arms in arm_scores([*own, *theirs]).items() if cell.upstream}
     averaged: dict[Subset, set[tuple[str, ...] | None]] = defaultdict(set)
     for run in (*own, *theirs):
         averaged[run.subset].add(run.averaged)
     lines: list[str] = []
-    for network, upstream in sorted({(cell.network, cell.upstream) for cell in scores if is_released(cell.upstream)}):
+    of_theirs = {(run.network, run.upstream) for run in theirs}
+    for network, upstream in sorted({(cell.network, cell.upstream) for cell in scores} & of_theirs):
         here = {cell: arms for cell, arms in scores.items() if (cell.network, cell.upstream) == (network, upstream)}
-        reference = _reference(scores, here)
+        reference = _reference({cell for cell in scores if (cell.network, cell.upstream) not in of_theirs}, here)
         found = {cell: _with_own(cell, arms, scores, reference, averaged) for cell, arms in here.items()}
         lines += [*_lines_of(network, upstream.removeprefix(RELEASED), found, reference), ""]
     return lines[:-1] or [f"{NOT_RUN}: it takes runs that start from a network of another team (`zoo:NAME`)."]
 
 
-def _reference(scores: Mapping[Cell, object], here: Mapping[Cell, object]) -> _Reference | None:
-    subsets = {cell.subset for cell in here}
-    own = Counter(
-        (cell.network, cell.upstream)
-        for cell in sorted(scores)
-        if cell.subset in subsets and not is_released(cell.upstream)
-    )
-    return _Reference(*own.most_common(1)[0][0]) if own else None
+def _reference(own: Iterable[Cell], theirs: Iterable[Cell]) -> _Reference | None:
+    subsets = {cell.subset for cell in theirs}
+    found = Counter((cell.network, cell.upstream) for cell in sorted(own) if cell.subset in subsets)
+    return _Reference(*found.most_common(1)[0][0]) if found else None
 
 
 def _with_own(
