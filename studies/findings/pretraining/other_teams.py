@@ -1,7 +1,7 @@
 """Networks that another team pre-trained and published: what they gain, next to this study's own on the same records.
 
-How they were pre-trained was not controlled, and on what is known as far as their publication says it: the claims are
-not about them.
+How they were pre-trained was not controlled, and what they were trained on is known as far as their publication says:
+the claims are not about them.
 """
 
 from collections import Counter, defaultdict
@@ -50,9 +50,12 @@ def split_other_teams(runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:
     for run in runs:
         if run.upstream is not None:
             starts[run.network].add(is_from_other_team(run))
-    theirs = [run for run in runs if is_from_other_team(run) or starts.get(run.network) == {True}]
-    keys = {run.key for run in theirs}
-    return [run for run in runs if run.key not in keys], theirs
+    own: list[Run] = []
+    theirs: list[Run] = []
+    for run in runs:
+        is_theirs = is_from_other_team(run) or starts.get(run.network) == {True}
+        (theirs if is_theirs else own).append(run)
+    return own, theirs
 
 
 def other_team_lines(own: Sequence[Run], theirs: Sequence[Run]) -> list[str]:
